@@ -1,0 +1,56 @@
+"""seqsal: which bases drive a model's prediction, and can the answer be believed?
+
+The public names are loaded on first use, so that `import seqsal` (and `seqsal --help`) does not wait for torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from seqsal.errors import SeqsalError
+from seqsal.version import VERSION as __version__
+
+if TYPE_CHECKING:
+    from seqsal.api import attribute, call_peaks, plot_logo, run, score
+    from seqsal.io.attributions import Attributions
+    from seqsal.io.store import read_attributions
+    from seqsal.models import load_model, train_model, wrap
+
+_HOMES = {
+    "Attributions": "seqsal.io.attributions",
+    "attribute": "seqsal.api",
+    "call_peaks": "seqsal.api",
+    "load_model": "seqsal.models",
+    "plot_logo": "seqsal.api",
+    "read_attributions": "seqsal.io.store",
+    "run": "seqsal.api",
+    "score": "seqsal.api",
+    "train_model": "seqsal.models",
+    "wrap": "seqsal.models",
+}
+
+__all__ = [
+    "Attributions",
+    "SeqsalError",
+    "__version__",
+    "attribute",
+    "call_peaks",
+    "load_model",
+    "plot_logo",
+    "read_attributions",
+    "run",
+    "score",
+    "train_model",
+    "wrap",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'seqsal' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,134 @@
+"""What every attribution method is: a scalar function of one-hot DNA in, scores of all four bases out.
+
+With f the model (N, 4, L) → (N,), a method returns `hypothetical` scores h of shape (N, 4, L); the *track* is their
+projection onto the bases that are there, track[n, l] = Σ_b h[n, b, l] · X[n, b, l], which is zero where the base is
+unknown. Each method is one small class that says what it promises and overrides one function.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seqsal.errors import ModelError
+from seqsal.sequence.tensors import reverse_complement_tensor
+
+__all__ = ["Method", "ReverseComplementAverage", "ScalarModel", "Scores", "project"]
+
+
+class ScalarModel(Protocol):
+    """A model that maps one-hot DNA (N, 4, L) to one number a sequence (N,), differentiably."""
+
+    def __call__(self, X: torch.Tensor, /) -> torch.Tensor:
+        """Return f(X), shape (N,)."""
+        ...
+
+
+class Scores(NamedTuple):
+    """What a method computes for N windows of L bases.
+
+    Attributes
+    ----------
+    prediction
+        f(X), (N,).
+    hypothetical
+        Scores of all four bases, (N, 4, L).
+    completeness_error
+        (N,), |Σ track − (f(X) − f(reference))| relative to |f(X) − f(reference)|; None when no sum is promised.
+    """
+
+    prediction: torch.Tensor
+    hypothetical: torch.Tensor
+    completeness_error: torch.Tensor | None = None
+
+
+class Method(ABC):
+    """One attribution method.
+
+    Attributes
+    ----------
+    name
+        What users call it by.
+    signed
+        Whether negative scores mean "lowers the output"; False when only magnitudes are given.
+    sums_to_difference
+        Whether the track is promised to sum to f(X) − f(reference).
+    """
+
+    name: ClassVar[str]
+    signed: ClassVar[bool] = True
+    sums_to_difference: ClassVar[bool] = False
+
+    @abstractmethod
+    def attribute(self, model: ScalarModel, X: torch.Tensor, rows: NDArray[np.int64]) -> Scores:
+        """Score one batch.
+
+        Parameters
+        ----------
+        model
+            f: (N, 4, L) → (N,), frozen and in evaluation mode.
+        X
+            One-hot windows, (N, 4, L), on the model's device.
+        rows
+            Row of each window in the whole data set, (N,): what seeds anything random, so that no result depends on
+            how the windows were batched.
+        """
+
+    @property
+    def options(self) -> dict[str, bool | int | float | str]:
+        """Options that shaped the result, to be recorded with it."""
+        return {}
+
+
+class ReverseComplementAverage(Method):
+    """Average a method over both strands: ½ (h(x) + rc(h(rc(x)))), and the same for the prediction.
+
+    The result for the reverse complement of a sequence is the reverse complement of its result, whatever the model.
+    """
+
+    name = "reverse_complement_average"
+
+    def __init__(self, method: Method) -> None:
+        self.method = method
+
+    def attribute(self, model: ScalarModel, X: torch.Tensor, rows: NDArray[np.int64]) -> Scores:
+        """Score both strands of one batch and average; see :meth:`Method.attribute`."""
+        forward = self.method.attribute(model, X, rows)
+        reverse = self.method.attribute(model, reverse_complement_tensor(X), rows)
+        errors = None
+        if forward.completeness_error is not None and reverse.completeness_error is not None:
+            errors = torch.maximum(forward.completeness_error, reverse.completeness_error)
+        return Scores(
+            (forward.prediction + reverse.prediction) / 2,
+            (forward.hypothetical + reverse_complement_tensor(reverse.hypothetical)) / 2,
+            errors,
+        )
+
+    @property
+    def options(self) -> dict[str, bool | int | float | str]:
+        """Options of the averaged method, and that it is averaged."""
+        return {**self.method.options, "rc_average": True}
+
+
+def project(hypothetical: torch.Tensor, X: torch.Tensor) -> torch.Tensor:
+    """Scores of the bases that are there: (N, 4, L) and (N, 4, L) → (N, L); zero where the base is unknown."""
+    return torch.einsum("nbl,nbl->nl", hypothetical, X)
+
+
+def check_prediction(prediction: torch.Tensor, n_windows: int) -> None:
+    """Raise unless a model returned one number for each window.
+
+    Raises
+    ------
+    ModelError
+        The output has another shape.
+    """
+    if prediction.shape != (n_windows,):
+        raise ModelError(
+            f"model: got an output of shape {tuple(prediction.shape)} for {n_windows} windows, expected one number a "
+            f"window, ({n_windows},); wrap it with seqsal.wrap(module, target=…)"
+        )

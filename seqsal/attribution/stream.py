@@ -1,0 +1,104 @@
+"""Three stages that overlap: a thread reads ahead, the caller computes, a thread writes behind.
+
+Queues are short, so memory does not grow with the number of windows, and an error in any stage ends all three and
+reaches the caller.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+__all__ = ["WriteBehind", "read_ahead"]
+
+Item = TypeVar("Item")
+
+
+class _End:
+    """Marks the end of a queue, with the error that caused it if one did."""
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        self.error = error
+
+
+def read_ahead(items: Iterable[Item], depth: int = 2) -> Iterator[Item]:
+    """Yield the items of an iterable that another thread pulls, up to `depth` of them in advance.
+
+    An error of the iterable is raised here. When the consumer stops early, so does the thread.
+    """
+    buffer: queue.Queue[Item | _End] = queue.Queue(maxsize=depth)
+    stopped = threading.Event()
+
+    def put(item: Item | _End) -> None:
+        while not stopped.is_set():
+            try:
+                buffer.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return
+
+    def pull() -> None:
+        try:
+            for item in items:
+                if stopped.is_set():
+                    return
+                put(item)
+        except BaseException as error:  # handed to the consumer, which raises it
+            put(_End(error))
+        else:
+            put(_End())
+
+    thread = threading.Thread(target=pull, name="seqsal-reader", daemon=True)
+    thread.start()
+    try:
+        while not isinstance(item := buffer.get(), _End):
+            yield item
+        if item.error is not None:
+            raise item.error
+    finally:
+        stopped.set()
+        thread.join()
+
+
+class WriteBehind(Generic[Item]):
+    """Hand items to a function that runs in another thread, in order, at most `depth` of them waiting.
+
+    An error of the function is raised by the next :meth:`put` or on leaving the context, where all that was handed in
+    has been written.
+    """
+
+    def __init__(self, write: Callable[[Item], None], depth: int = 2) -> None:
+        self._write = write
+        self._buffer: queue.Queue[Item | _End] = queue.Queue(maxsize=depth)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._drain, name="seqsal-writer", daemon=True)
+
+    def _drain(self) -> None:
+        while not isinstance(item := self._buffer.get(), _End):
+            if self._error is not None:
+                continue  # keep emptying the queue, so that put never blocks
+            try:
+                self._write(item)
+            except BaseException as error:  # raised in the caller's thread
+                self._error = error
+
+    def put(self, item: Item) -> None:
+        """Queue one item, waiting while the queue is full."""
+        if self._error is not None:
+            raise self._error
+        self._buffer.put(item)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._buffer.put(_End())
+        self._thread.join()
+        if kind is None and self._error is not None:
+            raise self._error

@@ -1,0 +1,69 @@
+"""One exception class per cause, all of them :class:`SeqsalError`.
+
+A message is a single line that says what is wrong, where (file and line, or argument), what was got, what was
+expected and what to do about it. The command line prints it as it is and exits with code 2; anything that is not
+a `SeqsalError` is a bug and exits with code 1.
+"""
+
+__all__ = [
+    "BedError",
+    "CheckpointError",
+    "DeviceError",
+    "FastaError",
+    "MethodError",
+    "ModelError",
+    "OutputError",
+    "RegionError",
+    "SeqsalError",
+    "StoreError",
+    "TrainingError",
+    "UsageError",
+]
+
+
+class SeqsalError(Exception):
+    """Base of every error that seqsal raises on purpose."""
+
+
+class FastaError(SeqsalError):
+    """A FASTA file that is missing, malformed, truncated, or changed after it was indexed."""
+
+
+class BedError(SeqsalError):
+    """A BED or narrowPeak file that is missing, empty or malformed."""
+
+
+class RegionError(SeqsalError):
+    """Regions that do not fit the genome or the data: unknown chromosome, beyond its end, not covered."""
+
+
+class ModelError(SeqsalError):
+    """A model that cannot be used: wrong shape, length or target, NaN outputs, not differentiable."""
+
+
+class CheckpointError(ModelError):
+    """A model file that is missing, damaged, or not a seqsal checkpoint."""
+
+
+class MethodError(SeqsalError):
+    """An attribution method that is unknown or that does not apply to the model."""
+
+
+class TrainingError(SeqsalError):
+    """Training that cannot start or that diverged: too few examples, an empty split, a loss of NaN."""
+
+
+class StoreError(SeqsalError):
+    """An attribution file that is missing, damaged, incomplete or of another version."""
+
+
+class OutputError(SeqsalError):
+    """A result that cannot be written: no permission, not a folder, no space left."""
+
+
+class DeviceError(SeqsalError):
+    """A device that does not exist here, or that has too little memory for a single window."""
+
+
+class UsageError(SeqsalError):
+    """Arguments that contradict each other or lie outside what is allowed."""

@@ -1,0 +1,1 @@
+"""Reading and writing files: regions, genomes, model inputs, attributions and tracks."""

@@ -1,0 +1,147 @@
+"""The attribution file (HDF5): its layout, and reading it.
+
+Layout, for N windows of L bases and M shuffled controls (all datasets contiguous and uncompressed: float tracks hardly
+compress, and a contiguous dataset keeps the file sound whenever the writer is killed)::
+
+    /regions/{chrom,start,end,name,score,strand,summit,padded,input_row}   (N,)
+    /codes                uint8   (N, L)     A C G T N = 0 1 2 3 4, as the model saw them
+    /track                float32 (N, L)     attribution of the base that is there
+    /prediction           float32 (N,)       the attributed output, in `output_space`
+    /hypothetical         float32 (N, 4, L)  optional
+    /completeness_error   float32 (N,)       optional, where the method promises a sum
+    /null/track           float32 (M, L)     the same for dinucleotide-shuffled controls
+    /null/codes           uint8   (M, L)
+    /null/prediction      float32 (M,)
+    /null/source          int64   (M,)       row of /regions that each control is a shuffle of
+    /rejected/{chrom,start,end,name,reason}  regions of the input that could not be used
+    /chrom_sizes/{chrom,size}
+
+Root attributes: seqsal_version, schema, method, target, output_space, model (JSON), genome (JSON), gradient_correction,
+seed, options (JSON). Windows may start before 0 or end beyond the chromosome (`padded`); rows of strand "-" hold the
+reverse complement, first base first, and `seqsal.regions.lift_span` lifts their positions to the chromosome.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from seqsal.errors import StoreError
+from seqsal.io.attributions import Array, Attributions, DiskArray
+
+__all__ = ["REGION_TYPES", "SCHEMA", "read_attributions"]
+
+SCHEMA = 1
+
+REGION_TYPES: dict[str, Any] = {
+    "chrom": str, "start": np.int64, "end": np.int64, "name": str, "score": np.float64, "strand": str,
+    "summit": np.int64, "padded": np.bool_, "input_row": np.int64, "reason": str, "size": np.int64,
+}  # fmt: skip
+
+
+def read_attributions(path: str | os.PathLike[str], *, in_memory: bool = True) -> Attributions:
+    """Read an attribution file.
+
+    Parameters
+    ----------
+    path
+        An HDF5 file made by `seqsal attribute`.
+    in_memory
+        False leaves the (N, …) arrays on disk, to be read row by row through :class:`DiskArray`.
+
+    Raises
+    ------
+    StoreError
+        The file is missing, not HDF5, damaged, unfinished, or of a newer schema.
+    """
+    file = _open_store(Path(path))
+    try:
+        if "progress" in file:
+            raise StoreError(
+                f"{path}: unfinished, only some of the rows are there; run the command that makes it again"
+            )
+        arrays = {name: _load(file, name, in_memory) for name in _ARRAYS}
+        result = Attributions(
+            regions=_read_table(file["regions"]),
+            rejected=_read_table(file["rejected"]) if "rejected" in file else pd.DataFrame(),
+            chrom_sizes=_read_sizes(file),
+            attrs={key: _read_attr(value) for key, value in file.attrs.items() if key != "fingerprint"},
+            **{name.replace("/", "_"): array for name, array in arrays.items()},  # type: ignore[arg-type]
+        )
+    except (KeyError, OSError, UnicodeDecodeError) as error:
+        file.close()
+        raise StoreError(f"{path}: damaged or not an attribution file ({error}); make it again") from error
+    if in_memory:
+        file.close()
+    return result
+
+
+_ARRAYS = (
+    "codes", "track", "prediction", "hypothetical", "completeness_error", "null/track", "null/codes", "null/source",
+)  # fmt: skip
+_REQUIRED = ("regions", "codes", "track", "prediction")
+
+
+def _open_store(path: Path) -> h5py.File:
+    if not path.exists():
+        raise StoreError(f"{path}: no such file; make it with `seqsal attribute … --out {path.name}`")
+    if path.is_dir():
+        raise StoreError(f"{path}: is a folder, expected an attribution file (.h5)")
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise StoreError(
+            f"{path}: cannot be read as HDF5, it is of another kind, damaged or truncated; "
+            "expected a file made by `seqsal attribute`"
+        ) from error
+    missing = [name for name in _REQUIRED if name not in file]
+    schema = int(file.attrs.get("schema", 0))
+    if missing or schema > SCHEMA:
+        made_by = file.attrs.get("seqsal_version", "unknown")
+        file.close()
+        if missing:
+            raise StoreError(
+                f"{path}: not an attribution file, {', '.join(missing)} missing; expected `seqsal attribute` output"
+            )
+        raise StoreError(
+            f"{path}: schema {schema} written by seqsal {made_by}, this one reads up to {SCHEMA}; upgrade seqsal"
+        )
+    return file
+
+
+def _load(file: h5py.File, name: str, in_memory: bool) -> Array | None:
+    if name not in file:
+        return None
+    return np.asarray(file[name][...]) if in_memory else DiskArray(file[name])
+
+
+def _read_table(group: h5py.Group) -> pd.DataFrame:
+    order = [name for name in REGION_TYPES if name in group] + [name for name in group if name not in REGION_TYPES]
+    columns = {}
+    for name in order:
+        dataset = group[name]
+        is_text = h5py.check_string_dtype(dataset.dtype) is not None
+        columns[name] = dataset.asstr()[...] if is_text else dataset[...]
+    return pd.DataFrame(columns)
+
+
+def _read_sizes(file: h5py.File) -> dict[str, int]:
+    if "chrom_sizes" not in file:
+        return {}
+    table = _read_table(file["chrom_sizes"])
+    return {str(chrom): int(size) for chrom, size in zip(table["chrom"], table["size"], strict=True)}
+
+
+def _read_attr(value: Any) -> Any:
+    if isinstance(value, str) and value[:1] in "{[":
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError:
+            return value
+    return value.item() if isinstance(value, np.generic) else value

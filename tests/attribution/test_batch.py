@@ -1,0 +1,59 @@
+"""Batch sizes from activation bytes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from seqsal.attribution import batch
+from seqsal.attribution.batch import activation_bytes, choose_batch_size, halving_on_out_of_memory
+
+CPU = torch.device("cpu")
+
+
+class _Exp(nn.Module):
+    """Keeps exactly the output of each exp: n_layers × 4 × L floats a window."""
+
+    def __init__(self, n_layers: int) -> None:
+        super().__init__()
+        self.n_layers = n_layers
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        for _ in range(self.n_layers):
+            X = X.exp()
+        return X.sum((1, 2))
+
+
+@pytest.mark.parametrize("n_windows", [1, 2, 5])
+def test_bytes_of_a_known_model(n_windows: int) -> None:
+    X = torch.zeros(n_windows, 4, 100)
+    assert activation_bytes(_Exp(3), X) == 3 * 4 * 100 * 4
+
+
+def test_weights_do_not_count() -> None:
+    model = nn.Sequential(nn.Conv1d(4, 200, 51, padding=25), nn.Flatten(), nn.Linear(200 * 60, 1)).requires_grad_(False)
+    kept = activation_bytes(model, torch.zeros(2, 4, 60))
+    assert kept < 2 * 200 * 60 * 4
+
+
+def test_batch_fills_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "last_level_cache_bytes", lambda: 32 << 20)
+    assert choose_batch_size(1 << 20, CPU) == 32
+    assert choose_batch_size(1 << 40, CPU) == min(torch.get_num_threads(), 2) or choose_batch_size(1 << 40, CPU) >= 1
+    assert choose_batch_size(1, CPU) == batch.MAX_BATCH
+
+
+def test_every_window_is_computed_once_despite_failures() -> None:
+    done: list[int] = []
+    calls = []
+
+    def compute(start: int, stop: int) -> None:
+        calls.append((start, stop))
+        if stop - start > 3:
+            raise torch.OutOfMemoryError
+        done.extend(range(start, stop))
+
+    assert halving_on_out_of_memory(compute, 20, 16) == 2
+    assert done == list(range(20))
+    assert calls[:4] == [(0, 16), (0, 8), (0, 4), (0, 2)]

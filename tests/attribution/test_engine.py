@@ -1,0 +1,231 @@
+"""The engine: same numbers however it is batched, streamed, resumed or interrupted."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from toys import Linear, Small, Windows, random_codes
+
+from seqsal.attribution import engine
+from seqsal.attribution.base import project
+from seqsal.attribution.engine import (
+    AttributeOptions,
+    attribute_to_file,
+    attribute_windows,
+    control_parents,
+    default_n_controls,
+)
+from seqsal.attribution.methods import make_method
+from seqsal.errors import DeviceError, ModelError, RegionError, UsageError
+from seqsal.io.store import read_attributions
+from seqsal.sequence.tensors import one_hot_tensor
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def source(rng: np.random.Generator) -> Windows:
+    return Windows(random_codes(rng, 37, 50, 0.02))
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten windows of 50 bp a chunk, so that 37 windows take several."""
+    monkeypatch.setattr(engine, "CHUNK_BASES", 500)
+
+
+def test_equals_one_call_of_the_method(source: Windows, device: torch.device) -> None:
+    model = Small()
+    result = attribute_windows(model, source, AttributeOptions(hypothetical=True), device=device)
+    X = one_hot_tensor(torch.from_numpy(source.codes))
+    expected = make_method("gradient_x_input").attribute(model.eval(), X, np.arange(37))
+    np.testing.assert_allclose(result.track, project(expected.hypothetical, X), rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(result.hypothetical, expected.hypothetical, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(result.prediction, expected.prediction, rtol=1e-5)
+    np.testing.assert_array_equal(result.codes, source.codes)
+
+
+@pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize("batch_size", [1, 3, 1000])
+def test_batch_size_does_not_matter(source: Windows, batch_size: int) -> None:
+    model = Small()
+    reference = attribute_windows(model, source, AttributeOptions(), device=CPU)
+    other = attribute_windows(model, source, AttributeOptions(batch_size=batch_size), device=CPU)
+    for name in ("track", "prediction", "null_track"):
+        np.testing.assert_allclose(getattr(other, name), getattr(reference, name), rtol=1e-4, atol=1e-7)
+    np.testing.assert_array_equal(other.null_codes, reference.null_codes)
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_file_and_memory_hold_the_same(source: Windows, tmp_path: Path) -> None:
+    options = AttributeOptions(hypothetical=True, seed=3)
+    path = attribute_to_file(Small(), source, tmp_path / "A.h5", options, device=CPU)
+    memory, disk = attribute_windows(Small(), source, options, device=CPU), read_attributions(path)
+    for name in ("codes", "track", "prediction", "hypothetical", "null_track", "null_codes", "null_source"):
+        np.testing.assert_array_equal(getattr(disk, name), getattr(memory, name))
+    assert disk.attrs["method"] == "gradient_x_input"
+    assert disk.attrs["gradient_correction"] is True
+    assert disk.attrs["options"]["rc_average"] is False
+    assert disk.attrs["seed"] == 3
+    assert disk.regions["name"].tolist() == source.windows["name"].tolist()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["A.h5"]
+
+
+def test_controls_are_shuffles_of_their_windows(source: Windows) -> None:
+    result = attribute_windows(Small(), source, AttributeOptions(n_controls=80), device=CPU)
+    assert result.null_track.shape == (80, 50)
+    for codes, parent in zip(result.null_codes, result.null_source, strict=True):
+        np.testing.assert_array_equal(np.sort(codes), np.sort(source.codes[parent]))
+    assert len(np.unique(np.asarray(result.null_codes), axis=0)) > 70  # draws of one window differ
+    assert np.bincount(result.null_source, minlength=37).min() >= 2
+
+
+def test_seed_changes_controls_only(source: Windows) -> None:
+    one, two = (attribute_windows(Small(), source, AttributeOptions(seed=seed), device=CPU) for seed in (1, 2))
+    np.testing.assert_array_equal(one.track, two.track)
+    assert not np.array_equal(one.null_codes, two.null_codes)
+
+
+def test_number_of_controls() -> None:
+    assert [default_n_controls(n) for n in (1, 100, 500, 200_000)] == [100, 100, 500, 1000]
+    assert control_parents(np.arange(4), 8, 4).tolist() == [0, 2, 4, 6]
+    assert control_parents(np.arange(5), 2, 5).tolist() == [0, 1, 0, 1, 0]
+
+
+class _Stops(Windows):
+    """Loses power after some windows have been read."""
+
+    limit = 10**9
+
+    def read(self, rows):  # type: ignore[no-untyped-def]
+        if self.n_read > self.limit:
+            raise KeyboardInterrupt
+        return super().read(rows)
+
+
+@pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize("limit", [15, 60])
+def test_interrupted_run_resumes_to_the_same_file(rng: np.random.Generator, tmp_path: Path, limit: int) -> None:
+    source, options = _Stops(random_codes(rng, 37, 50)), AttributeOptions(batch_size=4)
+    whole = attribute_to_file(Small(), source, tmp_path / "whole.h5", options, device=CPU)
+    source.n_read, source.limit = 0, limit
+    with pytest.raises(KeyboardInterrupt):
+        attribute_to_file(Small(), source, tmp_path / "A.h5", options, device=CPU)
+    assert not (tmp_path / "A.h5").exists()
+    source.n_read, source.limit = 0, 10**9
+    resumed = attribute_to_file(Small(), source, tmp_path / "A.h5", options, device=CPU)
+    assert source.n_read < 137, "it started from the beginning"
+    assert resumed.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_other_settings_start_afresh(
+    rng: np.random.Generator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = _Stops(random_codes(rng, 37, 50))
+    source.limit = 15
+    with pytest.raises(KeyboardInterrupt):
+        attribute_to_file(Small(), source, tmp_path / "A.h5", AttributeOptions(), device=CPU)
+    source.limit = 10**9
+    path = attribute_to_file(Small(), source, tmp_path / "A.h5", AttributeOptions(method="saliency"), device=CPU)
+    assert "starting afresh" in caplog.text
+    assert read_attributions(path).track.min() >= 0
+
+
+def test_the_model_is_given_back_as_it_was(source: Windows) -> None:
+    model = Small().train()
+    model.norm.eval()
+    model.stem.bias.requires_grad_(False)
+    model.head.weight.grad = torch.ones_like(model.head.weight)
+    attribute_windows(model, source, AttributeOptions(), device=CPU)
+    assert model.training and model.dropout.training and not model.norm.training
+    assert not model.stem.bias.requires_grad and model.stem.weight.requires_grad
+    assert model.head.weight.grad is not None and (model.head.weight.grad == 1).all()
+    assert model.stem.weight.grad is None
+
+
+def test_the_model_is_given_back_after_an_error(source: Windows) -> None:
+    model = Small().train()
+    with torch.no_grad():
+        model.head.bias.fill_(math.nan)
+    with pytest.raises(ModelError, match=r"prediction for chrA:0-50 is not finite"):
+        attribute_windows(model, source, AttributeOptions(), device=CPU)
+    assert model.training and all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_nothing_is_left_after_a_model_error(source: Windows, tmp_path: Path) -> None:
+    model = Small()
+    with torch.no_grad():
+        model.head.bias.fill_(math.inf)
+    with pytest.raises(ModelError, match="not finite"):
+        attribute_to_file(model, source, tmp_path / "A.h5", AttributeOptions(), device=CPU)
+    assert not list(tmp_path.iterdir())
+
+
+class _Hungry(Small):
+    """Runs out of memory above `limit` windows, as the CUDA or CPU allocator would say it."""
+
+    def __init__(self, limit: int, error: Exception) -> None:
+        super().__init__()
+        self.limit, self.error = limit, error
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        if len(X) > self.limit:
+            raise self.error
+        return super().forward(X)
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_out_of_memory_halves_the_batch(source: Windows, error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    expected = attribute_windows(Small(), source, AttributeOptions(batch_size=5), device=CPU)
+    result = attribute_windows(_Hungry(5, error), source, AttributeOptions(batch_size=20), device=CPU)
+    np.testing.assert_allclose(result.track, expected.track, rtol=1e-4, atol=1e-7)
+    assert "batches of 5 windows" in caplog.text
+
+
+def test_a_window_that_does_not_fit(source: Windows) -> None:
+    with pytest.raises(DeviceError, match="out of memory with a single window"):
+        attribute_windows(
+            _Hungry(0, torch.OutOfMemoryError("CUDA out of memory")), source, AttributeOptions(batch_size=8), device=CPU
+        )
+
+
+def test_other_runtime_errors_pass_through(source: Windows) -> None:
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        attribute_windows(
+            _Hungry(0, RuntimeError("shape mismatch")), source, AttributeOptions(batch_size=8), device=CPU
+        )
+
+
+def test_no_windows(rng: np.random.Generator) -> None:
+    empty = Windows(random_codes(rng, 0, 50))
+    with pytest.raises(RegionError, match="none left to attribute"):
+        attribute_windows(Small(), empty, AttributeOptions(), device=CPU)
+
+
+def test_options_out_of_range() -> None:
+    with pytest.raises(UsageError, match="n_controls: got -1"):
+        AttributeOptions(n_controls=-1)
+    with pytest.raises(UsageError, match="batch_size: got 0"):
+        AttributeOptions(batch_size=0)
+
+
+def test_without_controls(source: Windows, tmp_path: Path) -> None:
+    weight = torch.ones(4, 50)
+    path = attribute_to_file(Linear(weight), source, tmp_path / "A.h5", AttributeOptions(n_controls=0), device=CPU)
+    result = read_attributions(path)
+    assert result.null_track is None and result.n_controls == 0
+
+
+def test_disk_array_indexes_like_numpy(source: Windows, tmp_path: Path) -> None:
+    path = attribute_to_file(Small(), source, tmp_path / "A.h5", AttributeOptions(), device=CPU)
+    disk, memory = read_attributions(path, in_memory=False), read_attributions(path)
+    for rows in (slice(3, 9), np.array([5, 2, 2, 36, -1]), np.arange(37) % 2 == 0, 4):
+        np.testing.assert_array_equal(disk.track[rows], memory.track[rows])
+    np.testing.assert_array_equal(np.asarray(disk.track), memory.track)

@@ -1,0 +1,43 @@
+"""Fixtures that several test modules share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+torch.set_num_threads(1)  # toy models are smaller than the cost of waking a second thread
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def yeast() -> dict[str, Path]:
+    """Paths of the yeast genome and binding sites; skips where they are absent."""
+    folder = Path(os.environ.get("SEQSAL_YEAST", ROOT.parent / "shared" / "data" / "yeast"))
+    if not (folder / "sacCer3.fa.gz").exists():
+        pytest.skip("yeast data are not here (set SEQSAL_YEAST to their folder)")
+    return {"genome": folder / "sacCer3.fa.gz", "Reb1": folder / "Reb1.bed", "Abf1": folder / "Abf1.bed"}
+
+
+@pytest.fixture(
+    params=["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
+)
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """Every device that this machine has."""
+    return torch.device(request.param)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """A generator with a fixed seed."""
+    return np.random.default_rng(20240607)
+
+
+@pytest.fixture
+def example_data() -> Path:
+    """The example data of the repository."""
+    return ROOT / "example_data"

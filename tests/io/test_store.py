@@ -1,0 +1,163 @@
+"""The attribution file: round trip, resuming, and every way of being wrong."""
+
+from __future__ import annotations
+
+import errno
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+from seqsal.errors import OutputError, StoreError
+from seqsal.io import store_writer
+from seqsal.io.attributions import Attributions
+from seqsal.io.store import read_attributions
+from seqsal.io.store_writer import AttributionWriter, StoreLayout
+
+ATTRS = {"method": "saliency", "options": {"rc_average": True}, "seed": 7, "gradient_correction": False}
+
+
+def layout(n: int = 3, n_controls: int = 2) -> StoreLayout:
+    regions = pd.DataFrame(
+        {"chrom": ["chr1", "chrÄ", "2"][:n], "start": [-5, 0, 7], "end": [5, 10, 17],
+         "name": ["<b>", "x" * 10_000, "."], "score": [np.nan, 1.5, 2], "strand": ["+", "-", "."],
+         "summit": [-1, 3, 0], "padded": [True, False, False], "input_row": [0, 1, 3]}
+    )  # fmt: skip
+    rejected = pd.DataFrame({"chrom": ["chrZ"], "start": [1], "end": [2], "name": ["lost"], "reason": ["unknown"]})
+    return StoreLayout(regions, rejected, 10, {"chr1": 100, "2": 50}, n_controls=n_controls)
+
+
+def fill(writer: AttributionWriter, n_controls: int = 2) -> None:
+    tracks = np.arange(30, dtype=np.float32).reshape(3, 10)
+    writer.write("main", 0, {"codes": np.ones((3, 10), np.uint8), "track": tracks, "prediction": tracks[:, 0]})
+    if n_controls:
+        nulls = {"codes": np.zeros((2, 10), np.uint8), "track": -tracks[:2], "prediction": tracks[:2, 1]}
+        writer.write("null", 0, {**nulls, "source": np.array([0, 2])})
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    with AttributionWriter(tmp_path / "A.h5", layout(), ATTRS) as writer:
+        fill(writer)
+        writer.finish()
+    back = read_attributions(tmp_path / "A.h5")
+    pd.testing.assert_frame_equal(
+        back.regions[list(layout().regions.columns)], layout().regions, check_dtype=False, check_column_type=False
+    )
+    assert back.regions["start"].dtype == np.int64 and back.regions["padded"].dtype == bool
+    assert back.rejected["reason"].tolist() == ["unknown"]
+    assert back.chrom_sizes == {"chr1": 100, "2": 50}
+    assert {key: back.attrs[key] for key in ATTRS} == ATTRS
+    np.testing.assert_array_equal(back.null_source, [0, 2])
+    assert repr(back) == ("Attributions(3 regions × 10 bp, method=saliency, output_space=unknown, 2 controls)")
+
+
+def test_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a.h5", "b.h5"):
+        time.sleep(1.1)  # HDF5 would stamp objects with the second of their making
+        with AttributionWriter(tmp_path / name, layout(), ATTRS) as writer:
+            fill(writer)
+            writer.finish()
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+def test_missing_rows_are_not_renamed_into_place(tmp_path: Path) -> None:
+    with AttributionWriter(tmp_path / "A.h5", layout(), ATTRS) as writer:
+        fill(writer, n_controls=0)
+        with pytest.raises(
+            StoreError, match=r"rows written \{'main': 3, 'null': 0\}, expected \{'main': 3, 'null': 2\}"
+        ):
+            writer.finish()
+    assert not (tmp_path / "A.h5").exists()
+
+
+def test_unfinished_file_is_picked_up(tmp_path: Path) -> None:
+    with AttributionWriter(tmp_path / "A.h5", layout(), ATTRS) as writer:
+        fill(writer, n_controls=0)
+    with AttributionWriter(tmp_path / "A.h5", layout(), ATTRS) as writer:
+        assert writer.done == {"main": 3, "null": 0}
+    with AttributionWriter(tmp_path / "A.h5", layout(), ATTRS, resume=False) as writer:
+        assert writer.done == {"main": 0, "null": 0}
+    with AttributionWriter(tmp_path / "A.h5", layout(), {**ATTRS, "seed": 8}) as writer:
+        assert writer.done == {"main": 0, "null": 0}
+
+
+def test_damaged_unfinished_file_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / ".A.h5.partial").write_bytes(b"torn")
+    with AttributionWriter(tmp_path / "A.h5", layout(), ATTRS) as writer:
+        assert writer.done == {"main": 0, "null": 0}
+
+
+def test_full_disk_is_told_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(fd: int, offset: int, length: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(store_writer.os, "posix_fallocate", full)
+    with pytest.raises(OutputError, match="no space left on the device"):
+        AttributionWriter(tmp_path / "A.h5", layout(), ATTRS)
+    assert not list(tmp_path.iterdir())
+
+
+def test_more_than_the_disk_holds(tmp_path: Path) -> None:
+    huge = StoreLayout(layout().regions, layout().rejected, 10**15, {"chr1": 100})
+    with pytest.raises(OutputError, match=r"no space left on the device, [\d.]+ GB are needed"):
+        AttributionWriter(tmp_path / "A.h5", huge, ATTRS)
+    assert not list(tmp_path.iterdir())
+
+
+def test_disk_that_fills_while_writing(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OutputError, match="no space left"),
+        AttributionWriter(tmp_path / "A.h5", layout(), ATTRS),
+    ):
+        raise OutputError("A.h5: no space left on the device")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("folder", "match"), [("nowhere", "does not exist"), ("file", "is not a folder")])
+def test_place_that_cannot_be_written(tmp_path: Path, folder: str, match: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=match):
+        AttributionWriter(tmp_path / folder / "A.h5", layout(), ATTRS)
+
+
+def test_files_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no such file"):
+        read_attributions(tmp_path / "A.h5")
+    with pytest.raises(StoreError, match="is a folder"):
+        read_attributions(tmp_path)
+    (tmp_path / "text.h5").write_text("hello")
+    with pytest.raises(StoreError, match="cannot be read as HDF5"):
+        read_attributions(tmp_path / "text.h5")
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["x"] = 1
+    with pytest.raises(StoreError, match="not an attribution file, regions, codes, track, prediction missing"):
+        read_attributions(tmp_path / "other.h5")
+
+
+def test_truncated_file(tmp_path: Path) -> None:
+    with AttributionWriter(tmp_path / "A.h5", layout(), ATTRS) as writer:
+        fill(writer)
+        writer.finish()
+    data = (tmp_path / "A.h5").read_bytes()
+    (tmp_path / "A.h5").write_bytes(data[: len(data) // 2])
+    with pytest.raises(StoreError, match="damaged or truncated"):
+        read_attributions(tmp_path / "A.h5")
+
+
+def test_newer_schema_says_who_wrote_it(tmp_path: Path) -> None:
+    with AttributionWriter(tmp_path / "A.h5", layout(), {**ATTRS, "seqsal_version": "9.1"}) as writer:
+        fill(writer)
+        writer.finish()
+    with h5py.File(tmp_path / "A.h5", "r+") as file:
+        file.attrs["schema"] = 99
+    with pytest.raises(StoreError, match=r"schema 99 written by seqsal 9\.1.*upgrade"):
+        read_attributions(tmp_path / "A.h5")
+
+
+def test_rows_must_match_regions() -> None:
+    regions = layout().regions
+    with pytest.raises(StoreError, match="track: got 2 rows, expected one for each of the 3 regions"):
+        Attributions(regions, np.zeros((3, 5), np.uint8), np.zeros((2, 5)), np.zeros(3))
