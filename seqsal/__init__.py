@@ -1,4 +1,4 @@
-"""seqsal: which bases drive a model's prediction, and can the answer be believed?
+"""Sequence attribution that tests its own answer: which bases drive a prediction, and can that be believed.
 
 The public names are loaded on first use, so that `import seqsal` (and `seqsal --help`) does not wait for torch.
 """
@@ -12,10 +12,11 @@ from seqsal.errors import SeqsalError
 from seqsal.version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from seqsal.api import attribute, call_peaks, plot_logo, run, score
+    from seqsal.api import attribute, call_peaks, plot_logo, score
     from seqsal.io.attributions import Attributions
     from seqsal.io.store import read_attributions
     from seqsal.models import load_model, train_model, wrap
+    from seqsal.pipeline import run
 
 _HOMES = {
     "Attributions": "seqsal.io.attributions",
@@ -24,7 +25,7 @@ _HOMES = {
     "load_model": "seqsal.models",
     "plot_logo": "seqsal.api",
     "read_attributions": "seqsal.io.store",
-    "run": "seqsal.api",
+    "run": "seqsal.pipeline",
     "score": "seqsal.api",
     "train_model": "seqsal.models",
     "wrap": "seqsal.models",

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
 
+hypothesis.settings.register_profile("seqsal", deadline=None)  # a busy machine is not a bug
+hypothesis.settings.load_profile("seqsal")
 torch.set_num_threads(1)  # toy models are smaller than the cost of waking a second thread
 
 ROOT = Path(__file__).resolve().parents[1]

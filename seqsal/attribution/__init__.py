@@ -1,1 +1,17 @@
-"""attribution."""
+"""Attribution: from windows and a model to per-base scores."""
+
+from seqsal.attribution.base import Method, Scores
+from seqsal.attribution.engine import AttributeOptions, attribute_to_file, attribute_windows
+from seqsal.attribution.methods import METHODS, make_method
+from seqsal.attribution.predict import predict_windows
+
+__all__ = [
+    "METHODS",
+    "AttributeOptions",
+    "Method",
+    "Scores",
+    "attribute_to_file",
+    "attribute_windows",
+    "make_method",
+    "predict_windows",
+]

@@ -1,0 +1,42 @@
+# `make test` and `make demo` set everything up from a bare clone: a virtual environment in .venv with pinned versions.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEMO_OUT ?= demo_out
+
+.PHONY: all demo test lint types quick bench clean
+
+all: test demo
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt setuptools wheel
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--no-build-isolation --editable '.[test]'
+	touch $@
+
+## Train on example_data/ and explain held-out sites; open demo_out/report.html.
+demo: $(STAMP)
+	$(BIN)/seqsal demo --out $(DEMO_OUT)
+
+## Everything that CI checks: style, types and all tests.
+test: lint types
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+## The tests that take seconds.
+quick: $(STAMP)
+	$(BIN)/python -m pytest -m 'not slow and not yeast'
+
+bench: $(STAMP)
+	cd benchmarks && ../$(BIN)/python attribution.py && ../$(BIN)/python loaders.py && ../$(BIN)/python peaks.py
+
+clean:
+	rm -rf $(VENV) $(DEMO_OUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

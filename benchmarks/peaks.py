@@ -1,0 +1,135 @@
+"""Peak calling: how often it calls pure noise, and what a million positions cost, beside tangermeme.
+
+    python benchmarks/peaks.py [--datasets 200] [--positions 1000000]
+
+Second table: simulated tracks without any signal, data and controls from one law, autocorrelated as attributions are
+(weights over 7 bp), called at q < 0.05. A calibrated caller calls anything in at most 5 % of the data sets. The peer's
+columns are the mean number of calls by tangermeme's recursive_seqlets on the same tracks, at its default threshold and
+with the same controls at its `target_fdr=0.05`, and the share of data sets in which the latter calls anything.
+
+First table: seconds for the calls of both signs, against recursive_seqlets (which finds one sign) on the same track.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import stats
+from tangermeme.seqlet import recursive_seqlets
+
+from seqsal.io.attributions import Attributions
+from seqsal.peaks import call_peaks
+from seqsal.regions import make_regions
+
+FDR = 0.05
+KERNEL = np.array([0.2, 0.5, 0.8, 1.0, 0.8, 0.5, 0.2])
+DESIGNS = ((1, 10, 1000), (50, 50, 200), (40, 200, 500), (200, 50, 500))  # windows, controls, bp
+Draw = Callable[[np.random.Generator, int, int], NDArray[np.float64]]
+LAWS: dict[str, Draw] = {
+    "normal": lambda rng, n, length: rng.normal(size=(n, length)),
+    "laplace": lambda rng, n, length: rng.laplace(size=(n, length)),
+    "t(4)": lambda rng, n, length: rng.standard_t(4, size=(n, length)),
+    "t(3)": lambda rng, n, length: rng.standard_t(3, size=(n, length)),
+    "laplace, scale per window": lambda rng, n, length: (
+        rng.laplace(size=(n, length)) * np.exp(rng.normal(0, 0.5, size=(n, 1)))
+    ),
+}
+
+
+def noise(law: Draw, rng: np.random.Generator, n: int, length: int) -> NDArray[np.float32]:
+    white = law(rng, n, length + len(KERNEL) - 1)
+    smooth = sum(weight * white[:, i : i + length] for i, weight in enumerate(KERNEL))
+    return np.asarray(smooth, dtype=np.float32)
+
+
+def attributions(track: NDArray[np.float32], null_track: NDArray[np.float32]) -> Attributions:
+    n, length = track.shape
+    start = np.arange(n) * (length + 10)
+    return Attributions(
+        regions=make_regions(["chr1"] * n, start, start + length),
+        codes=np.zeros(track.shape, np.uint8),
+        track=track,
+        prediction=np.zeros(n, np.float32),
+        null_track=null_track,
+        null_codes=np.zeros(null_track.shape, np.uint8),
+    )
+
+
+def peer_calls(track: NDArray[np.float32], null_track: NDArray[np.float32] | None) -> int:
+    control = None if null_track is None else torch.from_numpy(null_track)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns where nothing passes
+        return len(recursive_seqlets(torch.from_numpy(track), X_control=control, target_fdr=FDR))
+
+
+def calibration(n_sets: int) -> None:
+    limit = stats.binom.isf(0.01, n_sets, FDR) / n_sets
+    print(f"noise only, {n_sets} data sets a row (peer: {n_sets // 10}); share with any call at q < {FDR}")
+    print(f"99 % limit of a true rate of 5 %: {limit:.3f}")
+    print(f"{'law':26s} windows controls   bp  seqsal  calls | peer: default  fdr, any  fdr, calls")
+    for name, law in LAWS.items():
+        for design in DESIGNS:
+            print(f"{name:26s} {_calibration_row(law, design, n_sets)}", flush=True)
+
+
+def _calibration_row(law: Draw, design: tuple[int, int, int], n_sets: int) -> str:
+    n, n_controls, length = design
+    ours, peer, peer_fdr = [], [], []
+    for seed in range(n_sets):
+        rng = np.random.default_rng([seed, n, n_controls])
+        track, null = noise(law, rng, n, length), noise(law, rng, n_controls, length)
+        ours.append(len(call_peaks(attributions(track, null), fdr=FDR)))
+        if seed < n_sets // 10:
+            peer.append(peer_calls(track, None))
+            peer_fdr.append(peer_calls(track, null))
+    return (
+        f"{n:7d} {n_controls:8d} {length:4d} {np.mean(np.array(ours) > 0):7.3f} {np.mean(ours):6.2f} |"
+        f"       {np.mean(peer):7.1f}  {np.mean(np.array(peer_fdr) > 0):8.2f}  {np.mean(peer_fdr):10.1f}"
+    )
+
+
+def speed(n_positions: int) -> None:
+    length, rng = 2114, np.random.default_rng(0)
+    n = n_positions // length
+    track, null = noise(LAWS["laplace"], rng, n, length), noise(LAWS["laplace"], rng, n, length)
+    peer_calls(track[:2], None)  # compile
+    timed: dict[str, float] = {}
+    for what, call in (
+        ("seqsal, one control a window", lambda: call_peaks(attributions(track, null))),
+        ("seqsal, 100 controls", lambda: call_peaks(attributions(track, null[:100]))),
+        ("recursive_seqlets, default", lambda: peer_calls(track, None)),
+        ("recursive_seqlets, with controls", lambda: peer_calls(track, null)),
+    ):
+        seconds = []
+        for _ in range(3):
+            began = time.perf_counter()
+            call()
+            seconds.append(time.perf_counter() - began)
+        timed[what] = min(seconds)
+    reference = timed["recursive_seqlets, default"]
+    print(f"\n{n * length:,} positions, best of 3, one thread; ratio = recursive_seqlets at its default / this")
+    for what, best in timed.items():
+        print(
+            f"{what:34s} {best:7.2f} s  {best * 1e6 / (n * length):6.2f} s per million  ratio {reference / best:5.2f}"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--datasets", type=int, default=200)
+    parser.add_argument("--positions", type=int, default=1_000_000)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    speed(options.positions)
+    print()
+    calibration(options.datasets)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,328 @@
+"""The public functions: each reads its inputs, makes one call into the package, and gives back what it made.
+
+The `…_to_file` functions are what the command line calls; the others are for Python.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from seqsal.errors import OutputError, UsageError
+from seqsal.io.atomic import check_writable
+from seqsal.io.attributions import Attributions
+from seqsal.io.bed import write_narrowpeak
+from seqsal.io.inputs import WindowSource, open_codes, open_input
+from seqsal.io.store import read_attributions
+from seqsal.io.tracks import SCORE_FORMATS, write_bedgraph, write_bigwig, write_scores
+from seqsal.peaks import call_peaks, write_peaks_tsv
+from seqsal.regions import parse_region
+from seqsal.sequence.codes import codes_from_one_hot
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from torch import nn
+
+    from seqsal.attribution.engine import AttributeOptions
+    from seqsal.models import SequenceModel, TrainResult
+
+__all__ = [
+    "attribute",
+    "attribute_to_file",
+    "call_peaks",
+    "export_to_file",
+    "logo_to_file",
+    "peaks_to_file",
+    "plot_logo",
+    "score",
+    "score_table",
+    "score_to_file",
+    "train_to_file",
+]
+
+LOGO_ROW_BP = 100  # longer logos are wrapped
+EXPORTS = ("bigwig", "bedgraph", "bed")
+_PATH = str | os.PathLike[str]
+
+
+def attribute(
+    model: nn.Module | _PATH,
+    *,
+    genome: _PATH | None = None,
+    regions: _PATH | pd.DataFrame | None = None,
+    fasta: _PATH | None = None,
+    X: Any = None,
+    method: str = "gradient_x_input",
+    out: _PATH | None = None,
+    device: str = "auto",
+    seed: int = 0,
+    progress: bool = False,
+    **options: Any,
+) -> Attributions:
+    """Show which bases drive a model's prediction.
+
+    Parameters
+    ----------
+    model
+        A model from :func:`seqsal.load_model` or :func:`seqsal.wrap`, any `nn.Module` (N, 4, L) → (N,) or (N, T) of
+        which output 0 is taken, or a model file.
+    genome, regions
+        Genome FASTA, and regions as a file or a table.
+    fasta
+        Sequences instead of genome and regions.
+    X
+        One-hot windows (N, 4, L) instead of files; with `regions` as a table of N rows, they keep those coordinates.
+    method
+        Name of the attribution method.
+    out
+        Attribution file to write; the arrays of the result then stay on disk, and memory stays flat.
+    device
+        `auto`, `cpu` or `cuda[:i]`.
+    seed
+        Seeds the shuffled controls.
+    progress
+        Show a progress bar.
+    options
+        `rc_average`, `n_controls`, `hypothetical`, `batch_size`, `ignore_strand`, and the method's own, such as
+        `gradient_correction`.
+
+    Returns
+    -------
+    Attributions
+        `track` (N, L), `regions`, row i ↔ track[i], and more.
+
+    Raises
+    ------
+    SeqsalError
+        Input that cannot be used; see the message.
+    """
+    from seqsal.attribution import attribute_to_file as stream_to_file
+    from seqsal.attribution import attribute_windows
+    from seqsal.models import resolve_device
+
+    where = resolve_device(device)
+    settings = make_options(method, seed, options)
+    scalar = as_sequence_model(model)
+    source = _open_any(scalar, genome, regions, fasta, X, options)
+    with source:
+        if out is None:
+            return attribute_windows(scalar, source, settings, device=where, progress=progress)
+        path = stream_to_file(scalar, source, out, settings, device=where, progress=progress)
+    return read_attributions(path, in_memory=False)
+
+
+def score(
+    model: nn.Module | _PATH,
+    *,
+    genome: _PATH | None = None,
+    regions: _PATH | pd.DataFrame | None = None,
+    fasta: _PATH | None = None,
+    X: Any = None,
+    device: str = "auto",
+    progress: bool = False,
+    **options: Any,
+) -> pd.DataFrame:
+    """Predict each region.
+
+    Parameters are those of :func:`attribute`; of the options, `batch_size` and `ignore_strand` apply.
+
+    Returns
+    -------
+    DataFrame
+        The region table with `prediction`, on the model's natural scale (a probability for a binary model), and the
+        value that attributions are about in a column named for its space (`logit`, `log`) where that is another one.
+    """
+    from seqsal.attribution import predict_windows
+    from seqsal.models import resolve_device
+
+    scalar = as_sequence_model(model)
+    where = resolve_device(device)
+    with _open_any(scalar, genome, regions, fasta, X, options) as source:
+        values = predict_windows(scalar, source, device=where, batch_size=options.get("batch_size"), progress=progress)
+        return score_table(source.windows, values, scalar)
+
+
+def plot_logo(attr: Attributions, region: str, ax: Axes | None = None) -> Axes:
+    """Draw the bases of `chrom:start-end` at the height of their attributions.
+
+    Parameters
+    ----------
+    attr
+        Attributions that cover the region.
+    region
+        0-based half-open, on the forward strand.
+    ax
+        Where to draw; a new figure when None.
+
+    Raises
+    ------
+    RegionError
+        The region is malformed or outside the data.
+    """
+    from seqsal.plot import plot_region_logo
+
+    return plot_region_logo(attr, region, ax=ax)
+
+
+def as_sequence_model(model: nn.Module | _PATH) -> SequenceModel:
+    """Take a model, module or file as one scalar per sequence."""
+    from seqsal.models import SequenceModel, load_model, wrap
+
+    if isinstance(model, SequenceModel):
+        return model
+    return load_model(model) if isinstance(model, (str, os.PathLike)) else wrap(model)
+
+
+def make_options(method: str, seed: int, options: dict[str, Any]) -> AttributeOptions:
+    """Sort keyword options into the engine's and the method's own."""
+    from seqsal.attribution import AttributeOptions
+
+    engine = {key: options[key] for key in ("rc_average", "n_controls", "hypothetical", "batch_size") if key in options}
+    own = {key: value for key, value in options.items() if key not in engine and key != "ignore_strand"}
+    return AttributeOptions(method=method, method_options=own, seed=seed, **engine)
+
+
+def score_table(windows: pd.DataFrame, values: Any, model: SequenceModel) -> pd.DataFrame:
+    """Region table with predictions; `values` (N,) are in the model's output space."""
+    columns = ["chrom", "start", "end", "name", "strand"]
+    if "padded" in windows:
+        columns.append("padded")
+    raw = np.asarray(values, dtype=np.float64)
+    table = windows[columns].assign(prediction=model.natural(raw))
+    if model.output_space in ("logit", "log"):
+        table[model.output_space] = raw
+    return table.reset_index(drop=True)
+
+
+def score_to_file(out: _PATH, *, model: str, progress: bool = False, **arguments: Any) -> pd.DataFrame:
+    """Do what `seqsal score` does: predict regions and write them; returns the table."""
+    check_score_format(out)
+    check_writable(out)
+    scalar = load_from(model, arguments)
+    arguments.pop("seed", None)
+    inputs = {key: arguments[key] for key in ("genome", "regions", "fasta")}
+    table = score(
+        scalar, **inputs, device=arguments["device"], progress=progress, ignore_strand=arguments["ignore_strand"]
+    )
+    write_scores(table, out)
+    return table
+
+
+def train_to_file(out: _PATH, *, progress: bool = False, **arguments: Any) -> TrainResult:
+    """Do what `seqsal train` does: train the built-in CNN into a checkpoint.
+
+    Parameters
+    ----------
+    out
+        Checkpoint to write (`.safetensors`).
+    progress
+        Show a progress bar.
+    arguments
+        Those of :func:`seqsal.train_model`, with the fields of `CNNConfig` and `TrainConfig` among them.
+    """
+    from seqsal.models import CNNConfig, TrainConfig, train_model
+    from seqsal.models.sources import common_length
+
+    if Path(out).suffix != ".safetensors":
+        raise UsageError(f"{out}: unknown extension, expected a checkpoint name that ends in .safetensors")
+    check_writable(out)
+    training = {key: arguments.pop(key) for key in TrainConfig.__dataclass_fields__ if key in arguments}
+    sizes = {key: arguments.pop(key) for key in CNNConfig.__dataclass_fields__ if key in arguments}
+    columns = training.setdefault("target_columns", ["score"])
+    sizes["input_length"] = sizes.get("input_length") or common_length(arguments["positives"])
+    sizes.setdefault("n_targets", 1 if sizes.get("loss", "binary") == "binary" else len(columns))
+    return train_model(
+        config=CNNConfig(**sizes), training=TrainConfig(**training), out=out, progress=progress, **arguments
+    )
+
+
+def check_score_format(out: _PATH) -> None:
+    """Raise unless the extension of `out` is one that scores are written in."""
+    if Path(out).suffix.lower() not in SCORE_FORMATS:
+        raise UsageError(f"{out}: unknown extension, expected one of {', '.join(SCORE_FORMATS)}")
+
+
+def attribute_to_file(
+    out: _PATH, *, model: str, bigwig: _PATH | None = None, progress: bool = False, **arguments: Any
+) -> Attributions:
+    """Do what `seqsal attribute` does: attribute regions into a file, and a bigWig when asked."""
+    for path in (out, bigwig):
+        if path is not None:
+            check_writable(path)
+    scalar = load_from(model, arguments)
+    attr = attribute(scalar, out=out, progress=progress, **arguments)
+    if bigwig is not None:
+        write_bigwig(attr, attr.chrom_sizes, bigwig, progress=progress)
+    return attr
+
+
+def load_from(model: str, arguments: dict[str, Any]) -> SequenceModel:
+    """Load the model that command-line arguments name, taking those that say how out of `arguments`."""
+    from seqsal.models import load_model
+
+    names = ("weights", "target", "output_space", "input_length", "trust_pickle")
+    return load_model(model, **{name: arguments.pop(name) for name in names if name in arguments})
+
+
+def peaks_to_file(attributions: _PATH, out: _PATH, *, progress: bool = False, **settings: Any) -> pd.DataFrame:
+    """Do what `seqsal peaks` does: call peaks, write narrowPeak and the table beside it; returns the table."""
+    table_path = Path(out).with_suffix(".tsv")
+    if table_path == Path(out):
+        raise UsageError(f"{out}: ends in .tsv, which the table beside it is named; give a name ending in .narrowPeak")
+    check_writable(out)
+    attr = read_attributions(attributions, in_memory=False)
+    peaks = call_peaks(attr, progress=progress, **settings)
+    write_narrowpeak(peaks, out)
+    write_peaks_tsv(peaks, table_path)
+    return peaks
+
+
+def logo_to_file(attributions: _PATH, region: str, out: _PATH) -> Path:
+    """Do what `seqsal logo` does: draw one region into a picture."""
+    from seqsal.plot import plot_region_rows, save_figure
+
+    check_writable(out)
+    attr = read_attributions(attributions, in_memory=False)
+    span = parse_region(region)
+    if span.end - span.start > LOGO_ROW_BP * 1.2:
+        return save_figure(plot_region_rows(attr, region, row_bp=LOGO_ROW_BP)[0], out)
+    return save_figure(plot_logo(attr, region), out)
+
+
+def export_to_file(attributions: _PATH, kind: str, out: _PATH, *, progress: bool = False) -> None:
+    """Do what `seqsal export` does: write attributions in another format."""
+    check_writable(out)
+    attr = read_attributions(attributions, in_memory=False)
+    if not attr.chrom_sizes:
+        raise OutputError(f"{attributions}: holds no chromosome sizes, which tracks need; make it again")
+    if kind == "bigwig":
+        write_bigwig(attr, attr.chrom_sizes, out, progress=progress)
+    elif kind == "bedgraph":
+        write_bedgraph(attr, attr.chrom_sizes, out, progress=progress)
+    elif kind == "bed":
+        table = attr.regions.assign(prediction=np.asarray(attr.prediction, dtype=np.float64))
+        write_scores(table, out, chrom_sizes=attr.chrom_sizes)
+    else:
+        raise UsageError(f"format: got {kind!r}, expected one of {', '.join(EXPORTS)}")
+
+
+def _open_any(
+    model: SequenceModel,
+    genome: _PATH | None,
+    regions: _PATH | pd.DataFrame | None,
+    fasta: _PATH | None,
+    X: Any,
+    options: dict[str, Any],
+) -> WindowSource:
+    if X is None:
+        ignore_strand = bool(options.get("ignore_strand", False))
+        return open_input(
+            genome=genome, regions=regions, fasta=fasta, length=model.input_length, ignore_strand=ignore_strand
+        )
+    if genome is not None or fasta is not None or not (regions is None or isinstance(regions, pd.DataFrame)):
+        raise UsageError("X: given together with files; give either one-hot windows or files (regions may be a table)")
+    return open_codes(codes_from_one_hot(np.asarray(X)), regions)

@@ -1,0 +1,66 @@
+"""Stream windows through a model for its predictions alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from tqdm.auto import tqdm
+
+from seqsal.attribution.base import check_prediction
+from seqsal.attribution.batch import activation_bytes, choose_batch_size, halving_on_out_of_memory
+from seqsal.attribution.borrow import borrowed
+from seqsal.attribution.stream import read_ahead
+from seqsal.sequence.tensors import one_hot_tensor
+
+__all__ = ["predict_windows"]
+
+CHUNK_BASES = 1 << 20
+
+
+def predict_windows(
+    model: nn.Module, source: Any, *, device: torch.device, batch_size: int | None = None, progress: bool = False
+) -> NDArray[np.float32]:
+    """Predict every window of `source`, (N,) in the model's output space.
+
+    Parameters
+    ----------
+    model
+        f: (N, 4, L) → (N,).
+    source
+        The windows; see :class:`seqsal.attribution.engine.WindowReader`.
+    device
+        Where to compute.
+    batch_size
+        Windows at a time; None lets the device decide.
+    progress
+        Show a progress bar.
+
+    Raises
+    ------
+    ModelError
+        The model returns another shape.
+    """
+    n_windows, n_rows = len(source.windows), max(CHUNK_BASES // source.length, 1)
+    predictions = np.empty(n_windows, dtype=np.float32)
+    starts = range(0, n_windows, n_rows)
+    chunks = ((start, source.read(slice(start, min(start + n_rows, n_windows)))) for start in starts)
+    with borrowed(model, device), tqdm(total=n_windows, unit="window", disable=not progress) as bar:
+        for first, codes in read_ahead(chunks):
+            if batch_size is None:
+                X = one_hot_tensor(torch.from_numpy(codes[[0, 0]]).to(device))
+                batch_size = choose_batch_size(activation_bytes(model, X), device)
+
+            def compute(start: int, stop: int, first: int = first, codes: NDArray[np.uint8] = codes) -> None:
+                X = one_hot_tensor(torch.from_numpy(codes[start:stop]).to(device))
+                with torch.no_grad():
+                    values = model(X)
+                check_prediction(values, stop - start)
+                predictions[first + start : first + stop] = values.cpu().numpy()
+                bar.update(stop - start)
+
+            batch_size = halving_on_out_of_memory(compute, len(codes), batch_size)
+    return predictions

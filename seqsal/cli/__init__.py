@@ -1,0 +1,89 @@
+"""The command line: one file a verb, each of which parses, makes one API call and says what was written.
+
+Exit codes: 0 done, 1 a bug, 2 bad usage or bad input (one line on stderr), 3 an audit that failed, 130 interrupted.
+Nothing heavy is imported before a command runs, so that help comes at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from seqsal.errors import SeqsalError
+from seqsal.version import VERSION
+
+__all__ = ["main"]
+
+VERBS = ("demo", "train", "score", "attribute", "peaks", "logo", "export", "run")
+
+
+class _Verbs(click.Group):
+    """Loads a verb's module when it is asked for, and turns every error into one line and an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = getattr(importlib.import_module(f"seqsal.cli.{cmd_name}"), f"{cmd_name}_command")
+        return command
+
+    def main(self, args: Sequence[str] | None = None, **extra: Any) -> Any:  # type: ignore[override]
+        extra["prog_name"] = "seqsal"
+        if not extra.pop("standalone_mode", True):
+            return super().main(args, standalone_mode=False, **extra)
+        try:
+            code = super().main(args, standalone_mode=False, **extra)
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.ctx.get_help() if error.ctx else error.message)
+            sys.exit(2)
+        except click.ClickException as error:
+            context = getattr(error, "ctx", None)
+            verb = context.command_path if context else "seqsal"
+            _complain(f"{verb}: {' '.join(error.format_message().split())} See '{verb} --help'.")
+            sys.exit(2)
+        except SeqsalError as error:
+            _complain(f"seqsal: error: {' '.join(str(error).split())}")
+            sys.exit(2)
+        except (click.Abort, KeyboardInterrupt):
+            _complain("seqsal: interrupted; run the same command again to go on where it stopped")
+            sys.exit(130)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(text: str) -> None:
+    click.echo(text, err=True)
+
+
+class _OneLine(logging.Formatter):
+    """`seqsal: warning: …`, and nothing else."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"seqsal: {record.levelname.lower()}: {record.getMessage()}"
+
+
+def _set_up_logging() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine())
+    logger = logging.getLogger("seqsal")
+    logger.handlers[:] = [handler]
+    logger.propagate = False
+    warnings.simplefilter("ignore", FutureWarning)
+
+
+@click.command(
+    cls=_Verbs,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Example: seqsal run --model M.safetensors --genome hg38.fa --regions peaks.bed --out results/",
+)
+@click.version_option(VERSION, prog_name="seqsal", message="%(prog)s %(version)s")
+def main() -> None:
+    """Show which bases drive a model's prediction, and test whether the answer can be believed."""
+    _set_up_logging()

@@ -1,0 +1,41 @@
+"""`seqsal attribute`: per-base attributions of regions, as an HDF5 file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from seqsal.cli.options import (
+    attribution_options,
+    common_options,
+    input_options,
+    model_options,
+    path_type,
+    show_progress,
+)
+
+__all__ = ["attribute_command"]
+
+
+@click.command(
+    "attribute",
+    epilog="Example: seqsal attribute --model M.safetensors --genome hg38.fa --regions peaks.bed --out A.h5",
+)
+@model_options
+@input_options
+@attribution_options
+@click.option("--hypothetical", is_flag=True, help="Keep the scores of all four bases, not only of the one there.")
+@click.option("--out", type=path_type, required=True, help="Attribution file to write (.h5).")
+@click.option("--bigwig", type=path_type, help="Also write the track as bigWig.")
+@common_options
+def attribute_command(out: Path, bigwig: Path | None, quiet: bool, **arguments: Any) -> None:
+    """Attribute the model's output to single bases; an interrupted run resumes."""
+    from seqsal import api
+
+    attr = api.attribute_to_file(out, bigwig=bigwig, progress=show_progress(quiet), **arguments)
+    if not quiet:
+        click.echo(f"{out}: {attr!r}")
+        if bigwig is not None:
+            click.echo(f"{bigwig}: track in genome coordinates")

@@ -1,0 +1,95 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+__all__ = ["attribution_options", "common_options", "input_options", "model_options", "path_type", "show_progress"]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+path_type = click.Path(path_type=Path, readable=False)  # what is wrong with a file is for its reader to say
+
+
+def _stack(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    def decorate(command: Command) -> Command:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+def show_progress(quiet: bool) -> bool:
+    """Whether to draw progress bars: on a terminal, unless told to be quiet."""
+    return not quiet and sys.stderr.isatty()
+
+
+def model_options(command: Command) -> Command:
+    """Add --model and what says how to read it."""
+    return _stack(
+        click.option(
+            "--model", required=True, metavar="M",
+            help="A seqsal checkpoint (.safetensors), package.module:factory, or a TorchScript/torch.export file.",
+        ),
+        click.option("--weights", type=path_type, help="State dict for a package.module:factory model."),
+        click.option("--target", type=int, default=0, show_default=True, help="Which output of the model, from 0."),
+        click.option(
+            "--output-space", default="auto", show_default=True,
+            type=click.Choice(["auto", "logit", "log", "probability", "count", "linear"]),
+            help="What to attribute; auto takes the value before a final sigmoid, softmax or exp.",
+        ),
+        click.option("--input-length", type=click.IntRange(min=1), help="Window (bp), if the model does not tell."),
+        click.option("--trust-pickle", is_flag=True, help="Allow a pickled module, which can run any code."),
+    )(command)  # fmt: skip
+
+
+def input_options(command: Command) -> Command:
+    """Add --genome, --regions, --fasta and --ignore-strand."""
+    return _stack(
+        click.option("--genome", type=path_type, help="Genome FASTA, plain or bgzip; used with --regions."),
+        click.option("--regions", type=path_type, help="BED3-BED12 or narrowPeak, plain or gzip."),
+        click.option(
+            "--fasta", type=path_type,
+            help="Sequences instead of genome and regions; names like chr1:10-210 keep those coordinates.",
+        ),
+        click.option("--ignore-strand", is_flag=True, help="Read '-' regions forward, not as reverse complement."),
+    )(command)  # fmt: skip
+
+
+def attribution_options(command: Command) -> Command:
+    """Add the method and its settings."""
+    from seqsal.cli.names import METHOD_NAMES
+
+    return _stack(
+        click.option(
+            "--method", default="gradient_x_input", show_default=True, metavar="NAME",
+            help=f"Attribution method: {', '.join(METHOD_NAMES)}.",
+        ),
+        click.option(
+            "--gradient-correction/--no-gradient-correction", default=True, show_default=True,
+            help="Remove the part of the gradient common to the four bases.",
+        ),
+        click.option("--rc-average", is_flag=True, help="Average over both strands."),
+        click.option(
+            "--controls", "n_controls", type=click.IntRange(min=0),
+            help="Dinucleotide-shuffled controls [default: one a region, 100 to 1,000].",
+        ),
+        click.option("--batch-size", type=click.IntRange(min=1), help="Windows at a time [default: by the device]."),
+    )(command)  # fmt: skip
+
+
+def common_options(command: Command) -> Command:
+    """Add --device, --seed and --quiet."""
+    return _stack(
+        click.option(
+            "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:i]", help="Where to compute."
+        ),
+        click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything random."),
+        click.option("--quiet", is_flag=True, help="No progress bars, no summary."),
+    )(command)

@@ -1,0 +1,110 @@
+"""`seqsal train`: train the built-in CNN."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from seqsal.cli.options import common_options, path_type, show_progress
+
+__all__ = ["train_command"]
+
+SIZES = {"n_filters": 64, "n_blocks": 3}
+SCHEDULE = {"epochs": 20, "patience": 8, "learning_rate": 2e-3}
+
+
+def _names(ctx: click.Context, parameter: click.Parameter, value: str | None) -> list[str] | None:
+    """Read `a,b` as a list."""
+    return [name.strip() for name in value.split(",") if name.strip()] if value else None
+
+
+@click.command(
+    "train",
+    epilog="Example: seqsal train --positives peaks.bed --genome hg38.fa --input-length 500 --test-chroms chr8,chr9 "
+    "--out M.safetensors",
+)
+@click.option("--positives", type=path_type, required=True, help="BED or FASTA of the regions to recognise.")
+@click.option("--negatives", type=path_type, help="BED or FASTA of the others [default: sampled].")
+@click.option("--genome", type=path_type, help="Genome FASTA, for regions.")
+@click.option("--valid-chroms", callback=_names, metavar="A,B", help="Chromosomes that choose the epoch.")
+@click.option("--test-chroms", callback=_names, metavar="C,D", help="Chromosomes looked at once, at the end.")
+@click.option("--input-length", type=click.IntRange(min=1), help="Window length (bp) [default: that of the positives].")
+@click.option(
+    "--loss",
+    type=click.Choice(["binary", "regression", "count"]),
+    default="binary",
+    show_default=True,
+    help="regression and count take each region's value from --target-columns.",
+)
+@click.option(
+    "--target-columns",
+    callback=_names,
+    default="score",
+    show_default=True,
+    metavar="A,B",
+    help="Columns of the BED that hold the values, one a target.",
+)
+@click.option(
+    "--negative-sampling",
+    type=click.Choice(["auto", "gc", "random", "shuffle"]),
+    default="auto",
+    show_default=True,
+    help="gc-matched or random windows of the genome, or dinucleotide shuffles.",
+)
+@click.option(
+    "--negatives-per-positive", type=click.IntRange(min=1), default=4, show_default=True, help="How many to sample."
+)
+@click.option(
+    "--min-distance",
+    type=click.IntRange(min=0),
+    help="Least distance (bp) of a sampled negative from any positive [default: the window length].",
+)
+@click.option(
+    "--filters",
+    "n_filters",
+    type=click.IntRange(min=1),
+    default=SIZES["n_filters"],
+    show_default=True,
+    help="Channels.",
+)
+@click.option(
+    "--blocks",
+    "n_blocks",
+    type=click.IntRange(min=0),
+    default=SIZES["n_blocks"],
+    show_default=True,
+    help="Residual dilated blocks.",
+)
+@click.option(
+    "--epochs",
+    type=click.IntRange(min=1),
+    default=SCHEDULE["epochs"],
+    show_default=True,
+    help="Passes over the data, at most.",
+)
+@click.option(
+    "--patience",
+    type=click.IntRange(min=1),
+    default=SCHEDULE["patience"],
+    show_default=True,
+    help="Epochs without improvement before stopping.",
+)
+@click.option(
+    "--learning-rate",
+    type=float,
+    default=SCHEDULE["learning_rate"],
+    show_default=True,
+    help="Peak of the one-cycle schedule.",
+)
+@click.option("--resume/--no-resume", default=True, show_default=True, help="Go on with an interrupted training.")
+@click.option("--out", type=path_type, required=True, help="Checkpoint to write (.safetensors).")
+@common_options  # fmt: skip
+def train_command(out: Path, quiet: bool, **arguments: Any) -> None:
+    """Train a CNN that tells positives from negatives, or predicts values, and report held-out performance."""
+    from seqsal import api
+
+    result = api.train_to_file(out, progress=show_progress(quiet), **arguments)
+    if not quiet:
+        click.echo(f"{out}: {result!r}")

@@ -1,0 +1,279 @@
+"""Read and write regions as BED and narrowPeak.
+
+BED has 3 to 12 columns: chrom, start, end, name, score, strand, …, 0-based half-open. narrowPeak (ENCODE, BED6+4) goes
+on with signalValue, −log10 p, −log10 q (−1 for none) and the summit as an offset from start (−1 for none). A file is
+narrowPeak by its suffix, or when it has ten columns that can be nothing else. Columns are separated by tabs, or by
+blanks where a line has no tabs; lines that are blank or begin with "#", "track" or "browser", and a line of column
+names at the top, are skipped. See https://genome.ucsc.edu/FAQ/FAQformat.html.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import re
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from seqsal.errors import BedError
+from seqsal.io.atomic import atomic_path
+from seqsal.regions import make_regions
+
+__all__ = ["read_bed", "write_bed", "write_narrowpeak"]
+
+_NARROWPEAK_COLUMNS = 10
+_NOT_DATA = re.compile(rb"[ \t]*(#|(track|browser)([ \t]|$)|$)")
+_HEADER_START = re.compile(rb"#?(chrom|tx|thick)?_?(start|begin)", re.IGNORECASE)
+_LARGEST = 2**53  # integers up to here are exact as doubles
+
+
+def read_bed(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read BED3 to BED12 or narrowPeak, plain or gzip, into a region table (see `seqsal.regions`).
+
+    Parameters
+    ----------
+    path
+        With any line ends, UTF-8; what follows the sixth column of BED is ignored.
+
+    Returns
+    -------
+    DataFrame
+        Row i is the i-th region of the file. A score that is not a number is NaN and a strand other than + and - is
+        "."; without names regions are `region_1`, … For narrowPeak `summit` is set, and the columns `signal`, `p_value`
+        and `q_value` follow (NaN where the file has −1).
+
+    Raises
+    ------
+    BedError
+        The file is missing, unreadable, truncated, not text or without regions; or a line has too few columns, a
+        position that is negative or not an integer, a start that is not below its end, or a summit outside its region.
+        The message gives file and line.
+    """
+    path = Path(path)
+    lines, numbers = _data_lines(path, _read_bytes(path))
+    n_columns = _count_columns(path, lines, numbers)
+    table = _parse(lines, n_columns.max())
+    start = _checked_integers(path, numbers, table[1], "start")
+    end = _checked_integers(path, numbers, table[2], "end")
+    _check_lines(path, numbers, (table[0] == "").to_numpy(), "no chromosome name", "expected chrom, start, end")
+    first = int((start < 0).argmax())
+    _check_lines(path, numbers, start < 0, f"start {start[first]} is negative", "expected 0 or more")
+    first = int((start >= end).argmax())
+    what = f"start {start[first]} is not below end {end[first]}"
+    _check_lines(path, numbers, start >= end, what, "expected 0-based half-open positions")
+    summit = _summits(path, numbers, table, n_columns, end - start)
+    regions = make_regions(
+        table[0],
+        start,
+        end,
+        name=_names(table),
+        score=_numbers(table[4]) if 4 in table else None,
+        strand=table[5].where(table[5].isin(("+", "-")), ".") if 5 in table else None,
+        summit=summit,
+    )
+    return regions if summit is None else regions.assign(**_peak_values(table))
+
+
+def write_bed(regions: pd.DataFrame, path: str | os.PathLike[str]) -> None:
+    """Write a region table as BED6, gzip if the name ends in `.gz`.
+
+    Scores have up to six digits, "." stands for NaN, and a start below 0 becomes 0, as BED has no negative positions.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    columns: list[Iterable[str]] = [
+        regions["chrom"],
+        regions["start"].clip(lower=0).astype(str),
+        regions["end"].astype(str),
+        _clean_names(regions["name"]),
+        _format(regions["score"], missing="."),
+        regions["strand"],
+    ]
+    _write_columns(columns, path)
+
+
+def write_narrowpeak(peaks: pd.DataFrame, path: str | os.PathLike[str]) -> None:
+    """Write peaks as narrowPeak, gzip if the name ends in `.gz`.
+
+    Parameters
+    ----------
+    peaks
+        Columns chrom, start, end, name, score (int, 0 to 1000), strand, signal (float), p_value and q_value (in 0 to 1,
+        NaN for none) and summit (offset from start, −1 for none). p- and q-values are written as −log10, at most 323.3,
+        what the smallest positive double gives.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    columns: list[Iterable[str]] = [
+        peaks["chrom"],
+        peaks["start"].clip(lower=0).astype(str),
+        peaks["end"].astype(str),
+        _clean_names(peaks["name"]),
+        peaks["score"].astype(np.int64).astype(str),
+        peaks["strand"],
+        _format(peaks["signal"], missing="0"),
+        _format(_minus_log10(peaks["p_value"]), missing="-1"),
+        _format(_minus_log10(peaks["q_value"]), missing="-1"),
+        (peaks["summit"] + peaks["start"].clip(upper=0).where(peaks["summit"] >= 0, 0)).astype(str),
+    ]
+    _write_columns(columns, path)
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+        if data[:2] == b"\x1f\x8b":
+            data = gzip.decompress(data)
+    except FileNotFoundError as error:
+        raise BedError(f"{path}: no such file; check the path of the BED file") from error
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise BedError(f"{path}: gzip data is truncated or damaged ({error}); copy or download it again") from error
+    except OSError as error:
+        raise BedError(f"{path}: cannot be read ({error.strerror}); expected a readable BED file") from error
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in data else data
+
+
+def _data_lines(path: Path, data: bytes) -> tuple[list[bytes], NDArray[np.int64]]:
+    """Return the lines that hold regions, tabs between their columns, and their numbers in the file."""
+    try:
+        text = b"\0" not in data and data.decode() is not None
+    except UnicodeDecodeError:
+        text = False
+    if not text:
+        raise BedError(f"{path}: is not text, expected BED as UTF-8; convert or decompress the file")
+    lines = data.split(b"\n")
+    kept = [i for i, line in enumerate(lines) if not _NOT_DATA.match(line)]
+    if kept and _is_header(lines[kept[0]]):
+        kept = kept[1:]
+    if not kept:
+        raise BedError(f"{path}: holds no regions, expected lines of chrom, start, end; check how the file was made")
+    rows = [line if line.count(b"\t") >= 2 else b"\t".join(line.split()) for line in map(lines.__getitem__, kept)]
+    return rows, np.array(kept) + 1
+
+
+def _is_header(line: bytes) -> bool:
+    """Whether a line names its columns: its second one says start."""
+    return _HEADER_START.fullmatch(b" ".join(line.split()[1:2])) is not None
+
+
+def _count_columns(path: Path, lines: list[bytes], numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    n_columns = np.array([line.count(b"\t") for line in lines]) + 1
+    _check_lines(path, numbers, n_columns < 3, "too few columns", "expected chrom, start, end separated by tabs")
+    return n_columns
+
+
+def _parse(lines: list[bytes], n_columns: int) -> pd.DataFrame:
+    """Split lines into text columns, named by their number; positions are integers if all of them are."""
+    names = list(range(n_columns))
+    used = names[:_NARROWPEAK_COLUMNS]
+
+    def parse(position_type: type) -> pd.DataFrame:
+        return pd.read_csv(
+            io.BytesIO(b"\n".join(lines)),
+            sep="\t",
+            header=None,
+            names=names,
+            usecols=used,
+            dtype={key: position_type if key in (1, 2) else str for key in used},
+            quoting=3,  # QUOTE_NONE
+            na_filter=False,
+            skip_blank_lines=False,
+            encoding="utf-8",
+        )
+
+    try:
+        table = parse(np.int64)
+    except (ValueError, OverflowError):
+        table = parse(str)
+    for key in set(used) & {0, 3, 5}:  # chrom, name and strand may have blanks around them
+        table[key] = table[key].str.strip()
+    return table
+
+
+def _checked_integers(path: Path, numbers: NDArray[np.int64], column: pd.Series, what: str) -> NDArray[np.int64]:
+    if column.dtype == np.int64:
+        return column.to_numpy()
+    values = _numbers(column)
+    wrong = ((values % 1 != 0) | (values.abs() > _LARGEST)).to_numpy(bool)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise BedError(f"{path}:{numbers[row]}: {what} is {column[row]!r}, expected an integer; correct the line")
+    return values.to_numpy().astype(np.int64)
+
+
+def _check_lines(path: Path, numbers: NDArray[np.int64], wrong: NDArray[np.bool_], what: str, expected: str) -> None:
+    if wrong.any():
+        others = int(wrong.sum()) - 1
+        more = f" (and {others} more)" if others else ""
+        raise BedError(f"{path}:{numbers[wrong.argmax()]}: {what}{more}, {expected}; correct or remove the line")
+
+
+def _summits(
+    path: Path, numbers: NDArray[np.int64], table: pd.DataFrame, n_columns: NDArray[np.int64], length: NDArray[np.int64]
+) -> NDArray[np.int64] | None:
+    """Column 10 as summits if the file is narrowPeak, by its suffix or because it can be nothing else; else None."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    by_name = ".narrowpeak" in suffixes
+    if by_name:
+        _check_lines(
+            path, numbers, n_columns < _NARROWPEAK_COLUMNS, "too few columns", "expected the 10 columns of narrowPeak"
+        )
+    elif not (n_columns == _NARROWPEAK_COLUMNS).all() or not all(_numbers(table[i]).notna().all() for i in (6, 7, 8)):
+        return None
+    summit = _numbers(table[9]).to_numpy()
+    wrong = (summit % 1 != 0) | (summit < -1) | (summit >= length)
+    if wrong.any() and not by_name:
+        return None
+    _check_lines(
+        path, numbers, wrong, "summit (column 10) lies outside the region", "expected an offset from start or -1"
+    )
+    return summit.astype(np.int64)
+
+
+def _names(table: pd.DataFrame) -> pd.Series | None:
+    return table[3].where(table[3] != "", ".") if 3 in table else None
+
+
+def _numbers(column: pd.Series) -> pd.Series:
+    return pd.to_numeric(column, errors="coerce").astype(np.float64)
+
+
+def _peak_values(table: pd.DataFrame) -> dict[str, pd.Series]:
+    values = {"signal": _numbers(table[6])}
+    for key, column in (("p_value", table[7]), ("q_value", table[8])):
+        minus_log10 = _numbers(column)
+        values[key] = 10.0 ** -minus_log10.where(minus_log10 >= 0)
+    return values
+
+
+def _minus_log10(values: pd.Series) -> NDArray[np.float64]:
+    smallest = np.nextafter(0.0, 1.0)
+    return (-np.log10(values.astype(np.float64).clip(smallest, 1.0).to_numpy())) + 0.0  # + 0.0 makes −0 a 0
+
+
+def _format(values: ArrayLike, *, missing: str) -> list[str]:
+    return [missing if value != value else f"{value:.6g}" for value in np.asarray(values, dtype=np.float64).tolist()]
+
+
+def _clean_names(names: pd.Series) -> pd.Series:
+    return names.astype(str).str.replace(r"[\t\r\n]", "_", regex=True)
+
+
+def _write_columns(columns: Sequence[Iterable[str]], path: str | os.PathLike[str]) -> None:
+    text = "".join("\t".join(row) + "\n" for row in zip(*columns, strict=True)).encode()
+    with atomic_path(path) as temporary:
+        compress = temporary.suffix == ".gz"
+        temporary.write_bytes(gzip.compress(text, mtime=0) if compress else text)  # no date, so the same bytes

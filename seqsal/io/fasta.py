@@ -1,0 +1,257 @@
+"""Read windows of a genome, plain or bgzip FASTA, as codes.
+
+The index says at which byte a base lies; a window is then one slice of the memory-mapped file (or of decompressed bgzip
+blocks). The slices of many windows are joined, and a single pass over them drops the line ends and turns letters into
+codes, so the cost for each window is little more than that of a slice.
+"""
+
+from __future__ import annotations
+
+import gzip
+import mmap
+import os
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from seqsal.errors import FastaError, RegionError
+from seqsal.io.bgzf import BgzfContent
+from seqsal.io.fasta_index import check_fasta, check_layout, open_index
+from seqsal.sequence.codes import BYTE_TO_CODE, N_CODE, encode, reverse_complement
+
+__all__ = ["Genome", "read_fasta_records"]
+
+_TABLE = BYTE_TO_CODE.tobytes()
+_CHUNK_BP = 1 << 20  # bases joined at a time, so that they stay in the cache of the processor
+_CHUNK_BGZF = 256  # windows of a bgzip file at a time: bounds the decompressed blocks, 64 KiB each
+
+
+class Genome:
+    """A FASTA file open for reading at random; a context manager.
+
+    Parameters
+    ----------
+    path
+        Plain or bgzip FASTA. Its index is the one beside it, or is made on first use.
+    cache_dir
+        Where the index goes when the FASTA's folder cannot be written to; None is `$XDG_CACHE_HOME/seqsal`.
+
+    Attributes
+    ----------
+    path : Path
+    index_path : Path
+        The .fai index in use.
+    chrom_sizes : dict of str to int
+        Length in bp of each record, in file order.
+
+    Raises
+    ------
+    FastaError
+        Missing, unreadable, empty, truncated or otherwise damaged; gzip that is not bgzip; two records of one name;
+        lines of different lengths; or edited after its index was made.
+
+    Notes
+    -----
+    Reading moves no file position; one thread at a time may read.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, cache_dir: str | os.PathLike[str] | None = None) -> None:
+        self.path = Path(path)
+        compressed = check_fasta(self.path)
+        index = open_index(self.path, compressed=compressed, cache_dir=None if cache_dir is None else Path(cache_dir))
+        self._index = index
+        self.index_path = index.fai
+        self.chrom_sizes: dict[str, int] = dict(zip(index.names, index.size.tolist(), strict=True))
+        self._number = {name: i for i, name in enumerate(index.names)}
+        with self.path.open("rb") as file:
+            self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        try:
+            self._bgzf = BgzfContent(self.path, self._data, index.gzi) if index.gzi else None
+            if self._bgzf:
+                check_layout(self.path, index, self._bgzf.read, self._bgzf.size)
+            else:
+                check_layout(self.path, index, lambda start, end: self._data[start:end], len(self._data))
+        except FastaError:
+            self._data.close()
+            raise
+
+    def read(self, chrom: str, start: int, end: int, strand: str = ".") -> NDArray[np.uint8]:
+        """Read one span, shape (end − start,), N beyond the chromosome's ends, strand "-" as reverse complement.
+
+        Raises
+        ------
+        RegionError
+            The genome has no such chromosome, or `start` is not below `end`.
+        """
+        if start >= end:
+            raise RegionError(f"start: got {start} with end {end}, expected start < end; give a span of 1 bp at least")
+        return self.read_spans(self.chrom_numbers([chrom]), [start], [end], [strand == "-"])[0]
+
+    def read_windows(self, windows: pd.DataFrame) -> NDArray[np.uint8]:
+        """Read windows of one length L from a region table of n rows, shape (n, L), as `read` does each.
+
+        Raises
+        ------
+        RegionError
+            The genome lacks a chromosome, or the windows differ in length.
+        """
+        return self.read_spans(
+            self.chrom_numbers(windows["chrom"]),
+            windows["start"].to_numpy(np.int64),
+            windows["end"].to_numpy(np.int64),
+            (windows["strand"] == "-").to_numpy(bool),
+        )
+
+    def chrom_numbers(self, chroms: Iterable[str]) -> NDArray[np.int64]:
+        """Return the number of each chromosome in `chrom_sizes`, shape (n,), for `read_spans`.
+
+        Raises
+        ------
+        RegionError
+            The genome lacks one of them.
+        """
+        try:
+            return np.array([self._number[chrom] for chrom in chroms], dtype=np.int64)
+        except KeyError as error:
+            some = ", ".join(list(self._number)[:4])
+            raise RegionError(
+                f"{self.path}: has no chromosome {error.args[0]}, but {some} and so on; use names of this genome"
+            ) from error
+
+    def read_spans(self, chrom: ArrayLike, start: ArrayLike, end: ArrayLike, reverse: ArrayLike) -> NDArray[np.uint8]:
+        """Read n spans of one length L from arrays; what `read_windows` does once names are numbers.
+
+        Parameters
+        ----------
+        chrom : array of int, shape (n,)
+            From `chrom_numbers`.
+        start, end : array of int, shape (n,)
+            0-based half-open; beyond the ends of the chromosome is N.
+        reverse : array of bool, shape (n,)
+            Whether to read the reverse complement.
+
+        Returns
+        -------
+        ndarray of uint8, shape (n, L)
+        """
+        chrom, start, end = (np.asarray(values, dtype=np.int64) for values in (chrom, start, end))
+        lengths = np.unique(end - start)
+        if len(lengths) > 1:
+            raise RegionError(
+                f"windows: have lengths from {lengths[0]} to {lengths[-1]} bp, expected one length; resize them first"
+            )
+        length = int(lengths[0]) if len(lengths) else 0
+        codes = np.empty((len(chrom), length), dtype=np.uint8)
+        order = np.lexsort((start, chrom)) if self._bgzf else np.arange(len(chrom))
+        step = max(1, _CHUNK_BP // max(1, length))
+        step = min(step, _CHUNK_BGZF) if self._bgzf else step
+        for first in range(0, len(chrom), step):
+            rows = order[first : first + step]
+            codes[rows] = self._read_chunk(chrom[rows], start[rows], length)
+        rows = np.flatnonzero(reverse)
+        codes[rows] = reverse_complement(codes[rows])
+        return codes
+
+    def close(self) -> None:
+        """Release the file."""
+        self._data.close()
+
+    def __enter__(self) -> Genome:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Genome({str(self.path)!r}, {len(self.chrom_sizes)} records, {sum(self.chrom_sizes.values()):,} bp)"
+
+    def _read_chunk(self, chrom: NDArray[np.int64], start: NDArray[np.int64], length: int) -> NDArray[np.uint8]:
+        """Codes (n, length), N beyond the ends."""
+        low = np.maximum(start, 0)
+        high = np.minimum(start + length, self._index.size[chrom])
+        covered = high > low
+        codes = self._read_bases(chrom[covered], low[covered], high[covered])
+        if len(codes) == len(start) * length:
+            return codes.reshape(len(start), length)
+        padded = np.full((len(start), length), N_CODE, dtype=np.uint8)
+        position = start[:, None] + np.arange(length)
+        padded[(position >= low[:, None]) & (position < high[:, None])] = codes
+        return padded
+
+    def _read_bases(
+        self, chrom: NDArray[np.int64], low: NDArray[np.int64], high: NDArray[np.int64]
+    ) -> NDArray[np.uint8]:
+        """Codes of non-empty spans inside their chromosomes, one behind the other."""
+        if not len(chrom):
+            return np.empty(0, dtype=np.uint8)
+        first = self._index.byte_of(chrom, low)
+        stop = self._index.byte_of(chrom, high - 1) + 1
+        data: mmap.mmap | bytes = self._data
+        if self._bgzf:
+            data, shifted = self._bgzf.gather(first, stop)
+            first, stop = shifted, shifted + (stop - first)
+        slices = [data[a:b] for a, b in zip(first.tolist(), stop.tolist(), strict=True)]
+        codes = bytearray().join(slices).translate(_TABLE, b"\r\n")
+        if len(codes) != int((high - low).sum()):
+            raise FastaError(
+                f"{self.path}: its lines are not where the index {self.index_path} says, so it was edited after it was "
+                "indexed; delete the index and seqsal makes it again"
+            )
+        return np.frombuffer(codes, dtype=np.uint8)
+
+
+def read_fasta_records(path: str | os.PathLike[str]) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Read a FASTA file from its first record to its last, plain or compressed with gzip or bgzip; no index is made.
+
+    Yields
+    ------
+    name : str
+        Up to the first blank.
+    codes : ndarray of uint8, shape (L,)
+
+    Raises
+    ------
+    FastaError
+        Missing, unreadable, empty or truncated; not FASTA; a record without name; or two records of one name.
+    """
+    path = Path(path)
+    seen: set[str] = set()
+    name, lines = "", list[bytes]()
+    for number, line in enumerate(_lines(path), start=1):
+        if line.startswith(b">"):
+            if name:
+                yield name, encode(b"".join(lines))
+            name, lines = next(iter(line[1:].decode(errors="replace").split()), ""), []
+            if not name or name in seen:
+                what = f"a second record {name}" if name else "a record without a name"
+                raise FastaError(f"{path}:{number}: {what}, expected one name for each record; rename it")
+            seen.add(name)
+        elif name:
+            lines.append(line)
+        elif line.strip() and not line.startswith(b";"):
+            raise FastaError(f"{path}:{number}: is not FASTA, got {line[:20]!r}, expected a line that begins with '>'")
+    if not name:
+        raise FastaError(f"{path}: holds no record; expected FASTA with at least one")
+    yield name, encode(b"".join(lines))
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as file:
+            compressed = file.read(2) == b"\x1f\x8b"
+        with gzip.open(path) if compressed else path.open("rb") as lines:
+            for line in lines:
+                yield line.rstrip(b"\r\n")
+    except FileNotFoundError as error:
+        raise FastaError(f"{path}: no such file; check the path of the FASTA") from error
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise FastaError(f"{path}: gzip data is truncated or damaged ({error}); copy or download it again") from error
+    except OSError as error:
+        raise FastaError(f"{path}: cannot be read ({error.strerror}); expected a readable FASTA file") from error

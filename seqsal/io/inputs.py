@@ -1,0 +1,319 @@
+"""Model inputs from files: regions of a genome, or the records of a FASTA, as windows of one length read on demand."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from seqsal.errors import FastaError, RegionError, UsageError
+from seqsal.io.bed import read_bed
+from seqsal.io.fasta import Genome
+from seqsal.regions import (
+    Region,
+    check_chroms,
+    complete_regions,
+    fit_windows,
+    format_region,
+    lift_span,
+    make_regions,
+    parse_region,
+    resize_regions,
+)
+
+__all__ = ["WindowSource", "open_codes", "open_input"]
+
+_log = logging.getLogger(__name__)
+_HASHED_WHOLE_BYTES = 200_000_000  # larger genomes are known by the hash of their index
+_N_NAMED = 5  # rejected regions that the warning lists
+
+
+@dataclass
+class WindowSource:
+    """Windows of one length, of which any rows can be read; a context manager.
+
+    Attributes
+    ----------
+    windows : DataFrame
+        Region table of the N usable windows in input order, with `padded` (bool: partly N, over an end) and `input_row`
+        (int64: row in the input).
+    rejected : DataFrame
+        The regions that cannot be used, with `reason`.
+    length : int
+        L in bp.
+    chrom_sizes : dict of str to int
+        Length of each chromosome in bp; for a FASTA of windows, the largest end seen.
+    provenance : dict
+        Files with size, SHA-256 and number of records, and how many windows there are; can be written as JSON.
+    """
+
+    windows: pd.DataFrame
+    rejected: pd.DataFrame
+    length: int
+    chrom_sizes: dict[str, int]
+    provenance: dict[str, Any]
+    _read: Callable[[Any], NDArray[np.uint8]] = field(repr=False)
+    _close: Callable[[], None] = field(repr=False, default=lambda: None)
+
+    def read(self, rows: slice | NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Codes (n, L) uint8 of some rows of `windows`, as the model sees them: "-" is the reverse complement."""
+        codes = self._read(rows)
+        return codes.reshape(len(codes), self.length)  # no rows are (0, L) too
+
+    def close(self) -> None:
+        """Release the files."""
+        self._close()
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __enter__(self) -> WindowSource:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_input(
+    *,
+    genome: str | os.PathLike[str] | None = None,
+    regions: str | os.PathLike[str] | pd.DataFrame | None = None,
+    fasta: str | os.PathLike[str] | None = None,
+    length: int | None = None,
+    ignore_strand: bool = False,
+) -> WindowSource:
+    """Open `genome` with `regions`, or `fasta` alone, as windows.
+
+    Parameters
+    ----------
+    genome
+        Plain or bgzip FASTA.
+    regions
+        A BED or narrowPeak file, or a table with at least chrom, start and end.
+    fasta
+        FASTA of sequences. A record named `chrom:start-end` or `chrom:start-end(strand)`, as bedtools getfasta writes
+        it, keeps these coordinates if they span as many bases as it has; any other is its own contig from 0.
+    length
+        Of the windows in bp: regions are centred on their summit, or else midpoint; records are cropped around their
+        middle, or padded with N and flagged. None takes regions and records as they are if all have one length.
+    ignore_strand
+        Read everything on the forward strand.
+
+    Raises
+    ------
+    UsageError
+        Neither or both ways of input are given.
+    FastaError, BedError
+        A file cannot be used.
+    RegionError
+        No region can be used, the lengths differ and `length` is None, or regions and genome name their chromosomes
+        differently.
+    """
+    if fasta is not None and genome is None and regions is None:
+        return _open_fasta(Path(fasta), length, ignore_strand)
+    if fasta is not None or genome is None or regions is None:
+        given = [
+            key for key, value in (("genome", genome), ("regions", regions), ("fasta", fasta)) if value is not None
+        ]
+        raise UsageError(
+            f"input: got {' and '.join(given) or 'nothing'}, expected genome and regions, or fasta alone; give either"
+        )
+    return _open_genome(Path(genome), regions, length, ignore_strand)
+
+
+def open_codes(codes: NDArray[np.uint8], regions: pd.DataFrame | None = None) -> WindowSource:
+    """Make a source of codes (N, L) in memory, each its own contig `sequence_1`, … unless `regions` say otherwise.
+
+    Raises
+    ------
+    RegionError
+        `codes` has another shape, or `regions` other lengths or another number of rows.
+    """
+    if codes.ndim != 2 or not codes.size:
+        raise RegionError(
+            f"codes: got shape {codes.shape}, expected (N, L) with at least one base; encode sequences first"
+        )
+    n, length = codes.shape
+    if regions is None:
+        names = [f"sequence_{i + 1}" for i in range(n)]
+        regions = make_regions(names, np.zeros(n, np.int64), np.full(n, length), name=names)
+    windows = complete_regions(regions)
+    if len(windows) != n or (windows["end"] - windows["start"] != length).any():
+        raise RegionError(
+            f"regions: {len(windows)} given for {n} sequences of {length} bp; give one of that length for each"
+        )
+    sizes = {str(chrom): int(end) for chrom, end in windows.groupby("chrom", sort=False)["end"].max().items()}
+    windows = windows.assign(padded=False, input_row=np.arange(n, dtype=np.int64))
+    rejected = windows.iloc[:0].assign(reason=pd.Series(dtype=str))
+    return WindowSource(windows, rejected, length, sizes, {"n_windows": n, "length": length}, codes.__getitem__)
+
+
+def _open_genome(
+    path: Path, regions: str | os.PathLike[str] | pd.DataFrame, length: int | None, ignore_strand: bool
+) -> WindowSource:
+    given = regions if isinstance(regions, pd.DataFrame) else None
+    table = complete_regions(given) if given is not None else read_bed(regions)  # type: ignore[arg-type]
+    name = "regions" if given is not None else str(regions)
+    if table.empty:
+        raise RegionError(f"{name}: holds no regions, expected at least one; check how it was made")
+    if ignore_strand:
+        table["strand"] = "."
+    windows = _with_length(table, length, name)
+    genome = Genome(path)
+    try:
+        check_chroms(windows, genome.chrom_sizes, regions_name=name, genome_name=str(path))
+        usable, rejected = fit_windows(windows, genome.chrom_sizes)
+        _check_usable(usable, rejected, name)
+    except RegionError:
+        genome.close()
+        raise
+    chrom = genome.chrom_numbers(usable["chrom"])
+    reverse = (usable["strand"] == "-").to_numpy(bool)
+    provenance = {
+        "genome": _describe(path, genome),
+        "regions": {"file": None, "n_records": len(table)} if given is not None else _describe(Path(name), table),
+    }
+    read = _reader(genome, chrom, usable["start"].to_numpy(), usable["end"].to_numpy(), reverse)
+    return _source(usable, rejected, dict(genome.chrom_sizes), provenance, read, genome.close)
+
+
+def _open_fasta(path: Path, length: int | None, ignore_strand: bool) -> WindowSource:
+    """Read windows from records: spans in record coordinates, lifted to where the record comes from."""
+    genome = Genome(path)
+    records, sizes = _place_records(path, genome.chrom_sizes)
+    n_bases = (records["end"] - records["start"]).to_numpy()
+    try:
+        whole = make_regions(list(genome.chrom_sizes), np.zeros_like(n_bases), n_bases)
+        spans = _with_length(whole, length, str(path))
+    except RegionError:
+        genome.close()
+        raise
+    low, high = spans["start"].to_numpy(), spans["end"].to_numpy()
+    windows = records.copy()
+    windows["start"], windows["end"] = lift_span(records["start"], records["end"], records["strand"], low, high)
+    windows = windows.assign(padded=(low < 0) | (high > n_bases), input_row=np.arange(len(records), dtype=np.int64))
+    # a record of the reverse strand is written as that strand reads: it is turned only to be read forward
+    reverse = (records["strand"] == "-").to_numpy(bool) & ignore_strand
+    if ignore_strand:
+        windows["strand"] = "."
+    rejected = windows.iloc[:0].assign(reason=pd.Series(dtype=str))
+    read = _reader(genome, np.arange(len(records)), low, high, reverse)
+    return _source(windows, rejected, sizes, {"fasta": _describe(path, genome)}, read, genome.close)
+
+
+def _place_records(path: Path, record_sizes: dict[str, int]) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Where each record comes from, and how long the chromosomes are at least."""
+    empty = next((name for name, size in record_sizes.items() if not size), None)
+    if empty is not None:
+        raise FastaError(f"{path}: the record {empty} has no sequence, expected at least one base; remove it")
+    placed = [_place_record(name, size) for name, size in record_sizes.items()]
+    n_misfits = sum(region is None and ":" in name for region, name in zip(placed, record_sizes, strict=True))
+    if n_misfits:
+        _log.warning(
+            "%s: %d record names hold a colon but are not chrom:start-end (0-based, as bedtools getfasta writes) of "
+            "the length of their sequence; each is taken as its own contig",
+            path,
+            n_misfits,
+        )
+    spans = [region or (name, 0, size, ".") for region, (name, size) in zip(placed, record_sizes.items(), strict=True)]
+    chrom, start, end, strand = (list(column) for column in zip(*spans, strict=True))
+    sizes: dict[str, int] = {}
+    for name, chrom_end in zip(chrom, end, strict=True):
+        sizes[name] = max(sizes.get(name, 0), chrom_end)
+    return make_regions(chrom, start, end, name=list(record_sizes), strand=strand), sizes
+
+
+def _place_record(name: str, size: int) -> Region | None:
+    """Read `chrom:start-end(strand)`, after the `name::` of bedtools getfasta -name, if it spans `size` bp."""
+    try:
+        region = parse_region(re.sub(r"^.*::", "", name))
+    except RegionError:
+        return None
+    return region if region.end - region.start == size else None
+
+
+def _with_length(regions: pd.DataFrame, length: int | None, name: str) -> pd.DataFrame:
+    if length is not None:
+        return resize_regions(regions, length)
+    sizes = np.unique((regions["end"] - regions["start"]).to_numpy())
+    if len(sizes) > 1:
+        raise RegionError(
+            f"{name}: lengths from {sizes[0]} to {sizes[-1]} bp, expected one length; give the window length, to which "
+            "all are resized around summit or midpoint"
+        )
+    return regions
+
+
+def _check_usable(usable: pd.DataFrame, rejected: pd.DataFrame, name: str) -> None:
+    """Warn of regions that cannot be used, and raise if there are no others."""
+    if rejected.empty:
+        return
+    first = rejected.head(_N_NAMED)
+    some = "; ".join(
+        f"{row['name']} {format_region(row['chrom'], row['start'], row['end'])} ({row['reason']})"
+        for row in first.to_dict("records")
+    )
+    more = f"; and {len(rejected) - len(first)} more" if len(rejected) > len(first) else ""
+    if usable.empty:
+        raise RegionError(
+            f"{name}: none of {len(rejected)} regions can be used: {some}{more}; use this genome's regions"
+        )
+    _log.warning(
+        "%s: %d of %d regions cannot be used: %s%s", name, len(rejected), len(rejected) + len(usable), some, more
+    )
+
+
+def _reader(
+    genome: Genome,
+    chrom: NDArray[np.int64],
+    start: NDArray[np.int64],
+    end: NDArray[np.int64],
+    reverse: NDArray[np.bool_],
+) -> Callable[[Any], NDArray[np.uint8]]:
+    return lambda rows: genome.read_spans(chrom[rows], start[rows], end[rows], reverse[rows])
+
+
+def _source(
+    windows: pd.DataFrame,
+    rejected: pd.DataFrame,
+    chrom_sizes: dict[str, int],
+    provenance: dict[str, Any],
+    read: Callable[[Any], NDArray[np.uint8]],
+    close: Callable[[], None],
+) -> WindowSource:
+    length = int(windows["end"].iloc[0] - windows["start"].iloc[0])
+    provenance.update(
+        n_windows=len(windows), n_padded=int(windows["padded"].sum()), n_rejected=len(rejected), length=length
+    )
+    return WindowSource(windows, rejected, length, chrom_sizes, provenance, read, close)
+
+
+def _describe(path: Path, content: Genome | pd.DataFrame) -> dict[str, Any]:
+    """Name as given, size, hash and number of records; a large genome is hashed by its index."""
+    n_bytes = path.stat().st_size
+    by_index = isinstance(content, Genome) and n_bytes > _HASHED_WHOLE_BYTES
+    hashed = content.index_path if isinstance(content, Genome) and by_index else path
+    n_records = len(content.chrom_sizes) if isinstance(content, Genome) else len(content)
+    return {
+        "file": str(path),
+        "n_bytes": n_bytes,
+        "fai_sha256" if by_index else "sha256": _sha256(hashed),
+        "n_records": n_records,
+    }
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,204 @@
+"""From windows to the genome: one pass over the chromosomes in order, overlapping windows averaged.
+
+All chromosomes are laid end to end on one *axis*, so that a table of a million contigs is swept as fast as one
+chromosome. Window rows are sorted by place (the row numbers, never the rows), read a chunk at a time, turned to the
+forward strand, and added up; a position is handed out once every window that covers it has been read. What is kept
+between chunks is one window length, whatever the number of regions and however deep they overlap.
+
+A position has a value when at least one window has a known base there: N, padding and bases beyond the chromosome are
+left out. The value is the mean over those windows, summed in float64 in the order of the windows, so that it does not
+depend on the chunks; under a single window it is that window's float32 value, to the bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from seqsal.errors import RegionError, StoreError
+from seqsal.io.attributions import Attributions
+from seqsal.sequence.codes import N_CODE
+
+__all__ = ["CHUNK_BP", "Axis", "TrackBlock", "chunk_rows", "sweep_track"]
+
+CHUNK_BP = 1 << 20  # values per chunk: about 40 MB of working memory
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Chromosomes laid end to end, with at least one free position between them.
+
+    Attributes
+    ----------
+    chroms
+        (C,) names, in the order of the axis.
+    base
+        (C,) axis position of each chromosome's first covered base.
+    origin
+        (C,) chromosome position of that base (negative where a window hangs over the start).
+    window_start
+        (N,) axis position of every window's first base.
+    """
+
+    chroms: list[str]
+    base: NDArray[np.int64]
+    origin: NDArray[np.int64]
+    window_start: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, attr: Attributions, chroms: Sequence[str] | None = None) -> Axis:
+        """Lay out the chromosomes of the windows, in the order of `chroms` (default: sorted by name).
+
+        Raises
+        ------
+        RegionError
+            A window on a chromosome that `chroms` lacks, or one that is not `attr.length` bp long.
+        """
+        names = attr.regions["chrom"].to_numpy(dtype=object)
+        start = attr.regions["start"].to_numpy(dtype=np.int64)
+        _check_lengths(attr, start)
+        present = set(names)
+        order = sorted(present) if chroms is None else [chrom for chrom in chroms if chrom in present]
+        rank = {chrom: i for i, chrom in enumerate(order)}
+        missing = sorted(present - set(order))
+        if missing:
+            raise RegionError(
+                f"regions: chromosome {missing[0]} (and {len(missing) - 1} more) is not among the chromosome sizes "
+                f"given ({', '.join(list(chroms or ())[:4])}, …); use the sizes of the genome that the windows are from"
+            )
+        of_row = np.fromiter((rank[name] for name in names), dtype=np.int64, count=len(names))
+        first = np.full(len(order), np.iinfo(np.int64).max)
+        last = np.full(len(order), np.iinfo(np.int64).min)
+        np.minimum.at(first, of_row, start)
+        np.maximum.at(last, of_row, start + attr.length)
+        base = np.concatenate([[0], np.cumsum(last - first + 1)[:-1]]) if order else np.zeros(0, dtype=np.int64)
+        return cls(order, base, first, start - first[of_row] + base[of_row])
+
+    def locate(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the index of the chromosome, and the position on it, of axis positions."""
+        chrom = np.searchsorted(self.base, positions, side="right") - 1
+        return chrom, positions - self.base[chrom] + self.origin[chrom]
+
+
+@dataclass(frozen=True)
+class TrackBlock:
+    """A stretch of the averaged track; blocks come in order and never overlap.
+
+    Attributes
+    ----------
+    positions
+        (P,) axis positions that have a value, strictly increasing.
+    values
+        (P,) float64, mean over the windows that know the base.
+    n_windows
+        (P,) how many windows those are.
+    """
+
+    positions: NDArray[np.int64]
+    values: NDArray[np.float64]
+    n_windows: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Sums and counts at axis positions."""
+
+    positions: NDArray[np.int64]
+    total: NDArray[np.float64]
+    count: NDArray[np.int64]
+
+    def part(self, keep: slice) -> _Sums:
+        return _Sums(self.positions[keep], self.total[keep], self.count[keep])
+
+    def block(self) -> TrackBlock:
+        known = self.count > 0
+        count = self.count[known]
+        return TrackBlock(self.positions[known], self.total[known] / count, count)
+
+
+def chunk_rows(length: int, chunk_bp: int = CHUNK_BP) -> int:
+    """Windows of `length` bp that make a chunk."""
+    return max(1, chunk_bp // max(length, 1))
+
+
+def sweep_track(
+    attr: Attributions, axis: Axis, *, chunk_bp: int = CHUNK_BP, progress: bool = False
+) -> Iterator[TrackBlock]:
+    """Yield the track along the axis, overlapping windows averaged, in bounded memory.
+
+    Parameters
+    ----------
+    attr
+        Attributions of N windows of L bp; read in chunks of rows.
+    axis
+        Layout of their chromosomes.
+    chunk_bp
+        Values read at a time; changes the size of the blocks, not the values.
+    progress
+        Show a progress bar over the windows.
+
+    Raises
+    ------
+    StoreError
+        A value that is not finite.
+    """
+    order = np.argsort(axis.window_start, kind="stable")
+    step = chunk_rows(attr.length, chunk_bp)
+    none = np.zeros(0, dtype=np.int64)
+    open_sums = _Sums(none, np.zeros(0), none)
+    with tqdm(total=len(order), desc="track", unit="window", disable=not progress) as bar:
+        for i in range(0, len(order), step):
+            rows = order[i : i + step]
+            values, known = _read_forward(attr, rows)
+            sums = _add_up(axis.window_start[rows], values, known, open_sums)
+            upcoming = axis.window_start[order[i + step]] if i + step < len(order) else np.iinfo(np.int64).max
+            n_done = int(np.searchsorted(sums.positions, upcoming))
+            open_sums = sums.part(slice(n_done, None))
+            bar.update(len(rows))
+            yield sums.part(slice(n_done)).block()
+
+
+def _read_forward(attr: Attributions, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Track and known bases (n, L) of some rows, turned to the chromosome's forward strand."""
+    adjacent = rows[-1] - rows[0] == len(rows) - 1 and bool(np.all(np.diff(rows) == 1))
+    index = slice(int(rows[0]), int(rows[-1]) + 1) if adjacent else rows
+    values = np.array(attr.track[index], dtype=np.float32)
+    known = np.asarray(attr.codes[index]) != N_CODE
+    if not np.isfinite(values).all():
+        bad = attr.regions["name"].iloc[int(rows[np.argmin(np.isfinite(values).all(axis=1))])]
+        raise StoreError(f"track: the window {bad} has values that are not finite; attribute it again")
+    reverse = attr.regions["strand"].to_numpy()[rows] == "-"
+    values[reverse] = values[reverse, ::-1]
+    known[reverse] = known[reverse, ::-1]
+    return values, known
+
+
+def _add_up(starts: NDArray[np.int64], values: NDArray[np.float32], known: NDArray[np.bool_], carried: _Sums) -> _Sums:
+    """Add windows sorted by start to what earlier windows left at the positions that they share."""
+    length = values.shape[1]
+    steps = np.diff(starts)
+    slot = np.concatenate([[0], np.cumsum(np.minimum(steps, length))])  # stretches without a window take no memory
+    size = int(slot[-1]) + length
+    index = (slot[:, None] + np.arange(length))[known]
+    old = carried.positions - starts[0]
+    every = np.concatenate([old, index])
+    total = np.bincount(every, np.concatenate([carried.total, values[known]]), minlength=size).astype(np.float64)
+    count = np.bincount(index, minlength=size)
+    count[old] += carried.count
+    first = np.concatenate([[0], np.flatnonzero(steps > length) + 1])
+    width = np.diff(np.append(slot[first], size))
+    return _Sums(np.arange(size) + np.repeat(starts[first] - slot[first], width), total, count)
+
+
+def _check_lengths(attr: Attributions, start: NDArray[np.int64]) -> None:
+    widths = attr.regions["end"].to_numpy(dtype=np.int64) - start
+    wrong = np.flatnonzero(widths != attr.length)
+    if len(wrong):
+        raise RegionError(
+            f"regions: {attr.regions['name'].iloc[int(wrong[0])]} spans {widths[wrong[0]]} bp, expected the "
+            f"{attr.length} bp of the track's rows; pass the windows that were attributed"
+        )

@@ -1,0 +1,262 @@
+"""Results as genome-browser tracks: bigWig and bedGraph of the attributions, tables of the predictions.
+
+Per-base tracks come from :mod:`seqsal.io.sweep`: sorted, overlapping windows averaged, N and positions outside the
+chromosome left out, float32. A bigWig without any value is valid (pyBigWig opens it), so it is written, with a
+warning.
+
+The bigWig (Kent et al. 2010, doi:10.1093/bioinformatics/btq351) is written by figwig, which streams data and zoom
+levels and raises when the disk is full. libBigWig, underneath pyBigWig, holds the zoom levels of the file and the
+entries of a whole chromosome in memory on closing (15 bytes per base in all), and only prints when that fails.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from seqsal.errors import UsageError
+from seqsal.io.atomic import atomic_path
+from seqsal.io.attributions import Attributions
+from seqsal.io.bed import write_bed
+from seqsal.io.sweep import CHUNK_BP, Axis, TrackBlock, sweep_track
+
+__all__ = ["SCORE_FORMATS", "write_bedgraph", "write_bigwig", "write_scores"]
+
+SCORE_FORMATS = (".tsv", ".bed", ".bedgraph")
+N_JOBS = 2  # threads that compress; the file does not depend on them
+LINES_AT_ONCE = 1 << 16
+MIN_MEAN_RUN = 16  # bases; shorter runs are cheaper as single positions than as sections of their own
+logger = logging.getLogger(__name__)
+
+
+def write_bigwig(
+    attr: Attributions,
+    chrom_sizes: Mapping[str, int],
+    path: str | os.PathLike[str],
+    *,
+    chunk_bp: int = CHUNK_BP,
+    progress: bool = False,
+) -> None:
+    """Write the signed per-base track as bigWig.
+
+    Parameters
+    ----------
+    attr
+        Attributions of N windows; only a chunk of them is in memory at a time.
+    chrom_sizes
+        Chromosome lengths (bp), in the order that the file lists them.
+    path
+        File to write.
+    chunk_bp
+        Values read at a time.
+    progress
+        Show a progress bar.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written in full.
+    RegionError
+        A window lies on a chromosome that `chrom_sizes` lacks.
+    """
+    from figwig import BigWigWriter  # here because it loads numba, half a second that most commands can do without
+
+    axis = Axis.of(attr, list(chrom_sizes))
+    sizes = {chrom: int(size) for chrom, size in chrom_sizes.items()}
+    blocks = sweep_track(attr, axis, chunk_bp=chunk_bp, progress=progress)
+    n_bases = 0
+    with atomic_path(path) as temporary, BigWigWriter(temporary, sizes, engine="zlib", n_jobs=N_JOBS) as bigwig:
+        for block in (_inside(block, axis, chrom_sizes) for block in blocks):
+            _add_block(bigwig, axis, block)
+            n_bases += len(block.positions)
+    if not n_bases:
+        logger.warning("%s: no position has a value (only N or beyond the chromosomes); the track is empty", path)
+
+
+def write_bedgraph(
+    attr: Attributions,
+    chrom_sizes: Mapping[str, int],
+    path: str | os.PathLike[str],
+    *,
+    chunk_bp: int = CHUNK_BP,
+    progress: bool = False,
+) -> None:
+    """Write the signed per-base track as bedGraph, neighbours of equal value joined.
+
+    Values have the fewest digits that read back as the same float32. Parameters and errors as in `write_bigwig`.
+    """
+    axis = Axis.of(attr, list(chrom_sizes))
+    blocks = sweep_track(attr, axis, chunk_bp=chunk_bp, progress=progress)
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as handle:
+        for start, end, values in _joined_runs(_inside(block, axis, chrom_sizes) for block in blocks):
+            chrom_idx, chrom_start = axis.locate(start)
+            _write_runs(handle, axis.chroms, chrom_idx, chrom_start, chrom_start + end - start, values)
+
+
+def write_scores(
+    table: pd.DataFrame, path: str | os.PathLike[str], *, chrom_sizes: Mapping[str, int] | None = None
+) -> None:
+    """Write predictions; the extension of `path` chooses the format.
+
+    - `.tsv`: every column, in the order of the rows; `NA` where there is no value.
+    - `.bed`: BED6 in the order of the rows, the prediction as score, with six digits.
+    - `.bedgraph`: sorted; where windows overlap, the mean of their predictions.
+
+    Parameters
+    ----------
+    table
+        Region table with a `prediction` column; any further columns go to the TSV only.
+    path
+        File to write.
+    chrom_sizes
+        Chromosome lengths (bp): windows that hang over an end are cut there (bed, bedgraph). Starts below 0 are
+        always cut.
+
+    Raises
+    ------
+    UsageError
+        Unknown extension, or no `prediction` column.
+    OutputError
+        The file cannot be written.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in SCORE_FORMATS:
+        raise UsageError(
+            f"{path}: unknown extension {suffix or '(none)'}, expected one of {', '.join(SCORE_FORMATS)}; rename it"
+        )
+    if "prediction" not in table:
+        raise UsageError(f"table: no column prediction, got {', '.join(map(str, table.columns))}; add the predictions")
+    if suffix == ".bed":
+        write_bed(_clip(table, chrom_sizes).assign(score=table["prediction"]), path)
+        return
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as handle:
+        if suffix == ".tsv":
+            table.to_csv(handle, sep="\t", index=False, na_rep="NA", lineterminator="\n")
+        else:
+            _write_score_bedgraph(handle, _clip(table, chrom_sizes))
+
+
+def _inside(block: TrackBlock, axis: Axis, chrom_sizes: Mapping[str, int]) -> TrackBlock:
+    """Drop positions outside the chromosomes."""
+    chrom_idx, position = axis.locate(block.positions)
+    sizes = np.array([chrom_sizes[chrom] for chrom in axis.chroms], dtype=np.int64)
+    keep = (position >= 0) & (position < sizes[chrom_idx])
+    if keep.all():
+        return block
+    return TrackBlock(block.positions[keep], block.values[keep], block.n_windows[keep])
+
+
+def _run_bounds(breaks: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First and one-past-last index of every run, from the (P-1,) mask of breaks between neighbours."""
+    cuts = np.flatnonzero(breaks) + 1
+    return np.concatenate([[0], cuts]), np.append(cuts, len(breaks) + 1)
+
+
+def _add_block(bigwig: Any, axis: Axis, block: TrackBlock) -> None:
+    """Add a block: runs of adjacent bases where they are long, single bases where they are short."""
+    if not len(block.positions):
+        return
+    chrom_idx, position = axis.locate(block.positions)
+    values = block.values.astype(np.float32)
+    for lo, hi in zip(*_run_bounds(np.diff(chrom_idx) != 0), strict=True):
+        chrom, here, signal = axis.chroms[chrom_idx[lo]], position[lo:hi], values[lo:hi]
+        first, last = _run_bounds(np.diff(here) != 1)
+        if len(first) * MIN_MEAN_RUN > len(here):
+            bigwig.write(chrom, here, signal[:, None], missing=np.nan)  # also keeps zeros of either sign
+            continue
+        for a, b in zip(first, last, strict=True):
+            bigwig.write(chrom, here[a : a + 1], signal[None, a:b], missing=np.nan)
+
+
+def _joined_runs(
+    blocks: Iterable[TrackBlock],
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]]:
+    """Yield (start, end, value) of runs of adjacent bases with one float32 value, joined over block borders."""
+    start, end = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    values = np.zeros(0, dtype=np.float32)
+    for block in blocks:
+        if not len(block.positions):
+            continue
+        start = np.concatenate([start, block.positions])  # at most one open run precedes the block
+        end = np.concatenate([end, block.positions + 1])
+        values = np.concatenate([values, block.values.astype(np.float32)])
+        first, last = _run_bounds((start[1:] != end[:-1]) | (values[1:] != values[:-1]))
+        start, end, values = start[first], end[last - 1], values[first]
+        yield start[:-1], end[:-1], values[:-1]
+        start, end, values = start[-1:], end[-1:], values[-1:]
+    yield start, end, values
+
+
+def _write_runs(
+    handle: TextIO,
+    chroms: list[str],
+    chrom_idx: NDArray[np.int64],
+    start: NDArray[np.int64],
+    end: NDArray[np.int64],
+    values: NDArray[np.floating],
+) -> None:
+    """Write bedGraph lines, many to a formatting call."""
+    if not len(start):
+        return
+    for lo, hi in zip(*_run_bounds(np.diff(chrom_idx) != 0), strict=True):
+        line = chroms[chrom_idx[lo]].replace("%", "%%") + "\t%d\t%d\t%s\n"
+        for a in range(lo, hi, LINES_AT_ONCE):
+            part = slice(a, min(a + LINES_AT_ONCE, hi))
+            texts = values[part].astype("U24").tolist()  # numpy prints the shortest digits that round-trip the type
+            fields = chain.from_iterable(zip(start[part].tolist(), end[part].tolist(), texts, strict=True))
+            handle.write((line * len(texts)) % tuple(fields))
+
+
+def _clip(table: pd.DataFrame, chrom_sizes: Mapping[str, int] | None) -> pd.DataFrame:
+    """Cut windows at 0 and, where the size is known, at the end of their chromosome."""
+    clipped = table.assign(start=np.maximum(table["start"].to_numpy(), 0))
+    if chrom_sizes is not None:
+        limit = table["chrom"].map(dict(chrom_sizes)).fillna(np.inf).to_numpy(dtype=np.float64)
+        clipped["end"] = np.minimum(table["end"].to_numpy(dtype=np.float64), limit).astype(np.int64)
+    return clipped
+
+
+def _write_score_bedgraph(handle: TextIO, table: pd.DataFrame) -> None:
+    chroms = sorted(set(table["chrom"]))
+    usable = table[np.isfinite(table["prediction"].to_numpy(dtype=np.float64))]
+    kind = np.float32 if table["prediction"].dtype == np.float32 else np.float64
+    groups = {chrom: rows for chrom, rows in usable.groupby("chrom", sort=False)}
+    for i, chrom in enumerate(chroms):
+        if chrom in groups:
+            rows = groups[chrom]
+            spans = (rows["start"].to_numpy(np.int64), rows["end"].to_numpy(np.int64))
+            start, end, mean = _mean_coverage(*spans, rows["prediction"].to_numpy(dtype=np.float64))
+            _write_runs(handle, chroms, np.full(len(start), i), start, end, mean.astype(kind))
+
+
+def _mean_coverage(
+    start: NDArray[np.int64], end: NDArray[np.int64], values: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Mean value of the spans over every base, as non-overlapping spans with neighbours of equal value joined.
+
+    Under a single span the value is that span's own, to the bit: the running sum of row numbers tells which it is.
+    """
+    edges = np.concatenate([start, end])
+    order = np.argsort(edges, kind="stable")
+    change = np.repeat([1, -1], len(start))[order]
+    row = np.tile(np.arange(len(start)), 2)[order]
+    depth, row_sum = np.cumsum(change), np.cumsum(change * row)
+    total = np.cumsum(change * values[row])
+    closed = np.maximum.accumulate(np.where(depth == 0, np.arange(len(depth)), -1))
+    total -= np.where(closed >= 0, total[closed], 0.0)  # no rounding is carried over a stretch without a span
+    edges = edges[order]
+    keep = np.flatnonzero((edges[:-1] < edges[1:]) & (depth[:-1] > 0))
+    mean = np.where(depth[keep] == 1, values[np.where(depth[keep] == 1, row_sum[keep], 0)], total[keep] / depth[keep])
+    left, right = edges[keep], edges[keep + 1]
+    if not len(left):
+        return left, right, mean
+    first, last = _run_bounds((left[1:] != right[:-1]) | (mean[1:] != mean[:-1]))
+    return left[first], right[last - 1], mean[first]

@@ -1,0 +1,262 @@
+"""The built-in convolutional network: a stem, residual dilated blocks, pooling over positions, a linear head.
+
+The head is *raw*: a logit for ``binary``, the value itself for ``regression``, the log of the expected count for
+``count``. In evaluation mode a sequence's result does not depend on the batch that it is in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+from torch import nn
+
+from seqsal.errors import ModelError
+
+__all__ = ["CNN", "LOSSES", "CNNConfig"]
+
+LOSSES = ("binary", "regression", "count")
+_POOLINGS = ("attention", "max", "mean", "flatten")
+_ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU}
+# What the head gives, and the function from there to the natural scale.
+_SPACES: dict[str, tuple[str, str | None]] = {
+    "binary": ("logit", "sigmoid"),
+    "regression": ("linear", None),
+    "count": ("log", "exp"),
+}
+
+
+@dataclass(frozen=True)
+class CNNConfig:
+    """Sizes of a `CNN`; flat, so that it travels as JSON inside the checkpoint.
+
+    Parameters
+    ----------
+    input_length
+        Window length in bp.
+    n_targets
+        How many values the head gives per sequence.
+    loss
+        What the head means: ``binary`` (logits), ``regression`` (values) or ``count`` (log counts).
+    n_filters
+        Channels of the stem and of every block.
+    stem_kernel
+        Width of the first convolution in bp, odd: about the length of a motif.
+    stem_pool
+        Width of the max-pooling after the stem; 1 keeps single-base resolution throughout.
+    n_blocks
+        Residual blocks; block i is dilated by ``dilation_growth ** i``, in pooled positions.
+    block_kernel
+        Width of the blocks' convolutions, odd.
+    dilation_growth
+        Factor by which the dilation grows from block to block.
+    batch_norm
+        Normalise each convolution's channels; in evaluation mode a fixed affine map.
+    activation
+        ``relu`` or ``gelu``.
+    pooling
+        How positions become one vector: ``attention`` (a mean weighted by a softmax over positions, its weights from
+        the features and from the position itself), ``max``, ``mean``, or ``flatten`` (every position is a feature).
+    dropout
+        Share of the pooled features that a training step leaves out.
+    block_dropout
+        Share of each block's output that a training step leaves out.
+
+    Raises
+    ------
+    ModelError
+        A value that makes no network.
+    """
+
+    input_length: int
+    n_targets: int = 1
+    loss: str = "binary"
+    n_filters: int = 64
+    stem_kernel: int = 21
+    stem_pool: int = 4
+    n_blocks: int = 3
+    block_kernel: int = 3
+    dilation_growth: int = 2
+    batch_norm: bool = True
+    activation: str = "relu"
+    pooling: str = "attention"
+    dropout: float = 0.2
+    block_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("input_length", "n_targets", "n_filters", "stem_kernel", "stem_pool", "block_kernel"):
+            _check(name, getattr(self, name), _is_whole(getattr(self, name), 1), "a whole number above 0")
+        _check("n_blocks", self.n_blocks, _is_whole(self.n_blocks, 0), "a whole number, 0 or more")
+        _check("dilation_growth", self.dilation_growth, _is_whole(self.dilation_growth, 1), "a whole number above 0")
+        for name in ("stem_kernel", "block_kernel"):
+            _check(name, getattr(self, name), getattr(self, name) % 2 == 1, "an odd width, which has a centre")
+        for name in ("dropout", "block_dropout"):
+            _check(name, getattr(self, name), 0 <= getattr(self, name) < 1, "a share from 0 to below 1")
+        _check("loss", self.loss, self.loss in LOSSES, " or ".join(LOSSES))
+        _check("pooling", self.pooling, self.pooling in _POOLINGS, " or ".join(_POOLINGS))
+        _check("activation", self.activation, self.activation in _ACTIVATIONS, " or ".join(_ACTIVATIONS))
+        shortest = max(self.stem_kernel, self.stem_pool)
+        if self.input_length < shortest:
+            raise ModelError(
+                f"input_length: got {self.input_length} bp, expected {shortest} at least (the stem's width); "
+                "give a window length such as 200"
+            )
+        if self.n_blocks and self.dilation_growth ** (self.n_blocks - 1) >= self.n_positions:
+            raise ModelError(
+                f"n_blocks: the last of {self.n_blocks} blocks would be dilated by "
+                f"{self.dilation_growth ** (self.n_blocks - 1)}, beyond the {self.n_positions} positions after "
+                "the stem; take fewer blocks or longer windows"
+            )
+
+    @property
+    def n_positions(self) -> int:
+        """Positions after the stem's pooling; the last one may span fewer than `stem_pool` bases."""
+        return -(-self.input_length // self.stem_pool)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the values by name, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> CNNConfig:
+        """Rebuild a configuration from `to_dict`.
+
+        Raises
+        ------
+        ModelError
+            A name that is unknown, or `input_length` missing.
+        """
+        known = {item.name for item in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown or "input_length" not in values:
+            what = f"unknown entry {unknown[0]!r}" if unknown else "no input_length"
+            raise ModelError(f"configuration: {what}, expected entries of {', '.join(sorted(known))}")
+        return cls(**values)
+
+
+class CNN(nn.Module):
+    """A network of the sizes in `config`.
+
+    Parameters
+    ----------
+    config
+
+    Notes
+    -----
+    Convolutions are padded by zeros, which is what an unknown base looks like.
+    """
+
+    def __init__(self, config: CNNConfig) -> None:
+        super().__init__()
+        self.config = config
+        n = config.n_filters
+        self.stem = _convolution(4, n, config.stem_kernel, 1, config)
+        self.pool = nn.MaxPool1d(config.stem_pool, ceil_mode=True) if config.stem_pool > 1 else nn.Identity()
+        self.blocks = nn.Sequential(*(_Block(config, config.dilation_growth**i) for i in range(config.n_blocks)))
+        self.pooling = _pooling(config)
+        self.dropout = nn.Dropout(config.dropout)
+        n_features = n * config.n_positions if config.pooling == "flatten" else n
+        self.head = nn.Linear(n_features, config.n_targets)
+
+    @property
+    def output_space(self) -> str:
+        """What the head gives: ``logit``, ``linear`` or ``log``."""
+        return _SPACES[self.config.loss][0]
+
+    @property
+    def squash_kind(self) -> str | None:
+        """The function from the head to the natural scale: ``sigmoid``, ``exp`` or None."""
+        return _SPACES[self.config.loss][1]
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        """Return raw head values.
+
+        Parameters
+        ----------
+        X : Tensor of float, shape (N, 4, input_length)
+            Rows A, C, G, T.
+
+        Returns
+        -------
+        Tensor, shape (N, n_targets)
+
+        Raises
+        ------
+        ModelError
+            Sequences of another shape.
+        """
+        length = self.config.input_length
+        if X.ndim != 3 or X.shape[1:] != (4, length):
+            raise ModelError(
+                f"X: got shape {tuple(X.shape)}, but the model reads (N, 4, {length}); "
+                f"resize the regions to {length} bp"
+            )
+        x = self.blocks(self.pool(self.stem(X)))  # (N, n_filters, n_positions)
+        return self.head(self.dropout(self.pooling(x)))
+
+    def squash(self, raw: torch.Tensor) -> torch.Tensor:
+        """Map head values to the natural scale: probability, value or count."""
+        if self.squash_kind == "sigmoid":
+            return torch.sigmoid(raw)
+        return torch.exp(raw) if self.squash_kind == "exp" else raw
+
+
+class _Block(nn.Module):
+    """x + dropout(activation(norm(dilated convolution of x)))."""
+
+    def __init__(self, config: CNNConfig, dilation: int) -> None:
+        super().__init__()
+        self.convolution = _convolution(config.n_filters, config.n_filters, config.block_kernel, dilation, config)
+        self.dropout = nn.Dropout(config.block_dropout)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.dropout(self.convolution(x))
+
+
+def _convolution(n_in: int, n_out: int, kernel: int, dilation: int, config: CNNConfig) -> nn.Sequential:
+    """Convolve, normalise and activate, (N, n_in, P) → (N, n_out, P)."""
+    convolution = nn.Conv1d(
+        n_in, n_out, kernel, padding=dilation * (kernel // 2), dilation=dilation, bias=not config.batch_norm
+    )
+    norm = nn.BatchNorm1d(n_out) if config.batch_norm else nn.Identity()
+    return nn.Sequential(convolution, norm, _ACTIVATIONS[config.activation]())
+
+
+class _Attention(nn.Module):
+    """Weighted mean over positions, (N, C, P) → (N, C); the weights of a channel are a softmax over positions."""
+
+    def __init__(self, n_channels: int, n_positions: int) -> None:
+        super().__init__()
+        self.score = nn.Conv1d(n_channels, n_channels, 1)
+        self.position = nn.Parameter(torch.zeros(n_positions))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weights = torch.softmax(self.score(x) + self.position, dim=-1)
+        return (weights * x).sum(dim=-1)
+
+
+class _Max(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.amax(dim=-1)
+
+
+class _Mean(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean(dim=-1)
+
+
+def _pooling(config: CNNConfig) -> nn.Module:
+    if config.pooling == "attention":
+        return _Attention(config.n_filters, config.n_positions)
+    return {"max": _Max, "mean": _Mean, "flatten": nn.Flatten}[config.pooling]()
+
+
+def _is_whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _check(name: str, value: object, is_good: bool, expected: str) -> None:
+    if not is_good:
+        raise ModelError(f"{name}: got {value!r}, expected {expected}")

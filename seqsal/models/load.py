@@ -1,0 +1,278 @@
+"""Models by what the user writes: a seqsal checkpoint, ``package.module:factory``, TorchScript, or a torch.export file.
+
+Nothing here runs code out of a data file: a pickle (a whole module saved by ``torch.save``, or a pickled object inside
+a torch.export archive) is refused unless the caller trusts it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import io
+import json
+import os
+import pickle
+import re
+import sys
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from seqsal.errors import CheckpointError, ModelError
+from seqsal.models.adapt import SequenceModel, wrap
+from seqsal.models.checkpoint import load_checkpoint, read_tensors
+from seqsal.models.device import resolve_device
+
+__all__ = ["load_model"]
+
+_FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_STATE_KEYS = ("state_dict", "model_state_dict")  # where training frameworks keep the weights in a larger file
+# What torch raises on a file that is damaged or of another kind.
+_LOAD_ERRORS = (
+    RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, EOFError, OSError, ValueError, KeyError, AttributeError,
+    TypeError,
+)  # fmt: skip
+
+
+def load_model(
+    spec: str | os.PathLike[str],
+    *,
+    target: int = 0,
+    output_space: str = "auto",
+    weights: str | os.PathLike[str] | None = None,
+    input_length: int | None = None,
+    trust_pickle: bool = False,
+    device: str | torch.device = "cpu",
+) -> SequenceModel:
+    """Load a model and read it as one scalar per sequence.
+
+    Parameters
+    ----------
+    spec
+        A seqsal checkpoint (``.safetensors``), a TorchScript or torch.export file, or ``package.module:factory``: a
+        function (or class) that, called without arguments, returns an `nn.Module`. It is looked up in the current
+        folder when it is not installed.
+    target, output_space, input_length
+        As in `wrap`.
+    weights
+        For a factory: a state dict (``.safetensors``, or ``torch.save``'s, read with ``weights_only=True``).
+    trust_pickle
+        Allow a pickled module, which runs whatever code its author put there.
+    device
+        As in `resolve_device`.
+
+    Returns
+    -------
+    SequenceModel
+        In evaluation mode; its `source` has the file's name and SHA-256 (of the weights, for a factory).
+
+    Raises
+    ------
+    CheckpointError
+        A file that is missing, damaged, of an unknown kind, or a pickle that is not trusted.
+    ModelError
+        A factory that cannot be imported or called, weights that do not fit, or a model that `wrap` refuses.
+    DeviceError
+        No such device.
+    """
+    where = resolve_device(device)
+    path = Path(spec)
+    if not path.exists() and _FACTORY.fullmatch(str(spec)):
+        module = _call_factory(str(spec))
+        source: dict[str, Any] = {"factory": str(spec)}
+        if weights is not None:
+            _load_weights(module, Path(weights))
+            source |= _identity(Path(weights))
+    elif weights is not None:
+        raise ModelError(f"weights: {weights} given for the file {spec}, which has its own; leave --weights away")
+    else:
+        module = _load_file(path, trust_pickle)
+        source = _identity(path)
+    for part in module.modules():
+        part.training = False
+    model = wrap(module.to(where), target=target, input_length=input_length, output_space=output_space)
+    model.training = False
+    model.source = source
+    return model
+
+
+def _identity(path: Path) -> dict[str, str]:
+    with path.open("rb") as file:
+        return {"file": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def _call_factory(spec: str) -> nn.Module:
+    module_name, _, name = spec.partition(":")
+    try:
+        factory = getattr(_import(module_name), name)
+    except (ImportError, AttributeError) as error:
+        raise ModelError(
+            f"model {spec}: cannot be imported ({error}); install the package or run in its folder, and check the name"
+        ) from error
+    try:
+        module = factory()
+    except (TypeError, ValueError, RuntimeError, OSError, KeyError, AttributeError, ImportError) as error:
+        raise ModelError(
+            f"model {spec}: {name}() failed ({type(error).__name__}: {_first_line(error)}); "
+            "it must return a model when called without arguments"
+        ) from error
+    if not isinstance(module, nn.Module):
+        raise ModelError(
+            f"model {spec}: {name}() gave a {type(module).__name__}, expected a torch.nn.Module; return one"
+        )
+    return module
+
+
+def _import(name: str) -> Any:
+    """Import a module, from the current folder when nothing installed has this name."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise  # found, but it imports something that is missing
+    folder = str(Path.cwd())
+    sys.path.insert(0, folder)
+    try:
+        importlib.invalidate_caches()
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(folder)
+
+
+def _load_weights(module: nn.Module, path: Path) -> None:
+    state = read_tensors(path)[0] if path.suffix == ".safetensors" else _read_state_dict(path)
+    try:
+        missing, unexpected = module.load_state_dict(state, strict=False)
+    except RuntimeError as error:  # shapes
+        raise ModelError(
+            f"{path}: weights do not fit the model ({_last_line(error)}); check that they belong together"
+        ) from error
+    if missing or unexpected:
+        raise ModelError(
+            f"{path}: weights do not fit the model: {len(missing)} missing ({_some(missing)}), "
+            f"{len(unexpected)} unknown to it ({_some(unexpected)}); check that they belong together"
+        )
+
+
+def _read_state_dict(path: Path) -> Mapping[str, Any]:
+    _check_file(path)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except _LOAD_ERRORS as error:
+        raise CheckpointError(
+            f"{path}: not a state dict that can be read without running code ({_first_line(error)}); "
+            "save model.state_dict() by torch.save or safetensors"
+        ) from error
+    for key in _STATE_KEYS:
+        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
+            state = state[key]
+    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise CheckpointError(
+            f"{path}: holds a {type(state).__name__}, expected a state dict (name → tensor); save that"
+        )
+    return state
+
+
+def _load_file(path: Path, trust_pickle: bool) -> nn.Module:
+    _check_file(path)
+    if path.suffix == ".safetensors":
+        return load_checkpoint(path)[0]
+    if not zipfile.is_zipfile(path):
+        raise CheckpointError(
+            f"{path}: not a model that seqsal knows; expected a seqsal .safetensors checkpoint, "
+            "package.module:factory, a TorchScript or a torch.export file"
+        )
+    with zipfile.ZipFile(path) as archive:
+        names = [name.partition("/")[2] for name in archive.namelist()]
+    if "archive_format" in names or "serialized_exported_program.json" in archive.namelist():
+        if not trust_pickle:
+            _quietly(path, lambda: _check_export(path))
+        return _quietly(path, lambda: torch.export.load(path).module())
+    if "constants.pkl" in names:
+        return _quietly(path, lambda: torch.jit.load(str(path), map_location="cpu"))
+    return _load_pickle(path, trust_pickle)
+
+
+def _load_pickle(path: Path, trust_pickle: bool) -> nn.Module:
+    if not trust_pickle:
+        raise CheckpointError(
+            f"{path}: is a pickle, which may run any code when it is loaded; give package.module:factory as the model "
+            "and this file's state dict by --weights, or --trust-pickle if you trust its author"
+        )
+    module = _quietly(path, lambda: torch.load(path, map_location="cpu", weights_only=False))
+    if not isinstance(module, nn.Module):
+        raise CheckpointError(
+            f"{path}: holds a {type(module).__name__}, expected a whole model; for a state dict give "
+            "package.module:factory as the model and this file by --weights"
+        )
+    return module
+
+
+def _quietly(path: Path, load: Callable[[], Any]) -> Any:
+    """Load without torch's deprecation warnings, which the user of a file can do nothing about."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return load()
+        except _LOAD_ERRORS as error:
+            raise CheckpointError(
+                f"{path}: cannot be loaded ({type(error).__name__}: {_first_line(error)}); "
+                "it may be damaged, or written by another version of torch"
+            ) from error
+
+
+def _check_export(path: Path) -> None:
+    """Refuse a torch.export archive that torch would unpickle without restraint (torch 2.6 to 2.13 do, in places)."""
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        suspects = {name for name in names if name.endswith((".pt", ".pkl"))}
+        for name in names:
+            if name.endswith("_config.json"):
+                pickled = _pickled_members(json.loads(archive.read(name)))
+                suspects |= {member for member in names if Path(member).name in pickled}
+        for name in suspects:
+            try:
+                torch.load(io.BytesIO(archive.read(name)), map_location="cpu", weights_only=True)
+            except _LOAD_ERRORS as error:
+                raise CheckpointError(
+                    f"{path}: {name} inside is a pickle of more than tensors, which may run any code; "
+                    "export the model without it, or give --trust-pickle if you trust its author"
+                ) from error
+
+
+def _pickled_members(config: Any) -> set[str]:
+    """Return the file names of a payload configuration that are marked as pickles or as opaque objects."""
+    if isinstance(config, list):
+        return set().union(*map(_pickled_members, config))
+    if not isinstance(config, dict):
+        return set()
+    name = config.get("path_name")
+    if isinstance(name, str):
+        is_tensor = re.match(r"(weight|tensor)_\d+$", name) and config.get("use_pickle") is False
+        return set() if is_tensor else {Path(name).name}
+    return set().union(*map(_pickled_members, config.values()))
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "no such file"
+        raise CheckpointError(f"{path}: {what}; expected a model file or package.module:factory, check the path")
+    if not os.access(path, os.R_OK):
+        raise CheckpointError(f"{path}: cannot be read, no permission; change its mode or choose another")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _last_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
+
+
+def _some(names: list[str], n_shown: int = 3) -> str:
+    return ", ".join(names[:n_shown]) + (", …" if len(names) > n_shown else "") if names else "none"

@@ -1,0 +1,97 @@
+"""The knobs of training, flat, so that they travel as JSON inside the checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from seqsal.errors import TrainingError
+
+__all__ = ["NEGATIVE_SAMPLINGS", "TrainConfig"]
+
+NEGATIVE_SAMPLINGS = ("auto", "gc", "random", "shuffle")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train; what to train is `CNNConfig`.
+
+    Parameters
+    ----------
+    epochs
+        Passes over the training examples, at most.
+    patience
+        Stop after so many epochs without a lower validation loss.
+    batch_size
+        Sequences per step.
+    learning_rate
+        Peak of the one-cycle schedule (Smith and Topin 2018, arXiv:1708.07120).
+    warmup
+        Share of all steps in which the rate rises.
+    weight_decay
+        Of AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101).
+    weight_average
+        Decay per step of the moving average of the weights that is validated and kept (Polyak and Juditsky 1992,
+        doi:10.1137/0330046); 0 keeps the last weights.
+    max_shift
+        Windows are moved by up to so many bp either way, drawn anew in each epoch.
+    reverse_complement
+        Show each window from a random strand, drawn anew in each epoch.
+    balance
+        Weigh the positives of a binary target so that both classes count the same in the loss.
+    negative_sampling
+        Where negatives come from when none are given: ``gc`` (windows of the genome with the positives' GC content),
+        ``random`` (any windows of the genome), ``shuffle`` (dinucleotide shuffles of the positives), or ``auto``:
+        ``gc`` with a genome, else ``shuffle``.
+    negatives_per_positive
+        How many negatives to sample for each positive.
+    min_distance
+        Least distance in bp of a sampled window from any positive; None takes the input length.
+    valid_fraction, test_fraction
+        Shares of the positives for validation and test when no chromosomes are named.
+    target_columns
+        Columns of the positives' table that hold the targets of a regression or count model (``score`` is column 5 of
+        a BED file), one for each target. A binary model with several targets reads its 0/1 labels from them.
+
+    Raises
+    ------
+    TrainingError
+        A value outside what is possible.
+    """
+
+    epochs: int = 20
+    patience: int = 8
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+    warmup: float = 0.2
+    weight_decay: float = 0.01
+    weight_average: float = 0.99
+    max_shift: int = 4
+    reverse_complement: bool = True
+    balance: bool = True
+    negative_sampling: str = "auto"
+    negatives_per_positive: int = 4
+    min_distance: int | None = None
+    valid_fraction: float = 0.15
+    test_fraction: float = 0.15
+    target_columns: tuple[str, ...] = ("score",)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "target_columns", tuple(self.target_columns))
+        for name in ("epochs", "patience", "batch_size", "negatives_per_positive"):
+            _check(name, getattr(self, name), getattr(self, name) >= 1, "a whole number above 0")
+        _check("learning_rate", self.learning_rate, self.learning_rate > 0, "a number above 0")
+        _check("weight_decay", self.weight_decay, self.weight_decay >= 0, "0 or more")
+        _check("max_shift", self.max_shift, self.max_shift >= 0, "0 or more bp")
+        for name in ("warmup", "weight_average"):
+            _check(name, getattr(self, name), 0 <= getattr(self, name) < 1, "a number from 0 to below 1")
+        for name in ("valid_fraction", "test_fraction"):
+            _check(name, getattr(self, name), 0 < getattr(self, name) < 0.5, "a share between 0 and 0.5")
+        distance = self.min_distance
+        _check("min_distance", distance, distance is None or distance >= 0, "0 or more bp")
+        sampling = self.negative_sampling
+        _check("negative_sampling", sampling, sampling in NEGATIVE_SAMPLINGS, " or ".join(NEGATIVE_SAMPLINGS))
+
+
+def _check(name: str, value: object, is_good: bool, expected: str) -> None:
+    if not is_good:
+        raise TrainingError(f"{name}: got {value!r}, expected {expected}")

@@ -1,0 +1,253 @@
+"""Candidate peaks of a signed track: prominent local maxima of the smoothed track, one sign at a time.
+
+The same code finds the candidates of the data and of the shuffled controls, so that their heights are comparable.
+
+*Smoothing.* A triangular kernel of `smooth_bp` bases with weights that sum to 1. Its width at half height, 8 bp for the
+default of 15, is about one motif core; a lone base cannot outscore a run of bases that agree. Bases without a value (N,
+padding, beyond the window) end a *run*: the kernel reads zeros there and never sees across. Tails at a run's end are
+thus damped, not inflated, and alike in data and controls.
+
+*Summits.* A base (or the middle of a plateau) higher than both neighbours. From it the peak is walked out on both sides
+while the smoothed track stays at or above `flank_fraction` of the summit. A walk that climbs above the summit first
+shows that this was a shoulder of a higher peak, and the candidate is dropped (topographic prominence).
+
+*Width.* At most `max_width` bases on either side are looked at; a wider peak keeps the `max_width` bases around the
+summit that hold most smoothed signal. Where two peaks of one sign on a plateau still overlap, they meet halfway. A
+candidate narrower than `min_width` is dropped.
+
+*Defaults, by measurement.* Motifs of 6 to 20 bp with gamma-distributed letter weights were planted in autocorrelated
+noise (Gaussian, Laplace, t(4), and Gaussian with a scale per window); figures are recall at 0.1 false candidates per
+kb. The height after a kernel of 15 bp was better than after 7 to 11 bp where tails are heavy (t(4): 0.58 against 0.37
+to 0.49) and within 0.07 of them in Gaussian noise. It beat the area of the peak, and matched area / √width, which needs
+the peak's extent and thereby two more parameters. `flank_fraction` 0.4 made the median width 1.0 to 1.15 of the
+planted one, with nine tenths of the planted bases covered.
+
+All of it is symmetric under reversal to the last bit (mirrored terms are added first), and local: a candidate depends
+on the `CandidateRules.reach_bp` bases around its summit only, which is what lets a chromosome be cut into pieces.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqsal.errors import UsageError
+
+__all__ = ["SIGNS", "CandidateRules", "Candidates", "find_candidates", "smooth_runs"]
+
+SIGNS = ("pos", "neg")
+
+
+@dataclass(frozen=True)
+class CandidateRules:
+    """What counts as a candidate.
+
+    Attributes
+    ----------
+    smooth_bp
+        Support of the triangular kernel (bp), odd.
+    min_width, max_width
+        Limits of a peak's width (bp).
+    flank_fraction
+        Share of the summit's height at which a peak ends, above 0 and at most 1.
+    """
+
+    smooth_bp: int = 15
+    min_width: int = 4
+    max_width: int = 50
+    flank_fraction: float = 0.4
+
+    def __post_init__(self) -> None:
+        if self.smooth_bp < 1 or self.smooth_bp % 2 == 0:
+            raise UsageError(f"smooth_bp: got {self.smooth_bp}, expected an odd number of bases, 1 or more")
+        if not 1 <= self.min_width <= self.max_width:
+            raise UsageError(
+                f"min_width, max_width: got {self.min_width} and {self.max_width}, expected 1 ≤ min_width ≤ max_width"
+            )
+        if not 0 < self.flank_fraction <= 1:
+            raise UsageError(f"flank_fraction: got {self.flank_fraction}, expected a share above 0 and at most 1")
+
+    @property
+    def half_kernel(self) -> int:
+        """Bases of the kernel on either side of its centre."""
+        return self.smooth_bp // 2
+
+    @property
+    def reach_bp(self) -> int:
+        """A candidate depends on no base further from its summit than this."""
+        return 3 * self.max_width + self.half_kernel + 1  # a neighbour that it meets halfway is at most 2 widths away
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Candidates of one sign; all arrays are (n,), sorted by summit.
+
+    Attributes
+    ----------
+    summit, start, end
+        Indices into the values that were searched; the span is half-open.
+    height
+        Smoothed track at the summit, times the sign: above 0.
+    """
+
+    summit: NDArray[np.int64]
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]
+    height: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.summit)
+
+    def take(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Candidates:
+        """Return the candidates of a mask or of row numbers."""
+        return Candidates(self.summit[rows], self.start[rows], self.end[rows], self.height[rows])
+
+
+@dataclass(frozen=True)
+class SmoothedRuns:
+    """Runs of adjacent bases, smoothed and laid out with zeros between them.
+
+    Attributes
+    ----------
+    smoothed, raw
+        (B,) smoothed and original values; 0 in the gaps and at both ends.
+    place
+        (P,) index in the layout of every input value.
+    """
+
+    smoothed: NDArray[np.float64]
+    raw: NDArray[np.float64]
+    place: NDArray[np.int64]
+
+
+def smooth_runs(positions: NDArray[np.int64], values: NDArray[np.floating], smooth_bp: int) -> SmoothedRuns:
+    """Smooth each run of adjacent positions by a triangular kernel, zeros beyond its ends.
+
+    Parameters
+    ----------
+    positions
+        (P,) strictly increasing; a step of more than 1 separates runs.
+    values
+        (P,) track.
+    smooth_bp
+        Odd support of the kernel (bp).
+    """
+    half = smooth_bp // 2
+    gap = half + 1
+    run = np.concatenate([[0], np.cumsum(np.diff(positions) != 1)]) if len(positions) else np.zeros(0, dtype=np.int64)
+    place = np.arange(len(positions), dtype=np.int64) + gap * (run + 1)
+    raw = np.zeros(len(positions) + gap * (int(run[-1]) + 2 if len(run) else 2))
+    raw[place] = values
+    total = raw * (half + 1)
+    for offset in range(1, half + 1):
+        total[offset:-offset] += (half + 1 - offset) * (raw[: -2 * offset] + raw[2 * offset :])
+    smoothed = np.zeros_like(raw)
+    smoothed[place] = total[place] / (half + 1) ** 2
+    return SmoothedRuns(smoothed, raw, place)
+
+
+def find_candidates(
+    positions: NDArray[np.int64], values: NDArray[np.floating], rules: CandidateRules
+) -> dict[str, Candidates]:
+    """Find the candidate peaks of both signs.
+
+    Parameters
+    ----------
+    positions
+        (P,) strictly increasing positions that have a value; peaks never reach over a missing one.
+    values
+        (P,) signed track at those positions.
+    rules
+        What counts as a candidate.
+
+    Returns
+    -------
+    dict
+        `pos` and `neg`, each with indices into `values`.
+    """
+    runs = smooth_runs(positions, values, rules.smooth_bp)
+    to_index = np.full(len(runs.raw), -1, dtype=np.int64)
+    to_index[runs.place] = np.arange(len(positions))
+    found = {}
+    for name, sign in zip(SIGNS, (1.0, -1.0), strict=True):
+        heights, raw = sign * runs.smoothed, sign * runs.raw
+        laid = _prominent(heights, _local_maxima(heights, raw), rules)
+        found[name] = Candidates(to_index[laid.summit], to_index[laid.start], to_index[laid.end - 1] + 1, laid.height)
+    return found
+
+
+def _local_maxima(heights: NDArray[np.float64], raw: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Find positive local maxima; of a plateau its middle, of two middles the one with the larger raw value."""
+    first = np.flatnonzero(np.diff(heights, prepend=-np.inf) != 0)
+    last = np.append(first[1:], len(heights)) - 1
+    level = heights[first]
+    is_top = np.zeros(len(first), dtype=bool)
+    is_top[1:-1] = (level[1:-1] > level[:-2]) & (level[1:-1] > level[2:]) & (level[1:-1] > 0)
+    lower, upper = (first[is_top] + last[is_top]) // 2, (first[is_top] + last[is_top] + 1) // 2
+    return np.where(raw[upper] > raw[lower], upper, lower)
+
+
+def _prominent(heights: NDArray[np.float64], summits: NDArray[np.int64], rules: CandidateRules) -> Candidates:
+    """Walk both flanks of every summit; keep the summits that are prominent and wide enough."""
+    left, left_shoulder = _walk(heights, summits, -1, rules)
+    right, right_shoulder = _walk(heights, summits, 1, rules)
+    everything = Candidates(summits, summits - left, summits + right + 1, heights[summits])
+    peaks = _meet_halfway(_trim(heights, everything.take(~(left_shoulder | right_shoulder)), rules.max_width))
+    return peaks.take(peaks.end - peaks.start >= rules.min_width)
+
+
+def _walk(
+    heights: NDArray[np.float64], summits: NDArray[np.int64], step: int, rules: CandidateRules
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Bases that a peak reaches on one side, and whether the walk met a higher point first."""
+    top = heights[summits]
+    reach = np.zeros(len(summits), dtype=np.int64)
+    shoulder = np.zeros(len(summits), dtype=bool)
+    walking = np.arange(len(summits))
+    for distance in range(1, rules.max_width + 1):
+        here = heights[summits[walking] + step * distance]  # a gap of zeros ends every walk inside the layout
+        shoulder[walking[here > top[walking]]] = True
+        walking = walking[(here >= rules.flank_fraction * top[walking]) & (here <= top[walking])]
+        reach[walking] = distance
+        if not len(walking):
+            break
+    return reach, shoulder
+
+
+def _trim(heights: NDArray[np.float64], peaks: Candidates, max_width: int) -> Candidates:
+    """Cut peaks wider than `max_width` to the stretch of that width around the summit with the largest sum."""
+    wide = np.flatnonzero(peaks.end - peaks.start > max_width)
+    if not len(wide):
+        return peaks
+    summit = peaks.summit[wide]
+    around = np.clip(summit[:, None] + np.arange(-max_width, max_width), 0, len(heights) - 1)  # (n, 2 max_width)
+    total = np.concatenate([np.zeros((len(wide), 1)), np.cumsum(heights[around], axis=1)], axis=1)
+    lead = _centre_out(max_width)  # bases of the stretch left of the summit, the most central stretch first
+    starts = summit[:, None] - lead
+    inside = (starts >= peaks.start[wide, None]) & (starts + max_width <= peaks.end[wide, None])
+    sums = np.where(inside, total[:, 2 * max_width - lead] - total[:, max_width - lead], -np.inf)
+    start = starts[np.arange(len(wide)), np.argmax(sums, axis=1)]
+    new_start, new_end = peaks.start.copy(), peaks.end.copy()
+    new_start[wide], new_end[wide] = start, start + max_width
+    return Candidates(peaks.summit, new_start, new_end, peaks.height)
+
+
+def _meet_halfway(peaks: Candidates) -> Candidates:
+    """Separate overlapping neighbours midway between their summits; a base in the very middle goes to the higher."""
+    if len(peaks) < 2:
+        return peaks
+    overlap = peaks.end[:-1] > peaks.start[1:]
+    middle = peaks.summit[:-1] + peaks.summit[1:]
+    cut = middle // 2 + ((middle % 2 == 1) | (peaks.height[:-1] >= peaks.height[1:]))
+    start, end = peaks.start.copy(), peaks.end.copy()
+    start[1:] = np.where(overlap, np.maximum(start[1:], cut), start[1:])
+    end[:-1] = np.where(overlap, np.minimum(end[:-1], cut), end[:-1])
+    return Candidates(peaks.summit, start, end, peaks.height)
+
+
+def _centre_out(width: int) -> NDArray[np.int64]:
+    """Offsets 0 … width-1, the middle ones first."""
+    offsets = np.arange(width, dtype=np.int64)
+    return offsets[np.argsort(np.abs(2 * offsets - (width - 1)), kind="stable")]

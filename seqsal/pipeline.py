@@ -1,0 +1,261 @@
+"""What `seqsal run` does, start to end: attribute → scores → tracks → peaks → report.
+
+The folder that it fills::
+
+    attributions.h5   attributions.bw    what each base contributes, and as a track for genome browsers
+    scores.tsv                           predictions
+    peaks.narrowPeak  peaks.tsv          called elements of both signs
+    report.html                          all of it on one page
+    run.json                             parameters, versions, input checksums, unusable regions, seconds per stage
+
+Every file is written beside its place and renamed, `run.json` last: a folder that has one is complete. When a run is
+interrupted, the same command goes on inside the attribution stage where it stopped; finished attributions of the same
+inputs and settings are used again.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from seqsal.api import load_from, make_options, score_table
+from seqsal.errors import OutputError
+from seqsal.io.atomic import atomic_path, output_error
+from seqsal.io.attributions import Attributions
+from seqsal.io.bed import write_narrowpeak
+from seqsal.io.inputs import open_input
+from seqsal.io.store import read_attributions
+from seqsal.io.tracks import write_bigwig, write_scores
+from seqsal.peaks import call_peaks, write_peaks_tsv
+from seqsal.version import VERSION
+
+__all__ = ["RunResult", "make_folder", "run"]
+
+logger = logging.getLogger(__name__)
+VERSIONS_OF = (
+    "torch",
+    "numpy",
+    "pandas",
+    "scipy",
+    "h5py",
+    "pyfaidx",
+    "pyBigWig",
+    "bioframe",
+    "logomaker",
+    "matplotlib",
+)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run made.
+
+    Attributes
+    ----------
+    folder
+        Where the files are.
+    attr
+        The attributions, on disk.
+    scores, peaks
+        Tables as written.
+    seconds
+        Wall time of each stage.
+    """
+
+    folder: Path
+    attr: Attributions
+    scores: pd.DataFrame
+    peaks: pd.DataFrame
+    seconds: dict[str, float] = field(repr=False)
+
+    def summary(self) -> str:
+        """Say what was made and where, in a few lines."""
+        n_negative = int((self.peaks["sign"] == "neg").sum())
+        n_rejected = len(self.attr.rejected)
+        rows = [
+            (
+                "regions",
+                f"{len(self.attr):,} of {self.attr.length:,} bp" + f", {n_rejected:,} unusable" * bool(n_rejected),
+            ),
+            ("peaks", f"{len(self.peaks):,} ({n_negative:,} negative), best q {self.peaks.attrs['best_q']:.2g}"),
+            ("seconds", f"{sum(self.seconds.values()):.1f}"),
+            ("report", str(self.folder / "report.html")),
+            ("tracks", str(self.folder / "attributions.bw")),
+        ]
+        return "\n".join(f"{name:<9}{value}" for name, value in rows)
+
+
+def run(
+    *,
+    model: str,
+    out: str | os.PathLike[str],
+    genome: str | os.PathLike[str] | None = None,
+    regions: str | os.PathLike[str] | pd.DataFrame | None = None,
+    fasta: str | os.PathLike[str] | None = None,
+    method: str = "gradient_x_input",
+    fdr: float = 0.05,
+    device: str = "auto",
+    seed: int = 0,
+    progress: bool = False,
+    **options: Any,
+) -> RunResult:
+    """Do the whole analysis into one folder.
+
+    Parameters
+    ----------
+    model
+        A model file or factory, as :func:`seqsal.load_model` takes it.
+    out
+        Folder; made if it is not there.
+    genome, regions, fasta
+        Genome and regions, or sequences alone.
+    method
+        Attribution method.
+    fdr
+        Largest q-value of a peak.
+    device
+        `auto`, `cpu` or `cuda[:i]`.
+    seed
+        Seeds the shuffled controls.
+    progress
+        Show progress bars.
+    options
+        Of :func:`seqsal.load_model` (`weights`, `target`, `output_space`, `input_length`, `trust_pickle`) and of
+        :func:`seqsal.attribute` (`rc_average`, `n_controls`, `batch_size`, `ignore_strand`, `gradient_correction`).
+
+    Raises
+    ------
+    SeqsalError
+        Input that cannot be used; nothing is written then.
+    """
+    from seqsal.attribution import attribute_to_file
+    from seqsal.models import resolve_device
+
+    parameters = {"model": model, "method": method, "fdr": fdr, "device": device, "seed": seed, **options}
+    inputs = {"genome": genome, "regions": regions, "fasta": fasta}
+    clock = _Clock()
+    with clock.stage("load"):
+        where = resolve_device(device)
+        ignore_strand = bool(options.pop("ignore_strand", False))
+        scalar = load_from(model, options)
+        settings = make_options(method, seed, options)
+        source = open_input(**inputs, length=scalar.input_length, ignore_strand=ignore_strand)  # type: ignore[arg-type]
+    folder = make_folder(out)
+    with source, clock.stage("attribute"):
+        path = attribute_to_file(scalar, source, folder / "attributions.h5", settings, device=where, progress=progress)
+        attr = read_attributions(path, in_memory=False)
+    with clock.stage("scores"):
+        scores = score_table(attr.regions, np.asarray(attr.prediction), scalar)
+        write_scores(scores, folder / "scores.tsv")
+    with clock.stage("tracks"):
+        write_bigwig(attr, attr.chrom_sizes, folder / "attributions.bw", progress=progress)
+    with clock.stage("peaks"):
+        peaks = call_peaks(attr, fdr=fdr, progress=progress)
+        write_narrowpeak(peaks, folder / "peaks.narrowPeak")
+        write_peaks_tsv(peaks, folder / "peaks.tsv")
+    info = describe_run(parameters, inputs, attr, peaks)
+    with clock.stage("report"):
+        _write_report(folder, attr, scores, peaks, info, model)
+    _write_json(folder / "run.json", {**info, "seconds": clock.seconds})
+    return RunResult(folder, attr, scores, peaks, clock.seconds)
+
+
+def make_folder(out: str | os.PathLike[str]) -> Path:
+    """Make a folder for results, or take one that is there, and check that it can be written to.
+
+    Raises
+    ------
+    OutputError
+        It is a file, or the operating system refuses.
+    """
+    folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder}: is a file, expected a folder to write to; choose another name")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(folder, error) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"{folder}: cannot be written, no permission; choose another folder")
+    return folder
+
+
+def describe_run(
+    parameters: dict[str, Any], inputs: dict[str, Any], attr: Attributions, peaks: pd.DataFrame
+) -> dict[str, Any]:
+    """Collect what `run.json` holds besides the seconds."""
+    given = {name: str(value) for name, value in inputs.items() if isinstance(value, (str, os.PathLike))}
+    rejected = (
+        attr.rejected[["chrom", "start", "end", "name", "reason"]].to_dict("records") if len(attr.rejected) else []
+    )
+    return {
+        "schema": 1,
+        "seqsal_version": VERSION,
+        "parameters": {**parameters, **given},
+        "versions": {"python": platform.python_version(), **_versions()},
+        "inputs": attr.attrs.get("genome", {}),
+        "model": attr.attrs.get("model", {}),
+        "output_space": attr.output_space,
+        "n_regions": len(attr),
+        "n_controls": attr.n_controls,
+        "n_peaks": len(peaks),
+        "best_q": peaks.attrs["best_q"],
+        "rejected": rejected,
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in VERSIONS_OF}
+
+
+def _write_report(
+    folder: Path, attr: Attributions, scores: pd.DataFrame, peaks: pd.DataFrame, info: dict[str, Any], model: str
+) -> None:
+    from seqsal.report import ReportInputs, write_report
+
+    parameters = info["parameters"]
+    given = parameters.get("regions") or parameters.get("fasta") or "regions"
+    details = {**info, "model": {**info["model"], **_training_facts(model)}}
+    title = f"{Path(model).stem} · {Path(given).name}"
+    write_report(folder / "report.html", ReportInputs(attr, scores, peaks, details, title=title))
+
+
+def _training_facts(model: str) -> dict[str, Any]:
+    """Held-out metrics and history of a seqsal checkpoint; nothing for other models."""
+    from seqsal.models import load_checkpoint
+
+    if Path(model).suffix != ".safetensors":
+        return {}
+    _, metadata = load_checkpoint(model)
+    return {key: metadata[key] for key in ("metrics", "history", "best_epoch") if key in metadata}
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, sort_keys=True, default=str) + "\n")
+
+
+class _Clock:
+    """Wall seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        logger.info("%s", name)
+        yield
+        self.seconds[name] = round(time.perf_counter() - start, 3)

@@ -1,0 +1,18 @@
+"""Pictures: logos, tracks and curves. Every `plot_` function takes and returns matplotlib Axes; none touches pyplot."""
+
+from seqsal.plot.curves import plot_score_histogram, plot_training_history
+from seqsal.plot.logo import BASE_COLORS, plot_logo, plot_region_logo, plot_region_rows
+from seqsal.plot.style import save_figure
+from seqsal.plot.tracks import plot_region_track, plot_track
+
+__all__ = [
+    "BASE_COLORS",
+    "plot_logo",
+    "plot_region_logo",
+    "plot_region_rows",
+    "plot_region_track",
+    "plot_score_histogram",
+    "plot_track",
+    "plot_training_history",
+    "save_figure",
+]

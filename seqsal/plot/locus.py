@@ -1,0 +1,161 @@
+"""Attributions at a place of the genome: the windows that cover it, turned to the + strand and averaged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from seqsal.errors import RegionError, UsageError
+from seqsal.io.attributions import Attributions
+from seqsal.regions import Region, format_region, parse_region
+from seqsal.sequence.codes import N_CODE, reverse_complement
+
+__all__ = ["Locus", "read_locus", "window_locus"]
+
+
+@dataclass(frozen=True)
+class Locus:
+    """Bases and attributions of one span of a chromosome, + strand.
+
+    Attributes
+    ----------
+    chrom, start, end
+        The span, 0-based half-open.
+    codes
+        (end - start,) uint8; N where no window knows the base.
+    track
+        (end - start,) float64; NaN where no window knows the base.
+    hypothetical
+        (4, end - start) float64, or None when it was not asked for.
+    n_windows
+        Number of windows that were averaged.
+    """
+
+    chrom: str
+    start: int
+    end: int
+    codes: NDArray[np.uint8]
+    track: NDArray[np.float64]
+    hypothetical: NDArray[np.float64] | None
+    n_windows: int
+
+
+def read_locus(
+    attr: Attributions, region: str | Region, *, hypothetical: bool = False, max_bp: int | None = None
+) -> Locus:
+    """Average the windows over `region`, as the bigWig writer does, and cut it down to where there is data.
+
+    Parameters
+    ----------
+    attr
+        Attributions of N windows.
+    region
+        `chrom:start-end`, 0-based half-open, or a `Region`; its strand is not used.
+    hypothetical
+        Read the scores of all four bases too.
+    max_bp
+        The most bases to return.
+
+    Raises
+    ------
+    RegionError
+        No window covers any of it, or the windows over it span more than `max_bp`.
+    UsageError
+        Hypothetical scores are asked for but were not kept.
+    """
+    span = parse_region(region) if isinstance(region, str) else region
+    if hypothetical and attr.hypothetical is None:
+        raise UsageError(
+            "hypothetical: these attributions hold only the track; make them again with hypothetical scores kept"
+        )
+    table = attr.regions
+    covers = (table["chrom"] == span.chrom) & (table["start"] < span.end) & (table["end"] > span.start)
+    rows = np.flatnonzero(covers.to_numpy())
+    if len(rows) == 0:
+        raise RegionError(_not_covered(table, span))
+    first = max(span.start, int(table["start"].iloc[rows].min()))
+    last = min(span.end, int(table["end"].iloc[rows].max()))
+    if max_bp is not None and last - first > max_bp:
+        raise RegionError(
+            f"region {format_region(*span[:3])}: {last - first:,} bp of data, at most {max_bp:,} can be drawn; "
+            "choose a shorter region"
+        )
+    locus = _average(attr, rows, Region(span.chrom, first, last), hypothetical)
+    known = np.flatnonzero(locus.codes != N_CODE)
+    if len(known) == 0:
+        raise RegionError(
+            f"region {format_region(*span[:3])}: the windows over it hold only unknown bases (N); choose another region"
+        )
+    return _cut(locus, int(known[0]), int(known[-1]) + 1)
+
+
+def window_locus(attr: Attributions, row: int) -> Locus:
+    """Return one window as the model saw it, turned to the + strand; padding and N are NaN in its track."""
+    window = attr.regions.iloc[row]
+    span = Region(str(window["chrom"]), int(window["start"]), int(window["end"]))
+    return _average(attr, np.array([row]), span, hypothetical=False)
+
+
+def _average(attr: Attributions, rows: NDArray[np.intp], span: Region, hypothetical: bool) -> Locus:
+    """Mean over `rows` at every base of `span`; a window counts only where it knows the base."""
+    n_layers, length = (5 if hypothetical else 1), span.end - span.start
+    total, count = np.zeros((n_layers, length)), np.zeros(length)
+    codes = np.full(length, N_CODE, dtype=np.uint8)
+    for row in rows:
+        window = attr.regions.iloc[int(row)]
+        offset = int(window["start"]) - span.start
+        here = slice(max(0, offset), min(length, offset + attr.length))
+        there = slice(here.start - offset, here.stop - offset)
+        window_codes, layers = _plus_strand(attr, int(row), str(window["strand"]), hypothetical)
+        known = window_codes[there] != N_CODE
+        codes[here][known] = window_codes[there][known]
+        total[:, here] += np.where(known, layers[:, there], 0.0)
+        count[here] += known
+    mean = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+    return Locus(
+        span.chrom, span.start, span.end, codes, mean[0], mean[1:] if hypothetical else None, n_windows=len(rows)
+    )
+
+
+def _plus_strand(
+    attr: Attributions, row: int, strand: str, hypothetical: bool
+) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+    """Codes (L,) and layers (1 or 5, L): the track, then the hypothetical scores of A, C, G and T."""
+    codes, layers = attr.codes[row], attr.track[row][None, :]
+    scores = attr.hypothetical[row] if hypothetical and attr.hypothetical is not None else None
+    if strand == "-":  # A ↔ T and C ↔ G are opposite rows
+        codes, layers = reverse_complement(codes), layers[:, ::-1]
+        scores = None if scores is None else scores[::-1, ::-1]
+    return codes, layers if scores is None else np.concatenate([layers, scores])
+
+
+def _cut(locus: Locus, first: int, last: int) -> Locus:
+    keep = slice(first, last)
+    scores = None if locus.hypothetical is None else locus.hypothetical[:, keep]
+    return Locus(
+        locus.chrom,
+        locus.start + first,
+        locus.start + last,
+        locus.codes[keep],
+        locus.track[keep],
+        scores,
+        locus.n_windows,
+    )
+
+
+def _not_covered(table: pd.DataFrame, span: Region) -> str:
+    """Say what is there instead: the nearest window, or the chromosomes that have any."""
+    asked = f"region {format_region(span.chrom, span.start, span.end)}: no window of the attributions covers it"
+    same = table[table["chrom"] == span.chrom]
+    if len(same) == 0:
+        chroms = [str(chrom) for chrom in table["chrom"].unique()]
+        listed = ", ".join(chroms[:4]) + (", …" if len(chroms) > 4 else "")
+        return f"{asked}, and none is on {span.chrom}; windows are on {listed or 'no chromosome'}"
+    gaps = np.maximum(same["start"].to_numpy() - span.end, span.start - same["end"].to_numpy())
+    nearest = same.iloc[int(np.argmin(gaps))]
+    place = format_region(span.chrom, int(nearest["start"]), int(nearest["end"]))
+    return f"{asked}; the nearest window is {place} ({int(gaps.min()):,} bp away)"

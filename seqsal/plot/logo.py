@@ -1,0 +1,228 @@
+"""Logos: letters whose heights are attributions, up for positive and down for negative.
+
+Base i of a chromosome spans i to i + 1 on the x axis, so that letters, tracks and half-open peaks line up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import PathPatch
+from numpy.typing import ArrayLike
+
+from seqsal.errors import UsageError
+from seqsal.io.attributions import Attributions
+from seqsal.plot.letters import Letters, compound_outline, stack_letters
+from seqsal.plot.locus import read_locus
+from seqsal.plot.style import ink, label_positions, new_axes, new_axes_column, root_figure
+from seqsal.regions import Region
+from seqsal.sequence.codes import ALPHABET
+
+__all__ = ["BASE_COLORS", "MAX_LOGO_BP", "plot_logo", "plot_region_logo", "plot_region_rows"]
+
+BASE_COLORS: dict[str, dict[str, str]] = {
+    # The hues that biologists expect, of medium lightness, so that they show on white and on black.
+    "classic": {"A": "#2e9f4f", "C": "#3b6fd4", "G": "#f0a30a", "T": "#d8423d"},
+    # Of the Okabe–Ito colours that show on white and on black, the four that stay furthest apart (CIELAB) for normal,
+    # protan, deutan and tritan vision as modelled by Machado et al. 2009, doi:10.1109/TVCG.2009.113.
+    "colorblind": {"A": "#56b4e9", "C": "#0072b2", "G": "#e69f00", "T": "#d55e00"},
+}
+MAX_LOGO_BP = 5_000
+
+
+def _colors(colors: str | Mapping[str, str]) -> Mapping[str, str]:
+    if isinstance(colors, str):
+        if colors not in BASE_COLORS:
+            raise UsageError(f"colors: got {colors!r}, expected one of {', '.join(BASE_COLORS)}, or a color per base")
+        return BASE_COLORS[colors]
+    if missing := [base for base in ALPHABET if base not in colors]:
+        raise UsageError(f"colors: none for {', '.join(missing)}; give one for each of {', '.join(ALPHABET)}")
+    return colors
+
+
+def _logo_size(n_bases: int) -> tuple[float, float]:
+    """Inches that leave every letter at least 5 points wide up to 500 bases."""
+    return float(np.clip(0.13 * n_bases, 5.0, 40.0)), 2.2
+
+
+def plot_logo(
+    values: ArrayLike,
+    codes: ArrayLike | None = None,
+    ax: Axes | None = None,
+    *,
+    start: int = 0,
+    chrom: str | None = None,
+    unit: str = "attribution",
+    colors: str | Mapping[str, str] = "classic",
+    flip_negative: bool = True,
+    highlight: Sequence[tuple[int, int]] = (),
+    title: str | None = None,
+) -> Axes:
+    """Draw a track over its bases, or a matrix of all four bases, as letters.
+
+    The base at column i spans `start` + i to `start` + i + 1 on the x axis; its tick, where it has one, stands under
+    its middle and names its 0-based position.
+
+    Parameters
+    ----------
+    values
+        Attributions of shape (L,), to be drawn as the letters in `codes`; or hypothetical scores or a CWM of shape
+        (4, L), rows A C G T, stacked at each position with the largest outermost. NaN is drawn as nothing.
+    codes
+        (L,) uint8, A C G T N = 0 1 2 3 4; with a track only.
+    ax
+        Axes to draw on; None makes a figure as wide as L asks for.
+    start
+        Position of the first base on its chromosome, 0-based.
+    chrom
+        Name for the x axis.
+    unit
+        Label of the y axis, for example "attribution (logit)".
+    colors
+        "classic", "colorblind" or a color for each of A, C, G, T.
+    flip_negative
+        Turn letters below the axis upside down.
+    highlight
+        Spans (start, end) on the x axis to shade.
+    title
+        Written above, on the left.
+
+    Raises
+    ------
+    UsageError
+        The shapes do not fit, a value is infinite, or `colors` is unknown.
+    """
+    letters = stack_letters(values, codes)
+    n_bases = np.shape(values)[-1]
+    palette = _colors(colors)
+    axes = new_axes(*_logo_size(n_bases)) if ax is None else ax
+    for first, last in highlight:
+        axes.axvspan(first, last, facecolor=ink(), alpha=0.12, linewidth=0, gid="highlight", zorder=0)
+    for base, letter in enumerate(ALPHABET):
+        if (letters.base == base).any():
+            outline = compound_outline(letters, base, start, flip_negative)
+            axes.add_patch(PathPatch(outline, facecolor=palette[letter], linewidth=0, gid=f"letters-{letter}"))
+    axes.axhline(0.0, color=ink(), linewidth=0.6, zorder=0.5)
+    axes.set_ylim(*_limits(letters))
+    axes.set_ylabel(unit, parse_math=False)
+    label_positions(axes, chrom, start, start + n_bases)
+    if title is not None:
+        axes.set_title(title, loc="left", parse_math=False)
+    return axes
+
+
+def _limits(letters: Letters) -> tuple[float, float]:
+    """Limits of the y axis with 5 % of air where there are letters."""
+    if len(letters) == 0:
+        return -1.0, 1.0
+    low, high = min(0.0, float(letters.floor.min())), max(0.0, float((letters.floor + letters.height).max()))
+    air = 0.05 * (high - low)
+    return low - air if low < 0 else 0.0, high + air if high > 0 else 0.0
+
+
+def plot_region_logo(
+    attr: Attributions,
+    region: str | Region,
+    ax: Axes | None = None,
+    *,
+    hypothetical: bool = False,
+    colors: str | Mapping[str, str] = "classic",
+    flip_negative: bool = True,
+    highlight: Sequence[tuple[int, int]] = (),
+    title: str | None = None,
+) -> Axes:
+    """Draw the attributions of a place of the genome, + strand, as a logo.
+
+    Where several windows cover a base, their mean is drawn, as in the bigWig file; windows of strand "-" are turned.
+    What no window covers is cut off at the ends and left blank in between.
+
+    Parameters
+    ----------
+    attr
+        Attributions of N windows.
+    region
+        `chrom:start-end`, 0-based half-open.
+    ax
+        Axes to draw on; None makes a figure.
+    hypothetical
+        Draw the scores of all four bases instead of those of the bases that are there.
+    colors, flip_negative, highlight, title
+        As for :func:`plot_logo`.
+
+    Raises
+    ------
+    RegionError
+        No window covers any of `region`, or the windows over it span more than `MAX_LOGO_BP`.
+    UsageError
+        Hypothetical scores were not kept, or `colors` is unknown.
+    """
+    locus = read_locus(attr, region, hypothetical=hypothetical, max_bp=MAX_LOGO_BP)
+    kind = "hypothetical attribution" if hypothetical else "attribution"
+    return plot_logo(
+        locus.track if locus.hypothetical is None else locus.hypothetical,
+        locus.codes if locus.hypothetical is None else None,
+        ax,
+        start=locus.start,
+        chrom=locus.chrom,
+        unit=f"{kind} ({attr.output_space})",
+        colors=colors,
+        flip_negative=flip_negative,
+        highlight=highlight,
+        title=title,
+    )
+
+
+def plot_region_rows(
+    attr: Attributions,
+    region: str | Region,
+    *,
+    row_bp: int = 100,
+    hypothetical: bool = False,
+    colors: str | Mapping[str, str] = "classic",
+    title: str | None = None,
+) -> list[Axes]:
+    """Draw a logo too long for one line as lines of `row_bp` bases below each other, all on the same y scale.
+
+    Parameters
+    ----------
+    attr, region, hypothetical, colors
+        As for :func:`plot_region_logo`.
+    row_bp
+        Bases a line.
+    title
+        Written above the first line.
+
+    Returns
+    -------
+    list of Axes
+        One a line, in a figure of their own.
+
+    Raises
+    ------
+    RegionError, UsageError
+        As for :func:`plot_region_logo`.
+    """
+    if row_bp < 1:
+        raise UsageError(f"row_bp: got {row_bp}, expected a number of bases, 1 or more")
+    locus = read_locus(attr, region, hypothetical=hypothetical, max_bp=MAX_LOGO_BP)
+    values = locus.track if locus.hypothetical is None else locus.hypothetical
+    n_bases = locus.end - locus.start
+    n_rows = -(-n_bases // row_bp)
+    limits = _limits(stack_letters(values, locus.codes if values.ndim == 1 else None))
+    axes = new_axes_column(_logo_size(min(n_bases, row_bp)), n_rows)
+    for row, ax in enumerate(axes):
+        part = slice(row * row_bp, min((row + 1) * row_bp, n_bases))
+        codes = locus.codes[part] if values.ndim == 1 else None
+        plot_logo(
+            values[..., part], codes, ax, start=locus.start + part.start, chrom=locus.chrom, unit="", colors=colors
+        )
+        ax.set(xlim=(locus.start + part.start, locus.start + part.start + min(n_bases, row_bp)), ylim=limits)
+        if row < n_rows - 1:
+            ax.set_xlabel("")
+    kind = "hypothetical attribution" if hypothetical else "attribution"
+    root_figure(axes[0]).supylabel(f"{kind} ({attr.output_space})", fontsize="medium", parse_math=False)
+    if title is not None:
+        axes[0].set_title(title, loc="left", parse_math=False)
+    return axes

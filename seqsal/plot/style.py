@@ -1,0 +1,170 @@
+"""The looks that all pictures share, and writing a picture to a file.
+
+Figures are made with matplotlib's object interface, so nothing is registered with pyplot and nothing has to be closed.
+Text stays text in SVG and PDF files (`svg.fonttype` none, `pdf.fonttype` 42), and the same picture gives the same
+bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from seqsal.errors import UsageError
+from seqsal.io.atomic import atomic_path
+
+__all__ = [
+    "NEGATIVE",
+    "POSITIVE",
+    "PositionLocator",
+    "drawing_style",
+    "ink",
+    "label_positions",
+    "new_axes",
+    "new_axes_column",
+    "one_line",
+    "root_figure",
+    "save_figure",
+]
+
+POSITIVE = "#0072b2"  # Okabe and Ito's blue and vermilion: told apart by every kind of colour vision
+NEGATIVE = "#d55e00"
+
+_STYLE: dict[str, Any] = {
+    "font.family": "DejaVu Sans",  # ships with matplotlib, so a picture is the same on every machine
+    "font.size": 9.0,
+    "axes.labelsize": 9.0,
+    "axes.titlesize": 10.0,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "axes.unicode_minus": True,
+    "xtick.major.width": 0.8,
+    "ytick.major.width": 0.8,
+    "legend.frameon": False,
+    "path.simplify": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "seqsal",
+    "pdf.fonttype": 42,
+    "ps.fonttype": 42,
+}
+_METADATA: dict[str, dict[str, str | None]] = {
+    ".svg": {"Date": None, "Creator": "seqsal"},
+    ".png": {"Software": "seqsal"},
+    ".pdf": {"CreationDate": None, "Creator": "seqsal", "Producer": "seqsal"},
+}
+_MAX_NAME = 60
+_INCH_PER_TICK = 1.0
+
+
+@contextmanager
+def drawing_style(**changes: Any) -> Iterator[None]:
+    """Draw with the shared settings, given back at the end; `changes` are rcParams with `_` for the dots."""
+    settings: Any = _STYLE | {key.replace("_", "."): value for key, value in changes.items()}
+    with matplotlib.rc_context(settings):
+        yield
+
+
+def new_axes(width: float, height: float) -> Axes:
+    """Return the only Axes of a new figure of `width` × `height` inches that pyplot does not know of."""
+    with drawing_style():
+        return Figure(figsize=(width, height), layout="constrained").add_subplot()
+
+
+def new_axes_column(size: tuple[float, float], n_rows: int) -> list[Axes]:
+    """Return `n_rows` Axes of `size` inches each, below each other in one new figure that pyplot does not know of."""
+    width, height = size
+    with drawing_style():
+        figure = Figure(figsize=(width, height * n_rows), layout="constrained")
+        return [figure.add_subplot(n_rows, 1, row + 1) for row in range(n_rows)]
+
+
+def root_figure(ax: Axes) -> Figure:
+    """Return the figure that `ax` ends up in, also through subfigures."""
+    figure: Any = ax.figure
+    return figure if isinstance(figure, Figure) else figure.figure
+
+
+def one_line(name: object, limit: int = _MAX_NAME) -> str:
+    """Return a name from an input file fit for a picture: one line, printable, at most `limit` characters."""
+    text = str(name)
+    text = text if len(text) <= limit else text[: limit - 1] + "…"
+    return text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text)
+
+
+def ink() -> Any:
+    """Colour of lines that belong to the axes rather than to the data."""
+    return matplotlib.rcParams["axes.edgecolor"]
+
+
+class PositionLocator(MaxNLocator):
+    """Ticks under the middle of whole bases: base p spans p to p + 1 on the axis, and its tick stands at p + 0.5."""
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        """Return tick places between two limits of the axis."""
+        return np.asarray(super().tick_values(vmin - 0.5, vmax - 0.5)) + 0.5
+
+
+def label_positions(ax: Axes, chrom: str | None, start: int, end: int) -> None:
+    """Limit and label the x axis as positions `start` to `end` (0-based, half-open) of a chromosome.
+
+    The number of ticks follows the width of the figure, so that labels never run into each other.
+    """
+    figure_width = root_figure(ax).get_size_inches()[0] * ax.get_position().width
+    digits = len(f"{end:,}")
+    n_ticks = max(2, min(12, int(figure_width / max(_INCH_PER_TICK, 0.09 * digits))))
+    ax.set_xlim(start, end)
+    ax.xaxis.set_major_locator(PositionLocator(nbins=n_ticks, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{int(np.floor(x)):,}"))
+    where = "position in the window" if chrom is None else f"position on {one_line(chrom)}"
+    ax.set_xlabel(f"{where} (bp, 0-based)", parse_math=False)
+
+
+def save_figure(figure: Axes | Figure, path: str | os.PathLike[str], *, dpi: int = 150) -> Path:
+    """Write a figure as SVG, PNG or PDF, chosen by the suffix of `path`; the same figure gives the same bytes.
+
+    Parameters
+    ----------
+    figure
+        A Figure, or any of its Axes.
+    path
+        File to write; what was there is replaced only when the new file is complete.
+    dpi
+        Pixels per inch of a PNG.
+
+    Raises
+    ------
+    UsageError
+        The suffix is none of .svg, .png and .pdf.
+    OutputError
+        The file cannot be written.
+    """
+    target = Path(path)
+    suffix = target.suffix.lower()
+    if suffix not in _METADATA:
+        got = f"suffix {target.suffix!r}" if target.suffix else "no suffix"
+        raise UsageError(f"{target}: {got}, expected .svg, .png or .pdf; rename the output file")
+    root = figure if isinstance(figure, Figure) else root_figure(figure)
+    with atomic_path(target) as temporary, drawing_style(), warnings.catch_warnings():
+        # A name in a script that the font lacks: SVG viewers substitute a font, PNG and PDF show a box.
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
+        root.savefig(
+            temporary,
+            format=suffix[1:],
+            dpi=dpi,
+            metadata=_METADATA[suffix],
+            bbox_inches=None if root.get_layout_engine() else "tight",  # a layout engine leaves room for labels itself
+            pad_inches=0.05,
+        )
+    return target

@@ -1,0 +1,332 @@
+"""The region table: spans of chromosomes as a pandas DataFrame, 0-based and half-open.
+
+The columns are `COLUMNS`, in this order and with these types: chrom (str), start and end (int64), name (str), score
+(float64, NaN where there is none), strand ("+", "-" or "."), summit (int64, offset from start, -1 where there is none).
+More columns may follow. A window is a region of the model's input length; it may hang over a chromosome's end, and then
+starts below 0 or ends beyond the chromosome.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from seqsal.errors import RegionError
+
+__all__ = [
+    "COLUMNS",
+    "Region",
+    "check_chroms",
+    "complete_regions",
+    "fit_windows",
+    "format_region",
+    "lift_span",
+    "make_regions",
+    "merge_regions",
+    "parse_region",
+    "resize_regions",
+]
+
+COLUMNS = ("chrom", "start", "end", "name", "score", "strand", "summit")
+_STRANDS = ("+", "-", ".")
+_REGION = re.compile(r"(?P<chrom>\S+):(?P<start>\d[\d,]*)-(?P<end>\d[\d,]*)(?:\((?P<strand>[-+.])\))?")
+_N_NAMED = 4  # chromosome names of each side that an error lists
+
+
+class Region(NamedTuple):
+    """One span of a chromosome, 0-based and half-open."""
+
+    chrom: str
+    start: int
+    end: int
+    strand: str = "."
+
+
+def parse_region(text: str) -> Region:
+    """Read `chr1:1,000-2,000` or `chr1:10-20(-)`, the way bedtools getfasta names its records: 0-based, half-open.
+
+    Raises
+    ------
+    RegionError
+        The text has another form, or its start is not below its end.
+    """
+    match = _REGION.fullmatch(text.strip())
+    if match is None:
+        raise RegionError(f"region {text!r}: not understood, expected chrom:start-end, for example chr1:1000-2000")
+    start, end = (int(match[key].replace(",", "")) for key in ("start", "end"))
+    if start >= end:
+        raise RegionError(f"region {text!r}: start {start} is not below end {end}; give start-end, 0-based half-open")
+    return Region(match["chrom"], start, end, match["strand"] or ".")
+
+
+def format_region(chrom: str, start: int, end: int, strand: str = ".") -> str:
+    """Write a region as `chr1:10-20`, or as `chr1:10-20(-)` when it has a strand."""
+    suffix = f"({strand})" if strand in ("+", "-") else ""
+    return f"{chrom}:{start}-{end}{suffix}"
+
+
+def make_regions(
+    chrom: ArrayLike | Sequence[str],
+    start: ArrayLike,
+    end: ArrayLike,
+    *,
+    name: Any = None,
+    score: Any = None,
+    strand: Any = None,
+    summit: Any = None,
+) -> pd.DataFrame:
+    """Build a region table from columns, each of length N or a single value for all.
+
+    Parameters
+    ----------
+    chrom, start, end
+        Names and spans, 0-based half-open; a start may be negative (a window over the chromosome's start).
+    name
+        None makes `region_1`, `region_2`, …
+    score
+        None is NaN.
+    strand
+        "+", "-" or "."; None is ".".
+    summit
+        Offset from start in bp; None is -1, absent.
+
+    Raises
+    ------
+    RegionError
+        A start that is not below its end, a coordinate that is not an integer, a strand of another kind, a summit
+        outside its region, or columns of different lengths.
+    """
+    starts, ends = _integers(start, "start"), _integers(end, "end")
+    n_regions = len(starts)
+    columns: dict[str, Any] = {
+        "chrom": chrom,
+        "start": starts,
+        "end": ends,
+        "name": [f"region_{i + 1}" for i in range(n_regions)] if name is None else name,
+        "score": np.nan if score is None else score,
+        "strand": "." if strand is None else strand,
+        "summit": -1 if summit is None else _integers(summit, "summit"),
+    }
+    for key, values in columns.items():
+        if np.ndim(values) and len(values) != n_regions:
+            raise RegionError(
+                f"regions: {len(values)} values of {key} for {n_regions} starts; give one for each region"
+            )
+    table = pd.DataFrame(
+        {key: values if np.ndim(values) == 0 else np.asarray(values) for key, values in columns.items()},
+        index=pd.RangeIndex(n_regions),
+    )
+    table = table.astype(dict.fromkeys(("chrom", "name", "strand"), str))
+    table = table.astype({"score": np.float64, "summit": np.int64})
+    _check_spans(table)
+    return table
+
+
+def complete_regions(regions: pd.DataFrame) -> pd.DataFrame:
+    """Return the user's table with every column of `COLUMNS`, checked, extra columns kept behind them, index reset.
+
+    Raises
+    ------
+    RegionError
+        `chrom`, `start` or `end` is missing, or a value is not allowed (see `make_regions`).
+    """
+    missing = [key for key in COLUMNS[:3] if key not in regions]
+    if missing:
+        raise RegionError(f"regions: no column {', '.join(missing)}, expected chrom, start and end; rename the columns")
+    given = {key: regions[key].to_numpy() for key in COLUMNS if key in regions}
+    table = make_regions(**given)
+    for key in regions.columns:
+        if key not in COLUMNS:
+            table[key] = regions[key].to_numpy()
+    return table
+
+
+def resize_regions(regions: pd.DataFrame, length: int) -> pd.DataFrame:
+    """Give every region `length` bp, around its summit when it has one, else around its midpoint.
+
+    The centre c = start + summit, or ⌊(start + end) / 2⌋, comes to offset ⌊length / 2⌋, so a region that has the length
+    already, and no summit, stays as it is. Starts may become negative. Summits stay on the same base.
+
+    Raises
+    ------
+    RegionError
+        `length` is below 1.
+    """
+    if length < 1:
+        raise RegionError(f"length: got {length} bp, expected at least 1; give the length of the model's input")
+    resized = regions.copy()
+    start, summit = (regions[key].to_numpy(np.int64) for key in ("start", "summit"))
+    has_summit = summit >= 0
+    centre = np.where(has_summit, start + summit, (start + regions["end"].to_numpy(np.int64)) // 2)
+    resized["start"] = centre - length // 2
+    resized["end"] = centre - length // 2 + length
+    resized["summit"] = np.where(has_summit, length // 2, -1).astype(np.int64)
+    return resized
+
+
+def check_chroms(regions: pd.DataFrame, chrom_sizes: Mapping[str, int], *, regions_name: str, genome_name: str) -> None:
+    """Raise when regions and genome name their chromosomes in different ways.
+
+    A few regions on a chromosome that the genome lacks are for `fit_windows` to set aside; here the sides disagree
+    as a whole: they share no name, or more regions would find their chromosome with "chr" added or taken away.
+
+    Parameters
+    ----------
+    chrom_sizes
+        Chromosome lengths in bp by name.
+    regions_name, genome_name
+        What the message calls the two sides, usually file names.
+
+    Raises
+    ------
+    RegionError
+        With a few names of each side and, for `1` against `chr1`, the command that renames.
+    """
+    counts = regions["chrom"].value_counts(sort=False)
+    if counts.empty:
+        return
+    n_shared = int(counts[[chrom in chrom_sizes for chrom in counts.index]].sum())
+    n_toggled = int(counts[[_toggle_prefix(chrom) in chrom_sizes for chrom in counts.index]].sum())
+    if n_shared and n_toggled <= n_shared:
+        return
+    raise RegionError(
+        f"{regions_name}: its chromosomes are named {_some(counts.index)}, those of {genome_name} "
+        f"{_some(chrom_sizes)}; {_cure(counts.index, n_toggled, regions_name, genome_name)}"
+    )
+
+
+def fit_windows(windows: pd.DataFrame, chrom_sizes: Mapping[str, int]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Split windows into those that a genome covers, at least in part, and those that cannot be used.
+
+    Parameters
+    ----------
+    windows
+        Region table.
+    chrom_sizes
+        Chromosome lengths in bp by name.
+
+    Returns
+    -------
+    usable : DataFrame
+        `windows` with `padded` (bool: hangs over an end of the chromosome, and is read as N there) and `input_row`
+        (int64: row in `windows`), index reset.
+    rejected : DataFrame
+        The other rows with the same columns and `reason` (str).
+    """
+    table = windows.reset_index(drop=True)
+    sizes = table["chrom"].map({chrom: size for chrom, size in chrom_sizes.items()}).to_numpy(np.float64)
+    start, end = table["start"].to_numpy(), table["end"].to_numpy()
+    unknown = np.isnan(sizes)
+    beyond = ~unknown & ((end <= 0) | (start >= sizes))
+    table["padded"] = ~unknown & ((start < 0) | (end > sizes))
+    table["input_row"] = np.arange(len(table), dtype=np.int64)
+    rejected = table[unknown | beyond].reset_index(drop=True)
+    rejected["reason"] = pd.Series(
+        [_reason(chrom, chrom_sizes) for chrom in rejected["chrom"]], index=rejected.index, dtype=str
+    )
+    return table[~(unknown | beyond)].reset_index(drop=True), rejected
+
+
+def merge_regions(regions: pd.DataFrame, max_gap: int = 0) -> pd.DataFrame:
+    """Join regions, of either strand, that overlap, touch, or lie at most `max_gap` bp apart.
+
+    Returns
+    -------
+    DataFrame
+        A region table sorted by chromosome name and start, with `n_merged` (int64), how many went into each.
+    """
+    if regions.empty:
+        return make_regions([], [], []).assign(n_merged=np.zeros(0, np.int64))
+    import bioframe  # here because it loads matplotlib, half a second that most commands can do without
+
+    spans = regions[["chrom", "start", "end"]].reset_index(drop=True)
+    with warnings.catch_warnings():  # bioframe 0.8 uses a keyword that pandas 3.1 deprecates
+        warnings.simplefilter("ignore", DeprecationWarning)
+        merged = bioframe.merge(spans, min_dist=max_gap).sort_values(["chrom", "start"])
+    table = make_regions(*(merged[key].to_numpy() for key in COLUMNS[:3]))
+    return table.assign(n_merged=merged["n_intervals"].to_numpy(np.int64))
+
+
+def lift_span(
+    start: ArrayLike, end: ArrayLike, strand: ArrayLike, span_start: ArrayLike, span_end: ArrayLike
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Turn spans of windows, in offsets along the window as the model read it, into spans of the chromosome.
+
+    Parameters
+    ----------
+    start, end, strand
+        The windows on the chromosome; a window with strand "-" was read as the reverse complement.
+    span_start, span_end
+        Half-open spans in window offsets.
+
+    Returns
+    -------
+    start, end : ndarray of int64
+        Half-open spans on the chromosome; all arguments broadcast against each other.
+    """
+    start, end, span_start, span_end = (
+        np.asarray(values, dtype=np.int64) for values in (start, end, span_start, span_end)
+    )
+    reverse = np.asarray(strand) == "-"
+    return np.where(reverse, end - span_end, start + span_start), np.where(reverse, end - span_start, start + span_end)
+
+
+def _integers(values: Any, column: str) -> NDArray[np.int64]:
+    array = np.asarray(values)
+    try:
+        with np.errstate(invalid="ignore"):  # NaN is caught by the comparison
+            integers = array.astype(np.int64)
+        exact = array.dtype.kind not in "f" or bool(np.all(integers == array))
+    except (TypeError, ValueError, OverflowError):
+        exact = False
+    if not exact:
+        raise RegionError(f"regions: {column} holds a value that is not an integer; give positions in bp")
+    return integers
+
+
+def _check_spans(table: pd.DataFrame) -> None:
+    start, end, summit = (table[key].to_numpy() for key in ("start", "end", "summit"))
+    problems = (
+        (start >= end, "start is not below end", "give 0-based half-open positions"),
+        (~table["strand"].isin(_STRANDS).to_numpy(), "strand is not +, - or .", "use . where it is unknown"),
+        ((summit < -1) | (summit >= end - start), "summit lies outside the region", "use -1 where there is none"),
+    )
+    for wrong, what, cure in problems:
+        if wrong.any():
+            row = table.iloc[int(np.argmax(wrong))]
+            raise RegionError(
+                f"regions: {what} in row {row.name} ({row.chrom} {row.start} {row.end}, strand {row.strand}, summit "
+                f"{row.summit}) and {int(wrong.sum()) - 1} more; {cure}"
+            )
+
+
+def _toggle_prefix(chrom: str) -> str:
+    if chrom in ("MT", "chrM"):
+        return "chrM" if chrom == "MT" else "MT"
+    return chrom[3:] if chrom.startswith("chr") else f"chr{chrom}"
+
+
+def _reason(chrom: str, chrom_sizes: Mapping[str, int]) -> str:
+    if chrom in chrom_sizes:
+        return f"beyond the end of {chrom} ({chrom_sizes[chrom]:,} bp)"
+    other = _toggle_prefix(chrom)
+    return f"no chromosome {chrom} in the genome" + (f", but {other}" if other in chrom_sizes else "")
+
+
+def _some(names: Any) -> str:
+    listed = list(names)
+    return ", ".join(listed[:_N_NAMED]) + (f" … ({len(listed)} names)" if len(listed) > _N_NAMED else "")
+
+
+def _cure(chroms: Any, n_toggled: int, regions_name: str, genome_name: str) -> str:
+    if not n_toggled:
+        return f"use regions and genome of the same assembly, or rename the chromosomes in {regions_name}"
+    n_prefixed = sum(chrom.startswith("chr") for chrom in chroms)
+    script = "s/^chr//" if 2 * n_prefixed > len(chroms) else "s/^/chr/"
+    return f"rename them, for example: sed '{script}' {regions_name} > renamed.bed"

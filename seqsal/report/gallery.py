@@ -1,0 +1,149 @@
+"""Pictures of single regions: the whole window as a track, its strongest place as a logo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+from matplotlib.axes import Axes
+
+from seqsal.plot.locus import Locus, window_locus
+from seqsal.plot.logo import plot_logo
+from seqsal.plot.style import one_line
+from seqsal.plot.tracks import plot_track
+from seqsal.regions import format_region
+from seqsal.report.figures import inline_svg
+from seqsal.report.inputs import ReportInputs
+from seqsal.report.tables import show
+
+__all__ = ["Card", "draw_cards", "strongest_place", "top_rows"]
+
+_TRACK_INCHES, _TRACK_MARGINS = (9.0, 1.55), (0.8, 0.35, 0.25, 0.05)
+_LOGO_INCHES, _LOGO_MARGINS = (9.0, 1.75), (0.8, 0.35, 0.45, 0.05)
+_SMOOTH_BP = 9
+
+
+@dataclass(frozen=True)
+class Card:
+    """One region of the gallery."""
+
+    key: str
+    name: str
+    place: str
+    prediction: str
+    peaks: str
+    track: Markup
+    logo: Markup
+    zoom: str
+
+
+def draw_cards(inputs: ReportInputs) -> list[Card]:
+    """Draw the `n_top` regions with the highest predictions."""
+    places = [_find_place(inputs, number, row) for number, row in enumerate(top_rows(inputs), start=1)]
+    limits = _common_limits([place.locus for place in places])
+    return [_draw_card(inputs, place, limits) for place in places]
+
+
+def _common_limits(loci: list[Locus]) -> tuple[float, float]:
+    """Limits of the y axis that hold every track, with 5 % of air."""
+    values = np.concatenate([[0.0], *(locus.track for locus in loci)])
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    air = 0.05 * (high - low) or 1.0
+    return low - air, high + air
+
+
+def top_rows(inputs: ReportInputs) -> list[int]:
+    """Rows of the highest predictions, a window left out when it overlaps one that is in already."""
+    regions = inputs.attr.regions
+    predictions = np.asarray(inputs.attr.prediction, dtype=np.float64)
+    chosen: list[int] = []
+    for row in np.argsort(-predictions, kind="stable"):
+        if len(chosen) == inputs.n_top:
+            break
+        window = regions.iloc[int(row)]
+        taken = regions.iloc[chosen]
+        overlaps = (taken["chrom"] == window["chrom"]) & (taken["start"] < window["end"])
+        if not (overlaps & (taken["end"] > window["start"])).any():
+            chosen.append(int(row))
+    return chosen
+
+
+def strongest_place(locus: Locus, peaks: pd.DataFrame) -> int:
+    """Position to enlarge: the summit of the peak with the largest signal, else where the smoothed track is largest."""
+    if len(peaks):
+        peak = peaks.iloc[int(np.argmax(peaks["signal"].abs().to_numpy()))]
+        return int(peak["start"]) + (
+            int(peak["summit"]) if peak["summit"] >= 0 else int(peak["end"] - peak["start"]) // 2
+        )
+    smooth = np.convolve(np.nan_to_num(locus.track), np.full(_SMOOTH_BP, 1 / _SMOOTH_BP), mode="same")
+    return locus.start + int(np.argmax(np.abs(smooth)))
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A region and what of it is enlarged."""
+
+    number: int
+    row: int
+    locus: Locus
+    peaks: pd.DataFrame
+    zoom: tuple[int, int]
+
+    @property
+    def zoomed(self) -> slice:
+        """Columns of the enlarged span."""
+        return slice(self.zoom[0] - self.locus.start, self.zoom[1] - self.locus.start)
+
+
+def _find_place(inputs: ReportInputs, number: int, row: int) -> _Place:
+    locus = window_locus(inputs.attr, row)
+    peaks = _peaks_within(inputs.peaks, locus)
+    length = min(inputs.zoom_bp, locus.end - locus.start)
+    first = int(np.clip(strongest_place(locus, peaks) - length // 2, locus.start, locus.end - length))
+    return _Place(number, row, locus, peaks, (first, first + length))
+
+
+def _draw_card(inputs: ReportInputs, place: _Place, limits: tuple[float, float]) -> Card:
+    window, locus = inputs.attr.regions.iloc[place.row], place.locus
+    text = format_region(one_line(locus.chrom), locus.start, locus.end, str(window["strand"]))
+    zoom = format_region(one_line(locus.chrom), *place.zoom)
+    n_peaks = "no peak" if len(place.peaks) == 0 else f"{len(place.peaks)} peak{'s' if len(place.peaks) > 1 else ''}"
+    unit = f"attribution\n({inputs.attr.output_space})"
+
+    def draw_track(ax: Axes) -> None:
+        plot_track(
+            locus.track,
+            ax,
+            start=locus.start,
+            chrom=locus.chrom,
+            unit=unit,
+            peaks=place.peaks,
+            highlight=[place.zoom],
+            limits=limits,
+        ).set_xlabel("")
+
+    def draw_logo(ax: Axes) -> None:
+        part = place.zoomed
+        plot_logo(locus.track[part], locus.codes[part], ax, start=place.zoom[0], chrom=locus.chrom, unit=unit)
+        ax.set_ylim(*limits)
+
+    key = f"region-{place.number}"
+    label = f"Attribution of every base of {text}, with {n_peaks}"
+    return Card(
+        key=key,
+        name=one_line(window["name"]) if "name" in window and window["name"] != "." else text,
+        place=text,
+        prediction=f"prediction {show(float(inputs.attr.prediction[place.row]))} ({inputs.attr.output_space})",
+        peaks=n_peaks,
+        track=inline_svg(draw_track, _TRACK_INCHES, key=f"{key}-track", label=label, margins=_TRACK_MARGINS),
+        logo=inline_svg(draw_logo, _LOGO_INCHES, key=f"{key}-logo", label=f"Logo of {zoom}", margins=_LOGO_MARGINS),
+        zoom=zoom,
+    )
+
+
+def _peaks_within(peaks: pd.DataFrame, locus: Locus) -> pd.DataFrame:
+    if len(peaks) == 0:
+        return peaks
+    return peaks[(peaks["chrom"] == locus.chrom) & (peaks["start"] < locus.end) & (peaks["end"] > locus.start)]

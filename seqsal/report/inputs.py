@@ -1,0 +1,83 @@
+"""What a report is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from seqsal.errors import UsageError
+from seqsal.io.attributions import Attributions
+
+__all__ = ["ReportInputs"]
+
+
+@dataclass(frozen=True)
+class ReportInputs:
+    """Finished results, to be shown.
+
+    Attributes
+    ----------
+    attr
+        Attributions of N windows, in memory or on disk; only the rows of the regions shown are read.
+    scores
+        Region table, one row a window, with a `prediction` column on the model's own scale and, where that is another
+        one, the attributed output in a column named after its space (`logit`, `log`).
+    peaks
+        Table of `seqsal.call_peaks`: chrom, start, end, name, sign, signal, q_value, summit; may be empty.
+    run_info
+        What `run.json` holds. Known keys, all optional: `command` (str), `parameters` (mapping), `versions` (mapping),
+        `inputs` (mapping), `model` (mapping with `file`, `sha256`, `metrics` and `history`). Times are left out,
+        so that the same results give the same page.
+    rejected
+        Regions that could not be used, with a `reason`; None takes those of `attr`.
+    title
+        Heading of the page.
+    n_top
+        How many regions to picture.
+    zoom_bp
+        Bases in the logo of each.
+
+    Raises
+    ------
+    UsageError
+        A table lacks a column that the report needs, or a number is below its least value.
+    """
+
+    attr: Attributions
+    scores: pd.DataFrame
+    peaks: pd.DataFrame
+    run_info: Mapping[str, Any] = field(default_factory=dict)
+    rejected: pd.DataFrame | None = None
+    title: str = "Attribution report"
+    n_top: int = 10
+    zoom_bp: int = 60
+
+    def __post_init__(self) -> None:
+        needed: dict[str, tuple[str, ...]] = {"scores": ("chrom", "start", "end", "prediction")}
+        if len(self.peaks):
+            needed["peaks"] = ("chrom", "start", "end", "name", "signal", "summit")
+        for table, columns in needed.items():
+            if missing := [column for column in columns if column not in getattr(self, table)]:
+                raise UsageError(f"{table}: no column {', '.join(missing)}, expected {', '.join(columns)}")
+        for name, least in (("n_top", 0), ("zoom_bp", 10)):
+            if getattr(self, name) < least:
+                raise UsageError(f"{name}: got {getattr(self, name)}, expected {least} or more")
+
+    @property
+    def rejected_regions(self) -> pd.DataFrame:
+        """Regions that could not be used; empty when there are none."""
+        return self.attr.rejected if self.rejected is None else self.rejected
+
+    @property
+    def raw_column(self) -> str:
+        """Column of `scores` that holds what was attributed."""
+        space = self.attr.output_space
+        return space if space in self.scores else "prediction"
+
+    def part(self, key: str) -> dict[str, Any]:
+        """Return one mapping of `run_info`, empty when it is not there."""
+        value = self.run_info.get(key)
+        return dict(value) if isinstance(value, Mapping) else {}

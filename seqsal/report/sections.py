@@ -1,0 +1,319 @@
+"""The sections of the page, each built by one function; a new kind of result is one more function and template."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from seqsal.plot.curves import plot_score_histogram, plot_training_history
+from seqsal.plot.style import one_line
+from seqsal.plot.tracks import negative_peaks
+from seqsal.regions import format_region
+from seqsal.report.figures import inline_svg
+from seqsal.report.gallery import draw_cards
+from seqsal.report.inputs import ReportInputs
+from seqsal.report.tables import Column, make_table, show
+
+__all__ = ["SECTIONS", "Section"]
+
+METHODS = {
+    "gradient_x_input": "gradient × input: how steeply the output rises with each base that is there",
+    "saliency": "saliency: how steeply the output changes with each base, without regard to direction",
+    "smoothgrad": "SmoothGrad: gradients averaged over noisy copies of the input",
+    "integrated_gradients": "integrated gradients: gradients summed along the way from a reference to the sequence",
+    "expected_gradients": "expected gradients: integrated gradients averaged over many references",
+    "deeplift_shap": "DeepLIFT/SHAP: differences from shuffled references, handed back through the network",
+    "ism": "in-silico mutagenesis: what the output loses when each base is replaced",
+    "cam": "class activation map",
+    "grad_cam": "Grad-CAM: activations of the last convolution weighted by their gradients",
+}
+SPACES = {
+    "logit": "log-odds before the model's last sigmoid: 0 is even odds, each +1 multiplies the odds by 2.7",
+    "probability": "the model's probability, between 0 and 1",
+    "log": "the logarithm of what the model predicts: each +1 multiplies it by 2.7",
+    "count": "a number of reads",
+    "linear": "the model's output as it is",
+}
+METRICS = {
+    "auroc": ("AUROC", "chance that a positive outscores a negative; 0.5 is guessing, 1 is perfect"),
+    "average_precision": (
+        "average precision",
+        "mean precision over all recalls; guessing gives the share of positives",
+    ),
+    "pearson": ("Pearson r", "linear correlation of prediction and truth"),
+    "spearman": ("Spearman ρ", "rank correlation of prediction and truth"),
+}
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section: where it is linked, what it says first, and the template that shows its context."""
+
+    key: str
+    title: str
+    lead: str
+    template: str
+    context: Mapping[str, Any] = field(default_factory=dict)
+
+
+def build_summary(inputs: ReportInputs) -> Section:
+    """Say what was done and what came out, in numbers."""
+    attr, peaks = inputs.attr, inputs.peaks
+    n_negative = int(negative_peaks(peaks).sum()) if len(peaks) else 0
+    tiles = [
+        {"value": show(len(attr)), "label": "Regions explained", "note": f"{show(attr.length)} bp each"},
+        {
+            "value": show(len(peaks) - n_negative),
+            "label": "Raising peaks",
+            "note": "drive the prediction up",
+            "tone": "pos",
+        },
+        {"value": show(n_negative), "label": "Lowering peaks", "note": "drive the prediction down", "tone": "neg"},
+        *_metric_tiles(inputs),
+    ]
+    space = attr.output_space
+    return Section(
+        "summary",
+        "Summary",
+        f"A model scored {show(len(attr))} {'region' if len(attr) == 1 else 'regions'} of {show(attr.length)} bp, and "
+        "every base was asked how much it raised or lowered the score. Runs of bases that stand out against shuffled "
+        "sequences are called peaks.",
+        "section_summary.html",
+        {
+            "tiles": tiles,
+            "method": METHODS.get(attr.method, attr.method),
+            "unit": space,
+            "unit_text": SPACES.get(space, ""),
+            "facts": _model_facts(inputs),
+            "training": _training_figure(inputs),
+        },
+    )
+
+
+def _metric_tiles(inputs: ReportInputs) -> list[dict[str, str]]:
+    """Tiles for what is known about the model on data that it was not trained on."""
+    metrics = inputs.part("model").get("metrics")
+    metrics = metrics.get("test", metrics) if isinstance(metrics, Mapping) else {}
+    return [
+        {"value": f"{float(metrics[key]):.3f}", "label": f"Test {label}", "note": note}
+        for key, (label, note) in METRICS.items()
+        if isinstance(metrics, Mapping) and isinstance(metrics.get(key), (int, float))
+    ]
+
+
+def _model_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
+    """Name and value of what identifies the model and the way it was asked."""
+    attrs = inputs.attr.attrs
+    stored = attrs.get("model")
+    model = (dict(stored) if isinstance(stored, Mapping) else {"file": stored or ""}) | inputs.part("model")
+    facts = {
+        "Model": PurePath(str(model.get("file", ""))).name,
+        "SHA-256": str(model.get("sha256", ""))[:16],
+        "Target": attrs.get("target", ""),
+        "Method": inputs.attr.method,
+        "Gradient correction": attrs.get("gradient_correction", ""),
+        "Output attributed": inputs.attr.output_space,
+        "Shuffled controls": inputs.attr.n_controls,
+        "Seed": attrs.get("seed", ""),
+    }
+    return [(name, _text(value)) for name, value in facts.items() if value not in ("", None)]
+
+
+def _training_figure(inputs: ReportInputs) -> Any:
+    """Loss by epoch, when the run knows how the model was trained."""
+    history = inputs.part("model").get("history")
+    if not history:
+        return None
+    best = inputs.part("model").get("best_epoch")
+    return inline_svg(
+        lambda ax: plot_training_history(history, ax, best_epoch=best),
+        (4.6, 2.0),
+        key="training",
+        label="Loss by training epoch",
+    )
+
+
+def build_scores(inputs: ReportInputs) -> Section | None:
+    """Show how predictions are distributed."""
+    values = inputs.scores[inputs.raw_column].to_numpy(dtype=np.float64)
+    finite = values[np.isfinite(values)]
+    if len(finite) == 0:
+        return None
+    space = inputs.attr.output_space
+    figure = inline_svg(
+        lambda ax: plot_score_histogram(
+            finite, ax, label=f"prediction ({space})" if inputs.raw_column == space else "prediction"
+        ),
+        (9.0, 2.2),
+        key="scores-figure",
+        label=f"Histogram of {len(finite)} predictions from {finite.min():.3g} to {finite.max():.3g}",
+    )
+    quartiles = [show(float(value)) for value in np.percentile(finite, [0, 25, 50, 75, 100])]
+    return Section(
+        "scores",
+        "Predictions",
+        "How many regions got which score. Two separate humps mean that the model is sure of most regions.",
+        "section_scores.html",
+        {
+            "figure": figure,
+            "quartiles": list(zip(("lowest", "25 %", "median", "75 %", "highest"), quartiles, strict=True)),
+        },
+    )
+
+
+def build_gallery(inputs: ReportInputs) -> Section | None:
+    """Picture the regions with the highest predictions."""
+    cards = draw_cards(inputs)
+    if not cards:
+        return None
+    return Section(
+        "top-regions",
+        "Top regions",
+        "The regions with the highest predictions (overlapping ones are shown once). Above, the attribution of every "
+        "base, with peaks as boxes beneath; the grey span is enlarged below as letters, whose height is the "
+        "attribution. Letters that hang upside down lower the prediction. All are on the + strand and on one scale, so "
+        "that heights compare between regions.",
+        "section_gallery.html",
+        {"cards": cards},
+    )
+
+
+def build_peaks(inputs: ReportInputs) -> Section:
+    """List the peaks, strongest first."""
+    peaks = inputs.peaks
+    table = None
+    if len(peaks):
+        peaks = peaks.iloc[np.argsort(-peaks["signal"].abs().to_numpy(), kind="stable")]
+        effects = np.where(negative_peaks(peaks), "lowers", "raises")
+        columns = [
+            Column("Name"),
+            Column("Location", "place", "chrom:start-end, 0-based, end not included"),
+            Column("Effect", "effect", "does it raise or lower the prediction"),
+            Column("Width", "number", "bp"),
+            Column("Summit", "number", "position of the strongest base"),
+            Column("Signal", "number", f"sum of its attributions ({inputs.attr.output_space})"),
+        ]
+        cells = [
+            peaks["name"],
+            _places(peaks),
+            effects,
+            peaks["end"] - peaks["start"],
+            peaks["start"] + peaks["summit"],
+            peaks["signal"],
+        ]
+        if "q_value" in peaks:
+            columns.append(Column("q-value", "number", "expected share of false peaks among those at least as strong"))
+            cells.append(peaks["q_value"])
+        table = make_table("peaks-table", columns, cells)
+    return Section(
+        "peaks",
+        "Peaks",
+        "Stretches of bases whose attribution stands out against shuffled sequences of the same composition.",
+        "section_table.html",
+        {"table": table, "file": "peaks.tsv", "empty": _no_peaks(inputs.peaks)},
+    )
+
+
+def _no_peaks(peaks: pd.DataFrame) -> str:
+    """Say that there is no peak, and how far from one the best candidate was when that is known."""
+    fdr, best = peaks.attrs.get("fdr"), peaks.attrs.get("best_q")
+    if fdr is None or best is None:
+        return "No peak was called: nothing stands out against the shuffled sequences."
+    return (
+        f"No peak was called at a false discovery rate of {fdr:g}; the best candidate has a q-value of {best:.3g}. "
+        "Either the model does not rely on short motifs here, or there are too few regions to tell."
+    )
+
+
+def build_regions(inputs: ReportInputs) -> Section:
+    """List every region with its score."""
+    raw = inputs.raw_column
+    scores = inputs.scores.iloc[np.argsort(-inputs.scores[raw].to_numpy(), kind="stable")]
+    columns = [
+        Column("Location", "place", "chrom:start-end(strand), 0-based, end not included"),
+        Column("Prediction", "number", "on the model's own scale"),
+    ]
+    cells: list[Any] = [_places(scores), scores["prediction"]]
+    if raw != "prediction":
+        columns.append(Column(raw.capitalize(), "number", SPACES.get(raw, "")))
+        cells.append(scores[raw])
+    if "name" in scores:
+        columns.insert(0, Column("Name"))
+        cells.insert(0, scores["name"])
+    if "padded" in scores and scores["padded"].any():
+        columns.append(Column("Padded", hint="hangs over a chromosome's end, filled up with N"))
+        cells.append(scores["padded"])
+    table = make_table("regions-table", columns, cells)
+    lead = "Every region and what the model predicts for it, highest first."
+    return Section("regions", "All regions", lead, "section_table.html", {"table": table, "file": "scores.tsv"})
+
+
+def build_rejected(inputs: ReportInputs) -> Section | None:
+    """List the regions that could not be used."""
+    rejected = inputs.rejected_regions
+    if len(rejected) == 0:
+        return None
+    columns = [Column("Location", "place"), Column("Reason")]
+    cells: list[Any] = [_places(rejected), rejected["reason"]]
+    if "name" in rejected:
+        columns.insert(0, Column("Name"))
+        cells.insert(0, rejected["name"])
+    lead = "Regions of the input that could not be used, and why. They are in no other part of this page."
+    table = make_table("rejected-table", columns, cells)
+    return Section("left-out", "Left out", lead, "section_table.html", {"table": table, "file": "run.json"})
+
+
+def build_run(inputs: ReportInputs) -> Section:
+    """Say how to make the page again."""
+    groups = [
+        (title, _flat(inputs.part(key)))
+        for key, title in (("parameters", "Parameters"), ("inputs", "Inputs"), ("versions", "Versions"))
+    ]
+    return Section(
+        "run",
+        "This run",
+        "What was run, with what, on what: enough to do it again.",
+        "section_run.html",
+        {"command": _text(inputs.run_info.get("command", "")), "groups": [group for group in groups if group[1]]},
+    )
+
+
+def _places(table: pd.DataFrame) -> list[str]:
+    strands = table["strand"] if "strand" in table else ["."] * len(table)
+    rows = zip(table["chrom"], table["start"], table["end"], strands, strict=True)
+    return [format_region(one_line(chrom), start, end, str(strand)) for chrom, start, end, strand in rows]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested mappings as dotted names with text values."""
+    rows: list[tuple[str, str]] = []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            rows.extend(_flat(value, f"{prefix}{key}."))
+        else:
+            rows.append((one_line(f"{prefix}{key}"), _text(value)))
+    return rows
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        value = ", ".join(map(str, value))
+    if isinstance(value, bool):
+        value = "yes" if value else "no"
+    return one_line("–" if value is None else value, 400)
+
+
+SECTIONS: tuple[Callable[[ReportInputs], Section | None], ...] = (
+    build_summary,
+    build_scores,
+    build_gallery,
+    build_peaks,
+    build_regions,
+    build_rejected,
+    build_run,
+)

@@ -1,0 +1,86 @@
+"use strict";
+// Every table carries all of its rows as JSON; sorting, finding and paging happen here, without any connection.
+(function () {
+  const pageRows = Number(document.body.dataset.pageRows);
+  const order = new Intl.Collator("en", { numeric: true });
+
+  function show(cell) {
+    if (cell === null) return "–";
+    if (typeof cell === "string") return cell;
+    if (Number.isInteger(cell) && Math.abs(cell) < 1e15) return cell.toLocaleString("en-US");
+    return String(Number(cell.toPrecision(4))).replace("e+", "e");
+  }
+
+  function compare(a, b) {
+    if (a === null || b === null) return a === b ? 0 : a === null ? 1 : -1;
+    return typeof a === "string" ? order.compare(a, b) : a - b;
+  }
+
+  function start(box) {
+    const all = JSON.parse(box.querySelector('script[type="application/json"]').textContent);
+    const body = box.querySelector("tbody");
+    const heads = Array.from(box.querySelectorAll("th"));
+    const tools = box.querySelector(".tools");
+    const pager = box.querySelector(".pager");
+    const [previous, next] = pager.querySelectorAll("button");
+    let rows = all;
+    let page = 0;
+
+    function draw() {
+      const pages = Math.max(1, Math.ceil(rows.length / pageRows));
+      page = Math.min(Math.max(page, 0), pages - 1);
+      const lines = rows.slice(page * pageRows, (page + 1) * pageRows).map(function (row) {
+        const line = document.createElement("tr");
+        row.forEach(function (cell, i) {
+          const td = document.createElement("td");
+          td.className = heads[i].dataset.kind;
+          td.textContent = show(cell);
+          if (td.className === "effect") td.dataset.value = cell;
+          line.append(td);
+        });
+        return line;
+      });
+      body.replaceChildren(...lines);
+      pager.hidden = pages === 1;
+      previous.disabled = page === 0;
+      next.disabled = page === pages - 1;
+      pager.querySelector(".place-in-pages").textContent = "page " + show(page + 1) + " of " + show(pages);
+      const total = show(all.length) + (all.length === 1 ? " row" : " rows");
+      box.querySelector(".count").textContent = rows.length === all.length ? total : show(rows.length) + " of " + total;
+    }
+
+    function sortBy(column, head) {
+      const down = head.getAttribute("aria-sort") !== "descending" && head.dataset.kind === "number"
+        || head.getAttribute("aria-sort") === "ascending";
+      heads.forEach((other) => other.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", down ? "descending" : "ascending");
+      const by = function (a, b) {
+        const missing = a[column] === null || b[column] === null;
+        return compare(a[column], b[column]) * (down && !missing ? -1 : 1);
+      };
+      all.sort(by);
+      if (rows !== all) rows.sort(by);
+      page = 0;
+      draw();
+    }
+
+    heads.forEach(function (head, column) {
+      const button = head.querySelector("button");
+      button.disabled = false;
+      button.addEventListener("click", () => sortBy(column, head));
+    });
+    tools.querySelector("input").addEventListener("input", function (event) {
+      const wanted = event.target.value.trim().toLowerCase();
+      rows = wanted === "" ? all : all.filter((row) => row.some(
+        (cell) => typeof cell === "string" && cell.toLowerCase().includes(wanted)));
+      page = 0;
+      draw();
+    });
+    previous.addEventListener("click", function () { page -= 1; draw(); });
+    next.addEventListener("click", function () { page += 1; draw(); });
+    tools.hidden = all.length <= pageRows;
+    draw();
+  }
+
+  document.querySelectorAll(".datatable").forEach(start);
+})();

@@ -1,0 +1,134 @@
+"""Sequences as one byte a base: A C G T N = 0 1 2 3 4, and their one-hot form.
+
+One-hot arrays have the rows A, C, G, T; an unknown base is a column of zeros. Upper and lower case are the same base,
+U is read as T, and every other character (IUPAC ambiguity codes, gaps) is unknown.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from seqsal.errors import UsageError
+
+__all__ = [
+    "ALPHABET",
+    "BYTE_TO_CODE",
+    "N_CODE",
+    "codes_from_one_hot",
+    "decode",
+    "encode",
+    "one_hot",
+    "reverse_complement",
+]
+
+ALPHABET = "ACGT"
+N_CODE = 4
+
+
+def _byte_to_code() -> NDArray[np.uint8]:
+    table = np.full(256, N_CODE, dtype=np.uint8)
+    for letters, code in (("Aa", 0), ("Cc", 1), ("Gg", 2), ("TtUu", 3)):
+        table[[ord(letter) for letter in letters]] = code
+    table.flags.writeable = False
+    return table
+
+
+BYTE_TO_CODE = _byte_to_code()
+"""Code of each of the 256 byte values, shape (256,), uint8."""
+
+_CODE_TO_BYTE = np.frombuffer(b"ACGTN", dtype=np.uint8)
+_COMPLEMENT = np.array([3, 2, 1, 0, N_CODE], dtype=np.uint8)
+
+
+def encode(sequence: str | bytes | NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Turn letters into codes.
+
+    Parameters
+    ----------
+    sequence
+        Text, ASCII bytes, or an array of ASCII byte values (uint8), of length L.
+
+    Returns
+    -------
+    ndarray of uint8, shape (L,)
+        Upper and lower case alike; U as T; anything that is not A, C, G, T or U as N (4).
+
+    Examples
+    --------
+    >>> encode("acgUn-R").tolist()
+    [0, 1, 2, 3, 4, 4, 4]
+    """
+    if isinstance(sequence, str):
+        sequence = sequence.encode("ascii", "replace")  # one byte a character, so the length stays
+    if isinstance(sequence, bytes | bytearray | memoryview):
+        sequence = np.frombuffer(sequence, dtype=np.uint8)
+    if sequence.dtype != np.uint8:
+        raise UsageError(
+            f"encode: got an array of {sequence.dtype}, expected ASCII byte values as uint8; pass str or bytes instead"
+        )
+    return BYTE_TO_CODE[sequence]
+
+
+def decode(codes: ArrayLike) -> str:
+    """Turn codes, shape (L,), into upper-case letters (``ACGTN``).
+
+    Raises
+    ------
+    UsageError
+        `codes` has more than one axis, or a value above 4.
+    """
+    array = _checked(codes, "decode")
+    if array.ndim != 1:
+        raise UsageError(f"decode: got codes of shape {array.shape}, expected (L,); decode one sequence at a time")
+    return _CODE_TO_BYTE[array].tobytes().decode("ascii")
+
+
+def reverse_complement(codes: ArrayLike) -> NDArray[np.uint8]:
+    """Read codes of any shape (..., L) from the other strand, along the last axis.
+
+    Raises
+    ------
+    UsageError
+        A value above 4.
+    """
+    return np.ascontiguousarray(_COMPLEMENT[_checked(codes, "reverse_complement")[..., ::-1]])
+
+
+def one_hot(codes: ArrayLike) -> NDArray[np.float32]:
+    """Turn codes (..., L) into float32 one-hot (..., 4, L), an unknown base into a column of zeros."""
+    array = np.asarray(codes, dtype=np.uint8)
+    bases = np.arange(len(ALPHABET), dtype=np.uint8)[:, None]
+    return (array[..., None, :] == bases).astype(np.float32)
+
+
+def codes_from_one_hot(X: ArrayLike) -> NDArray[np.uint8]:
+    """Turn one-hot (N, 4, L) into codes (N, L), a column of zeros into N.
+
+    Raises
+    ------
+    UsageError
+        `X` has another shape, or a column that is neither one-hot nor all zeros (the first one is named).
+    """
+    array = np.asarray(X)
+    if array.ndim != 3 or array.shape[1] != len(ALPHABET):
+        raise UsageError(f"X: got shape {array.shape}, expected (N, 4, L) with rows A, C, G, T")
+    ones = array == 1
+    n_ones = ones.sum(axis=1, dtype=np.uint8)  # (N, L)
+    wrong = ~(ones | (array == 0)).all(axis=1) | (n_ones > 1)
+    if wrong.any():
+        example, position = np.argwhere(wrong)[0]
+        raise UsageError(
+            f"X: example {example} position {position} holds {array[example, :, position].tolist()}, "
+            "expected a single 1 and zeros, or four zeros for an unknown base; pass one-hot sequences"
+        )
+    codes = ones.argmax(axis=1).astype(np.uint8)
+    codes[n_ones == 0] = N_CODE
+    return codes
+
+
+def _checked(codes: ArrayLike, caller: str) -> NDArray[np.uint8]:
+    array = np.asarray(codes, dtype=np.uint8)
+    if array.size and array.max() > N_CODE:
+        raise UsageError(f"{caller}: got the code {array.max()}, expected 0 to 4 (A C G T N); use encode for letters")
+    return array

@@ -1,0 +1,372 @@
+"""The command line as a user meets it: what works, and one line for what cannot."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pyBigWig
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from toys import random_codes
+
+import seqsal
+from seqsal.attribution import METHODS
+from seqsal.cli import VERBS, main
+from seqsal.cli.names import METHOD_NAMES
+from seqsal.models import CNN, CNNConfig, save_checkpoint
+from seqsal.sequence.codes import decode
+
+LENGTH = 60
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def refused(result: Result, *words: str) -> None:
+    """Assert exit code 2 and one line on stderr that holds every one of `words`."""
+    assert result.exit_code == 2, (result.exit_code, result.output, result.exception)
+    lines = [line for line in result.stderr.splitlines() if "warning" not in line]
+    assert len(lines) == 1, result.stderr
+    for word in words:
+        assert word in lines[0], (word, lines[0])
+
+
+@dataclass
+class Lab:
+    """A small genome, regions, a model, and a place to write."""
+
+    folder: Path
+
+    @property
+    def out(self) -> Path:
+        return self.folder / "out"
+
+    def bed(self, text: str) -> Path:
+        path = self.folder / "other.bed"
+        path.write_text(text)
+        return path
+
+    def attribute(self, **changes: object) -> Result:
+        options: dict[str, object] = {"model": self.folder / "M.safetensors", "genome": self.folder / "genome.fa",
+                   "regions": self.folder / "regions.bed", "out": self.out / "A.h5", "device": "cpu"}  # fmt: skip
+        pairs = [(f"--{name}", value) for name, value in (options | changes).items() if value is not None]
+        return call("attribute", *[word for pair in pairs for word in pair])
+
+
+@pytest.fixture
+def lab(tmp_path: Path, rng: np.random.Generator) -> Lab:
+    codes = random_codes(rng, 2, 3000, 0.01)
+    records = [f">{name}\n{decode(row)}\n" for name, row in zip(("chr1", "chr2"), codes, strict=True)]
+    (tmp_path / "genome.fa").write_text("".join(records))
+    starts = np.arange(100, 2700, 130)
+    (tmp_path / "regions.bed").write_text(
+        "".join(f"chr{i % 2 + 1}\t{start}\t{start + 80}\tr{i}\n" for i, start in enumerate(starts))
+    )
+    torch.manual_seed(0)
+    model = CNN(CNNConfig(input_length=LENGTH, n_filters=4, n_blocks=1, stem_kernel=7)).eval()
+    save_checkpoint(tmp_path / "M.safetensors", model, {"history": [], "metrics": {}})
+    (tmp_path / "out").mkdir()
+    return Lab(tmp_path)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_has_an_example(verb: str) -> None:
+    result = call(verb, "--help")
+    assert result.exit_code == 0
+    assert f"Example: seqsal {verb}" in " ".join(result.output.split())
+
+
+def test_help_is_fast_because_torch_is_not_imported() -> None:
+    code = """
+import sys
+from seqsal.cli import main
+try:
+    main(["--help"])
+except SystemExit:
+    print("torch" in sys.modules)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "False"
+
+
+def test_listed_methods_are_the_methods() -> None:
+    assert sorted(METHOD_NAMES) == sorted(METHODS)
+
+
+def test_attribute_peaks_logo_export(lab: Lab) -> None:
+    result = lab.attribute(bigwig=lab.out / "A.bw")
+    assert result.exit_code == 0, result.output
+    assert "20 regions × 60 bp" in result.output
+    attr = seqsal.read_attributions(lab.out / "A.h5")
+    with pyBigWig.open(str(lab.out / "A.bw")) as bigwig:
+        row = attr.regions.iloc[3]
+        values = np.array(bigwig.values(row["chrom"], int(row["start"]), int(row["end"])))
+    known = attr.codes[3] < 4
+    np.testing.assert_array_equal(values[known].astype(np.float32), attr.track[3][known])
+    assert np.isnan(values[~known]).all()
+
+    result = call("peaks", lab.out / "A.h5", "--out", lab.out / "P.narrowPeak", "--fdr", "1")
+    assert result.exit_code == 0, result.output
+    peaks = pd.read_csv(lab.out / "P.tsv", sep="\t")
+    assert len(peaks) == len((lab.out / "P.narrowPeak").read_text().splitlines()) > 0
+
+    region = f"{row['chrom']}:{row['start']}-{row['end']}"
+    assert call("logo", lab.out / "A.h5", "--region", region, "--out", lab.out / "logo.svg").exit_code == 0
+    assert "<svg" in (lab.out / "logo.svg").read_text()
+    for kind in ("bigwig", "bedgraph", "bed"):
+        result = call("export", lab.out / "A.h5", "--format", kind, "--out", lab.out / f"x.{kind}")
+        assert result.exit_code == 0, result.output
+    assert (lab.out / "x.bigwig").read_bytes() == (lab.out / "A.bw").read_bytes()
+
+
+def test_fasta_route_keeps_genome_coordinates(lab: Lab, rng: np.random.Generator) -> None:
+    records = [(f"chr5:{start}-{start + LENGTH}", decode(row)) for start, row in
+               zip((900, 100), random_codes(rng, 2, LENGTH), strict=True)]  # fmt: skip
+    records.append(("plain", "ACGT" * (LENGTH // 4)))
+    (lab.folder / "seqs.fa").write_text("".join(f">{name}\n{sequence}\n" for name, sequence in records))
+    result = lab.attribute(genome=None, regions=None, fasta=lab.folder / "seqs.fa")
+    assert result.exit_code == 0, result.output
+    regions = seqsal.read_attributions(lab.out / "A.h5").regions
+    assert regions["chrom"].tolist() == ["chr5", "chr5", "plain"]
+    assert regions["start"].tolist() == [900, 100, 0]
+
+
+@pytest.mark.parametrize("name", ["s.tsv", "s.bed", "s.bedgraph"])
+def test_score(lab: Lab, name: str) -> None:
+    result = call("score", "--model", lab.folder / "M.safetensors", "--genome", lab.folder / "genome.fa",
+                  "--regions", lab.folder / "regions.bed", "--out", lab.out / name)  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert len((lab.out / name).read_text().splitlines()) >= 20
+
+
+def test_scores_are_the_models_probabilities(lab: Lab) -> None:
+    table = seqsal.score(
+        lab.folder / "M.safetensors", genome=lab.folder / "genome.fa", regions=lab.folder / "regions.bed"
+    )
+    model = seqsal.load_model(lab.folder / "M.safetensors")
+    attr = seqsal.attribute(
+        model, genome=lab.folder / "genome.fa", regions=lab.folder / "regions.bed", n_controls=0, device="cpu"
+    )
+    np.testing.assert_allclose(table["prediction"], 1 / (1 + np.exp(-attr.prediction)), rtol=1e-5)
+    np.testing.assert_allclose(table["logit"], attr.prediction, rtol=1e-4, atol=1e-6)
+
+
+def test_one_hot_arrays_and_tables_from_python(lab: Lab, rng: np.random.Generator) -> None:
+    X = np.eye(5, 4, dtype=np.float32)[random_codes(rng, 6, LENGTH, 0.05)].transpose(0, 2, 1)
+    model = seqsal.load_model(lab.folder / "M.safetensors")
+    plain = seqsal.attribute(model, X=X, n_controls=0)
+    tensor = seqsal.attribute(model, X=torch.from_numpy(X), n_controls=0)
+    np.testing.assert_array_equal(plain.track, tensor.track)
+    assert plain.track.shape == (6, LENGTH) and len(plain.regions) == 6
+
+
+def test_run_fills_the_folder_and_repeats_to_the_byte(lab: Lab) -> None:
+    arguments = ["run", "--model", lab.folder / "M.safetensors", "--genome", lab.folder / "genome.fa",
+                 "--regions", lab.folder / "regions.bed", "--device", "cpu"]  # fmt: skip
+    for name in ("one", "two"):
+        result = call(*arguments, "--out", lab.out / name)
+        assert result.exit_code == 0, result.output
+        assert "report" in result.output
+    files = sorted(path.name for path in (lab.out / "one").iterdir())
+    assert files == [
+        "attributions.bw", "attributions.h5", "peaks.narrowPeak", "peaks.tsv", "report.html", "run.json", "scores.tsv"
+    ]  # fmt: skip
+    for name in ("scores.tsv", "peaks.narrowPeak", "peaks.tsv", "report.html", "attributions.h5"):
+        assert (lab.out / "one" / name).read_bytes() == (lab.out / "two" / name).read_bytes(), name
+    info = json.loads((lab.out / "one" / "run.json").read_text())
+    assert info["parameters"]["method"] == "gradient_x_input"
+    assert set(info["seconds"]) == {"load", "attribute", "scores", "tracks", "peaks", "report"}
+    assert info["model"]["sha256"] and info["inputs"]["genome"]["sha256"]
+
+
+def test_unusable_regions_are_named_and_listed(lab: Lab) -> None:
+    regions = lab.bed("chr1\t100\t200\tgood\nchr1\t50000\t50100\tbeyond\nchrUn\t1\t90\tstranger\nchr1\t-0\t40\tedge\n")
+    result = call("run", "--model", lab.folder / "M.safetensors", "--genome", lab.folder / "genome.fa",
+                  "--regions", regions, "--out", lab.out / "run", "--device", "cpu")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "beyond" in result.stderr and "stranger" in result.stderr
+    info = json.loads((lab.out / "run" / "run.json").read_text())
+    assert [row["name"] for row in info["rejected"]] == ["beyond", "stranger"]
+    attr = seqsal.read_attributions(lab.out / "run" / "attributions.h5")
+    assert attr.regions["name"].tolist() == ["good", "edge"]
+    assert attr.regions["padded"].tolist() == [False, True]
+
+
+def bad_bed(text: str) -> Callable[[Lab], dict[str, object]]:
+    return lambda lab: {"regions": lab.bed(text)}
+
+
+def plain_gzip(lab: Lab) -> dict[str, object]:
+    path = lab.folder / "plain.fa.gz"
+    path.write_bytes(gzip.compress((lab.folder / "genome.fa").read_bytes()))
+    return {"genome": path}
+
+
+def doubled(lab: Lab) -> dict[str, object]:
+    path = lab.folder / "double.fa"
+    path.write_text(">chr1\nACGT\n>chr1\nACGT\n")
+    return {"genome": path}
+
+
+def edited(lab: Lab) -> dict[str, object]:
+    path = lab.folder / "genome.fa"
+    assert lab.attribute().exit_code == 0
+    (lab.out / "A.h5").unlink()
+    stamp = path.stat().st_mtime + 10
+    path.write_text(">chr1\n" + "ACGT" * 300 + "\n")
+    os.utime(path, (stamp, stamp))
+    return {}
+
+
+def truncated_model(lab: Lab) -> dict[str, object]:
+    path = lab.folder / "torn.safetensors"
+    path.write_bytes((lab.folder / "M.safetensors").read_bytes()[:500])
+    return {"model": path}
+
+
+CASES: dict[str, tuple[Callable[[Lab], dict[str, object]], tuple[str, ...]]] = {
+    "missing genome": (lambda lab: {"genome": lab.folder / "none.fa"}, ("none.fa",)),
+    "missing regions": (lambda lab: {"regions": lab.folder / "none.bed"}, ("none.bed",)),
+    "missing model": (lambda lab: {"model": lab.folder / "none.safetensors"}, ("none.safetensors",)),
+    "empty BED": (bad_bed(""), ("other.bed",)),
+    "only comments": (bad_bed("# nothing\ntrack name=x\n"), ("other.bed",)),
+    "start after end": (bad_bed("chr1\t10\t90\nchr1\t200\t100\n"), ("other.bed:2", "200", "100")),
+    "negative start": (bad_bed("chr1\t-5\t90\n"), ("other.bed:1", "-5")),
+    "not a number": (bad_bed("chr1\t10\t90\n\nchr1\tten\t90\n"), ("other.bed:3", "ten")),
+    "too few columns": (bad_bed("chr1\t10\n"), ("other.bed:1",)),
+    "all beyond the end": (bad_bed("chr1\t90000\t90100\n"), ("other.bed", "none of")),
+    "1 against chr1": (bad_bed("1\t10\t90\n2\t10\t90\n"), ("other.bed", "chr1", "chr")),
+    "duplicate records": (doubled, ("double.fa", "chr1")),
+    "gzip that is not bgzip": (plain_gzip, ("plain.fa.gz", "bgzip")),
+    "edited after indexing": (edited, ("genome.fa", "index")),
+    "torn model": (truncated_model, ("torn.safetensors",)),
+    "target out of range": (lambda lab: {"target": 5}, ("target", "5")),
+    "another length": (lambda lab: {"input-length": 100}, ("100", "60")),
+    "unknown method": (lambda lab: {"method": "magic"}, ("magic", "gradient_x_input")),
+    "unknown device": (lambda lab: {"device": "tpu"}, ("tpu",)),
+    "no input": (lambda lab: {"genome": None, "regions": None}, ("genome and regions", "fasta")),
+    "both inputs": (lambda lab: {"fasta": lab.folder / "genome.fa"}, ("fasta",)),
+    "folder that is not there": (lambda lab: {"out": lab.folder / "no" / "A.h5"}, ("A.h5", "does not exist")),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input_is_one_line_and_nothing_is_written(lab: Lab, case: str) -> None:
+    prepare, words = CASES[case]
+    refused(lab.attribute(**prepare(lab)), *words)
+    assert not list(lab.out.iterdir())
+
+
+def test_a_model_with_nan_outputs(lab: Lab) -> None:
+    torch.manual_seed(0)
+    model = CNN(CNNConfig(input_length=LENGTH, n_filters=4, n_blocks=1, stem_kernel=7)).eval()
+    with torch.no_grad():
+        model.head.bias.fill_(float("nan"))
+    save_checkpoint(lab.folder / "nan.safetensors", model, {})
+    refused(lab.attribute(model=lab.folder / "nan.safetensors"), "NaN")
+    assert not list(lab.out.iterdir())
+
+
+def test_output_folder_without_permission(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere, so permission is simulated
+    refused(lab.attribute(), "A.h5", "no permission")
+
+
+def test_run_into_a_file(lab: Lab) -> None:
+    (lab.out / "taken").touch()
+    result = call("run", "--model", lab.folder / "M.safetensors", "--genome", lab.folder / "genome.fa",
+                  "--regions", lab.folder / "regions.bed", "--out", lab.out / "taken")  # fmt: skip
+    refused(result, "taken", "is a file")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["peaks", "none.h5", "--out", "P.narrowPeak"], ("none.h5", "no such file")),
+        (["logo", "none.h5", "--region", "chr1:1-9", "--out", "x.svg"], ("none.h5",)),
+        (["score", "--model", "M.safetensors", "--fasta", "x.fa", "--out", "s.xls"], ("s.xls", ".tsv")),
+        (["peaks"], ("ATTRIBUTIONS",)),
+        (["attribute", "--model", "M"], ("--out",)),
+        (["nonsense"], ("nonsense",)),
+        (["train", "--positives", "x.bed", "--out", "M.pt"], ("M.pt", ".safetensors")),
+    ],
+)
+def test_bad_usage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused(call(*arguments), *words)
+    assert not list(tmp_path.iterdir())
+
+
+def test_logo_of_a_region_outside_the_data(lab: Lab) -> None:
+    assert lab.attribute().exit_code == 0
+    refused(call("logo", lab.out / "A.h5", "--region", "chr1:2900-2950", "--out", lab.out / "x.svg"), "chr1:2900-2950")
+    refused(call("logo", lab.out / "A.h5", "--region", "chr1", "--out", lab.out / "x.svg"), "chrom:start-end")
+    refused(call("logo", lab.out / "A.h5", "--region", "chr1:110-150", "--out", lab.out / "x.gif"), ".svg")
+    assert [path.name for path in lab.out.iterdir()] == ["A.h5"]
+
+
+def test_peaks_without_controls(lab: Lab) -> None:
+    assert lab.attribute(controls=0).exit_code == 0
+    refused(call("peaks", lab.out / "A.h5", "--out", lab.out / "P.narrowPeak"), "--controls")
+
+
+def test_no_peak_is_a_result(lab: Lab) -> None:
+    assert lab.attribute().exit_code == 0
+    result = call("peaks", lab.out / "A.h5", "--out", lab.out / "P.narrowPeak", "--fdr", "1e-9")
+    assert result.exit_code == 0 and "0 peaks" in result.output and "best q" in result.output
+    assert (lab.out / "P.narrowPeak").read_text() == ""
+    assert (lab.out / "P.tsv").read_text().startswith("chrom\tstart\tend")
+
+
+def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: object, **options: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("seqsal.api.peaks_to_file", broken)
+    result = call("peaks", "A.h5", "--out", "P.narrowPeak")
+    assert result.exit_code == 1 and isinstance(result.exception, ZeroDivisionError)
+
+
+def test_disk_that_fills(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    refused(lab.attribute(), "A.h5", "no space left")
+    assert not list(lab.out.iterdir())
+
+
+def test_the_file_follows_the_contract(lab: Lab) -> None:
+    assert lab.attribute(seed=4).exit_code == 0
+    with h5py.File(lab.out / "A.h5") as file:
+        assert set(file["regions"]) >= {"chrom", "start", "end", "strand", "name"}
+        assert file["codes"].shape == file["track"].shape == (20, LENGTH)
+        assert file["codes"].dtype == np.uint8 and file["track"].dtype == np.float32
+        assert file["prediction"].shape == (20,) and file["null/track"].shape == (len(file["null/source"]), LENGTH)
+        wanted = {
+            "seqsal_version",
+            "method",
+            "target",
+            "output_space",
+            "model",
+            "genome",
+            "gradient_correction",
+            "seed",
+        }
+        assert wanted <= set(file.attrs)
+        assert file.attrs["output_space"] == "logit" and file.attrs["seed"] == 4
+        assert json.loads(file.attrs["model"])["sha256"]

@@ -1,0 +1,250 @@
+"""Tracks against a slow oracle, read back by pyBigWig; score tables; disks that fill."""
+
+from __future__ import annotations
+
+import resource
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pyBigWig
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from track_toys import make_attr, slow_track
+
+from seqsal.errors import OutputError, RegionError, StoreError, UsageError
+from seqsal.io.attributions import Attributions, DiskArray
+from seqsal.io.sweep import Axis, sweep_track
+from seqsal.io.tracks import write_bedgraph, write_bigwig, write_scores
+from seqsal.regions import make_regions
+
+SIZES = {"chr2": 60, "chr1": 80}
+
+
+@contextmanager
+def full_after(n_bytes: int) -> Iterator[None]:
+    """No file may grow beyond `n_bytes`, as on a disk that fills."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def swept(attr: Attributions, chunk_bp: int = 1 << 20) -> dict[tuple[str, int], float]:
+    axis = Axis.of(attr)
+    found: dict[tuple[str, int], float] = {}
+    last = -1
+    for block in sweep_track(attr, axis, chunk_bp=chunk_bp):
+        if not len(block.positions):
+            continue
+        assert block.positions[0] > last and np.all(np.diff(block.positions) > 0)
+        last = int(block.positions[-1])
+        chrom_idx, position = axis.locate(block.positions)
+        found |= {(axis.chroms[c], int(p)): v for c, p, v in zip(chrom_idx, position, block.values, strict=True)}
+    return found
+
+
+def read_bigwig(path: Path) -> dict[tuple[str, int], float]:
+    found = {}
+    with pyBigWig.open(str(path)) as bigwig:
+        for chrom in bigwig.chroms():
+            for start, end, value in bigwig.intervals(chrom) or ():
+                found |= {(chrom, position): value for position in range(start, end)}
+    return found
+
+
+def read_bedgraph(path: Path) -> dict[tuple[str, int], float]:
+    found: dict[tuple[str, int], float] = {}
+    for line in path.read_text().splitlines():
+        chrom, start, end, value = line.split("\t")
+        for position in range(int(start), int(end)):
+            assert (chrom, position) not in found
+            found[chrom, position] = float(np.float32(value))
+    return found
+
+
+@st.composite
+def attributions(draw: st.DrawFn) -> Attributions:
+    n, length = draw(st.integers(1, 8)), draw(st.integers(1, 12))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    return make_attr(
+        rng.choice([-1.5, 0, 0.1, 2, 1e-20], size=(n, length)),
+        start=rng.integers(-5, 40, size=n),
+        chrom=rng.choice(["chr1", "chr2"], size=n),
+        strand=rng.choice(["+", "-", "."], size=n),
+        codes=rng.choice([0, 1, 2, 3, 4], size=(n, length)),
+    )
+
+
+@given(attributions(), st.integers(1, 40))
+@settings(deadline=None)
+def test_sweep_is_the_slow_average_whatever_the_chunks(attr: Attributions, chunk_bp: int) -> None:
+    expected = slow_track(attr)
+    found = swept(attr, chunk_bp)
+    assert found.keys() == expected.keys()
+    for where, value in expected.items():
+        assert found[where] == pytest.approx(value, rel=1e-12, abs=1e-30)
+    assert found == swept(attr)
+
+
+@given(attr=attributions())
+@settings(deadline=None, max_examples=50)
+def test_files_hold_the_track_inside_the_chromosomes(
+    attr: Attributions, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("tracks")
+    expected = slow_track(attr, SIZES)
+    write_bigwig(attr, SIZES, folder / "a.bw")
+    write_bedgraph(attr, SIZES, folder / "a.bedgraph", chunk_bp=20)
+    for found in (read_bigwig(folder / "a.bw"), read_bedgraph(folder / "a.bedgraph")):
+        assert found.keys() == expected.keys()
+        assert found == pytest.approx(expected, rel=1e-6, abs=1e-30)
+
+
+def test_bigwig_equals_a_track_on_disk_to_the_bit(tmp_path: Path, rng: np.random.Generator) -> None:
+    n, length = 30, 500
+    track = rng.normal(size=(n, length)).astype(np.float32)
+    codes = rng.choice(5, size=(n, length), p=[0.24, 0.25, 0.25, 0.25, 0.01]).astype(np.uint8)
+    start = rng.permutation(n) * 600
+    strand = rng.choice(["+", "-", "."], size=n)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        attr = Attributions(
+            regions=make_regions(["chr1"] * n, start, start + length, strand=strand),
+            codes=DiskArray(file.create_dataset("codes", data=codes)),
+            track=DiskArray(file.create_dataset("track", data=track)),
+            prediction=np.zeros(n, np.float32),
+        )
+        write_bigwig(attr, {"chr1": n * 600}, tmp_path / "a.bw", chunk_bp=1700)
+    with pyBigWig.open(str(tmp_path / "a.bw")) as bigwig:
+        for i in range(n):
+            values = bigwig.values("chr1", int(start[i]), int(start[i]) + length, numpy=True)
+            expected = np.where(codes[i] == 4, np.nan, track[i])
+            np.testing.assert_array_equal(values, expected[::-1] if strand[i] == "-" else expected)
+        assert bigwig.header()["nBasesCovered"] == int((codes != 4).sum())
+
+
+def test_many_contigs_and_the_order_of_the_sizes(tmp_path: Path) -> None:
+    names = [f"contig{i}" for i in range(50)]
+    attr = make_attr(np.arange(250).reshape(50, 5), start=np.zeros(50, int), chrom=names)
+    sizes = dict.fromkeys(reversed(names), 5)
+    write_bigwig(attr, sizes, tmp_path / "a.bw")
+    write_bedgraph(attr, sizes, tmp_path / "a.bedgraph")
+    assert read_bigwig(tmp_path / "a.bw") == slow_track(attr) == read_bedgraph(tmp_path / "a.bedgraph")
+    lines = (tmp_path / "a.bedgraph").read_text().splitlines()
+    assert list(dict.fromkeys(line.split("\t")[0] for line in lines)) == list(sizes)
+
+
+def test_bedgraph_joins_equal_neighbours_over_chunks_with_short_numbers(tmp_path: Path) -> None:
+    attr = make_attr([[0.1] * 4, [0.1] * 4, [1e-7, 0, 0, 3]], start=[0, 4, 10])
+    write_bedgraph(attr, {"chr1": 20}, tmp_path / "a.bedgraph", chunk_bp=4)
+    expected = "chr1\t0\t8\t0.1\nchr1\t10\t11\t1e-07\nchr1\t11\t13\t0.0\nchr1\t13\t14\t3.0\n"
+    assert (tmp_path / "a.bedgraph").read_text() == expected
+
+
+def test_a_track_without_any_base_is_a_valid_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    attr = make_attr(np.ones((2, 5)), codes=np.full((2, 5), 4))
+    write_bigwig(attr, {"chr1": 50}, tmp_path / "a.bw")
+    write_bedgraph(attr, {"chr1": 50}, tmp_path / "a.bedgraph")
+    assert "no position has a value" in caplog.text
+    assert read_bigwig(tmp_path / "a.bw") == {} == read_bedgraph(tmp_path / "a.bedgraph")
+
+
+@pytest.mark.parametrize("limit", [300, 100_000, 1_000_000, 1_900_000])
+def test_a_disk_that_fills_leaves_nothing(
+    tmp_path: Path, rng: np.random.Generator, limit: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    attr = make_attr(rng.normal(size=(200, 2000)))
+    write_bigwig(attr, {"chr1": 500_000}, tmp_path / "whole.bw")
+    assert (tmp_path / "whole.bw").stat().st_size > 1_900_000
+    (tmp_path / "whole.bw").unlink()
+    with (
+        full_after(limit),
+        pytest.raises(OutputError, match=r"a\.bw: cannot be written"),
+    ):
+        write_bigwig(attr, {"chr1": 500_000}, tmp_path / "a.bw", chunk_bp=20_000)
+    with full_after(limit), pytest.raises(OutputError, match=r"a\.bedgraph: cannot be written"):
+        write_bedgraph(attr, {"chr1": 500_000}, tmp_path / "a.bedgraph")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_does_not_fit_together_is_refused(tmp_path: Path) -> None:
+    attr = make_attr(np.ones((1, 5)))
+    with pytest.raises(RegionError, match=r"chromosome chr1 .* not among the chromosome sizes given \(1"):
+        write_bigwig(attr, {"1": 100}, tmp_path / "a.bw")
+    wrong = Attributions(attr.regions.assign(end=7), attr.codes, attr.track, attr.prediction)
+    with pytest.raises(RegionError, match="spans 7 bp, expected the 5 bp"):
+        write_bedgraph(wrong, {"chr1": 100}, tmp_path / "a.bedgraph")
+    with pytest.raises(StoreError, match="region_1 has values that are not finite"):
+        write_bedgraph(make_attr([[1, np.nan]]), {"chr1": 100}, tmp_path / "a.bedgraph")
+    with pytest.raises(OutputError, match="does not exist"):
+        write_bigwig(attr, {"chr1": 100}, tmp_path / "absent" / "a.bw")
+    assert list(tmp_path.iterdir()) == []
+
+
+def scores(kind: type = np.float32) -> pd.DataFrame:
+    table = make_regions(["b", "a", "a"], [-5, 10, 15], [20, 20, 25], name=["x", "y", "z"], strand=["+", "-", "."])
+    return table.assign(prediction=np.array([0.1, 0.5, 0.25], dtype=kind), padded=[True, False, False])
+
+
+def test_scores_as_tsv_keep_rows_and_values(tmp_path: Path) -> None:
+    write_scores(scores(), tmp_path / "s.tsv")
+    back = pd.read_csv(tmp_path / "s.tsv", sep="\t")
+    assert back.columns.tolist() == scores().columns.tolist()
+    np.testing.assert_array_equal(back["prediction"].to_numpy(np.float32), scores()["prediction"])
+    assert back["start"].tolist() == [-5, 10, 15]
+    assert "NA" in (tmp_path / "s.tsv").read_text()
+
+
+def test_scores_as_bed_hold_the_prediction_in_the_order_of_the_rows(tmp_path: Path) -> None:
+    write_scores(scores(), tmp_path / "s.bed", chrom_sizes={"a": 22, "b": 30})
+    expected = "b\t0\t20\tx\t0.1\t+\na\t10\t20\ty\t0.5\t-\na\t15\t22\tz\t0.25\t.\n"
+    assert (tmp_path / "s.bed").read_text() == expected
+
+
+def test_scores_as_bedgraph_are_sorted_and_averaged(tmp_path: Path) -> None:
+    write_scores(scores(), tmp_path / "s.bedGraph")
+    expected = "a\t10\t15\t0.5\na\t15\t20\t0.375\na\t20\t25\t0.25\nb\t0\t20\t0.1\n"
+    assert (tmp_path / "s.bedGraph").read_text() == expected
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("ab"), st.integers(0, 30), st.integers(1, 12), st.floats(-1e3, 1e3, width=32)),
+        min_size=1,
+        max_size=12,
+    )
+)
+@settings(deadline=None, max_examples=50)
+def test_score_bedgraph_is_the_slow_average(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, int, int, float]]
+) -> None:
+    chrom, start, width, value = (list(column) for column in zip(*rows, strict=True))
+    table = make_regions(chrom, start, np.add(start, width)).assign(prediction=np.array(value, np.float64))
+    path = tmp_path_factory.mktemp("scores") / "s.bedgraph"
+    write_scores(table, path)
+    covering: dict[tuple[str, int], list[float]] = {}
+    for name, first, n_bases, score in rows:
+        for position in range(first, first + n_bases):
+            covering.setdefault((name, position), []).append(score)
+    expected = {where: sum(values) / len(values) for where, values in covering.items()}
+    found = read_bedgraph(path)
+    assert found.keys() == expected.keys()
+    assert found == pytest.approx(expected, rel=1e-6, abs=1e-6)
+    assert all(found[where] == values[0] for where, values in covering.items() if len(values) == 1)
+
+
+def test_score_formats_are_listed_and_the_prediction_is_needed(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"unknown extension \.txt, expected one of \.tsv, \.bed, \.bedgraph"):
+        write_scores(scores(), tmp_path / "s.txt")
+    with pytest.raises(UsageError, match="no column prediction"):
+        write_scores(scores().drop(columns="prediction"), tmp_path / "s.tsv")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,201 @@
+"""Models by what the user writes, and no code out of data."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from models.nets import LENGTH, SigmoidEnd, make_sigmoid, random_X
+from safetensors.torch import save_file
+from torch import nn
+
+from seqsal.errors import CheckpointError, DeviceError, ModelError
+from seqsal.models.checkpoint import save_checkpoint
+from seqsal.models.cnn import CNN, CNNConfig
+from seqsal.models.load import load_model
+
+NETS = "models.nets"
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _expected(target: int = 0) -> torch.Tensor:
+    return SigmoidEnd().eval().body(random_X(3))[:, target]
+
+
+def test_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    cnn = CNN(CNNConfig(40, n_targets=2, n_filters=4, stem_kernel=5)).eval()
+    save_checkpoint(path, cnn, {})
+    model = load_model(path, target=1)
+    assert model.source == {"file": "m.safetensors", "sha256": _sha256(path)}
+    assert not any(part.training for part in model.modules())
+    torch.testing.assert_close(model(random_X(3, 40)), cnn(random_X(3, 40))[:, 1])
+    assert load_model(str(path), output_space="probability").output_space == "probability"
+    with pytest.raises(ModelError, match="target: 2 is out of range"):
+        load_model(path, target=2)
+    with pytest.raises(DeviceError, match="is unknown"):
+        load_model(path, device="tpu")
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "torch", "nested"])
+def test_factory_with_weights(kind: str, tmp_path: Path) -> None:
+    state = {key: value + 1 for key, value in make_sigmoid().state_dict().items()}
+    path = tmp_path / ("w.safetensors" if kind == "safetensors" else "w.pt")
+    if kind == "safetensors":
+        save_file(state, path)
+    else:
+        torch.save(state if kind == "torch" else {"epoch": 3, "state_dict": state}, path)
+    model = load_model(f"{NETS}:make_sigmoid", weights=path, input_length=LENGTH)
+    reference = make_sigmoid()
+    reference.load_state_dict(state)
+    torch.testing.assert_close(model(random_X(3)), reference.body(random_X(3))[:, 0])
+    assert model.source == {"factory": f"{NETS}:make_sigmoid", "file": path.name, "sha256": _sha256(path)}
+    assert load_model(f"{NETS}:SigmoidEnd").source == {"factory": f"{NETS}:SigmoidEnd"}
+
+
+def test_factory_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_own_model.py").write_text("from torch import nn\n\n\ndef make():\n    return nn.Flatten()\n")
+    (tmp_path / "my_broken_model.py").write_text("import a_package_that_is_absent\n")
+    monkeypatch.chdir(tmp_path)
+    before = list(sys.path)
+    assert isinstance(load_model("my_own_model:make").module, nn.Flatten)
+    assert sys.path == before
+    with pytest.raises(ModelError, match="No module named 'a_package_that_is_absent'"):
+        load_model("my_broken_model:make")
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("no_such_package.models:make", "model no_such_package.models:make: cannot be imported"),
+        (f"{NETS}:no_such_name", f"model {NETS}:no_such_name: cannot be imported"),
+        (f"{NETS}:make_nothing", r"make_nothing\(\) gave a NoneType, expected a torch.nn.Module"),
+        (f"{NETS}:make_failure", r"make_failure\(\) failed \(ValueError: no such\); it must return a model"),
+        (f"{NETS}:random_X", r"random_X\(\) failed \(TypeError: "),
+    ],
+)
+def test_bad_factories(spec: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message) as caught:
+        load_model(spec)
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_weights(tmp_path: Path) -> None:
+    spec = f"{NETS}:make_sigmoid"
+    state = make_sigmoid().state_dict()
+    path = tmp_path / "w.pt"
+    with pytest.raises(CheckpointError, match=r"w.pt: no such file"):
+        load_model(spec, weights=path)
+    torch.save({**state, "body.head.bias": torch.zeros(3)}, path)
+    with pytest.raises(ModelError, match=r"weights do not fit the model \(size mismatch for body.head.bias"):
+        load_model(spec, weights=path)
+    torch.save({"other": torch.zeros(2)}, path)
+    with pytest.raises(ModelError, match=r"4 missing \(body.convolution.weight, .*1 unknown to it \(other\)"):
+        load_model(spec, weights=path)
+    torch.save([1, 2], path)
+    with pytest.raises(CheckpointError, match="holds a list, expected a state dict"):
+        load_model(spec, weights=path)
+    torch.save(make_sigmoid(), path)
+    with pytest.raises(CheckpointError, match="not a state dict that can be read without running code"):
+        load_model(spec, weights=path)
+    with pytest.raises(ModelError, match=r"weights: .* given for the file"):
+        load_model(path, weights=path)
+
+
+def test_torchscript(tmp_path: Path) -> None:
+    path = tmp_path / "m.ts"
+    torch.jit.save(torch.jit.script(SigmoidEnd().eval()), str(path))
+    model = load_model(path, input_length=LENGTH)
+    assert model.output_space == "logit"
+    torch.testing.assert_close(model(random_X(3)), _expected(), rtol=1e-4, atol=1e-5)
+    assert model.source["sha256"] == _sha256(path)
+
+
+def _export(path: Path) -> None:
+    batch = torch.export.Dim("batch")
+    program = torch.export.export(SigmoidEnd().eval(), (random_X(3),), dynamic_shapes={"X": {0: batch}})
+    torch.export.save(program, path)
+
+
+def test_torch_export(tmp_path: Path) -> None:
+    path = tmp_path / "m.pt2"
+    _export(path)
+    model = load_model(path, input_length=LENGTH)
+    torch.testing.assert_close(model(random_X(3)), _expected())
+
+
+class _Bomb:
+    """Unpickling it creates a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (open, (str(self.path), "w"))
+
+
+def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
+    path, trace = tmp_path / "m.pt", tmp_path / "trace"
+    torch.save(_Bomb(trace), path)
+    with pytest.raises(CheckpointError, match=r"is a pickle, which may run any code.*--trust-pickle"):
+        load_model(path)
+    assert not trace.exists()
+
+
+def test_a_trusted_pickle(tmp_path: Path) -> None:
+    path = tmp_path / "m.pt"
+    torch.save(SigmoidEnd(), path)
+    model = load_model(path, trust_pickle=True, input_length=LENGTH)
+    torch.testing.assert_close(model(random_X(3)), _expected())
+    torch.save(SigmoidEnd().state_dict(), path)
+    with pytest.raises(CheckpointError, match="holds a OrderedDict, expected a whole model"):
+        load_model(path, trust_pickle=True)
+
+
+@pytest.mark.parametrize("member", ["data/sample_inputs/model.pt", "data/constants/opaque_obj_0"])
+def test_a_pickle_inside_an_export_is_not_opened(member: str, tmp_path: Path) -> None:
+    path, bomb, trace = tmp_path / "m.pt2", tmp_path / "bomb.pt", tmp_path / "trace"
+    _export(path)
+    torch.save(_Bomb(trace), bomb)
+    with zipfile.ZipFile(path) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    top = next(iter(content)).partition("/")[0]
+    content[f"{top}/{member}"] = bomb.read_bytes()
+    config = f"{top}/data/constants/model_constants_config.json"
+    if "constants" in member:
+        content[config] = b'{"config": {"x": {"path_name": "opaque_obj_0", "is_param": false, "use_pickle": true}}}'
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
+    with pytest.raises(CheckpointError, match=r"inside is a pickle of more than tensors, which may run any code"):
+        load_model(path)
+    assert not trace.exists()
+
+
+def test_files_of_no_known_kind(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    with pytest.raises(CheckpointError, match=r"m.onnx: no such file; expected a model file or package.module:factory"):
+        load_model(path)
+    path.write_bytes(b"\x08\x07something")
+    with pytest.raises(CheckpointError, match="not a model that seqsal knows"):
+        load_model(path)
+    with pytest.raises(CheckpointError, match="is a folder"):
+        load_model(tmp_path)
+    damaged = tmp_path / "m.ts"
+    torch.jit.save(torch.jit.script(SigmoidEnd()), str(damaged))
+    with zipfile.ZipFile(damaged) as archive:
+        names = [name for name in archive.namelist() if "/code/" not in name]
+        content = {name: archive.read(name) for name in names}
+    with zipfile.ZipFile(damaged, "w") as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
+    with pytest.raises(CheckpointError, match=r"cannot be loaded \(.*it may be damaged"):
+        load_model(damaged)

@@ -1,0 +1,232 @@
+"""Peak calls: planted peaks, invariances, calibration, and the ways to refuse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy import stats
+from track_toys import bump, make_attr, noise
+
+from seqsal.errors import StoreError, UsageError
+from seqsal.io.attributions import Attributions
+from seqsal.io.bed import write_narrowpeak
+from seqsal.peaks import PEAK_COLUMNS, call_peaks, write_peaks_tsv
+from seqsal.peaks.call import benjamini_hochberg
+
+LENGTH = 600
+PLANTED = ((100, 10, 6.0), (250, 14, -5.0), (400, 8, 8.0), (500, 10, -7.0))  # centre, half width, height
+
+
+@pytest.fixture
+def null_track(rng: np.random.Generator) -> NDArray[np.float32]:
+    return 0.3 * noise(rng, 60, LENGTH)
+
+
+def planted(rng: np.random.Generator, n: int = 4) -> NDArray[np.float32]:
+    return np.asarray(0.3 * noise(rng, n, LENGTH) + sum(bump(LENGTH, *shape) for shape in PLANTED), dtype=np.float32)
+
+
+def same(a: pd.DataFrame, b: pd.DataFrame) -> None:
+    pd.testing.assert_frame_equal(a, b, check_exact=False, rtol=1e-9)
+
+
+def test_planted_peaks_of_both_signs(rng: np.random.Generator, null_track: NDArray[np.float32]) -> None:
+    track = planted(rng)
+    peaks = call_peaks(make_attr(track, null_track=null_track), fdr=1e-3)
+    assert list(peaks.columns) == list(PEAK_COLUMNS)
+    assert len(peaks) == 4 * len(PLANTED)
+    for i in range(4):
+        for centre, half_width, height in PLANTED:
+            where = i * (LENGTH + 10) + centre
+            (hit,) = peaks[(peaks["start"] <= where) & (where < peaks["end"])].itertuples()
+            assert abs(hit.start + hit.summit - where) <= 3
+            assert hit.sign == ("pos" if height > 0 else "neg")
+            assert hit.end - hit.start <= 2 * half_width + 6
+            offset = i * (LENGTH + 10)
+            total = track[i, hit.start - offset : hit.end - offset].sum(dtype=np.float64)
+            assert hit.signal == pytest.approx(total)
+    assert (peaks["q_value"] <= 1e-3).all()
+    assert (peaks["q_value"] >= peaks["p_value"]).all()
+    assert peaks["score"].between(0, 1000).all()
+    assert peaks.attrs["best_q"] == peaks["q_value"].min()
+
+
+def test_names_count_from_the_strongest_and_rows_follow_the_genome() -> None:
+    track = np.stack([bump(200, 100, 10, h) for h in (3, -9, 5, -2)])
+    attr = make_attr(track, chrom=["b", "a", "a", "b"], start=[0, 900, 300, 500], null_track=_spiky())
+    peaks = call_peaks(attr, fdr=1)
+    assert peaks["name"].tolist() == ["pos_1", "neg_1", "pos_2", "neg_2"]
+    assert peaks["chrom"].tolist() == ["a", "a", "b", "b"]
+    assert (np.sign(peaks["signal"]) == [1, -1, 1, -1]).all()
+
+
+def _spiky() -> NDArray[np.float32]:
+    return np.asarray(0.1 * noise(np.random.default_rng(5), 20, 200), dtype=np.float32)
+
+
+@pytest.mark.parametrize("sign", ["pos", "neg"])
+def test_one_sign_is_tested_alone(rng: np.random.Generator, null_track: NDArray[np.float32], sign: str) -> None:
+    attr = make_attr(planted(rng), null_track=null_track)
+    both, one = call_peaks(attr, fdr=1e-3), call_peaks(attr, fdr=1e-3, sign=sign)
+    assert set(one["sign"]) == {sign}
+    assert one["name"].tolist() == both.loc[both["sign"] == sign, "name"].tolist()
+    assert one.attrs["n_candidates"] < both.attrs["n_candidates"]
+
+
+def test_strand_and_order_of_the_windows_do_not_matter(
+    rng: np.random.Generator, null_track: NDArray[np.float32]
+) -> None:
+    track = planted(rng, 6)
+    forward = call_peaks(make_attr(track, null_track=null_track))
+    start = np.arange(6) * (LENGTH + 10)
+    order, strand = np.array([3, 0, 5, 1, 4, 2]), np.array(["+", "-", "-", ".", "+", "-"])
+    turned = np.where(strand[:, None] == "-", track[:, ::-1], track)
+    same(forward, call_peaks(make_attr(turned[order], start=start[order], strand=strand[order], null_track=null_track)))
+
+
+def test_reversal_mirrors_the_calls(rng: np.random.Generator, null_track: NDArray[np.float32]) -> None:
+    track = planted(rng, 5)
+    codes = rng.choice(5, size=track.shape, p=[0.24, 0.25, 0.25, 0.25, 0.01])
+    starts = np.arange(5) * 350  # neighbours overlap
+    attr = make_attr(track, start=starts, codes=codes, null_track=null_track)
+    total = int(starts[-1]) + LENGTH
+    mirrored = make_attr(track[:, ::-1], start=total - LENGTH - starts, codes=codes[:, ::-1], null_track=null_track)
+    peaks, mirror = call_peaks(attr), call_peaks(mirrored)
+    assert len(peaks) > 5
+    expected = peaks.assign(
+        start=total - peaks["end"],
+        end=total - peaks["start"],
+        summit=peaks["end"] - peaks["start"] - 1 - peaks["summit"],
+    )
+    by_place = ["start", "end", "name"]
+    same(expected.sort_values(by_place, ignore_index=True), mirror.sort_values(by_place, ignore_index=True))
+
+
+@pytest.mark.parametrize("chunk_bp", [1, 601, 3000])
+def test_chunks_do_not_matter(rng: np.random.Generator, null_track: NDArray[np.float32], chunk_bp: int) -> None:
+    starts = np.concatenate([np.arange(10) * 200, 10_000 + np.arange(5) * 590])
+    attr = make_attr(planted(rng, 15), start=starts, null_track=null_track)
+    whole, small = call_peaks(attr), call_peaks(attr, chunk_bp=chunk_bp)
+    pd.testing.assert_frame_equal(whole, small, check_exact=True)
+    assert whole.attrs == small.attrs
+    assert len(whole) > 0
+
+
+def test_tiles_give_the_calls_of_one_long_window(rng: np.random.Generator, null_track: NDArray[np.float32]) -> None:
+    long = planted(rng, 8).reshape(1, -1)
+    tile, step = 400, 150
+    starts = np.arange(0, long.shape[1] - tile + 1, step)
+    covered = int(starts[-1]) + tile
+    tiles = np.stack([long[0, s : s + tile] for s in starts])
+    wide_null = np.tile(null_track, (1, 8))[:, : long.shape[1]]
+    from_tiles = call_peaks(make_attr(tiles, start=starts, null_track=null_track[:, :tile]), fdr=1)
+    from_long = call_peaks(make_attr(long[:, :covered], start=[0], null_track=wide_null[:, :covered]), fdr=1)
+    places = ["chrom", "start", "end", "summit", "sign", "signal"]
+    same(from_tiles[places], from_long[places])
+    assert from_tiles["n_windows"].max() == 3
+    assert (from_long["n_windows"] == 1).all()
+
+
+def test_unknown_bases_and_padding_are_never_called_nor_bridged(
+    rng: np.random.Generator, null_track: NDArray[np.float32]
+) -> None:
+    track, codes = planted(rng, 2), np.zeros((2, LENGTH), np.uint8)
+    codes[:, 90:111] = 4  # on the first planted peak
+    codes[:, 400] = 4  # inside the third
+    codes[0, :60] = 4  # padding
+    track[0, :60] = 50
+    peaks = call_peaks(make_attr(track, codes=codes, start=[-60, 5000], null_track=null_track))
+    unknown = {start + int(j) for start, row in zip((-60, 5000), codes, strict=True) for j in np.flatnonzero(row == 4)}
+    assert len(peaks) > 4
+    assert all(unknown.isdisjoint(range(p.start, p.end)) for p in peaks.itertuples())
+    assert (peaks["start"] >= 0).all()
+
+
+def test_overlapping_windows_count_a_base_once(null_track: NDArray[np.float32]) -> None:
+    one = bump(LENGTH, 300, 10, 5.0)[None]
+    single = call_peaks(make_attr(one, null_track=null_track))
+    triple = call_peaks(make_attr(np.repeat(one, 3, axis=0), start=[0, 0, 0], null_track=null_track))
+    same(single.drop(columns="n_windows"), triple.drop(columns="n_windows"))
+    assert triple["n_windows"].tolist() == [3]
+
+
+def test_no_peak_is_a_result(rng: np.random.Generator, null_track: NDArray[np.float32], tmp_path: Path) -> None:
+    peaks = call_peaks(make_attr(0.3 * noise(rng, 3, LENGTH), null_track=null_track), fdr=1e-9)
+    assert len(peaks) == 0
+    assert list(peaks.columns) == list(PEAK_COLUMNS)
+    assert 1e-9 < peaks.attrs["best_q"] <= 1
+    write_peaks_tsv(peaks, tmp_path / "p.tsv")
+    write_narrowpeak(peaks, tmp_path / "p.narrowPeak")
+    assert (tmp_path / "p.tsv").read_text() == "\t".join(PEAK_COLUMNS) + "\n"
+    assert (tmp_path / "p.narrowPeak").read_text() == ""
+
+
+def test_tables_are_written_and_read_back(
+    rng: np.random.Generator, null_track: NDArray[np.float32], tmp_path: Path
+) -> None:
+    peaks = call_peaks(make_attr(planted(rng), null_track=null_track))
+    write_peaks_tsv(peaks, tmp_path / "p.tsv")
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "p.tsv", sep="\t"), peaks, check_exact=False, rtol=1e-5)
+    write_narrowpeak(peaks, tmp_path / "p.narrowPeak")
+    fields = [line.split("\t") for line in (tmp_path / "p.narrowPeak").read_text().splitlines()]
+    assert {len(line) for line in fields} == {10}
+    assert [line[3] for line in fields] == peaks["name"].tolist()
+
+
+def test_a_track_with_nothing_to_call_is_refused(null_track: NDArray[np.float32]) -> None:
+    with pytest.raises(StoreError, match="no shuffled controls"):
+        call_peaks(make_attr(np.ones((1, LENGTH))))
+    for value in (0, 2):
+        with pytest.raises(StoreError, match=f"cannot have peaks, the track is {value} at every base"):
+            call_peaks(make_attr(np.full((2, LENGTH), value), null_track=null_track))
+    with pytest.raises(StoreError, match="has no known base"):
+        call_peaks(make_attr(np.ones((1, LENGTH)), codes=np.full((1, LENGTH), 4), null_track=null_track))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fdr": 0}, "fdr: got 0, expected a rate above 0"),
+        ({"fdr": 1.5}, "fdr: got 1.5"),
+        ({"sign": "up"}, "sign: got 'up', expected both, pos or neg"),
+        ({"smooth_bp": 4}, "smooth_bp: got 4"),
+        ({"min_width": 9, "max_width": 8}, "min_width, max_width: got 9 and 8"),
+    ],
+)
+def test_arguments_out_of_range(options: dict[str, float], message: str, null_track: NDArray[np.float32]) -> None:
+    with pytest.raises(UsageError, match=message):
+        call_peaks(make_attr(np.ones((1, LENGTH)), null_track=null_track), **options)  # type: ignore[arg-type]
+
+
+@given(st.lists(st.floats(1e-12, 1), min_size=1, max_size=30), st.integers(0, 20))
+@settings(deadline=None)
+def test_benjamini_hochberg_is_its_definition(p: list[float], n_more: int) -> None:
+    p_values, m = np.array(p), len(p) + n_more
+    q = benjamini_hochberg(p_values, m)
+    for i, value in enumerate(p_values):
+        at_least = [m * t / (p_values <= t).sum() for t in p_values if t >= value]
+        assert q[i] == pytest.approx(min(1.0, min(at_least)))
+    if not n_more:
+        np.testing.assert_allclose(q, stats.false_discovery_control(p_values))
+
+
+def _null_data(seed: int, window_sd: float, n: int, n_controls: int) -> Attributions:
+    rng = np.random.default_rng(seed)
+    return make_attr(
+        noise(rng, n, 300, window_sd=window_sd), null_track=noise(rng, n_controls, 300, window_sd=window_sd)
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("window_sd", [0.0, 0.5])
+@pytest.mark.parametrize(("n", "n_controls"), [(5, 200), (40, 40)])
+def test_noise_is_seldom_called(window_sd: float, n: int, n_controls: int) -> None:
+    n_sets = 200
+    n_called = sum(len(call_peaks(_null_data(seed, window_sd, n, n_controls))) > 0 for seed in range(n_sets))
+    assert n_called <= stats.binom.isf(0.01, n_sets, 0.05)

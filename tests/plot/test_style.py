@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from seqsal.errors import OutputError, UsageError
+from seqsal.plot import plot_logo, save_figure
+from seqsal.plot.style import drawing_style, one_line, root_figure
+
+
+def draw(**options: object) -> Figure:
+    ax = plot_logo(np.array([1.0, -1.0, 0.5]), [0, 1, 2], start=10, **options)  # type: ignore[arg-type]
+    return root_figure(ax)
+
+
+@pytest.mark.parametrize("suffix", [".svg", ".png", ".pdf", ".PNG"])
+def test_the_same_figure_gives_the_same_bytes(tmp_path: Path, suffix: str) -> None:
+    paths = [save_figure(draw(chrom="chr1"), tmp_path / f"{name}{suffix}") for name in ("one", "other")]
+    first, second = (path.read_bytes() for path in paths)
+    assert first == second
+    assert len(first) > 1000
+    assert sorted(os.listdir(tmp_path)) == [f"one{suffix}", f"other{suffix}"]
+
+
+def test_bytes_do_not_depend_on_the_hash_seed(tmp_path: Path) -> None:
+    code = (
+        "import sys; from seqsal.plot import plot_logo, save_figure;"
+        "save_figure(plot_logo([1.0, -1.0, 0.5], [0, 1, 2], start=10, chrom='chr1'), sys.argv[1])"
+    )
+    for seed in ("1", "2"):
+        environment = os.environ | {"PYTHONHASHSEED": seed}
+        subprocess.run([sys.executable, "-c", code, tmp_path / f"{seed}.svg"], check=True, env=environment)
+    assert (tmp_path / "1.svg").read_bytes() == (tmp_path / "2.svg").read_bytes()
+
+
+def test_text_stays_text(tmp_path: Path) -> None:
+    svg = save_figure(draw(chrom="chr1", unit="attribution (logit)"), tmp_path / "a.svg")
+    texts = [element.text for element in ElementTree.parse(svg).iter() if element.tag.endswith("}text")]
+    assert {"attribution (logit)", "position on chr1 (bp, 0-based)", "10"} <= set(texts)
+    pdf = save_figure(draw(chrom="chr1"), tmp_path / "a.pdf").read_bytes()
+    assert b"/FontFile2" in pdf  # TrueType outlines embedded, so that the text can be edited
+    assert b"CreationDate" not in pdf
+
+
+def test_an_axes_saves_its_whole_figure(tmp_path: Path) -> None:
+    figure = Figure()
+    left, _ = figure.subplots(1, 2)
+    nested = Figure().subfigures().add_subplot()
+    assert save_figure(left, tmp_path / "a.png").stat().st_size > 0
+    assert save_figure(nested, tmp_path / "b.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    "name", ["<script>alert(1)</script>", "a&b\"'", "$\\frac{1", "染色体", "x" * 10_000, "a\nb\x00\x1b", "‮"]
+)
+def test_odd_names_make_sound_pictures(tmp_path: Path, name: str) -> None:
+    for suffix in (".svg", ".png", ".pdf"):
+        path = save_figure(draw(chrom=name, title=one_line(name)), tmp_path / f"a{suffix}")
+        assert path.stat().st_size > 0
+    texts = [e.text or "" for e in ElementTree.parse(tmp_path / "a.svg").iter() if e.tag.endswith("}text")]
+    assert any(one_line(name) in text for text in texts)
+
+
+def test_names_are_cut_to_one_printable_line() -> None:
+    assert one_line("chr1") == "chr1"
+    assert one_line("a\tb\nc") == "a b c"
+    assert one_line("y" * 100, 10) == "yyyyyyyyy…"
+
+
+def test_other_suffixes_are_refused(tmp_path: Path) -> None:
+    for name, got in (("logo.gif", "suffix '.gif'"), ("logo", "no suffix")):
+        with pytest.raises(UsageError, match=f"{got}, expected .svg, .png or .pdf"):
+            save_figure(draw(), tmp_path / name)
+    with pytest.raises(OutputError, match="does not exist"):
+        save_figure(draw(), tmp_path / "nowhere" / "logo.svg")
+    assert os.listdir(tmp_path) == []
+
+
+def test_settings_and_pyplot_are_left_alone() -> None:
+    before = dict(matplotlib.rcParams)
+    draw()
+    with drawing_style(text_color="red"):
+        assert matplotlib.rcParams["text.color"] == "red"
+    assert {key: matplotlib.rcParams[key] for key in before} == before
+    assert plt.get_fignums() == []

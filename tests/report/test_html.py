@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from seqsal.errors import OutputError, UsageError
+from seqsal.io.attributions import Attributions
+from seqsal.plot.locus import window_locus
+from seqsal.report import ReportInputs, write_report
+from seqsal.report.gallery import strongest_place, top_rows
+from seqsal.report.html import render_report
+from seqsal.report.tables import PAGE_ROWS
+
+Make = Callable[..., ReportInputs]
+EVIL = "\"><script>alert(1)</script><img src=x onerror=alert(2)>'&"
+
+
+class Page(HTMLParser):
+    """What a browser would see: elements by tag, ids, links, and the text of cells."""
+
+    void = frozenset({"meta", "input", "img", "br", "link"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self._open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in self.void:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] not in ("script", "style"):
+            self.texts.append(data.strip())
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attrs for name, attrs in self.elements if name == tag]
+
+    @property
+    def ids(self) -> list[str]:
+        return [str(attrs["id"]) for _, attrs in self.elements if "id" in attrs]
+
+
+def rows_of(text: str, key: str) -> list[list[object]]:
+    """All rows of a table, from its JSON."""
+    found = re.search(rf'id="{key}".*?<script type="application/json">(.*?)</script>', text, re.DOTALL)
+    assert found is not None
+    return list(json.loads(found[1]))
+
+
+def test_the_page_holds_every_section_and_table(make_inputs: Make, tmp_path: Path) -> None:
+    inputs = make_inputs(title="CTCF in GM12878")
+    path = write_report(tmp_path / "report.html", inputs)
+    text = path.read_text(encoding="utf-8")
+    page = Page(text)
+    sections = [attrs["id"] for attrs in page.all("section")]
+    assert sections == ["summary", "scores", "top-regions", "peaks", "regions", "run"]
+    links = [str(attrs["href"]) for attrs in page.all("a")]
+    assert {f"#{name}" for name in sections} <= set(links)
+    assert all(link[1:] in page.ids for link in links)
+    assert len(page.ids) == len(set(page.ids))
+    assert "CTCF in GM12878" in page.texts
+    assert len(rows_of(text, "peaks-table")) == 30
+    assert len(rows_of(text, "regions-table")) == 30
+    assert len(page.all("article")) == inputs.n_top
+    assert len(page.all("tr")) == 2 + 2 * PAGE_ROWS
+
+
+def test_nothing_comes_from_outside(make_inputs: Make) -> None:
+    text = render_report(make_inputs())
+    assert not re.search(r"https?:|src=|@import|//[a-z]+\.", text)
+    page = Page(text)
+    assert page.all("link") == []
+    assert len([attrs for attrs in page.all("script") if "type" not in attrs]) == 1
+    (policy,) = [str(a["content"]) for a in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'")
+    assert "script-src 'sha256-" in policy
+
+
+def test_the_same_results_give_the_same_bytes(make_inputs: Make, tmp_path: Path) -> None:
+    inputs = make_inputs(run_info={"seconds": {"attribute": 1.0}})
+    later = replace(inputs, run_info={"seconds": {"attribute": 2.0}})
+    one, other = write_report(tmp_path / "a.html", inputs), write_report(tmp_path / "b.html", later)
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_names_are_escaped_wherever_they_come_from(make_inputs: Make) -> None:
+    inputs = make_inputs(3, names=[EVIL, "../../etc/passwd", "名前 \x00\x1b[0m"])
+    regions = inputs.attr.regions.assign(chrom=EVIL)
+    peaks = inputs.peaks.assign(chrom=EVIL, name=EVIL)
+    rejected = regions.assign(reason=EVIL)
+    inputs = ReportInputs(
+        replace(inputs.attr, regions=regions, attrs={"method": EVIL, "output_space": EVIL, "model": EVIL}),
+        inputs.scores.assign(chrom=EVIL),
+        peaks,
+        {"command": EVIL, "parameters": {EVIL: EVIL}, "versions": {EVIL: {EVIL: EVIL}}},
+        rejected,
+        title=EVIL,
+    )
+    page = Page(render_report(inputs))
+    assert [attrs for attrs in page.all("script") if "type" not in attrs] == [{}]
+    assert page.all("img") == []
+    assert not any("onerror" in attrs for _, attrs in page.elements)
+    assert EVIL in page.texts
+    assert "../../etc/passwd" in page.texts
+
+
+def test_long_names_do_not_make_a_large_page(make_inputs: Make) -> None:
+    short, long = make_inputs(50), make_inputs(50, names=["x" * 10_000] * 50)
+    assert len(render_report(long)) < len(render_report(short)) + 50_000
+
+
+@pytest.mark.slow
+def test_ten_thousand_regions_stay_below_ten_megabytes(make_inputs: Make) -> None:
+    assert len(render_report(make_inputs(10_000)).encode()) < 10e6
+
+
+def test_no_peaks_is_said_and_not_hidden(make_inputs: Make) -> None:
+    none = make_inputs(5).peaks.iloc[:0]
+    assert "No peak was called: nothing stands out" in render_report(make_inputs(5, peaks=none))
+    none.attrs.update(fdr=0.05, best_q=0.213)
+    assert "rate of 0.05; the best candidate has a q-value of 0.213" in render_report(make_inputs(5, peaks=none))
+    assert 'id="summary"' in render_report(make_inputs(5, peaks=pd.DataFrame()))
+
+
+def test_one_region_is_enough(make_inputs: Make) -> None:
+    page = Page(render_report(make_inputs(1)))
+    assert len(page.all("article")) == 1
+    assert any("scored 1 region of 80 bp" in text for text in page.texts)
+
+
+def test_odd_windows_are_drawn(make_inputs: Make) -> None:
+    inputs = make_inputs(3, n_top=3)
+    codes, track = np.asarray(inputs.attr.codes).copy(), np.asarray(inputs.attr.track).copy()
+    codes[2], track[1] = 4, 0.0
+    regions = inputs.attr.regions.assign(strand=["-", "+", "."], start=lambda table: table["start"] - 30)
+    regions["end"] = regions["start"] + 80
+    attr = replace(inputs.attr, codes=codes, track=track, regions=regions)
+    assert len(Page(render_report(replace(inputs, attr=attr))).all("article")) == 3
+
+
+def test_predictions_that_are_not_numbers_draw_no_histogram(make_inputs: Make) -> None:
+    inputs = make_inputs(3)
+    page = Page(render_report(replace(inputs, scores=inputs.scores.assign(prediction=np.nan))))
+    assert "scores" not in [attrs["id"] for attrs in page.all("section")]
+
+
+def test_scores_on_two_scales_are_told_apart(make_inputs: Make) -> None:
+    inputs = make_inputs(4)
+    logit = np.array([-2.0, 3.0, 0.0, 1.0])
+    both = inputs.scores.assign(prediction=1 / (1 + np.exp(-logit)), logit=logit)
+    text = render_report(replace(inputs, scores=both))
+    assert [row[3] for row in rows_of(text, "regions-table")] == [3, 1, 0, -2]
+    assert [row[2] for row in rows_of(text, "regions-table")] == [0.952574, 0.731059, 0.5, 0.119203]
+    assert {"prediction (logit)", "Logit", "prediction 1 (logit)"} <= set(Page(text).texts)
+    assert "prediction (logit)" not in Page(render_report(inputs)).texts
+
+
+def test_what_is_known_of_the_model_is_shown(make_inputs: Make) -> None:
+    history = [{"epoch": i, "train_loss": 1.0 / i} for i in (1, 2, 3)]
+    model = {
+        "file": "m.safetensors",
+        "metrics": {"test": {"auroc": 0.97312}, "valid": {"auroc": 0.5}},
+        "history": history,
+    }
+    texts = Page(render_report(make_inputs(3, run_info={"model": model, "versions": {"torch": "2.13.0"}}))).texts
+    assert {"Test AUROC", "0.973", "How training went", "m.safetensors", "torch", "2.13.0"} <= set(texts)
+    assert "Test AUROC" not in Page(render_report(make_inputs(3))).texts
+    assert "ctcf.safetensors" in Page(render_report(make_inputs(3))).texts
+
+
+def test_regions_left_out_are_listed_with_their_reason(make_inputs: Make) -> None:
+    rejected = pd.DataFrame(
+        {"chrom": ["chrX"], "start": [5], "end": [9], "name": ["gone"], "reason": ["no such chromosome"]}
+    )
+    text = render_report(make_inputs(3, rejected=rejected))
+    assert rows_of(text, "rejected-table") == [["gone", "chrX:5-9", "no such chromosome"]]
+    inputs = make_inputs(3)
+    stored = replace(inputs, attr=replace(inputs.attr, rejected=rejected))
+    assert "left-out" in Page(render_report(stored)).ids
+
+
+def test_peaks_are_sorted_by_strength_with_their_effect(make_inputs: Make) -> None:
+    rows = rows_of(render_report(make_inputs(4)), "peaks-table")
+    assert [row[0] for row in rows] == ["pos_1", "pos_2", "pos_3", "neg_1"]
+    assert [row[2] for row in rows] == ["raises"] * 3 + ["lowers"]
+    assert rows[0] == ["pos_1", "chr1:35-45", "raises", 10, 40, 10.0, 0.001]
+
+
+def test_top_regions_are_the_highest_that_do_not_overlap(make_inputs: Make) -> None:
+    inputs = make_inputs(6, n_top=3)
+    regions = inputs.attr.regions.copy()
+    regions.loc[4, ["start", "end"]] = [470, 550]  # over row 5, the highest
+    inputs = replace(inputs, attr=replace(inputs.attr, regions=regions))
+    assert top_rows(inputs) == [5, 3, 2]
+    assert top_rows(replace(inputs, n_top=0)) == []
+    assert "top-regions" not in Page(render_report(replace(inputs, n_top=0))).ids
+
+
+def test_the_enlarged_place_is_the_strongest(make_inputs: Make) -> None:
+    inputs = make_inputs(2)
+    locus = window_locus(inputs.attr, 0)
+    assert strongest_place(locus, inputs.peaks.iloc[:1]) == 40
+    assert strongest_place(locus, inputs.peaks.iloc[:1].assign(summit=-1)) == 40
+    assert abs(strongest_place(locus, inputs.peaks.iloc[:0]) - 40) <= 2
+
+
+def test_arrays_on_disk_are_read_row_by_row(make_inputs: Make) -> None:
+    class Rows:
+        """Counts what is read of an array."""
+
+        def __init__(self, array: np.ndarray) -> None:
+            self.array, self.shape, self.read = array, array.shape, 0
+
+        def __len__(self) -> int:
+            return len(self.array)
+
+        def __getitem__(self, row: int) -> np.ndarray:
+            self.read += 1
+            return self.array[row]
+
+    inputs = make_inputs(200)
+    track, codes = Rows(np.asarray(inputs.attr.track)), Rows(np.asarray(inputs.attr.codes))
+    attr: Attributions = replace(inputs.attr, track=track, codes=codes)  # type: ignore[arg-type]
+    render_report(replace(inputs, attr=attr))
+    assert track.read == codes.read == inputs.n_top
+
+
+def test_inputs_that_lack_something_are_refused(make_inputs: Make, tmp_path: Path) -> None:
+    inputs = make_inputs(3)
+    with pytest.raises(UsageError, match="scores: no column prediction"):
+        replace(inputs, scores=inputs.attr.regions)
+    with pytest.raises(UsageError, match="peaks: no column signal"):
+        replace(inputs, peaks=inputs.peaks.drop(columns="signal"))
+    with pytest.raises(UsageError, match="zoom_bp: got 3, expected 10 or more"):
+        replace(inputs, zoom_bp=3)
+    with pytest.raises(OutputError, match="does not exist"):
+        write_report(tmp_path / "nowhere" / "report.html", inputs)
+    assert list(tmp_path.iterdir()) == []
