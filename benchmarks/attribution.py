@@ -126,7 +126,7 @@ def compare_command(n_windows: int, device: torch.device) -> None:
         model, options = seqsal.wrap(dilated_cnn(), input_length=LENGTH), AttributeOptions()
         memory = open_codes(codes)
         engine = seconds(lambda: attribute_windows(model, memory, options, device=device))
-    n_all = n_windows + default_n_controls(n_windows)
+    n_all = n_windows + default_n_controls(n_windows, LENGTH)
     print(
         f"\nwhole command (start-up, FASTA + BED → HDF5 + bigWig, {n_windows} windows and their controls): "
         f"{engine / whole:.2f} of the engine's speed ({n_all / whole:.1f} against {n_all / engine:.1f} windows/s)"

@@ -36,6 +36,7 @@ from seqsal.version import VERSION
 __all__ = ["AttributeOptions", "WindowReader", "attribute_to_file", "attribute_windows", "default_n_controls"]
 
 CHUNK_BASES = 1 << 20  # bases read, and written, at a time
+CONTROL_BASES = 200_000
 N_PROBE = 2  # windows that tell the activation bytes
 Rows = NDArray[np.int64]
 
@@ -91,9 +92,13 @@ class AttributeOptions:
             raise UsageError(f"batch_size: got {self.batch_size}, expected 1 or more")
 
 
-def default_n_controls(n_windows: int) -> int:
-    """One control a window, at least 100 (a few windows still need a null) and at most 1,000 (which tell its tail)."""
-    return min(max(n_windows, 100), 1000)
+def default_n_controls(n_windows: int, length: int) -> int:
+    """Number of shuffled controls for N windows of L bases.
+
+    One a window, but no fewer than hold 200 kb, which a tail of the null needs (100 windows of 2 kb, 1,000 of 200 bp),
+    and between 100 and 1,000 in any case.
+    """
+    return min(max(n_windows, CONTROL_BASES // length, 100), 1000)
 
 
 class _Chunk(NamedTuple):
@@ -197,7 +202,7 @@ def attribute_to_file(
 def plan_layout(source: WindowReader, options: AttributeOptions, method: Method) -> StoreLayout:
     """Say what the result will hold."""
     n_windows = len(source.windows)
-    n_controls = default_n_controls(n_windows) if options.n_controls is None else options.n_controls
+    n_controls = default_n_controls(n_windows, source.length) if options.n_controls is None else options.n_controls
     return StoreLayout(
         regions=source.windows,
         rejected=source.rejected,

@@ -78,7 +78,7 @@ def attribution_options(command: Command) -> Command:
         click.option("--rc-average", is_flag=True, help="Average over both strands."),
         click.option(
             "--controls", "n_controls", type=click.IntRange(min=0),
-            help="Dinucleotide-shuffled controls [default: one a region, 100 to 1,000].",
+            help="Dinucleotide-shuffled controls [default: one a region, 100 to 1,000 and at least 200 kb].",
         ),
         click.option("--batch-size", type=click.IntRange(min=1), help="Windows at a time [default: by the device]."),
     )(command)  # fmt: skip

@@ -12,7 +12,7 @@ depend on the chunks; under a single window it is that window's float32 value, t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,9 +23,10 @@ from seqsal.errors import RegionError, StoreError
 from seqsal.io.attributions import Attributions
 from seqsal.sequence.codes import N_CODE
 
-__all__ = ["CHUNK_BP", "Axis", "TrackBlock", "chunk_rows", "sweep_track"]
+__all__ = ["CHUNK_BP", "Axis", "Scale", "TrackBlock", "chunk_rows", "sweep_track"]
 
-CHUNK_BP = 1 << 20  # values per chunk: about 40 MB of working memory
+CHUNK_BP = 1 << 20  # values per chunk: about 60 MB of working memory
+Scale = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -94,13 +95,29 @@ class TrackBlock:
         (P,) axis positions that have a value, strictly increasing.
     values
         (P,) float64, mean over the windows that know the base.
+    scaled
+        (P,) float64, the same mean of each window's values over the window's scale; `values` when none was asked for.
     n_windows
         (P,) how many windows those are.
     """
 
     positions: NDArray[np.int64]
     values: NDArray[np.float64]
+    scaled: NDArray[np.float64]
     n_windows: NDArray[np.int64]
+
+    def join(self, other: TrackBlock) -> TrackBlock:
+        """Append a block that lies further along the axis."""
+        return TrackBlock(
+            np.concatenate([self.positions, other.positions]),
+            np.concatenate([self.values, other.values]),
+            np.concatenate([self.scaled, other.scaled]),
+            np.concatenate([self.n_windows, other.n_windows]),
+        )
+
+    def take(self, keep: slice | NDArray[np.bool_]) -> TrackBlock:
+        """Keep some of the positions."""
+        return TrackBlock(self.positions[keep], self.values[keep], self.scaled[keep], self.n_windows[keep])
 
 
 @dataclass(frozen=True)
@@ -109,15 +126,16 @@ class _Sums:
 
     positions: NDArray[np.int64]
     total: NDArray[np.float64]
+    scaled: NDArray[np.float64]
     count: NDArray[np.int64]
 
     def part(self, keep: slice) -> _Sums:
-        return _Sums(self.positions[keep], self.total[keep], self.count[keep])
+        return _Sums(self.positions[keep], self.total[keep], self.scaled[keep], self.count[keep])
 
     def block(self) -> TrackBlock:
         known = self.count > 0
         count = self.count[known]
-        return TrackBlock(self.positions[known], self.total[known] / count, count)
+        return TrackBlock(self.positions[known], self.total[known] / count, self.scaled[known] / count, count)
 
 
 def chunk_rows(length: int, chunk_bp: int = CHUNK_BP) -> int:
@@ -126,7 +144,12 @@ def chunk_rows(length: int, chunk_bp: int = CHUNK_BP) -> int:
 
 
 def sweep_track(
-    attr: Attributions, axis: Axis, *, chunk_bp: int = CHUNK_BP, progress: bool = False
+    attr: Attributions,
+    axis: Axis,
+    *,
+    scale: Scale | None = None,
+    chunk_bp: int = CHUNK_BP,
+    progress: bool = False,
 ) -> Iterator[TrackBlock]:
     """Yield the track along the axis, overlapping windows averaged, in bounded memory.
 
@@ -136,6 +159,9 @@ def sweep_track(
         Attributions of N windows of L bp; read in chunks of rows.
     axis
         Layout of their chromosomes.
+    scale
+        What a window's values are divided by for `TrackBlock.scaled`: from values and known bases, both (n, L), to
+        (n,) above 0.
     chunk_bp
         Values read at a time; changes the size of the blocks, not the values.
     progress
@@ -149,12 +175,13 @@ def sweep_track(
     order = np.argsort(axis.window_start, kind="stable")
     step = chunk_rows(attr.length, chunk_bp)
     none = np.zeros(0, dtype=np.int64)
-    open_sums = _Sums(none, np.zeros(0), none)
+    open_sums = _Sums(none, np.zeros(0), np.zeros(0), none)
     with tqdm(total=len(order), desc="track", unit="window", disable=not progress) as bar:
         for i in range(0, len(order), step):
             rows = order[i : i + step]
             values, known = _read_forward(attr, rows)
-            sums = _add_up(axis.window_start[rows], values, known, open_sums)
+            scales = np.ones(len(rows)) if scale is None else scale(values, known)
+            sums = _add_up(axis.window_start[rows], values, scales, known, open_sums)
             upcoming = axis.window_start[order[i + step]] if i + step < len(order) else np.iinfo(np.int64).max
             n_done = int(np.searchsorted(sums.positions, upcoming))
             open_sums = sums.part(slice(n_done, None))
@@ -177,7 +204,13 @@ def _read_forward(attr: Attributions, rows: NDArray[np.int64]) -> tuple[NDArray[
     return values, known
 
 
-def _add_up(starts: NDArray[np.int64], values: NDArray[np.float32], known: NDArray[np.bool_], carried: _Sums) -> _Sums:
+def _add_up(
+    starts: NDArray[np.int64],
+    values: NDArray[np.float32],
+    scales: NDArray[np.float64],
+    known: NDArray[np.bool_],
+    carried: _Sums,
+) -> _Sums:
     """Add windows sorted by start to what earlier windows left at the positions that they share."""
     length = values.shape[1]
     steps = np.diff(starts)
@@ -187,11 +220,13 @@ def _add_up(starts: NDArray[np.int64], values: NDArray[np.float32], known: NDArr
     old = carried.positions - starts[0]
     every = np.concatenate([old, index])
     total = np.bincount(every, np.concatenate([carried.total, values[known]]), minlength=size).astype(np.float64)
+    divided = (values / scales[:, None])[known]
+    scaled = np.bincount(every, np.concatenate([carried.scaled, divided]), minlength=size).astype(np.float64)
     count = np.bincount(index, minlength=size)
     count[old] += carried.count
     first = np.concatenate([[0], np.flatnonzero(steps > length) + 1])
     width = np.diff(np.append(slot[first], size))
-    return _Sums(np.arange(size) + np.repeat(starts[first] - slot[first], width), total, count)
+    return _Sums(np.arange(size) + np.repeat(starts[first] - slot[first], width), total, scaled, count)
 
 
 def _check_lengths(attr: Attributions, start: NDArray[np.int64]) -> None:

@@ -151,7 +151,7 @@ def _inside(block: TrackBlock, axis: Axis, chrom_sizes: Mapping[str, int]) -> Tr
     keep = (position >= 0) & (position < sizes[chrom_idx])
     if keep.all():
         return block
-    return TrackBlock(block.positions[keep], block.values[keep], block.n_windows[keep])
+    return block.take(keep)
 
 
 def _run_bounds(breaks: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

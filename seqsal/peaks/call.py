@@ -1,8 +1,9 @@
 """Peaks of an attribution track, tested against shuffled controls.
 
-The windows are first averaged in genome coordinates (:mod:`seqsal.io.sweep`), so that overlapping windows are merged
-before anything is called: a base counts once, no peak is called twice, and tiles give the calls of one long window. An
-average over windows varies less than the single windows of the controls, so overlap makes the test conservative.
+Each window is divided by its own scale (:func:`seqsal.peaks.null.window_scale`), then the windows are averaged in
+genome coordinates (:mod:`seqsal.io.sweep`), so that overlapping windows are merged before anything is called: a base
+counts once and no peak is called twice. An average over windows varies less than the single windows of the controls, so
+overlap makes the test conservative.
 
 Candidates (:mod:`seqsal.peaks.candidates`) get p-values from the controls' candidates (:mod:`seqsal.peaks.null`) and
 q-values by Benjamini and Hochberg (1995, doi:10.1111/j.2517-6161.1995.tb02031.x) over the candidates of both signs::
@@ -29,7 +30,7 @@ from seqsal.io.atomic import atomic_path
 from seqsal.io.attributions import Attributions
 from seqsal.io.sweep import CHUNK_BP, Axis, TrackBlock, sweep_track
 from seqsal.peaks.candidates import SIGNS, CandidateRules, Candidates, find_candidates
-from seqsal.peaks.null import NullDistribution, check_controls, fit_null
+from seqsal.peaks.null import NullDistribution, check_controls, fit_null, window_scale
 
 __all__ = ["PEAK_COLUMNS", "benjamini_hochberg", "call_peaks", "write_peaks_tsv"]
 
@@ -97,9 +98,9 @@ def call_peaks(
     axis = Axis.of(attr)
     null = fit_null(attr, rules, chunk_bp=chunk_bp)
     pool = _Pool(fdr, {name: null[name] for name in signs})
-    blocks = sweep_track(attr, axis, chunk_bp=chunk_bp, progress=progress)
+    blocks = sweep_track(attr, axis, scale=window_scale, chunk_bp=chunk_bp, progress=progress)
     for block, due in _overlapping_pieces(blocks, rules.reach_bp):
-        pool.add(block, due, find_candidates(block.positions, block.values, rules))
+        pool.add(block, due, find_candidates(block.positions, block.scaled, rules))
     pool.check_varies()
     peaks = _peak_table(pool, axis)
     peaks.attrs.update(
@@ -166,24 +167,16 @@ def _overlapping_pieces(
     held: TrackBlock | None = None
     due_from = -np.inf
     for block in blocks:
-        held = block if held is None else _join(held, block)
+        held = block if held is None else held.join(block)
         if not len(held.positions):
             continue
         due_to = max(due_from, float(held.positions[-1] - reach_bp + 1))
         yield held, (due_from, due_to)
         first = int(np.searchsorted(held.positions, due_to - reach_bp))
-        held = TrackBlock(held.positions[first:], held.values[first:], held.n_windows[first:])
+        held = held.take(slice(first, None))
         due_from = due_to
     if held is not None and len(held.positions):
         yield held, (due_from, np.inf)
-
-
-def _join(a: TrackBlock, b: TrackBlock) -> TrackBlock:
-    return TrackBlock(
-        np.concatenate([a.positions, b.positions]),
-        np.concatenate([a.values, b.values]),
-        np.concatenate([a.n_windows, b.n_windows]),
-    )
 
 
 @dataclass
@@ -237,7 +230,7 @@ class _Pool:
         return table.assign(q_value=benjamini_hochberg(table["p_value"].to_numpy(), self.n_tested))
 
 
-_EMPTY_BLOCK = TrackBlock(np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0, dtype=np.int64))
+_EMPTY_BLOCK = TrackBlock(np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0), np.zeros(0, dtype=np.int64))
 _NO_CANDIDATES = find_candidates(_EMPTY_BLOCK.positions, _EMPTY_BLOCK.values, CandidateRules())[SIGNS[0]]
 
 

@@ -91,7 +91,8 @@ def test_seed_changes_controls_only(source: Windows) -> None:
 
 
 def test_number_of_controls() -> None:
-    assert [default_n_controls(n) for n in (1, 100, 500, 200_000)] == [100, 100, 500, 1000]
+    assert [default_n_controls(n, 2000) for n in (1, 100, 500, 200_000)] == [100, 100, 500, 1000]
+    assert [default_n_controls(1, length) for length in (100, 200, 500, 100_000)] == [1000, 1000, 400, 100]
     assert control_parents(np.arange(4), 8, 4).tolist() == [0, 2, 4, 6]
     assert control_parents(np.arange(5), 2, 5).tolist() == [0, 1, 0, 1, 0]
 
@@ -110,7 +111,7 @@ class _Stops(Windows):
 @pytest.mark.usefixtures("small_chunks")
 @pytest.mark.parametrize("limit", [15, 60])
 def test_interrupted_run_resumes_to_the_same_file(rng: np.random.Generator, tmp_path: Path, limit: int) -> None:
-    source, options = _Stops(random_codes(rng, 37, 50)), AttributeOptions(batch_size=4)
+    source, options = _Stops(random_codes(rng, 37, 50)), AttributeOptions(batch_size=4, n_controls=100)
     whole = attribute_to_file(Small(), source, tmp_path / "whole.h5", options, device=CPU)
     source.n_read, source.limit = 0, limit
     with pytest.raises(KeyboardInterrupt):
