@@ -93,7 +93,7 @@ class AttributeOptions:
 
 
 def default_n_controls(n_windows: int, length: int) -> int:
-    """Number of shuffled controls for N windows of L bases.
+    """Choose the number of shuffled controls for N windows of L bases.
 
     One a window, but no fewer than hold 200 kb, which a tail of the null needs (100 windows of 2 kb, 1,000 of 200 bp),
     and between 100 and 1,000 in any case.
