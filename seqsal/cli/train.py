@@ -7,12 +7,10 @@ from typing import Any
 
 import click
 
+from seqsal.cli.names import TRAIN_DEFAULTS
 from seqsal.cli.options import common_options, path_type, show_progress
 
 __all__ = ["train_command"]
-
-SIZES = {"n_filters": 64, "n_blocks": 3}
-SCHEDULE = {"epochs": 20, "patience": 8, "learning_rate": 2e-3}
 
 
 def _names(ctx: click.Context, parameter: click.Parameter, value: str | None) -> list[str] | None:
@@ -54,7 +52,11 @@ def _names(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     help="gc-matched or random windows of the genome, or dinucleotide shuffles.",
 )
 @click.option(
-    "--negatives-per-positive", type=click.IntRange(min=1), default=4, show_default=True, help="How many to sample."
+    "--negatives-per-positive",
+    type=click.IntRange(min=1),
+    default=TRAIN_DEFAULTS["negatives_per_positive"],
+    show_default=True,
+    help="How many to sample.",
 )
 @click.option(
     "--min-distance",
@@ -65,7 +67,7 @@ def _names(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     "--filters",
     "n_filters",
     type=click.IntRange(min=1),
-    default=SIZES["n_filters"],
+    default=TRAIN_DEFAULTS["n_filters"],
     show_default=True,
     help="Channels.",
 )
@@ -73,28 +75,28 @@ def _names(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     "--blocks",
     "n_blocks",
     type=click.IntRange(min=0),
-    default=SIZES["n_blocks"],
+    default=TRAIN_DEFAULTS["n_blocks"],
     show_default=True,
     help="Residual dilated blocks.",
 )
 @click.option(
     "--epochs",
     type=click.IntRange(min=1),
-    default=SCHEDULE["epochs"],
+    default=TRAIN_DEFAULTS["epochs"],
     show_default=True,
     help="Passes over the data, at most.",
 )
 @click.option(
     "--patience",
     type=click.IntRange(min=1),
-    default=SCHEDULE["patience"],
+    default=TRAIN_DEFAULTS["patience"],
     show_default=True,
     help="Epochs without improvement before stopping.",
 )
 @click.option(
     "--learning-rate",
     type=float,
-    default=SCHEDULE["learning_rate"],
+    default=TRAIN_DEFAULTS["learning_rate"],
     show_default=True,
     help="Peak of the one-cycle schedule.",
 )

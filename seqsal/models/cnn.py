@@ -43,7 +43,7 @@ class CNNConfig:
     n_filters
         Channels of the stem and of every block.
     stem_kernel
-        Width of the first convolution in bp, odd: about the length of a motif.
+        Width of the first convolution in bp, odd. The blocks put motifs together from what it finds.
     stem_pool
         Width of the max-pooling after the stem; 1 keeps single-base resolution throughout.
     n_blocks
@@ -61,8 +61,6 @@ class CNNConfig:
         the features and from the position itself), ``max``, ``mean``, or ``flatten`` (every position is a feature).
     dropout
         Share of the pooled features that a training step leaves out.
-    block_dropout
-        Share of each block's output that a training step leaves out.
 
     Raises
     ------
@@ -74,16 +72,15 @@ class CNNConfig:
     n_targets: int = 1
     loss: str = "binary"
     n_filters: int = 64
-    stem_kernel: int = 21
-    stem_pool: int = 4
-    n_blocks: int = 3
+    stem_kernel: int = 7
+    stem_pool: int = 2
+    n_blocks: int = 4
     block_kernel: int = 3
     dilation_growth: int = 2
     batch_norm: bool = True
     activation: str = "relu"
     pooling: str = "attention"
     dropout: float = 0.2
-    block_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("input_length", "n_targets", "n_filters", "stem_kernel", "stem_pool", "block_kernel"):
@@ -92,8 +89,7 @@ class CNNConfig:
         _check("dilation_growth", self.dilation_growth, _is_whole(self.dilation_growth, 1), "a whole number above 0")
         for name in ("stem_kernel", "block_kernel"):
             _check(name, getattr(self, name), getattr(self, name) % 2 == 1, "an odd width, which has a centre")
-        for name in ("dropout", "block_dropout"):
-            _check(name, getattr(self, name), 0 <= getattr(self, name) < 1, "a share from 0 to below 1")
+        _check("dropout", self.dropout, 0 <= self.dropout < 1, "a share from 0 to below 1")
         _check("loss", self.loss, self.loss in LOSSES, " or ".join(LOSSES))
         _check("pooling", self.pooling, self.pooling in _POOLINGS, " or ".join(_POOLINGS))
         _check("activation", self.activation, self.activation in _ACTIVATIONS, " or ".join(_ACTIVATIONS))
@@ -204,15 +200,14 @@ class CNN(nn.Module):
 
 
 class _Block(nn.Module):
-    """x + dropout(activation(norm(dilated convolution of x)))."""
+    """x + activation(norm(dilated convolution of x))."""
 
     def __init__(self, config: CNNConfig, dilation: int) -> None:
         super().__init__()
         self.convolution = _convolution(config.n_filters, config.n_filters, config.block_kernel, dilation, config)
-        self.dropout = nn.Dropout(config.block_dropout)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.dropout(self.convolution(x))
+        return x + self.convolution(x)
 
 
 def _convolution(n_in: int, n_out: int, kernel: int, dilation: int, config: CNNConfig) -> nn.Sequential:

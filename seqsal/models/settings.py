@@ -58,14 +58,14 @@ class TrainConfig:
         A value outside what is possible.
     """
 
-    epochs: int = 20
-    patience: int = 8
+    epochs: int = 12
+    patience: int = 6
     batch_size: int = 64
     learning_rate: float = 2e-3
     warmup: float = 0.2
     weight_decay: float = 0.01
     weight_average: float = 0.99
-    max_shift: int = 4
+    max_shift: int = 8
     reverse_complement: bool = True
     balance: bool = True
     negative_sampling: str = "auto"

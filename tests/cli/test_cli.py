@@ -23,8 +23,8 @@ from toys import random_codes
 import seqsal
 from seqsal.attribution import METHODS
 from seqsal.cli import VERBS, main
-from seqsal.cli.names import METHOD_NAMES
-from seqsal.models import CNN, CNNConfig, save_checkpoint
+from seqsal.cli.names import METHOD_NAMES, TRAIN_DEFAULTS
+from seqsal.models import CNN, CNNConfig, TrainConfig, save_checkpoint
 from seqsal.sequence.codes import decode
 
 LENGTH = 60
@@ -103,6 +103,12 @@ except SystemExit:
 
 def test_listed_methods_are_the_methods() -> None:
     assert sorted(METHOD_NAMES) == sorted(METHODS)
+
+
+def test_shown_training_defaults_are_the_defaults() -> None:
+    for name, shown in TRAIN_DEFAULTS.items():
+        home = CNNConfig if name in CNNConfig.__dataclass_fields__ else TrainConfig
+        assert home.__dataclass_fields__[name].default == shown, name
 
 
 def test_attribute_peaks_logo_export(lab: Lab) -> None:
