@@ -3,24 +3,27 @@
     python benchmarks/attribution.py [--rounds 5] [--windows 64] [--command-windows 1000] [--device cpu]
 
 Contenders take turns in every round and the median over the rounds of each ratio is printed, so that a machine whose
-speed drifts does not decide. Above 1 means that seqsal is faster.
+speed drifts does not decide; each has a process of its own. Above 1 means that seqsal is faster.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import captum.attr
 import numpy as np
 import torch
 from models import dilated_cnn
+from numpy.typing import NDArray
 from tangermeme.saliency import saliency as tangermeme_saliency
 
 import seqsal
@@ -31,6 +34,7 @@ from seqsal.sequence.codes import decode
 from seqsal.sequence.tensors import one_hot_tensor
 
 LENGTH = 2114
+SEQSAL = "seqsal"
 BARE_BATCHES = (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -61,54 +65,77 @@ def captum_loop(model: torch.nn.Module, X: torch.Tensor, batch_size: int = 64) -
     return torch.cat(parts).sum(1)
 
 
-def compare_engines(n_windows: int, n_rounds: int, device: torch.device) -> None:
-    codes = np.random.default_rng(0).integers(0, 4, (n_windows, LENGTH), dtype=np.uint8)
-    source = open_codes(codes)
+def make_contenders(codes: NDArray[np.uint8], device: torch.device) -> dict[str, Callable[[], object]]:
+    """Everything that is timed, by name, on the same windows."""
     X = one_hot_tensor(torch.from_numpy(codes)).to(device)
-    frozen = dilated_cnn().requires_grad_(False).to(device)
-    peer = dilated_cnn().to(device)
-    ours = seqsal.wrap(dilated_cnn(), input_length=LENGTH)
-    plain = AttributeOptions(n_controls=0, method_options={"gradient_correction": False})
-    corrected = AttributeOptions(n_controls=0)
+    host = X.cpu()
+    frozen, peer = dilated_cnn().requires_grad_(False).to(device), dilated_cnn().to(device)
+    source, ours = open_codes(codes), seqsal.wrap(dilated_cnn(), input_length=LENGTH)
+    options = AttributeOptions(n_controls=0)
     contenders: dict[str, Callable[[], object]] = {
+        SEQSAL: lambda: attribute_windows(ours, source, options, device=device),
         "captum InputXGradient, batch 64": lambda: captum_loop(peer, X),
-        "tangermeme saliency, defaults": lambda: tangermeme_saliency(peer, X.cpu(), device=device),
+        "tangermeme saliency, defaults": lambda: tangermeme_saliency(peer, host, device=device),
     }
     for size in BARE_BATCHES:
         contenders[f"bare loop, batch {size}"] = lambda size=size: bare_loop(frozen, X, size)
-    mine = lambda: attribute_windows(ours, source, corrected, device=device)  # noqa: E731
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    own: list[float] = []
-    mine()
+    return contenders
+
+
+def serve(name: str, n_windows: int, device: str, pipe: Connection) -> None:
+    """Run one contender in a process of its own, once for every message, and send back the seconds."""
+    work = make_contenders(random_codes(n_windows), torch.device(device))[name]
+    work()
+    pipe.send(0.0)
+    while pipe.recv():
+        pipe.send(seconds(work))
+
+
+def random_codes(n_windows: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 4, (n_windows, LENGTH), dtype=np.uint8)
+
+
+def compare_engines(n_windows: int, n_rounds: int, device: str) -> None:
+    """Print the peers' times over seqsal's, each contender in its own process so that none warms another's memory."""
+    context = multiprocessing.get_context("spawn")
+    names = list(make_contenders(random_codes(2), torch.device(device)))
+    pipes = {}
+    for name in names:
+        pipes[name], child = context.Pipe()
+        context.Process(target=serve, args=(name, n_windows, device, child), daemon=True).start()
+        pipes[name].recv()
+    times: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(n_rounds):
-        own.append(seconds(mine))
-        for name, work in contenders.items():
-            times[name].append(seconds(work))
-    bare = {name: statistics.median(values) for name, values in times.items() if name.startswith("bare")}
-    best = min(bare, key=bare.__getitem__)
+        for name in names:
+            pipes[name].send(True)
+            times[name].append(pipes[name].recv())
+    for pipe in pipes.values():
+        pipe.send(False)
+    best = min((name for name in names if name.startswith("bare")), key=lambda name: statistics.median(times[name]))
     print(f"\n{n_windows} windows of {LENGTH} bp, 64-filter 8-block dilated CNN, {device}, {n_rounds} rounds")
     print(f"{'peer':<36}{'peer time / seqsal time':>24}{'least':>8}{'most':>8}")
-    for name in (best, *[name for name in times if not name.startswith("bare")]):
-        ratios = [theirs / ours_ for theirs, ours_ in zip(times[name], own, strict=True)]
+    for name in (best, *[name for name in names if not name.startswith("bare") and name != SEQSAL]):
+        ratios = [theirs / ours for theirs, ours in zip(times[name], times[SEQSAL], strict=True)]
         label = f"{name} (its best)" if name == best else name
         print(f"{label:<36}{statistics.median(ratios):>24.2f}{min(ratios):>8.2f}{max(ratios):>8.2f}")
-    print(f"seqsal: {n_windows / statistics.median(own):.1f} windows/s")
-    compare_values(ours, source, peer, X, plain, corrected, device)
+    print(f"seqsal: {n_windows / statistics.median(times[SEQSAL]):.1f} windows/s")
 
 
-def compare_values(ours, source, peer, X, plain, corrected, device) -> None:  # type: ignore[no-untyped-def]
+def compare_values(n_windows: int, device: torch.device) -> None:
     """Print the largest difference relative to the largest value of the track."""
+    codes = random_codes(n_windows)
+    X = one_hot_tensor(torch.from_numpy(codes)).to(device)
+    source, peer = open_codes(codes), dilated_cnn().to(device)
+    ours = seqsal.wrap(dilated_cnn(), input_length=LENGTH)
+    plain = AttributeOptions(n_controls=0, method_options={"gradient_correction": False})
     theirs = {
-        "captum": (captum_loop(peer, X), attribute_windows(ours, source, plain, device=device).track),
-        "tangermeme": (
-            tangermeme_saliency(peer, X.cpu(), device=device).sum(1),
-            attribute_windows(ours, source, corrected, device=device).track,
-        ),
+        "captum": (captum_loop(peer, X), plain),
+        "tangermeme": (tangermeme_saliency(peer, X.cpu(), device=device).sum(1), AttributeOptions(n_controls=0)),
     }
-    for name, (expected, got) in theirs.items():
-        expected = expected.cpu().numpy()
-        error = np.abs(np.asarray(got) - expected).max() / np.abs(expected).max()
-        print(f"values against {name}: largest difference {error:.1e} of the largest attribution")
+    for name, (tensor, options) in theirs.items():
+        expected = tensor.cpu().numpy()
+        error = np.abs(np.asarray(attribute_windows(ours, source, options, device=device).track) - expected).max()
+        print(f"values against {name}: largest difference {error / np.abs(expected).max():.1e} of the largest value")
 
 
 def compare_command(n_windows: int, device: torch.device) -> None:
@@ -151,7 +178,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
-    compare_engines(arguments.windows, arguments.rounds, device)
+    compare_engines(arguments.windows, arguments.rounds, arguments.device)
+    compare_values(arguments.windows, device)
     if arguments.command_windows:
         compare_command(arguments.command_windows, device)
 

@@ -10,22 +10,21 @@ repeated to the last bit.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
+from concurrent.futures import Executor
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from torch import nn
 
 from seqsal.errors import DeviceError
 
-__all__ = ["activation_bytes", "choose_batch_size", "halving_on_out_of_memory", "last_level_cache_bytes"]
+__all__ = ["activation_bytes", "choose_batch_size", "in_batches", "last_level_cache_bytes"]
 
 logger = logging.getLogger(__name__)
-Result = TypeVar("Result")
 
-MIN_CPU_BUDGET, MAX_CPU_BUDGET = 16 << 20, 64 << 20
+CPU_CACHES = 3  # last-level caches that a batch may keep
+MIN_CPU_BUDGET, MAX_CPU_BUDGET = 48 << 20, 192 << 20
 GPU_SHARE = 0.4  # of the free memory; autograd's kept activations are about half of a backward pass's peak
 MAX_GPU_BUDGET = 8 << 30
 MAX_BATCH = 1024
@@ -68,20 +67,21 @@ def activation_bytes(model: nn.Module, X: torch.Tensor) -> int:
     return max(sum(kept.values()) // max(len(X), 1), X[0].numel() * X.element_size())
 
 
-def choose_batch_size(bytes_per_window: int, device: torch.device) -> int:
+def choose_batch_size(bytes_per_window: int, device: torch.device, n_workers: int = 1) -> int:
     """Windows per batch from the bytes that one of them keeps.
 
-    On the CPU a batch fills the last-level cache (within 16–64 MiB); on a GPU 40 % of the free memory, at most 8 GiB,
-    beyond which nothing gets faster.
+    On the CPU the batches of all workers together keep at most three times the last-level cache (within 48–192 MiB):
+    a layer's own input and output then fit, and much smaller batches spend their time between the layers. On a GPU it
+    is 40 % of the free memory, at most 8 GiB. A power of two, which threads share evenly: with two threads in each
+    operation seven windows at a time ran 13 % slower than eight.
     """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         budget = min(int(free * GPU_SHARE), MAX_GPU_BUDGET)
-        least = 1
     else:
-        budget = min(max(last_level_cache_bytes(), MIN_CPU_BUDGET), MAX_CPU_BUDGET)
-        least = min(torch.get_num_threads(), os.cpu_count() or 1)
-    return min(max(budget // max(bytes_per_window, 1), least), MAX_BATCH)
+        budget = min(max(CPU_CACHES * last_level_cache_bytes(), MIN_CPU_BUDGET), MAX_CPU_BUDGET)
+    most = min(max(budget // max(bytes_per_window * n_workers, 1), 1), MAX_BATCH)
+    return 1 << (most.bit_length() - 1)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -92,17 +92,21 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
 
 
-def halving_on_out_of_memory(compute: Callable[[int, int], None], n_windows: int, batch_size: int) -> int:
+def in_batches(
+    compute: Callable[[int, int], None], n_windows: int, batch_size: int, workers: Executor | None = None
+) -> int:
     """Call `compute(start, stop)` over all windows, halving the batch whenever memory runs out.
 
     Parameters
     ----------
     compute
-        Works on windows start…stop of the caller's chunk; called again with a smaller range after a failure.
+        Works on windows start…stop of the caller's chunk; called again with smaller ranges after a failure.
     n_windows
         Windows in the chunk.
     batch_size
         The batch to begin with.
+    workers
+        Threads that share the batches; None computes them one after the other.
 
     Returns
     -------
@@ -114,23 +118,40 @@ def halving_on_out_of_memory(compute: Callable[[int, int], None], n_windows: int
     DeviceError
         A single window does not fit.
     """
-    start = 0
-    while start < n_windows:
-        try:
-            compute(start, min(start + batch_size, n_windows))
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
+    ranges = [(0, n_windows)]
+    while ranges:
+        batches = [(i, min(i + batch_size, stop)) for start, stop in ranges for i in range(start, stop, batch_size)]
+        if workers is None:
+            ranges = _serially(compute, batches)
+        else:
+            ranges = [batch for batch in workers.map(lambda batch: _failed(compute, batch), batches) if batch]
+        if ranges:
             if batch_size == 1:
                 raise DeviceError(
                     "device: out of memory with a single window; use a device with more memory, a smaller model or a "
                     "shorter window"
-                ) from error
+                )
             batch_size = max(batch_size // 2, 1)
             logger.warning("out of memory; going on with batches of %d windows", batch_size)
-        else:
-            start += batch_size
-            continue
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
     return batch_size
+
+
+def _serially(compute: Callable[[int, int], None], batches: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Compute batches in order; at the first that does not fit, return what remains."""
+    for i, batch in enumerate(batches):
+        if _failed(compute, batch):
+            return batches[i:]
+    return []
+
+
+def _failed(compute: Callable[[int, int], None], batch: tuple[int, int]) -> tuple[int, int] | None:
+    """Compute one batch; give it back if it does not fit."""
+    try:
+        compute(*batch)
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            return batch
+        raise
+    return None

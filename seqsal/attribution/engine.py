@@ -21,10 +21,9 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from seqsal.attribution.base import Method, Scores, project
-from seqsal.attribution.batch import activation_bytes, choose_batch_size, halving_on_out_of_memory
-from seqsal.attribution.borrow import borrowed
 from seqsal.attribution.methods import make_method
 from seqsal.attribution.stream import WriteBehind, read_ahead
+from seqsal.attribution.workers import batches_for
 from seqsal.errors import ModelError, RegionError, UsageError
 from seqsal.io.attributions import Attributions
 from seqsal.io.store_writer import AttributionWriter, StoreLayout
@@ -37,8 +36,8 @@ __all__ = ["AttributeOptions", "WindowReader", "attribute_to_file", "attribute_w
 
 CHUNK_BASES = 1 << 20  # bases read, and written, at a time
 CONTROL_BASES = 200_000
-N_PROBE = 2  # windows that tell the activation bytes
 Rows = NDArray[np.int64]
+Arrays = dict[str, NDArray[Any]]
 
 
 class WindowReader(Protocol):
@@ -245,21 +244,20 @@ def _run(
         raise RegionError("regions: none left to attribute; give at least one region inside the genome")
     total = len(layout.regions) + layout.n_controls
     with (
-        borrowed(model, device),
+        batches_for(model, source, device, batch_size=options.batch_size) as batches,
         tqdm(total=total, initial=sum(sink.done.values()), unit="window", disable=not progress) as bar,
-        WriteBehind[tuple[str, int, dict[str, NDArray[Any]]]](lambda item: sink.write(*item)) as writer,
+        WriteBehind[tuple[str, int, Arrays]](lambda item: sink.write(*item)) as writer,
     ):
-        batch_size = options.batch_size or _probe_batch_size(model, source, device)
         for chunk in read_ahead(_chunks(source, layout, options.seed, dict(sink.done))):
-            arrays, batch_size = _attribute_chunk(model, method, chunk, layout, device, batch_size)
+            arrays = _empty_arrays(chunk, layout)
+
+            def compute(start: int, stop: int, chunk: _Chunk = chunk, arrays: Arrays = arrays) -> None:
+                _attribute_batch(model, method, chunk, slice(start, stop), arrays, device)
+                bar.update(stop - start)
+
+            batches.run(compute, len(chunk.codes))
+            _check_finite(arrays, chunk, layout.regions)
             writer.put((chunk.part, chunk.start, arrays))
-            bar.update(len(chunk.codes))
-
-
-def _probe_batch_size(model: nn.Module, source: WindowReader, device: torch.device) -> int:
-    codes = source.read(np.zeros(N_PROBE, dtype=np.int64))
-    X = one_hot_tensor(torch.from_numpy(codes).to(device))
-    return choose_batch_size(activation_bytes(model, X), device)
 
 
 def _chunks(source: WindowReader, layout: StoreLayout, seed: int, done: Mapping[str, int]) -> Iterator[_Chunk]:
@@ -282,34 +280,32 @@ def control_parents(controls: Rows, n_windows: int, n_controls: int) -> Rows:
     return controls % n_windows
 
 
-def _attribute_chunk(
-    model: nn.Module, method: Method, chunk: _Chunk, layout: StoreLayout, device: torch.device, batch_size: int
-) -> tuple[dict[str, NDArray[Any]], int]:
+def _empty_arrays(chunk: _Chunk, layout: StoreLayout) -> Arrays:
+    """Room for what a chunk's rows of the file hold."""
     n_rows, length = chunk.codes.shape
-    rows = np.arange(chunk.start, chunk.start + n_rows)
-    arrays: dict[str, NDArray[Any]] = {
+    arrays: Arrays = {
         "codes": chunk.codes,
         "track": np.empty((n_rows, length), dtype=np.float32),
         "prediction": np.empty(n_rows, dtype=np.float32),
     }
     if chunk.part == "null":
-        arrays["source"] = chunk.source
-    else:
-        if layout.hypothetical:
-            arrays["hypothetical"] = np.empty((n_rows, 4, length), dtype=np.float32)
-        if layout.completeness_error:
-            arrays["completeness_error"] = np.empty(n_rows, dtype=np.float32)
+        return arrays | {"source": chunk.source}
+    if layout.hypothetical:
+        arrays["hypothetical"] = np.empty((n_rows, 4, length), dtype=np.float32)
+    if layout.completeness_error:
+        arrays["completeness_error"] = np.empty(n_rows, dtype=np.float32)
+    return arrays
 
-    def compute(start: int, stop: int) -> None:
-        X = one_hot_tensor(torch.from_numpy(chunk.codes[start:stop]).to(device))
-        scores = method.attribute(model, X, rows[start:stop])
-        for name, values in _outputs(scores, X).items():
-            if name in arrays:
-                arrays[name][start:stop] = values.cpu().numpy()
 
-    batch_size = halving_on_out_of_memory(compute, n_rows, batch_size)
-    _check_finite(arrays, chunk, layout.regions)
-    return arrays, batch_size
+def _attribute_batch(
+    model: nn.Module, method: Method, chunk: _Chunk, rows: slice, arrays: Arrays, device: torch.device
+) -> None:
+    """Fill some rows of a chunk's arrays."""
+    X = one_hot_tensor(torch.from_numpy(chunk.codes[rows]).to(device))
+    scores = method.attribute(model, X, np.arange(chunk.start + rows.start, chunk.start + rows.stop))
+    for name, values in _outputs(scores, X).items():
+        if name in arrays:
+            arrays[name][rows] = values.cpu().numpy()
 
 
 def _outputs(scores: Scores, X: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -11,9 +11,8 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from seqsal.attribution.base import check_prediction
-from seqsal.attribution.batch import activation_bytes, choose_batch_size, halving_on_out_of_memory
-from seqsal.attribution.borrow import borrowed
 from seqsal.attribution.stream import read_ahead
+from seqsal.attribution.workers import batches_for
 from seqsal.sequence.tensors import one_hot_tensor
 
 __all__ = ["predict_windows"]
@@ -48,11 +47,11 @@ def predict_windows(
     predictions = np.empty(n_windows, dtype=np.float32)
     starts = range(0, n_windows, n_rows)
     chunks = ((start, source.read(slice(start, min(start + n_rows, n_windows)))) for start in starts)
-    with borrowed(model, device), tqdm(total=n_windows, unit="window", disable=not progress) as bar:
+    with (
+        batches_for(model, source, device, batch_size=batch_size) as batches,
+        tqdm(total=n_windows, unit="window", disable=not progress) as bar,
+    ):
         for first, codes in read_ahead(chunks):
-            if batch_size is None:
-                X = one_hot_tensor(torch.from_numpy(codes[[0, 0]]).to(device))
-                batch_size = choose_batch_size(activation_bytes(model, X), device)
 
             def compute(start: int, stop: int, first: int = first, codes: NDArray[np.uint8] = codes) -> None:
                 X = one_hot_tensor(torch.from_numpy(codes[start:stop]).to(device))
@@ -62,5 +61,5 @@ def predict_windows(
                 predictions[first + start : first + stop] = values.cpu().numpy()
                 bar.update(stop - start)
 
-            batch_size = halving_on_out_of_memory(compute, len(codes), batch_size)
+            batches.run(compute, len(codes))
     return predictions

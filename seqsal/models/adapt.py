@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import scipy.special
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -140,7 +139,7 @@ class SequenceModel(nn.Module):
         """
         kind = None if self.terminal is None or self._reads_natural() else self.terminal.kind
         if kind == "sigmoid":
-            return np.asarray(scipy.special.expit(values))
+            return np.asarray(torch.sigmoid(torch.from_numpy(np.asarray(values, dtype=np.float64))).numpy())
         return np.exp(values) if kind == "exp" else values
 
     @contextlib.contextmanager

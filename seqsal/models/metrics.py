@@ -1,4 +1,7 @@
-"""How well predictions separate or follow the truth; ties are exact, never broken by the order of the rows."""
+"""How well predictions separate or follow the truth; ties are exact, never broken by the order of the rows.
+
+scipy.stats takes half a second to import, so it is imported where training needs it and not where a model is loaded.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ import warnings
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 __all__ = ["auroc", "average_precision", "pearson", "spearman"]
 
@@ -27,6 +29,8 @@ def auroc(labels: ArrayLike, scores: ArrayLike) -> float:
     float
         NaN when a class is empty.
     """
+    from scipy import stats
+
     positive, values = _binary(labels, scores)
     n_positive = int(positive.sum())
     n_negative = len(positive) - n_positive
@@ -63,12 +67,12 @@ def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
 
 def pearson(truth: ArrayLike, predicted: ArrayLike) -> float:
     """Linear correlation of two vectors of shape (N,); NaN when one of them is constant or N < 2."""
-    return _correlation(stats.pearsonr, truth, predicted)
+    return _correlation("pearsonr", truth, predicted)
 
 
 def spearman(truth: ArrayLike, predicted: ArrayLike) -> float:
     """Rank correlation of two vectors of shape (N,); NaN when one of them is constant or N < 2."""
-    return _correlation(stats.spearmanr, truth, predicted)
+    return _correlation("spearmanr", truth, predicted)
 
 
 def _binary(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
@@ -79,10 +83,12 @@ def _binary(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], ND
     return positive, values
 
 
-def _correlation(function: object, truth: ArrayLike, predicted: ArrayLike) -> float:
+def _correlation(name: str, truth: ArrayLike, predicted: ArrayLike) -> float:
+    from scipy import stats
+
     x, y = np.asarray(truth, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
     if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.NearConstantInputWarning)
-        return float(function(x, y).statistic)  # type: ignore[operator]
+        return float(getattr(stats, name)(x, y).statistic)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch import nn
 
 from seqsal.attribution import batch
-from seqsal.attribution.batch import activation_bytes, choose_batch_size, halving_on_out_of_memory
+from seqsal.attribution.batch import activation_bytes, choose_batch_size, in_batches
 
 CPU = torch.device("cpu")
 
@@ -39,8 +41,9 @@ def test_weights_do_not_count() -> None:
 
 def test_batch_fills_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch, "last_level_cache_bytes", lambda: 32 << 20)
-    assert choose_batch_size(1 << 20, CPU) == 32
-    assert choose_batch_size(1 << 40, CPU) == min(torch.get_num_threads(), 2) or choose_batch_size(1 << 40, CPU) >= 1
+    assert choose_batch_size(1 << 20, CPU) == 64  # the power of two below 96
+    assert choose_batch_size(1 << 20, CPU, n_workers=4) == 16  # they share the cache
+    assert choose_batch_size(1 << 40, CPU) == 1
     assert choose_batch_size(1, CPU) == batch.MAX_BATCH
 
 
@@ -54,6 +57,27 @@ def test_every_window_is_computed_once_despite_failures() -> None:
             raise torch.OutOfMemoryError
         done.extend(range(start, stop))
 
-    assert halving_on_out_of_memory(compute, 20, 16) == 2
+    assert in_batches(compute, 20, 16) == 2
     assert done == list(range(20))
     assert calls[:4] == [(0, 16), (0, 8), (0, 4), (0, 2)]
+
+
+def test_workers_compute_every_window_once_despite_failures() -> None:
+    done: list[int] = []
+
+    def compute(start: int, stop: int) -> None:
+        if stop - start > 3:
+            raise torch.OutOfMemoryError
+        done.extend(range(start, stop))
+
+    with ThreadPoolExecutor(3) as pool:
+        assert in_batches(compute, 50, 16, pool) == 2
+    assert sorted(done) == list(range(50))
+
+
+def test_errors_of_workers_reach_the_caller() -> None:
+    def compute(start: int, stop: int) -> None:
+        raise RuntimeError("shape mismatch")
+
+    with ThreadPoolExecutor(3) as pool, pytest.raises(RuntimeError, match="shape mismatch"):
+        in_batches(compute, 50, 16, pool)
