@@ -2,14 +2,15 @@
 
     python benchmarks/attribution.py [--rounds 5] [--windows 64] [--command-windows 1000] [--device cpu]
 
-Contenders take turns in every round and the median over the rounds of each ratio is printed, so that a machine whose
-speed drifts does not decide; each has a process of its own. Above 1 means that seqsal is faster.
+Contenders take turns in every round, in random order, each in a process of its own, and the median over the rounds of
+each ratio is printed, so that a machine whose speed drifts does not decide. Above 1 means that seqsal is faster.
 """
 
 from __future__ import annotations
 
 import argparse
 import multiprocessing
+import random
 import statistics
 import subprocess
 import sys
@@ -106,6 +107,7 @@ def compare_engines(n_windows: int, n_rounds: int, device: str) -> None:
         pipes[name].recv()
     times: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(n_rounds):
+        random.shuffle(names)
         for name in names:
             pipes[name].send(True)
             times[name].append(pipes[name].recv())

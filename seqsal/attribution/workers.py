@@ -9,6 +9,10 @@ on neither the number of workers nor their order.
 from __future__ import annotations
 
 import contextlib
+import functools
+import os
+import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
@@ -63,28 +67,60 @@ def batches_for(
     thread_safe
         Whether the model may be called by several threads at once.
     """
-    with borrowed(model, device), cpu_workers(device, thread_safe=thread_safe) as (workers, n_workers):
+    with borrowed(model, device):
+        workers, n_workers = cpu_workers(device) if thread_safe else (None, 1)
         if batch_size is None:
-            codes = source.read(np.zeros(1, dtype=np.int64))
-            X = one_hot_tensor(torch.from_numpy(codes).to(device))
-            batch_size = choose_batch_size(activation_bytes(model, X), device, n_workers)
-        yield Batches(batch_size, workers)
+            bytes_per_window = _bytes_per_window(model, source, device)
+            batch_size = choose_batch_size(bytes_per_window, device, n_workers)
+        with _one_thread_an_operation(n_workers):
+            yield Batches(batch_size, workers)
 
 
 @contextlib.contextmanager
-def cpu_workers(device: torch.device, *, thread_safe: bool = True) -> Iterator[tuple[Executor | None, int]]:
-    """Yield a pool of as many threads as torch uses, and their number; None and 1 where that does not help.
+def _one_thread_an_operation(n_workers: int) -> Iterator[None]:
+    """Keep torch from waking more threads than the workers, in the whole process, while the context lasts."""
+    if n_workers > 1:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if n_workers > 1:
+            torch.set_num_threads(n_workers)
 
-    While the context lasts torch uses one thread for each operation, in the whole process; then as many as before. A
-    GPU has its own parallelism and gets no pool.
+
+def _bytes_per_window(model: nn.Module, source: Any, device: torch.device) -> int:
+    """Ask one window, once for each model and length."""
+    known = _KNOWN_BYTES.setdefault(model, {})
+    if source.length not in known:
+        codes = source.read(np.zeros(1, dtype=np.int64))
+        known[source.length] = activation_bytes(model, one_hot_tensor(torch.from_numpy(codes).to(device)))
+    return known[source.length]
+
+
+_KNOWN_BYTES: weakref.WeakKeyDictionary[nn.Module, dict[int, int]] = weakref.WeakKeyDictionary()
+
+
+def cpu_workers(device: torch.device) -> tuple[Executor | None, int]:
+    """Return a pool of as many threads as torch uses, and their number; None and 1 where that does not help.
+
+    Each thread of the pool computes operations by itself. A GPU has its own parallelism and gets no pool.
     """
     n_workers = torch.get_num_threads()
-    if device.type != "cpu" or n_workers == 1 or not thread_safe:
-        yield None, 1
-        return
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(n_workers, "seqsal-worker", initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield pool, n_workers
-    finally:
-        torch.set_num_threads(n_workers)
+    if device.type != "cpu" or n_workers == 1:
+        return None, 1
+    return _pool(n_workers, os.getpid()), n_workers
+
+
+@functools.lru_cache(maxsize=4)
+def _pool(n_workers: int, pid: int) -> Executor:
+    """Make the pool that every run of this process shares: new threads would have to warm up new memory each time."""
+    pool = ThreadPoolExecutor(n_workers, "seqsal-worker")
+    barrier = threading.Barrier(n_workers)
+
+    def settle(_: int) -> None:
+        torch.set_num_threads(1)  # of this thread; and the number that torch tells, which is put right below
+        barrier.wait()  # so that every thread gets one of these calls
+
+    list(pool.map(settle, range(n_workers)))
+    torch.set_num_threads(n_workers)
+    return pool
