@@ -19,6 +19,7 @@ from seqsal.pipeline import RunResult, make_folder, run
 __all__ = ["HELD_OUT", "DemoResult", "example_folder", "run_demo"]
 
 HELD_OUT = ["chr8", "chr9", "chr13", "chr20"]
+TRAINING = {"negatives_per_positive": 10, "epochs": 20, "patience": 10}  # 350 sites are few: more of what is no site
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,8 @@ def run_demo(out: str | os.PathLike[str], *, device: str = "auto", seed: int = 0
     data, folder = example_folder(), make_folder(out)
     model = folder / "model.safetensors"
     settings: dict[str, Any] = {"device": device, "seed": seed, "progress": progress}
-    trained = train_to_file(model, positives=data / "ctcf_sites.fa", test_chroms=HELD_OUT, **settings)
+    trained = train_to_file(model, positives=data / "ctcf_sites.fa", test_chroms=HELD_OUT, **TRAINING, **settings)
+    settings["rc_average"] = True  # binding does not depend on the strand
     sites = run(model=str(model), out=folder, fasta=data / "ctcf_sites_held_out.fa", **settings)
     genome = run(
         model=str(model),

@@ -1,0 +1,52 @@
+"""The demonstration does what README says of it: held-out CTCF sites recognised, and peaks on their motif."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from seqsal.cli import main
+
+
+@pytest.mark.slow
+def test_demo(tmp_path: Path, example_data: Path) -> None:
+    result = CliRunner().invoke(main, ["demo", "--out", str(tmp_path / "demo"), "--device", "cpu"])
+    assert result.exit_code == 0, result.output
+    assert "report.html" in result.output
+    folder = tmp_path / "demo"
+    scores = pd.read_csv(folder / "genome" / "scores.tsv", sep="\t")
+    is_site = scores["name"].str.startswith("site")
+    assert scores["logit"][is_site].median() > scores["logit"][~is_site].max()
+    peaks = pd.read_csv(folder / "peaks.tsv", sep="\t")
+    assert (peaks["sign"] == "pos").sum() >= 20
+    assert (peaks["chrom"].isin(["chr8", "chr9", "chr13", "chr20"])).all()
+    truth = pd.read_csv(folder / "genome" / "peaks.tsv", sep="\t")
+    sites = pd.read_csv(example_data / "simulated_genome_sites.bed", sep="\t", header=None)
+    on_site = [
+        bool(((sites[0] == peak.chrom) & (sites[1] < peak.end) & (peak.start < sites[2])).any())
+        for peak in truth[truth["sign"] == "pos"].itertuples()
+    ]
+    assert len(on_site) >= 10
+    assert sum(on_site) >= 0.9 * len(on_site)
+    info = json.loads((folder / "run.json").read_text())
+    assert info["n_peaks"] == len(peaks)
+
+
+def held_out_records(example_data: Path) -> set[str]:
+    text = (example_data / "ctcf_sites_held_out.fa").read_text()
+    return {line[1:] for line in text.splitlines() if line.startswith(">")}
+
+
+def test_explained_sites_are_on_held_out_chromosomes(example_data: Path) -> None:
+    from seqsal.demo import HELD_OUT
+
+    names = held_out_records(example_data)
+    everything = (example_data / "ctcf_sites.fa").read_text()
+    assert len(names) == 61
+    assert {name.split(":")[0] for name in names} == set(HELD_OUT)
+    headers = [line[1:] for line in everything.splitlines() if line.startswith(">")]
+    assert names == {name for name in headers if name.split(":")[0] in HELD_OUT}
