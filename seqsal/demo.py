@@ -19,7 +19,8 @@ from seqsal.pipeline import RunResult, make_folder, run
 __all__ = ["HELD_OUT", "DemoResult", "example_folder", "run_demo"]
 
 HELD_OUT = ["chr8", "chr9", "chr13", "chr20"]
-TRAINING = {"negatives_per_positive": 10, "epochs": 20, "patience": 10}  # 350 sites are few: more of what is no site
+# Few sites to learn from: more examples of what is none, and time for them.
+TRAINING: dict[str, Any] = {"negatives_per_positive": 10, "epochs": 20, "patience": 10}
 
 
 @dataclass(frozen=True)
@@ -80,10 +81,11 @@ def run_demo(out: str | os.PathLike[str], *, device: str = "auto", seed: int = 0
     progress
         Show progress bars.
     """
-    data, folder = example_folder(), make_folder(out)
-    model = folder / "model.safetensors"
+    data = example_folder()
     settings: dict[str, Any] = {"device": device, "seed": seed, "progress": progress}
-    trained = train_to_file(model, positives=data / "ctcf_sites.fa", test_chroms=HELD_OUT, **TRAINING, **settings)
+    with make_folder(out) as folder:
+        model = folder / "model.safetensors"
+        trained = train_to_file(model, positives=data / "ctcf_sites.fa", test_chroms=HELD_OUT, **TRAINING, **settings)
     settings["rc_average"] = True  # binding does not depend on the strand
     sites = run(model=str(model), out=folder, fasta=data / "ctcf_sites_held_out.fa", **settings)
     genome = run(

@@ -31,7 +31,7 @@ import numpy as np
 import pandas as pd
 
 from seqsal.api import load_from, make_options, score_table
-from seqsal.errors import OutputError
+from seqsal.errors import OutputError, SeqsalError
 from seqsal.io.atomic import atomic_path, output_error
 from seqsal.io.attributions import Attributions
 from seqsal.io.bed import write_narrowpeak
@@ -152,8 +152,7 @@ def run(
         scalar = load_from(model, options)
         settings = make_options(method, seed, options)
         source = open_input(**inputs, length=scalar.input_length, ignore_strand=ignore_strand)  # type: ignore[arg-type]
-    folder = make_folder(out)
-    with source, clock.stage("attribute"):
+    with source, make_folder(out) as folder, clock.stage("attribute"):
         path = attribute_to_file(scalar, source, folder / "attributions.h5", settings, device=where, progress=progress)
         attr = read_attributions(path, in_memory=False)
     with clock.stage("scores"):
@@ -172,8 +171,11 @@ def run(
     return RunResult(folder, attr, scores, peaks, clock.seconds)
 
 
-def make_folder(out: str | os.PathLike[str]) -> Path:
+@contextmanager
+def make_folder(out: str | os.PathLike[str]) -> Iterator[Path]:
     """Make a folder for results, or take one that is there, and check that it can be written to.
+
+    A folder made here goes away again when an error leaves it empty.
 
     Raises
     ------
@@ -181,6 +183,7 @@ def make_folder(out: str | os.PathLike[str]) -> Path:
         It is a file, or the operating system refuses.
     """
     folder = Path(out)
+    was_missing = not folder.exists()
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder}: is a file, expected a folder to write to; choose another name")
     try:
@@ -189,7 +192,12 @@ def make_folder(out: str | os.PathLike[str]) -> Path:
         raise output_error(folder, error) from error
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"{folder}: cannot be written, no permission; choose another folder")
-    return folder
+    try:
+        yield folder
+    except SeqsalError:
+        if was_missing and not any(folder.iterdir()):
+            folder.rmdir()
+        raise
 
 
 def describe_run(

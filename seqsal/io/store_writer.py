@@ -170,7 +170,7 @@ class AttributionWriter:
             free += self.partial.stat().st_size
         if need > free:
             raise OutputError(
-                f"{self.path}: no space left on the device, {need / 1e9:.2f} GB are needed and {free / 1e9:.2f} GB are "
+                f"{self.path}: no space left on the device, {need / 1e6:,.1f} MB are needed, {free / 1e6:,.1f} MB are "
                 "free; free some, choose another place, or ask for fewer regions or controls"
             )
 

@@ -353,6 +353,9 @@ def test_disk_that_fills(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     refused(lab.attribute(), "A.h5", "no space left")
+    result = call("run", "--model", lab.folder / "M.safetensors", "--genome", lab.folder / "genome.fa",
+                  "--regions", lab.folder / "regions.bed", "--out", lab.out / "run")  # fmt: skip
+    refused(result, "attributions.h5", "no space left")
     assert not list(lab.out.iterdir())
 
 

@@ -102,7 +102,7 @@ def test_full_disk_is_told_before_the_work(tmp_path: Path, monkeypatch: pytest.M
 
 def test_more_than_the_disk_holds(tmp_path: Path) -> None:
     huge = StoreLayout(layout().regions, layout().rejected, 10**15, {"chr1": 100})
-    with pytest.raises(OutputError, match=r"no space left on the device, [\d.]+ GB are needed"):
+    with pytest.raises(OutputError, match=r"no space left on the device, [\d.,]+ MB are needed"):
         AttributionWriter(tmp_path / "A.h5", huge, ATTRS)
     assert not list(tmp_path.iterdir())
 
