@@ -87,13 +87,13 @@ def attribute(
     progress
         Show a progress bar.
     options
-        `rc_average`, `n_controls`, `hypothetical`, `batch_size`, `ignore_strand`, and the method's own, such as
-        `gradient_correction`.
+        `rc_average`, `n_controls`, `hypothetical` (keep the scores of all four bases; by default in memory but not on
+        disk), `batch_size`, `ignore_strand`, and the method's own, such as `gradient_correction`.
 
     Returns
     -------
     Attributions
-        `track` (N, L), `regions`, row i ↔ track[i], and more.
+        `track` (N, L), `hypothetical` (N, 4, L), `regions`, row i ↔ track[i], and more.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def attribute(
     from seqsal.models import resolve_device
 
     where = resolve_device(device)
-    settings = make_options(method, seed, options)
+    settings = make_options(method, seed, {"hypothetical": out is None, **options})
     scalar = as_sequence_model(model)
     source = _open_any(scalar, genome, regions, fasta, X, options)
     with source:

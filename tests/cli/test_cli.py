@@ -176,6 +176,7 @@ def test_one_hot_arrays_and_tables_from_python(lab: Lab, rng: np.random.Generato
     tensor = seqsal.attribute(model, X=torch.from_numpy(X), n_controls=0)
     np.testing.assert_array_equal(plain.track, tensor.track)
     assert plain.track.shape == (6, LENGTH) and len(plain.regions) == 6
+    np.testing.assert_allclose((plain.hypothetical * X).sum(1), plain.track, atol=1e-7)
 
 
 def test_run_fills_the_folder_and_repeats_to_the_byte(lab: Lab) -> None:
