@@ -181,8 +181,14 @@ def make_options(method: str, seed: int, options: dict[str, Any]) -> AttributeOp
     """Sort keyword options into the engine's and the method's own."""
     from seqsal.attribution import AttributeOptions
 
+    options = {**options, **(options.get("method_options") or {})}
+    options.pop("method_options", None)
     engine = {key: options[key] for key in ("rc_average", "n_controls", "hypothetical", "batch_size") if key in options}
-    own = {key: value for key, value in options.items() if key not in engine and key != "ignore_strand"}
+    own = {
+        key: value
+        for key, value in options.items()
+        if key not in engine and key != "ignore_strand" and value is not None
+    }
     return AttributeOptions(method=method, method_options=own, seed=seed, **engine)
 
 

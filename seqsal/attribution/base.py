@@ -57,11 +57,14 @@ class Method(ABC):
         Whether negative scores mean "lowers the output"; False when only magnitudes are given.
     sums_to_difference
         Whether the track is promised to sum to f(X) − f(reference).
+    cure
+        What to do when the sum is off.
     """
 
     name: ClassVar[str]
     signed: ClassVar[bool] = True
     sums_to_difference: ClassVar[bool] = False
+    cure: ClassVar[str] = ""
 
     @abstractmethod
     def attribute(self, model: ScalarModel, X: torch.Tensor, rows: NDArray[np.int64]) -> Scores:
@@ -94,6 +97,7 @@ class ReverseComplementAverage(Method):
 
     def __init__(self, method: Method) -> None:
         self.method = method
+        self.signed, self.sums_to_difference, self.cure = method.signed, method.sums_to_difference, method.cure  # type: ignore[misc]
 
     def attribute(self, model: ScalarModel, X: torch.Tensor, rows: NDArray[np.int64]) -> Scores:
         """Score both strands of one batch and average; see :meth:`Method.attribute`."""

@@ -7,6 +7,7 @@ settings alone, so a resumed run computes the very batches that an uninterrupted
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -36,6 +37,9 @@ __all__ = ["AttributeOptions", "WindowReader", "attribute_to_file", "attribute_w
 
 CHUNK_BASES = 1 << 20  # bases read, and written, at a time
 CONTROL_BASES = 200_000
+MAX_COMPLETENESS_ERROR = 0.01
+NOTHING = np.zeros(0)
+logger = logging.getLogger(__name__)
 Rows = NDArray[np.int64]
 Arrays = dict[str, NDArray[Any]]
 
@@ -156,7 +160,7 @@ def attribute_windows(
     ModelError
         The model returns another shape, NaN or infinity, or cannot be differentiated.
     """
-    method = make_method(options.method, rc_average=options.rc_average, **options.method_options)
+    method = _method(options)
     layout = plan_layout(source, options, method)
     sink = _MemorySink(layout)
     _run(model, source, options, method, layout, sink, device, progress)
@@ -190,12 +194,16 @@ def attribute_to_file(
     OutputError
         `path` cannot be written.
     """
-    method = make_method(options.method, rc_average=options.rc_average, **options.method_options)
+    method = _method(options)
     layout = plan_layout(source, options, method)
     attrs = describe(model, source, options, method)
     with AttributionWriter(path, layout, attrs, resume=resume) as writer:
         _run(model, source, options, method, layout, writer, device, progress)
         return writer.finish()
+
+
+def _method(options: AttributeOptions) -> Method:
+    return make_method(options.method, rc_average=options.rc_average, seed=options.seed, **options.method_options)
 
 
 def plan_layout(source: WindowReader, options: AttributeOptions, method: Method) -> StoreLayout:
@@ -243,6 +251,7 @@ def _run(
     if not len(layout.regions):
         raise RegionError("regions: none left to attribute; give at least one region inside the genome")
     total = len(layout.regions) + layout.n_controls
+    n_off = 0
     with (
         batches_for(model, source, device, batch_size=options.batch_size) as batches,
         tqdm(total=total, initial=sum(sink.done.values()), unit="window", disable=not progress) as bar,
@@ -257,7 +266,13 @@ def _run(
 
             batches.run(compute, len(chunk.codes))
             _check_finite(arrays, chunk, layout.regions)
+            n_off += int((arrays.get("completeness_error", NOTHING) > MAX_COMPLETENESS_ERROR).sum())
             writer.put((chunk.part, chunk.start, arrays))
+    if n_off:
+        logger.warning(
+            "%s: the attributions of %d of %d windows miss the promised sum by more than 1 %% of it; %s",
+            options.method, n_off, len(layout.regions), method.cure,
+        )  # fmt: skip
 
 
 def _chunks(source: WindowReader, layout: StoreLayout, seed: int, done: Mapping[str, int]) -> Iterator[_Chunk]:

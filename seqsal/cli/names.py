@@ -2,7 +2,14 @@
 
 __all__ = ["METHOD_NAMES", "TRAIN_DEFAULTS"]
 
-METHOD_NAMES = ("gradient_x_input", "saliency")
+METHOD_NAMES = (
+    "gradient_x_input",
+    "saliency",
+    "smoothgrad",
+    "integrated_gradients",
+    "expected_gradients",
+    "ism",
+)
 TRAIN_DEFAULTS = {
     "n_filters": 64,
     "n_blocks": 4,

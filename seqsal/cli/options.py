@@ -30,6 +30,24 @@ def show_progress(quiet: bool) -> bool:
     return not quiet and sys.stderr.isatty()
 
 
+def _settings(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> dict[str, int | float | str]:
+    """Read `name=value` pairs, numbers as numbers."""
+    pairs = [text.partition("=") for text in value]
+    wrong = next((text for text, (_, equals, _) in zip(value, pairs, strict=True) if not equals), None)
+    if wrong is not None:
+        raise click.BadParameter(f"got {wrong!r}, expected NAME=VALUE, for example n_steps=100")
+    return {name.strip(): _number(text.strip()) for name, _, text in pairs}
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
 def model_options(command: Command) -> Command:
     """Add --model and what says how to read it."""
     return _stack(
@@ -72,8 +90,12 @@ def attribution_options(command: Command) -> Command:
             help=f"Attribution method: {', '.join(METHOD_NAMES)}.",
         ),
         click.option(
-            "--gradient-correction/--no-gradient-correction", default=True, show_default=True,
-            help="Remove the part of the gradient common to the four bases.",
+            "--gradient-correction/--no-gradient-correction", default=None,
+            help="Remove the part of the gradient common to the four bases [default: yes, in methods that have it].",
+        ),
+        click.option(
+            "--method-option", "method_options", multiple=True, callback=_settings, metavar="NAME=VALUE",
+            help="An option of the method, such as n_steps=100; may be repeated.",
         ),
         click.option("--rc-average", is_flag=True, help="Average over both strands."),
         click.option(

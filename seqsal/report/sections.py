@@ -28,7 +28,7 @@ METHODS = {
     "integrated_gradients": "integrated gradients: gradients summed along the way from a reference to the sequence",
     "expected_gradients": "expected gradients: integrated gradients averaged over many references",
     "deeplift_shap": "DeepLIFT/SHAP: differences from shuffled references, handed back through the network",
-    "ism": "in-silico mutagenesis: what the output loses when each base is replaced",
+    "ism": "in-silico mutagenesis: how much the base that is there beats the mean of the four, each really tried",
     "cam": "class activation map",
     "grad_cam": "Grad-CAM: activations of the last convolution weighted by their gradients",
 }

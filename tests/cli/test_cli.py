@@ -137,6 +137,32 @@ def test_attribute_peaks_logo_export(lab: Lab) -> None:
     assert (lab.out / "x.bigwig").read_bytes() == (lab.out / "A.bw").read_bytes()
 
 
+@pytest.mark.parametrize("method", METHOD_NAMES)
+def test_every_method_streams_through_the_same_path(lab: Lab, method: str) -> None:
+    option = {"integrated_gradients": "n_steps=5", "ism": "n_at_once=100", "smoothgrad": "noise=0.1"}.get(method)
+    result = lab.attribute(method=method, controls=3, **({"method-option": option} if option else {}))
+    assert result.exit_code == 0, result.output
+    attr = seqsal.read_attributions(lab.out / "A.h5")
+    assert attr.method == method
+    assert np.isfinite(attr.track).all() and attr.track.any() and attr.n_controls == 3
+    assert (attr.completeness_error is not None) == METHODS[method].sums_to_difference
+    if option:
+        name, value = option.split("=")
+        assert attr.attrs["options"].get(name, float(value)) == float(value)
+
+
+def test_a_sum_that_is_off_is_told_with_the_cure(lab: Lab) -> None:
+    result = lab.attribute(method="integrated_gradients", **{"method-option": "n_steps=1"})
+    assert result.exit_code == 0
+    assert "miss the promised sum" in result.stderr and "raise n_steps" in result.stderr
+
+
+def test_method_options_that_are_wrong(lab: Lab) -> None:
+    refused(lab.attribute(**{"method-option": "n_steps"}), "NAME=VALUE")
+    refused(lab.attribute(**{"method-option": "n_steps=4"}), "n_steps", "gradient_correction")
+    refused(lab.attribute(method="ism", **{"method-option": "n_at_once=x"}), "n_at_once")
+
+
 def test_fasta_route_keeps_genome_coordinates(lab: Lab, rng: np.random.Generator) -> None:
     records = [(f"chr5:{start}-{start + LENGTH}", decode(row)) for start, row in
                zip((900, 100), random_codes(rng, 2, LENGTH), strict=True)]  # fmt: skip

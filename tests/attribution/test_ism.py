@@ -1,0 +1,57 @@
+"""Mutagenesis against a loop from the definition, a linear model and tangermeme."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tangermeme.saturation_mutagenesis import saturation_mutagenesis
+from torch import nn
+from toys import Linear, Small, random_codes
+
+from seqsal.attribution.base import project
+from seqsal.attribution.methods import make_method
+from seqsal.sequence.tensors import one_hot_tensor
+
+ROWS = np.arange(4)
+
+
+def windows(rng: np.random.Generator, share_unknown: float = 0.0) -> torch.Tensor:
+    return one_hot_tensor(torch.from_numpy(random_codes(rng, len(ROWS), 25, share_unknown)))
+
+
+@pytest.mark.parametrize("n_at_once", [1, 7, 1000])
+def test_equals_the_definition(rng: np.random.Generator, n_at_once: int) -> None:
+    X, model = windows(rng, 0.1), Small().eval()
+    slow = torch.zeros_like(X)
+    for n in range(len(X)):
+        for position in range(X.shape[2]):
+            for base in range(4):
+                mutated = X[n : n + 1].clone()
+                mutated[0, :, position] = 0
+                mutated[0, base, position] = 1
+                slow[n, base, position] = model(mutated).item()
+    scores = make_method("ism", n_at_once=n_at_once).attribute(model, X, ROWS)
+    torch.testing.assert_close(scores.hypothetical, slow - slow.mean(1, keepdim=True), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(scores.prediction, model(X).detach())
+
+
+def test_linear_model_gives_its_corrected_weights(rng: np.random.Generator) -> None:
+    weight = torch.from_numpy(rng.normal(size=(4, 25)).astype(np.float32))
+    X = windows(rng)
+    track = project(make_method("ism").attribute(Linear(weight), X, ROWS).hypothetical, X)
+    torch.testing.assert_close(track, ((weight - weight.mean(0)) * X).sum(1), rtol=1e-4, atol=1e-5)
+
+
+def test_equals_tangermeme(rng: np.random.Generator) -> None:
+    X = windows(rng)
+    model = nn.Sequential(Small(), nn.Unflatten(0, (-1, 1))).eval()
+    theirs = saturation_mutagenesis(model, X, hypothetical=True, device="cpu")
+    ours = make_method("ism").attribute(model[0], X, ROWS).hypothetical
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_needs_no_gradient(rng: np.random.Generator) -> None:
+    X = windows(rng)
+    scores = make_method("ism").attribute(lambda X: (X[:, 0].sum(1) > 6).float(), X, ROWS)
+    assert torch.isfinite(scores.hypothetical).all()

@@ -1,0 +1,127 @@
+"""Averaged gradients against closed forms, captum, and slow sums."""
+
+from __future__ import annotations
+
+import captum.attr
+import numpy as np
+import pytest
+import torch
+from toys import Linear, Small, random_codes
+
+from seqsal.attribution.base import project
+from seqsal.attribution.methods import METHODS, make_method
+from seqsal.attribution.paths import shuffled_reference
+from seqsal.errors import MethodError
+from seqsal.sequence.tensors import one_hot_tensor
+
+ROWS = np.arange(5)
+
+
+def windows(rng: np.random.Generator, length: int = 40, share_unknown: float = 0.05) -> torch.Tensor:
+    return one_hot_tensor(torch.from_numpy(random_codes(rng, len(ROWS), length, share_unknown)))
+
+
+def test_smoothgrad_without_noise_is_the_gradient(rng: np.random.Generator) -> None:
+    X, model = windows(rng), Small().eval()
+    for correction in (True, False):
+        smooth = make_method("smoothgrad", noise=0.0, n_samples=3, gradient_correction=correction)
+        plain = make_method("gradient_x_input", gradient_correction=correction)
+        torch.testing.assert_close(
+            smooth.attribute(model, X, ROWS).hypothetical, plain.attribute(model, X, ROWS).hypothetical
+        )
+
+
+def test_smoothgrad_of_a_quadratic_has_a_known_mean(rng: np.random.Generator) -> None:
+    """∂/∂x Σ x² at x + σ ε is 2 x + 2 σ ε, whose mean over samples tends to 2 x."""
+    X = windows(rng, share_unknown=0)
+    method = make_method("smoothgrad", noise=0.5, n_samples=400, gradient_correction=False)
+    scores = method.attribute(lambda X: (X**2).sum((1, 2)), X, ROWS)
+    assert (scores.hypothetical - 2 * X).abs().max() < 5 * 2 * 0.5 / 20
+    torch.testing.assert_close(scores.prediction, (X**2).sum((1, 2)))
+
+
+@pytest.mark.parametrize("name", ["integrated_gradients", "expected_gradients"])
+def test_linear_model_gives_weights_relative_to_the_reference(rng: np.random.Generator, name: str) -> None:
+    weight = torch.from_numpy(rng.normal(size=(4, 40)).astype(np.float32))
+    X, model = windows(rng), Linear(weight)
+    scores = make_method(name).attribute(model, X, ROWS)
+    if name == "integrated_gradients":
+        known = X.sum(1)
+        expected = ((weight - weight.mean(0)) * X).sum(1) * known
+    else:
+        references = torch.stack([shuffled_reference(X, ROWS, 0, draw) for draw in range(50)])
+        expected = ((weight * X).sum(1) - (weight * references).sum(2).mean(0)) * X.sum(1)
+    torch.testing.assert_close(project(scores.hypothetical, X), expected, rtol=1e-4, atol=1e-5)
+    assert scores.completeness_error is not None and scores.completeness_error.max() < 1e-3
+
+
+@pytest.mark.parametrize("baseline", ["uniform", "zero", "shuffle"])
+def test_integrated_gradients_equals_captum(rng: np.random.Generator, baseline: str) -> None:
+    X, model = windows(rng), Small().eval().requires_grad_(False)
+    method = make_method("integrated_gradients", baseline=baseline, n_steps=50)
+    scores = method.attribute(model, X, ROWS)
+    reference = {
+        "uniform": 0.25 * X.sum(1, keepdim=True).expand(X.shape),
+        "zero": torch.zeros_like(X),
+        "shuffle": shuffled_reference(X, ROWS, 0, 0),
+    }[baseline]
+    theirs = captum.attr.IntegratedGradients(model).attribute(
+        X, baselines=reference, n_steps=50, method="gausslegendre"
+    )
+    known = X.sum(1)
+    torch.testing.assert_close(project(scores.hypothetical, X), (theirs.sum(1) * known).float(), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "option", "limit"), [
+    ("integrated_gradients", {"n_steps": 200}, 1e-3), ("expected_gradients", {"n_references": 600}, 0.1),
+])  # fmt: skip
+def test_the_sum_is_the_difference(rng: np.random.Generator, name: str, option: dict[str, int], limit: float) -> None:
+    X, model = windows(rng, length=20), Small().eval()
+    scores = make_method(name, **option).attribute(model, X, ROWS)
+    assert METHODS[name].sums_to_difference
+    assert scores.completeness_error is not None
+    if name == "integrated_gradients":
+        reference = model(0.25 * X.sum(1, keepdim=True).expand(X.shape)).detach()
+    else:
+        draws = [model(shuffled_reference(X, ROWS, 0, draw)).detach() for draw in range(600)]
+        reference = torch.stack(draws).mean(0)
+    difference = scores.prediction - reference
+    total = project(scores.hypothetical, X).sum(1)
+    torch.testing.assert_close(
+        scores.completeness_error, (total - difference).abs() / difference.abs(), rtol=1e-2, atol=1e-4
+    )
+    assert ((total - difference).abs() <= limit * difference.abs().max()).all()
+
+
+@pytest.mark.parametrize("name", ["smoothgrad", "integrated_gradients", "expected_gradients"])
+def test_rows_seed_the_draws_and_batches_do_not(rng: np.random.Generator, name: str) -> None:
+    X, model = windows(rng), Small().eval()
+    method = make_method(name, seed=3)
+    whole = method.attribute(model, X, ROWS).hypothetical
+    parts = torch.cat([method.attribute(model, X[i : i + 2], ROWS[i : i + 2]).hypothetical for i in range(0, 5, 2)])
+    torch.testing.assert_close(whole, parts, rtol=1e-4, atol=1e-7)
+    again = make_method(name, seed=4).attribute(model, X, ROWS).hypothetical
+    assert torch.equal(whole, again) == (name == "integrated_gradients")
+
+
+def test_unknown_bases_get_zero(rng: np.random.Generator) -> None:
+    X = windows(rng, share_unknown=0.3)
+    for name in ("smoothgrad", "integrated_gradients", "expected_gradients", "ism"):
+        track = project(make_method(name).attribute(Small().eval(), X, ROWS).hypothetical, X)
+        assert (track[X.sum(1) == 0] == 0).all(), name
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "match"),
+    [
+        ("smoothgrad", {"n_samples": 0}, "n_samples: got 0"),
+        ("smoothgrad", {"noise": -1}, "noise: got -1"),
+        ("integrated_gradients", {"n_steps": 0}, "n_steps: got 0"),
+        ("integrated_gradients", {"baseline": "mean"}, "got 'mean', expected one of uniform, zero, shuffle"),
+        ("expected_gradients", {"n_references": 0}, "n_references: got 0"),
+        ("ism", {"n_at_once": 0}, "n_at_once: got 0"),
+    ],
+)
+def test_options_out_of_range(name: str, options: dict[str, object], match: str) -> None:
+    with pytest.raises(MethodError, match=match):
+        make_method(name, **options)
