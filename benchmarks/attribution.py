@@ -141,30 +141,40 @@ def compare_values(n_windows: int, device: torch.device) -> None:
         print(f"values against {name}: largest difference {error / np.abs(expected).max():.1e} of the largest value")
 
 
-def compare_command(n_windows: int, device: torch.device) -> None:
+def compare_command(n_windows: int, n_rounds: int, device: torch.device) -> None:
     """Time FASTA + BED → HDF5 + bigWig, as a process and without its start-up, against the engine alone.
 
-    The engine attributes the same windows, and as many controls, from memory to memory.
+    The engine attributes the same windows, and as many controls, from memory to memory. Medians over the rounds.
     """
     with tempfile.TemporaryDirectory() as folder:
         genome, regions = write_inputs(Path(folder), n_windows)
+        arguments = {"genome": genome, "regions": regions, "input_length": LENGTH, "device": str(device)}
         command = [
             sys.executable, "-m", "seqsal", "attribute", "--model", "models:dilated_cnn", "--input-length", str(LENGTH),
-            "--genome", str(genome), "--regions", str(regions), "--out", f"{folder}/A.h5", "--bigwig", f"{folder}/A.bw",
-            "--device", str(device), "--quiet",
+            "--genome", str(genome), "--regions", str(regions), "--bigwig", f"{folder}/A.bw", "--device", str(device),
+            "--quiet", "--out",
         ]  # fmt: skip
-        process = seconds(lambda: subprocess.run(command, check=True, cwd=Path(__file__).parent))
-        arguments = {"genome": genome, "regions": regions, "input_length": LENGTH, "device": str(device)}
-        work = seconds(
-            lambda: attribute_to_file(
-                f"{folder}/B.h5", model="models:dilated_cnn", bigwig=f"{folder}/B.bw", **arguments
-            )
-        )
         with open_input(genome=genome, regions=regions, length=LENGTH) as source:
             codes = source.read(slice(0, n_windows))
-    model, memory = seqsal.wrap(dilated_cnn(), input_length=LENGTH), open_codes(codes)
-    engine = seconds(lambda: attribute_windows(model, memory, AttributeOptions(), device=device))
+        model, memory = seqsal.wrap(dilated_cnn(), input_length=LENGTH), open_codes(codes)
+        rounds = [
+            (
+                seconds(lambda: attribute_windows(model, memory, AttributeOptions(), device=device)),
+                seconds(
+                    lambda i=i: attribute_to_file(
+                        f"{folder}/work{i}.h5", model="models:dilated_cnn", bigwig=f"{folder}/B.bw", **arguments
+                    )
+                ),
+                seconds(
+                    lambda i=i: subprocess.run(
+                        [*command, f"{folder}/process{i}.h5"], check=True, cwd=Path(__file__).parent
+                    )
+                ),
+            )
+            for i in range(n_rounds)
+        ]
     n_all = n_windows + default_n_controls(n_windows, LENGTH)
+    engine, work, process = (statistics.median(times) for times in zip(*rounds, strict=True))
     print(f"\nFASTA + BED → HDF5 + bigWig, {n_windows} windows and their controls, share of the engine's speed:")
     print(f"{engine / work:.2f} in a running Python, {engine / process:.2f} as a process of its own")
     print(f"({n_all / work:.1f} and {n_all / process:.1f} against {n_all / engine:.1f} windows/s)")
@@ -191,7 +201,7 @@ def main() -> None:
     compare_engines(arguments.windows, arguments.rounds, arguments.device)
     compare_values(arguments.windows, device)
     if arguments.command_windows:
-        compare_command(arguments.command_windows, device)
+        compare_command(arguments.command_windows, 3, device)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from seqsal.io.attributions import Attributions
 from seqsal.io.bed import write_narrowpeak
 from seqsal.io.inputs import WindowSource, open_codes, open_input
 from seqsal.io.store import read_attributions
-from seqsal.io.tracks import SCORE_FORMATS, write_bedgraph, write_bigwig, write_scores
+from seqsal.io.tracks import SCORE_FORMATS, load_bigwig_writer, write_bedgraph, write_bigwig, write_scores
 from seqsal.peaks import call_peaks, write_peaks_tsv
 from seqsal.regions import parse_region
 from seqsal.sequence.codes import codes_from_one_hot
@@ -260,6 +260,8 @@ def attribute_to_file(
         if path is not None:
             check_writable(path)
     scalar = load_from(model, arguments)
+    if bigwig is not None:
+        load_bigwig_writer()
     attr = attribute(scalar, out=out, progress=progress, **arguments)
     if bigwig is not None:
         write_bigwig(attr, attr.chrom_sizes, bigwig, progress=progress)

