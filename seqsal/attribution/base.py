@@ -66,6 +66,24 @@ class Method(ABC):
     sums_to_difference: ClassVar[bool] = False
     cure: ClassVar[str] = ""
 
+    def prepare(self, model: ScalarModel, X: torch.Tensor, batch_size: int) -> None:  # noqa: B027 (most need nothing)
+        """Look at the model once, before any window is attributed.
+
+        Parameters
+        ----------
+        model
+            f: (N, 4, L) → (N,), frozen, in evaluation mode and on its device.
+        X
+            One window, (1, 4, L).
+        batch_size
+            How many windows' forward and backward passes suit the device.
+
+        Raises
+        ------
+        MethodError, ModelError
+            The method cannot explain this model; says what stands in the way and what to use instead.
+        """
+
     @abstractmethod
     def attribute(self, model: ScalarModel, X: torch.Tensor, rows: NDArray[np.int64]) -> Scores:
         """Score one batch.
@@ -98,6 +116,10 @@ class ReverseComplementAverage(Method):
     def __init__(self, method: Method) -> None:
         self.method = method
         self.signed, self.sums_to_difference, self.cure = method.signed, method.sums_to_difference, method.cure  # type: ignore[misc]
+
+    def prepare(self, model: ScalarModel, X: torch.Tensor, batch_size: int) -> None:
+        """Prepare the averaged method; see :meth:`Method.prepare`."""
+        self.method.prepare(model, X, batch_size)
 
     def attribute(self, model: ScalarModel, X: torch.Tensor, rows: NDArray[np.int64]) -> Scores:
         """Score both strands of one batch and average; see :meth:`Method.attribute`."""

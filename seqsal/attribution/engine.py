@@ -257,6 +257,7 @@ def _run(
         tqdm(total=total, initial=sum(sink.done.values()), unit="window", disable=not progress) as bar,
         WriteBehind[tuple[str, int, Arrays]](lambda item: sink.write(*item)) as writer,
     ):
+        method.prepare(model, _first_window(source, device), batches.batch_size)
         for chunk in read_ahead(_chunks(source, layout, options.seed, dict(sink.done))):
             arrays = _empty_arrays(chunk, layout)
 
@@ -273,6 +274,11 @@ def _run(
             "%s: the attributions of %d of %d windows miss the promised sum by more than 1 %% of it; %s",
             options.method, n_off, len(layout.regions), method.cure,
         )  # fmt: skip
+
+
+def _first_window(source: WindowReader, device: torch.device) -> torch.Tensor:
+    codes = source.read(np.zeros(1, dtype=np.int64))
+    return one_hot_tensor(torch.from_numpy(codes).to(device))  # (1, 4, L)
 
 
 def _chunks(source: WindowReader, layout: StoreLayout, seed: int, done: Mapping[str, int]) -> Iterator[_Chunk]:
