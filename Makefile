@@ -9,11 +9,12 @@ DEMO_OUT ?= demo_out
 
 all: test demo
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt tests/zoo.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt setuptools wheel
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 		--no-build-isolation --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement tests/zoo.txt
 	touch $@
 
 ## Train on example_data/ and explain held-out sites; open demo_out/report.html.

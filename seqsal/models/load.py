@@ -48,6 +48,7 @@ def load_model(
     input_length: int | None = None,
     trust_pickle: bool = False,
     device: str | torch.device = "cpu",
+    **reading: Any,
 ) -> SequenceModel:
     """Load a model and read it as one scalar per sequence.
 
@@ -65,6 +66,9 @@ def load_model(
         Allow a pickled module, which runs whatever code its author put there.
     device
         As in `resolve_device`.
+    reading
+        How the model is fed and what is read from it, as in `wrap`: `layout`, `channel_order`, `output`, `reduce`,
+        `track_layout`, `extra_inputs`.
 
     Returns
     -------
@@ -95,8 +99,9 @@ def load_model(
         source = _identity(path)
     for part in module.modules():
         part.training = False
-    model = wrap(module.to(where), target=target, input_length=input_length, output_space=output_space)
-    model.training = False
+    model = wrap(module.to(where), target=target, input_length=input_length, output_space=output_space, **reading)
+    for part in model.modules():
+        part.training = False
     model.source = source
     return model
 

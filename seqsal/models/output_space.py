@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 from torch.autograd.graph import Node
 from torch.overrides import TorchFunctionMode
 
@@ -157,10 +158,10 @@ def _leaves(output: torch.Tensor) -> list[Node]:
     return leaves
 
 
-def _script_kind(module: torch.jit.ScriptModule) -> str | None:
+def _script_kind(module: torch.jit.ScriptModule, output: str | None) -> str | None:
     """Read from compiled code how it ends; autograd shows that only until the code is optimised."""
     graph = module.inlined_graph  # owns the nodes below
-    pending, kinds = list(graph.outputs()), set()
+    pending, kinds = [_script_part(value, output) for value in graph.outputs()], set()
     while pending:
         node = pending.pop().node()
         if node.kind() in _SCRIPT_MOVES_VALUES:
@@ -171,42 +172,70 @@ def _script_kind(module: torch.jit.ScriptModule) -> str | None:
     return kinds.pop() if len(kinds) == 1 else None
 
 
+def _script_part(value: torch.Value, output: str | None) -> torch.Value:
+    """Follow the steps of `output` into tuples and dictionaries that the code builds, as far as it does."""
+    for step in [] if output is None else output.split("."):
+        node = value.node()
+        inputs = list(node.inputs())
+        if node.kind() == "prim::DictConstruct":
+            found = [item for key, item in zip(inputs[::2], inputs[1::2], strict=True) if str(key.toIValue()) == step]
+        else:
+            is_sequence = node.kind() in ("prim::TupleConstruct", "prim::ListConstruct") and step.lstrip("-").isdigit()
+            found = [inputs[int(step)]] if is_sequence and -len(inputs) <= int(step) < len(inputs) else []
+        if not found:
+            return value
+        value = found[0]
+    return value
+
+
 def _node_name(node: Node) -> str:
     return re.sub(r"Backward\d*$", "", node.name().rpartition("::")[2])
 
 
-def find_terminal(run: Callable[[torch.Tensor], torch.Tensor], X: torch.Tensor) -> tuple[torch.Tensor, Terminal | None]:
+def find_terminal(
+    run: Callable[[torch.Tensor], torch.Tensor],
+    X: torch.Tensor,
+    *,
+    module: nn.Module | None = None,
+    output: str | None = None,
+) -> tuple[torch.Tensor, Terminal | None]:
     """Run a model once on `X`, shape (N, 4, L), and see how it ends.
 
     Parameters
     ----------
     run
-        The model; its output must carry a gradient graph for anything to be found.
+        The model, or a function that calls it and picks one of its outputs; what it returns must carry a gradient graph
+        for anything to be found.
     X
         Requires a gradient.
+    module
+        The model that `run` calls, where that is a function.
+    output
+        Which of the model's outputs `run` picks, as `seqsal.models.readout.Readout` names it.
 
     Returns
     -------
-    output : Tensor
-        What the model gave.
+    values : Tensor
+        What `run` gave.
     terminal : Terminal or None
         None when the values were computed by something else, or by different functions in different columns.
     """
     with _Recorder() as recorder:
-        output = run(X)
-    if isinstance(run, torch.jit.ScriptModule):
-        script_kind = _script_kind(run)
-        return output, None if script_kind is None else Terminal(script_kind)
-    leaves = _leaves(output) if isinstance(output, torch.Tensor) else []
+        values = run(X)
+    script = run if module is None else module
+    if isinstance(script, torch.jit.ScriptModule):
+        script_kind = _script_kind(script, output)
+        return values, None if script_kind is None else Terminal(script_kind)
+    leaves = _leaves(values) if isinstance(values, torch.Tensor) else []
     kinds = {_NODE_KINDS.get(_node_name(leaf)) for leaf in leaves}
     if len(kinds) != 1 or None in kinds:
-        return output, None
+        return values, None
     (kind,) = kinds
     assert kind is not None
     calls = [i for i, (_, node) in enumerate(recorder.calls) if any(node is leaf for leaf in leaves)]
     if len(calls) < len(leaves):  # some of them ran where Python does not see them
-        return output, Terminal(kind)
-    return output, Terminal(kind, frozenset(calls), len(recorder.calls))
+        return values, Terminal(kind)
+    return values, Terminal(kind, frozenset(calls), len(recorder.calls))
 
 
 def invert(values: torch.Tensor, kind: str) -> torch.Tensor:

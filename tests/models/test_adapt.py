@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from models.nets import LENGTH, Body, Ended, SigmoidEnd, random_X
+from nets import LENGTH, Body, Ended, SigmoidEnd, random_X
 from torch import nn
 
 from seqsal.errors import ModelError
@@ -42,8 +42,8 @@ def test_a_model_that_squeezes_a_batch_of_one(n_targets: int) -> None:
         (lambda z: z[:, :, None], r"gives shape \(2, 1, 1\) for 2 sequences, expected \(N,\), \(N, 1\) or \(N, T\)"),
         (lambda z: z.mean(), r"gives shape \(\) for 2 sequences"),
         (lambda z: z[:0], r"gives shape \(0, 1\) for 2 sequences"),
-        (lambda z: (z, z), "gives a tuple, expected a tensor"),
-        (lambda z: {"logits": z}, "gives a dict, expected a tensor"),
+        (lambda z: (z, z), r"gives a tuple \(0: \(2, 1\), 1: \(2, 1\)\), expected .*choose one by output: 0, 1"),
+        (lambda z: {"logits": z}, r"gives a dict \(logits: \(2, 1\)\), expected .*choose one by output: logits"),
         (lambda z: z * torch.nan, "gives NaN or infinite values for 2 of 2 sequences"),
         (lambda z: z / 0.0, "gives NaN or infinite values"),
         (lambda z: z.detach(), "does not depend differentiably on its input"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from models.nets import random_X
+from nets import random_X
 from safetensors import safe_open
 from safetensors.torch import save_file
 

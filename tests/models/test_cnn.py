@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from models.nets import random_X
+from nets import random_X
 from torch import nn
 
 from seqsal.errors import ModelError

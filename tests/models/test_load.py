@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from models.nets import LENGTH, SigmoidEnd, make_sigmoid, random_X
+from nets import LENGTH, SigmoidEnd, make_sigmoid, random_X
 from safetensors.torch import save_file
 from torch import nn
 
@@ -18,7 +18,7 @@ from seqsal.models.checkpoint import save_checkpoint
 from seqsal.models.cnn import CNN, CNNConfig
 from seqsal.models.load import load_model
 
-NETS = "models.nets"
+NETS = "nets"
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 
 

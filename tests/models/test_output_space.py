@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from models.nets import LENGTH, Body, Ended, SigmoidEnd, random_X
+from nets import LENGTH, Body, Ended, SigmoidEnd, random_X
 from torch import nn
 from torch.nn import functional
 

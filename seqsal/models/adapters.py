@@ -1,0 +1,106 @@
+"""What is known of a model before it runs.
+
+Models of published families are read without being told how.
+
+bpnet-lite's `BPNet`, `BasePairNet` and `ChromBPNet` take control tracks beside the sequence and give (profile logits,
+log counts). Such a model is recognised by its class, without importing its package: ``output="counts"``, the default,
+reads the log count; ``output="profile"`` the softmax-weighted profile (`seqsal.models.readout`), strands added up. The
+control tracks, where the model has any, are zeros, as its authors explain it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from seqsal.errors import ModelError
+from seqsal.models.cnn import CNN
+from seqsal.models.readout import Readout
+
+__all__ = ["LOW_PRECISION", "Adapter", "find_adapter", "known_dtype", "known_length"]
+
+LOW_PRECISION = (torch.bfloat16, torch.float16)
+_BPNET_CLASSES = frozenset({"BPNet", "BasePairNet", "ChromBPNet", "ControlWrapper"})
+_BPNET_OUTPUTS = {"profile": "0", "counts": "1"}
+Arguments = Callable[[torch.Tensor], tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """What is known of a family of models.
+
+    Parameters
+    ----------
+    readout
+        The caller's wishes, completed.
+    raw_space
+        The space of the value that is read, when the model ends in no squashing function.
+    arguments
+        Gives what the model is called with after X (N, 4, L).
+    """
+
+    readout: Readout
+    raw_space: str
+    arguments: Arguments
+
+
+def find_adapter(module: nn.Module, readout: Readout) -> Adapter | None:
+    """Recognise a model.
+
+    Parameters
+    ----------
+    module
+        Any model.
+    readout
+        What the caller asked for; for a recognised model `output` may be one of the family's names.
+
+    Returns
+    -------
+    Adapter or None
+        None for a model of no known family.
+    """
+    # The class that wrote forward(): the family's, also for a subclass that does not change it.
+    owner = next((cls for cls in type(module).__mro__ if "forward" in vars(cls)), nn.Module)
+    if owner.__module__.split(".")[0] != "bpnetlite" or owner.__name__ not in _BPNET_CLASSES:
+        return None
+    output = _BPNET_OUTPUTS.get(readout.output or "counts", readout.output)
+    is_profile = output == _BPNET_OUTPUTS["profile"]
+    reduce = readout.reduce or ("profile" if is_profile else None)
+    n_controls = getattr(module, "n_control_tracks", 0) if owner.__name__ in ("BPNet", "BasePairNet") else 0
+
+    def controls(X: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        # not X.new_zeros: to whoever traces the model, X has no part in it
+        return (torch.zeros(len(X), n_controls, X.shape[2], device=X.device, dtype=X.dtype),) if n_controls else ()
+
+    return Adapter(
+        readout=replace(readout, output=output, reduce=reduce),
+        raw_space="logit" if is_profile else "log",
+        arguments=controls,
+    )
+
+
+def known_length(module: nn.Module, given: int | None) -> int | None:
+    """Return the window length (bp) that a model is made for, or None; `given` is what the caller says it is.
+
+    Raises
+    ------
+    ModelError
+        `given` is no length, or another than the model's.
+    """
+    known = module.config.input_length if isinstance(module, CNN) else getattr(module, "input_length", None)
+    if not isinstance(known, int):
+        known = None
+    if given is not None and given < 1:
+        raise ModelError(f"input_length: got {given}, expected a length in bp above 0")
+    if given is not None and isinstance(module, CNN) and given != known:
+        raise ModelError(f"input_length: {given} bp asked of a model made for {known} bp; use windows of {known} bp")
+    return known if given is None else given
+
+
+def known_dtype(module: nn.Module, default: torch.dtype) -> torch.dtype:
+    """Return the floating-point type of a model's first parameter, which it reads sequences in; or else `default`."""
+    return next((p.dtype for p in module.parameters() if p.is_floating_point()), default)

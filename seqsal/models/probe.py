@@ -1,0 +1,227 @@
+"""What is tried on a model before long work, so that one that cannot be explained is refused at once, with the cure.
+
+Two random sequences go through the model together, with a gradient, and each alone. That is enough to see another
+length, layout or dtype, outputs of another shape, NaN, a cut gradient, an output that depends on what else is in the
+batch (normalisation with the statistics of the batch), and an output that changes from call to call (dropout or noise
+that is left on).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from seqsal.errors import ModelError
+from seqsal.models.adapters import LOW_PRECISION
+from seqsal.models.readout import Readout
+from seqsal.sequence.tensors import one_hot_tensor
+
+__all__ = [
+    "FORWARD_ERRORS",
+    "check_differentiable",
+    "check_finite",
+    "check_floating",
+    "check_range",
+    "check_steady",
+    "check_target",
+    "explain_failure",
+    "random_sequences",
+]
+
+# What a model's own code raises on an input that it was not made for.
+FORWARD_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError, ArithmeticError)
+_SEED = 0
+_SIZE = 2  # one sequence could not tell (N,) from (N, 1) squeezed, nor (T,) from (1, T)
+# Shares of the scores' size, and of the difference between the two sequences: sums in another order differ by far less,
+# statistics of a batch of two by more.
+_TOLERANCE = (1e-4, 1e-3)
+_TOLERANCE_LOW = (0.02, 0.05)  # bfloat16, float16; or a GPU, which may compute one batch size in TF32 and not another
+_N_STEPS = 32
+Score = Callable[[torch.Tensor], torch.Tensor]
+
+
+def random_sequences(length: int, like: torch.Tensor) -> torch.Tensor:
+    """Return two random one-hot sequences, (2, 4, L), on the device and in the dtype of `like`."""
+    generator = torch.Generator().manual_seed(_SEED)
+    codes = torch.randint(0, 4, (_SIZE, length), generator=generator, dtype=torch.uint8)
+    return one_hot_tensor(codes).to(like)
+
+
+def explain_failure(call: Callable[[Any], Any], X: torch.Tensor, readout: Readout, error: Exception) -> ModelError:
+    """Find out what the model would rather have been given than X (2, 4, L), and say so.
+
+    Parameters
+    ----------
+    call
+        Runs the model on an input as it reads it.
+    X
+        What it failed on, before `readout.feed`.
+    readout
+        How it was fed.
+    error
+        What it raised.
+    """
+    fed = readout.feed(X.detach())
+    other = "NLC" if readout.layout == "NCL" else "NCL"
+    integers = (
+        "it works on integers, through which no gradient runs: make it read floating-point one-hot, an embedding "
+    )
+    integers += "as one-hot times the embedding's weights"
+    cures = (
+        (fed.transpose(1, 2).contiguous(), f"it works on {tuple(fed.mT.shape)}: give layout={other!r}"),
+        (fed[:1], "it works on one sequence at a time: export or script it with a batch size that may change"),
+        (fed.long(), integers),
+        (X.detach().argmax(dim=1), integers),  # (2, L), indices of bases
+    )
+    cure = next((cure for tried, cure in cures if _runs(call, tried)), None)
+    cure = cure or f"give it windows of the length that it was made for, shape {_expected(readout)}"
+    return ModelError(
+        f"model: fails on one-hot input of shape {tuple(fed.shape)} ({type(error).__name__}: {_first_line(error)}); "
+        f"{cure}"
+    )
+
+
+def check_target(target: int, n_targets: int) -> None:
+    """Raise `ModelError` unless the model has this output column."""
+    if not 0 <= target < n_targets:
+        raise ModelError(
+            f"target: {target} is out of range, the model has {n_targets} "
+            f"output{'s'[: n_targets > 1]} (0 to {n_targets - 1})"
+        )
+
+
+def check_floating(values: torch.Tensor) -> None:
+    """Raise `ModelError` for outputs of an integer, boolean or complex type."""
+    if not values.is_floating_point():
+        raise ModelError(
+            f"model: gives {str(values.dtype).removeprefix('torch.')} values, so that its output does not depend "
+            "differentiably on its input; return the scores before argmax, rounding or a threshold, as floating-point"
+        )
+
+
+def check_finite(values: torch.Tensor) -> None:
+    """Raise `ModelError` for NaN and infinite values; one value or more for each sequence, (N, …)."""
+    n_bad = int((~torch.isfinite(values)).sum())
+    if n_bad:
+        raise ModelError(
+            f"model: gives NaN or infinite values for {n_bad} of {len(values)} sequences; "
+            "check its weights (a training that diverged?) and the precision that it runs in"
+        )
+
+
+def check_differentiable(score: Score, X: torch.Tensor, values: torch.Tensor) -> None:
+    """Raise `ModelError` unless a usable gradient runs from the scores to the sequences.
+
+    Parameters
+    ----------
+    score
+        (N, 4, L) → (N,).
+    X
+        Two sequences, (2, 4, L), that the scores were computed from.
+    values
+        Their scores, (2,).
+    """
+    gradient = _gradient(values, X)
+    if gradient is None:
+        raise ModelError(
+            "model: its output does not depend differentiably on its input (detached, no_grad, or made of integers); "
+            "remove .detach(), torch.no_grad() and argmax from its forward()"
+        )
+    if not torch.isfinite(gradient).all():
+        raise ModelError(
+            "model: its gradient on one-hot input is NaN or infinite (a square root or logarithm of 0, or a division "
+            "by 0, in forward()?); add a small number under it"
+        )
+    if not gradient.any() and values[0] != values[1] and _is_flat_between(score, X):
+        raise ModelError(
+            "model: its output changes with the sequence but its gradient is 0 everywhere (round, sign, a threshold or "
+            "a hard assignment on the path); return the smooth scores before that step"
+        )
+
+
+def check_range(values: torch.Tensor, space: str) -> None:
+    """Raise `ModelError` for values that cannot be of the space that the caller says they are in."""
+    low, high = values.min().item(), values.max().item()
+    if (space == "probability" and not 0 <= low <= high <= 1) or (space == "count" and low < 0):
+        raise ModelError(
+            f"output_space: {space!r} was asked for, but the model gives values from {low:.3g} to {high:.3g}; "
+            "choose 'auto' or 'linear'"
+        )
+
+
+def check_steady(score: Score, X: torch.Tensor, together: torch.Tensor, dtype: torch.dtype) -> None:
+    """Raise `ModelError` unless each sequence gets the same score alone, and again, as beside another.
+
+    Parameters
+    ----------
+    score
+        (N, 4, L) → (N,).
+    X
+        Two sequences, (2, 4, L).
+    together
+        Their scores, (2,).
+    dtype
+        That the model computes in.
+    """
+    X, together = X.detach(), together.detach()
+    with torch.no_grad():
+        try:
+            last, again, first = (score(x) for x in (X[1:], X[1:], X[:1]))
+        except torch.OutOfMemoryError:
+            raise
+        except FORWARD_ERRORS as error:
+            raise ModelError(
+                f"model: works on 2 sequences but fails on 1 ({type(error).__name__}: {_first_line(error)}); "
+                "normalise with running statistics, and export or script it with a batch size that may change"
+            ) from error
+    of_size, of_difference = _TOLERANCE_LOW if dtype in LOW_PRECISION or X.is_cuda else _TOLERANCE
+    tolerance = of_size * together.abs().max() + of_difference * (together[0] - together[1]).abs() + 1e-6
+    if not (last - again).abs().max() <= tolerance:
+        raise ModelError(
+            f"model: gives {last.item():.4g} and then {again.item():.4g} for one and the same sequence; make it "
+            "deterministic: dropout by nn.Dropout or F.dropout(training=self.training), no noise in evaluation mode"
+        )
+    alone = torch.cat([first, last])
+    if not (alone - together).abs().max() <= tolerance:
+        worst = int((alone - together).abs().argmax())
+        raise ModelError(
+            f"model: gives {alone[worst].item():.4g} for a sequence alone but {together[worst].item():.4g} beside "
+            "another: its output depends on the batch; normalise with running statistics (nn.BatchNorm1d in evaluation "
+            "mode), not with those of the batch"
+        )
+
+
+def _gradient(values: torch.Tensor, X: torch.Tensor) -> torch.Tensor | None:
+    return torch.autograd.grad(values.sum(), X, allow_unused=True)[0] if values.requires_grad else None
+
+
+def _is_flat_between(score: Score, X: torch.Tensor) -> bool:
+    """Whether the gradient is 0 on the way from one sequence to the other too, as it is not in a saturated model."""
+    steps = torch.linspace(0, 1, _N_STEPS, device=X.device, dtype=X.dtype)
+    for pair in steps.reshape(-1, 2, 1, 1):
+        between = torch.lerp(X[:1].detach(), X[1:].detach(), pair).requires_grad_()
+        gradient = _gradient(score(between), between)
+        if gradient is not None and gradient.any():
+            return False
+    return True
+
+
+def _runs(call: Callable[[Any], Any], given: torch.Tensor) -> bool:
+    try:
+        with torch.no_grad():
+            call(given)
+    except torch.OutOfMemoryError:
+        raise
+    except FORWARD_ERRORS:
+        return False
+    return True
+
+
+def _expected(readout: Readout) -> str:
+    return "(N, 4, L)" if readout.layout == "NCL" else "(N, L, 4)"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,202 @@
+"""How a model is fed and which of its numbers are read: (N, 4, L) in, (N, T) out.
+
+A genomics model may want its bases last, in another order or beside further inputs, and may give a tuple, a dictionary
+or a profile along the sequence. A `Readout` says which, in plain values that an attribution file can record.
+
+A profile head's logits, one a position, become one number per track by the weighted sum that BPNet and ChromBPNet are
+explained with (Avsec et al. 2021, doi:10.1038/s41588-021-00782-6): with z the logits of a track less their mean over
+positions, Σ softmax(z) · z, where the softmax is held constant, so that gradients reach each position in proportion to
+the share of reads that the model puts there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from seqsal.errors import ModelError
+from seqsal.sequence.codes import ALPHABET
+
+__all__ = ["LAYOUTS", "REDUCTIONS", "TRACK_LAYOUTS", "Readout", "describe_output"]
+
+LAYOUTS = ("NCL", "NLC")
+TRACK_LAYOUTS = ("NTL", "NLT")
+REDUCTIONS = ("sum", "mean", "profile", "profile_strand")
+
+
+@dataclass(frozen=True)
+class Readout:
+    """How to feed a model and what to read from it.
+
+    Parameters
+    ----------
+    layout
+        Of the model's input: ``NCL`` is (N, 4, L), ``NLC`` is (N, L, 4).
+    channel_order
+        The bases in the order of the model's input channels.
+    output
+        Which part of a tuple (``0``), list or dictionary (its key) holds the scores; steps into nested ones are joined
+        by dots (``heads.human``). None for a model that gives one tensor.
+    reduce
+        What makes one number of a profile, for each track: ``sum`` or ``mean`` over its positions; ``profile``, the
+        softmax-weighted sum of logits above, added up over tracks (the strands of one experiment);
+        ``profile_strand``, the same with the tracks kept apart. None for outputs (N,), (N, 1) or (N, T).
+    track_layout
+        Of a profile: ``NTL`` is (N, tracks, positions), ``NLT`` is (N, positions, tracks).
+
+    Raises
+    ------
+    ModelError
+        A value that is none of these.
+    """
+
+    layout: str = "NCL"
+    channel_order: str = ALPHABET
+    output: str | None = None
+    reduce: str | None = None
+    track_layout: str = "NTL"
+
+    def __post_init__(self) -> None:
+        _check_choice("layout", self.layout, LAYOUTS)
+        _check_choice("track_layout", self.track_layout, TRACK_LAYOUTS)
+        if self.reduce is not None:
+            _check_choice("reduce", self.reduce, REDUCTIONS)
+        if sorted(self.channel_order) != sorted(ALPHABET):
+            raise ModelError(
+                f"channel_order: got {self.channel_order!r}, expected the letters A, C, G and T in the order of the "
+                "model's input channels, such as 'ACGT'"
+            )
+
+    @property
+    def weighs_logits(self) -> bool:
+        """Whether the reduction is one of logits, which values after a softmax would make meaningless."""
+        return self.reduce in ("profile", "profile_strand")
+
+    def feed(self, X: torch.Tensor) -> torch.Tensor:
+        """Turn X (N, 4, L), rows A C G T, into what the model reads."""
+        if self.channel_order != ALPHABET:
+            rows = [ALPHABET.index(base) for base in self.channel_order]
+            X = torch.cat([X[:, row : row + 1] for row in rows], dim=1)
+        return X if self.layout == "NCL" else X.transpose(1, 2).contiguous()
+
+    def pick(self, output: Any) -> torch.Tensor:
+        """Take the tensor that `output` names out of what a model returned.
+
+        Raises
+        ------
+        ModelError
+            There is no such part, it is not a tensor, or several parts are there and none was chosen.
+        """
+        value = output
+        if self.output is not None:
+            whole = isinstance(value, Mapping) and self.output in value
+            for step in [self.output] if whole else self.output.split("."):
+                value = _child(value, step, self.output)
+        if isinstance(value, torch.Tensor):
+            return value
+        parts = _parts(value)
+        cure = "wrap it in a module that returns the one tensor to explain"
+        if parts:
+            prefix = "" if self.output is None else f"{self.output}."
+            cure = f"choose one by output: {', '.join(f'{prefix}{part}' for part in parts[:8])}"
+        raise ModelError(
+            f"model: gives {describe_output(value)}, expected a tensor of shape (N,), (N, 1) or (N, T); {cure}"
+        )
+
+    def columns(self, values: torch.Tensor, n_sequences: int) -> torch.Tensor:
+        """Bring the picked tensor into the shape (N, T).
+
+        Raises
+        ------
+        ModelError
+            It has another shape than the reduction reads.
+        """
+        return _plain(values, n_sequences) if self.reduce is None else self._reduced(values, n_sequences)
+
+    def _reduced(self, values: torch.Tensor, n_sequences: int) -> torch.Tensor:
+        profile = self._profile(values, n_sequences)  # (N, T, positions)
+        if self.reduce == "sum":
+            return profile.sum(dim=-1)
+        if self.reduce == "mean":
+            return profile.mean(dim=-1)
+        logits = profile - profile.mean(dim=-1, keepdim=True)
+        weighted = (logits.softmax(dim=-1).detach() * logits).sum(dim=-1)
+        return weighted.sum(dim=1, keepdim=True) if self.reduce == "profile" else weighted
+
+    def _profile(self, values: torch.Tensor, n_sequences: int) -> torch.Tensor:
+        if n_sequences == 1 and values.ndim in (1, 2) and len(values) != 1:
+            values = values.unsqueeze(0)  # a model that squeezed a batch of one
+        if values.ndim in (2, 3) and len(values) == n_sequences and values.numel():
+            if values.ndim == 2:
+                return values.unsqueeze(1)
+            return values if self.track_layout == "NTL" else values.transpose(1, 2)
+        expected = "(N, tracks, positions)" if self.track_layout == "NTL" else "(N, positions, tracks)"
+        empty = values.ndim in (2, 3) and not values.numel()
+        raise ModelError(
+            f"model: gives shape {tuple(values.shape)} for {n_sequences} sequences, expected {expected} or "
+            f"(N, positions) for reduce={self.reduce!r}; "
+            + ("give longer windows" if empty else "choose another output, or leave reduce away")
+        )
+
+
+def describe_output(value: Any) -> str:
+    """Say in few words what a model returned: ``a tuple (0: (2, 1, 80), 1: (2, 1))``."""
+    if isinstance(value, torch.Tensor):
+        return str(tuple(value.shape))
+    kind = f"a {type(value).__name__}"
+    parts = _parts(value)
+    if not parts:
+        return kind
+    shown = [
+        f"{part}: {tuple(item.shape) if isinstance(item, torch.Tensor) else type(item).__name__}"
+        for part in parts[:6]
+        for item in [_child(value, str(part), "")]
+    ]
+    return f"{kind} ({', '.join(shown)}{', …' if len(parts) > len(shown) else ''})"
+
+
+def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise ModelError(f"{name}: got {value!r}, expected one of {', '.join(choices)}")
+
+
+def _parts(value: Any) -> list[Any]:
+    """Return the keys or indices of a container; none for anything else."""
+    if isinstance(value, Mapping):
+        return list(value)
+    return list(range(len(value))) if isinstance(value, (tuple, list)) else []
+
+
+def _child(value: Any, step: str, path: str) -> Any:
+    if isinstance(value, Mapping):
+        named = {str(key): item for key, item in value.items()}
+        if step in named:
+            return named[step]
+    elif isinstance(value, (tuple, list)) and step.removeprefix("-").isdigit():
+        if -len(value) <= int(step) < len(value):
+            return value[int(step)]
+    elif not isinstance(value, torch.Tensor) and isinstance(getattr(value, step, None), torch.Tensor):
+        return getattr(value, step)  # a named tuple or dataclass
+    parts = ", ".join(map(str, _parts(value)))
+    cure = f"choose one of its parts: {parts}" if parts else "leave output away there"
+    raise ModelError(f"output: {path!r} is not in what the model gives, {describe_output(value)}; {cure}")
+
+
+def _plain(values: torch.Tensor, n_sequences: int) -> torch.Tensor:
+    if n_sequences == 1 and values.ndim < 2:
+        return values.reshape(1, -1)  # squeezed to () or (T,)
+    if values.ndim in (1, 2) and len(values) == n_sequences and values.numel():
+        return values.reshape(n_sequences, -1)
+    is_profile = values.ndim == 3 and len(values) == n_sequences and values.numel()
+    cure = (
+        "reduce the profile by reduce='sum', 'mean' or (for logits) 'profile', with track_layout='NLT' if positions "
+        "come before tracks"
+        if is_profile
+        else "wrap it in a module that reduces each sequence to T values"
+    )
+    raise ModelError(
+        f"model: gives shape {tuple(values.shape)} for {n_sequences} sequences, expected (N,), (N, 1) or (N, T); {cure}"
+    )

@@ -1,0 +1,303 @@
+"""The one scalar per sequence that everything else in seqsal reads from a model.
+
+How the model is fed and which of its numbers are read is for `seqsal.models.readout`; in which space (logit or
+probability, log count or count), for `seqsal.models.output_space`; what makes it unusable, for `seqsal.models.probe`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from seqsal.errors import ModelError
+from seqsal.models import probe
+from seqsal.models.adapters import LOW_PRECISION, find_adapter, known_dtype, known_length
+from seqsal.models.cnn import CNN
+from seqsal.models.extra_inputs import ExtraInputs
+from seqsal.models.intact import frozen, intact
+from seqsal.models.output_space import Bypass, Terminal, find_terminal, invert, resolve_space
+from seqsal.models.readout import Readout
+
+__all__ = ["SequenceModel"]
+
+
+class SequenceModel(nn.Module):
+    """One scalar per sequence from a model that may have several outputs and end in any squashing function.
+
+    Made by `seqsal.wrap` or `load_model`.
+
+    Attributes
+    ----------
+    module : nn.Module
+        The caller's model, not copied.
+    target : int
+        Which output column is read.
+    input_length : int or None
+        Window length in bp; None as long as a model of unknown length has not been probed.
+    n_targets : int or None
+        Number of output columns; None as long as the model has not been probed.
+    output_space : str
+        ``logit``, ``log``, ``probability``, ``count`` or ``linear``; ``auto`` until the model has been probed.
+    terminal : Terminal or None
+        The squashing function that the model ends with.
+    readout : Readout
+        How the model is fed and which of its numbers are read.
+    asked : Readout
+        The caller's part of `readout`: the rest is known of the model's family.
+    extra_inputs : ExtraInputs
+        What it is given beside the sequence.
+    source : dict
+        Where the model was loaded from: ``file`` and ``sha256``; empty for a model in memory.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        target: int = 0,
+        input_length: int | None = None,
+        output_space: str = "auto",
+        readout: Readout | None = None,
+        extra_inputs: ExtraInputs | None = None,
+    ) -> None:
+        super().__init__()
+        resolve_space(output_space, None)  # an unknown space is refused before any work
+        self.module = module
+        self.target = target
+        self.input_length = known_length(module, input_length)
+        self.n_targets: int | None = None
+        self.output_space = output_space
+        self.terminal: Terminal | None = None
+        self.extra_inputs = ExtraInputs(None) if extra_inputs is None else extra_inputs
+        self.asked = readout or Readout()
+        self._adapter = find_adapter(module, self.asked)
+        self.readout = self.asked if self._adapter is None else self._adapter.readout
+        self.source: dict[str, Any] = {}
+        if self.input_length is not None:
+            self._probe(self.input_length, torch.zeros(0, device=self.device))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's parameters are; the CPU for a model without any."""
+        for tensor in (*self.module.parameters(), *self.module.buffers()):
+            return tensor.device
+        return torch.device("cpu")
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How the model is fed and what is read from it, in plain values, for files to record."""
+        reading = asdict(self.readout)
+        return reading | {"extra_inputs": self.extra_inputs.describe()} if len(self.extra_inputs) else reading
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        """Score sequences in `output_space`, differentiably.
+
+        Parameters
+        ----------
+        X : Tensor of float, shape (N, 4, L)
+            Rows A, C, G, T; on the model's device.
+
+        Returns
+        -------
+        Tensor, shape (N,)
+            For a model that ends in a softmax, the logit of the target class: logits of other classes play no part.
+
+        Raises
+        ------
+        ModelError
+            `X` has another shape, or this is a first pass and the model fails the checks of `wrap`.
+        """
+        self._check_input(X)
+        self._ensure_probed(X)
+        return self._columns(X, natural=self._reads_natural())[:, self.target]
+
+    def columns(self, X: torch.Tensor, targets: Sequence[int]) -> torch.Tensor:
+        """Score sequences for several targets in one pass, each as `forward` would for that target.
+
+        Parameters
+        ----------
+        X : Tensor of float, shape (N, 4, L)
+        targets
+            Output columns, counted from 0, in any order.
+
+        Returns
+        -------
+        Tensor, shape (N, len(targets))
+            In `output_space`, differentiable.
+
+        Raises
+        ------
+        ModelError
+            As `forward`; or a target is out of range.
+        """
+        self._check_input(X)
+        n_targets = self._ensure_probed(X)
+        for target in targets:
+            probe.check_target(target, n_targets)
+        return self._columns(X, natural=self._reads_natural())[:, list(targets)]
+
+    def predict(self, X: torch.Tensor) -> torch.Tensor:
+        """Score sequences on the model's natural scale, without a gradient and in evaluation mode.
+
+        Parameters
+        ----------
+        X : Tensor of float, shape (N, 4, L)
+
+        Returns
+        -------
+        Tensor, shape (N,)
+            Probabilities for a built-in binary model, counts for a count model, the module's own output for any other
+            module.
+
+        Raises
+        ------
+        ModelError
+            As `forward`; or the model gives NaN or infinite values for these sequences.
+        """
+        self._check_input(X)
+        with self.frozen(), torch.no_grad():
+            self._ensure_probed(X)
+            scores = self._columns(X, natural=True)[:, self.target]
+        probe.check_finite(scores)
+        return scores
+
+    def natural(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Map scores in `output_space` to the natural scale, without running the model again.
+
+        Parameters
+        ----------
+        values : ndarray, shape (N,)
+            What `forward` gave.
+
+        Returns
+        -------
+        ndarray, shape (N,)
+            Probabilities for logits before a sigmoid, counts for log counts; other scores as they are, logits before a
+            softmax among them, whose probability depends on the other classes too, and reduced profiles, whose
+            positions are no longer known.
+        """
+        is_final = self.terminal is None or self._reads_natural() or self.readout.reduce is not None
+        kind = None if is_final or self.terminal is None else self.terminal.kind
+        if kind == "sigmoid":
+            return np.asarray(torch.sigmoid(torch.from_numpy(np.asarray(values, dtype=np.float64))).numpy())
+        return np.exp(values) if kind == "exp" else values
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[SequenceModel]:
+        """Evaluate without gradients to parameters; on leaving, each module and parameter is as it was."""
+        with frozen(self):
+            yield self
+
+    def extra_repr(self) -> str:
+        """Show what is read from the model."""
+        return (
+            f"target={self.target}, n_targets={self.n_targets}, input_length={self.input_length}, "
+            f"output_space={self.output_space!r}"
+        )
+
+    def _reads_natural(self) -> bool:
+        return self.terminal is not None and self.output_space != resolve_space("auto", self.terminal)
+
+    def _columns(self, X: torch.Tensor, *, natural: bool) -> torch.Tensor:
+        """Return (N, T) before the terminal function, or after it when `natural`."""
+        return self.readout.columns(self._values(X, natural=natural and not self.readout.weighs_logits), len(X))
+
+    def _values(self, X: torch.Tensor, *, natural: bool) -> torch.Tensor:
+        if isinstance(self.module, CNN):
+            values = self._run(X)
+            return self.module.squash(values) if natural else values
+        if natural or self.terminal is None:
+            return self._run(X)
+        if self.terminal.is_opaque:
+            return invert(self._run(X), self.terminal.kind)
+        with Bypass(self.terminal):
+            return self._run(X)
+
+    def _run(self, X: torch.Tensor) -> torch.Tensor:
+        """Return the chosen output as the model gives it, of any shape."""
+        X = X.to(known_dtype(self.module, X.dtype))
+        values = self.readout.pick(self._call(self.readout.feed(X), X))
+        return values.float() if values.dtype in LOW_PRECISION else values
+
+    def _call(self, fed: torch.Tensor, X: torch.Tensor) -> Any:
+        if len(self.extra_inputs):
+            positional, named = self.extra_inputs.arguments(len(X))
+            return self.module(fed, *positional, **named)
+        return self.module(fed) if self._adapter is None else self.module(fed, *self._adapter.arguments(X))
+
+    def _check_input(self, X: torch.Tensor) -> None:
+        length = "L" if self.input_length is None else self.input_length
+        if X.ndim != 3 or X.shape[1] != 4 or len(X) == 0 or length not in ("L", X.shape[2]):
+            raise ModelError(
+                f"X: got shape {tuple(X.shape)}, but the model reads (N, 4, {length}); "
+                "resize the regions to the model's length, rows A C G T"
+            )
+
+    def _ensure_probed(self, X: torch.Tensor) -> int:
+        if self.n_targets is None:
+            self._probe(X.shape[2], X)
+        assert self.n_targets is not None
+        return self.n_targets
+
+    def _probe(self, length: int, like: torch.Tensor) -> None:
+        """Learn the number of targets and the output space from two random sequences, and refuse bad models."""
+        before = (self.n_targets, self.terminal, self.output_space)
+        with self.frozen(), torch.inference_mode(False), torch.enable_grad(), intact(self.module, like.device):
+            X = probe.random_sequences(length, like).requires_grad_()
+            try:
+                self._learn(X)
+            except BaseException:  # out of memory too: the next pass has to look again
+                self.n_targets, self.terminal, self.output_space = before
+                raise
+        self.input_length = self.input_length or length
+
+    def _learn(self, X: torch.Tensor) -> None:
+        natural, terminal = self._first_pass(X)
+        probe.check_floating(natural)
+        columns = self.readout.columns(natural, len(X))
+        probe.check_target(self.target, columns.shape[1])
+        requested = self.output_space
+        if isinstance(self.module, CNN):
+            terminal = None if self.module.squash_kind is None else Terminal(self.module.squash_kind)
+            requested = "auto" if requested == "linear" else requested
+        self.n_targets, self.terminal = columns.shape[1], terminal
+        self.output_space = resolve_space(requested, terminal, raw_space=self._raw_space)
+        if self.readout.weighs_logits and self._reads_natural():
+            raise ModelError(
+                f"output_space: {requested!r} is after the {terminal and terminal.kind} that the profile ends in, but "
+                f"reduce={self.readout.reduce!r} weighs logits; leave output_space at 'auto', or reduce by 'sum'"
+            )
+        probe.check_finite(columns[:, self.target])
+        if terminal is not None and not isinstance(self.module, CNN):
+            columns = self._columns(X, natural=self._reads_natural())
+        values = columns[:, self.target]
+        probe.check_finite(values)
+        natural_read = self._reads_natural()
+
+        def score(X: torch.Tensor) -> torch.Tensor:
+            return self._columns(X, natural=natural_read)[:, self.target]
+
+        if not isinstance(self.module, CNN):  # the built-in model is known to be steady, and its start is waited for
+            probe.check_steady(score, X, values, known_dtype(self.module, X.dtype))
+        probe.check_differentiable(score, X, values)
+        if terminal is None:
+            probe.check_range(values, self.output_space)
+
+    def _first_pass(self, X: torch.Tensor) -> tuple[torch.Tensor, Terminal | None]:
+        try:
+            return find_terminal(self._run, X, module=self.module, output=self.readout.output)
+        except torch.OutOfMemoryError:
+            raise
+        except probe.FORWARD_ERRORS as error:
+            raise probe.explain_failure(lambda fed: self._call(fed, X[: len(fed)]), X, self.readout, error) from error
+
+    @property
+    def _raw_space(self) -> str:
+        return "linear" if self._adapter is None else self._adapter.raw_space

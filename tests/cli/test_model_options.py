@@ -1,0 +1,119 @@
+"""A model that is not built in, told how to be read on the command line."""
+
+from __future__ import annotations
+
+import ast
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from toys import random_codes
+
+from seqsal.cli import main
+from seqsal.cli.options import model_options
+from seqsal.models.readout import LAYOUTS, REDUCTIONS, TRACK_LAYOUTS, Readout
+from seqsal.sequence.codes import decode, one_hot
+
+LENGTH = 40
+FACTORY = """
+import torch
+from torch import nn
+
+
+class Profile(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem = nn.Conv1d(4, 3, 5)
+
+    def forward(self, X):  # (N, L, 4), channels T G C A
+        return {"tracks": (torch.sigmoid(self.stem(X.transpose(1, 2)).transpose(1, 2)),)}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Sequences and a factory, in the current folder."""
+    (tmp_path / "my_profile_model.py").write_text(FACTORY)
+    records = [f">s{i}\n{decode(row)}\n" for i, row in enumerate(random_codes(rng, 6, LENGTH))]
+    (tmp_path / "s.fa").write_text("".join(records))
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    sys.modules.pop("my_profile_model", None)
+
+
+READING = ["--layout", "NLC", "--channel-order", "TGCA", "--output", "tracks.0", "--reduce", "sum",
+           "--track-layout", "NLT", "--target", "2"]  # fmt: skip
+
+
+def call(verb: str, *options: str) -> Result:
+    given = [verb, "--model", "my_profile_model:Profile", "--fasta", "s.fa", "--device", "cpu", "--quiet", *options]
+    return CliRunner().invoke(main, given)
+
+
+def by_hand(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """Summed logits (N,) of the last track, and their gradients times the input, summed over bases."""
+    module = sys.modules["my_profile_model"].Profile()
+    lines = (folder / "s.fa").read_text().split()[1::2]
+    codes = np.array([["ACGTN".index(base) for base in line] for line in lines], dtype=np.uint8)
+    X = torch.from_numpy(one_hot(codes)).requires_grad_()
+    values = module.stem(X.flip(1))[:, 2].sum(dim=-1)
+    (gradient,) = torch.autograd.grad(values.sum(), X)
+    return values.detach(), (gradient * X).sum(dim=1).detach()
+
+
+def test_score_and_attribute_read_what_they_are_told_to(folder: Path) -> None:
+    result = call("attribute", *READING, "--no-gradient-correction", "--controls", "3", "--out", "A.h5")
+    assert result.exit_code == 0, result.output
+    values, track = by_hand(folder)
+    with h5py.File("A.h5") as file:
+        np.testing.assert_allclose(file["track"][:], track.numpy(), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(file["prediction"][:], values.numpy(), rtol=1e-5)
+        assert file.attrs["output_space"] == "logit"
+        assert json.loads(file.attrs["reading"]) == {
+            "layout": "NLC", "channel_order": "TGCA", "output": "tracks.0", "reduce": "sum", "track_layout": "NLT",
+        }  # fmt: skip
+    assert call("score", *READING, "--out", "s.tsv").exit_code == 0
+    table = pd.read_csv("s.tsv", sep="\t")
+    np.testing.assert_allclose(table["logit"], values.numpy(), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], "it works on (2, 40, 4): give layout='NLC'"),
+        (READING[:2], "choose one by output: tracks"),
+        (READING[:6], "reduce the profile by reduce='sum'"),
+        ([*READING[:5], "scores", *READING[6:]], "output: 'scores' is not in what the model gives"),
+        ([*READING[:-1], "3"], "target: 3 is out of range, the model has 3 outputs (0 to 2)"),
+        (["--channel-order", "AC"], "channel_order: got 'AC'"),
+    ],
+)
+def test_what_does_not_fit_is_said_in_one_line_before_any_file_is_there(
+    folder: Path, options: list[str], words: str
+) -> None:
+    result = call("attribute", *options, "--out", "A.h5")
+    assert result.exit_code == 2, (result.output, result.exception)
+    assert words in result.stderr and result.stderr.count("\n") == 1
+    assert not [path.name for path in folder.iterdir() if "A.h5" in path.name]
+
+
+def test_choices_and_defaults_are_those_of_the_library() -> None:
+    options = {option.name: option for option in click.command()(model_options(lambda: None)).params}
+    for name, choices in (("layout", LAYOUTS), ("track_layout", TRACK_LAYOUTS), ("reduce", REDUCTIONS)):
+        kind = options[name].type
+        assert isinstance(kind, click.Choice) and tuple(kind.choices) == choices
+    shown = CliRunner().invoke(
+        click.command()(model_options(lambda **given: click.echo(repr(given)))), ["--model", "m"]
+    )
+    given = ast.literal_eval(shown.output)
+    assert {name: given[name] for name in asdict(Readout())} == asdict(Readout())

@@ -1,0 +1,241 @@
+"""Models that cannot be explained are refused at once, in one line, with the cure; nothing of theirs changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from nets import LENGTH, Body, Ended, SigmoidEnd, random_X
+from torch import nn
+from torch.nn import functional
+
+from seqsal.errors import ModelError
+from seqsal.models.adapt import wrap
+from seqsal.models.cnn import CNN, CNNConfig
+from seqsal.models.load import load_model
+from seqsal.models.probe import random_sequences
+
+
+class Indices(nn.Module):
+    """Reads base indices (N, L)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(5, 3)
+
+    def forward(self, codes: torch.Tensor) -> torch.Tensor:
+        return self.embedding(codes).mean(dim=(1, 2))
+
+
+class IntegerOneHot(nn.Module):
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        return functional.one_hot(X.argmax(dim=1) + X.bitwise_and(1).sum(dim=1), 9).float().mean(dim=(1, 2))
+
+
+class Renormalised(nn.Module):
+    """Normalises with the statistics of the batch even in evaluation mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(6)
+        self.convolution = nn.Conv1d(4, 6, 5)
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        h = self.convolution(X)
+        h = functional.batch_norm(h, self.norm.running_mean, self.norm.running_var, training=True)
+        return torch.relu(h).mean(dim=(1, 2))
+
+
+class OneAtATime(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = Body()
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        return self.body(X.reshape(1, 4, LENGTH))
+
+
+class LastBases(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.head(X)).mean(dim=1)
+
+
+BAD: dict[str, tuple[Callable[[], nn.Module], str]] = {
+    "layout": (LastBases, r"fails on .*\(2, 4, 30\) \(RuntimeError: .*\); it works on \(2, 30, 4\): give layout='NLC'"),
+    "length": (
+        lambda: nn.Sequential(nn.Flatten(), nn.Linear(4 * 20, 1)),
+        r"\(2, 4, 30\) .*give it windows of the length that it was made for, shape \(N, 4, L\)",
+    ),
+    "indices": (Indices, "it works on integers, .* an embedding as one-hot times the embedding's weights"),
+    "integers in": (IntegerOneHot, "it works on integers, through which no gradient runs: make it read floating-point"),
+    "one at a time": (OneAtATime, "it works on one sequence at a time: .* batch size that may change"),
+    "integers out": (
+        lambda: Ended(Body(3), lambda z: z.argmax(dim=1)),
+        "gives int64 values, so that its output does not depend differentiably .* before argmax",
+    ),
+    "booleans out": (lambda: Ended(Body(), lambda z: z > 0), "gives bool values"),
+    "detached": (lambda: Ended(Body(), lambda z: z.detach()), "does not depend differentiably on its input"),
+    "argmax": (
+        lambda: Ended(Body(3), lambda z: functional.one_hot(z.argmax(dim=1), 3).float()),
+        "does not depend differentiably on its input",
+    ),
+    "rounded": (
+        lambda: Ended(Body(), lambda z: (1000 * z).round()),
+        r"changes with the sequence but its gradient is 0 everywhere \(round, sign",
+    ),
+    "square root of 0": (
+        lambda: Ended(Body(), lambda z: (z - z.detach()).abs().sqrt() + z),
+        r"gradient on one-hot input is NaN or infinite \(a square root",
+    ),
+    "NaN": (lambda: Ended(Body(), lambda z: z.log() * 0 + torch.nan), "gives NaN or infinite values for 2 of 2"),
+    "batch statistics": (Renormalised, r"for a sequence alone but .* beside another: its output depends on the batch"),
+    "batch mean": (lambda: Ended(Body(), lambda z: z - z.mean(dim=0)), "its output depends on the batch"),
+    "batch maximum": (lambda: Ended(Body(), lambda z: z / z.amax(dim=0)), "its output depends on the batch"),
+    "batch softmax, saturated": (
+        lambda: Ended(Body(), lambda z: torch.sigmoid(20 + z - z.mean(dim=0))),
+        "its output depends on the batch",
+    ),
+    "batch normalisation of values": (
+        lambda: Ended(Body(3), lambda z: functional.batch_norm(z, None, None, training=True)),
+        r"works on 2 sequences but fails on 1 \(ValueError: Expected more than 1 value per channel.*running statistics",
+    ),
+    "dropout": (
+        lambda: Ended(Body(8), lambda z: functional.dropout(z, 0.5, training=True).sum(dim=1)),
+        r"gives \S+ and then \S+ for one and the same sequence; .*F.dropout\(training=self.training\)",
+    ),
+    "noise": (lambda: Ended(Body(), lambda z: z + 0.1 * torch.randn_like(z)), "for one and the same sequence"),
+    "a constant": (
+        lambda: Ended(Body(), lambda z: torch.ones(len(z), requires_grad=True) * 2),
+        "does not depend differentiably on its input",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_models_are_refused_in_one_line(name: str) -> None:
+    make, message = BAD[name]
+    torch.manual_seed(1)
+    module = make().train()
+    state = {key: value.clone() for key, value in module.state_dict().items()}
+    rng = torch.get_rng_state()
+    with pytest.raises(ModelError, match=message) as caught:
+        wrap(module, input_length=LENGTH)
+    assert "\n" not in str(caught.value)
+    assert all(torch.equal(value, state[key]) for key, value in module.state_dict().items())
+    assert all(part.training for part in module.modules())
+    assert all(p.requires_grad and p.grad is None for p in module.parameters())
+    assert torch.equal(torch.get_rng_state(), rng)
+
+
+@pytest.mark.parametrize("name", ["batch mean", "dropout", "detached"])
+def test_a_model_of_unknown_length_is_refused_at_its_first_sequence(name: str) -> None:
+    """Also when that is a single one, beside which nothing can be seen."""
+    make, message = BAD[name]
+    model = wrap(make())
+    for _ in range(2):
+        with pytest.raises(ModelError, match=message):
+            model(random_X(1))
+        assert (model.n_targets, model.output_space, model.input_length) == (None, "auto", None)
+
+
+def test_a_wrong_layout_the_other_way_round() -> None:
+    with pytest.raises(ModelError, match=r"\(2, 30, 4\) .*it works on \(2, 4, 30\): give layout='NCL'"):
+        wrap(Body(), input_length=LENGTH, layout="NLC")
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.Sequential(nn.Conv1d(4, 6, 5), nn.BatchNorm1d(6), nn.Dropout(0.5), nn.Flatten(), nn.Linear(6 * 26, 3)),
+        nn.Sequential(nn.Conv1d(4, 6, 5), nn.InstanceNorm1d(6), nn.AdaptiveMaxPool1d(1), nn.Flatten()),
+        nn.Sequential(nn.Flatten(), nn.LayerNorm(4 * LENGTH), nn.Linear(4 * LENGTH, 1), nn.ReLU()),
+        nn.Sequential(nn.Conv1d(4, 3, 5), nn.Hardtanh(0, 0.01), nn.Flatten(), nn.Linear(3 * 26, 1)),
+        SigmoidEnd(),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_good_models_pass(module: nn.Module, dtype: torch.dtype) -> None:
+    model = wrap(module.to(dtype), input_length=LENGTH)
+    X = random_X(3).requires_grad_()
+    scores = model(X)  # float32 sequences are what everything else in seqsal gives
+    assert scores.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    (gradient,) = torch.autograd.grad(scores.sum(), X)
+    assert gradient.dtype == X.dtype
+    assert model.predict(X.detach()).shape == (3,)
+
+
+def test_the_probe_is_cheap() -> None:
+    seen: list[int] = []
+
+    class Counting(Body):
+        def forward(self, X: torch.Tensor) -> torch.Tensor:
+            seen.append(len(X))
+            return super().forward(X)
+
+    wrap(Counting(), input_length=LENGTH)
+    assert sum(seen) <= 5
+    seen.clear()
+    wrap(Ended(Counting(), torch.sigmoid), input_length=LENGTH)
+    assert sum(seen) <= 7
+
+
+def test_the_built_in_model_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    passes = 0
+    forward = CNN.forward
+
+    def counted(self: CNN, X: torch.Tensor) -> torch.Tensor:
+        nonlocal passes
+        passes += 1
+        return forward(self, X)
+
+    monkeypatch.setattr(CNN, "forward", counted)
+    wrap(CNN(CNNConfig(LENGTH, n_filters=4, stem_kernel=5)))
+    assert passes == 1
+
+
+def test_out_of_memory_is_not_mistaken_for_a_bad_model() -> None:
+    def fail(z: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("no memory left")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        wrap(Ended(Body(), fail), input_length=LENGTH)
+
+    def fail_alone(z: torch.Tensor) -> torch.Tensor:
+        return fail(z) if len(z) == 1 else z
+
+    model = wrap(Ended(Body(), fail_alone))
+    with pytest.raises(torch.OutOfMemoryError):
+        model(random_X(4))
+    assert (model.n_targets, model.output_space, model.input_length) == (None, "auto", None)
+
+
+def test_only_modules_are_wrapped() -> None:
+    with pytest.raises(ModelError, match=r"model: got a function, expected a torch\.nn\.Module"):
+        wrap(lambda X: X.sum(dim=(1, 2)))  # type: ignore[arg-type]
+
+
+def test_random_sequences_are_one_hot_and_differ() -> None:
+    X = random_sequences(50, torch.zeros(0, dtype=torch.float64))
+    assert X.shape == (2, 4, 50) and X.dtype == torch.float64
+    assert (X.sum(dim=1) == 1).all() and not torch.equal(X[0], X[1])
+
+
+def make_bases_last() -> nn.Module:
+    """Return a model that a command line has to be told how to read."""
+    return Ended(LastBases(), lambda z: {"scores": z})
+
+
+def test_load_model_is_told_how_to_read() -> None:
+    reading: dict[str, Any] = {"layout": "NLC", "output": "scores", "channel_order": "TGCA"}
+    import nets
+
+    nets.make_bases_last = make_bases_last  # type: ignore[attr-defined]
+    model = load_model("nets:make_bases_last", target=1, **reading)
+    X = random_X(3)
+    torch.testing.assert_close(model(X), model.module(X.flip(1).transpose(1, 2))["scores"][:, 1])
