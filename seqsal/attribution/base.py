@@ -8,6 +8,7 @@ unknown. Each method is one small class that says what it promises and overrides
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
@@ -17,7 +18,16 @@ from numpy.typing import NDArray
 from seqsal.errors import ModelError
 from seqsal.sequence.tensors import reverse_complement_tensor
 
-__all__ = ["Method", "ReverseComplementAverage", "ScalarModel", "Scores", "project"]
+__all__ = [
+    "Method",
+    "ReverseComplementAverage",
+    "ScalarModel",
+    "Scores",
+    "TargetsModel",
+    "check_prediction",
+    "mask_unknown",
+    "project",
+]
 
 
 class ScalarModel(Protocol):
@@ -25,6 +35,19 @@ class ScalarModel(Protocol):
 
     def __call__(self, X: torch.Tensor, /) -> torch.Tensor:
         """Return f(X), shape (N,)."""
+        ...
+
+
+class TargetsModel(Protocol):
+    """T outputs of one model: all of them from one forward pass, or each as a scalar model of its own."""
+
+    @property
+    def single(self) -> Sequence[ScalarModel]:
+        """The outputs one by one, T scalar models."""
+        ...
+
+    def __call__(self, X: torch.Tensor, /) -> torch.Tensor:
+        """Return all outputs, shape (N, T), in one forward pass and differentiably."""
         ...
 
 
@@ -38,7 +61,8 @@ class Scores(NamedTuple):
     hypothetical
         Scores of all four bases, (N, 4, L).
     completeness_error
-        (N,), |Σ track − (f(X) − f(reference))| relative to |f(X) − f(reference)|; None when no sum is promised.
+        (N,), |Σ track − (f(X) − f(reference))| relative to |f(X) − f(reference)|, beyond what rounding explains; None
+        when no sum is promised.
     """
 
     prediction: torch.Tensor
@@ -59,12 +83,24 @@ class Method(ABC):
         Whether the track is promised to sum to f(X) − f(reference).
     cure
         What to do when the sum is off.
+    shares_targets
+        Whether one instance scores several targets at once (:meth:`attribute_targets`); otherwise each target gets an
+        instance of its own, which may keep what :meth:`prepare` learnt about the model.
+    scores_unknown
+        Whether the hypothetical scores at an unknown base mean something; otherwise they are stored as 0. The track is
+        0 there in any case.
+    hypothetical
+        Whether all four bases are scored; False when only positions are, and `Scores.hypothetical` is 0 but at the base
+        that is there.
     """
 
     name: ClassVar[str]
     signed: ClassVar[bool] = True
     sums_to_difference: ClassVar[bool] = False
     cure: ClassVar[str] = ""
+    shares_targets: ClassVar[bool] = False
+    scores_unknown: ClassVar[bool] = False
+    hypothetical: ClassVar[bool] = True
 
     def prepare(self, model: ScalarModel, X: torch.Tensor, batch_size: int) -> None:  # noqa: B027 (most need nothing)
         """Look at the model once, before any window is attributed.
@@ -84,6 +120,14 @@ class Method(ABC):
             The method cannot explain this model; says what stands in the way and what to use instead.
         """
 
+    def prepare_targets(self, model: TargetsModel, X: torch.Tensor, batch_size: int) -> None:
+        """Look once at a model of several targets that this instance is to score; see :meth:`prepare`.
+
+        Called instead of :meth:`prepare`, and only where `shares_targets`.
+        """
+        for single in model.single:
+            self.prepare(single, X, batch_size)
+
     @abstractmethod
     def attribute(self, model: ScalarModel, X: torch.Tensor, rows: NDArray[np.int64]) -> Scores:
         """Score one batch.
@@ -98,6 +142,23 @@ class Method(ABC):
             Row of each window in the whole data set, (N,): what seeds anything random, so that no result depends on
             how the windows were batched.
         """
+
+    def attribute_targets(self, model: TargetsModel, X: torch.Tensor, rows: NDArray[np.int64]) -> list[Scores]:
+        """Score one batch for several targets, each exactly as :meth:`attribute` would by itself.
+
+        Parameters
+        ----------
+        model
+            The targets, frozen and in evaluation mode.
+        X, rows
+            As for :meth:`attribute`.
+
+        Returns
+        -------
+        list of Scores
+            One a target. A method that overrides this to share work between targets sets `shares_targets`.
+        """
+        return [self.attribute(single, X, rows) for single in model.single]
 
     @property
     def options(self) -> dict[str, bool | int | float | str]:
@@ -115,29 +176,55 @@ class ReverseComplementAverage(Method):
 
     def __init__(self, method: Method) -> None:
         self.method = method
-        self.signed, self.sums_to_difference, self.cure = method.signed, method.sums_to_difference, method.cure  # type: ignore[misc]
+        self.signed, self.sums_to_difference = method.signed, method.sums_to_difference  # type: ignore[misc]
+        self.shares_targets, self.scores_unknown = method.shares_targets, method.scores_unknown  # type: ignore[misc]
+        self.hypothetical = method.hypothetical  # type: ignore[misc]
 
     def prepare(self, model: ScalarModel, X: torch.Tensor, batch_size: int) -> None:
         """Prepare the averaged method; see :meth:`Method.prepare`."""
         self.method.prepare(model, X, batch_size)
 
+    def prepare_targets(self, model: TargetsModel, X: torch.Tensor, batch_size: int) -> None:
+        """Prepare the averaged method; see :meth:`Method.prepare_targets`."""
+        self.method.prepare_targets(model, X, batch_size)
+
     def attribute(self, model: ScalarModel, X: torch.Tensor, rows: NDArray[np.int64]) -> Scores:
         """Score both strands of one batch and average; see :meth:`Method.attribute`."""
         forward = self.method.attribute(model, X, rows)
-        reverse = self.method.attribute(model, reverse_complement_tensor(X), rows)
-        errors = None
-        if forward.completeness_error is not None and reverse.completeness_error is not None:
-            errors = torch.maximum(forward.completeness_error, reverse.completeness_error)
-        return Scores(
-            (forward.prediction + reverse.prediction) / 2,
-            (forward.hypothetical + reverse_complement_tensor(reverse.hypothetical)) / 2,
-            errors,
-        )
+        return _strand_mean(forward, self.method.attribute(model, reverse_complement_tensor(X), rows))
+
+    def attribute_targets(self, model: TargetsModel, X: torch.Tensor, rows: NDArray[np.int64]) -> list[Scores]:
+        """Score both strands for several targets and average; see :meth:`Method.attribute_targets`."""
+        forward = self.method.attribute_targets(model, X, rows)
+        reverse = self.method.attribute_targets(model, reverse_complement_tensor(X), rows)
+        return [_strand_mean(*pair) for pair in zip(forward, reverse, strict=True)]
+
+    @property
+    def cure(self) -> str:  # type: ignore[override]
+        """What to do when the sum is off, as the averaged method says once it has run."""
+        return self.method.cure
 
     @property
     def options(self) -> dict[str, bool | int | float | str]:
         """Options of the averaged method, and that it is averaged."""
         return {**self.method.options, "rc_average": True}
+
+
+def _strand_mean(forward: Scores, reverse: Scores) -> Scores:
+    """Mean of the scores of X and those of its reverse complement."""
+    errors = None
+    if forward.completeness_error is not None and reverse.completeness_error is not None:
+        errors = torch.maximum(forward.completeness_error, reverse.completeness_error)
+    return Scores(
+        (forward.prediction + reverse.prediction) / 2,
+        (forward.hypothetical + reverse_complement_tensor(reverse.hypothetical)) / 2,
+        errors,
+    )
+
+
+def mask_unknown(hypothetical: torch.Tensor, X: torch.Tensor) -> torch.Tensor:
+    """Set the scores of all four bases to 0 where the base is unknown; both (N, 4, L)."""
+    return hypothetical.masked_fill(X.sum(dim=1, keepdim=True) == 0, 0.0)
 
 
 def project(hypothetical: torch.Tensor, X: torch.Tensor) -> torch.Tensor:

@@ -1,98 +1,38 @@
-"""Stream windows through one method: read ahead, attribute on the device, write behind.
+"""Attribute windows by any number of methods and targets, in memory or into a file that an interrupted run resumes.
 
-Codes travel as one byte a base and become one-hot on the device; only the track (and what else is kept) comes back. The
-same path serves the shuffled controls and the result in memory. Work is cut into chunks whose bounds depend on the
-settings alone, so a resumed run computes the very batches that an uninterrupted one would.
+A run is planned first: what will be computed, what will be kept, and what the file says about itself.
+:mod:`seqsal.attribution.passes` then streams the windows through the methods.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from tqdm.auto import tqdm
 
-from seqsal.attribution.base import Method, Scores, project
-from seqsal.attribution.methods import make_method
-from seqsal.attribution.stream import WriteBehind, read_ahead
-from seqsal.attribution.workers import batches_for
-from seqsal.errors import ModelError, RegionError, UsageError
+from seqsal.attribution.base import Method
+from seqsal.attribution.borrow import borrowed
+from seqsal.attribution.passes import FirstWindows, MemorySink, Sink, WindowReader, first_window, run_pass
+from seqsal.attribution.precision import check_precision, pearson
+from seqsal.attribution.requests import AttributeOptions, Result, plan_families
+from seqsal.attribution.targets import aimed
+from seqsal.errors import RegionError
 from seqsal.io.attributions import Attributions
-from seqsal.io.store_writer import AttributionWriter, StoreLayout
-from seqsal.regions import format_region
-from seqsal.sequence.shuffle import dinucleotide_shuffle
-from seqsal.sequence.tensors import one_hot_tensor
+from seqsal.io.store_writer import AttributionWriter, ResultLayout, StoreLayout
 from seqsal.version import VERSION
 
 __all__ = ["AttributeOptions", "WindowReader", "attribute_to_file", "attribute_windows", "default_n_controls"]
 
-CHUNK_BASES = 1 << 20  # bases read, and written, at a time
 CONTROL_BASES = 200_000
-MAX_COMPLETENESS_ERROR = 0.01
-NOTHING = np.zeros(0)
+N_COMPARED = 32  # windows that tell how far a lower precision is from fp32
+MIN_CORRELATION = 0.99
 logger = logging.getLogger(__name__)
-Rows = NDArray[np.int64]
-Arrays = dict[str, NDArray[Any]]
-
-
-class WindowReader(Protocol):
-    """Where windows come from: :class:`seqsal.io.inputs.WindowSource` or codes in memory."""
-
-    windows: pd.DataFrame
-    rejected: pd.DataFrame
-    length: int
-    chrom_sizes: dict[str, int]
-    provenance: dict[str, Any]
-
-    def read(self, rows: slice | Rows) -> NDArray[np.uint8]:
-        """Return codes of some windows, (n, L) uint8."""
-        ...
-
-
-@dataclass(frozen=True)
-class AttributeOptions:
-    """How to attribute.
-
-    Attributes
-    ----------
-    method
-        Name of the method.
-    method_options
-        Its own options, such as `gradient_correction`.
-    rc_average
-        Average over both strands.
-    n_controls
-        Dinucleotide-shuffled controls; None for :func:`default_n_controls`, 0 for none.
-    hypothetical
-        Keep the (N, 4, L) scores of all four bases.
-    seed
-        Seeds the shuffles.
-    batch_size
-        Windows at a time; None lets the device decide.
-    """
-
-    method: str = "gradient_x_input"
-    method_options: Mapping[str, Any] = field(default_factory=dict)
-    rc_average: bool = False
-    n_controls: int | None = None
-    hypothetical: bool = False
-    seed: int = 0
-    batch_size: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.n_controls is not None and self.n_controls < 0:
-            raise UsageError(f"n_controls: got {self.n_controls}, expected 0 or more")
-        if self.batch_size is not None and self.batch_size < 1:
-            raise UsageError(f"batch_size: got {self.batch_size}, expected 1 or more")
 
 
 def default_n_controls(n_windows: int, length: int) -> int:
@@ -102,34 +42,6 @@ def default_n_controls(n_windows: int, length: int) -> int:
     and between 100 and 1,000 in any case.
     """
     return min(max(n_windows, CONTROL_BASES // length, 100), 1000)
-
-
-class _Chunk(NamedTuple):
-    """Rows of one part, with their codes (n, L) and, for controls, the windows that they are shuffles of."""
-
-    part: str
-    start: int
-    codes: NDArray[np.uint8]
-    source: Rows
-
-
-class _Sink(Protocol):
-    done: dict[str, int]
-
-    def write(self, part: str, start: int, arrays: Mapping[str, NDArray[Any]]) -> None: ...
-
-
-class _MemorySink:
-    """Collects what an :class:`AttributionWriter` would put on disk."""
-
-    def __init__(self, layout: StoreLayout) -> None:
-        self.arrays = {name: np.empty(shape, dtype=kind) for name, (shape, kind) in layout.datasets().items()}
-        self.done = {"main": 0, "null": 0}
-
-    def write(self, part: str, start: int, arrays: Mapping[str, NDArray[Any]]) -> None:
-        prefix = "null/" if part == "null" else ""
-        for name, rows in arrays.items():
-            self.arrays[prefix + name][start : start + len(rows)] = rows
 
 
 def attribute_windows(
@@ -155,22 +67,33 @@ def attribute_windows(
     progress
         Show a progress bar.
 
+    Returns
+    -------
+    Attributions
+        The first result; its `results` and `result(name)` lead to the others.
+
     Raises
     ------
     ModelError
-        The model returns another shape, NaN or infinity, or cannot be differentiated.
+        The model has no such target, returns another shape, NaN or infinity, or cannot be differentiated.
+    DeviceError
+        The device does not have the precision.
     """
-    method = _method(options)
-    layout = plan_layout(source, options, method)
-    sink = _MemorySink(layout)
-    _run(model, source, options, method, layout, sink, device, progress)
-    return Attributions(
-        regions=layout.regions,
-        rejected=layout.rejected,
-        chrom_sizes=dict(layout.chrom_sizes),
-        attrs=describe(model, source, options, method),
-        **{name.replace("/", "_"): array for name, array in sink.arrays.items() if name != "null/prediction"},
-    )
+    run = _Run(model, source, options, device)
+    layout = run.plan_layout(source)
+    sink = MemorySink(layout)
+    run.stream(source, layout, sink, progress)
+    made: dict[str, Attributions] = {}
+    for result in run.results:
+        made[result.name] = Attributions(
+            regions=layout.regions,
+            rejected=layout.rejected,
+            chrom_sizes=dict(layout.chrom_sizes),
+            attrs={**run.describe(), **run.describe_result(result)},
+            open_result=made.__getitem__,
+            **sink.fields(result.name if result.name in layout.results else None),
+        )
+    return made[run.results[0].name]
 
 
 def attribute_to_file(
@@ -190,165 +113,138 @@ def attribute_to_file(
     Raises
     ------
     ModelError
-        The model returns another shape, NaN or infinity, or cannot be differentiated.
+        The model has no such target, returns another shape, NaN or infinity, or cannot be differentiated.
+    DeviceError
+        The device does not have the precision.
     OutputError
         `path` cannot be written.
     """
-    method = _method(options)
-    layout = plan_layout(source, options, method)
-    attrs = describe(model, source, options, method)
-    with AttributionWriter(path, layout, attrs, resume=resume) as writer:
-        _run(model, source, options, method, layout, writer, device, progress)
+    run = _Run(model, source, options, device)
+    layout = run.plan_layout(source)
+    with AttributionWriter(path, layout, run.describe(), resume=resume) as writer:
+        run.stream(source, layout, writer, progress)
         return writer.finish()
 
 
-def _method(options: AttributeOptions) -> Method:
-    return make_method(options.method, rc_average=options.rc_average, seed=options.seed, **options.method_options)
+class _Run:
+    """What is to be computed from a model, and what the results say about themselves.
 
+    A model that has seen no window yet sees one, and learns its output space; a lower precision is compared with fp32.
+    """
 
-def plan_layout(source: WindowReader, options: AttributeOptions, method: Method) -> StoreLayout:
-    """Say what the result will hold."""
-    n_windows = len(source.windows)
-    n_controls = default_n_controls(n_windows, source.length) if options.n_controls is None else options.n_controls
-    return StoreLayout(
-        regions=source.windows,
-        rejected=source.rejected,
-        length=source.length,
-        chrom_sizes=source.chrom_sizes,
-        n_controls=n_controls,
-        hypothetical=options.hypothetical,
-        completeness_error=method.sums_to_difference,
-    )
+    def __init__(self, model: nn.Module, source: WindowReader, options: AttributeOptions, device: torch.device) -> None:
+        check_precision(options.precision, device)
+        if not len(source.windows):
+            raise RegionError("regions: none left to attribute; give at least one region inside the genome")
+        self.model, self.options, self.device = model, options, device
+        self.length, self.provenance = source.length, source.provenance
+        self.families = plan_families(options)
+        self.results = [result for family in self.families for result in family.results]
+        self._methods = {result.name: family.method for family in self.families for result in family.results}
+        self._look_at_model(source)
+        self._correlations: dict[str, dict[str, float]] = {}
+        if options.precision != "fp32":
+            self._correlations = self._compare_precisions(FirstWindows(source, N_COMPARED))
 
+    def _look_at_model(self, source: WindowReader) -> None:
+        if getattr(self.model, "output_space", None) == "auto":
+            with borrowed(self.model, self.device), torch.no_grad():
+                self.model(first_window(source, self.device))
+        for target in self.options.targets:
+            aimed(self.model, target)
 
-def describe(model: nn.Module, source: WindowReader, options: AttributeOptions, method: Method) -> dict[str, Any]:
-    """Root attributes of the attribution file: what was done, to what, with what."""
-    settings = method.options
-    return {
-        "seqsal_version": VERSION,
-        "method": options.method,
-        "target": int(getattr(model, "target", 0)),
-        "output_space": str(getattr(model, "output_space", "unknown")),
-        "model": dict(getattr(model, "source", {})),
-        "genome": dict(source.provenance),
-        "gradient_correction": bool(settings.get("gradient_correction", False)),
-        "seed": options.seed,
-        "signed": method.signed,
-        "options": {**settings, "rc_average": options.rc_average, "input_length": source.length},
-    }
+    def describe(self) -> dict[str, Any]:
+        """Root attributes of the attribution file: what was done, to what, with what."""
+        return {
+            "seqsal_version": VERSION,
+            "model": dict(getattr(self.model, "source", {})),
+            "reading": dict(getattr(self.model, "reading", {})),
+            "genome": dict(self.provenance),
+            "seed": self.options.seed,
+            "precision": self.options.precision,
+            "results": [result.name for result in self.results],
+            **self.describe_result(self.results[0]),
+        }
 
+    def describe_result(self, result: Result) -> dict[str, Any]:
+        """Attributes in which one result may differ from another."""
+        method: Method = self._methods[result.name]
+        settings = method.options
+        return {
+            "result": result.name,
+            "method": result.method,
+            "target": int(getattr(self.model, "target", 0)) if result.target is None else result.target,
+            "output_space": str(getattr(self.model, "output_space", "unknown")),
+            "gradient_correction": bool(settings.get("gradient_correction", False)),
+            "signed": method.signed,
+            "options": {**settings, "rc_average": self.options.rc_average, "input_length": self.length},
+            **self._correlations.get(result.name, {}),
+        }
 
-def _run(
-    model: nn.Module,
-    source: WindowReader,
-    options: AttributeOptions,
-    method: Method,
-    layout: StoreLayout,
-    sink: _Sink,
-    device: torch.device,
-    progress: bool,
-) -> None:
-    if not len(layout.regions):
-        raise RegionError("regions: none left to attribute; give at least one region inside the genome")
-    total = len(layout.regions) + layout.n_controls
-    n_off = 0
-    with (
-        batches_for(model, source, device, batch_size=options.batch_size) as batches,
-        tqdm(total=total, initial=sum(sink.done.values()), unit="window", disable=not progress) as bar,
-        WriteBehind[tuple[str, int, Arrays]](lambda item: sink.write(*item)) as writer,
-    ):
-        method.prepare(model, _first_window(source, device), batches.batch_size)
-        for chunk in read_ahead(_chunks(source, layout, options.seed, dict(sink.done))):
-            arrays = _empty_arrays(chunk, layout)
+    def plan_layout(self, source: WindowReader, n_controls: int | None = None) -> StoreLayout:
+        """Say what the results of some windows will hold; `n_controls` overrules the options'."""
+        wanted = self.options.n_controls if n_controls is None else n_controls
+        first, *others = [self._plan_result(result) for result in self.results]
+        return StoreLayout(
+            regions=source.windows,
+            rejected=source.rejected,
+            length=source.length,
+            chrom_sizes=source.chrom_sizes,
+            n_controls=default_n_controls(len(source.windows), source.length) if wanted is None else wanted,
+            hypothetical=first.hypothetical,
+            completeness_error=first.completeness_error,
+            results={result.name: layout for result, layout in zip(self.results[1:], others, strict=True)},
+        )
 
-            def compute(start: int, stop: int, chunk: _Chunk = chunk, arrays: Arrays = arrays) -> None:
-                _attribute_batch(model, method, chunk, slice(start, stop), arrays, device)
-                bar.update(stop - start)
+    def _plan_result(self, result: Result) -> ResultLayout:
+        method = self._methods[result.name]
+        hypothetical = self.options.hypothetical is not False and method.hypothetical
+        return ResultLayout(self.describe_result(result), hypothetical, method.sums_to_difference)
 
-            batches.run(compute, len(chunk.codes))
-            _check_finite(arrays, chunk, layout.regions)
-            n_off += int((arrays.get("completeness_error", NOTHING) > MAX_COMPLETENESS_ERROR).sum())
-            writer.put((chunk.part, chunk.start, arrays))
-    if n_off:
-        logger.warning(
-            "%s: the attributions of %d of %d windows miss the promised sum by more than 1 %% of it; %s",
-            options.method, n_off, len(layout.regions), method.cure,
+    def stream(self, source: WindowReader, layout: StoreLayout, sink: Sink, progress: bool) -> None:
+        """Compute everything into a sink, and warn of sums that are off."""
+        misses = run_pass(
+            self.model, source, self.options, self.families, layout, sink, device=self.device, progress=progress
+        )
+        for name, miss in misses.items():
+            logger.warning(
+                "%s: the attributions of %d of %d windows miss the promised sum by more than 1 %% of it; %s",
+                name, miss.n_windows, len(layout.regions), miss.cure,
+            )  # fmt: skip
+
+    def _compare_precisions(self, head: FirstWindows) -> dict[str, dict[str, float]]:
+        """Correlate each result with what fp32 gives for the first windows."""
+        full, lower = self._attribute_head(head, "fp32"), self._attribute_head(head, self.options.precision)
+        correlations = {}
+        for name, (track, prediction) in full.items():
+            r_track, r_prediction = pearson(track, lower[name][0]), pearson(prediction, lower[name][1])
+            correlations[name] = {
+                "precision_correlation": r_track,
+                "precision_correlation_prediction": r_prediction,
+            }
+            self._tell(name, len(head.windows), r_track, r_prediction)
+        return correlations
+
+    def _attribute_head(
+        self, head: FirstWindows, precision: str
+    ) -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        """Tracks and predictions of the first windows by result."""
+        options = AttributeOptions(**{**vars(self.options), "precision": precision, "hypothetical": False})
+        layout = self.plan_layout(head, n_controls=0)
+        sink = MemorySink(layout)
+        run_pass(self.model, head, options, plan_families(options), layout, sink, device=self.device)
+        fields = {name: sink.fields(name if name in layout.results else None) for name in self._methods}
+        return {name: (found["track"], found["prediction"]) for name, found in fields.items()}
+
+    def _tell(self, name: str, n_windows: int, r_track: float, r_prediction: float) -> None:
+        precision = self.options.precision
+        logger.info(
+            "%s: %s against fp32 on %d windows: Pearson r %.4f of the tracks, %.4f of the predictions",
+            name, precision, n_windows, r_track, r_prediction,
         )  # fmt: skip
-
-
-def _first_window(source: WindowReader, device: torch.device) -> torch.Tensor:
-    codes = source.read(np.zeros(1, dtype=np.int64))
-    return one_hot_tensor(torch.from_numpy(codes).to(device))  # (1, 4, L)
-
-
-def _chunks(source: WindowReader, layout: StoreLayout, seed: int, done: Mapping[str, int]) -> Iterator[_Chunk]:
-    n_rows = max(CHUNK_BASES // layout.length, 1)
-    n_windows, n_controls = len(layout.regions), layout.n_controls
-    for start in range(done["main"], n_windows, n_rows):
-        rows = np.arange(start, min(start + n_rows, n_windows))
-        yield _Chunk("main", start, source.read(slice(start, start + len(rows))), rows)
-    for start in range(done["null"], n_controls, n_rows):
-        controls = np.arange(start, min(start + n_rows, n_controls))
-        parents = control_parents(controls, n_windows, n_controls)
-        shuffled = dinucleotide_shuffle(source.read(parents), seed=seed, rows=controls)
-        yield _Chunk("null", start, shuffled, parents)
-
-
-def control_parents(controls: Rows, n_windows: int, n_controls: int) -> Rows:
-    """Window that each control shuffles: spread evenly when controls are fewer than windows, else cycled."""
-    if n_controls <= n_windows:
-        return controls * n_windows // n_controls
-    return controls % n_windows
-
-
-def _empty_arrays(chunk: _Chunk, layout: StoreLayout) -> Arrays:
-    """Room for what a chunk's rows of the file hold."""
-    n_rows, length = chunk.codes.shape
-    arrays: Arrays = {
-        "codes": chunk.codes,
-        "track": np.empty((n_rows, length), dtype=np.float32),
-        "prediction": np.empty(n_rows, dtype=np.float32),
-    }
-    if chunk.part == "null":
-        return arrays | {"source": chunk.source}
-    if layout.hypothetical:
-        arrays["hypothetical"] = np.empty((n_rows, 4, length), dtype=np.float32)
-    if layout.completeness_error:
-        arrays["completeness_error"] = np.empty(n_rows, dtype=np.float32)
-    return arrays
-
-
-def _attribute_batch(
-    model: nn.Module, method: Method, chunk: _Chunk, rows: slice, arrays: Arrays, device: torch.device
-) -> None:
-    """Fill some rows of a chunk's arrays."""
-    X = one_hot_tensor(torch.from_numpy(chunk.codes[rows]).to(device))
-    scores = method.attribute(model, X, np.arange(chunk.start + rows.start, chunk.start + rows.stop))
-    for name, values in _outputs(scores, X).items():
-        if name in arrays:
-            arrays[name][rows] = values.cpu().numpy()
-
-
-def _outputs(scores: Scores, X: torch.Tensor) -> dict[str, torch.Tensor]:
-    outputs = {
-        "track": project(scores.hypothetical, X),
-        "prediction": scores.prediction,
-        "hypothetical": scores.hypothetical,
-    }
-    if scores.completeness_error is not None:
-        outputs["completeness_error"] = scores.completeness_error
-    return outputs
-
-
-def _check_finite(arrays: Mapping[str, NDArray[Any]], chunk: _Chunk, regions: pd.DataFrame) -> None:
-    for name in ("prediction", "track"):
-        values = arrays[name]
-        bad = ~np.isfinite(values if values.ndim == 1 else values.sum(axis=1))
-        if bad.any():
-            row = regions.iloc[int(chunk.source[int(np.argmax(bad))])]
-            where = format_region(row["chrom"], row["start"], row["end"])
-            kind = "a shuffled control of " if chunk.part == "null" else ""
-            raise ModelError(
-                f"model: its {name} for {kind}{where} is not finite, expected numbers; "
-                "check the weights and the model's input scale"
-            )
+        if not r_track >= MIN_CORRELATION or r_prediction < MIN_CORRELATION:
+            logger.warning(
+                "%s: %s differs from fp32 (Pearson r %.4f of the tracks, %.4f of the predictions, expected at least "
+                "%g); use fp32",
+                name, precision, r_track, r_prediction, MIN_CORRELATION,
+            )  # fmt: skip

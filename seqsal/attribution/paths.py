@@ -23,8 +23,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seqsal.attribution.base import Method, ScalarModel, Scores, project
-from seqsal.attribution.gradients import input_gradient
+from seqsal.attribution.base import Scores, TargetsModel, project
+from seqsal.attribution.gradients import input_gradients
+from seqsal.attribution.targets import SharedForward
 from seqsal.errors import MethodError
 from seqsal.sequence.codes import codes_from_one_hot
 from seqsal.sequence.shuffle import dinucleotide_shuffle
@@ -32,21 +33,30 @@ from seqsal.sequence.tensors import one_hot_tensor
 
 __all__ = ["ExpectedGradients", "IntegratedGradients", "SmoothGrad", "completeness_error", "shuffled_reference"]
 
+ROUNDING = 32  # a network adds up many numbers, each rounded
 BASELINES = ("uniform", "zero", "shuffle")
 Rows = NDArray[np.int64]
 
 
-def shuffled_reference(X: torch.Tensor, rows: Rows, seed: int, draw: int) -> torch.Tensor:
+def shuffled_reference(X: torch.Tensor, rows: Rows, seed: int, draw: int | Rows) -> torch.Tensor:
     """Shuffle each window (N, 4, L), its dinucleotides kept; depends on (seed, row, draw) and the window alone."""
     codes = codes_from_one_hot(X.cpu().numpy())
     shuffled = dinucleotide_shuffle(codes, seed=seed, rows=rows, draw=draw)
     return one_hot_tensor(torch.from_numpy(shuffled).to(X.device), X.dtype)
 
 
-def completeness_error(total: torch.Tensor, difference: torch.Tensor) -> torch.Tensor:
-    """|Σ track − (f(X) − f(R))| relative to |f(X) − f(R)|, all (N,)."""
-    tiny = torch.finfo(difference.dtype).tiny
-    return (total - difference).abs() / difference.abs().clamp_min(tiny)
+def completeness_error(total: torch.Tensor, prediction: torch.Tensor, baseline: torch.Tensor) -> torch.Tensor:
+    """|Σ track − (f(X) − f(R))| relative to |f(X) − f(R)|, beyond what rounding explains.
+
+    Parameters
+    ----------
+    total, prediction, baseline
+        Σ track, f(X) and f(R), each (N,). Of the miss, `ROUNDING` times |f(X)| + |f(R)| in units of the last place is
+        left out: where f(X) and f(R) are nearly the same large number, their difference is known no better.
+    """
+    limits, difference = torch.finfo(total.dtype), prediction - baseline
+    rounding = ROUNDING * limits.eps * (prediction.abs() + baseline.abs())
+    return ((total - difference).abs() - rounding).clamp_min(0) / difference.abs().clamp_min(limits.tiny)
 
 
 def _check_count(name: str, value: int) -> None:
@@ -54,7 +64,7 @@ def _check_count(name: str, value: int) -> None:
         raise MethodError(f"{name}: got {value}, expected a whole number above 0")
 
 
-class SmoothGrad(Method):
+class SmoothGrad(SharedForward):
     """Gradient averaged over noisy copies of the input.
 
     Parameters
@@ -80,15 +90,17 @@ class SmoothGrad(Method):
         self.n_samples, self.noise = n_samples, noise
         self.gradient_correction, self.seed = gradient_correction, seed
 
-    def attribute(self, model: ScalarModel, X: torch.Tensor, rows: Rows) -> Scores:
-        """Score one batch; see :meth:`Method.attribute`."""
-        mean = torch.zeros_like(X)
+    def attribute_targets(self, model: TargetsModel, X: torch.Tensor, rows: Rows) -> list[Scores]:
+        """Score one batch; see :meth:`Method.attribute_targets`."""
+        means = [torch.zeros_like(X) for _ in model.single]
         for sample in range(self.n_samples):
-            mean += input_gradient(model, X + self._noise(X, rows, sample))[1] / self.n_samples
+            _, gradients = input_gradients(model, X + self._noise(X, rows, sample))
+            for mean, gradient in zip(means, gradients, strict=True):
+                mean += gradient / self.n_samples
         if self.gradient_correction:
-            mean = mean - mean.mean(dim=1, keepdim=True)
+            means = [mean - mean.mean(dim=1, keepdim=True) for mean in means]
         with torch.no_grad():
-            return Scores(model(X), mean)
+            return list(map(Scores, model(X).unbind(dim=1), means))
 
     def _noise(self, X: torch.Tensor, rows: Rows, sample: int) -> torch.Tensor:
         draws = [
@@ -108,7 +120,7 @@ class SmoothGrad(Method):
         }
 
 
-class IntegratedGradients(Method):
+class IntegratedGradients(SharedForward):
     """Gradient integrated on the straight line from a reference.
 
     Parameters
@@ -131,19 +143,18 @@ class IntegratedGradients(Method):
             raise MethodError(f"baseline: got {baseline!r}, expected one of {', '.join(BASELINES)}")
         self.n_steps, self.baseline, self.seed = n_steps, baseline, seed
 
-    def attribute(self, model: ScalarModel, X: torch.Tensor, rows: Rows) -> Scores:
-        """Score one batch; see :meth:`Method.attribute`."""
+    def attribute_targets(self, model: TargetsModel, X: torch.Tensor, rows: Rows) -> list[Scores]:
+        """Score one batch; see :meth:`Method.attribute_targets`."""
         reference = self._reference(X, rows)
-        mean = torch.zeros_like(X)
+        means = [torch.zeros_like(X) for _ in model.single]
         nodes, weights = np.polynomial.legendre.leggauss(self.n_steps)
         for alpha, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
-            mean += float(weight) * input_gradient(model, reference + float(alpha) * (X - reference))[1]
-        hypothetical = _relative_to(mean, reference)
+            _, gradients = input_gradients(model, reference + float(alpha) * (X - reference))
+            for mean, gradient in zip(means, gradients, strict=True):
+                mean += float(weight) * gradient
         with torch.no_grad():
-            prediction = model(X)
-            difference = prediction - model(reference)
-        total = project(hypothetical, X).sum(1)
-        return Scores(prediction, hypothetical, completeness_error(total, difference))
+            predictions, baselines = model(X), model(reference)
+        return _path_scores(X, predictions, baselines, [_relative_to(mean, reference) for mean in means])
 
     def _reference(self, X: torch.Tensor, rows: Rows) -> torch.Tensor:
         if self.baseline == "shuffle":
@@ -157,7 +168,7 @@ class IntegratedGradients(Method):
         return {"n_steps": self.n_steps, "baseline": self.baseline}
 
 
-class ExpectedGradients(Method):
+class ExpectedGradients(SharedForward):
     """Gradient averaged over lines from many shuffles of the window.
 
     Parameters
@@ -176,18 +187,19 @@ class ExpectedGradients(Method):
         _check_count("n_references", n_references)
         self.n_references, self.seed = n_references, seed
 
-    def attribute(self, model: ScalarModel, X: torch.Tensor, rows: Rows) -> Scores:
-        """Score one batch; see :meth:`Method.attribute`."""
-        hypothetical, baseline = torch.zeros_like(X), torch.zeros(len(X), dtype=X.dtype, device=X.device)
+    def attribute_targets(self, model: TargetsModel, X: torch.Tensor, rows: Rows) -> list[Scores]:
+        """Score one batch; see :meth:`Method.attribute_targets`."""
+        hypothetical = [torch.zeros_like(X) for _ in model.single]
+        baselines = torch.zeros(len(X), len(hypothetical), dtype=X.dtype, device=X.device)
         for reference, alpha in self._draws(X, rows):
-            gradient = input_gradient(model, reference + alpha * (X - reference))[1]
-            hypothetical += _relative_to(gradient, reference) / self.n_references
+            _, gradients = input_gradients(model, reference + alpha * (X - reference))
+            for mean, gradient in zip(hypothetical, gradients, strict=True):
+                mean += _relative_to(gradient, reference) / self.n_references
             with torch.no_grad():
-                baseline += model(reference) / self.n_references
+                baselines += model(reference) / self.n_references
         with torch.no_grad():
-            prediction = model(X)
-        total = project(hypothetical, X).sum(1)
-        return Scores(prediction, hypothetical, completeness_error(total, prediction - baseline))
+            predictions = model(X)
+        return _path_scores(X, predictions, baselines, hypothetical)
 
     def _draws(self, X: torch.Tensor, rows: Rows) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield references (N, 4, L) with their places on the line (N, 1, 1)."""
@@ -210,3 +222,14 @@ class ExpectedGradients(Method):
 def _relative_to(gradient: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     """h[b, l] = g[b, l] − Σ_c R[c, l] g[c, l]; all (N, 4, L)."""
     return gradient - (reference * gradient).sum(dim=1, keepdim=True)
+
+
+def _path_scores(
+    X: torch.Tensor, predictions: torch.Tensor, baselines: torch.Tensor, hypothetical: list[torch.Tensor]
+) -> list[Scores]:
+    """Scores of each target from f(X) and f(R), both (N, T), with how far each track's sum is off."""
+    errors = [
+        completeness_error(project(scores, X).sum(1), predictions[:, target], baselines[:, target])
+        for target, scores in enumerate(hypothetical)
+    ]
+    return list(map(Scores, predictions.unbind(dim=1), hypothetical, errors))

@@ -1,7 +1,12 @@
-"""What an attribution file holds, in Python: regions with their arrays, in memory or left on disk."""
+"""What an attribution file holds, in Python: regions with their arrays, in memory or left on disk.
+
+A file may hold several results, one a method and target. Each is an :class:`Attributions` of its own, and any of them
+leads to the others: `attr.results` lists the names, `attr.result("ism")` gives that one.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +17,7 @@ from numpy.typing import NDArray
 
 from seqsal.errors import StoreError
 
-__all__ = ["Array", "Attributions", "DiskArray"]
+__all__ = ["Array", "Attributions", "DiskArray", "check_result"]
 
 
 class DiskArray:
@@ -51,6 +56,7 @@ class DiskArray:
 
 
 Array = NDArray[Any] | DiskArray
+_SPACE_NAMES = {name: name for name in ("logit", "probability", "count")} | {"log": "log output", "unknown": "output"}
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -79,6 +85,8 @@ class Attributions:
         Chromosome lengths (bp).
     attrs
         What made the file: method, target, output_space, model, genome, seed, options, …
+    open_result
+        Gives another result by its name; :meth:`result` is what to call.
     """
 
     regions: pd.DataFrame
@@ -93,6 +101,7 @@ class Attributions:
     rejected: pd.DataFrame = field(default_factory=lambda: pd.DataFrame())
     chrom_sizes: dict[str, int] = field(default_factory=dict)
     attrs: dict[str, Any] = field(default_factory=dict)
+    open_result: Callable[[str], Attributions] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         n_regions = len(self.regions)
@@ -124,10 +133,65 @@ class Attributions:
         """Name of the method that made the track."""
         return str(self.attrs.get("method", "unknown"))
 
+    @property
+    def unit(self) -> str:
+        """What the values of the track are, for axes and table heads: ``contribution to the logit``."""
+        effect = "contribution to" if self.attrs.get("signed", True) else "influence on"
+        return f"{effect} the {_SPACE_NAMES.get(self.output_space, f'output ({self.output_space})')}"
+
+    @property
+    def target(self) -> int:
+        """Output of the model that was attributed, from 0."""
+        return int(self.attrs.get("target", 0))
+
+    @property
+    def name(self) -> str:
+        """Name of this result: that of the method, with `.targetK` where there are several targets."""
+        return str(self.attrs.get("result", self.method))
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """Names of all results that were made together, this one among them, in the order of the file."""
+        return tuple(self.attrs.get("results", (self.name,)))
+
+    def result(self, name: str) -> Attributions:
+        """Return one of the results that were made together with this one.
+
+        Parameters
+        ----------
+        name
+            One of :attr:`results`.
+
+        Raises
+        ------
+        StoreError
+            There is no such result.
+        """
+        if name == self.name:
+            return self
+        check_result("attributions", name, self.results)
+        if self.open_result is None:
+            raise StoreError(f"attributions: result {name!r} was left behind; read the file again")
+        return self.open_result(name)
+
     def __repr__(self) -> str:
         kept = [name for name in ("hypothetical", "completeness_error") if getattr(self, name) is not None]
         extra = f", with {' and '.join(kept)}" if kept else ""
+        if len(self.results) > 1:
+            extra += f"; results: {', '.join(self.results)}"
         return (
             f"Attributions({len(self):,} regions × {self.length:,} bp, method={self.method}, "
             f"output_space={self.output_space}, {self.n_controls:,} controls{extra})"
         )
+
+
+def check_result(where: str, name: str, available: Sequence[str]) -> None:
+    """Raise unless a result is there.
+
+    Raises
+    ------
+    StoreError
+        It is not.
+    """
+    if name not in available:
+        raise StoreError(f"{where}: has no result {name!r}, expected one of {', '.join(available)}")

@@ -15,16 +15,26 @@ compress, and a contiguous dataset keeps the file sound whenever the writer is k
     /null/source          int64   (M,)       row of /regions that each control is a shuffle of
     /rejected/{chrom,start,end,name,reason}  regions of the input that could not be used
     /chrom_sizes/{chrom,size}
+    /results/NAME/{track,prediction,hypothetical,completeness_error,null/track,null/prediction}
+                                             the same for each further method and target; all else is shared
 
 Root attributes: seqsal_version, schema, method, target, output_space, model (JSON), genome (JSON), gradient_correction,
-seed, options (JSON). Windows may start before 0 or end beyond the chromosome (`padded`); rows of strand "-" hold the
-reverse complement, first base first, and `seqsal.regions.lift_span` lifts their positions to the chromosome.
+signed, seed, options (JSON), precision, `reading` (JSON: how the model was fed and what was read from it), and `result`
+and `results`: the name of what the root holds, and the names of all results in order (JSON). A name is that of the
+method, followed by `.targetK` where there are several targets. A run in another precision than fp32 adds
+`precision_correlation` and `precision_correlation_prediction`: Pearson correlation of tracks and of predictions with
+fp32 over the first windows. The group of a further result has the attributes in which it differs: method, target,
+output_space, options, gradient_correction, signed and the correlations.
+
+Windows may start before 0 or end beyond the chromosome (`padded`); rows of strand "-" hold the reverse complement,
+first base first, and `seqsal.regions.lift_span` lifts their positions to the chromosome.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +43,9 @@ import numpy as np
 import pandas as pd
 
 from seqsal.errors import StoreError
-from seqsal.io.attributions import Array, Attributions, DiskArray
+from seqsal.io.attributions import Array, Attributions, DiskArray, check_result
 
-__all__ = ["REGION_TYPES", "SCHEMA", "read_attributions"]
+__all__ = ["REGION_TYPES", "SCHEMA", "read_attributions", "result_prefix"]
 
 SCHEMA = 1
 
@@ -45,20 +55,24 @@ REGION_TYPES: dict[str, Any] = {
 }  # fmt: skip
 
 
-def read_attributions(path: str | os.PathLike[str], *, in_memory: bool = True) -> Attributions:
+def read_attributions(
+    path: str | os.PathLike[str], result: str | None = None, *, in_memory: bool = True
+) -> Attributions:
     """Read an attribution file.
 
     Parameters
     ----------
     path
         An HDF5 file made by `seqsal attribute`.
+    result
+        Which of its results (`Attributions.results` lists them); None for the first.
     in_memory
         False leaves the (N, …) arrays on disk, to be read row by row through :class:`DiskArray`.
 
     Raises
     ------
     StoreError
-        The file is missing, not HDF5, damaged, unfinished, or of a newer schema.
+        The file is missing, not HDF5, damaged, unfinished, or of a newer schema; or it holds no such result.
     """
     file = _open_store(Path(path))
     try:
@@ -66,26 +80,53 @@ def read_attributions(path: str | os.PathLike[str], *, in_memory: bool = True) -
             raise StoreError(
                 f"{path}: unfinished, only some of the rows are there; run the command that makes it again"
             )
-        arrays = {name: _load(file, name, in_memory) for name in _ARRAYS}
-        result = Attributions(
+        attrs, prefix = _choose_result(file, path, result)
+        arrays = {name: _load(file, name if name in _SHARED else prefix + name, in_memory) for name in _ARRAYS}
+        attributions = Attributions(
             regions=_read_table(file["regions"]),
             rejected=_read_table(file["rejected"]) if "rejected" in file else pd.DataFrame(),
             chrom_sizes=_read_sizes(file),
-            attrs={key: _read_attr(value) for key, value in file.attrs.items() if key != "fingerprint"},
+            attrs=attrs,
+            open_result=partial(read_attributions, path, in_memory=in_memory),
             **{name.replace("/", "_"): array for name, array in arrays.items()},  # type: ignore[arg-type]
         )
     except (KeyError, OSError, UnicodeDecodeError) as error:
         file.close()
         raise StoreError(f"{path}: damaged or not an attribution file ({error}); make it again") from error
+    except StoreError:
+        file.close()
+        raise
     if in_memory:
         file.close()
-    return result
+    return attributions
 
 
 _ARRAYS = (
     "codes", "track", "prediction", "hypothetical", "completeness_error", "null/track", "null/codes", "null/source",
 )  # fmt: skip
+_SHARED = ("codes", "null/codes", "null/source")
 _REQUIRED = ("regions", "codes", "track", "prediction")
+
+
+def result_prefix(result: str | None) -> str:
+    """Path of a further result in the file, with its slash; the empty one for the first result, at the root."""
+    return "" if result is None else f"results/{result}/"
+
+
+def _choose_result(file: h5py.File, path: str | os.PathLike[str], result: str | None) -> tuple[dict[str, Any], str]:
+    """Return a result's attributes, and the prefix of its datasets."""
+    attrs = _read_attrs(file)
+    attrs.setdefault("result", str(attrs.get("method", "unknown")))
+    attrs.setdefault("results", [attrs["result"]])
+    if result is None or result == attrs["result"]:
+        return attrs, ""
+    check_result(str(path), result, attrs["results"])
+    prefix = result_prefix(result)
+    return {**attrs, **_read_attrs(file[prefix]), "result": result}, prefix
+
+
+def _read_attrs(group: h5py.Group) -> dict[str, Any]:
+    return {key: _read_attr(value) for key, value in group.attrs.items() if key != "fingerprint"}
 
 
 def _open_store(path: Path) -> h5py.File:

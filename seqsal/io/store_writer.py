@@ -11,10 +11,10 @@ import json
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import h5py
 import numpy as np
@@ -23,11 +23,29 @@ from numpy.typing import NDArray
 
 from seqsal.errors import OutputError, SeqsalError, StoreError
 from seqsal.io.atomic import check_writable, output_error
-from seqsal.io.store import REGION_TYPES, SCHEMA
+from seqsal.io.store import REGION_TYPES, SCHEMA, result_prefix
 
-__all__ = ["AttributionWriter", "StoreLayout"]
+__all__ = ["AttributionWriter", "ResultLayout", "StoreLayout"]
 
+MEASURED = ("precision_correlation", "precision_correlation_prediction")  # outcomes, not settings
+Shapes = dict[str, tuple[tuple[int, ...], Any]]
 logger = logging.getLogger(__name__)
+
+
+class ResultLayout(NamedTuple):
+    """What a further result holds beside its track and prediction.
+
+    Attributes
+    ----------
+    attrs
+        Attributes of its group.
+    hypothetical, completeness_error
+        As in :class:`StoreLayout`.
+    """
+
+    attrs: Mapping[str, Any]
+    hypothetical: bool = False
+    completeness_error: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,6 +64,8 @@ class StoreLayout:
         Number of shuffled controls, M; 0 leaves `/null` out.
     hypothetical, completeness_error
         Whether to keep the (N, 4, L) scores, and the (N,) error of the promised sum.
+    results
+        Further results by name.
     """
 
     regions: pd.DataFrame
@@ -55,24 +75,31 @@ class StoreLayout:
     n_controls: int = 0
     hypothetical: bool = False
     completeness_error: bool = False
+    results: Mapping[str, ResultLayout] = field(default_factory=dict)
 
-    def datasets(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+    def datasets(self) -> Shapes:
         """Shape and type of every streamed dataset, by its path in the file."""
         n, m, length = len(self.regions), self.n_controls, self.length
-        shapes: dict[str, tuple[tuple[int, ...], Any]] = {
-            "codes": ((n, length), np.uint8),
-            "track": ((n, length), np.float32),
-            "prediction": ((n,), np.float32),
-        }
-        if self.hypothetical:
-            shapes["hypothetical"] = ((n, 4, length), np.float32)
-        if self.completeness_error:
-            shapes["completeness_error"] = ((n,), np.float32)
+        shapes: Shapes = {"codes": ((n, length), np.uint8)}
+        shapes |= self._result("", self.hypothetical, self.completeness_error)
         if m:
             shapes["null/codes"] = ((m, length), np.uint8)
-            shapes["null/track"] = ((m, length), np.float32)
-            shapes["null/prediction"] = ((m,), np.float32)
             shapes["null/source"] = ((m,), np.int64)
+        for name, result in self.results.items():
+            shapes |= self._result(result_prefix(name), result.hypothetical, result.completeness_error)
+        return shapes
+
+    def _result(self, prefix: str, hypothetical: bool, completeness_error: bool) -> Shapes:
+        """Datasets that every result has for itself."""
+        n, m, length = len(self.regions), self.n_controls, self.length
+        shapes: Shapes = {prefix + "track": ((n, length), np.float32), prefix + "prediction": ((n,), np.float32)}
+        if hypothetical:
+            shapes[prefix + "hypothetical"] = ((n, 4, length), np.float32)
+        if completeness_error:
+            shapes[prefix + "completeness_error"] = ((n,), np.float32)
+        if m:
+            shapes[prefix + "null/track"] = ((m, length), np.float32)
+            shapes[prefix + "null/prediction"] = ((m,), np.float32)
         return shapes
 
     def n_bytes(self) -> int:
@@ -145,8 +172,7 @@ class AttributionWriter:
             file = h5py.File(self.partial, "w")
             file.attrs["fingerprint"] = self._fingerprint
             file.attrs["schema"] = SCHEMA
-            for key, value in attrs.items():
-                file.attrs[key] = json.dumps(value, sort_keys=True) if isinstance(value, (dict, list)) else value
+            _write_attrs(file, attrs)
             _write_table(file.create_group("regions"), self.layout.regions)
             _write_table(file.create_group("rejected"), self.layout.rejected)
             sizes = pd.DataFrame(
@@ -155,6 +181,8 @@ class AttributionWriter:
             _write_table(file.create_group("chrom_sizes"), sizes)
             for name, (shape, kind) in self.layout.datasets().items():
                 _allocate(file, name, shape, kind)
+            for name, result in self.layout.results.items():
+                _write_attrs(file[result_prefix(name)], result.attrs)
             file.create_dataset("progress", data=np.zeros(2, dtype=np.int64))
             file.flush()
             _reserve(self.partial)
@@ -174,7 +202,15 @@ class AttributionWriter:
                 "free; free some, choose another place, or ask for fewer regions or controls"
             )
 
-    def write(self, part: str, start: int, arrays: Mapping[str, NDArray[Any]]) -> None:
+    def write(
+        self,
+        part: str,
+        start: int,
+        arrays: Mapping[str, NDArray[Any]],
+        *,
+        result: str | None = None,
+        complete: bool = True,
+    ) -> None:
         """Write rows from `start` on of part `main` or `null`.
 
         Parameters
@@ -185,19 +221,25 @@ class AttributionWriter:
             First row.
         arrays
             Rows by dataset name (without the `null/`).
+        result
+            A further result that they belong to; None for the root.
+        complete
+            Whether these rows are now there for every result, so that a resumed run need not compute them.
         """
-        prefix = "null/" if part == "null" else ""
+        prefix = result_prefix(result) + ("null/" if part == "null" else "")
         stop = start
         try:
             for name, rows in arrays.items():
                 stop = start + len(rows)
                 self.file[prefix + name][start:stop] = rows
             self.file.flush()
-            self.file["progress"][0 if part == "main" else 1] = stop
-            self.file.flush()
+            if complete:
+                self.file["progress"][0 if part == "main" else 1] = stop
+                self.file.flush()
         except OSError as error:
             raise _write_error(self.path, error) from error
-        self.done[part] = stop
+        if complete:
+            self.done[part] = stop
 
     @property
     def file(self) -> h5py.File:
@@ -267,6 +309,11 @@ def _reserve(path: Path) -> None:
         os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
+def _write_attrs(group: h5py.Group, attrs: Mapping[str, Any]) -> None:
+    for key, value in attrs.items():
+        group.attrs[key] = json.dumps(value, sort_keys=True) if isinstance(value, (dict, list)) else value
+
+
 def _write_table(group: h5py.Group, table: pd.DataFrame) -> None:
     for column in map(str, table.columns):
         kind = REGION_TYPES.get(column)
@@ -280,7 +327,9 @@ def _write_table(group: h5py.Group, table: pd.DataFrame) -> None:
 
 
 def _fingerprint(layout: StoreLayout, attrs: Mapping[str, Any]) -> str:
-    digest = hashlib.sha256(json.dumps([SCHEMA, dict(attrs)], sort_keys=True, default=str).encode())
+    settings = [attrs, *(result.attrs for result in layout.results.values())]
+    settings = [{key: value for key, value in given.items() if key not in MEASURED} for given in settings]
+    digest = hashlib.sha256(json.dumps([SCHEMA, settings], sort_keys=True, default=str).encode())
     digest.update(repr([(name, shape) for name, (shape, _) in layout.datasets().items()]).encode())
     for column in ("chrom", "start", "end", "strand", "name"):
         digest.update("\n".join(map(str, layout.regions[column])).encode())

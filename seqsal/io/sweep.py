@@ -23,7 +23,7 @@ from seqsal.errors import RegionError, StoreError
 from seqsal.io.attributions import Attributions
 from seqsal.sequence.codes import N_CODE
 
-__all__ = ["CHUNK_BP", "Axis", "Scale", "TrackBlock", "chunk_rows", "sweep_track"]
+__all__ = ["CHUNK_BP", "Axis", "Scale", "TrackBlock", "chunk_rows", "read_forward", "sweep_track"]
 
 CHUNK_BP = 1 << 20  # values per chunk: about 60 MB of working memory
 Scale = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.float64]]
@@ -179,7 +179,7 @@ def sweep_track(
     with tqdm(total=len(order), desc="track", unit="window", disable=not progress) as bar:
         for i in range(0, len(order), step):
             rows = order[i : i + step]
-            values, known = _read_forward(attr, rows)
+            values, known = read_forward(attr, rows)
             scales = np.ones(len(rows)) if scale is None else scale(values, known)
             sums = _add_up(axis.window_start[rows], values, scales, known, open_sums)
             upcoming = axis.window_start[order[i + step]] if i + step < len(order) else np.iinfo(np.int64).max
@@ -189,7 +189,7 @@ def sweep_track(
             yield sums.part(slice(n_done)).block()
 
 
-def _read_forward(attr: Attributions, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def read_forward(attr: Attributions, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Track and known bases (n, L) of some rows, turned to the chromosome's forward strand."""
     adjacent = rows[-1] - rows[0] == len(rows) - 1 and bool(np.all(np.diff(rows) == 1))
     index = slice(int(rows[0]), int(rows[-1]) + 1) if adjacent else rows

@@ -118,9 +118,7 @@ def test_models_that_cannot_be_differentiated_are_named(rng: np.random.Generator
 
 
 def test_unknown_method_and_option() -> None:
-    with pytest.raises(
-        MethodError, match=r"got 'gradcam2', expected one of expected_gradients, gradient_x_input, .*saliency"
-    ):
+    with pytest.raises(MethodError, match=r"got 'gradcam2', expected one of .*gradient_x_input, .*saliency"):
         make_method("gradcam2")
     with pytest.raises(MethodError, match=r"unknown option steps; its options are: gradient_correction"):
         make_method("saliency", steps=3)

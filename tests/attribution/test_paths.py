@@ -10,7 +10,7 @@ from toys import Linear, Small, random_codes
 
 from seqsal.attribution.base import project
 from seqsal.attribution.methods import METHODS, make_method
-from seqsal.attribution.paths import shuffled_reference
+from seqsal.attribution.paths import completeness_error, shuffled_reference
 from seqsal.errors import MethodError
 from seqsal.sequence.tensors import one_hot_tensor
 
@@ -125,3 +125,9 @@ def test_unknown_bases_get_zero(rng: np.random.Generator) -> None:
 def test_options_out_of_range(name: str, options: dict[str, object], match: str) -> None:
     with pytest.raises(MethodError, match=match):
         make_method(name, **options)
+
+
+def test_a_miss_within_rounding_is_no_error():
+    prediction, baseline = torch.tensor([1000.0, 1.0, 1.0]), torch.tensor([999.9999, 0.5, 0.5])
+    total = torch.tensor([0.0003, 0.45, 0.5])
+    assert completeness_error(total, prediction, baseline).tolist() == pytest.approx([0, 0.1, 0], abs=2e-5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -15,7 +16,7 @@ from seqsal.errors import OutputError, StoreError
 from seqsal.io import store_writer
 from seqsal.io.attributions import Attributions
 from seqsal.io.store import read_attributions
-from seqsal.io.store_writer import AttributionWriter, StoreLayout
+from seqsal.io.store_writer import AttributionWriter, ResultLayout, StoreLayout
 
 ATTRS = {"method": "saliency", "options": {"rc_average": True}, "seed": 7, "gradient_correction": False}
 
@@ -161,3 +162,40 @@ def test_rows_must_match_regions() -> None:
     regions = layout().regions
     with pytest.raises(StoreError, match="track: got 2 rows, expected one for each of the 3 regions"):
         Attributions(regions, np.zeros((3, 5), np.uint8), np.zeros((2, 5)), np.zeros(3))
+
+
+@pytest.mark.parametrize(
+    ("attrs", "unit"),
+    [({"output_space": "logit"}, "contribution to the logit"),
+     ({"output_space": "logit", "signed": False}, "influence on the logit"),
+     ({"output_space": "log"}, "contribution to the log output"),
+     ({"output_space": "linear"}, "contribution to the output (linear)"),
+     ({}, "contribution to the output")],
+)  # fmt: skip
+def test_unit_says_what_the_track_is_about(attrs: dict[str, object], unit: str) -> None:
+    regions = layout().regions
+    assert Attributions(regions, np.zeros((3, 5), np.uint8), np.zeros((3, 5)), np.zeros(3), attrs=attrs).unit == unit
+
+
+def test_results_are_read_by_name(tmp_path: Path) -> None:
+    further = ResultLayout({"method": "ism", "target": 4, "options": {"n": 1}}, completeness_error=True)
+    attrs = {**ATTRS, "result": "saliency", "results": ["saliency", "ism"], "target": 0}
+    with AttributionWriter(tmp_path / "A.h5", replace(layout(), results={"ism": further}), attrs) as writer:
+        tracks = np.ones((3, 10), np.float32)
+        writer.write("main", 0, {"track": tracks, "codes": np.zeros((3, 10), np.uint8)}, complete=False)
+        assert writer.done == {"main": 0, "null": 0}
+        writer.write("main", 0, {"track": 2 * tracks, "completeness_error": tracks[:, 0]}, result="ism")
+        writer.write("null", 0, {"track": tracks[:2]}, complete=False)
+        writer.write("null", 0, {"track": 3 * tracks[:2]}, result="ism")
+        assert writer.done == {"main": 3, "null": 2}
+        writer.finish()
+    root = read_attributions(tmp_path / "A.h5", in_memory=False)
+    ism = root.result("ism")
+    assert (root.method, root.target, root.completeness_error) == ("saliency", 0, None)
+    assert (ism.method, ism.target, ism.attrs["options"], ism.attrs["seed"]) == ("ism", 4, {"n": 1}, 7)
+    assert np.asarray(ism.track).min() == 2 and np.asarray(ism.null_track).min() == 3
+    assert ism.completeness_error is not None and ism.results == root.results == ("saliency", "ism")
+    assert ism.result("saliency").name == "saliency"
+    alone = Attributions(root.regions, root.codes, root.track, root.prediction, attrs=root.attrs)
+    with pytest.raises(StoreError, match="result 'ism' was left behind; read the file again"):
+        alone.result("ism")

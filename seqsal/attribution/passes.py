@@ -1,0 +1,301 @@
+"""One pass over windows and controls, through every method that is asked for.
+
+A chunk is read once and goes through one method after the other; each result of it is handed to the sink as soon as it
+is there, so that memory grows with the number of neither windows nor methods. The bounds of chunks depend on the
+settings alone, and a chunk counts as done when its last result is: a resumed pass computes the very batches that an
+uninterrupted one would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from tqdm.auto import tqdm
+
+from seqsal.attribution.base import Method, Scores, TargetsModel, mask_unknown, project
+from seqsal.attribution.precision import tf32_as_asked
+from seqsal.attribution.requests import AttributeOptions, Family
+from seqsal.attribution.stream import WriteBehind, read_ahead
+from seqsal.attribution.targets import TargetView
+from seqsal.attribution.workers import Batches, batches_for
+from seqsal.errors import ModelError
+from seqsal.io.store import result_prefix
+from seqsal.io.store_writer import StoreLayout
+from seqsal.regions import format_region
+from seqsal.sequence.shuffle import dinucleotide_shuffle
+from seqsal.sequence.tensors import one_hot_tensor
+
+__all__ = ["FirstWindows", "MemorySink", "Miss", "Sink", "WindowReader", "control_parents", "first_window", "run_pass"]
+
+CHUNK_BASES = 1 << 20  # bases read, and written, at a time
+MAX_COMPLETENESS_ERROR = 0.01
+NOTHING = np.zeros(0)
+Rows = NDArray[np.int64]
+Arrays = dict[str, NDArray[Any]]
+
+
+class WindowReader(Protocol):
+    """Where windows come from: :class:`seqsal.io.inputs.WindowSource` or codes in memory."""
+
+    windows: pd.DataFrame
+    rejected: pd.DataFrame
+    length: int
+    chrom_sizes: dict[str, int]
+    provenance: dict[str, Any]
+
+    def read(self, rows: slice | Rows) -> NDArray[np.uint8]:
+        """Return codes of some windows, (n, L) uint8."""
+        ...
+
+
+class FirstWindows:
+    """The first windows of a reader, as a reader.
+
+    Parameters
+    ----------
+    source
+        The reader.
+    n_windows
+        How many, at most.
+    """
+
+    def __init__(self, source: WindowReader, n_windows: int) -> None:
+        self._source = source
+        self.windows, self.rejected = source.windows[:n_windows], source.rejected
+        self.length, self.chrom_sizes, self.provenance = source.length, source.chrom_sizes, source.provenance
+
+    def read(self, rows: slice | Rows) -> NDArray[np.uint8]:
+        """Return codes of some windows, (n, L) uint8."""
+        return self._source.read(rows)
+
+
+class Sink(Protocol):
+    """Where results go: :class:`seqsal.io.store_writer.AttributionWriter` or memory."""
+
+    done: dict[str, int]
+
+    def write(
+        self,
+        part: str,
+        start: int,
+        arrays: Mapping[str, NDArray[Any]],
+        *,
+        result: str | None = None,
+        complete: bool = True,
+    ) -> None:
+        """Take rows from `start` on; see :meth:`AttributionWriter.write`."""
+        ...
+
+
+class MemorySink:
+    """Collects what an :class:`AttributionWriter` would put on disk.
+
+    Parameters
+    ----------
+    layout
+        What there will be.
+    """
+
+    def __init__(self, layout: StoreLayout) -> None:
+        self.arrays = {name: np.empty(shape, dtype=kind) for name, (shape, kind) in layout.datasets().items()}
+        self.done = {"main": 0, "null": 0}
+
+    def write(
+        self,
+        part: str,
+        start: int,
+        arrays: Mapping[str, NDArray[Any]],
+        *,
+        result: str | None = None,
+        complete: bool = True,
+    ) -> None:
+        """Take rows from `start` on."""
+        prefix = result_prefix(result) + ("null/" if part == "null" else "")
+        for name, rows in arrays.items():
+            self.arrays[prefix + name][start : start + len(rows)] = rows
+
+    def fields(self, result: str | None) -> Arrays:
+        """Arrays of one result (None for the first) by the name of their field in :class:`Attributions`."""
+        shared = ("codes", "null/codes", "null/source")
+        own = ("track", "prediction", "hypothetical", "completeness_error", "null/track")
+        paths = {name: name for name in shared} | {name: result_prefix(result) + name for name in own}
+        return {name.replace("/", "_"): self.arrays[path] for name, path in paths.items() if path in self.arrays}
+
+
+class Miss(NamedTuple):
+    """How many windows of a result miss the promised sum by more than 1 %, and what helps."""
+
+    n_windows: int
+    cure: str
+
+
+class _Chunk(NamedTuple):
+    """Rows of one part, with their codes (n, L) and, for controls, the windows that they are shuffles of."""
+
+    part: str
+    start: int
+    codes: NDArray[np.uint8]
+    source: Rows
+
+
+def run_pass(
+    model: nn.Module,
+    source: WindowReader,
+    options: AttributeOptions,
+    families: list[Family],
+    layout: StoreLayout,
+    sink: Sink,
+    *,
+    device: torch.device,
+    progress: bool = False,
+) -> dict[str, Miss]:
+    """Send every window and every control through every method, from where the sink got to.
+
+    Parameters
+    ----------
+    model
+        f: (N, 4, L) → (N,); given back as it was.
+    source
+        The windows.
+    options
+        Batch size, seed and precision.
+    families
+        Methods and targets.
+    layout
+        What is to be kept.
+    sink
+        Takes it.
+    device
+        Where to compute.
+    progress
+        Show a progress bar.
+
+    Returns
+    -------
+    dict of Miss
+        By result, for those that miss their promised sum.
+    """
+    total = (len(layout.regions) + layout.n_controls) * len(families)
+    n_off: dict[str, int] = {}
+    with (
+        tf32_as_asked(options.precision, device),
+        batches_for(model, source, device, batch_size=options.batch_size) as batches,
+        tqdm(total=total, initial=sum(sink.done.values()) * len(families), unit="window", disable=not progress) as bar,
+        WriteBehind[partial[None]](lambda write: write()) as writer,
+    ):
+        views = [TargetView(model, family.targets, device, options.precision) for family in families]
+        for family, view in zip(families, views, strict=True):
+            family.prepare(view, first_window(source, device), batches.batch_size)
+        names = [result.name for family in families for result in family.results]
+        for chunk in read_ahead(_chunks(source, layout, options.seed, dict(sink.done))):
+            for family, view in zip(families, views, strict=True):
+                tables = _attribute_chunk(family, view, chunk, layout, batches, device, bar)
+                for result, arrays in zip(family.results, tables, strict=True):
+                    _check_finite(arrays, chunk, layout.regions)
+                    errors = arrays.get("completeness_error", NOTHING)
+                    n_off[result.name] = n_off.get(result.name, 0) + int((errors > MAX_COMPLETENESS_ERROR).sum())
+                    place = None if result.name == names[0] else result.name
+                    complete = result.name == names[-1]
+                    writer.put(partial(sink.write, chunk.part, chunk.start, arrays, result=place, complete=complete))
+        cures = {result.name: family.method for family in families for result in family.results}
+        return {name: Miss(n, cures[name].cure) for name, n in n_off.items() if n}
+
+
+def first_window(source: WindowReader, device: torch.device) -> torch.Tensor:
+    """One-hot codes of the first window, (1, 4, L)."""
+    codes = source.read(np.zeros(1, dtype=np.int64))
+    return one_hot_tensor(torch.from_numpy(codes).to(device))
+
+
+def _chunks(source: WindowReader, layout: StoreLayout, seed: int, done: Mapping[str, int]) -> Iterator[_Chunk]:
+    n_rows = max(CHUNK_BASES // layout.length, 1)
+    n_windows, n_controls = len(layout.regions), layout.n_controls
+    for start in range(done["main"], n_windows, n_rows):
+        rows = np.arange(start, min(start + n_rows, n_windows))
+        yield _Chunk("main", start, source.read(slice(start, start + len(rows))), rows)
+    for start in range(done["null"], n_controls, n_rows):
+        controls = np.arange(start, min(start + n_rows, n_controls))
+        parents = control_parents(controls, n_windows, n_controls)
+        shuffled = dinucleotide_shuffle(source.read(parents), seed=seed, rows=controls)
+        yield _Chunk("null", start, shuffled, parents)
+
+
+def control_parents(controls: Rows, n_windows: int, n_controls: int) -> Rows:
+    """Window that each control shuffles: spread evenly when controls are fewer than windows, else cycled."""
+    if n_controls <= n_windows:
+        return controls * n_windows // n_controls
+    return controls % n_windows
+
+
+def _attribute_chunk(
+    family: Family,
+    view: TargetsModel,
+    chunk: _Chunk,
+    layout: StoreLayout,
+    batches: Batches,
+    device: torch.device,
+    bar: Any,
+) -> list[Arrays]:
+    """Compute a chunk's rows of the file for each result of a family."""
+    tables = [_empty_arrays(chunk, layout, result.name) for result in family.results]
+
+    def compute(start: int, stop: int) -> None:
+        X = one_hot_tensor(torch.from_numpy(chunk.codes[start:stop]).to(device))
+        rows = np.arange(chunk.start + start, chunk.start + stop)
+        for scores, arrays in zip(family.attribute(view, X, rows), tables, strict=True):
+            _fill(arrays, slice(start, stop), scores, X, family.method)
+        bar.update(stop - start)
+
+    batches.run(compute, len(chunk.codes))
+    return tables
+
+
+def _empty_arrays(chunk: _Chunk, layout: StoreLayout, result: str) -> Arrays:
+    """Room for what a chunk's rows of a result hold; the first result brings along what all share."""
+    n_rows, length = chunk.codes.shape
+    own = layout.results.get(result, layout)  # the first result's settings are the layout's own
+    arrays: Arrays = {
+        "track": np.empty((n_rows, length), dtype=np.float32),
+        "prediction": np.empty(n_rows, dtype=np.float32),
+    }
+    if own is layout:
+        arrays["codes"] = chunk.codes
+    if chunk.part == "null":
+        return arrays | ({"source": chunk.source} if own is layout else {})
+    if own.hypothetical:
+        arrays["hypothetical"] = np.empty((n_rows, 4, length), dtype=np.float32)
+    if own.completeness_error:
+        arrays["completeness_error"] = np.empty(n_rows, dtype=np.float32)
+    return arrays
+
+
+def _fill(arrays: Arrays, rows: slice, scores: Scores, X: torch.Tensor, method: Method) -> None:
+    """Put the scores of a batch into the arrays of its chunk, as far as they are kept."""
+    arrays["track"][rows] = project(scores.hypothetical, X).cpu().numpy()
+    arrays["prediction"][rows] = scores.prediction.cpu().numpy()
+    if "hypothetical" in arrays:
+        hypothetical = scores.hypothetical if method.scores_unknown else mask_unknown(scores.hypothetical, X)
+        arrays["hypothetical"][rows] = hypothetical.cpu().numpy()
+    if "completeness_error" in arrays and scores.completeness_error is not None:
+        arrays["completeness_error"][rows] = scores.completeness_error.cpu().numpy()
+
+
+def _check_finite(arrays: Mapping[str, NDArray[Any]], chunk: _Chunk, regions: pd.DataFrame) -> None:
+    for name in ("prediction", "track"):
+        values = arrays[name]
+        bad = ~np.isfinite(values if values.ndim == 1 else values.sum(axis=1))
+        if bad.any():
+            row = regions.iloc[int(chunk.source[int(np.argmax(bad))])]
+            where = format_region(row["chrom"], row["start"], row["end"])
+            kind = "a shuffled control of " if chunk.part == "null" else ""
+            raise ModelError(
+                f"model: its {name} for {kind}{where} is not finite, expected numbers; "
+                "check the weights and the model's input scale"
+            )

@@ -1,0 +1,117 @@
+"""One model, seen at one output, at several, or at lower precision.
+
+Views share the caller's parameters: a view is a shallow copy that differs in which output it reads or in the precision
+that it runs in. Make them while the model is on its device and in evaluation mode (:mod:`seqsal.attribution.borrow`).
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from seqsal.attribution.base import Method, ScalarModel, Scores, TargetsModel, check_prediction
+from seqsal.attribution.precision import in_precision
+from seqsal.errors import ModelError
+
+__all__ = ["OneTarget", "SharedForward", "TargetView", "aimed"]
+
+
+class OneTarget:
+    """A scalar model as a model of one target.
+
+    Parameters
+    ----------
+    model
+        f: (N, 4, L) → (N,).
+    """
+
+    def __init__(self, model: ScalarModel) -> None:
+        self.single = (model,)
+
+    def __call__(self, X: torch.Tensor) -> torch.Tensor:
+        """Return f(X), shape (N, 1).
+
+        Raises
+        ------
+        ModelError
+            The model gives another shape than (N,).
+        """
+        prediction = self.single[0](X)
+        check_prediction(prediction, len(X))
+        return prediction[:, None]
+
+
+class TargetView:
+    """Some outputs of a model, in a precision.
+
+    Parameters
+    ----------
+    model
+        A model with `target` and `columns(X, targets) -> (N, T)`, as `seqsal.wrap` makes it; for a single target any
+        model will do whose output that is.
+    targets
+        Which outputs; None is the model as it is.
+    device
+        Where it runs.
+    precision
+        Of :data:`seqsal.attribution.precision.PRECISIONS`.
+
+    Raises
+    ------
+    ModelError
+        The model has no such output.
+    """
+
+    def __init__(
+        self, model: nn.Module, targets: Sequence[int | None], device: torch.device, precision: str = "fp32"
+    ) -> None:
+        self.single = tuple(in_precision(aimed(model, target), precision, device) for target in targets)
+        self.targets = [0 if target is None else target for target in targets]
+
+    def __call__(self, X: torch.Tensor) -> torch.Tensor:
+        """Return all outputs, shape (N, T), in one forward pass."""
+        if len(self.single) == 1:
+            return OneTarget(self.single[0])(X)
+        columns: torch.Tensor = self.single[0].columns(X, self.targets)  # type: ignore[operator]
+        return columns
+
+
+def aimed(model: nn.Module, target: int | None) -> nn.Module:
+    """Return the model as it reads another target: itself where it does already, else a view.
+
+    Raises
+    ------
+    ModelError
+        The model has no such output.
+    """
+    if target is None or target == getattr(model, "target", 0):
+        return model
+    n_targets = getattr(model, "n_targets", None) if hasattr(model, "columns") else 1
+    if n_targets is not None and not 0 <= target < n_targets:
+        raise ModelError(
+            f"target: {target} is out of range, the model has {n_targets} output{'s'[: n_targets > 1]} "
+            f"(0 to {n_targets - 1}); a module with several outputs has to be wrapped with seqsal.wrap(module)"
+        )
+    view = copy.copy(model)
+    setattr(view, "target", target)  # noqa: B010 (nn.Module types its attributes as modules)
+    return view
+
+
+class SharedForward(Method):
+    """A method that is written for several targets at once; one target is the case T = 1."""
+
+    shares_targets = True
+
+    def attribute(self, model: ScalarModel, X: torch.Tensor, rows: NDArray[np.int64]) -> Scores:
+        """Score one batch; see :meth:`Method.attribute`."""
+        return self.attribute_targets(OneTarget(model), X, rows)[0]
+
+    @abstractmethod
+    def attribute_targets(self, model: TargetsModel, X: torch.Tensor, rows: NDArray[np.int64]) -> list[Scores]:
+        """Score one batch for several targets; see :meth:`Method.attribute_targets`."""
