@@ -28,6 +28,10 @@ __all__ = ["Graph", "Op", "Ref", "trace"]
 _SIZES = (2, 3)  # batches that are traced: with one window, its axis could not be told from others of length 1
 _WRAPPER = "module."  # where `seqsal.wrap` keeps the caller's model
 _TRACING = threading.Lock()  # tracing changes torch's dispatch for the whole process
+_MAX_REPLAYS = 3
+_SHAPE_ONLY = frozenset(
+    f"aten.{name}" for name in "empty_like full_like new_empty new_full new_ones new_zeros ones_like zeros_like".split()
+)
 Apply = Callable[["Op", tuple[Any, ...], dict[str, Any]], Any]
 
 
@@ -49,7 +53,7 @@ class _PerWindow:
         return self.offset + self.slope * n_windows
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Op:
     """One operation.
 
@@ -161,7 +165,7 @@ def trace(model: Callable[[torch.Tensor], torch.Tensor], X: torch.Tensor) -> Gra
     Parameters
     ----------
     model
-        f: (N, 4, L) → (N,), frozen and in evaluation mode.
+        f: (N, 4, L) → (N,) or (N, T), frozen and in evaluation mode.
     X
         One window or more, (N, 4, L), on the model's device.
 
@@ -204,6 +208,13 @@ def _record(model: Callable[[torch.Tensor], torch.Tensor], X: torch.Tensor) -> l
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 module = make_fx(torch.func.functionalize(run, remove="mutations"))(X)
+                for _ in range(_MAX_REPLAYS):
+                    if not any(_is_mutation(node) for node in module.graph.nodes):
+                        break
+                    # operations made of in-place ones below the level at which these are replaced: RMSNorm, LSTM
+                    replay = _Replay(module, _places_of(module, places))
+                    places = replay.places
+                    module = make_fx(torch.func.functionalize(replay.run, remove="mutations"))(X)
         except ModelError:
             raise
         except Exception as error:
@@ -218,6 +229,7 @@ def _record(model: Callable[[torch.Tensor], torch.Tensor], X: torch.Tensor) -> l
 @contextlib.contextmanager
 def _noting_modules(model: Any, places: list[tuple[int, str]]) -> Iterator[None]:
     """Append (number of operations so far, module) whenever a module begins or ends."""
+    model = getattr(model, "single", (model,))[0]  # several targets of one model
     if not isinstance(model, nn.Module):
         yield
         return
@@ -254,13 +266,40 @@ def _noting_modules(model: Any, places: list[tuple[int, str]]) -> Iterator[None]
             handle.remove()
 
 
-def _nodes(module: fx.GraphModule, places: Sequence[tuple[int, str]]) -> list[_Node]:
-    numbers = {node: i for i, node in enumerate(module.graph.nodes)}
-    nodes, place = [], 0
+class _Replay(fx.Interpreter):
+    """Run a traced module again, noting which module of the model each new operation belongs to."""
+
+    def __init__(self, module: fx.GraphModule, where: dict[fx.Node, str]) -> None:
+        super().__init__(module)
+        self.where = where
+        self.places: list[tuple[int, str]] = []
+
+    def run_node(self, n: fx.Node) -> Any:
+        mode = get_proxy_mode()
+        if mode is not None:
+            self.places.append((len(mode.tracer.graph.nodes), self.where[n]))
+        return super().run_node(n)
+
+
+def _is_mutation(node: fx.Node) -> bool:
+    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
+
+
+def _places_of(module: fx.GraphModule, places: Sequence[tuple[int, str]]) -> dict[fx.Node, str]:
+    """Spread (first operation, module) over the operations that follow."""
+    where, place = {}, 0
     for i, node in enumerate(module.graph.nodes):
         while place < len(places) and places[place][0] <= i:
             place += 1
-        where = places[place - 1][1] if place else ""
+        where[node] = places[place - 1][1] if place else ""
+    return where
+
+
+def _nodes(module: fx.GraphModule, places: Sequence[tuple[int, str]]) -> list[_Node]:
+    numbers = {node: i for i, node in enumerate(module.graph.nodes)}
+    nodes, everywhere = [], _places_of(module, places)
+    for node in module.graph.nodes:
+        where = everywhere[node]
         value = node.meta.get("val")
         shape = tuple(value.shape) if isinstance(value, torch.Tensor) else None
         if node.op == "get_attr":
@@ -306,7 +345,7 @@ def _assemble(first: Sequence[_Node], second: Sequence[_Node]) -> Graph:
         kwargs = {key: _merge(value, b.kwargs[key]) for key, value in a.kwargs.items()}
         leaves = _leaves((args, tuple(kwargs.values())))
         refs = [leaf.idx for leaf in leaves if isinstance(leaf, Ref)]
-        varies = a.is_input or any(ops[idx].varies for idx in refs if idx in ops)
+        varies = a.is_input or (_reads_values(a.target) and any(ops[idx].varies for idx in refs if idx in ops))
         if not varies and all(idx in constants for idx in refs) and not any(isinstance(x, _PerWindow) for x in leaves):
             with torch.no_grad():
                 constants[i] = a.target(*_fill(args, constants, 0), **_fill(kwargs, constants, 0))
@@ -314,6 +353,11 @@ def _assemble(first: Sequence[_Node], second: Sequence[_Node]) -> Graph:
         shapes = None if a.shape is None or b.shape is None else (a.shape, b.shape)
         ops[i] = Op(i, a.target, args, kwargs, varies, a.where, shapes)
     return _pruned(ops, output, constants)
+
+
+def _reads_values(target: Any) -> bool:
+    """Whether an operation looks at more of its arguments than their shape and type."""
+    return str(getattr(target, "overloadpacket", "")) not in _SHAPE_ONLY
 
 
 def _only_tensor(value: Any) -> Ref:

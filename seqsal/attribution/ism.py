@@ -28,6 +28,7 @@ class InSilicoMutagenesis(Method):
     """
 
     name = "ism"
+    scores_unknown = True
 
     def __init__(self, *, n_at_once: int = 256) -> None:
         if n_at_once < 1:

@@ -6,6 +6,8 @@ import inspect
 from typing import Any
 
 from seqsal.attribution.base import Method, ReverseComplementAverage
+from seqsal.attribution.cam import CAM, GradCAM
+from seqsal.attribution.deeplift import DeepLiftShap
 from seqsal.attribution.gradients import GradientXInput, Saliency
 from seqsal.attribution.ism import InSilicoMutagenesis
 from seqsal.attribution.paths import ExpectedGradients, IntegratedGradients, SmoothGrad
@@ -15,7 +17,17 @@ __all__ = ["METHODS", "make_method"]
 
 METHODS: dict[str, type[Method]] = {
     method.name: method
-    for method in (GradientXInput, Saliency, SmoothGrad, IntegratedGradients, ExpectedGradients, InSilicoMutagenesis)
+    for method in (
+        GradientXInput,
+        Saliency,
+        SmoothGrad,
+        IntegratedGradients,
+        ExpectedGradients,
+        DeepLiftShap,
+        InSilicoMutagenesis,
+        CAM,
+        GradCAM,
+    )
 }
 
 

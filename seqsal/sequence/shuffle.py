@@ -33,7 +33,7 @@ _NO_EDGE = 255
 
 
 def dinucleotide_shuffle(
-    codes: NDArray[np.uint8], *, seed: int, rows: ArrayLike | None = None, draw: int = 0
+    codes: NDArray[np.uint8], *, seed: int, rows: ArrayLike | None = None, draw: ArrayLike = 0
 ) -> NDArray[np.uint8]:
     """Shuffle each sequence, uniformly over those with the same dinucleotide counts, first and last base.
 
@@ -48,7 +48,7 @@ def dinucleotide_shuffle(
     rows : array of int, shape (N,), optional
         A number for each sequence, by default 0 … N − 1. A sequence's shuffle depends on (seed, its number, draw)
         and on the sequence, and on nothing else in the batch.
-    draw
+    draw : int or array of int, shape (N,)
         Counts the shuffles of one sequence: another draw is another shuffle.
 
     Returns
@@ -68,7 +68,7 @@ def dinucleotide_shuffle(
     numbers = np.arange(len(codes)) if rows is None else np.asarray(rows)
     if numbers.shape != codes.shape[:1]:
         raise UsageError(f"rows: got shape {numbers.shape} for {len(codes)} sequences; give one number for each")
-    keys = _row_keys(seed, numbers.astype(np.int64).view(np.uint64), draw)
+    keys = _row_keys(seed, _as_words(numbers), _as_words(np.atleast_1d(draw)))
     shuffled = codes.copy()
     step = max(1, _CHUNK_BP // max(1, codes.shape[1]))
     for first in range(0, len(codes), step):
@@ -187,9 +187,13 @@ def _mix(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return words ^ (words >> np.uint64(31))
 
 
-def _row_keys(seed: int, rows: NDArray[np.uint64], draw: int) -> NDArray[np.uint64]:
+def _as_words(numbers: NDArray[np.int_]) -> NDArray[np.uint64]:
+    return numbers.astype(np.int64).view(np.uint64)
+
+
+def _row_keys(seed: int, rows: NDArray[np.uint64], draws: NDArray[np.uint64]) -> NDArray[np.uint64]:
     keys = np.array([seed & _MASK], dtype=np.uint64)
-    for part in (rows, np.array([draw & _MASK], dtype=np.uint64)):
+    for part in (rows, draws):
         keys = _mix(_mix(keys + np.uint64(_GAMMA)) ^ part)
     return keys
 

@@ -1,0 +1,123 @@
+"""Traced graphs compute what the model computes, for any number of windows, and say where each operation is."""
+
+import operator
+
+import pytest
+import torch
+from torch import nn
+from toy_operations import LENGTH, OPERATIONS, toy
+
+from seqsal.attribution.graph import trace
+from seqsal.errors import ModelError
+
+
+def windows(n, length=LENGTH, dtype=torch.float64):
+    return torch.randn(n, 4, length, dtype=dtype, generator=torch.manual_seed(n))
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_a_graph_computes_what_the_model_does(name, n):
+    model = toy(name).double()
+    graph = trace(model, windows(1))
+    assert torch.allclose(graph.run(windows(n)), model(windows(n)), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["Tensor.relu_", "assignment to a slice", "RMSNorm", "LSTM"])
+def test_a_graph_has_no_operation_in_place(name):
+    graph = trace(toy(name).double(), windows(1))
+    assert [op.name for op in graph.ops if op.name.endswith("_")] == []
+
+
+def test_operations_know_their_module():
+    graph = trace(toy("squeeze and excite").double(), windows(1))
+    places = {op.name: op.where for op in graph.ops if op.varies}
+    assert places["convolution"] == "stem (Conv1d)"
+    assert places["sigmoid"] == "body (_Gate)"
+    assert str(next(op for op in graph.ops if op.name == "sigmoid")) == "sigmoid in body (_Gate)"
+
+
+def test_what_no_base_can_influence_is_computed_once():
+    class Positions(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.tensor(3.0, dtype=torch.float64))
+            self.n_calls = 0
+
+        def forward(self, X):
+            weights = torch.linspace(0, 1, X.shape[2], dtype=X.dtype).exp() * self.scale
+            return (X * weights).sum((1, 2))
+
+    graph = trace(Positions(), windows(1))
+    assert [op.name for op in graph.varying] == ["mul", "sum"]
+
+
+def test_what_only_has_the_shape_of_something_does_not_vary():
+    class Masked(nn.Module):
+        def forward(self, X):
+            return (X * (torch.ones_like(X) + X.new_full(X.shape, 2))).sum((1, 2))
+
+    graph = trace(Masked(), windows(1))
+    assert [op.name for op in graph.varying] == ["mul", "sum"]
+    assert torch.allclose(graph.run(windows(5)), 3 * windows(5).sum((1, 2)))
+
+
+def test_sizes_follow_the_number_of_windows():
+    class Merged(nn.Module):
+        def forward(self, X):
+            rows = X.transpose(1, 2).reshape(X.shape[0] * X.shape[2], 4)
+            offset = torch.arange(X.shape[0], dtype=X.dtype)
+            return rows.view(X.shape[0], -1).sum(1) + 0 * offset
+
+    graph = trace(Merged(), windows(1))
+    assert torch.allclose(graph.run(windows(7)), windows(7).sum((1, 2)))
+    merged = next(op for op in graph.ops if op.shapes is not None and op.shapes[0] == (2 * LENGTH, 4))
+    assert (merged.batch_axis, merged.windows_on_axis) == (0, LENGTH)
+
+
+def test_results_are_freed_after_their_last_use():
+    graph = trace(toy("nn.ReLU").double(), windows(1))
+    alive, most = 0, 0
+
+    class Counted:
+        def __init__(self):
+            nonlocal alive, most
+            alive += 1
+            most = max(most, alive)
+
+        def __del__(self):
+            nonlocal alive
+            alive -= 1
+
+    def apply(op, args, kwargs):
+        result = op.target(*args, **kwargs)
+        if op.target is not operator.getitem:
+            result.counted = Counted()
+        return result
+
+    graph.run(windows(2), apply)
+    assert most <= 3 < len(graph.varying)
+
+
+def test_a_model_that_decides_by_values_is_refused():
+    class Decides(nn.Module):
+        def forward(self, X):
+            return X.sum((1, 2)) if X.sum() > 0 else X.mean((1, 2))
+
+    with pytest.raises(ModelError, match=r"decide by computed values.*integrated_gradients"):
+        trace(Decides(), windows(1))
+
+
+def test_a_model_that_does_other_things_for_other_batches_is_refused():
+    class Varies(nn.Module):
+        def forward(self, X):
+            return X.sum((1, 2)) if len(X) == 2 else X.exp().sum((1, 2))
+
+    with pytest.raises(ModelError, match="other operations for two windows than for three"):
+        trace(Varies(), windows(1))
+
+
+def test_tracing_leaves_no_hooks_behind():
+    model = toy("nn.ReLU").double()
+    trace(model, windows(1))
+    assert not any(module._forward_pre_hooks or module._forward_hooks for module in model.modules())
