@@ -12,7 +12,7 @@ from seqsal.errors import SeqsalError
 from seqsal.version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from seqsal.api import attribute, call_peaks, plot_logo, score
+    from seqsal.api import attribute, call_peaks, compare_attributions, plot_logo, score
     from seqsal.io.attributions import Attributions
     from seqsal.io.store import read_attributions
     from seqsal.models import load_model, train_model, wrap
@@ -22,6 +22,7 @@ _HOMES = {
     "Attributions": "seqsal.io.attributions",
     "attribute": "seqsal.api",
     "call_peaks": "seqsal.api",
+    "compare_attributions": "seqsal.api",
     "load_model": "seqsal.models",
     "plot_logo": "seqsal.api",
     "read_attributions": "seqsal.io.store",
@@ -37,6 +38,7 @@ __all__ = [
     "__version__",
     "attribute",
     "call_peaks",
+    "compare_attributions",
     "load_model",
     "plot_logo",
     "read_attributions",

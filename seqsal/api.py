@@ -6,14 +6,17 @@ The `…_to_file` functions are what the command line calls; the others are for 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from seqsal.agreement import AGREEMENT_BP, Agreement, Comparable, check_width, open_results, write_agreement_bigwig
+from seqsal.agreement import compare_attributions as compare_results
 from seqsal.errors import OutputError, UsageError
-from seqsal.io.atomic import check_writable
+from seqsal.io.atomic import atomic_path, check_writable
 from seqsal.io.attributions import Attributions
 from seqsal.io.bed import write_narrowpeak
 from seqsal.io.inputs import WindowSource, open_codes, open_input
@@ -34,6 +37,8 @@ __all__ = [
     "attribute",
     "attribute_to_file",
     "call_peaks",
+    "compare_attributions",
+    "compare_to_file",
     "export_to_file",
     "logo_to_file",
     "peaks_to_file",
@@ -56,7 +61,8 @@ def attribute(
     regions: _PATH | pd.DataFrame | None = None,
     fasta: _PATH | None = None,
     X: Any = None,
-    method: str = "gradient_x_input",
+    method: str | Sequence[str] = "gradient_x_input",
+    target: int | Sequence[int] | None = None,
     out: _PATH | None = None,
     device: str = "auto",
     seed: int = 0,
@@ -68,8 +74,9 @@ def attribute(
     Parameters
     ----------
     model
-        A model from :func:`seqsal.load_model` or :func:`seqsal.wrap`, any `nn.Module` (N, 4, L) → (N,) or (N, T) of
-        which output 0 is taken, or a model file.
+        A model from :func:`seqsal.load_model` or :func:`seqsal.wrap` (which tells how to read a model with another
+        layout, several outputs or a profile), any `nn.Module` (N, 4, L) → (N,) or (N, T) of which output 0 is taken, or
+        a model file.
     genome, regions
         Genome FASTA, and regions as a file or a table.
     fasta
@@ -77,7 +84,9 @@ def attribute(
     X
         One-hot windows (N, 4, L) instead of files; with `regions` as a table of N rows, they keep those coordinates.
     method
-        Name of the attribution method.
+        Name of the attribution method, or several.
+    target
+        Which output of the model, or several, from 0; None for the one that it was wrapped or loaded for.
     out
         Attribution file to write; the arrays of the result then stay on disk, and memory stays flat.
     device
@@ -87,13 +96,16 @@ def attribute(
     progress
         Show a progress bar.
     options
-        `rc_average`, `n_controls`, `hypothetical` (keep the scores of all four bases; by default in memory but not on
-        disk), `batch_size`, `ignore_strand`, and the method's own, such as `gradient_correction`.
+        `rc_average`, `n_controls`, `hypothetical` (keep the scores of all four bases, where the method gives them; by
+        default in memory but not on disk), `batch_size`, `precision` (`fp32`, `bf16` or, on CUDA, `tf32`),
+        `ignore_strand`, and the methods' own, such as `gradient_correction`. With several methods an option goes to
+        those that have it; in a dictionary `method_options`, the key `"ism.n_at_once"` addresses one.
 
     Returns
     -------
     Attributions
-        `track` (N, L), `hypothetical` (N, 4, L), `regions`, row i ↔ track[i], and more.
+        `track` (N, L), `hypothetical` (N, 4, L), `regions`, row i ↔ track[i], and more. Several methods and targets
+        take one pass over the windows: this is the first, `results` names all, and `result(name)` gives each.
 
     Raises
     ------
@@ -105,7 +117,7 @@ def attribute(
     from seqsal.models import resolve_device
 
     where = resolve_device(device)
-    settings = make_options(method, seed, {"hypothetical": out is None, **options})
+    settings = make_options(method, seed, {"hypothetical": None if out is None else False, **options}, target)
     scalar = as_sequence_model(model)
     source = _open_any(scalar, genome, regions, fasta, X, options)
     with source:
@@ -168,6 +180,63 @@ def plot_logo(attr: Attributions, region: str, ax: Axes | None = None) -> Axes:
     return plot_region_logo(attr, region, ax=ax)
 
 
+def compare_attributions(
+    attributions: Comparable | Sequence[_PATH] | Mapping[str, Comparable],
+    *,
+    top: int | None = None,
+    bigwig: _PATH | None = None,
+    width: int = AGREEMENT_BP,
+    progress: bool = False,
+) -> Agreement:
+    """Say how alike the attributions of several methods, seeds, folds or strands are, pair by pair.
+
+    Parameters
+    ----------
+    attributions
+        Results or files by name, `{"seed 0": attr, "seed 1": "B.h5"}`; or a list of files; or one result or file that
+        was made with others, which are then all compared. `A.h5:ism` is that result of a file.
+    top
+        How many positions of largest magnitude a region's top overlap is about; None is 5 % of the window.
+    bigwig
+        Also write the local agreement of the tracks, from −1 to 1.
+    width
+        Bases that the local agreement at a base is about, odd.
+    progress
+        Show a progress bar.
+
+    Returns
+    -------
+    Agreement
+        `overall`, one row a pair; `regions`, one row a region and pair; `unmatched`, what not all results have.
+
+    Raises
+    ------
+    UsageError, RegionError, StoreError, OutputError
+        Fewer than two results, other window lengths, no common region, or a file that cannot be read or written.
+    """
+    results = open_results(attributions)
+    if bigwig is not None:
+        check_width(width)
+        check_writable(bigwig)
+    agreement = compare_results(results, top=top, progress=progress)
+    if bigwig is not None:
+        write_agreement_bigwig(results, bigwig, width=width, progress=progress)
+    return agreement
+
+
+def compare_to_file(attributions: Sequence[str], out: _PATH, **settings: Any) -> Agreement:
+    """Do what `seqsal compare` does: write the table of all regions, and the overall one beside it."""
+    overall = Path(out).with_suffix(".overall.tsv")
+    if Path(out).suffix != ".tsv":
+        raise UsageError(f"{out}: unknown extension, expected a name that ends in .tsv")
+    check_writable(out)
+    agreement = compare_attributions(attributions, **settings)
+    for table, path in ((agreement.regions, Path(out)), (agreement.overall, overall)):
+        with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as handle:
+            table.to_csv(handle, sep="\t", index=False, na_rep="NA", float_format="%.6g", lineterminator="\n")
+    return agreement
+
+
 def as_sequence_model(model: nn.Module | _PATH) -> SequenceModel:
     """Take a model, module or file as one scalar per sequence."""
     from seqsal.models import SequenceModel, load_model, wrap
@@ -177,19 +246,22 @@ def as_sequence_model(model: nn.Module | _PATH) -> SequenceModel:
     return load_model(model) if isinstance(model, (str, os.PathLike)) else wrap(model)
 
 
-def make_options(method: str, seed: int, options: dict[str, Any]) -> AttributeOptions:
-    """Sort keyword options into the engine's and the method's own."""
+def make_options(
+    method: str | Sequence[str], seed: int, options: dict[str, Any], target: int | Sequence[int] | None = None
+) -> AttributeOptions:
+    """Sort keyword options into the engine's and the methods' own."""
     from seqsal.attribution import AttributeOptions
 
     options = {**options, **(options.get("method_options") or {})}
     options.pop("method_options", None)
-    engine = {key: options[key] for key in ("rc_average", "n_controls", "hypothetical", "batch_size") if key in options}
+    names = ("rc_average", "n_controls", "hypothetical", "batch_size", "precision")
+    engine = {key: options[key] for key in names if key in options}
     own = {
         key: value
         for key, value in options.items()
         if key not in engine and key != "ignore_strand" and value is not None
     }
-    return AttributeOptions(method=method, method_options=own, seed=seed, **engine)
+    return AttributeOptions(method=method, target=target, method_options=own, seed=seed, **engine)
 
 
 def score_table(windows: pd.DataFrame, values: Any, model: SequenceModel) -> pd.DataFrame:
@@ -259,52 +331,66 @@ def attribute_to_file(
     for path in (out, bigwig):
         if path is not None:
             check_writable(path)
+    target = arguments.get("target")
     scalar = load_from(model, arguments)
     if bigwig is not None:
         load_bigwig_writer()
-    attr = attribute(scalar, out=out, progress=progress, **arguments)
+    attr = attribute(scalar, out=out, progress=progress, target=target, **arguments)
     if bigwig is not None:
         write_bigwig(attr, attr.chrom_sizes, bigwig, progress=progress)
     return attr
 
 
 def load_from(model: str, arguments: dict[str, Any]) -> SequenceModel:
-    """Load the model that command-line arguments name, taking those that say how out of `arguments`."""
+    """Load the model that command-line arguments name, taking those that say how out of `arguments`.
+
+    Of several targets it is loaded for the first.
+    """
     from seqsal.models import load_model
 
-    names = ("weights", "target", "output_space", "input_length", "trust_pickle")
+    if isinstance(arguments.get("target"), Sequence):
+        arguments["target"] = arguments["target"][0]
+    names = (
+        "weights", "target", "output_space", "input_length", "trust_pickle",
+        "layout", "channel_order", "output", "reduce", "track_layout",
+    )  # fmt: skip
     return load_model(model, **{name: arguments.pop(name) for name in names if name in arguments})
 
 
-def peaks_to_file(attributions: _PATH, out: _PATH, *, progress: bool = False, **settings: Any) -> pd.DataFrame:
+def peaks_to_file(
+    attributions: _PATH, out: _PATH, *, result: str | None = None, progress: bool = False, **settings: Any
+) -> pd.DataFrame:
     """Do what `seqsal peaks` does: call peaks, write narrowPeak and the table beside it; returns the table."""
     table_path = Path(out).with_suffix(".tsv")
     if table_path == Path(out):
         raise UsageError(f"{out}: ends in .tsv, which the table beside it is named; give a name ending in .narrowPeak")
     check_writable(out)
-    attr = read_attributions(attributions, in_memory=False)
+    attr = read_attributions(attributions, result, in_memory=False)
     peaks = call_peaks(attr, progress=progress, **settings)
     write_narrowpeak(peaks, out)
     write_peaks_tsv(peaks, table_path)
     return peaks
 
 
-def logo_to_file(attributions: _PATH, region: str, out: _PATH) -> Path:
+def logo_to_file(attributions: _PATH, region: str, out: _PATH, *, result: str | None = None) -> Path:
     """Do what `seqsal logo` does: draw one region into a picture."""
-    from seqsal.plot import plot_region_rows, save_figure
+    from seqsal.plot import plot_region_logo, plot_region_rows, save_figure
 
     check_writable(out)
-    attr = read_attributions(attributions, in_memory=False)
+    attr = read_attributions(attributions, result, in_memory=False)
     span = parse_region(region)
+    title = f"{attr.method}, target {attr.target}"
     if span.end - span.start > LOGO_ROW_BP * 1.2:
-        return save_figure(plot_region_rows(attr, region, row_bp=LOGO_ROW_BP)[0], out)
-    return save_figure(plot_logo(attr, region), out)
+        return save_figure(plot_region_rows(attr, region, row_bp=LOGO_ROW_BP, title=title)[0], out)
+    return save_figure(plot_region_logo(attr, region, title=title), out)
 
 
-def export_to_file(attributions: _PATH, kind: str, out: _PATH, *, progress: bool = False) -> None:
+def export_to_file(
+    attributions: _PATH, kind: str, out: _PATH, *, result: str | None = None, progress: bool = False
+) -> None:
     """Do what `seqsal export` does: write attributions in another format."""
     check_writable(out)
-    attr = read_attributions(attributions, in_memory=False)
+    attr = read_attributions(attributions, result, in_memory=False)
     if not attr.chrom_sizes:
         raise OutputError(f"{attributions}: holds no chromosome sizes, which tracks need; make it again")
     if kind == "bigwig":

@@ -21,7 +21,7 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,7 +104,7 @@ def run(
     genome: str | os.PathLike[str] | None = None,
     regions: str | os.PathLike[str] | pd.DataFrame | None = None,
     fasta: str | os.PathLike[str] | None = None,
-    method: str = "gradient_x_input",
+    method: str | Sequence[str] = "gradient_x_input",
     fdr: float = 0.05,
     device: str = "auto",
     seed: int = 0,
@@ -122,7 +122,7 @@ def run(
     genome, regions, fasta
         Genome and regions, or sequences alone.
     method
-        Attribution method.
+        Attribution method, or several: all are in `attributions.h5`, the first is what everything else is about.
     fdr
         Largest q-value of a peak.
     device
@@ -132,8 +132,10 @@ def run(
     progress
         Show progress bars.
     options
-        Of :func:`seqsal.load_model` (`weights`, `target`, `output_space`, `input_length`, `trust_pickle`) and of
-        :func:`seqsal.attribute` (`rc_average`, `n_controls`, `batch_size`, `ignore_strand`, `gradient_correction`).
+        Of :func:`seqsal.load_model` (`weights`, `output_space`, `input_length`, `trust_pickle`, `layout`,
+        `channel_order`, `output`, `reduce`, `track_layout`) and of
+        :func:`seqsal.attribute` (`target`, one or several; `rc_average`, `n_controls`, `batch_size`, `precision`,
+        `ignore_strand`, `gradient_correction`).
 
     Raises
     ------
@@ -149,8 +151,9 @@ def run(
     with clock.stage("load"):
         where = resolve_device(device)
         ignore_strand = bool(options.pop("ignore_strand", False))
+        target = options.get("target")
         scalar = load_from(model, options)
-        settings = make_options(method, seed, options)
+        settings = make_options(method, seed, options, target)
         source = open_input(**inputs, length=scalar.input_length, ignore_strand=ignore_strand)  # type: ignore[arg-type]
     with source, make_folder(out) as folder, clock.stage("attribute"):
         load_bigwig_writer()

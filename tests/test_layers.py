@@ -14,7 +14,7 @@ LEVELS = [
     {"errors", "version"},
     {"regions", "sequence"},
     {"io"},
-    {"models", "attribution", "peaks", "motifs"},
+    {"models", "attribution", "peaks", "motifs", "agreement"},
     {"audit", "plot"},
     {"report", "browser"},
     {"api"},

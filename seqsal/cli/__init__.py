@@ -22,7 +22,7 @@ from seqsal.version import VERSION
 
 __all__ = ["main"]
 
-VERBS = ("demo", "train", "score", "attribute", "peaks", "logo", "export", "run")
+VERBS = ("demo", "train", "score", "attribute", "peaks", "logo", "export", "compare", "run")
 
 
 class _Verbs(click.Group):
@@ -84,6 +84,7 @@ def _set_up_logging() -> None:
     logger = logging.getLogger("seqsal")
     logger.handlers[:] = [handler]
     logger.propagate = False
+    logging.getLogger("seqsal.attribution.engine").setLevel(logging.INFO)  # how a precision compares with fp32
     warnings.simplefilter("ignore", FutureWarning)
 
 

@@ -6,20 +6,21 @@ from pathlib import Path
 
 import click
 
-from seqsal.cli.options import path_type
+from seqsal.cli.options import path_type, result_option
 
 __all__ = ["logo_command"]
 
 
 @click.command("logo", epilog="Example: seqsal logo A.h5 --region chr11:190100-190160 --out locus.svg")
 @click.argument("attributions", type=path_type)
+@result_option
 @click.option("--region", required=True, metavar="CHROM:START-END", help="What to draw, 0-based half-open.")
 @click.option("--out", type=path_type, required=True, help="Picture to write: .svg, .png or .pdf.")
 @click.option("--quiet", is_flag=True, help="No summary.")
-def logo_command(attributions: Path, region: str, out: Path, quiet: bool) -> None:
+def logo_command(attributions: Path, result: str | None, region: str, out: Path, quiet: bool) -> None:
     """Draw each base at the height of its attribution."""
     from seqsal import api
 
-    api.logo_to_file(attributions, region, out)
+    api.logo_to_file(attributions, region, out, result=result)
     if not quiet:
         click.echo(f"{out}: {region}")

@@ -8,7 +8,10 @@ METHOD_NAMES = (
     "smoothgrad",
     "integrated_gradients",
     "expected_gradients",
+    "deeplift_shap",
     "ism",
+    "cam",
+    "grad_cam",
 )
 TRAIN_DEFAULTS = {
     "n_filters": 64,

@@ -9,7 +9,16 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["attribution_options", "common_options", "input_options", "model_options", "path_type", "show_progress"]
+__all__ = [
+    "attribution_options",
+    "common_options",
+    "input_options",
+    "model_options",
+    "path_type",
+    "result_option",
+    "show_progress",
+    "target_option",
+]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -30,16 +39,21 @@ def show_progress(quiet: bool) -> bool:
     return not quiet and sys.stderr.isatty()
 
 
-def _settings(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> dict[str, int | float | str]:
-    """Read `name=value` pairs, numbers as numbers."""
+def _settings(
+    ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...]
+) -> dict[str, bool | int | float | str]:
+    """Read `name=value` pairs, numbers as numbers, true and false as such, names of layers (`0.10`) as they are."""
     pairs = [text.partition("=") for text in value]
     wrong = next((text for text, (_, equals, _) in zip(value, pairs, strict=True) if not equals), None)
     if wrong is not None:
         raise click.BadParameter(f"got {wrong!r}, expected NAME=VALUE, for example n_steps=100")
-    return {name.strip(): _number(text.strip()) for name, _, text in pairs}
+    named = {name.strip(): text.strip() for name, _, text in pairs}
+    return {name: text if name.rpartition(".")[2] == "layer" else _value(text) for name, text in named.items()}
 
 
-def _number(text: str) -> int | float | str:
+def _value(text: str) -> bool | int | float | str:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
     for kind in (int, float):
         try:
             return kind(text)
@@ -48,21 +62,51 @@ def _number(text: str) -> int | float | str:
     return text
 
 
+def _one_or_many(ctx: click.Context, parameter: click.Parameter, value: tuple[Any, ...]) -> Any:
+    """Give a repeated option as a list, one given once as its value."""
+    return value[0] if len(value) == 1 else list(value)
+
+
+def target_option(command: Command) -> Command:
+    """Add --target, a single one."""
+    help_text = "Which output of the model, from 0."
+    return click.option("--target", type=int, default=0, show_default=True, help=help_text)(command)
+
+
+def result_option(command: Command) -> Command:
+    """Add --result, for files that hold several."""
+    help_text = "Which result of the file, such as ism or ism.target3 [default: the first]."
+    return click.option("--result", metavar="NAME", help=help_text)(command)
+
+
 def model_options(command: Command) -> Command:
-    """Add --model and what says how to read it."""
+    """Add --model and what says how to read it, but for --target."""
     return _stack(
         click.option(
             "--model", required=True, metavar="M",
             help="A seqsal checkpoint (.safetensors), package.module:factory, or a TorchScript/torch.export file.",
         ),
         click.option("--weights", type=path_type, help="State dict for a package.module:factory model."),
-        click.option("--target", type=int, default=0, show_default=True, help="Which output of the model, from 0."),
         click.option(
             "--output-space", default="auto", show_default=True,
             type=click.Choice(["auto", "logit", "log", "probability", "count", "linear"]),
             help="What to attribute; auto takes the value before a final sigmoid, softmax or exp.",
         ),
         click.option("--input-length", type=click.IntRange(min=1), help="Window (bp), if the model does not tell."),
+        click.option(
+            "--layout", default="NCL", show_default=True, type=click.Choice(["NCL", "NLC"]),
+            help="What the model reads: (N, 4, L) or (N, L, 4).",
+        ),
+        click.option("--channel-order", default="ACGT", show_default=True, help="Bases of the input channels."),
+        click.option("--output", metavar="NAME", help="Which output, of a model with several: index, key or path a.b."),
+        click.option(
+            "--reduce", type=click.Choice(["sum", "mean", "profile", "profile_strand"]),
+            help="One number from a profile; 'profile' weighs its logits by their softmax, as for ChromBPNet.",
+        ),
+        click.option(
+            "--track-layout", default="NTL", show_default=True, type=click.Choice(["NTL", "NLT"]),
+            help="Of a profile: (N, tracks, positions) or (N, positions, tracks).",
+        ),
         click.option("--trust-pickle", is_flag=True, help="Allow a pickled module, which can run any code."),
     )(command)  # fmt: skip
 
@@ -86,8 +130,13 @@ def attribution_options(command: Command) -> Command:
 
     return _stack(
         click.option(
-            "--method", default="gradient_x_input", show_default=True, metavar="NAME",
-            help=f"Attribution method: {', '.join(METHOD_NAMES)}.",
+            "--method", multiple=True, default=["gradient_x_input"], show_default=True, metavar="NAME",
+            callback=_one_or_many,
+            help=f"Attribution method: {', '.join(METHOD_NAMES)}; may be repeated, the first is the main result.",
+        ),
+        click.option(
+            "--target", multiple=True, type=int, default=[0], show_default=True, callback=_one_or_many,
+            help="Which output of the model, from 0; may be repeated.",
         ),
         click.option(
             "--gradient-correction/--no-gradient-correction", default=None,
@@ -95,7 +144,7 @@ def attribution_options(command: Command) -> Command:
         ),
         click.option(
             "--method-option", "method_options", multiple=True, callback=_settings, metavar="NAME=VALUE",
-            help="An option of the method, such as n_steps=100; may be repeated.",
+            help="An option of the method, such as n_steps=100, or METHOD.NAME=VALUE of one; may be repeated.",
         ),
         click.option("--rc-average", is_flag=True, help="Average over both strands."),
         click.option(
@@ -103,6 +152,10 @@ def attribution_options(command: Command) -> Command:
             help="Dinucleotide-shuffled controls [default: one a region, 100 to 1,000 and at least 200 kb].",
         ),
         click.option("--batch-size", type=click.IntRange(min=1), help="Windows at a time [default: by the device]."),
+        click.option(
+            "--precision", type=click.Choice(["fp32", "bf16", "tf32"]), default="fp32", show_default=True,
+            help="What the model runs in; bf16 and tf32 (CUDA) are compared with fp32 on the first windows.",
+        ),
     )(command)  # fmt: skip
 
 

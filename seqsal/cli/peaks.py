@@ -7,13 +7,14 @@ from typing import Any
 
 import click
 
-from seqsal.cli.options import path_type, show_progress
+from seqsal.cli.options import path_type, result_option, show_progress
 
 __all__ = ["peaks_command"]
 
 
 @click.command("peaks", epilog="Example: seqsal peaks A.h5 --out P.narrowPeak --fdr 0.05")
 @click.argument("attributions", type=path_type)
+@result_option
 @click.option("--out", type=path_type, required=True, help="narrowPeak to write; a .tsv table goes beside it.")
 @click.option("--fdr", type=float, default=0.05, show_default=True, help="Largest q-value reported.")
 @click.option(

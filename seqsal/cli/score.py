@@ -7,7 +7,14 @@ from typing import Any
 
 import click
 
-from seqsal.cli.options import common_options, input_options, model_options, path_type, show_progress
+from seqsal.cli.options import (
+    common_options,
+    input_options,
+    model_options,
+    path_type,
+    show_progress,
+    target_option,
+)
 
 __all__ = ["score_command"]
 
@@ -16,6 +23,7 @@ __all__ = ["score_command"]
     "score", epilog="Example: seqsal score --model M.safetensors --genome hg38.fa --regions peaks.bed --out scores.tsv"
 )
 @model_options
+@target_option
 @input_options
 @click.option("--out", type=path_type, required=True, help="File to write: .tsv, .bed or .bedgraph.")
 @common_options

@@ -81,7 +81,7 @@ def call_peaks(
         highest smoothed value; `n_windows` the windows that cover the summit. Names count from the strongest of each
         sign: `pos_1`, `neg_1`, …. No peak at this fdr is a result: an empty table. `attrs` holds `best_q`, the
         smallest q-value of any candidate (an upper bound of it when above fdr), `n_candidates`,
-        `n_null_candidates`, `n_controls` and `fdr`.
+        `n_null_candidates`, `n_controls`, `output_space` and `fdr`.
 
     Raises
     ------
@@ -109,6 +109,7 @@ def call_peaks(
         n_candidates=pool.n_tested,
         n_null_candidates=sum(len(null[name].heights) for name in signs),
         n_controls=attr.n_controls,
+        output_space=attr.output_space,
     )
     logger.info("%d peaks at q ≤ %g among %d candidates", len(peaks), fdr, pool.n_tested)
     return peaks
@@ -139,11 +140,15 @@ def benjamini_hochberg(p_values: NDArray[np.float64], n_tests: int) -> NDArray[n
 def write_peaks_tsv(peaks: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     """Write a peak table, all columns with a header line, as tab-separated text.
 
+    A last column tells the `output_space` that `signal` is in, for a table of :func:`call_peaks`.
+
     Raises
     ------
     OutputError
         The file cannot be written.
     """
+    space = peaks.attrs.get("output_space")
+    peaks = peaks if space is None else peaks.assign(output_space=space)
     with atomic_path(path) as temporary:
         peaks.to_csv(temporary, sep="\t", index=False, float_format="%.6g", lineterminator="\n")
 

@@ -16,7 +16,7 @@ from seqsal.errors import UsageError
 from seqsal.io.attributions import Attributions
 from seqsal.plot.letters import Letters, compound_outline, stack_letters
 from seqsal.plot.locus import read_locus
-from seqsal.plot.style import ink, label_positions, new_axes, new_axes_column, root_figure
+from seqsal.plot.style import ink, label_positions, new_axes, new_axes_column, root_figure, two_lines
 from seqsal.regions import Region
 from seqsal.sequence.codes import ALPHABET
 
@@ -79,7 +79,7 @@ def plot_logo(
     chrom
         Name for the x axis.
     unit
-        Label of the y axis, for example "attribution (logit)".
+        Label of the y axis, for example "contribution to the logit".
     colors
         "classic", "colorblind" or a color for each of A, C, G, T.
     flip_negative
@@ -159,19 +159,22 @@ def plot_region_logo(
         Hypothetical scores were not kept, or `colors` is unknown.
     """
     locus = read_locus(attr, region, hypothetical=hypothetical, max_bp=MAX_LOGO_BP)
-    kind = "hypothetical attribution" if hypothetical else "attribution"
     return plot_logo(
         locus.track if locus.hypothetical is None else locus.hypothetical,
         locus.codes if locus.hypothetical is None else None,
         ax,
         start=locus.start,
         chrom=locus.chrom,
-        unit=f"{kind} ({attr.output_space})",
+        unit=two_lines(_unit(attr, hypothetical)),
         colors=colors,
         flip_negative=flip_negative,
         highlight=highlight,
         title=title,
     )
+
+
+def _unit(attr: Attributions, hypothetical: bool) -> str:
+    return f"hypothetical {attr.unit}" if hypothetical else attr.unit
 
 
 def plot_region_rows(
@@ -221,8 +224,7 @@ def plot_region_rows(
         ax.set(xlim=(locus.start + part.start, locus.start + part.start + min(n_bases, row_bp)), ylim=limits)
         if row < n_rows - 1:
             ax.set_xlabel("")
-    kind = "hypothetical attribution" if hypothetical else "attribution"
-    root_figure(axes[0]).supylabel(f"{kind} ({attr.output_space})", fontsize="medium", parse_math=False)
+    root_figure(axes[0]).supylabel(_unit(attr, hypothetical), fontsize="medium", parse_math=False)
     if title is not None:
         axes[0].set_title(title, loc="left", parse_math=False)
     return axes

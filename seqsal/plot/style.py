@@ -35,6 +35,7 @@ __all__ = [
     "one_line",
     "root_figure",
     "save_figure",
+    "two_lines",
 ]
 
 POSITIVE = "#0072b2"  # Okabe and Ito's blue and vermilion: told apart by every kind of colour vision
@@ -94,6 +95,11 @@ def root_figure(ax: Axes) -> Figure:
     """Return the figure that `ax` ends up in, also through subfigures."""
     figure: Any = ax.figure
     return figure if isinstance(figure, Figure) else figure.figure
+
+
+def two_lines(unit: str) -> str:
+    """Break a unit such as `contribution to the logit` before its preposition, for the axis of a low picture."""
+    return unit.replace(" to the ", "\nto the ").replace(" on the ", "\non the ")
 
 
 def one_line(name: object, limit: int = _MAX_NAME) -> str:

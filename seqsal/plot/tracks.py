@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from seqsal.errors import UsageError
 from seqsal.io.attributions import Attributions
 from seqsal.plot.locus import read_locus
-from seqsal.plot.style import NEGATIVE, POSITIVE, ink, label_positions, new_axes
+from seqsal.plot.style import NEGATIVE, POSITIVE, ink, label_positions, new_axes, two_lines
 from seqsal.regions import Region
 
 __all__ = ["MAX_BINS", "negative_peaks", "plot_region_track", "plot_track"]
@@ -51,7 +51,7 @@ def plot_track(
     chrom
         Name for the x axis.
     unit
-        Label of the y axis, for example "attribution (logit)".
+        Label of the y axis, for example "contribution to the logit".
     peaks
         Table with `start` and `end` on the chromosome; with a `chrom` column and `chrom` given, other chromosomes are
         left out. Boxes of repressing peaks have the negative colour, see `negative_peaks`.
@@ -112,8 +112,7 @@ def plot_region_track(
         No window covers any of `region`.
     """
     locus = read_locus(attr, region)
-    unit = f"attribution ({attr.output_space})"
-    return plot_track(locus.track, ax, start=locus.start, chrom=locus.chrom, unit=unit, peaks=peaks)
+    return plot_track(locus.track, ax, start=locus.start, chrom=locus.chrom, unit=two_lines(attr.unit), peaks=peaks)
 
 
 def negative_peaks(peaks: pd.DataFrame) -> NDArray[np.bool_]:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from seqsal.plot.locus import Locus, window_locus
 from seqsal.plot.logo import plot_logo
-from seqsal.plot.style import one_line
+from seqsal.plot.style import one_line, two_lines
 from seqsal.plot.tracks import plot_track
 from seqsal.regions import format_region
 from seqsal.report.figures import inline_svg
@@ -110,7 +110,7 @@ def _draw_card(inputs: ReportInputs, place: _Place, limits: tuple[float, float])
     text = format_region(one_line(locus.chrom), locus.start, locus.end, str(window["strand"]))
     zoom = format_region(one_line(locus.chrom), *place.zoom)
     n_peaks = "no peak" if len(place.peaks) == 0 else f"{len(place.peaks)} peak{'s' if len(place.peaks) > 1 else ''}"
-    unit = f"attribution\n({inputs.attr.output_space})"
+    unit = two_lines(inputs.attr.unit)
 
     def draw_track(ax: Axes) -> None:
         plot_track(

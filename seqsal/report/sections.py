@@ -118,8 +118,10 @@ def _model_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
         "Method": inputs.attr.method,
         "Gradient correction": attrs.get("gradient_correction", ""),
         "Output attributed": inputs.attr.output_space,
+        "Precision": attrs.get("precision", ""),
         "Shuffled controls": inputs.attr.n_controls,
         "Seed": attrs.get("seed", ""),
+        "Other results in attributions.h5": ", ".join(inputs.attr.results[1:]),
     }
     return [(name, _text(value)) for name, value in facts.items() if value not in ("", None)]
 
@@ -145,10 +147,9 @@ def build_scores(inputs: ReportInputs) -> Section | None:
     if len(finite) == 0:
         return None
     space = inputs.attr.output_space
+    is_squashed = space in ("logit", "log") and inputs.raw_column != space
     figure = inline_svg(
-        lambda ax: plot_score_histogram(
-            finite, ax, label=f"prediction ({space})" if inputs.raw_column == space else "prediction"
-        ),
+        lambda ax: plot_score_histogram(finite, ax, label="prediction" if is_squashed else f"prediction ({space})"),
         (9.0, 2.2),
         key="scores-figure",
         label=f"Histogram of {len(finite)} predictions from {finite.min():.3g} to {finite.max():.3g}",
@@ -196,7 +197,7 @@ def build_peaks(inputs: ReportInputs) -> Section:
             Column("Effect", "effect", "does it raise or lower the prediction"),
             Column("Width", "number", "bp"),
             Column("Summit", "number", "position of the strongest base"),
-            Column("Signal", "number", f"sum of its attributions ({inputs.attr.output_space})"),
+            Column("Signal", "number", f"sum over its bases: {inputs.attr.unit}"),
         ]
         cells = [
             peaks["name"],

@@ -140,7 +140,10 @@ def test_attribute_peaks_logo_export(lab: Lab) -> None:
 @pytest.mark.parametrize("method", METHOD_NAMES)
 def test_every_method_streams_through_the_same_path(lab: Lab, method: str) -> None:
     option = {"integrated_gradients": "n_steps=5", "ism": "n_at_once=100", "smoothgrad": "noise=0.1"}.get(method)
-    result = lab.attribute(method=method, controls=3, **({"method-option": option} if option else {}))
+    model = lab.folder / "mean.safetensors"  # it ends in an average, which cam needs
+    config = CNNConfig(input_length=LENGTH, n_filters=4, n_blocks=1, stem_kernel=7, pooling="mean")
+    save_checkpoint(model, CNN(config).eval(), {})
+    result = lab.attribute(model=model, method=method, controls=3, **({"method-option": option} if option else {}))
     assert result.exit_code == 0, result.output
     attr = seqsal.read_attributions(lab.out / "A.h5")
     assert attr.method == method
@@ -155,6 +158,22 @@ def test_a_sum_that_is_off_is_told_with_the_cure(lab: Lab) -> None:
     result = lab.attribute(method="integrated_gradients", **{"method-option": "n_steps=1"})
     assert result.exit_code == 0
     assert "miss the promised sum" in result.stderr and "raise n_steps" in result.stderr
+
+
+def test_class_activation_maps(lab: Lab) -> None:
+    refused(lab.attribute(method="cam"), "no average over all positions", "use grad_cam")
+    refused(lab.attribute(method="grad_cam", **{"method-option": "layer=block"}), "none named 'block'", "blocks")
+    command = [
+        "attribute", "--model", lab.folder / "M.safetensors", "--genome", lab.folder / "genome.fa", "--device", "cpu",
+        "--regions", lab.folder / "regions.bed", "--out", lab.out / "A.h5", "--method", "grad_cam",
+    ]  # fmt: skip
+    refused(call(*command, "--hypothetical"), "grad_cam scores positions", "leave it out")
+    assert not list(lab.out.iterdir())
+    result = call(*command, "--method-option", "layer=blocks.0", "--method-option", "relu=true")
+    assert result.exit_code == 0, result.output
+    attr = seqsal.read_attributions(lab.out / "A.h5")
+    assert attr.attrs["options"]["layer"] == "blocks.0" and attr.attrs["options"]["relu"] is True
+    assert not attr.attrs["signed"] and attr.hypothetical is None and (np.asarray(attr.track) >= 0).all()
 
 
 def test_method_options_that_are_wrong(lab: Lab) -> None:

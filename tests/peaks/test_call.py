@@ -194,7 +194,7 @@ def test_no_peak_is_a_result(rng: np.random.Generator, null_track: NDArray[np.fl
     assert 1e-9 < peaks.attrs["best_q"] <= 1
     write_peaks_tsv(peaks, tmp_path / "p.tsv")
     write_narrowpeak(peaks, tmp_path / "p.narrowPeak")
-    assert (tmp_path / "p.tsv").read_text() == "\t".join(PEAK_COLUMNS) + "\n"
+    assert (tmp_path / "p.tsv").read_text() == "\t".join([*PEAK_COLUMNS, "output_space"]) + "\n"
     assert (tmp_path / "p.narrowPeak").read_text() == ""
 
 
@@ -203,7 +203,9 @@ def test_tables_are_written_and_read_back(
 ) -> None:
     peaks = call_peaks(make_attr(planted(rng), null_track=null_track))
     write_peaks_tsv(peaks, tmp_path / "p.tsv")
-    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "p.tsv", sep="\t"), peaks, check_exact=False, rtol=1e-5)
+    written = pd.read_csv(tmp_path / "p.tsv", sep="\t")
+    assert set(written.pop("output_space")) == {peaks.attrs["output_space"]}
+    pd.testing.assert_frame_equal(written, peaks, check_exact=False, rtol=1e-5)
     write_narrowpeak(peaks, tmp_path / "p.narrowPeak")
     fields = [line.split("\t") for line in (tmp_path / "p.narrowPeak").read_text().splitlines()]
     assert {len(line) for line in fields} == {10}

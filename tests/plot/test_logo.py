@@ -48,12 +48,12 @@ def attr(rng: np.random.Generator) -> Attributions:
 
 def test_every_base_is_drawn_once_with_its_height() -> None:
     sequence, values = "ACGTTNAC", np.array([1.0, -2.0, 0.5, 0.25, -0.125, 9.0, 3.0, 0.0])
-    ax = plot_logo(values, encode(sequence), start=100, chrom="chr7", unit="attribution (logit)", title="here")
+    ax = plot_logo(values, encode(sequence), start=100, chrom="chr7", unit="contribution to the logit", title="here")
     assert count_letters(ax) == {"A": 2, "C": 1, "G": 1, "T": 2}
     low, high = ax.get_ylim()
     assert -2.3 < low < -2.0 < 3.0 < high < 3.3
     assert ax.get_xlim() == (100, 108)
-    assert ax.get_ylabel() == "attribution (logit)"
+    assert ax.get_ylabel() == "contribution to the logit"
     assert ax.get_xlabel() == "position on chr7 (bp, 0-based)"
     assert ax.get_title(loc="left") == "here"
 
@@ -136,7 +136,7 @@ def test_a_region_is_drawn_from_the_windows_over_it(attr: Attributions) -> None:
     ax = plot_region_logo(attr, "chr1:1,030-1,070")
     assert sum(count_letters(ax).values()) == 40
     assert ax.get_xlim() == (1030, 1070)
-    assert ax.get_ylabel() == "attribution (logit)"
+    assert ax.get_ylabel() == "contribution\nto the logit"
     overlap = (attr.track[0, 40:60] + attr.track[1, :20]) / 2
     values = np.concatenate([attr.track[0, 30:40], overlap, attr.track[1, 20:30]])
     low, high = ax.get_ylim()
@@ -148,7 +148,7 @@ def test_hypothetical_scores_draw_all_four_bases(attr: Attributions, rng: np.ran
     kept = replace(attr, hypothetical=rng.normal(size=(2, 4, 60)).astype(np.float32))
     ax = plot_region_logo(kept, "chr1:1000-1010", hypothetical=True)
     assert count_letters(ax) == dict.fromkeys("ACGT", 10)
-    assert ax.get_ylabel() == "hypothetical attribution (logit)"
+    assert ax.get_ylabel() == "hypothetical contribution\nto the logit"
 
 
 def test_regions_that_cannot_be_drawn(attr: Attributions) -> None:

@@ -43,9 +43,9 @@ def test_bytes_do_not_depend_on_the_hash_seed(tmp_path: Path) -> None:
 
 
 def test_text_stays_text(tmp_path: Path) -> None:
-    svg = save_figure(draw(chrom="chr1", unit="attribution (logit)"), tmp_path / "a.svg")
+    svg = save_figure(draw(chrom="chr1", unit="contribution to the logit"), tmp_path / "a.svg")
     texts = [element.text for element in ElementTree.parse(svg).iter() if element.tag.endswith("}text")]
-    assert {"attribution (logit)", "position on chr1 (bp, 0-based)", "10"} <= set(texts)
+    assert {"contribution to the logit", "position on chr1 (bp, 0-based)", "10"} <= set(texts)
     pdf = save_figure(draw(chrom="chr1"), tmp_path / "a.pdf").read_bytes()
     assert b"/FontFile2" in pdf  # TrueType outlines embedded, so that the text can be edited
     assert b"CreationDate" not in pdf

@@ -42,7 +42,7 @@ def peaks() -> pd.DataFrame:
 
 def test_both_signs_are_filled_from_zero() -> None:
     values = np.array([1.0, -2.0, 0.0, np.nan, 3.0])
-    ax = plot_track(values, start=100, chrom="chr1", unit="attribution (logit)", title="t")
+    ax = plot_track(values, start=100, chrom="chr1", unit="contribution to the logit", title="t")
     high, edges = steps(ax, "positive")
     low, _ = steps(ax, "negative")
     np.testing.assert_array_equal(high, [1, 0, 0, np.nan, 3])
@@ -50,7 +50,7 @@ def test_both_signs_are_filled_from_zero() -> None:
     np.testing.assert_array_equal(edges, np.arange(100, 106))
     assert ax.get_xlim() == (100, 105)
     assert ax.get_ylim()[0] < -2 < 3 < ax.get_ylim()[1]
-    assert (ax.get_ylabel(), ax.get_title(loc="left")) == ("attribution (logit)", "t")
+    assert (ax.get_ylabel(), ax.get_title(loc="left")) == ("contribution to the logit", "t")
 
 
 def test_peaks_are_boxes_beneath_the_track(peaks: pd.DataFrame) -> None:

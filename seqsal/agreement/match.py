@@ -1,0 +1,182 @@
+"""The same region in several results: rows are matched by place, never by number.
+
+Regions match by chromosome, start, end and strand; those that are left then match by chromosome, start and end alone,
+so that the strands of one region can be compared. A region that is there several times matches in the order of rows.
+Everything is compared in the genome's direction: rows of strand "-" are turned.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from seqsal.errors import RegionError, UsageError
+from seqsal.io.attributions import Attributions
+from seqsal.io.sweep import read_forward
+from seqsal.regions import format_region
+from seqsal.sequence.codes import N_CODE, reverse_complement
+
+__all__ = ["Matched", "match_regions"]
+
+SPAN = ["chrom", "start", "end"]
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Regions that all of several results hold.
+
+    Attributes
+    ----------
+    results
+        F results by name.
+    rows
+        (F, M) rows of the M common regions in each, in the order of the first.
+    regions
+        The M regions as the first has them.
+    unmatched
+        Regions that not all have: `result`, chrom, start, end, strand.
+    """
+
+    results: dict[str, Attributions]
+    rows: NDArray[np.int64]
+    regions: pd.DataFrame
+    unmatched: pd.DataFrame
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the results."""
+        return tuple(self.results)
+
+    @property
+    def length(self) -> int:
+        """Bases per window, L."""
+        return next(iter(self.results.values())).length
+
+    def read(self, regions: slice | NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Read some regions in the genome's direction.
+
+        Returns
+        -------
+        tracks : (F, n, L)
+        known : (n, L)
+            Whether the base is known in every one of the results.
+        """
+        parts = [
+            read_forward(attr, rows) for attr, rows in zip(self.results.values(), self.rows[:, regions], strict=True)
+        ]
+        return np.stack([values for values, _ in parts]), np.logical_and.reduce([known for _, known in parts])
+
+    def n_other_bases(self, regions: slice) -> NDArray[np.int64]:
+        """Count, for each result (F,), those of some regions where it has another known base than the first."""
+        codes = [
+            _forward_codes(attr, rows) for attr, rows in zip(self.results.values(), self.rows[:, regions], strict=True)
+        ]
+        first = codes[0]
+        differs = [((other != first) & (other != N_CODE) & (first != N_CODE)).any(1).sum() for other in codes]
+        return np.array(differs, dtype=np.int64)
+
+
+def match_regions(results: Mapping[str, Attributions]) -> Matched:
+    """Find the regions that all results hold.
+
+    Parameters
+    ----------
+    results
+        Two results or more by name, of windows of one length.
+
+    Raises
+    ------
+    UsageError
+        Fewer than two results, or windows of different lengths.
+    RegionError
+        They have no region in common.
+    """
+    if len(results) < 2:
+        raise UsageError(f"compare: got {len(results)} result{'s'[: len(results) != 1]}, expected two or more")
+    _check_lengths(results)
+    (first_name, first), *others = results.items()
+    rows = np.stack([np.arange(len(first)), *(_rows_of(first.regions, attr.regions) for _, attr in others)])
+    common = (rows >= 0).all(0)
+    if not common.any():
+        lacking = next((i for i, row in enumerate(rows) if not (row >= 0).any()), len(rows) - 1)
+        name, other = list(results.items())[lacking]
+        raise RegionError(
+            f"compare: no region is in all of {', '.join(results)} (such as {_example(first)} in {first_name} and "
+            f"{_example(other)} in {name}); compare attributions of the same windows of one genome"
+        )
+    rows = rows[:, common]
+    matched = Matched(
+        dict(results),
+        rows,
+        first.regions.iloc[np.flatnonzero(common)].reset_index(drop=True),
+        _unmatched(results, rows),
+    )
+    _warn_of_unmatched(matched)
+    return matched
+
+
+def _check_lengths(results: Mapping[str, Attributions]) -> None:
+    lengths = {name: attr.length for name, attr in results.items()}
+    if len(set(lengths.values())) > 1:
+        listed = ", ".join(f"{length} bp in {name}" for name, length in lengths.items())
+        raise UsageError(f"compare: windows of different lengths, {listed}; attribute windows of one length")
+
+
+def _rows_of(regions: pd.DataFrame, other: pd.DataFrame) -> NDArray[np.int64]:
+    """Row of each region in another table, (N,); −1 where it has none."""
+    found = np.full(len(regions), -1)
+    free = np.arange(len(other))
+    for keys in ([*SPAN, "strand"], SPAN):
+        wanting = np.flatnonzero(found < 0)
+        left, right = _numbered(regions, wanting, keys), _numbered(other, free, keys)
+        pairs = left.merge(right, on=[*keys, "occurrence"], suffixes=("", "_other"))
+        found[pairs["row"].to_numpy(np.int64)] = pairs["row_other"].to_numpy(np.int64)
+        free = np.setdiff1d(free, found)
+    return found
+
+
+def _numbered(regions: pd.DataFrame, rows: NDArray[np.int64], keys: list[str]) -> pd.DataFrame:
+    """Keys of some rows, with the row and how many equal ones precede it."""
+    table = regions[keys].iloc[rows].assign(row=rows)
+    return table.assign(occurrence=table.groupby(keys, sort=False).cumcount())
+
+
+def _unmatched(results: Mapping[str, Attributions], rows: NDArray[np.int64]) -> pd.DataFrame:
+    tables = []
+    for (name, attr), own in zip(results.items(), rows, strict=True):
+        left = attr.regions.iloc[np.setdiff1d(np.arange(len(attr)), own)]
+        table = left[[*SPAN, "strand"]].reset_index(drop=True)
+        table.insert(0, "result", np.full(len(left), name, dtype=object))
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def _warn_of_unmatched(matched: Matched) -> None:
+    for name, table in matched.unmatched.groupby("result", sort=False):
+        row = table.iloc[0]
+        logger.warning(
+            "%s: %d of %d regions are not in all results and were left out, such as %s",
+            name, len(table), len(matched.results[str(name)]),
+            format_region(row["chrom"], row["start"], row["end"], row["strand"]),
+        )  # fmt: skip
+
+
+def _example(attr: Attributions) -> str:
+    if not len(attr):
+        return "none"
+    row = attr.regions.iloc[0]
+    return format_region(row["chrom"], row["start"], row["end"], row["strand"])
+
+
+def _forward_codes(attr: Attributions, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Codes (n, L) of some rows on the forward strand."""
+    codes = np.array(attr.codes[rows])
+    reverse = attr.regions["strand"].to_numpy()[rows] == "-"
+    codes[reverse] = reverse_complement(codes[reverse])
+    return codes

@@ -1,0 +1,40 @@
+"""`seqsal compare`: how alike several attributions are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from seqsal.cli.options import path_type, show_progress
+
+__all__ = ["compare_command"]
+
+
+@click.command("compare", epilog="Example: seqsal compare A.h5 B.h5 C.h5:ism --out agreement.tsv --bigwig agreement.bw")
+@click.argument("attributions", nargs=-1, required=True)
+@click.option(
+    "--out", type=path_type, required=True, help="Table of all regions to write (.tsv); .overall.tsv beside it."
+)
+@click.option("--bigwig", type=path_type, help="Also write the local agreement, from -1 to 1, as bigWig.")
+@click.option("--top", type=click.IntRange(min=1), help="Positions of the top overlap [default: 5 % of the window].")
+@click.option("--width", type=click.IntRange(min=3), default=21, show_default=True,
+              help="Bases that the local agreement at a base is about, odd.")  # fmt: skip
+@click.option("--quiet", is_flag=True, help="No progress bars, no summary.")
+def compare_command(
+    attributions: tuple[str, ...], out: Path, bigwig: Path | None, top: int | None, width: int, quiet: bool
+) -> None:
+    """Compare attributions of the same regions by several methods, seeds, folds or strands.
+
+    Each is a file, or NAME of a file's results as A.h5:NAME; one file alone stands for all its results. Rows are
+    matched by region, and turned to the genome's direction.
+    """
+    from seqsal import api
+
+    agreement = api.compare_to_file(
+        attributions, out, bigwig=bigwig, top=top, width=width, progress=show_progress(quiet)
+    )
+    if not quiet:
+        click.echo(f"{out}: {agreement!r}")
+        if bigwig is not None:
+            click.echo(f"{bigwig}: local agreement over {width} bp")
