@@ -31,7 +31,7 @@ from seqsal.io.inputs import open_codes
 from seqsal.sequence.tensors import one_hot_tensor
 
 N_REFERENCES = 20
-PEER_BATCHES = (2, 4, 8, 16, 32, 64)
+PEER_BATCHES = (2, 4, 8, 16, 32)
 SEQSAL = "seqsal"
 
 

@@ -161,7 +161,7 @@ class DeepLiftShap(SharedForward):
     def prepare_targets(self, model: TargetsModel, X: torch.Tensor, batch_size: int) -> None:
         """Read the model's operations and find their rules; see :meth:`Method.prepare_targets`."""
         self._plan = _Plan.of(model, X)
-        self._batch_size = batch_size
+        self._batch_size = max(batch_size // 2, 1)  # beside a reference's activations lie the sequence's
         self._worst = _Worst()
 
     def attribute_targets(self, model: TargetsModel, X: torch.Tensor, rows: Rows) -> list[Scores]:
