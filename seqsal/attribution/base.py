@@ -128,6 +128,17 @@ class Method(ABC):
         for single in model.single:
             self.prepare(single, X, batch_size)
 
+    def windows_at_once(self, batch_size: int) -> int:
+        """Windows to hand over together when `batch_size` sequences suit the device.
+
+        Fewer for a method that makes a batch of many sequences out of each window.
+        """
+        return batch_size
+
+    def n_passes(self, length: int) -> int:
+        """Sequences that go through the model for each window of `length` bases: how long a window takes."""
+        return 1
+
     @abstractmethod
     def attribute(self, model: ScalarModel, X: torch.Tensor, rows: NDArray[np.int64]) -> Scores:
         """Score one batch.
@@ -187,6 +198,14 @@ class ReverseComplementAverage(Method):
     def prepare_targets(self, model: TargetsModel, X: torch.Tensor, batch_size: int) -> None:
         """Prepare the averaged method; see :meth:`Method.prepare_targets`."""
         self.method.prepare_targets(model, X, batch_size)
+
+    def windows_at_once(self, batch_size: int) -> int:
+        """As many windows as the averaged method takes; see :meth:`Method.windows_at_once`."""
+        return self.method.windows_at_once(batch_size)
+
+    def n_passes(self, length: int) -> int:
+        """Twice those of the averaged method; see :meth:`Method.n_passes`."""
+        return 2 * self.method.n_passes(length)
 
     def attribute(self, model: ScalarModel, X: torch.Tensor, rows: NDArray[np.int64]) -> Scores:
         """Score both strands of one batch and average; see :meth:`Method.attribute`."""

@@ -164,6 +164,14 @@ class DeepLiftShap(SharedForward):
         self._batch_size = max(batch_size // 2, 1)  # beside a reference's activations lie the sequence's
         self._worst = _Worst()
 
+    def windows_at_once(self, batch_size: int) -> int:
+        """As many windows as fit in a batch with their references; see :meth:`Method.windows_at_once`."""
+        return max(batch_size // self.n_references, 1)
+
+    def n_passes(self, length: int) -> int:
+        """One pass for each reference; see :meth:`Method.n_passes`."""
+        return self.n_references
+
     def attribute_targets(self, model: TargetsModel, X: torch.Tensor, rows: Rows) -> list[Scores]:
         """Score one batch; see :meth:`Method.attribute_targets`."""
         plan = self._plan or _Plan.of(model, X[:1])

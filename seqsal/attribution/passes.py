@@ -8,7 +8,7 @@ uninterrupted one would.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -35,6 +35,8 @@ from seqsal.sequence.tensors import one_hot_tensor
 __all__ = ["FirstWindows", "MemorySink", "Miss", "Sink", "WindowReader", "control_parents", "first_window", "run_pass"]
 
 CHUNK_BASES = 1 << 20  # bases read, and written, at a time
+CHEAP_PASSES = 32  # of the model, which a window of a full chunk may take
+FEWEST_ROWS = 8  # of a chunk: some for each worker
 MAX_COMPLETENESS_ERROR = 0.01
 NOTHING = np.zeros(0)
 Rows = NDArray[np.int64]
@@ -193,10 +195,11 @@ def run_pass(
         views = [TargetView(model, family.targets, device, options.precision) for family in families]
         for family, view in zip(families, views, strict=True):
             family.prepare(view, first_window(source, device), batches.batch_size)
+        shares = [batches.cut(family.method.windows_at_once(batches.batch_size)) for family in families]
         names = [result.name for family in families for result in family.results]
-        for chunk in read_ahead(_chunks(source, layout, options.seed, dict(sink.done))):
-            for family, view in zip(families, views, strict=True):
-                tables = _attribute_chunk(family, view, chunk, layout, batches, device, bar)
+        for chunk in read_ahead(_chunks(source, layout, chunk_rows(families, layout), options.seed, dict(sink.done))):
+            for family, view, share in zip(families, views, shares, strict=True):
+                tables = _attribute_chunk(family, view, chunk, layout, share, device, bar)
                 for result, arrays in zip(family.results, tables, strict=True):
                     _check_finite(arrays, chunk, layout.regions)
                     errors = arrays.get("completeness_error", NOTHING)
@@ -214,8 +217,16 @@ def first_window(source: WindowReader, device: torch.device) -> torch.Tensor:
     return one_hot_tensor(torch.from_numpy(codes).to(device))
 
 
-def _chunks(source: WindowReader, layout: StoreLayout, seed: int, done: Mapping[str, int]) -> Iterator[_Chunk]:
-    n_rows = max(CHUNK_BASES // layout.length, 1)
+def chunk_rows(families: Sequence[Family], layout: StoreLayout) -> int:
+    """Rows of a chunk: a million bases, and fewer for slow methods, whose interrupted run should not lose an hour."""
+    n_passes = sum(family.method.n_passes(layout.length) for family in families)
+    most = max(CHUNK_BASES // layout.length, 1)
+    return min(most, max(most * CHEAP_PASSES // n_passes, FEWEST_ROWS))
+
+
+def _chunks(
+    source: WindowReader, layout: StoreLayout, n_rows: int, seed: int, done: Mapping[str, int]
+) -> Iterator[_Chunk]:
     n_windows, n_controls = len(layout.regions), layout.n_controls
     for start in range(done["main"], n_windows, n_rows):
         rows = np.arange(start, min(start + n_rows, n_windows))

@@ -90,6 +90,10 @@ class SmoothGrad(SharedForward):
         self.n_samples, self.noise = n_samples, noise
         self.gradient_correction, self.seed = gradient_correction, seed
 
+    def n_passes(self, length: int) -> int:
+        """One for each gradient; see :meth:`Method.n_passes`."""
+        return self.n_samples
+
     def attribute_targets(self, model: TargetsModel, X: torch.Tensor, rows: Rows) -> list[Scores]:
         """Score one batch; see :meth:`Method.attribute_targets`."""
         means = [torch.zeros_like(X) for _ in model.single]
@@ -143,6 +147,10 @@ class IntegratedGradients(SharedForward):
             raise MethodError(f"baseline: got {baseline!r}, expected one of {', '.join(BASELINES)}")
         self.n_steps, self.baseline, self.seed = n_steps, baseline, seed
 
+    def n_passes(self, length: int) -> int:
+        """One for each gradient; see :meth:`Method.n_passes`."""
+        return self.n_steps
+
     def attribute_targets(self, model: TargetsModel, X: torch.Tensor, rows: Rows) -> list[Scores]:
         """Score one batch; see :meth:`Method.attribute_targets`."""
         reference = self._reference(X, rows)
@@ -186,6 +194,10 @@ class ExpectedGradients(SharedForward):
     def __init__(self, *, n_references: int = 50, seed: int = 0) -> None:
         _check_count("n_references", n_references)
         self.n_references, self.seed = n_references, seed
+
+    def n_passes(self, length: int) -> int:
+        """One for each gradient and each reference; see :meth:`Method.n_passes`."""
+        return 2 * self.n_references
 
     def attribute_targets(self, model: TargetsModel, X: torch.Tensor, rows: Rows) -> list[Scores]:
         """Score one batch; see :meth:`Method.attribute_targets`."""

@@ -43,6 +43,10 @@ class Batches:
         self.batch_size = batch_size
         self._workers = workers
 
+    def cut(self, n_windows: int) -> Batches:
+        """Make other batches for the same workers, of `n_windows` windows, at least one."""
+        return Batches(max(n_windows, 1), self._workers)
+
     def run(self, compute: Callable[[int, int], None], n_windows: int) -> None:
         """Call `compute(start, stop)` until windows 0…`n_windows` are done; see :func:`in_batches`."""
         self.batch_size = in_batches(compute, n_windows, self.batch_size, self._workers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ from seqsal.attribution.engine import (
     default_n_controls,
 )
 from seqsal.attribution.methods import make_method
-from seqsal.attribution.passes import control_parents
+from seqsal.attribution.passes import chunk_rows, control_parents
+from seqsal.attribution.requests import Family
 from seqsal.errors import DeviceError, ModelError, RegionError, UsageError
 from seqsal.io.store import read_attributions
 from seqsal.sequence.tensors import one_hot_tensor
@@ -230,3 +232,17 @@ def test_disk_array_indexes_like_numpy(source: Windows, tmp_path: Path) -> None:
     for rows in (slice(3, 9), np.array([5, 2, 2, 36, -1]), np.arange(37) % 2 == 0, 4):
         np.testing.assert_array_equal(disk.track[rows], memory.track[rows])
     np.testing.assert_array_equal(np.asarray(disk.track), memory.track)
+
+
+def test_slow_methods_get_short_chunks_and_few_windows_at_once():
+    def rows(n_passes, length):
+        method = make_method("deeplift_shap", n_references=n_passes)
+        return chunk_rows([Family(method, ())], SimpleNamespace(length=length))
+
+    assert rows(20, 2048) == 512
+    assert rows(640, 2048) == 25
+    assert rows(100_000, 2048) == 8
+    assert rows(20, 1 << 22) == 1
+    assert make_method("deeplift_shap", n_references=20).windows_at_once(64) == 3
+    assert make_method("deeplift_shap", rc_average=True).windows_at_once(4) == 1
+    assert make_method("integrated_gradients", rc_average=True, n_steps=7).n_passes(100) == 14
