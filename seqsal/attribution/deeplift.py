@@ -24,11 +24,12 @@ from numpy.typing import NDArray
 
 from seqsal.attribution.base import ScalarModel, Scores, TargetsModel, project
 from seqsal.attribution.batch import in_batches
-from seqsal.attribution.graph import Graph, Op, trace
+from seqsal.attribution.graph import Graph, Op
 from seqsal.attribution.kernels import call
 from seqsal.attribution.operations import NO_RULE, Args, Rule, rule_for
 from seqsal.attribution.paths import completeness_error, shuffled_reference
 from seqsal.attribution.targets import OneTarget, SharedForward
+from seqsal.attribution.tracing import trace
 from seqsal.errors import MethodError
 
 __all__ = ["DeepLiftShap"]

@@ -1,0 +1,1 @@
+"""Following what a single-base substitution changes through a traced model."""
