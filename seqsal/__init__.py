@@ -12,7 +12,7 @@ from seqsal.errors import SeqsalError
 from seqsal.version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from seqsal.api import attribute, call_peaks, compare_attributions, plot_logo, score
+    from seqsal.api import attribute, call_peaks, compare_attributions, discover_motifs, plot_logo, score
     from seqsal.io.attributions import Attributions
     from seqsal.io.store import read_attributions
     from seqsal.models import load_model, train_model, wrap
@@ -23,6 +23,7 @@ _HOMES = {
     "attribute": "seqsal.api",
     "call_peaks": "seqsal.api",
     "compare_attributions": "seqsal.api",
+    "discover_motifs": "seqsal.api",
     "load_model": "seqsal.models",
     "plot_logo": "seqsal.api",
     "read_attributions": "seqsal.io.store",
@@ -39,6 +40,7 @@ __all__ = [
     "attribute",
     "call_peaks",
     "compare_attributions",
+    "discover_motifs",
     "load_model",
     "plot_logo",
     "read_attributions",

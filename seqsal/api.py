@@ -15,14 +15,16 @@ import pandas as pd
 
 from seqsal.agreement import AGREEMENT_BP, Agreement, Comparable, check_width, open_results, write_agreement_bigwig
 from seqsal.agreement import compare_attributions as compare_results
-from seqsal.errors import OutputError, UsageError
+from seqsal.errors import BedError, OutputError, UsageError
 from seqsal.io.atomic import atomic_path, check_writable
 from seqsal.io.attributions import Attributions
-from seqsal.io.bed import write_narrowpeak
+from seqsal.io.bed import read_bed, write_narrowpeak
+from seqsal.io.folder import make_folder
 from seqsal.io.inputs import WindowSource, open_codes, open_input
 from seqsal.io.store import read_attributions
 from seqsal.io.tracks import SCORE_FORMATS, load_bigwig_writer, write_bedgraph, write_bigwig, write_scores
-from seqsal.peaks import call_peaks, write_peaks_tsv
+from seqsal.motifs import MotifResult, discover_motifs, write_motifs
+from seqsal.peaks import PEAK_COLUMNS, call_peaks, write_peaks_tsv
 from seqsal.regions import parse_region
 from seqsal.sequence.codes import codes_from_one_hot
 
@@ -39,14 +41,17 @@ __all__ = [
     "call_peaks",
     "compare_attributions",
     "compare_to_file",
+    "discover_motifs",
     "export_to_file",
     "logo_to_file",
+    "motifs_to_file",
     "peaks_to_file",
     "plot_logo",
     "score",
     "score_table",
     "score_to_file",
     "train_to_file",
+    "write_motif_files",
 ]
 
 LOGO_ROW_BP = 100  # longer logos are wrapped
@@ -358,18 +363,113 @@ def load_from(model: str, arguments: dict[str, Any]) -> SequenceModel:
 
 
 def peaks_to_file(
-    attributions: _PATH, out: _PATH, *, result: str | None = None, progress: bool = False, **settings: Any
+    attributions: _PATH,
+    out: _PATH,
+    *,
+    result: str | None = None,
+    seeds: str | None = None,
+    progress: bool = False,
+    **settings: Any,
 ) -> pd.DataFrame:
-    """Do what `seqsal peaks` does: call peaks, write narrowPeak and the table beside it; returns the table."""
+    """Do what `seqsal peaks` does: call peaks, write narrowPeak and the table beside it; returns the table.
+
+    Parameters
+    ----------
+    attributions
+        Attribution file.
+    out
+        narrowPeak file; the table goes beside it, as `.tsv`.
+    result
+        Which result of the attribution file; None is the first.
+    seeds
+        Grow peaks from the maxima of a coarse map: another result of the file, or another file, `B.h5` or `B.h5:NAME`.
+    settings
+        Those of :func:`seqsal.call_peaks`.
+    """
     table_path = Path(out).with_suffix(".tsv")
     if table_path == Path(out):
         raise UsageError(f"{out}: ends in .tsv, which the table beside it is named; give a name ending in .narrowPeak")
     check_writable(out)
     attr = read_attributions(attributions, result, in_memory=False)
-    peaks = call_peaks(attr, progress=progress, **settings)
+    coarse = None if seeds is None else _open_seeds(attr, seeds)
+    peaks = call_peaks(attr, seeds=coarse, progress=progress, **settings)
     write_narrowpeak(peaks, out)
     write_peaks_tsv(peaks, table_path)
     return peaks
+
+
+def _open_seeds(attr: Attributions, seeds: str) -> Attributions:
+    """Open the coarse map that `--from` names: a result of the same file, or another file and perhaps its result."""
+    if seeds in attr.results:
+        return attr.result(seeds)
+    path, _, name = (seeds, "", "") if Path(seeds).exists() else seeds.rpartition(":")
+    if path and Path(path).exists():
+        return read_attributions(path, name or None, in_memory=False)
+    raise UsageError(
+        f"--from: got {seeds!r}, expected another result of the file (it has {', '.join(attr.results)}) or an "
+        "attribution file; to make one: `seqsal attribute … --method gradient_x_input --method grad_cam`"
+    )
+
+
+def motifs_to_file(
+    attributions: _PATH,
+    out: _PATH,
+    *,
+    peaks: _PATH,
+    result: str | None = None,
+    progress: bool = False,
+    **settings: Any,
+) -> MotifResult:
+    """Do what `seqsal motifs` does: find patterns among peaks and write them into a folder; returns them.
+
+    Parameters
+    ----------
+    attributions
+        Attribution file.
+    out
+        Folder; made if it is not there.
+    peaks
+        narrowPeak file of peaks called on them; an empty one is a result too.
+    result
+        Which result of the attribution file; None is the first.
+    settings
+        `motif_db`, `algorithm` and `seed` of :func:`seqsal.discover_motifs`.
+    """
+    attr = read_attributions(attributions, result, in_memory=False)
+    table = _read_peaks(peaks)
+    with make_folder(out) as folder:
+        motifs = discover_motifs(attr, table, progress=progress, **settings)
+        write_motif_files(motifs, folder, unit=attr.unit)
+    return motifs
+
+
+def write_motif_files(motifs: MotifResult, folder: _PATH, *, unit: str) -> None:
+    """Write the tables, matrices and logos of motif discovery into a folder that is there.
+
+    Parameters
+    ----------
+    motifs
+        Of :func:`seqsal.discover_motifs`.
+    folder
+        Gets `motifs.meme`, `motifs.tsv`, `seqlets.bed`, `logos/NAME.svg` and perhaps `motif_usage.tsv`.
+    unit
+        Of the contributions, for the axes of the logos.
+    """
+    from seqsal.plot import write_logos
+
+    write_motifs(motifs, folder)
+    with make_folder(Path(folder) / "logos") as logos:
+        write_logos(motifs, logos, unit=unit)
+
+
+def _read_peaks(path: _PATH) -> pd.DataFrame:
+    """Read a narrowPeak file; an empty one, as `seqsal peaks` writes when none is called, is a table without rows."""
+    if Path(path).is_file() and Path(path).stat().st_size == 0:
+        return pd.DataFrame({key: pd.Series(dtype=kind) for key, kind in PEAK_COLUMNS.items()})
+    table = read_bed(path)
+    if "signal" not in table:
+        raise BedError(f"{path}: has no summits, expected a narrowPeak file of 10 columns as `seqsal peaks` writes it")
+    return table
 
 
 def logo_to_file(attributions: _PATH, region: str, out: _PATH, *, result: str | None = None) -> Path:

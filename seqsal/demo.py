@@ -14,12 +14,14 @@ from typing import Any
 import seqsal
 from seqsal.api import train_to_file
 from seqsal.errors import OutputError
-from seqsal.pipeline import RunResult, make_folder, run
+from seqsal.io.folder import make_folder
+from seqsal.pipeline import RunResult, run
 
 __all__ = ["HELD_OUT", "DemoResult", "example_folder", "run_demo"]
 
 HELD_OUT = ["chr8", "chr9", "chr13", "chr20"]
 TRAINING: dict[str, Any] = {"epochs": 30, "patience": 15}  # few sites to learn from take more passes
+MOTIF_DB = "jaspar:2026:vertebrates"
 GENOME_FDR = 0.1  # half of its windows hold nothing, which costs power
 
 
@@ -87,7 +89,7 @@ def run_demo(out: str | os.PathLike[str], *, device: str = "auto", seed: int = 0
     with make_folder(out) as folder:
         model = folder / "model.safetensors"
         trained = train_to_file(model, positives=data / "ctcf_sites.fa", test_chroms=HELD_OUT, **TRAINING, **settings)
-    settings["rc_average"] = True  # binding does not depend on the strand
+    settings |= {"rc_average": True, "motif_db": MOTIF_DB}  # binding does not depend on the strand
     sites = run(model=str(model), out=folder, fasta=data / "ctcf_sites_held_out.fa", **settings)
     genome = run(
         model=str(model),

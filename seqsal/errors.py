@@ -12,6 +12,7 @@ __all__ = [
     "FastaError",
     "MethodError",
     "ModelError",
+    "MotifError",
     "OutputError",
     "RegionError",
     "SeqsalError",
@@ -47,6 +48,10 @@ class CheckpointError(ModelError):
 
 class MethodError(SeqsalError):
     """An attribution method that is unknown or that does not apply to the model."""
+
+
+class MotifError(SeqsalError):
+    """Motifs that cannot be read or used: a malformed or unknown file, an unknown database, a protein alphabet."""
 
 
 class TrainingError(SeqsalError):

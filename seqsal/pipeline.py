@@ -1,10 +1,11 @@
-"""What `seqsal run` does, start to end: attribute → scores → tracks → peaks → report.
+"""What `seqsal run` does, start to end: attribute → scores → tracks → peaks → motifs → report.
 
 The folder that it fills::
 
     attributions.h5   attributions.bw    what each base contributes, and as a track for genome browsers
     scores.tsv                           predictions
     peaks.narrowPeak  peaks.tsv          called elements of both signs
+    motifs/                              the patterns among them: motifs.meme, motifs.tsv, seqlets.bed, logos/*.svg
     report.html                          all of it on one page
     run.json                             parameters, versions, input checksums, unusable regions, seconds per stage
 
@@ -23,25 +24,29 @@ import platform
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from seqsal.api import load_from, make_options, score_table
-from seqsal.errors import OutputError, SeqsalError
-from seqsal.io.atomic import atomic_path, output_error
+from seqsal.api import load_from, make_options, score_table, write_motif_files
+from seqsal.io.atomic import atomic_path
 from seqsal.io.attributions import Attributions
 from seqsal.io.bed import write_narrowpeak
-from seqsal.io.inputs import open_input
+from seqsal.io.folder import make_folder
+from seqsal.io.inputs import WindowSource, open_input
 from seqsal.io.store import read_attributions
 from seqsal.io.tracks import load_bigwig_writer, write_bigwig, write_scores
+from seqsal.motifs import MotifResult, discover_motifs, read_motifs
 from seqsal.peaks import call_peaks, write_peaks_tsv
 from seqsal.version import VERSION
 
-__all__ = ["RunResult", "make_folder", "run"]
+if TYPE_CHECKING:
+    from seqsal.attribution import AttributeOptions
+
+__all__ = ["RunResult", "run"]
 
 logger = logging.getLogger(__name__)
 VERSIONS_OF = (
@@ -55,7 +60,12 @@ VERSIONS_OF = (
     "bioframe",
     "logomaker",
     "matplotlib",
+    "modisco-lite",
+    "memelite",
+    "pyjaspar",
 )
+SEQLET_FDR = 0.2  # TF-MoDISco's own rate: false seqlets do not recur, while too few true ones hide a motif
+HYPOTHETICAL_BYTES = 2 << 30  # more than this is not kept for the motifs, which then make do with X · track
 
 
 @dataclass(frozen=True)
@@ -70,6 +80,8 @@ class RunResult:
         The attributions, on disk.
     scores, peaks
         Tables as written.
+    motifs
+        The patterns among the peaks.
     seconds
         Wall time of each stage.
     """
@@ -78,6 +90,7 @@ class RunResult:
     attr: Attributions
     scores: pd.DataFrame
     peaks: pd.DataFrame
+    motifs: MotifResult
     seconds: dict[str, float] = field(repr=False)
 
     def summary(self) -> str:
@@ -90,6 +103,7 @@ class RunResult:
                 f"{len(self.attr):,} of {self.attr.length:,} bp" + f", {n_rejected:,} unusable" * bool(n_rejected),
             ),
             ("peaks", f"{len(self.peaks):,} ({n_negative:,} negative), best q {self.peaks.attrs['best_q']:.2g}"),
+            ("motifs", self.motifs.summary()),
             ("seconds", f"{sum(self.seconds.values()):.1f}"),
             ("report", str(self.folder / "report.html")),
             ("tracks", str(self.folder / "attributions.bw")),
@@ -106,6 +120,7 @@ def run(
     fasta: str | os.PathLike[str] | None = None,
     method: str | Sequence[str] = "gradient_x_input",
     fdr: float = 0.05,
+    motif_db: str | os.PathLike[str] | None = None,
     device: str = "auto",
     seed: int = 0,
     progress: bool = False,
@@ -124,7 +139,10 @@ def run(
     method
         Attribution method, or several: all are in `attributions.h5`, the first is what everything else is about.
     fdr
-        Largest q-value of a peak.
+        Largest q-value of a peak. Motifs are looked for among the peaks up to `SEQLET_FDR`, when that is larger; those
+        that are in `peaks.narrowPeak` too have the same names there.
+    motif_db
+        What the motifs are named by: `jaspar:RELEASE:TAXGROUP` or a motif file; None leaves them without names.
     device
         `auto`, `cpu` or `cuda[:i]`.
     seed
@@ -145,18 +163,23 @@ def run(
     from seqsal.attribution import attribute_to_file
     from seqsal.models import resolve_device
 
-    parameters = {"model": model, "method": method, "fdr": fdr, "device": device, "seed": seed, **options}
+    parameters = {"model": model, "method": method, "fdr": fdr, "motif_db": motif_db, "device": device, "seed": seed}
+    parameters.update(options)
     inputs = {"genome": genome, "regions": regions, "fasta": fasta}
     clock = _Clock()
     with clock.stage("load"):
         where = resolve_device(device)
+        if motif_db is not None:
+            read_motifs(motif_db)  # what is wrong with it should not be found out after the attribution
         ignore_strand = bool(options.pop("ignore_strand", False))
         target = options.get("target")
         scalar = load_from(model, options)
-        settings = make_options(method, seed, options, target)
+        settings = make_options(method, seed, {"hypothetical": None, **options}, target)
         source = open_input(**inputs, length=scalar.input_length, ignore_strand=ignore_strand)  # type: ignore[arg-type]
     with source, make_folder(out) as folder, clock.stage("attribute"):
         load_bigwig_writer()
+        if "hypothetical" not in options:
+            settings = _with_room(settings, source)
         path = attribute_to_file(scalar, source, folder / "attributions.h5", settings, device=where, progress=progress)
         attr = read_attributions(path, in_memory=False)
     with clock.stage("scores"):
@@ -168,40 +191,15 @@ def run(
         peaks = call_peaks(attr, fdr=fdr, progress=progress)
         write_narrowpeak(peaks, folder / "peaks.narrowPeak")
         write_peaks_tsv(peaks, folder / "peaks.tsv")
-    info = describe_run(parameters, inputs, attr, peaks)
+    with clock.stage("motifs"), make_folder(folder / "motifs") as motif_folder:
+        seqlets = peaks if fdr >= SEQLET_FDR else call_peaks(attr, fdr=SEQLET_FDR, progress=progress)
+        motifs = discover_motifs(attr, seqlets, motif_db=motif_db, seed=seed, progress=progress)
+        write_motif_files(motifs, motif_folder, unit=attr.unit)
+    info = {**describe_run(parameters, inputs, attr, peaks), "n_patterns": len(motifs), "warnings": motifs.warnings}
     with clock.stage("report"):
-        _write_report(folder, attr, scores, peaks, info, model)
+        _write_report(folder, attr, (scores, peaks), motifs, info, model)
     _write_json(folder / "run.json", {**info, "seconds": clock.seconds})
-    return RunResult(folder, attr, scores, peaks, clock.seconds)
-
-
-@contextmanager
-def make_folder(out: str | os.PathLike[str]) -> Iterator[Path]:
-    """Make a folder for results, or take one that is there, and check that it can be written to.
-
-    A folder made here goes away again when an error leaves it empty.
-
-    Raises
-    ------
-    OutputError
-        It is a file, or the operating system refuses.
-    """
-    folder = Path(out)
-    was_missing = not folder.exists()
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder}: is a file, expected a folder to write to; choose another name")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise output_error(folder, error) from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(f"{folder}: cannot be written, no permission; choose another folder")
-    try:
-        yield folder
-    except SeqsalError:
-        if was_missing and not any(folder.iterdir()):
-            folder.rmdir()
-        raise
+    return RunResult(folder, attr, scores, peaks, motifs, clock.seconds)
 
 
 def describe_run(
@@ -232,8 +230,19 @@ def _versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in VERSIONS_OF}
 
 
+def _with_room(settings: AttributeOptions, source: WindowSource) -> AttributeOptions:
+    """Leave out the hypothetical scores where the file would grow by more than `HYPOTHETICAL_BYTES`."""
+    n_bytes = 16 * len(source) * source.length * len(settings.methods)
+    return settings if n_bytes <= HYPOTHETICAL_BYTES else replace(settings, hypothetical=False)
+
+
 def _write_report(
-    folder: Path, attr: Attributions, scores: pd.DataFrame, peaks: pd.DataFrame, info: dict[str, Any], model: str
+    folder: Path,
+    attr: Attributions,
+    tables: tuple[pd.DataFrame, pd.DataFrame],
+    motifs: MotifResult,
+    info: dict[str, Any],
+    model: str,
 ) -> None:
     from seqsal.report import ReportInputs, write_report
 
@@ -241,7 +250,7 @@ def _write_report(
     given = parameters.get("regions") or parameters.get("fasta") or "regions"
     details = {**info, "model": {**info["model"], **_training_facts(model)}}
     title = f"{Path(model).stem} · {Path(given).name}"
-    write_report(folder / "report.html", ReportInputs(attr, scores, peaks, details, title=title))
+    write_report(folder / "report.html", ReportInputs(attr, *tables, details, motifs=motifs, title=title))
 
 
 def _training_facts(model: str) -> dict[str, Any]:

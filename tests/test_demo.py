@@ -32,6 +32,10 @@ def test_demo(tmp_path: Path, example_data: Path) -> None:
     ]
     assert len(on_site) >= 10
     assert sum(on_site) >= 0.85 * len(on_site)  # the rate asked for is 10 %
+    for run in (folder, folder / "genome"):
+        motifs = pd.read_csv(run / "motifs" / "motifs.tsv", sep="\t")
+        assert motifs["match"][0] == "CTCF" and motifs["q_value"][0] < 1e-4
+        assert motifs["n_seqlets"][0] >= 10
     info = json.loads((folder / "run.json").read_text())
     assert info["n_peaks"] == len(peaks)
 

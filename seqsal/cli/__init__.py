@@ -22,7 +22,7 @@ from seqsal.version import VERSION
 
 __all__ = ["main"]
 
-VERBS = ("demo", "train", "score", "attribute", "peaks", "logo", "export", "compare", "run")
+VERBS = ("demo", "train", "score", "attribute", "peaks", "motifs", "logo", "export", "compare", "run")
 
 
 class _Verbs(click.Group):

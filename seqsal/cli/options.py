@@ -14,6 +14,7 @@ __all__ = [
     "common_options",
     "input_options",
     "model_options",
+    "motif_db_option",
     "path_type",
     "result_option",
     "show_progress",
@@ -77,6 +78,12 @@ def result_option(command: Command) -> Command:
     """Add --result, for files that hold several."""
     help_text = "Which result of the file, such as ism or ism.target3 [default: the first]."
     return click.option("--result", metavar="NAME", help=help_text)(command)
+
+
+def motif_db_option(command: Command) -> Command:
+    """Add --motif-db."""
+    help_text = "What to name motifs by: jaspar:RELEASE:TAXGROUP, such as jaspar:2026:vertebrates, or a motif file."
+    return click.option("--motif-db", metavar="DB", help=help_text)(command)
 
 
 def model_options(command: Command) -> Command:

@@ -12,6 +12,7 @@ from seqsal.cli.options import (
     common_options,
     input_options,
     model_options,
+    motif_db_option,
     path_type,
     show_progress,
 )
@@ -26,10 +27,11 @@ __all__ = ["run_command"]
 @input_options
 @attribution_options
 @click.option("--fdr", type=float, default=0.05, show_default=True, help="Largest q-value of a peak.")
+@motif_db_option
 @click.option("--out", type=path_type, required=True, help="Folder to write; made if it is not there.")
 @common_options
 def run_command(out: Path, quiet: bool, **arguments: Any) -> None:
-    """Attribute, call peaks, write tracks and the report; an interrupted run resumes."""
+    """Attribute, call peaks, find motifs, write tracks and the report; an interrupted run resumes."""
     from seqsal import pipeline
 
     result = pipeline.run(out=out, progress=show_progress(quiet), **arguments)

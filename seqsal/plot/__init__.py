@@ -2,12 +2,16 @@
 
 from seqsal.plot.curves import plot_score_histogram, plot_training_history
 from seqsal.plot.logo import BASE_COLORS, plot_logo, plot_region_logo, plot_region_rows
+from seqsal.plot.motifs import plot_cwm, plot_motif, plot_pattern, write_logos
 from seqsal.plot.style import save_figure
 from seqsal.plot.tracks import plot_region_track, plot_track
 
 __all__ = [
     "BASE_COLORS",
+    "plot_cwm",
     "plot_logo",
+    "plot_motif",
+    "plot_pattern",
     "plot_region_logo",
     "plot_region_rows",
     "plot_region_track",
@@ -15,4 +19,5 @@ __all__ = [
     "plot_track",
     "plot_training_history",
     "save_figure",
+    "write_logos",
 ]

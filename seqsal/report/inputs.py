@@ -10,6 +10,7 @@ import pandas as pd
 
 from seqsal.errors import UsageError
 from seqsal.io.attributions import Attributions
+from seqsal.motifs import MotifResult
 
 __all__ = ["ReportInputs"]
 
@@ -39,6 +40,8 @@ class ReportInputs:
         How many regions to picture.
     zoom_bp
         Bases in the logo of each.
+    motifs
+        Patterns of `seqsal.discover_motifs`; None leaves their section out.
 
     Raises
     ------
@@ -54,6 +57,7 @@ class ReportInputs:
     title: str = "Attribution report"
     n_top: int = 10
     zoom_bp: int = 60
+    motifs: MotifResult | None = None
 
     def __post_init__(self) -> None:
         needed: dict[str, tuple[str, ...]] = {"scores": ("chrom", "start", "end", "prediction")}

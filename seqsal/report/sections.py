@@ -17,6 +17,7 @@ from seqsal.regions import format_region
 from seqsal.report.figures import inline_svg
 from seqsal.report.gallery import draw_cards
 from seqsal.report.inputs import ReportInputs
+from seqsal.report.motifs import MAX_PATTERNS, draw_patterns, usage_table
 from seqsal.report.tables import Column, make_table, show
 
 __all__ = ["SECTIONS", "Section"]
@@ -184,6 +185,27 @@ def build_gallery(inputs: ReportInputs) -> Section | None:
     )
 
 
+def build_motifs(inputs: ReportInputs) -> Section | None:
+    """Picture the patterns among the peaks, and list what is known of which the model makes use."""
+    motifs = inputs.motifs
+    if motifs is None:
+        return None
+    return Section(
+        "motifs",
+        "Motifs",
+        "Sequences that recur under the peaks, aligned. The upper logo shows how often each base occurs, the lower one "
+        "what each contributes on average; a letter below the line lowers the prediction.",
+        "section_motifs.html",
+        {
+            "cards": draw_patterns(inputs, motifs),
+            "n_left_out": max(0, len(motifs) - MAX_PATTERNS),
+            "notes": motifs.warnings,
+            "database": motifs.database,
+            "usage": usage_table(motifs),
+        },
+    )
+
+
 def build_peaks(inputs: ReportInputs) -> Section:
     """List the peaks, strongest first."""
     peaks = inputs.peaks
@@ -313,6 +335,7 @@ SECTIONS: tuple[Callable[[ReportInputs], Section | None], ...] = (
     build_summary,
     build_scores,
     build_gallery,
+    build_motifs,
     build_peaks,
     build_regions,
     build_rejected,

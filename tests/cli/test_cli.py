@@ -233,13 +233,15 @@ def test_run_fills_the_folder_and_repeats_to_the_byte(lab: Lab) -> None:
         assert "report" in result.output
     files = sorted(path.name for path in (lab.out / "one").iterdir())
     assert files == [
-        "attributions.bw", "attributions.h5", "peaks.narrowPeak", "peaks.tsv", "report.html", "run.json", "scores.tsv"
+        "attributions.bw", "attributions.h5", "motifs", "peaks.narrowPeak", "peaks.tsv", "report.html", "run.json",
+        "scores.tsv",
     ]  # fmt: skip
-    for name in ("scores.tsv", "peaks.narrowPeak", "peaks.tsv", "report.html", "attributions.h5"):
+    repeated = ["scores.tsv", "peaks.narrowPeak", "peaks.tsv", "report.html", "attributions.h5"]
+    for name in (*repeated, "motifs/motifs.tsv", "motifs/motifs.meme", "motifs/seqlets.bed"):
         assert (lab.out / "one" / name).read_bytes() == (lab.out / "two" / name).read_bytes(), name
     info = json.loads((lab.out / "one" / "run.json").read_text())
     assert info["parameters"]["method"] == "gradient_x_input"
-    assert set(info["seconds"]) == {"load", "attribute", "scores", "tracks", "peaks", "report"}
+    assert set(info["seconds"]) == {"load", "attribute", "scores", "tracks", "peaks", "motifs", "report"}
     assert info["model"]["sha256"] and info["inputs"]["genome"]["sha256"]
 
 

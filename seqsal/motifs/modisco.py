@@ -1,0 +1,66 @@
+"""Patterns from many seqlets: TF-MoDISco (Shrikumar et al. 2018, arXiv:1811.00416), as modisco-lite implements it.
+
+The seqlets are those of our peaks, `SEQLET_BP` around each summit; modisco-lite's own calling of seqlets, which has no
+calibrated error, is passed by: `seqlets_to_patterns` takes seqlets that are already there. It clusters them by their
+gapped k-mers and then by the continuous Jaccard similarity of their hypothetical and actual scores (Leiden, best of
+`N_LEIDEN_RUNS` fixed seeds), aligns each cluster, and splits and merges clusters. All its random choices have fixed
+seeds, so the same seqlets give the same patterns.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from seqsal.motifs.alignment import Alignment
+from seqsal.motifs.seqlets import SEQLET_BP, Seqlets
+from seqsal.sequence.codes import one_hot
+
+__all__ = ["MODISCO_MIN_SEQLETS", "align_modisco"]
+
+MODISCO_MIN_SEQLETS = 100  # modisco-lite's own least size of a metacluster
+N_LEIDEN_RUNS = 16
+
+
+def align_modisco(seqlets: Seqlets) -> list[Alignment]:
+    """Cluster and align the seqlets of one sign.
+
+    Parameters
+    ----------
+    seqlets
+        n seqlets of one sign.
+
+    Returns
+    -------
+    list of Alignment
+        Largest pattern first; empty when modisco-lite finds none.
+    """
+    from modiscolite import core, precompile, tfmodisco
+
+    precompile.start()
+    letters = np.ascontiguousarray(one_hot(seqlets.codes).transpose(0, 2, 1), dtype=np.float32)  # (n, W, 4)
+    scores = np.ascontiguousarray(seqlets.hypothetical.transpose(0, 2, 1), dtype=np.float32)
+    tracks = core.TrackSet(one_hot=letters, contrib_scores=letters * scores, hypothetical_contribs=scores)
+    first = (seqlets.width - SEQLET_BP) // 2
+    pieces = [core.Seqlet(row, first, first + SEQLET_BP, False) for row in range(len(seqlets))]
+    with np.errstate(divide="ignore", invalid="ignore"):  # columns that are N in every seqlet, of windows' ends
+        patterns = tfmodisco.seqlets_to_patterns(
+            seqlets=tracks.create_seqlets(pieces),
+            track_set=tracks,
+            track_signs=-1 if (seqlets.table["sign"] == "neg").all() else 1,
+            trim_to_window_size=30,
+            initial_flank_to_add=10,
+            n_leiden_runs=N_LEIDEN_RUNS,
+        )
+    aligned = [_alignment(pattern) for pattern in patterns or []]
+    return sorted(aligned, key=len, reverse=True)
+
+
+def _alignment(pattern: object) -> Alignment:
+    """Coordinates of a pattern's seqlets, all of its length."""
+    members = pattern.seqlets  # type: ignore[attr-defined]
+    return Alignment(
+        np.array([member.example_idx for member in members], dtype=np.int64),
+        np.array([member.start for member in members], dtype=np.int64),
+        np.array([member.is_revcomp for member in members], dtype=bool),
+        int(pattern.length),  # type: ignore[attr-defined]
+    )

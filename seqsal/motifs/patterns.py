@@ -1,0 +1,265 @@
+"""Patterns: what a set of aligned seqlets amounts to, and the result that holds them all.
+
+An alignment becomes a pattern in three steps: it is cut to the columns that contribute (`trim`), instances with unknown
+bases are dropped, and instances that are the same site twice (two peaks may share one) are counted once. Counts, CWM
+and the table of instances are all of what is left, so they always agree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from seqsal.motifs.alignment import Alignment, best_offset, join
+from seqsal.motifs.matrices import Motif
+from seqsal.motifs.seqlets import Seqlets
+from seqsal.regions import lift_span
+from seqsal.sequence.codes import decode, encode, reverse_complement
+
+__all__ = ["SEQLET_COLUMNS", "TABLE_COLUMNS", "MotifResult", "Pattern", "make_pattern", "merge_alignments", "trim"]
+
+TRIM_SHARE = 0.2  # of the largest contribution of a column
+MIN_WIDTH = 5
+_N_LISTED = 4
+SEQLET_COLUMNS = {
+    "chrom": str, "start": np.int64, "end": np.int64, "name": str, "score": np.float64, "strand": str, "pattern": str,
+    "sequence": str,
+}  # fmt: skip
+NAME_COLUMNS = {"match": str, "accession": str, "p_value": np.float64, "q_value": np.float64}
+TABLE_COLUMNS = {
+    "pattern": str, "sign": str, "n_seqlets": np.int64, **NAME_COLUMNS, "consensus": str,
+    "width": np.int64, "information": np.float64, "contribution": np.float64, "algorithm": str,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Pattern:
+    """One motif that the attributions show.
+
+    Attributes
+    ----------
+    name
+        `pos_pattern_1`, `neg_pattern_1`, …: the most frequent of each sign first.
+    sign
+        `pos` when its instances raise the prediction, `neg` when they lower it.
+    algorithm
+        `modisco` or `kmers`, the fallback for few seqlets.
+    motif
+        Counts (4, W) of its instances.
+    cwm
+        (4, W) mean contribution of each base at each position, in units of the attributed output.
+    seqlets
+        One row an instance, columns `SEQLET_COLUMNS`: where it lies, the peak that it is of (`name`), the summed
+        attribution of its bases (`score`), on which strand it reads, and how it reads.
+    match
+        Best match in the database: `match`, `accession`, `p_value` and `q_value` (however large); None without a
+        database. The pattern is turned to read as its match does.
+    """
+
+    name: str
+    sign: str
+    algorithm: str
+    motif: Motif
+    cwm: NDArray[np.float64]
+    seqlets: pd.DataFrame
+    match: dict[str, Any] | None = None
+
+    @property
+    def n_seqlets(self) -> int:
+        """Number of instances."""
+        return len(self.seqlets)
+
+    @property
+    def title(self) -> str:
+        """Best match or consensus, with what to make of it: `REB1 (412 instances, q 1e-8)`."""
+        if self.match is None:
+            return f"{self.motif.consensus} ({self.n_seqlets:,} instances)"
+        return f"{self.match['match']} ({self.n_seqlets:,} instances, q {self.match['q_value']:.1g})"
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """What the pattern is in the table of patterns."""
+        match = self.match or {"match": ".", "accession": ".", "p_value": np.nan, "q_value": np.nan}
+        return {
+            "pattern": self.name,
+            "sign": self.sign,
+            "n_seqlets": self.n_seqlets,
+            **{key: match[key] for key in NAME_COLUMNS},
+            "consensus": self.motif.consensus,
+            "width": self.motif.width,
+            "information": float(self.motif.information.sum()),
+            "contribution": float(self.seqlets["score"].mean()),
+            "algorithm": self.algorithm,
+        }
+
+    def flip(self) -> Pattern:
+        """Read the pattern on its other strand."""
+        seqlets = self.seqlets.assign(
+            strand=self.seqlets["strand"].map({"+": "-", "-": "+"}),
+            sequence=[decode(reverse_complement(encode(text))) for text in self.seqlets["sequence"]],
+        )
+        return replace(self, motif=self.motif.reverse_complement(), cwm=self.cwm[::-1, ::-1], seqlets=seqlets)
+
+    def __repr__(self) -> str:
+        named = f", {self.match['match']} (q {self.match['q_value']:.2g})" if self.match else ""
+        return f"Pattern({self.name}, {self.motif.consensus}, {self.n_seqlets:,} instances{named}, {self.algorithm})"
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class MotifResult:
+    """What motif discovery found.
+
+    Attributes
+    ----------
+    patterns
+        Positive ones first, the most frequent of a sign first; empty when there are none.
+    n_peaks
+        Peaks that were searched, by sign.
+    database
+        What the patterns were compared with; None for nothing.
+    usage
+        Table of :func:`seqsal.motifs.usage.motif_usage` for the database's motifs, or None.
+    warnings
+        What a reader of the result must know: a fallback that was taken, scores that were not there.
+    """
+
+    patterns: tuple[Pattern, ...]
+    n_peaks: dict[str, int]
+    database: str | None = None
+    usage: pd.DataFrame | None = None
+    warnings: tuple[str, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.patterns)
+
+    def __getitem__(self, name: str) -> Pattern:
+        """Pattern of a name."""
+        return {pattern.name: pattern for pattern in self.patterns}[name]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a pattern: name, sign, number of instances, best match, consensus, mean contribution, algorithm."""
+        table = pd.DataFrame([pattern.row for pattern in self.patterns], columns=list(TABLE_COLUMNS))
+        return table.astype(TABLE_COLUMNS)
+
+    @property
+    def seqlets(self) -> pd.DataFrame:
+        """All instances in the order of the genome, columns `SEQLET_COLUMNS`."""
+        if not self.patterns:
+            return pd.DataFrame({key: pd.Series(dtype=kind) for key, kind in SEQLET_COLUMNS.items()})
+        table = pd.concat([pattern.seqlets for pattern in self.patterns], ignore_index=True)
+        return table.sort_values(["chrom", "start", "end", "pattern"], kind="stable", ignore_index=True)
+
+    def summary(self) -> str:
+        """Say what was found in one line: `2 patterns: REB1 (412 instances, q 1e-8), …`."""
+        if not self.patterns:
+            return "no pattern"
+        listed = ", ".join(pattern.title for pattern in self.patterns[:_N_LISTED])
+        more = ", …" * (len(self) > _N_LISTED)
+        return f"{len(self)} pattern{'s' * (len(self) != 1)}: {listed}{more}"
+
+    def __repr__(self) -> str:
+        peaks = ", ".join(f"{n:,} {sign}" for sign, n in self.n_peaks.items())
+        lines = [f"MotifResult({len(self)} pattern{'s' * (len(self) != 1)} from the peaks: {peaks})"]
+        return "\n".join([*lines, *(f"  {pattern!r}" for pattern in self.patterns)])
+
+
+def trim(alignment: Alignment, seqlets: Seqlets) -> Alignment:
+    """Cut an alignment to the span of columns that contribute at least `TRIM_SHARE` of the largest one.
+
+    A column's contribution is |Σ_b CWM[b, j]|. At least `MIN_WIDTH` columns stay, and an alignment without any
+    contribution stays as it is.
+    """
+    column = np.abs(alignment.cwm(seqlets).sum(axis=0))
+    if not column.any():
+        return alignment
+    high = np.flatnonzero(column >= TRIM_SHARE * column.max())
+    first, last = int(high[0]), int(high[-1]) + 1
+    missing = max(0, min(MIN_WIDTH, alignment.width) - (last - first))
+    first = int(np.clip(first - missing // 2, 0, alignment.width - (last - first) - missing))
+    return alignment.window(first, last - int(high[0]) + missing)
+
+
+def merge_alignments(alignments: list[Alignment], seqlets: Seqlets) -> Alignment:
+    """Bring alignments of the same motif into the frame of the largest, and put them together."""
+    ordered = sorted(alignments, key=len, reverse=True)
+    anchor = ordered[0]
+    parts = [anchor]
+    for other in ordered[1:]:
+        offset, reverse = best_offset(anchor.cwm(seqlets), other.cwm(seqlets))
+        turned = other.flip() if reverse else other
+        parts.append(turned.window(-offset, anchor.width).within(seqlets.width))
+    return join(parts)
+
+
+def make_pattern(
+    alignment: Alignment, seqlets: Seqlets, name: str, algorithm: str, chrom_sizes: dict[str, int]
+) -> Pattern | None:
+    """Make a pattern of the distinct, complete instances of an alignment; None when there are none.
+
+    Parameters
+    ----------
+    alignment
+        Instances, trimmed.
+    seqlets
+        What it aligns, all of one sign.
+    name, algorithm
+        As in :class:`Pattern`.
+    chrom_sizes
+        Chromosome lengths (bp); a chromosome that is not there has no limit.
+    """
+    complete = alignment.complete(seqlets)
+    if len(complete) == 0:
+        return None
+    table = _instances(complete, seqlets, name)
+    size = table["chrom"].map(lambda chrom: chrom_sizes.get(chrom, np.iinfo(np.int64).max)).to_numpy(np.int64)
+    on_chrom = (table["start"].to_numpy() >= 0) & (table["end"].to_numpy() <= size)
+    keep = np.flatnonzero(on_chrom)[_distinct(table[on_chrom], alignment.width)]
+    if len(keep) == 0:
+        return None
+    kept = complete.take(keep)
+    counts = kept.counts(seqlets)
+    rows = table.iloc[keep].astype(SEQLET_COLUMNS).reset_index(drop=True)
+    sign = str(seqlets.table["sign"].iloc[0])
+    return Pattern(name, sign, algorithm, Motif(name, "", counts, float(len(kept))), kept.cwm(seqlets), rows)
+
+
+def _instances(alignment: Alignment, seqlets: Seqlets, name: str) -> pd.DataFrame:
+    """Table of instances on the chromosomes."""
+    context = seqlets.table.iloc[alignment.rows]
+    start, end = lift_span(
+        context["start"], context["end"], ".", alignment.start, alignment.start + alignment.width
+    )  # contexts lie on the forward strand
+    return pd.DataFrame(
+        {
+            "chrom": context["chrom"].to_numpy(dtype=object),
+            "start": start,
+            "end": end,
+            "name": context["name"].to_numpy(dtype=object),
+            "score": alignment.contributions(seqlets).sum(axis=1, dtype=np.float64),
+            "strand": np.where(alignment.reverse, "-", "+"),
+            "pattern": name,
+            "sequence": [decode(codes) for codes in alignment.codes(seqlets)],
+        }
+    )
+
+
+def _distinct(table: pd.DataFrame, width: int) -> NDArray[np.int64]:
+    """Rows to keep so that no two instances share half of their bases or more: the stronger of each pair stays."""
+    order = np.argsort(-table["score"].abs().to_numpy(), kind="stable")
+    chrom, start = table["chrom"].to_numpy(dtype=object), table["start"].to_numpy(np.int64)
+    taken: dict[Any, list[int]] = {}
+    keep = []
+    for row in order:
+        cell = int(start[row]) // width
+        near: list[int] = []
+        for other in (cell - 1, cell, cell + 1):
+            near.extend(taken.get((chrom[row], other), ()))
+        if all(2 * abs(int(start[row]) - place) > width for place in near):
+            keep.append(int(row))
+            taken.setdefault((chrom[row], cell), []).append(int(start[row]))
+    return np.sort(np.array(keep, dtype=np.int64))
