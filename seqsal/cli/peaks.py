@@ -22,6 +22,11 @@ __all__ = ["peaks_command"]
 )
 @click.option("--min-width", type=click.IntRange(min=1), default=4, show_default=True, help="Narrowest peak (bp).")
 @click.option("--max-width", type=click.IntRange(min=1), default=50, show_default=True, help="Widest peak (bp).")
+@click.option(
+    "--from", "seeds", metavar="RESULT|FILE",
+    help="Grow peaks from the maxima of a coarse map of the same windows: another result of the file, such as "
+    "grad_cam, or another file.",
+)  # fmt: skip
 @click.option("--quiet", is_flag=True, help="No progress bars, no summary.")
 def peaks_command(attributions: Path, out: Path, quiet: bool, **arguments: Any) -> None:
     """Call peaks of both signs against the shuffled controls in the file; needs no model."""

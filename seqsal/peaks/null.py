@@ -23,17 +23,12 @@ correction, not only a caution. The probability of passing u, (k + 1) / (n + 1),
 the prior of ξ is normal, 0.4 ± 0.2. They were picked among ten combinations (k = √n or 2 √n; ξ flat, or centred at
 0.2, 0.3 and 0.4) in autocorrelated t(3), t(4) and Laplace noise, where a flat prior and a centre of 0.2 made calls at
 q < 0.05 in up to 10 % of signal-free data sets; against the centre of 0.2 it costs a factor of about 2.5 in p at
-twice the largest control height. On other data (`benchmarks/peaks.py`: five laws, four designs, 200 data sets each)
-the share is 4.5 % at most, in t(3) noise, and near 0 in light-tailed noise.
+twice the largest control height. On other data (five laws and four designs of `benchmarks/peaks.py`, 200 data sets
+each) the share is 5.5 % at most, for a single window beside ten controls that differ in scale, 2.5 % in t(3) noise, and
+near 0 in light-tailed noise.
 
-*Scale.* A network is steepest where it is undecided: on shuffled sequence, and on half of a motif, its gradients are
-larger than on a site that it is sure of. Heights are therefore taken relative to their window, over the mean |track| of
-the lower three quarters of its bases (where motifs hardly count): what stands out from its window in the data is
-compared with what stands out from its window in the controls. With a CNN trained on 350 CTCF sites, the height that
-half of 61 held-out sites reach was reached by 6.7 % of the shuffles without this scale and by about 2 % with it (the
-mean over all bases: 1.2 %, the median: 1.6 %, the root mean square: 3.1 %); at q ≤ 0.05 and 1,000 controls the called
-sites went from 0 to 32 (34 to 37 with the mean, 31 with the median, 0 with the root mean square). Of those alike, this
-one suffers least from windows full of motifs and from tracks that are mostly zero.
+*Scale.* Heights are taken as they are, or relative to the level of their window, whichever
+:func:`seqsal.peaks.level.choose_scale` finds fit.
 
 *Clusters.* Windows differ in the scale of their gradients, so large control heights come in clusters, and k of them
 carry less information than k independent ones. As in quasi-likelihood (McCullagh and Nelder 1989), the log likelihood
@@ -44,6 +39,7 @@ Both signs have their own distribution: activation and repression need not look 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,19 +47,18 @@ from numpy.typing import NDArray
 
 from seqsal.errors import StoreError
 from seqsal.io.attributions import Attributions
-from seqsal.io.sweep import CHUNK_BP, chunk_rows
+from seqsal.io.sweep import CHUNK_BP, Scale, chunk_rows
 from seqsal.peaks.candidates import SIGNS, CandidateRules, find_candidates
-from seqsal.sequence.codes import N_CODE
+from seqsal.peaks.level import check_controls, read_controls, window_scale
+from seqsal.peaks.seeds import under_seeds
 
 __all__ = [
     "MAX_NULL_BP",
     "NullDistribution",
     "ParetoTail",
-    "check_controls",
     "dispersion",
     "fit_null",
     "fit_tail",
-    "window_scale",
 ]
 
 MAX_NULL_BP = 50_000_000  # control bases looked at; beyond that, evenly spaced controls
@@ -211,22 +206,14 @@ class NullDistribution:
         return np.maximum(p, MIN_P)
 
 
-def check_controls(attr: Attributions) -> None:
-    """Raise unless the attributions come with shuffled controls that hold any signal.
-
-    Raises
-    ------
-    StoreError
-        There are none, or all their values are equal.
-    """
-    if attr.null_track is None or len(attr.null_track) == 0:
-        raise StoreError(
-            "null_track: the attributions have no shuffled controls, expected some to compare peaks with; make "
-            "them with `seqsal attribute … --controls N`"
-        )
-
-
-def fit_null(attr: Attributions, rules: CandidateRules, *, chunk_bp: int = CHUNK_BP) -> dict[str, NullDistribution]:
+def fit_null(
+    attr: Attributions,
+    rules: CandidateRules,
+    *,
+    scale: Scale | None = window_scale,
+    seeds: Attributions | None = None,
+    chunk_bp: int = CHUNK_BP,
+) -> dict[str, NullDistribution]:
     """Find the candidates of the controls, a chunk of rows at a time, and fit their heights.
 
     Parameters
@@ -235,6 +222,10 @@ def fit_null(attr: Attributions, rules: CandidateRules, *, chunk_bp: int = CHUNK
         Attributions with controls.
     rules
         What counts as a candidate, the same as for the data.
+    scale
+        What a control's values are divided by, the same as for the data; None for nothing.
+    seeds
+        A coarse map with the same controls: only candidates under its seeds count.
     chunk_bp
         Values read at a time.
 
@@ -253,16 +244,19 @@ def fit_null(attr: Attributions, rules: CandidateRules, *, chunk_bp: int = CHUNK
     windows: dict[str, list[NDArray[np.int64]]] = {sign: [] for sign in SIGNS}
     lowest, highest = np.inf, -np.inf
     rows = _chosen_controls(attr)
-    step = chunk_rows(attr.length, chunk_bp)
-    for i in range(0, len(rows), step):
-        chunk = rows[i : i + step]
-        positions, values = _control_values(attr, chunk)
-        if not len(values):
+    for i, chunk in _chunks(rows, attr.length, chunk_bp):
+        values, known = read_controls(attr, chunk)
+        if not known.any():
             continue
-        lowest, highest = min(lowest, float(values.min())), max(highest, float(values.max()))
-        for sign, found in find_candidates(positions, values, rules).items():
-            heights[sign].append(found.height)
-            windows[sign].append(i + positions[found.summit] // (attr.length + 1))
+        lowest, highest = min(lowest, float(values[known].min())), max(highest, float(values[known].max()))
+        positions = (np.arange(len(chunk), dtype=np.int64)[:, None] * (attr.length + 1) + np.arange(attr.length))[known]
+        scaled = values if scale is None else values / scale(values, known)[:, None]
+        found = find_candidates(positions, scaled[known], rules)
+        if seeds is not None:
+            found = under_seeds(positions, read_controls(seeds, chunk)[0][known], found)
+        for sign, candidates in found.items():
+            heights[sign].append(candidates.height)
+            windows[sign].append(i + positions[candidates.summit] // (attr.length + 1))
     if not lowest < highest:
         raise StoreError(
             "null_track: all values of the shuffled controls are equal, expected a track that varies; check that the "
@@ -274,46 +268,13 @@ def fit_null(attr: Attributions, rules: CandidateRules, *, chunk_bp: int = CHUNK
     }
 
 
-def window_scale(values: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the background level of each window: mean |track| over the lower three quarters of its known bases.
-
-    Parameters
-    ----------
-    values, known
-        (n, L) track, and which bases are known.
-
-    Returns
-    -------
-    ndarray, shape (n,)
-        Above 0: the mean over all known bases where three quarters of them are 0, and 1 where all are.
-    """
-    magnitude = np.sort(np.where(known, np.abs(values), np.inf), axis=1)  # unknown bases last
-    n_known = known.sum(axis=1)
-    total = np.cumsum(np.where(np.isfinite(magnitude), magnitude, 0.0), axis=1, dtype=np.float64)
-    row = np.arange(len(values))
-    n_low = np.maximum(n_known * 3 // 4, 1)
-    low = total[row, n_low - 1] / n_low
-    full = total[row, -1] / np.maximum(n_known, 1)
-    return np.where(low > 0, low, np.where(full > 0, full, 1.0))
-
-
 def _chosen_controls(attr: Attributions) -> NDArray[np.int64]:
     """Rows of the controls to read: all, or evenly spaced ones where they are very many."""
-    assert attr.null_track is not None
-    n_controls = len(attr.null_track)
-    stride = -(-n_controls * attr.length // MAX_NULL_BP)
-    return np.arange(0, n_controls, stride, dtype=np.int64)
+    stride = -(-attr.n_controls * attr.length // MAX_NULL_BP)
+    return np.arange(0, attr.n_controls, stride, dtype=np.int64)
 
 
-def _control_values(attr: Attributions, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Positions and scaled values of known bases of some controls, laid end to end with a free position between."""
-    assert attr.null_track is not None
-    index = slice(int(rows[0]), int(rows[-1]) + 1, int(rows[1] - rows[0]) if len(rows) > 1 else 1)
-    values = np.asarray(attr.null_track[index], dtype=np.float32)
-    if not np.isfinite(values).all():
-        raise StoreError("null_track: the shuffled controls have values that are not finite; attribute again")
-    known = np.ones(values.shape, dtype=bool)
-    if attr.null_codes is not None:
-        known = np.asarray(attr.null_codes[index]) != N_CODE
-    positions = np.arange(len(rows), dtype=np.int64)[:, None] * (attr.length + 1) + np.arange(attr.length)
-    return positions[known], (values / window_scale(values, known)[:, None])[known]
+def _chunks(rows: NDArray[np.int64], length: int, chunk_bp: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Yield row numbers a chunk at a time, with the place of the first."""
+    step = chunk_rows(length, chunk_bp)
+    return ((i, rows[i : i + step]) for i in range(0, len(rows), step))

@@ -17,8 +17,8 @@ from seqsal.errors import StoreError, UsageError
 from seqsal.io.attributions import Attributions
 from seqsal.io.bed import write_narrowpeak
 from seqsal.peaks import PEAK_COLUMNS, call_peaks, write_peaks_tsv
-from seqsal.peaks.call import benjamini_hochberg
-from seqsal.peaks.null import window_scale
+from seqsal.peaks.level import choose_scale, window_scale
+from seqsal.peaks.pool import Pool, benjamini_hochberg
 
 LENGTH = 600
 PLANTED = ((100, 10, 6.0), (250, 14, -5.0), (400, 8, 8.0), (500, 10, -7.0))  # centre, half width, height
@@ -128,11 +128,11 @@ def test_tiles_give_the_calls_of_one_long_window(rng: np.random.Generator, null_
     covered = int(starts[-1]) + tile
     tiles = np.stack([long[0, s : s + tile] for s in starts])
     wide_null = np.tile(null_track, (1, 8))[:, : long.shape[1]]
-    from_tiles = call_peaks(make_attr(tiles, start=starts, null_track=null_track[:, :tile]), fdr=0.01)
-    from_long = call_peaks(make_attr(long[:, :covered], start=[0], null_track=wide_null[:, :covered]), fdr=0.01)
+    from_tiles = call_peaks(make_attr(tiles, start=starts, null_track=null_track[:, :tile]), fdr=1e-3)
+    from_long = call_peaks(make_attr(long[:, :covered], start=[0], null_track=wide_null[:, :covered]), fdr=1e-3)
+    assert not from_tiles.attrs["relative"] and not from_long.attrs["relative"]
     assert len(from_tiles) == len(from_long) >= 28
     assert from_tiles["sign"].tolist() == from_long["sign"].tolist()
-    # each tile has a scale of its own, which tilts the flanks of what lies where tiles end
     for column in ("start", "end"):
         assert (from_tiles[column] - from_long[column]).abs().max() <= 2
     np.testing.assert_allclose(from_tiles["signal"], from_long["signal"], rtol=0.05)
@@ -140,13 +140,120 @@ def test_tiles_give_the_calls_of_one_long_window(rng: np.random.Generator, null_
     assert (from_long["n_windows"] == 1).all()
 
 
-def test_the_scale_of_a_window_does_not_matter(rng: np.random.Generator, null_track: NDArray[np.float32]) -> None:
+def test_where_windows_lie_lower_than_controls_their_scale_does_not_matter(
+    rng: np.random.Generator, null_track: NDArray[np.float32]
+) -> None:
     track, gains = planted(rng), np.array([[0.01], [1.0], [7.0], [300.0]], dtype=np.float32)
-    plain = call_peaks(make_attr(track, null_track=null_track))
-    gained = call_peaks(make_attr(track * gains, null_track=null_track * 5))
+    plain = call_peaks(make_attr(track, null_track=null_track * 1000))
+    gained = call_peaks(make_attr(track * gains, null_track=null_track * 5000))
+    assert plain.attrs["relative"] and gained.attrs["relative"] and len(plain) > 10
     columns = ["chrom", "start", "end", "summit", "sign", "n_windows"]
     pd.testing.assert_frame_equal(plain[columns], gained[columns])
     np.testing.assert_allclose(plain["q_value"], gained["q_value"], rtol=1e-3)
+
+
+def test_where_windows_lie_higher_heights_are_taken_as_they_are(
+    rng: np.random.Generator, null_track: NDArray[np.float32]
+) -> None:
+    track = 2 * planted(rng)
+    peaks = call_peaks(make_attr(track, null_track=null_track))
+    assert not peaks.attrs["relative"]
+    both = call_peaks(make_attr(7 * track, null_track=7 * null_track))
+    np.testing.assert_allclose(both["q_value"], peaks["q_value"], rtol=1e-4)
+    taller = call_peaks(make_attr(7 * track, null_track=null_track))
+    assert taller["q_value"].min() < peaks["q_value"].min()
+
+
+def test_the_scale_is_chosen_by_medians_of_known_windows(null_track: NDArray[np.float32]) -> None:
+    level = np.abs(null_track).max()
+    track, codes = np.full((5, LENGTH), level), np.zeros((5, LENGTH), np.uint8)
+    track[:2] *= 1e-3
+    assert choose_scale(make_attr(track, null_track=null_track)) is None
+    codes[2:4] = 4
+    assert choose_scale(make_attr(track, codes=codes, null_track=null_track)) is window_scale
+    codes[:] = 4
+    assert choose_scale(make_attr(track, codes=codes, null_track=null_track)) is None
+
+
+def _coarse(track: NDArray[np.float32], null_track: NDArray[np.float32], at: tuple[int, ...]) -> Attributions:
+    hills = np.asarray(sum(bump(LENGTH, centre, 40, 1.0) for centre in at), dtype=np.float32)
+    null_hills = np.tile(bump(LENGTH, 300, 80, 1.0), (len(null_track), 1))
+    return make_attr(np.tile(hills, (len(track), 1)), null_track=null_hills)
+
+
+def test_seeds_grow_to_the_peaks_under_them(rng: np.random.Generator, null_track: NDArray[np.float32]) -> None:
+    track = planted(rng)
+    attr, coarse = make_attr(track, null_track=null_track), _coarse(track, null_track, (110, 390))
+    everything, seeded = call_peaks(attr), call_peaks(attr, seeds=coarse)
+    assert 0 < seeded.attrs["n_candidates"] < everything.attrs["n_candidates"] / 3
+    assert 0 < seeded.attrs["n_null_candidates"] < everything.attrs["n_null_candidates"] / 3
+    assert set(seeded["sign"]) == {"pos"}  # the coarse map has no negative seeds
+    summit = (seeded["start"] + seeded["summit"]) % (LENGTH + 10)
+    assert all(min(abs(s - 100), abs(s - 400)) <= 3 for s in summit)
+    spans = ["chrom", "start", "end", "summit", "sign"]
+    assert len(seeded.merge(everything, on=spans)) == len(seeded) == 8
+
+
+@pytest.mark.parametrize("chunk_bp", [601, 3000])
+def test_seeds_do_not_depend_on_chunks(
+    rng: np.random.Generator, null_track: NDArray[np.float32], chunk_bp: int
+) -> None:
+    starts = np.arange(12) * 250
+    track = planted(rng, 12)
+    attr = make_attr(track, start=starts, null_track=null_track)
+    wide = rng.normal(size=(12, LENGTH)).cumsum(axis=1)
+    coarse = make_attr(wide, start=starts, null_track=rng.normal(size=null_track.shape).cumsum(axis=1))
+    whole, small = call_peaks(attr, seeds=coarse, fdr=0.5), call_peaks(attr, seeds=coarse, fdr=0.5, chunk_bp=chunk_bp)
+    pd.testing.assert_frame_equal(whole, small, check_exact=True)
+    assert len(whole) > 0
+
+
+def test_seeds_of_something_else_are_refused(rng: np.random.Generator, null_track: NDArray[np.float32]) -> None:
+    track = planted(rng)
+    codes = np.zeros(null_track.shape, np.uint8)
+    attr = make_attr(track, null_track=null_track, null_codes=codes)
+    with pytest.raises(UsageError, match="is the track that is called, expected a coarser map"):
+        call_peaks(attr, seeds=attr)
+    with pytest.raises(StoreError, match="are about other windows"):
+        call_peaks(attr, seeds=make_attr(track[:3], null_track=null_track, null_codes=codes))
+    with pytest.raises(StoreError, match="are about other windows"):
+        call_peaks(attr, seeds=make_attr(track, start=np.arange(4) * 5, null_track=null_track, null_codes=codes))
+    for other in (
+        {"null_track": null_track[:9], "null_codes": codes[:9]},
+        {"null_track": null_track, "null_codes": codes + 1},
+        {},
+    ):
+        with pytest.raises(StoreError, match="have other shuffled controls"):
+            call_peaks(attr, seeds=make_attr(track, **other))
+    with pytest.raises(StoreError, match="about other sequences"):
+        call_peaks(attr, seeds=make_attr(track, codes=codes[:4] + 1, null_track=null_track, null_codes=codes))
+    with pytest.raises(StoreError, match="has no result 'grad_cam'"):
+        call_peaks(attr, seeds="grad_cam")
+
+
+def test_windows_that_contradict_each_other_are_told_of(
+    rng: np.random.Generator, null_track: NDArray[np.float32], caplog: pytest.LogCaptureFixture
+) -> None:
+    track = planted(rng)
+    both, starts = np.concatenate([track, -0.9 * track]), np.tile(np.arange(4) * (LENGTH + 10), 2)
+    with caplog.at_level("WARNING"):
+        call_peaks(make_attr(np.concatenate([track, track]), start=starts, null_track=null_track))
+        assert not caplog.records
+        call_peaks(make_attr(both, start=starts, null_track=null_track))
+    assert "where windows overlap, 95 % of their attribution cancels" in caplog.text  # 0.1 of 1.9 is left
+
+
+def test_a_peak_at_the_edge_of_a_window_is_whole(rng: np.random.Generator, null_track: NDArray[np.float32]) -> None:
+    track = 0.3 * noise(rng, 3, LENGTH) + bump(LENGTH, 3, 10, 8.0) - bump(LENGTH, LENGTH - 4, 10, 8.0)
+    peaks = call_peaks(make_attr(track, null_track=null_track), fdr=0.01)
+    first, last = peaks[peaks["sign"] == "pos"], peaks[peaks["sign"] == "neg"]
+    offset = np.arange(3) * (LENGTH + 10)
+    assert first["start"].tolist() == offset.tolist()
+    assert last["end"].tolist() == (offset + LENGTH).tolist()
+
+
+def test_one_region_is_enough(rng: np.random.Generator, null_track: NDArray[np.float32]) -> None:
+    assert len(call_peaks(make_attr(planted(rng, 1), null_track=null_track))) >= 4
 
 
 def test_window_scale_is_the_mean_of_the_lower_three_quarters(rng: np.random.Generator) -> None:
@@ -247,6 +354,14 @@ def test_benjamini_hochberg_is_its_definition(p: list[float], n_more: int) -> No
         assert q[i] == pytest.approx(min(1.0, min(at_least)))
     if not n_more:
         np.testing.assert_allclose(q, stats.false_discovery_control(p_values))
+
+
+@given(st.lists(st.floats(0.01, 1), min_size=1, max_size=40))
+@settings(deadline=None)
+def test_share_of_nulls_is_its_definition(p: list[float]) -> None:
+    pool = Pool(0.05, {}, n_tested=len(p), n_high=sum(value > 0.5 for value in p))
+    share = (1 + sum(value > 0.5 for value in p)) / (0.5 * len(p))
+    assert pool.n_nulls == pytest.approx(len(p) * min(1, max(share, 0.5)))
 
 
 def _null_data(seed: int, window_sd: float, n: int, n_controls: int) -> Attributions:

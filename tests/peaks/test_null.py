@@ -9,7 +9,8 @@ from track_toys import make_attr, noise
 
 from seqsal.errors import StoreError
 from seqsal.peaks.candidates import CandidateRules
-from seqsal.peaks.null import NullDistribution, check_controls, dispersion, fit_null, fit_tail
+from seqsal.peaks.level import check_controls
+from seqsal.peaks.null import NullDistribution, dispersion, fit_null, fit_tail
 
 RULES = CandidateRules()
 
