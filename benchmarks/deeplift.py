@@ -1,6 +1,6 @@
 """Speed of `deeplift_shap` with 20 shuffled references against tangermeme at its best batch size, as ratios in one run.
 
-    python benchmarks/deeplift.py [--rounds 5] [--windows 8]
+    python benchmarks/deeplift.py [--rounds 5] [--windows 32]
 
 Both make their own shuffles. Contenders take turns in every round, in random order, each in a process of its own; the
 median over the rounds of each ratio is printed. Above 1 means that seqsal is faster. The networks use `nn.ReLU`
@@ -107,7 +107,7 @@ def compare_values(network: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--windows", type=int, default=8)
+    parser.add_argument("--windows", type=int, default=32)
     arguments = parser.parse_args()
     for network in NETWORKS:
         compare_speed(network, arguments.windows, arguments.rounds)

@@ -162,7 +162,8 @@ class DeepLiftShap(SharedForward):
     def prepare_targets(self, model: TargetsModel, X: torch.Tensor, batch_size: int) -> None:
         """Read the model's operations and find their rules; see :meth:`Method.prepare_targets`."""
         self._plan = _Plan.of(model, X)
-        self._batch_size = max(batch_size // 2, 1)  # beside a reference's activations lie the sequence's
+        # beside a reference's activations lie the sequence's; below four the time between operations counts
+        self._batch_size = max(batch_size // 2, min(batch_size, 4))
         self._worst = _Worst()
 
     def windows_at_once(self, batch_size: int) -> int:

@@ -133,8 +133,9 @@ class Graph:
         return results[self.output]
 
     def _call(self, op: Op, results: dict[int, Any], n_windows: int, apply: Apply | None) -> Any:
-        args = fill(op.args, results, n_windows)
-        kwargs = {key: fill(value, results, n_windows) for key, value in op.kwargs.items()}
+        # one level deep here, because this runs for every operation of every batch
+        args = tuple([results[arg.idx] if type(arg) is Ref else fill(arg, results, n_windows) for arg in op.args])
+        kwargs = {key: fill(value, results, n_windows) for key, value in op.kwargs.items()} if op.kwargs else {}
         return op.target(*args, **kwargs) if apply is None or not op.varies else apply(op, args, kwargs)
 
     @property
