@@ -40,7 +40,9 @@ _PSEUDOCOUNT = 1.0  # sites, shared out by the background
 _N_STARTS = SEQLET_BP - WIDTH // 2  # places of a site, its middle around the summit
 
 
-def align_kmers(seqlets: Seqlets, background_codes: NDArray[np.uint8]) -> list[Alignment]:
+def align_kmers(
+    seqlets: Seqlets, background_codes: NDArray[np.uint8], rows: NDArray[np.int64] | None = None
+) -> list[Alignment]:
     """Find patterns among the seqlets of one sign.
 
     Parameters
@@ -49,6 +51,8 @@ def align_kmers(seqlets: Seqlets, background_codes: NDArray[np.uint8]) -> list[A
         n seqlets; their contributions of the common sign count.
     background_codes
         (M, L) codes of background sequences.
+    rows
+        Which of the seqlets to look at; None for all.
 
     Returns
     -------
@@ -59,7 +63,7 @@ def align_kmers(seqlets: Seqlets, background_codes: NDArray[np.uint8]) -> list[A
     support = np.maximum(sign * seqlets.contributions.astype(np.float64), 0.0)
     triplets = _triplet_frequencies(background_codes)
     bases = triplets.reshape(4, 16).sum(axis=1)
-    left = np.arange(len(seqlets))
+    left = np.arange(len(seqlets)) if rows is None else rows
     found: list[Alignment] = []
     while len(left) >= MIN_SEQLETS and len(found) < MAX_PATTERNS:
         words = _count_words(seqlets.codes[left], support[left])

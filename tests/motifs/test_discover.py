@@ -221,6 +221,19 @@ def test_kmers_stand_in_where_modisco_finds_nothing(small: Planted, monkeypatch:
     assert any("found nothing in 30 peaks" in note for note in result.warnings)
 
 
+def test_instances_that_modisco_drops_join_their_pattern(small: Planted, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fifth(seqlets):  # type: ignore[no-untyped-def]
+        found = align_kmers(seqlets, small.attr.null_codes)[0]
+        return [found.take(np.arange(0, len(found), 5))]
+
+    monkeypatch.setattr("seqsal.motifs.discover.MODISCO_MIN_SEQLETS", 25)
+    monkeypatch.setattr("seqsal.motifs.discover.align_modisco", fifth)
+    assert list(discover_motifs(small.attr, small.peaks, algorithm="modisco").table["n_seqlets"]) == [6]
+    result = discover_motifs(small.attr, small.peaks, motif_db=[known(REB1), known(CTCF)])
+    assert list(result.table["n_seqlets"]) == [30, 20]
+    check_places(small, result, REB1, "pos_pattern_1")
+
+
 def test_refused(small: Planted) -> None:
     with pytest.raises(UsageError, match="algorithm: got 'magic', expected one of auto, modisco, kmers"):
         discover_motifs(small.attr, small.peaks, algorithm="magic")
