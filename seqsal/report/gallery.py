@@ -109,7 +109,7 @@ def _draw_card(inputs: ReportInputs, place: _Place, limits: tuple[float, float])
     window, locus = inputs.attr.regions.iloc[place.row], place.locus
     text = format_region(one_line(locus.chrom), locus.start, locus.end, str(window["strand"]))
     zoom = format_region(one_line(locus.chrom), *place.zoom)
-    n_peaks = "no peak" if len(place.peaks) == 0 else f"{len(place.peaks)} peak{'s' if len(place.peaks) > 1 else ''}"
+    n_peaks = _count_peaks(place.peaks, inputs.peaks.attrs.get("fdr"))
     unit = two_lines(inputs.attr.unit)
 
     def draw_track(ax: Axes) -> None:
@@ -141,6 +141,12 @@ def _draw_card(inputs: ReportInputs, place: _Place, limits: tuple[float, float])
         logo=inline_svg(draw_logo, _LOGO_INCHES, key=f"{key}-logo", label=f"Logo of {zoom}", margins=_LOGO_MARGINS),
         zoom=zoom,
     )
+
+
+def _count_peaks(peaks: pd.DataFrame, fdr: float | None) -> str:
+    if len(peaks):
+        return f"{len(peaks)} peak{'s' * (len(peaks) > 1)}"
+    return "no peak" if fdr is None else f"no peak at q ≤ {fdr:g}"
 
 
 def _peaks_within(peaks: pd.DataFrame, locus: Locus) -> pd.DataFrame:

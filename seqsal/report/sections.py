@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from seqsal.motifs import MotifResult
 from seqsal.plot.curves import plot_score_histogram, plot_training_history
 from seqsal.plot.style import one_line
 from seqsal.plot.tracks import negative_peaks
@@ -18,7 +19,7 @@ from seqsal.report.figures import inline_svg
 from seqsal.report.gallery import draw_cards
 from seqsal.report.inputs import ReportInputs
 from seqsal.report.motifs import MAX_PATTERNS, draw_patterns, usage_table
-from seqsal.report.tables import Column, make_table, show
+from seqsal.report.tables import Column, make_table, show, two_digits
 
 __all__ = ["SECTIONS", "Section"]
 
@@ -198,6 +199,7 @@ def build_motifs(inputs: ReportInputs) -> Section | None:
         "section_motifs.html",
         {
             "cards": draw_patterns(inputs, motifs),
+            "searched": _searched(inputs, motifs),
             "n_left_out": max(0, len(motifs) - MAX_PATTERNS),
             "notes": motifs.warnings,
             "database": motifs.database,
@@ -206,12 +208,22 @@ def build_motifs(inputs: ReportInputs) -> Section | None:
     )
 
 
+def _searched(inputs: ReportInputs, motifs: MotifResult) -> str:
+    """Say which peaks were searched, as they may be more than are listed."""
+    n_pos, n_neg = motifs.n_peaks.get("pos", 0), motifs.n_peaks.get("neg", 0)
+    text = f"Searched: {show(n_pos)} raising and {show(n_neg)} lowering peaks"
+    rate = inputs.run_info.get("seqlet_fdr")
+    if rate is None or n_pos + n_neg <= len(inputs.peaks):
+        return f"{text}."
+    return f"{text} up to q {rate:g}, more than are listed under Peaks: false ones do not recur, so they make no motif."
+
+
 def build_peaks(inputs: ReportInputs) -> Section:
-    """List the peaks, strongest first."""
+    """List the peaks, those that stand out most first."""
     peaks = inputs.peaks
     table = None
     if len(peaks):
-        peaks = peaks.iloc[np.argsort(-peaks["signal"].abs().to_numpy(), kind="stable")]
+        peaks = _by_rank(peaks)
         effects = np.where(negative_peaks(peaks), "lowers", "raises")
         columns = [
             Column("Name"),
@@ -231,7 +243,7 @@ def build_peaks(inputs: ReportInputs) -> Section:
         ]
         if "q_value" in peaks:
             columns.append(Column("q-value", "number", "expected share of false peaks among those at least as strong"))
-            cells.append(peaks["q_value"])
+            cells.append(two_digits(peaks["q_value"]))
         table = make_table("peaks-table", columns, cells)
     return Section(
         "peaks",
@@ -240,6 +252,13 @@ def build_peaks(inputs: ReportInputs) -> Section:
         "section_table.html",
         {"table": table, "file": "peaks.tsv", "empty": _no_peaks(inputs.peaks)},
     )
+
+
+def _by_rank(peaks: pd.DataFrame) -> pd.DataFrame:
+    """Peaks of the smallest q-value first, then by the number in their name, which counts from the highest."""
+    number = pd.to_numeric(peaks["name"].astype(str).str.extract(r"(\d+)$")[0]).fillna(np.inf).to_numpy()
+    q_values = peaks["q_value"].to_numpy() if "q_value" in peaks else np.zeros(len(peaks))
+    return peaks.iloc[np.lexsort((-peaks["signal"].abs().to_numpy(), number, q_values))]
 
 
 def _no_peaks(peaks: pd.DataFrame) -> str:

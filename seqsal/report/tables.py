@@ -14,12 +14,13 @@ from markupsafe import Markup
 
 from seqsal.plot.style import one_line
 
-__all__ = ["MAX_ROWS", "PAGE_ROWS", "Column", "Table", "make_table", "show"]
+__all__ = ["MAX_ROWS", "PAGE_ROWS", "Column", "Table", "make_table", "show", "two_digits"]
 
 PAGE_ROWS = 12
 MAX_ROWS = 20_000  # keeps the page below 10 MB; the files beside it hold every row
 _MAX_CHARS = 80
 _DIGITS = 4
+ALMOST_ONE = 0.9999  # larger numbers below 1 would be shown as 1
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,11 @@ def make_table(key: str, columns: Sequence[Column], cells: Sequence[Any]) -> Tab
     return Table(key, columns, [list(row) for row in zip(*shown, strict=True)], n_total)
 
 
+def two_digits(values: pd.Series) -> pd.Series:
+    """Round to two significant digits: as much as a q-value can be trusted for."""
+    return values.map(lambda value: float(f"{value:.1e}"))
+
+
 def show(cell: str | int | float | None) -> str:
     """Write a cell as the page's script does: whole numbers in full, others with four significant digits."""
     if cell is None:
@@ -89,6 +95,8 @@ def show(cell: str | int | float | None) -> str:
     if float(cell).is_integer() and abs(cell) < 1e15:
         return f"{int(cell):,}"
     mantissa, _, exponent = f"{cell:.{_DIGITS}g}".partition("e")
+    if mantissa == "1" and not exponent:  # a probability that is nearly, but not, certain
+        return f"> {ALMOST_ONE}" if cell < 1 else mantissa
     return f"{mantissa}e{int(exponent)}" if exponent else mantissa
 
 
@@ -104,4 +112,7 @@ def _to_json(values: pd.Series) -> list[Any]:
 
 def _rounded(value: float) -> float | None:
     """Cut to the digits that are shown, which halves the page; NaN and infinities have no JSON."""
-    return float(np.format_float_scientific(value, precision=_DIGITS + 1)) if math.isfinite(value) else None
+    if not math.isfinite(value):
+        return None
+    rounded = float(np.format_float_scientific(value, precision=_DIGITS + 1))
+    return rounded if rounded != 1 or value >= 1 else 1 - 10.0 ** -(_DIGITS + 2)

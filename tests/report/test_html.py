@@ -199,10 +199,15 @@ def test_regions_left_out_are_listed_with_their_reason(make_inputs: Make) -> Non
     assert "left-out" in Page(render_report(stored)).ids
 
 
-def test_peaks_are_sorted_by_strength_with_their_effect(make_inputs: Make) -> None:
-    rows = rows_of(render_report(make_inputs(4)), "peaks-table")
-    assert [row[0] for row in rows] == ["pos_1", "pos_2", "pos_3", "neg_1"]
-    assert [row[2] for row in rows] == ["raises"] * 3 + ["lowers"]
+def test_peaks_are_sorted_by_how_they_stand_out_with_their_effect(make_inputs: Make) -> None:
+    inputs = make_inputs(4)
+    rows = rows_of(render_report(inputs), "peaks-table")
+    assert [row[0] for row in rows] == ["pos_1", "neg_1", "pos_2", "pos_3"]  # all of one q-value
+    assert [row[2] for row in rows] == ["raises", "lowers", "raises", "raises"]
+    surest = inputs.peaks.assign(q_value=np.where(inputs.peaks["name"] == "pos_3", 0.00012345, 0.04))
+    again = rows_of(render_report(replace(inputs, peaks=surest)), "peaks-table")
+    assert [row[0] for row in again] == ["pos_3", "pos_1", "neg_1", "pos_2"]
+    assert again[0][-1] == 0.00012
     assert rows[0] == ["pos_1", "chr1:35-45", "raises", 10, 40, 10.0, 0.001]
 
 

@@ -19,6 +19,10 @@ from seqsal.report.tables import MAX_ROWS, PAGE_ROWS, Column, make_table, show
         (1.5e-9, "1.5e-9"),
         (12345.678, "1.235e4"),
         (3.14159, "3.142"),
+        (0.99999962, "> 0.9999"),
+        (0.99987, "0.9999"),
+        (1.0, "1"),
+        (1.00000001, "1"),
     ],
 )
 def test_cells_are_shown_briefly(cell: str | float | None, shown: str) -> None:
@@ -32,6 +36,13 @@ def test_rows_hold_what_json_can() -> None:
     assert json.loads(table.json) == [["a", 0.123457, 1, "yes"], ["b", None, 2, "no"]]
     assert table.first_page == [["a", "0.1235", "1", "yes"], ["b", "–", "2", "no"]]
     assert json.loads(make_table("t", [Column("x")], [np.array([np.inf])]).json) == [[None]]
+
+
+def test_a_probability_below_one_does_not_become_one() -> None:
+    table = make_table("t", [Column("p", "number")], [np.array([0.9999999996, 1.0])])
+    (first,), (second,) = json.loads(table.json)
+    assert 0.99999 < first < 1 and second == 1
+    assert table.first_page == [["> 0.9999"], ["1"]]
 
 
 def test_json_cannot_end_its_script() -> None:

@@ -8,7 +8,8 @@
     if (cell === null) return "–";
     if (typeof cell === "string") return cell;
     if (Number.isInteger(cell) && Math.abs(cell) < 1e15) return cell.toLocaleString("en-US");
-    return String(Number(cell.toPrecision(4))).replace("e+", "e");
+    const rounded = Number(cell.toPrecision(4));
+    return rounded === 1 && cell < 1 ? "> 0.9999" : String(rounded).replace("e+", "e");
   }
 
   function compare(a, b) {
