@@ -269,6 +269,10 @@ def _fimo(codes: NDArray[np.uint8], motifs: Sequence[Motif], p_value: float, lea
     unknown = np.concatenate([[0], np.cumsum(codes == N_CODE)])
     keep = unknown[hits["end"].to_numpy()] == unknown[hits["start"].to_numpy()]
     keep &= hits["score"].to_numpy() > least_score
+    # the best word of a motif may score above memelite's last bin, which makes its p-value 0: no word is rarer than one
+    least = 4.0 ** -(hits["end"] - hits["start"]).to_numpy(np.float64)
+    hits["p_value"] = np.maximum(hits["p_value"].to_numpy(np.float64), least)
+    keep &= hits["p_value"].to_numpy() <= p_value
     return hits.loc[keep, list(_AXIS_COLUMNS)].astype(_AXIS_COLUMNS).reset_index(drop=True)
 
 

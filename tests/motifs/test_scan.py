@@ -14,7 +14,7 @@ from track_toys import make_attr, slow_track
 
 from seqsal.errors import RegionError, UsageError
 from seqsal.io.attributions import Attributions
-from seqsal.motifs.matrices import Motif
+from seqsal.motifs.matrices import Motif, read_motifs
 from seqsal.motifs.scan import BIN_BITS, HIT_COLUMNS, peak_of_spans, scan_codes, scan_motifs
 from seqsal.sequence.codes import N_CODE, encode, reverse_complement
 
@@ -86,6 +86,17 @@ def test_a_score_that_speaks_against_the_motif_is_no_hit(rng: np.random.Generato
     assert len(scan_codes(codes, [strict], p_value=1e-2)) == 0
     codes[2, 100:120] = encode("ACGTTGCAATCGGATCCATG")
     assert scan_codes(codes, [strict], p_value=1e-2)[["row", "start"]].to_numpy().tolist() == [[2, 100]]
+
+
+def test_no_word_is_rarer_than_chance_allows() -> None:
+    motifs = read_motifs("jaspar:2026:vertebrates")
+    short = [motif for motif in motifs if motif.width <= 8][:60]
+    best = np.concatenate([np.append(motif.frequencies.argmax(axis=0), 4) for motif in short]).astype(np.uint8)
+    hits = scan_codes(best[None], short, p_value=1e-3)
+    width = np.array([motif.width for motif in short])[hits["motif_idx"]]
+    assert len(hits) >= len(short) / 2
+    assert (hits["p_value"] >= 4.0**-width).all() and (hits["p_value"] <= 1e-3).all()
+    assert (width >= 5).all()  # four bases at the most likely are found every 256
 
 
 def test_the_other_strand_mirrors(rng: np.random.Generator) -> None:
