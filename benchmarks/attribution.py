@@ -9,28 +9,25 @@ each ratio is printed, so that a machine whose speed drifts does not decide. Abo
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import random
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import captum.attr
 import numpy as np
 import torch
+from contest import contest, fastest, random_codes, ratios, seconds
 from models import dilated_cnn
 from numpy.typing import NDArray
 from tangermeme.saliency import saliency as tangermeme_saliency
 
 import seqsal
-from seqsal.api import attribute_to_file
 from seqsal.attribution import AttributeOptions, attribute_windows
 from seqsal.attribution.engine import default_n_controls
+from seqsal.commands import attribute_to_file
 from seqsal.io.inputs import open_codes, open_input
 from seqsal.sequence.codes import decode
 from seqsal.sequence.tensors import one_hot_tensor
@@ -38,14 +35,6 @@ from seqsal.sequence.tensors import one_hot_tensor
 LENGTH = 2114
 SEQSAL = "seqsal"
 BARE_BATCHES = (1, 2, 4, 8, 16, 32, 64)
-
-
-def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 def bare_loop(model: torch.nn.Module, X: torch.Tensor, batch_size: int) -> torch.Tensor:
@@ -84,49 +73,27 @@ def make_contenders(codes: NDArray[np.uint8], device: torch.device) -> dict[str,
     return contenders
 
 
-def serve(name: str, n_windows: int, device: str, pipe: Connection) -> None:
-    """Run one contender in a process of its own, once for every message, and send back the seconds."""
-    work = make_contenders(random_codes(n_windows), torch.device(device))[name]
-    work()
-    pipe.send(0.0)
-    while pipe.recv():
-        pipe.send(seconds(work))
-
-
-def random_codes(n_windows: int) -> NDArray[np.uint8]:
-    return np.random.default_rng(0).integers(0, 4, (n_windows, LENGTH), dtype=np.uint8)
+def make(name: str, n_windows: int, device: str) -> Callable[[], object]:
+    return make_contenders(random_codes(n_windows, LENGTH), torch.device(device))[name]
 
 
 def compare_engines(n_windows: int, n_rounds: int, device: str) -> None:
     """Print the peers' times over seqsal's, each contender in its own process so that none warms another's memory."""
-    context = multiprocessing.get_context("spawn")
-    names = list(make_contenders(random_codes(2), torch.device(device)))
-    pipes = {}
-    for name in names:
-        pipes[name], child = context.Pipe()
-        context.Process(target=serve, args=(name, n_windows, device, child), daemon=True).start()
-        pipes[name].recv()
-    times: dict[str, list[float]] = {name: [] for name in names}
-    for _ in range(n_rounds):
-        random.shuffle(names)
-        for name in names:
-            pipes[name].send(True)
-            times[name].append(pipes[name].recv())
-    for pipe in pipes.values():
-        pipe.send(False)
-    best = min((name for name in names if name.startswith("bare")), key=lambda name: statistics.median(times[name]))
+    names = list(make_contenders(random_codes(2, LENGTH), torch.device(device)))
+    times = contest(make, names, (n_windows, device), n_rounds)
+    best = fastest(times, [name for name in names if name.startswith("bare")])
     print(f"\n{n_windows} windows of {LENGTH} bp, 64-filter 8-block dilated CNN, {device}, {n_rounds} rounds")
     print(f"{'peer':<36}{'peer time / seqsal time':>24}{'least':>8}{'most':>8}")
     for name in (best, *[name for name in names if not name.startswith("bare") and name != SEQSAL]):
-        ratios = [theirs / ours for theirs, ours in zip(times[name], times[SEQSAL], strict=True)]
+        median, least, most = ratios(times, name, SEQSAL)
         label = f"{name} (its best)" if name == best else name
-        print(f"{label:<36}{statistics.median(ratios):>24.2f}{min(ratios):>8.2f}{max(ratios):>8.2f}")
+        print(f"{label:<36}{median:>24.2f}{least:>8.2f}{most:>8.2f}")
     print(f"seqsal: {n_windows / statistics.median(times[SEQSAL]):.1f} windows/s")
 
 
 def compare_values(n_windows: int, device: torch.device) -> None:
     """Print the largest difference relative to the largest value of the track."""
-    codes = random_codes(n_windows)
+    codes = random_codes(n_windows, LENGTH)
     X = one_hot_tensor(torch.from_numpy(codes)).to(device)
     source, peer = open_codes(codes), dilated_cnn().to(device)
     ours = seqsal.wrap(dilated_cnn(), input_length=LENGTH)

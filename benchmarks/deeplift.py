@@ -10,18 +10,13 @@ modules, each its own, because tangermeme sees nothing else.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import random
 import statistics
-import time
-import warnings
 from collections.abc import Callable
-from multiprocessing.connection import Connection
 
 import numpy as np
 import torch
+from contest import contest, fastest, random_codes, ratios
 from models import NETWORKS
-from numpy.typing import NDArray
 from tangermeme.deep_lift_shap import deep_lift_shap
 
 import seqsal
@@ -33,10 +28,6 @@ from seqsal.sequence.tensors import one_hot_tensor
 N_REFERENCES = 20
 PEER_BATCHES = (2, 4, 8, 16, 32)
 SEQSAL = "seqsal"
-
-
-def random_codes(n_windows: int, length: int) -> NDArray[np.uint8]:
-    return np.random.default_rng(0).integers(0, 4, (n_windows, length), dtype=np.uint8)
 
 
 def make(name: str, network: str, n_windows: int) -> Callable[[], object]:
@@ -53,40 +44,15 @@ def make(name: str, network: str, n_windows: int) -> Callable[[], object]:
     )
 
 
-def serve(name: str, network: str, n_windows: int, pipe: Connection) -> None:
-    """Run one contender in a process of its own, once for every message, and send back the seconds."""
-    warnings.simplefilter("ignore")
-    work = make(name, network, n_windows)
-    work()
-    pipe.send(0.0)
-    while pipe.recv():
-        start = time.perf_counter()
-        work()
-        pipe.send(time.perf_counter() - start)
-
-
 def compare_speed(network: str, n_windows: int, n_rounds: int) -> None:
-    context = multiprocessing.get_context("spawn")
-    names = [SEQSAL, *map(str, PEER_BATCHES)]
-    pipes = {}
-    for name in names:
-        pipes[name], child = context.Pipe()
-        context.Process(target=serve, args=(name, network, n_windows, child), daemon=True).start()
-        pipes[name].recv()
-    times: dict[str, list[float]] = {name: [] for name in names}
-    for _ in range(n_rounds):
-        random.shuffle(names)
-        for name in names:
-            pipes[name].send(True)
-            times[name].append(pipes[name].recv())
-    for pipe in pipes.values():
-        pipe.send(False)
-    best = min(map(str, PEER_BATCHES), key=lambda name: statistics.median(times[name]))
-    ratios = [theirs / ours for theirs, ours in zip(times[best], times[SEQSAL], strict=True)]
+    peers = [str(size) for size in PEER_BATCHES]
+    times = contest(make, [SEQSAL, *peers], (network, n_windows), n_rounds)
+    best = fastest(times, peers)
+    median, least, most = ratios(times, best, SEQSAL)
     length = NETWORKS[network][1]
     print(f"\n{network}: {n_windows} windows of {length} bp, {N_REFERENCES} references, {n_rounds} rounds")
-    print(f"tangermeme (its best batch, {best}) time / seqsal time: {statistics.median(ratios):.2f}", end=" ")
-    print(f"(least {min(ratios):.2f}, most {max(ratios):.2f})")
+    print(f"tangermeme (its best batch, {best}) time / seqsal time: {median:.2f}", end=" ")
+    print(f"(least {least:.2f}, most {most:.2f})")
     print(f"seqsal: {n_windows / statistics.median(times[SEQSAL]):.2f} windows/s")
 
 

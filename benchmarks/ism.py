@@ -11,18 +11,13 @@ printed. Above 1 means that seqsal is faster.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import random
 import statistics
-import time
-import warnings
 from collections.abc import Callable
-from multiprocessing.connection import Connection
 
 import numpy as np
 import torch
+from contest import contest, fastest, random_codes, ratios
 from models import NETWORKS
-from numpy.typing import NDArray
 from tangermeme.saturation_mutagenesis import saturation_mutagenesis
 
 import seqsal
@@ -34,10 +29,6 @@ from seqsal.sequence.tensors import one_hot_tensor
 PEER_BATCHES = (32, 128, 512)
 SEQSAL = "seqsal"
 MAX_DIFFERENCE = 1e-4  # of the largest value
-
-
-def random_codes(n_windows: int, length: int) -> NDArray[np.uint8]:
-    return np.random.default_rng(0).integers(0, 4, (n_windows, length), dtype=np.uint8)
 
 
 def make(name: str, network: str, n_windows: int) -> Callable[[], object]:
@@ -52,38 +43,14 @@ def make(name: str, network: str, n_windows: int) -> Callable[[], object]:
     return lambda: saturation_mutagenesis(model, X, batch_size=int(name), device="cpu", hypothetical=True)
 
 
-def serve(name: str, network: str, n_windows: int, pipe: Connection) -> None:
-    """Time one contender in a process of its own, once for every message."""
-    warnings.simplefilter("ignore")
-    work = make(name, network, n_windows)
-    pipe.send(0.0)
-    while pipe.recv():
-        start = time.perf_counter()
-        work()
-        pipe.send(time.perf_counter() - start)
-
-
 def compare_speed(network: str, n_windows: int, n_rounds: int) -> None:
-    context = multiprocessing.get_context("spawn")
-    names = [SEQSAL, *map(str, PEER_BATCHES)]
-    pipes = {}
-    for name in names:
-        pipes[name], child = context.Pipe()
-        context.Process(target=serve, args=(name, network, n_windows, child), daemon=True).start()
-        pipes[name].recv()
-    times: dict[str, list[float]] = {name: [] for name in names}
-    for _ in range(n_rounds):
-        random.shuffle(names)
-        for name in names:
-            pipes[name].send(True)
-            times[name].append(pipes[name].recv())
-    for pipe in pipes.values():
-        pipe.send(False)
-    best = min(map(str, PEER_BATCHES), key=lambda name: statistics.median(times[name]))
-    ratios = [theirs / ours for theirs, ours in zip(times[best], times[SEQSAL], strict=True)]
+    peers = [str(size) for size in PEER_BATCHES]
+    times = contest(make, [SEQSAL, *peers], (network, n_windows), n_rounds, warm=False)
+    best = fastest(times, peers)
+    median, least, most = ratios(times, best, SEQSAL)
     print(f"\n{network}: {n_windows} windows of {NETWORKS[network][1]} bp, {n_rounds} rounds")
-    print(f"tangermeme (its best batch, {best}) time / seqsal time: {statistics.median(ratios):.2f}", end=" ")
-    print(f"(least {min(ratios):.2f}, most {max(ratios):.2f})")
+    print(f"tangermeme (its best batch, {best}) time / seqsal time: {median:.2f}", end=" ")
+    print(f"(least {least:.2f}, most {most:.2f})")
     print(f"seqsal: {n_windows / statistics.median(times[SEQSAL]):.2f} windows/s")
 
 

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from seqsal.attribution import METHODS, AttributeOptions, attribute_windows, predict_windows
 from seqsal.audit.settings import AuditSettings
-from seqsal.errors import ModelError, UsageError
+from seqsal.errors import ModelError, StoreError, UsageError
 from seqsal.io.attributions import Attributions
 from seqsal.io.inputs import open_codes
 from seqsal.models import SequenceModel
-from seqsal.motifs import Motif
-from seqsal.peaks import call_peaks
+from seqsal.motifs import Motif, MotifResult
+from seqsal.peaks import PEAK_COLUMNS, call_peaks
 from seqsal.sequence.codes import N_CODE, reverse_complement
 from seqsal.sequence.shuffle import dinucleotide_shuffle
 
@@ -54,6 +54,14 @@ class AuditContext:
         Peaks called on `attr`; called at q ≤ 0.05 when None.
     motifs
         Known motifs, or None.
+    patterns
+        Motifs found in `attr`, or None.
+    annotations
+        Regions that are known to matter, chrom, start, end, or None.
+    artifacts
+        One's own :class:`seqsal.audit.artifacts.library.Artifact` beside those of the library, or None.
+    strata
+        A row a window, a column a factor such as a batch, of :func:`seqsal.audit.strata.read_strata`; or None.
     positives, negatives
         Codes (n, L) of sequences of either class, such as the training data, or None where a class is not known.
     other_models
@@ -79,6 +87,10 @@ class AuditContext:
         seed: int = 0,
         peaks: pd.DataFrame | None = None,
         motifs: Sequence[Motif] | None = None,
+        patterns: MotifResult | None = None,
+        annotations: pd.DataFrame | None = None,
+        artifacts: Sequence[Any] | None = None,
+        strata: pd.DataFrame | None = None,
         positives: Codes | None = None,
         negatives: Codes | None = None,
         other_models: Sequence[SequenceModel] = (),
@@ -89,6 +101,7 @@ class AuditContext:
         self.settings = settings or AuditSettings()
         self.device = device or torch.device("cpu")
         self.motifs, self.positives, self.negatives = motifs, positives, negatives
+        self.patterns, self.annotations, self.artifacts, self.strata = patterns, annotations, artifacts, strata
         self.other_models, self.explainer = tuple(other_models), explainer
         self._given_peaks = peaks
         self._order = self.rng("regions").permutation(len(attr))
@@ -116,7 +129,12 @@ class AuditContext:
     @cached_property
     def peaks(self) -> pd.DataFrame:
         """The peaks, with chrom, start, end, sign, summit and q_value; empty where none could be called."""
-        return call_peaks(self.attr) if self._given_peaks is None else self._given_peaks
+        if self._given_peaks is not None:
+            return self._given_peaks
+        try:
+            return call_peaks(self.attr)
+        except StoreError:  # no controls, or a track without signal
+            return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in PEAK_COLUMNS.items()})
 
     @property
     def can_attribute(self) -> bool:
@@ -194,6 +212,20 @@ class AuditContext:
             self._tracks[method, n] = self.attribute(self.codes(self.rows(n)), method=method)
         return self._tracks[method, n]
 
+    def hypothetical(self, rows: NDArray[np.int64]) -> NDArray[np.float32] | None:
+        """Return the scores of all four bases (n, 4, L) of some windows, as they were kept or else computed again.
+
+        None where the method scores only the base that is there, or is not known.
+        """
+        own = None if self.explainer is not None else METHODS.get(self.attr.method)
+        if own is None or not own.hypothetical:
+            return None
+        if self.attr.hypothetical is not None:
+            return np.asarray(self.attr.hypothetical[rows])
+        if self.model is None:
+            return None
+        return np.asarray(self._attribute(self.codes(rows), None, None, {}, hypothetical=True).hypothetical)
+
     def substitutions(self, n: int) -> NDArray[np.float32]:
         """Return the effect f(X with b at i) - f(X) of every substitution in `rows(n)`, (n, 4, L); remembered.
 
@@ -244,6 +276,8 @@ class AuditContext:
         hypothetical: bool,
     ) -> Attributions:
         own = {key: value for key, value in self._options.items() if key not in ("rc_average", "input_length")}
+        if " " in str(own.get("layer", "")):  # a layer that cam or grad_cam found, "last convolution", and not a name
+            del own["layer"]
         same = method is None or method == self.attr.method
         settings = AttributeOptions(
             method=method or self.attr.method,

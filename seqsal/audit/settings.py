@@ -12,7 +12,10 @@ from typing import Any
 
 from seqsal.errors import UsageError
 
-__all__ = ["AuditSettings"]
+__all__ = ["RUN_SIZES", "AuditSettings"]
+
+# What `seqsal run` takes instead of the defaults, so that its audit lasts seconds; `seqsal audit` takes the defaults.
+RUN_SIZES = {"n_steps": 10, "n_draws": 2, "n_ism_regions": 24, "n_small": 24}
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,12 @@ class AuditSettings:
         Regions for deletion and insertion curves, plausibility and shortcuts; a random sample when there are more.
     n_ism_regions
         Regions of which every substitution is tried (in-silico mutagenesis).
+    n_perturbations
+        Random sets of bases that are replaced in each of those regions, for the infidelity of the map.
+    perturbed_share
+        Share of a region's bases in such a set.
+    n_worst
+        Regions in tables of the worst ones.
     n_small
         Regions for the tests that attribute again and again: sanity, stability, saturation.
     n_steps
@@ -39,6 +48,23 @@ class AuditSettings:
         Random placements that annotations are compared with.
     n_neutral
         Shuffled sequences that an artifact is put into.
+    n_control_words
+        Words of the same bases in another order that the effect of an artifact is compared with, 2 or more.
+    n_removed
+        Regions that an artifact is removed from.
+    max_chance_hits
+        Share of shuffled regions in which an artifact may be found by chance.
+    min_part_enrichment
+        How many times as frequent a part of an artifact that is too short to be told from chance must be in one class.
+    min_part_share
+        Least share of the sequences of a class that such a part must be in.
+    part_p_value
+        Largest p-value of the excess of such a part.
+    longest_site
+        Longest stretch of an artifact, in bp, that the site of a protein may match by chance.
+    max_variation
+        How frequent other bases may be at a position of a short word, as a share of the word itself, before it is
+        taken for the site of a protein and not for a copied sequence.
     n_examples
         Sequences of each class that are scanned for artifacts.
     fdr
@@ -52,17 +78,104 @@ class AuditSettings:
     min_ism_spearman
         Least mean correlation of map and in-silico mutagenesis of a faithful map.
     max_randomized_similarity
-        Largest mean absolute correlation of the map with that of the model with random weights.
+        Largest similarity of the map with that of the model with random weights, beyond that with the random model's
+        map of shuffles: a map that is more alike hardly depends on the model.
+    min_reproduced
+        Least correlation of the map with the one that the method gives now: below it they are not the same map.
+    n_randomizations
+        Draws of random weights for the whole model.
+    n_random_layers
+        Layers that are randomised one by one, and stages from the top layer down, at most; evenly spaced.
+    max_random_passes
+        Passes of single windows that attributing models with random weights may take: layer by layer is left out, and
+        regions are, where it would take more.
+    retrain
+        Whether to train the built-in network anew on permuted labels.
+    n_retrain_examples
+        Sequences that it is then trained on, at most.
+    n_retrain_epochs
+        Passes over them.
     max_completeness_error
         Largest median share of the difference from the reference that attributions may miss.
     saturated
         A probability is saturated within this distance from 0 or 1.
+    min_stratum_effect
+        Least effect size (ε², the share of the variation in ranks) of a difference between strata that is told.
+    min_composition_auroc
+        How well GC or CpG alone must tell positives from negatives to be a shortcut.
+    min_composition_share
+        Share of the difference between the classes' mean predictions that must be left in shuffles, which keep
+        nothing but composition, for composition to be a shortcut.
+    min_shuffle_correlation
+        Least rank correlation of GC or CpG with the predictions of shuffled regions that is told without classes.
+    max_edge_share
+        Largest share of the attribution that the outer tenth of the window may have.
+    max_bin_share
+        Largest share of the attribution of shuffled sequence that any tenth of the window may have.
+    min_unknown_bp
+        Least width of an invariant word that no library knows to be a shortcut.
+    min_exact_share
+        Least share of a word's copies, those with a mismatch counted, that are exact: an artifact is copied, a binding
+        site varies.
     max_blind_share
         Largest share of important positions (by in-silico mutagenesis) at which a faithful map shows nothing.
+    important_share
+        Share of the positions of a region, those with the largest effect of losing the base, that may be important.
+    min_position_effect
+        Least effect of losing the base of an important position, as a share of the model's range.
+    blind_quantile
+        A map is blind where it is not above this quantile of its magnitudes in the region, …
+    blind_ratio
+        … or below this share of what mutagenesis shows, either relative to its largest value in the region.
+    squashed_slope
+        The gradient on a probability is squashed where the slope p (1 - p) is below this share of the largest, 1/4.
+    max_dead_share
+        Share of the ReLU channels that are 0 for every region from which that is told.
+    span_bp
+        Width of the spans that are removed to see what they are worth.
+    n_spans
+        Spans removed from each of the `n_small` regions, at most.
+    n_joint
+        Spans that get credit, though no substitution in them matters, removed together, at most.
+    min_method_gain
+        How much better another method must agree with what the model does (a correlation) to be recommended.
+    n_scan_bp
+        Bases of regions that are scanned for known motifs, at most.
+    hit_p_value
+        Largest p-value of a hit of a known motif, to begin with.
+    max_hit_share
+        Share of the bases that hits of known motifs may cover: more, and the p-value is made smaller.
+    gc_tolerance
+        Difference of GC content between a span and its matched positions (standard deviation).
+    max_match_q
+        Largest q-value of a database match that names a pattern.
+    min_strand_hits
+        Hits of a motif on either strand from which strands are compared.
+    n_substitutions
+        Substitutions that leave the prediction as it is, of each of the `n_small` regions.
+    n_combinations
+        Double substitutions, and triple ones, among the top positions of the map and elsewhere, of each region.
+    max_edits
+        Substitutions made one after the other, at most, to flip or halve the prediction.
+    same_prediction
+        A change of the prediction below this share of the model's range counts as none.
+    large_change
+        A change of the prediction from this share of the model's range on is one that the map should account for.
+    max_unexplained
+        Where the smaller of two changes, that of the prediction and the one that the map adds up to, is below this
+        share of the larger, the map fails: at a cliff where the prediction changes more, on a plateau where less.
+    max_failing_share
+        Largest share of the changed sequences of a region at which its map may fail; above it the region is one in
+        which the linear picture does not hold.
+    min_stability
+        Least mean correlation of the map with itself after a change that should leave it alone.
     """
 
     n_regions: int = 1_000
     n_ism_regions: int = 64
+    n_perturbations: int = 32
+    perturbed_share: float = 0.1
+    n_worst: int = 20
     n_small: int = 32
     n_steps: int = 20
     n_draws: int = 3
@@ -70,21 +183,70 @@ class AuditSettings:
     confidence: float = 0.95
     n_permutations: int = 200
     n_neutral: int = 64
+    n_control_words: int = 16
+    n_removed: int = 64
+    max_chance_hits: float = 0.001
+    min_part_enrichment: int = 10
+    min_part_share: float = 0.1
+    part_p_value: float = 1e-4
+    longest_site: int = 13
+    max_variation: float = 0.25
     n_examples: int = 5_000
     fdr: float = 0.01
     min_region_share: float = 0.02
     min_effect: float = 0.1
     min_ism_spearman: float = 0.3
     max_randomized_similarity: float = 0.5
+    min_reproduced: float = 0.9
+    n_randomizations: int = 3
+    n_random_layers: int = 10
+    max_random_passes: int = 50_000
+    retrain: bool = False
+    n_retrain_examples: int = 2_000
+    n_retrain_epochs: int = 8
     max_completeness_error: float = 0.05
     saturated: float = 0.01
+    min_stratum_effect: float = 0.06
+    min_composition_auroc: float = 0.7
+    min_composition_share: float = 0.3
+    min_shuffle_correlation: float = 0.3
+    max_edge_share: float = 0.2
+    max_bin_share: float = 0.3
+    min_unknown_bp: int = 10
+    min_exact_share: float = 0.55
     max_blind_share: float = 0.5
+    important_share: float = 0.05
+    min_position_effect: float = 0.05
+    blind_quantile: float = 0.5
+    blind_ratio: float = 0.1
+    squashed_slope: float = 0.1
+    max_dead_share: float = 0.5
+    span_bp: int = 15
+    n_spans: int = 16
+    n_joint: int = 4
+    min_method_gain: float = 0.05
+    n_scan_bp: int = 2_000_000
+    hit_p_value: float = 1e-4
+    max_hit_share: float = 0.25
+    gc_tolerance: float = 0.05
+    max_match_q: float = 0.05
+    min_strand_hits: int = 5
+    n_substitutions: int = 4
+    n_combinations: int = 5
+    max_edits: int = 20
+    same_prediction: float = 0.02
+    large_change: float = 0.25
+    max_unexplained: float = 0.25
+    max_failing_share: float = 0.1
+    min_stability: float = 0.7
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
             if field.type == "int" and (not isinstance(value, int) or value < 1):
                 raise UsageError(f"{field.name}: got {value!r}, expected a whole number of 1 or more")
+            if field.type == "bool" and not isinstance(value, bool):
+                raise UsageError(f"{field.name}: got {value!r}, expected True or False")
             if field.type == "float" and not 0 < value <= 1:
                 raise UsageError(f"{field.name}: got {value!r}, expected a number above 0 and at most 1")
 

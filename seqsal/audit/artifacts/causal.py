@@ -1,0 +1,373 @@
+"""Whether a model uses a word: what putting it into neutral sequence does, and taking it out where it stands.
+
+Signatures (final)::
+
+    Hits(row, start, end, strand, offset)                      # .take(index), .first_by_row(), .of_part(start)
+    Effect(mean, ci, p_value, n)
+    control_words(context, word, name) -> codes (K, w)
+    marginal_effect(context, word, hits, name) -> Effect | None
+    ablation_effect(context, word, hits, name) -> Effect | None
+    attribution_share(context, hits) -> float | None
+
+*Controls are words, not only sequences.* Any 30 bases do something to a network, and with enough backgrounds that
+something is significant. So a word is compared with `n_control_words` others of the same bases in another order, and
+its effect must stand out twice: over the sequences that it is put into (paired t-test), and among the effects of the
+other words, as one draw more from them would not (t-test of a single value, with K - 1 degrees of freedom)::
+
+    t = (e - mean(e_k)) / (sd(e_k) √(1 + 1 / K)),       e, e_k: mean prediction with the word, with control word k
+
+The p-value is the larger of the two. The controls are those of many random orders that have about as many CpG, and
+resemble the word least at any offset on either strand. Words that have no other order (a run of one base) are compared
+with pieces of the neutral sequences themselves.
+
+Positive effects raise the prediction: `marginal_effect` is what the word adds to neutral sequence, `ablation_effect`
+what it adds where it stands, beyond what the same replacement elsewhere in the window takes away. The latter only makes
+an effect smaller: a window full of sites loses much anywhere, which is no effect of a word that has none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqsal.audit.context import AuditContext, Codes
+from seqsal.sequence.codes import N_CODE, reverse_complement
+
+__all__ = [
+    "Effect",
+    "Hits",
+    "ablation_effect",
+    "attribution_share",
+    "control_words",
+    "marginal_effect",
+]
+
+NEUTRAL_DRAW = 1_000  # of the shuffles; the first draws are taken by other parts of the audit
+N_ORDERS = 256
+N_ELSEWHERE = 4
+LOW_COMPLEXITY = 0.75  # share of one base above which another order is much the same word
+MIN_WINDOWS = 5  # with fewer copies, removal is not tested
+EQUAL = 1e-6  # of the predictions: float32
+
+
+@dataclass(frozen=True)
+class Hits:
+    """Where copies of a word stand, in offsets along windows as the model reads them.
+
+    Attributes
+    ----------
+    row
+        (n,) row of the codes that were searched; for `ablation_effect` and `attribution_share` of the attributions.
+    start, end
+        (n,) half-open span of the copy, which may be of a part of the word.
+    strand
+        (n,) int8: 1 where the window has the word, -1 where it has its reverse complement.
+    offset
+        (n,) the copy is of `word[offset : offset + end - start]`.
+    """
+
+    row: NDArray[np.int64]
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]
+    strand: NDArray[np.int8]
+    offset: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def take(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> Hits:
+        """Return some of the hits."""
+        return Hits(*(getattr(self, name)[index] for name in ("row", "start", "end", "strand", "offset")))
+
+    def first_by_row(self) -> Hits:
+        """Return the first hit of each row, by row."""
+        return self.take(np.unique(self.row, return_index=True)[1])
+
+    def of_part(self, start: int) -> Hits:
+        """Return the hits as copies of `word[start:]`, whose places they keep; offsets may be negative."""
+        return Hits(self.row, self.start, self.end, self.strand, self.offset - start)
+
+    def word_starts(self, width: int) -> NDArray[np.int64]:
+        """Window offset (n,) of the leftmost base of the whole word of `width` bases, as the copies stand."""
+        return np.where(self.strand > 0, self.start - self.offset, self.end + self.offset - width)
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Mean difference of the prediction, in units of the attributed output.
+
+    Attributes
+    ----------
+    mean
+        Of the paired differences.
+    ci
+        Interval of the mean over sequences, or None with a single one.
+    p_value
+        Two-sided, the larger of the test over sequences and that among control words.
+    n
+        Number of sequences.
+    """
+
+    mean: float
+    ci: tuple[float, float] | None
+    p_value: float
+    n: int
+
+
+def marginal_effect(context: AuditContext, word: Codes, hits: Hits, name: str) -> Effect | None:
+    """Put a word into neutral sequences, at the places where it was found, against control words at the same places.
+
+    Parameters
+    ----------
+    word
+        (w,) codes, at most as long as a window.
+    hits
+        Where it was found: places and strands are drawn from these; without any, from the whole window.
+    name
+        For the random numbers.
+
+    Returns
+    -------
+    Effect or None
+        None without a model, or where the word does not fit into a window. `n` neutral sequences.
+    """
+    length, width = context.attr.length, len(word)
+    if context.model is None or width > length:
+        return None
+    backgrounds = _neutral(context)
+    start, strand = _places(context.rng(f"places {name}"), hits, len(backgrounds), width, length)
+    words = np.concatenate([word[None], control_words(context, word, name)])
+    values = _predict_replaced(context, backgrounds, words, start, strand)
+    return _effect(values, np.zeros(len(backgrounds)), context.settings.confidence)
+
+
+def ablation_effect(context: AuditContext, word: Codes, hits: Hits, name: str) -> Effect | None:
+    """Replace copies of a word where they stand by control words, against replacing as much elsewhere in the window.
+
+    Elsewhere is outside the copy and, where there is room, outside peaks; the bases there are put in another order.
+
+    Parameters
+    ----------
+    word
+        (w,) codes of the whole word that `hits.offset` is about.
+    hits
+        Copies in rows of the attributions; the first of each row is replaced, in up to `n_removed` windows.
+    name
+        For the random numbers.
+
+    Returns
+    -------
+    Effect or None
+        None without a model, or with fewer than five windows. `n` windows.
+    """
+    if context.model is None:
+        return None
+    rng = context.rng(f"removal {name}")
+    hits = _sample(hits.first_by_row(), context.settings.n_removed, rng)
+    if len(hits) < MIN_WINDOWS:
+        return None
+    codes = context.codes(hits.row)
+    controls = control_words(context, word, name)
+    replaced = np.concatenate([codes[None], *(_without(codes, hits, control)[None] for control in controls)])
+    values = context.predict(replaced.reshape(-1, codes.shape[1])).reshape(replaced.shape[:2])
+    elsewhere = np.concatenate([_shuffled_elsewhere(context, codes, hits, rng) for _ in range(N_ELSEWHERE)])
+    lost = values[0] - context.predict(elsewhere).reshape(N_ELSEWHERE, -1).mean(axis=0)
+    return _effect(values, lost, context.settings.confidence)
+
+
+def attribution_share(context: AuditContext, hits: Hits, n_rows: int | None = None) -> float | None:
+    """Share of the map's mass Σ|track| that lies under hits, over `context.rows(n_rows)`; bases count once.
+
+    Parameters
+    ----------
+    hits
+        In rows of the attributions.
+    n_rows
+        Rows that were searched; `n_examples` of the settings when None.
+
+    Returns
+    -------
+    float or None
+        None where the map is 0 everywhere.
+    """
+    rows = context.rows(context.settings.n_examples if n_rows is None else n_rows)
+    total, under = 0.0, 0.0
+    for chunk in np.array_split(rows, max(1, len(rows) * context.attr.length >> 22)):
+        mass = np.abs(context.track(chunk)).astype(np.float64)
+        total += float(mass.sum())
+        inside = np.isin(hits.row, chunk)
+        under += float(mass[_covered(hits.take(inside), chunk, mass.shape[1])].sum())
+    return under / total if total > 0 else None
+
+
+def control_words(context: AuditContext, word: Codes, name: str) -> Codes:
+    """Return words (K, w) to compare a word (w,) with, K = `n_control_words`: its bases in orders unlike its own.
+
+    Words of (nearly) one base get pieces of shuffled regions instead.
+    """
+    rng, n_words = context.rng(f"controls {name}"), max(context.settings.n_control_words, 2)
+    known = word[word < N_CODE]
+    if not len(known) or np.bincount(known).max() > LOW_COMPLEXITY * len(word):
+        return _pieces(_neutral(context), len(word), n_words, rng)
+    orders = rng.permuted(np.tile(word, (max(N_ORDERS, 4 * n_words), 1)), axis=1)
+    off = np.abs(_n_cpg(orders) - _n_cpg(word[None]))
+    orders = orders[np.argsort(off, kind="stable")[: len(orders) // 2]]
+    order = np.argsort(_likeness(word, orders), kind="stable")
+    return np.asarray(orders[order[: len(orders) // 2]][:n_words])
+
+
+def _n_cpg(words: Codes) -> NDArray[np.int64]:
+    return np.asarray(((words[:, :-1] == 1) & (words[:, 1:] == 2)).sum(axis=1), dtype=np.int64)
+
+
+def _likeness(word: Codes, others: Codes) -> NDArray[np.int64]:
+    """Most bases (K,) that words (K, w) share with a word at any offset of at most half its width, on either strand."""
+    width = len(word)
+    best = np.zeros(len(others), dtype=np.int64)
+    for strand in (word, reverse_complement(word)):
+        for shift in range(-(width // 2), width // 2 + 1):
+            inside = slice(max(shift, 0), width + min(shift, 0))
+            same = others[:, inside] == strand[max(-shift, 0) : width - max(shift, 0)]
+            best = np.maximum(best, same.sum(axis=1))
+    return best
+
+
+def _pieces(codes: Codes, width: int, n_pieces: int, rng: np.random.Generator) -> Codes:
+    row = rng.integers(0, len(codes), n_pieces)
+    start = rng.integers(0, max(codes.shape[1] - width, 0) + 1, n_pieces)
+    column = np.minimum(start[:, None] + np.arange(width), codes.shape[1] - 1)
+    return np.asarray(codes[row[:, None], column])
+
+
+def _neutral(context: AuditContext) -> Codes:
+    """`n_neutral` shuffles of audited regions, several of each where there are few regions."""
+    n_neutral = context.settings.n_neutral
+    codes = context.codes(context.rows(n_neutral))
+    n_draws = -(-n_neutral // len(codes))
+    shuffles = [context.shuffled(codes, NEUTRAL_DRAW + draw) for draw in range(n_draws)]
+    return np.concatenate(shuffles)[:n_neutral]
+
+
+def _places(
+    rng: np.random.Generator, hits: Hits, n: int, width: int, length: int
+) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
+    """Draw n starts, within the window, and strands from those of hits."""
+    if not len(hits):
+        return rng.integers(0, length - width + 1, n), np.ones(n, dtype=np.int8)
+    picked = hits.take(rng.integers(0, len(hits), n))
+    return np.clip(picked.word_starts(width), 0, length - width), picked.strand
+
+
+def _predict_replaced(
+    context: AuditContext, codes: Codes, words: Codes, start: NDArray[np.int64], strand: NDArray[np.int8]
+) -> NDArray[np.float64]:
+    """Predictions (K, n) of sequences (n, L) with each of the words (K, w) written at `start` (n,)."""
+    columns = start[:, None] + np.arange(words.shape[1])
+    replaced = np.repeat(codes[None], len(words), axis=0)  # (K, n, L)
+    forward = (strand > 0)[None, :, None]
+    replaced[:, np.arange(len(codes))[:, None], columns] = np.where(
+        forward, words[:, None], reverse_complement(words)[:, None]
+    )
+    return context.predict(replaced.reshape(-1, codes.shape[1])).reshape(len(words), len(codes))
+
+
+def _without(codes: Codes, hits: Hits, control: Codes) -> Codes:
+    """Sequences (n, L) with the n copies replaced by the same bases of a control word (w,)."""
+    replaced = codes.copy()
+    for row in range(len(hits)):
+        start, end, offset = int(hits.start[row]), int(hits.end[row]), int(hits.offset[row])
+        piece = control[offset : offset + end - start]
+        replaced[row, start:end] = piece if hits.strand[row] > 0 else reverse_complement(piece)
+    return replaced
+
+
+def _shuffled_elsewhere(context: AuditContext, codes: Codes, hits: Hits, rng: np.random.Generator) -> Codes:
+    """Sequences (n, L) with as many bases as the copy has put in another order, at a place away from it."""
+    shuffled = codes.copy()
+    taken = _in_peaks(context, hits.row)
+    for row in range(len(hits)):
+        start, end = int(hits.start[row]), int(hits.end[row])
+        own = np.zeros(codes.shape[1], dtype=bool)
+        own[start:end] = True
+        place = _free_start(taken[row] | own, own, end - start, rng)
+        if place is not None:
+            span = slice(place, place + end - start)
+            shuffled[row, span] = rng.permutation(shuffled[row, span])
+    return shuffled
+
+
+def _free_start(taken: NDArray[np.bool_], own: NDArray[np.bool_], width: int, rng: np.random.Generator) -> int | None:
+    """Start of a free stretch, or of one that only avoids the copy itself, or None."""
+    for mask in (taken, own):
+        n_taken = np.concatenate([[0], np.cumsum(mask)])
+        free = np.flatnonzero(n_taken[width:] == n_taken[:-width])
+        if len(free):
+            return int(rng.choice(free))
+    return None
+
+
+def _in_peaks(context: AuditContext, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether each base (n, L) of some windows lies in a peak."""
+    length = context.attr.length
+    inside = np.zeros((len(rows), length), dtype=bool)
+    peaks = context.peaks
+    by_chrom = {str(chrom): table[["start", "end"]].to_numpy() for chrom, table in peaks.groupby("chrom")}
+    windows = context.attr.regions.iloc[rows]
+    for i, (chrom, start, strand) in enumerate(zip(windows["chrom"], windows["start"], windows["strand"], strict=True)):
+        spans = by_chrom[str(chrom)] - int(start) if str(chrom) in by_chrom else np.zeros((0, 2), dtype=np.int64)
+        for first, last in spans[(spans[:, 1] > 0) & (spans[:, 0] < length)]:
+            inside[i, max(first, 0) : last] = True
+        if strand == "-":
+            inside[i] = inside[i, ::-1].copy()
+    return inside
+
+
+def _covered(hits: Hits, rows: NDArray[np.int64], length: int) -> NDArray[np.bool_]:
+    """Mask (n, L) of the bases of `rows` (ascending) that are under a hit."""
+    change = np.zeros((len(rows), length + 1), dtype=np.int32)
+    index = np.searchsorted(rows, hits.row)
+    np.add.at(change, (index, hits.start), 1)
+    np.add.at(change, (index, hits.end), -1)
+    return np.cumsum(change[:, :-1], axis=1) > 0
+
+
+def _sample(hits: Hits, n: int, rng: np.random.Generator) -> Hits:
+    if len(hits) <= n:
+        return hits
+    return hits.take(np.sort(rng.permutation(len(hits))[:n]))
+
+
+def _effect(values: NDArray[np.float64], lost: NDArray[np.float64], confidence: float) -> Effect:
+    """Effect of a word from predictions (1 + K, n) with it and with control words, less what is lost anyway (n,)."""
+    from scipy.stats import t as student  # here because it takes half a second to load
+
+    differences = _beyond(values[0] - values[1:].mean(axis=0), lost)
+    mean, n = float(differences.mean()), len(differences)
+    floor = EQUAL * max(float(np.abs(values).max()), EQUAL)
+    means = values[1:].mean(axis=1)
+    among_words = _t_test(mean, float(means.std(ddof=1)) * np.sqrt(1 + 1 / len(means)), len(means) - 1, floor)
+    if n < 2:
+        return Effect(mean, None, among_words, n)
+    error = float(differences.std(ddof=1)) / np.sqrt(n)
+    half = float(student.ppf((1 + confidence) / 2, n - 1)) * error
+    p_value = max(among_words, _t_test(mean, error, n - 1, floor))
+    return Effect(mean, (mean - half, mean + half), p_value, n)
+
+
+def _beyond(gained: NDArray[np.float64], lost: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Differences (n,) beyond a loss that is had anyway; never more than without it, nor of the other sign."""
+    mean, anyway = float(gained.mean()), float(lost.mean())
+    if mean * anyway <= 0:
+        return gained
+    return gained - lost if abs(anyway) < abs(mean) else np.zeros_like(gained)
+
+
+def _t_test(mean: float, error: float, freedom: int, floor: float) -> float:
+    """Two-sided p-value; differences below `floor` are rounding."""
+    from scipy.stats import t as student
+
+    if abs(mean) <= floor:
+        return 1.0
+    return float(2 * student.sf(abs(mean) / max(error, floor), freedom))

@@ -1,0 +1,103 @@
+"""What a sequence holds beside its order of bases: GC, CpG, simple repeats, unknown bases.
+
+*CpG* is the ratio of observed to expected CpG, n(CG) · n / (n(C) · n(G)) over the n known bases (Gardiner-Garden and
+Frommer 1987, doi:10.1016/0022-2836(87)90689-9).
+
+*Simple repeats* are exact tandem repeats of a unit of 1 to 6 bases, of three copies and 12 bases at least: in random
+sequence a base in some 6,000 lies in one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqsal.sequence.codes import N_CODE
+
+__all__ = ["auroc", "cpg_ratio", "cpg_sites", "gc_content", "mononucleotide_shuffle", "repeat_mask", "unknown_share"]
+
+REPEAT_UNITS = range(1, 7)
+REPEAT_COPIES, REPEAT_BP = 3, 12
+_C, _G = 1, 2
+
+
+def gc_content(codes: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Share (n,) of G and C among the known bases of sequences (n, L); ½ where none is known."""
+    known = (codes < N_CODE).sum(axis=1)
+    n_gc = ((codes == _C) | (codes == _G)).sum(axis=1)
+    return np.where(known > 0, n_gc / np.maximum(known, 1), 0.5)
+
+
+def cpg_sites(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which bases (n, L) are part of a CpG."""
+    pair = (codes[:, :-1] == _C) & (codes[:, 1:] == _G)
+    mask = np.zeros(codes.shape, dtype=bool)
+    mask[:, :-1] |= pair
+    mask[:, 1:] |= pair
+    return mask
+
+
+def cpg_ratio(codes: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Observed over expected CpG (n,) of sequences (n, L); 0 where there is no C or no G."""
+    n_pairs = ((codes[:, :-1] == _C) & (codes[:, 1:] == _G)).sum(axis=1)
+    chances = (codes == _C).sum(axis=1) * (codes == _G).sum(axis=1)
+    known = (codes < N_CODE).sum(axis=1)
+    return np.asarray(n_pairs * known / np.maximum(chances, 1), dtype=np.float64)
+
+
+def unknown_share(codes: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Share (n,) of unknown bases: runs of N and padding."""
+    return np.asarray((codes == N_CODE).mean(axis=1))
+
+
+def repeat_mask(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which bases (n, L) lie in a simple repeat."""
+    mask = np.zeros(codes.shape, dtype=bool)
+    for unit in REPEAT_UNITS:
+        least = max(REPEAT_BP, REPEAT_COPIES * unit)
+        if codes.shape[1] >= least:
+            same = (codes[:, unit:] == codes[:, :-unit]) & (codes[:, unit:] < N_CODE)
+            mask |= _spread(_long_runs(same, least - unit), unit)
+    return mask
+
+
+def mononucleotide_shuffle(codes: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Shuffle the known bases of each sequence (n, L), which keeps GC and nothing else; N stays where it is."""
+    order = np.argsort(np.where(codes == N_CODE, 2.0, rng.random(codes.shape)), axis=1)
+    slots = np.argsort(codes == N_CODE, axis=1, kind="stable")  # the known places first, as in `order`
+    shuffled = codes.copy()
+    np.put_along_axis(shuffled, slots, np.take_along_axis(codes, order, axis=1), axis=1)
+    return shuffled
+
+
+def auroc(positives: NDArray[np.float64], negatives: NDArray[np.float64]) -> float | None:
+    """P(positive > negative) + ½ P(equal); None where either is empty."""
+    from scipy.stats import rankdata
+
+    n, m = len(positives), len(negatives)
+    if not n or not m:
+        return None
+    ranks = rankdata(np.concatenate([positives, negatives]))
+    return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * m))
+
+
+def _long_runs(flags: NDArray[np.bool_], least: int) -> NDArray[np.bool_]:
+    """Keep runs of at least `least` flags along the rows."""
+    padded = np.zeros((len(flags), flags.shape[1] + 2), dtype=np.int8)
+    padded[:, 1:-1] = flags
+    change = np.diff(padded, axis=1)
+    row, start = np.nonzero(change == 1)
+    end = np.nonzero(change == -1)[1]
+    kept = end - start >= least
+    steps = np.zeros((len(flags), flags.shape[1] + 1), dtype=np.int32)
+    np.add.at(steps, (row[kept], start[kept]), 1)
+    np.add.at(steps, (row[kept], end[kept]), -1)
+    return np.asarray(np.cumsum(steps, axis=1)[:, :-1] > 0)
+
+
+def _spread(matches: NDArray[np.bool_], unit: int) -> NDArray[np.bool_]:
+    """Bases of which a match at i speaks, i and i + unit, from matches (n, L - unit): (n, L)."""
+    mask = np.zeros((len(matches), matches.shape[1] + unit), dtype=bool)
+    mask[:, :-unit] |= matches
+    mask[:, unit:] |= matches
+    return mask

@@ -1,0 +1,179 @@
+"""Matched positions: where else in its own region a span could lie, and what it would hold there.
+
+*Circular shift.* All spans of a region are moved together, by the same number of known bases, around the end; each
+shift is as likely as another. What they hold on average is the region's total times the share that they cover.
+
+*Like GC.* Each span is moved on its own, to a start with at least half of its bases elsewhere, with probability in
+proportion to exp(-½ ((g - c) / h)²): g the GC content there, h the tolerance, and c such that the mean GC content of
+the placements is the span's own. Without the last, a span richer in GC than all others would be compared with poorer
+ones, and every map that likes GC would seem to like such spans. A span of extreme GC content, which no choice of c can
+reach, is compared with the nearest there are; one that leaves no room for another placement is compared with itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqsal.sequence.codes import N_CODE
+
+__all__ = ["Matched", "Spans", "match_gc", "runs_of", "shift_circularly"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+N_NEWTON = 8
+ENOUGH = 1e-4  # of GC content
+MAX_SHIFT = 1.0
+ROUNDING = 1e-9
+
+
+class Spans(NamedTuple):
+    """Half-open spans of windows, (S,) each; `row` ascending."""
+
+    row: Ints
+    start: Ints
+    end: Ints
+
+
+class Matched(NamedTuple):
+    """What the spans of n regions hold, against their matched positions.
+
+    Attributes
+    ----------
+    observed, expected
+        (n,) sums over each region's spans: where they lie, and on average over the placements.
+    draws
+        (D,) sums over all regions of random placements.
+    """
+
+    observed: Floats
+    expected: Floats
+    draws: Floats
+
+    @property
+    def p_value(self) -> float:
+        """P(as much or more, by random placement) = (1 + draws as large) / (1 + draws)."""
+        total = self.observed.sum()
+        return float((1 + (self.draws >= total - ROUNDING * abs(total)).sum()) / (1 + len(self.draws)))
+
+
+def runs_of(mask: Flags) -> Spans:
+    """Return the runs of a mask (n, L), in order."""
+    edges = np.diff(np.pad(mask.astype(np.int8), ((0, 0), (1, 1))), axis=1)
+    row, start = np.nonzero(edges == 1)
+    return Spans(row.astype(np.int64), start.astype(np.int64), np.nonzero(edges == -1)[1].astype(np.int64))
+
+
+def shift_circularly(
+    mask: Flags, values: Floats, codes: NDArray[np.uint8], n_draws: int, rng: np.random.Generator
+) -> Matched:
+    """Compare what lies under a mask with what lies under the mask shifted.
+
+    Parameters
+    ----------
+    mask, values, codes
+        (n, L); unknown bases count neither as covered nor as places to go.
+    n_draws
+        Random shifts.
+    rng
+        Of the shifts.
+    """
+    known = codes != N_CODE
+    covered = mask & known
+    observed = (values * covered).sum(1)
+    expected = (values * known).sum(1) * covered.sum(1) / np.maximum(known.sum(1), 1)
+    draws = np.zeros(n_draws)
+    for i in np.flatnonzero(covered.any(1)):
+        there, value = covered[i, known[i]], values[i, known[i]]
+        spectrum = np.conj(np.fft.rfft(there)) * np.fft.rfft(value)
+        draws += np.fft.irfft(spectrum, len(value))[rng.integers(len(value), size=n_draws)]
+    return Matched(observed, expected, draws)
+
+
+def match_gc(
+    spans: Spans,
+    values: Floats,
+    codes: NDArray[np.uint8],
+    tolerance: float,
+    n_draws: int,
+    rng: np.random.Generator,
+    score: Callable[[Floats, int], Floats] = lambda sums, width: sums,
+) -> list[Matched]:
+    """Compare what spans hold with what they would hold where GC content is alike.
+
+    Parameters
+    ----------
+    spans
+        Within the windows.
+    values
+        (K, n, L): K things that a span can hold, all compared with the same placements.
+    codes
+        (n, L).
+    tolerance
+        h of the module's docstring, in GC content.
+    n_draws
+        Random placements of every span.
+    rng
+        Of the placements.
+    score
+        (sums of values over each placement, width in bp) → what is counted, by default the sums.
+
+    Returns
+    -------
+    list of Matched
+        K of them.
+    """
+    observed, expected = np.zeros((2, *values.shape[:2]))
+    draws = np.zeros((len(values), n_draws))
+    totals = np.pad(np.cumsum(values, axis=2, dtype=np.float64), ((0, 0), (0, 0), (1, 0)))
+    gc = _running((codes == 1) | (codes == 2))
+    unknown = _running(codes == N_CODE)
+    for row, start, end in zip(*spans, strict=True):
+        width = int(end - start)
+        held = score(totals[:, row, width:] - totals[:, row, :-width], width)  # (K, L - width + 1)
+        share = (gc[row, width:] - gc[row, :-width]) / width
+        n_unknown = unknown[row, width:] - unknown[row, :-width]
+        weights = _weights(share, n_unknown, int(start), width, tolerance)
+        observed[:, row] += held[:, start]
+        expected[:, row] += held @ weights
+        places = np.searchsorted(np.cumsum(weights), rng.random(n_draws), side="right")
+        draws += held[:, np.minimum(places, len(weights) - 1)]
+    return [Matched(*parts) for parts in zip(observed, expected, draws, strict=True)]
+
+
+def _running(flags: Flags) -> Ints:
+    return np.pad(np.cumsum(flags, axis=1, dtype=np.int64), ((0, 0), (1, 0)))
+
+
+def _weights(gc: Floats, n_unknown: Ints, start: int, width: int, tolerance: float) -> Floats:
+    """Probability of each start (P,) for a span, which sums to 1."""
+    weights = np.zeros(len(gc))
+    allowed = (2 * np.abs(np.arange(len(gc)) - start) >= width) & (n_unknown <= n_unknown[start])
+    if not allowed.any():
+        weights[start] = 1.0
+        return weights
+    weights[allowed] = _kernel((gc[allowed] - gc[start]), tolerance)
+    return weights
+
+
+def _kernel(off: Floats, tolerance: float) -> Floats:
+    """Gaussian weights of differences (P,), centred such that their weighted mean is 0 where that can be."""
+    if off.min() >= 0 or off.max() <= 0:
+        nearest = np.abs(off) <= np.abs(off).min() + ROUNDING
+        return nearest / nearest.sum()
+    centre = 0.0
+    for _ in range(N_NEWTON):
+        exponent = -0.5 * ((off - centre) / tolerance) ** 2
+        weights = np.exp(exponent - exponent.max())
+        weights /= weights.sum()
+        mean = float(weights @ off)
+        if abs(mean) < ENOUGH:
+            break
+        slope = float(weights @ (off - mean) ** 2) / tolerance**2
+        step = mean / slope if slope > 0 else np.inf
+        centre = float(np.clip(centre - np.clip(step, -tolerance, tolerance), -MAX_SHIFT, MAX_SHIFT))
+    return np.asarray(weights)

@@ -1,0 +1,88 @@
+"""Attributions in memory, and audits of them, of models with known answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from seqsal.attribution import AttributeOptions, attribute_windows
+from seqsal.audit.context import AuditContext
+from seqsal.audit.settings import AuditSettings
+from seqsal.io.attributions import Attributions
+from seqsal.io.inputs import open_codes
+from seqsal.models import SequenceModel, wrap
+from seqsal.regions import make_regions
+
+__all__ = ["Ignores", "OneBase", "attributions_of", "context_of", "model_of", "regions_of"]
+
+CPU = torch.device("cpu")
+
+
+class Ignores(nn.Module):
+    """f(X) = 0.25, whatever X is."""
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        return 0.0 * X.sum(dim=(1, 2)) + 0.25
+
+
+class OneBase(nn.Module):
+    """f(X) = effect · [the base at `position` is `base`]."""
+
+    def __init__(self, position: int, base: int = 2, effect: float = 3.0) -> None:
+        super().__init__()
+        self.position, self.base = position, base
+        self.effect = nn.Parameter(torch.tensor(effect))
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        return self.effect * X[:, self.base, self.position]
+
+
+def model_of(module: nn.Module, length: int) -> SequenceModel:
+    """A module (n, 4, L) → (n,) or (n, T) as one number a sequence; a model that is one already stays."""
+    return module if isinstance(module, SequenceModel) else wrap(module.eval(), input_length=length)
+
+
+def regions_of(n: int, length: int) -> Any:
+    """n windows side by side on chr1."""
+    starts = np.arange(n, dtype=np.int64) * length
+    return make_regions(["chr1"] * n, starts, starts + length, name=[f"region_{i}" for i in range(n)])
+
+
+def attributions_of(
+    module: nn.Module,
+    codes: NDArray[np.uint8],
+    method: str = "gradient_x_input",
+    *,
+    n_controls: int = 20,
+    **options: Any,
+) -> Attributions:
+    """Attribute codes (n, L) in memory; `options` are the engine's (`rc_average`, `hypothetical`) and the method's."""
+    engine = {key: options.pop(key) for key in ("rc_average", "hypothetical", "batch_size", "seed") if key in options}
+    settings = AttributeOptions(method=method, n_controls=n_controls, method_options=options, **engine)
+    source = open_codes(codes, regions_of(*codes.shape))
+    return attribute_windows(model_of(module, codes.shape[1]), source, settings, device=CPU)
+
+
+def context_of(
+    module: nn.Module,
+    codes: NDArray[np.uint8],
+    method: str = "gradient_x_input",
+    *,
+    settings: AuditSettings | None = None,
+    n_controls: int = 20,
+    method_options: dict[str, Any] | None = None,
+    other_models: Sequence[nn.Module] = (),
+    **given: Any,
+) -> AuditContext:
+    """Context of attributions made here; `given` goes to `AuditContext`: `motifs`, `positives`, `explainer`, `seed`…"""
+    attr = given.pop("attr", None)
+    if attr is None:
+        attr = attributions_of(module, codes, method, n_controls=n_controls, **(method_options or {}))
+    others = [model_of(other, codes.shape[1]) for other in other_models]
+    model = model_of(module, codes.shape[1])
+    return AuditContext(attr, model, settings=settings, device=CPU, other_models=others, **given)
