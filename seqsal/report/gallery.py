@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -37,13 +38,29 @@ class Card:
     track: Markup
     logo: Markup
     zoom: str
+    note: str = ""
+
+    def with_note(self, note: str) -> Card:
+        """Add a few words to the head of the card."""
+        return replace(self, note=note)
 
 
-def draw_cards(inputs: ReportInputs) -> list[Card]:
-    """Draw the `n_top` regions with the highest predictions."""
-    places = [_find_place(inputs, number, row) for number, row in enumerate(top_rows(inputs), start=1)]
+def draw_cards(inputs: ReportInputs, rows: Sequence[int] | None = None, *, key: str = "region") -> list[Card]:
+    """Draw some regions on one scale.
+
+    Parameters
+    ----------
+    inputs
+        The results.
+    rows
+        Of the attributions; None for the `n_top` with the highest predictions.
+    key
+        What the ids of the cards begin with.
+    """
+    chosen = top_rows(inputs) if rows is None else rows
+    places = [_find_place(inputs, number, row) for number, row in enumerate(chosen, start=1)]
     limits = _common_limits([place.locus for place in places])
-    return [_draw_card(inputs, place, limits) for place in places]
+    return [_draw_card(inputs, place, limits, f"{key}-{place.number}") for place in places]
 
 
 def _common_limits(loci: list[Locus]) -> tuple[float, float]:
@@ -105,7 +122,7 @@ def _find_place(inputs: ReportInputs, number: int, row: int) -> _Place:
     return _Place(number, row, locus, peaks, (first, first + length))
 
 
-def _draw_card(inputs: ReportInputs, place: _Place, limits: tuple[float, float]) -> Card:
+def _draw_card(inputs: ReportInputs, place: _Place, limits: tuple[float, float], key: str) -> Card:
     window, locus = inputs.attr.regions.iloc[place.row], place.locus
     text = format_region(one_line(locus.chrom), locus.start, locus.end, str(window["strand"]))
     zoom = format_region(one_line(locus.chrom), *place.zoom)
@@ -129,7 +146,6 @@ def _draw_card(inputs: ReportInputs, place: _Place, limits: tuple[float, float])
         plot_logo(locus.track[part], locus.codes[part], ax, start=place.zoom[0], chrom=locus.chrom, unit=unit)
         ax.set_ylim(*limits)
 
-    key = f"region-{place.number}"
     label = f"Attribution of every base of {text}, with {n_peaks}"
     return Card(
         key=key,

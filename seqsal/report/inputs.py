@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from seqsal.audit.result import AuditResult
 from seqsal.errors import UsageError
 from seqsal.io.attributions import Attributions
 from seqsal.motifs import MotifResult
@@ -42,6 +43,8 @@ class ReportInputs:
         Bases in the logo of each.
     motifs
         Patterns of `seqsal.discover_motifs`; None leaves their section out.
+    audit
+        Evidence and verdict of `seqsal.audit`, or None.
 
     Raises
     ------
@@ -58,6 +61,7 @@ class ReportInputs:
     n_top: int = 10
     zoom_bp: int = 60
     motifs: MotifResult | None = None
+    audit: AuditResult | None = None
 
     def __post_init__(self) -> None:
         needed: dict[str, tuple[str, ...]] = {"scores": ("chrom", "start", "end", "prediction")}

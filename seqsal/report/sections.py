@@ -15,6 +15,7 @@ from seqsal.plot.curves import plot_score_histogram, plot_training_history
 from seqsal.plot.style import one_line
 from seqsal.plot.tracks import negative_peaks
 from seqsal.regions import format_region
+from seqsal.report.audit import answers, artifact_table, draw_curves, evidence, reason_rows, worst_cards
 from seqsal.report.figures import inline_svg
 from seqsal.report.gallery import draw_cards
 from seqsal.report.inputs import ReportInputs
@@ -139,6 +140,46 @@ def _training_figure(inputs: ReportInputs) -> Any:
         (4.6, 2.0),
         key="training",
         label="Loss by training epoch",
+    )
+
+
+def build_verdict(inputs: ReportInputs) -> Section | None:
+    """Say first whether the map can be believed."""
+    audit = inputs.audit
+    if audit is None:
+        return None
+    return Section(
+        "verdict",
+        "Verdict",
+        audit.verdict.text,
+        "section_verdict.html",
+        {
+            "answers": answers(audit),
+            "reasons": reason_rows(audit),
+            "warnings": audit.warnings,
+            "untested": audit.untested,
+        },
+    )
+
+
+def build_audit(inputs: ReportInputs) -> Section | None:
+    """Show the evidence behind the verdict."""
+    audit = inputs.audit
+    if audit is None:
+        return None
+    return Section(
+        "audit",
+        "Audit",
+        "The evidence behind the verdict. If the map is right, replacing its top bases by shuffled sequence must lower "
+        "the prediction sooner than replacing any others, and putting them back must raise it sooner.",
+        "section_audit.html",
+        {
+            "curves": draw_curves(inputs, audit),
+            "evidence": evidence(audit),
+            "artifacts": artifact_table(audit),
+            "has_hits": len(audit.shortcut_hits) > 0,
+            "worst": worst_cards(inputs, audit),
+        },
     )
 
 
@@ -351,10 +392,12 @@ def _text(value: Any) -> str:
 
 
 SECTIONS: tuple[Callable[[ReportInputs], Section | None], ...] = (
+    build_verdict,
     build_summary,
-    build_scores,
     build_gallery,
     build_motifs,
+    build_audit,
+    build_scores,
     build_peaks,
     build_regions,
     build_rejected,

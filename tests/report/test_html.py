@@ -1,15 +1,14 @@
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from pages import EVIL, Page, rows_of
 
 from seqsal.errors import OutputError, UsageError
 from seqsal.io.attributions import Attributions
@@ -20,51 +19,6 @@ from seqsal.report.html import render_report
 from seqsal.report.tables import PAGE_ROWS
 
 Make = Callable[..., ReportInputs]
-EVIL = "\"><script>alert(1)</script><img src=x onerror=alert(2)>'&"
-
-
-class Page(HTMLParser):
-    """What a browser would see: elements by tag, ids, links, and the text of cells."""
-
-    void = frozenset({"meta", "input", "img", "br", "link"})
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[str] = []
-        self._open: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self._open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in self.void:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self._open and self._open[-1] not in ("script", "style"):
-            self.texts.append(data.strip())
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attrs for name, attrs in self.elements if name == tag]
-
-    @property
-    def ids(self) -> list[str]:
-        return [str(attrs["id"]) for _, attrs in self.elements if "id" in attrs]
-
-
-def rows_of(text: str, key: str) -> list[list[object]]:
-    """All rows of a table, from its JSON."""
-    found = re.search(rf'id="{key}".*?<script type="application/json">(.*?)</script>', text, re.DOTALL)
-    assert found is not None
-    return list(json.loads(found[1]))
 
 
 def test_the_page_holds_every_section_and_table(make_inputs: Make, tmp_path: Path) -> None:
@@ -73,7 +27,7 @@ def test_the_page_holds_every_section_and_table(make_inputs: Make, tmp_path: Pat
     text = path.read_text(encoding="utf-8")
     page = Page(text)
     sections = [attrs["id"] for attrs in page.all("section")]
-    assert sections == ["summary", "scores", "top-regions", "peaks", "regions", "run"]
+    assert sections == ["summary", "top-regions", "scores", "peaks", "regions", "run"]
     links = [str(attrs["href"]) for attrs in page.all("a")]
     assert {f"#{name}" for name in sections} <= set(links)
     assert all(link[1:] in page.ids for link in links)

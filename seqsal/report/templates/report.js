@@ -36,7 +36,7 @@
           const td = document.createElement("td");
           td.className = heads[i].dataset.kind;
           td.textContent = show(cell);
-          if (td.className === "effect") td.dataset.value = cell;
+          if (td.className === "effect" || td.className === "verdict") td.dataset.value = cell;
           line.append(td);
         });
         return line;

@@ -1,0 +1,134 @@
+"""The audit on the page: first the verdict with its reasons, later the curves, the artifacts, and where it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+from matplotlib.axes import Axes
+
+from seqsal.audit.result import AuditResult
+from seqsal.audit.text import part_lines
+from seqsal.plot.curves import plot_replacement_curves
+from seqsal.report.figures import inline_svg
+from seqsal.report.gallery import Card, draw_cards
+from seqsal.report.inputs import ReportInputs
+from seqsal.report.tables import Column, Table, make_table, show, two_digits
+
+__all__ = ["Answer", "answers", "artifact_table", "draw_curves", "evidence", "reason_rows", "worst_cards"]
+
+N_WORST = 3
+PART_NAMES = {
+    "faithfulness": "Faithfulness",
+    "sanity": "Sanity",
+    "stability": "Stability",
+    "saturation": "Saturation",
+    "plausibility": "Plausibility",
+    "artifacts": "Artifacts",
+    "composition": "Composition",
+    "strata": "Strata",
+}
+_CURVES_INCHES = (6.6, 2.6)
+_VERDICTS = ("shortcut", "present", "clean")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One of the three answers: what it is about, the word, how it looks, and what it means."""
+
+    label: str
+    value: str
+    tone: str
+    note: str
+
+
+def answers(audit: AuditResult) -> list[Answer]:
+    """Answer whether the map is faithful and plausible, and which shortcuts the model takes."""
+    verdict = audit.verdict
+    n_shortcuts = len(verdict.shortcuts)
+    shortcuts = {0: "none found", 1: verdict.shortcuts[0] if n_shortcuts else ""}.get(n_shortcuts, f"{n_shortcuts}")
+    return [
+        _yes_no("Faithful", verdict.faithful, "does the map show what the model does"),
+        _yes_no("Plausible", verdict.plausible, "does the map show known biology"),
+        Answer("Shortcuts", shortcuts, "bad" if n_shortcuts else "good", "what the model uses that is not biology"),
+    ]
+
+
+def _yes_no(label: str, value: bool | None, note: str) -> Answer:
+    words = {True: ("yes", "good"), False: ("no", "bad"), None: ("not tested", "open")}
+    return Answer(label, *words[value], note)
+
+
+def reason_rows(audit: AuditResult) -> list[tuple[str, str, str, str, str]]:
+    """Criterion, what it is about, what was got, what it takes, outcome."""
+    return [
+        (one.name, one.about, "–" if one.got is None else show(float(f"{one.got:.3g}")), one.needed, one.outcome)
+        for one in audit.verdict.reasons
+    ]
+
+
+def evidence(audit: AuditResult) -> list[tuple[str, str]]:
+    """Name of each part of the audit, and its numbers in a line."""
+    return [(PART_NAMES.get(name, name), line) for name, line in part_lines(audit).items()]
+
+
+def draw_curves(inputs: ReportInputs, audit: AuditResult) -> list[Markup]:
+    """Draw the curves of deletion and insertion, as far as they were measured."""
+    figures = []
+    for kind in ("deletion", "insertion"):
+        table = audit.tables.get(f"faithfulness.{kind}")
+        if table is None or table.empty:
+            continue
+
+        def draw(ax: Axes, table: Any = table, kind: str = kind) -> None:
+            plot_replacement_curves(table, ax, kind=kind, label=f"prediction ({inputs.attr.output_space})")
+
+        label = f"Mean prediction while bases are {'replaced' if kind == 'deletion' else 'restored'}"
+        figures.append(inline_svg(draw, _CURVES_INCHES, key=f"audit-{kind}", label=label))
+    return figures
+
+
+def artifact_table(audit: AuditResult) -> Table | None:
+    """List what was looked for: shortcuts first, then what is present, then the rest."""
+    found = list(audit.sections["artifacts"].values) if "artifacts" in audit.sections else []
+    if not found:
+        return None
+    found.sort(key=lambda one: (_VERDICTS.index(one["verdict"]), -(one.get("n_regions") or 0)))
+    columns = [
+        Column("Name"),
+        Column("Kind"),
+        Column("Verdict", "verdict", "shortcut: present, used, and not biology; present: there but unused"),
+        Column("Regions", "number", "regions that have it"),
+        Column("Enrichment", "number", "how much more often than in what it is compared with"),
+        Column("Share of map", "number", "of the attribution that lies on it"),
+        Column("Put in", "number", "change of the prediction when it is put into neutral sequence"),
+        Column("Taken out", "number", "change of the prediction when it is taken out where it stands"),
+        Column("q-value", "number", "of its presence"),
+        Column("Sequence"),
+    ]
+    names = ("n_regions", "enrichment", "attribution_share", "marginal_effect", "ablation_effect", "q_value")
+    cells: list[Any] = [[str(one[key]) for one in found] for key in ("name", "kind", "verdict")]
+    cells += [two_digits(_numbers(found, name)) if name != "n_regions" else _numbers(found, name) for name in names]
+    return make_table("artifacts-table", columns, [*cells, [str(one.get("sequence") or "–") for one in found]])
+
+
+def _numbers(found: list[Mapping[str, Any]], name: str) -> pd.Series:
+    values = [one.get(name) for one in found]
+    return pd.Series([np.nan if value is None else float(value) for value in values], dtype=np.float64)
+
+
+def worst_cards(inputs: ReportInputs, audit: AuditResult) -> list[Card]:
+    """Picture the regions whose map agrees least with what the model does when bases are substituted."""
+    table = audit.tables.get("faithfulness.ism_worst")
+    if table is None or table.empty:
+        return []
+    worst = table.head(N_WORST)
+    cards = draw_cards(inputs, [int(row) for row in worst["row"]], key="worst")
+    return [
+        card.with_note(f"agreement with mutagenesis {show(float(f'{value:.2f}'))}")
+        for card, value in zip(cards, worst["ism_spearman"], strict=True)
+    ]

@@ -1,0 +1,154 @@
+"""How results look in a notebook: small HTML that takes the page's own colours, light or dark.
+
+Names come from input files: every text is escaped and shortened. Nothing points outside the page, there is no script,
+and the same result gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup, escape
+
+from seqsal.io.attributions import Attributions
+from seqsal.motifs import MotifResult
+from seqsal.motifs.patterns import Pattern
+from seqsal.plot.motifs import plot_cwm
+from seqsal.plot.style import one_line
+from seqsal.regions import format_region
+from seqsal.report.figures import inline_svg
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from seqsal.agreement import Agreement
+
+__all__ = ["agreement_html", "attributions_html", "motifs_html"]
+
+N_REGIONS, N_PATTERNS, N_PAIRS = 5, 12, 30
+LEAST_LETTER = 0.03  # of the highest; lower ones would only be a line, of some kilobytes
+_LOGO_INCHES, _LOGO_MARGINS = (2.6, 0.75), (0.05, 0.05, 0.05, 0.05)
+_STYLE = Markup(
+    "<style>.seqsal{{font:14px/1.45 system-ui,sans-serif;max-width:64em;--pos:#3b9bdc;--neg:#e06a1b}}"
+    ".seqsal p{{margin:.3em 0}}.seqsal table{{border-collapse:collapse;margin:.3em 0;font:inherit}}"
+    ".seqsal th,.seqsal td{{text-align:left;vertical-align:middle;padding:.15em 1em .15em 0;background:none;overflow-wrap:anywhere;"
+    "border-bottom:1px solid #8884}}.seqsal th{{font-weight:600;white-space:nowrap}}"
+    ".seqsal .n{{text-align:right;font-variant-numeric:tabular-nums}}.seqsal svg{{width:15em;height:auto}}</style>"
+).format()
+Cell = str | int | float | Markup
+
+
+def attributions_html(attr: Attributions) -> str:
+    """Show what attributions are about, and the regions with the highest predictions."""
+    facts = [
+        ("regions", f"{len(attr):,} of {attr.length:,} bp" + _rejected(attr)),
+        ("method", f"{attr.method}, target {attr.target}"),
+        ("values", attr.unit),
+        ("controls", f"{attr.n_controls:,} shuffled sequences" if attr.n_controls else "none, so no peak can be called"),
+        *((key, files) for key in ("model", "genome") if (files := _file_names(attr.attrs.get(key)))),
+        *([("results", ", ".join(attr.results))] if len(attr.results) > 1 else []),
+    ]
+    head = _table(facts)
+    predictions = np.asarray(attr.prediction, dtype=np.float64)
+    top = np.argsort(-predictions, kind="stable")[:N_REGIONS]
+    rows = [(*_region_cells(attr.regions.iloc[int(row)]), float(predictions[row])) for row in top]
+    columns = ("highest predictions", "name", f"prediction ({attr.output_space})")
+    return _page("Attributions", head + _table(rows, columns))
+
+
+def _rejected(attr: Attributions) -> str:
+    return f", {len(attr.rejected):,} more could not be used (see .rejected)" if len(attr.rejected) else ""
+
+
+def _file_names(stored: object) -> str:
+    """Names of the files that a provenance record tells of, without their folders."""
+    if not isinstance(stored, Mapping):
+        return str(stored or "").replace("\\", "/").rpartition("/")[2]
+    if "file" in stored:
+        return _file_names(stored["file"])
+    return ", ".join(_file_names(one) for one in stored.values() if isinstance(one, Mapping))
+
+
+def _region_cells(window: pd.Series) -> tuple[str, str]:
+    place = format_region(one_line(window["chrom"]), int(window["start"]), int(window["end"]), str(window["strand"]))
+    name = str(window.get("name", "."))
+    return place, "–" if name in (place, ".") else name
+
+
+def motifs_html(result: MotifResult) -> str:
+    """Show patterns with their logos, most frequent first."""
+    peaks = " and ".join(f"{n:,} {sign}" for sign, n in result.n_peaks.items())
+    shown = [_pattern_cells(pattern) for pattern in result.patterns[:N_PATTERNS]]
+    columns = ("mean contribution", "pattern", "instances", "best match", "q-value", "consensus")
+    body = _table(shown, columns) if shown else Markup("<p>no pattern</p>")
+    more = len(result) - N_PATTERNS
+    notes = [f"… and {more} more patterns, see .table"] * (more > 0) + list(result.warnings)
+    title = f"{len(result)} pattern{'s' * (len(result) != 1)} from the peaks: {peaks}"
+    return _page(title, body + Markup("").join(Markup("<p>{}</p>").format(one_line(note, 400)) for note in notes))
+
+
+def _pattern_cells(pattern: Pattern) -> tuple[Cell, ...]:
+    match = pattern.match or {"match": "–", "q_value": np.nan}
+    q_value = f"{match['q_value']:.1g}" if np.isfinite(match["q_value"]) else "–"
+    return _logo(pattern), pattern.name, pattern.n_seqlets, str(match["match"]), q_value, pattern.motif.consensus
+
+
+def _logo(pattern: Pattern) -> Markup:
+    """The CWM without axes; ids on the page begin with a digest, as a page may show the same pattern twice."""
+    least = LEAST_LETTER * np.abs(pattern.cwm).max(initial=0.0)
+    digest = hashlib.sha256(np.ascontiguousarray(pattern.cwm).tobytes()).hexdigest()[:12]
+
+    def draw(ax: Axes) -> None:
+        plot_cwm(np.where(np.abs(pattern.cwm) < least, 0.0, pattern.cwm), ax)
+        ax.set_axis_off()
+
+    label = f"Logo of {pattern.name}, {pattern.motif.consensus}"
+    return inline_svg(draw, _LOGO_INCHES, key=f"m{digest}", label=label, margins=_LOGO_MARGINS)
+
+
+def agreement_html(agreement: Agreement) -> str:
+    """Show how alike results are, a line a pair."""
+    overall = agreement.overall
+    names = ("pearson", "spearman", "top_overlap", "top_expected", "sign_agreement")
+    rows: list[tuple[Cell, ...]] = [
+        (one_line(row["a"], 30), one_line(row["b"], 30), *(float(row[name]) for name in names))
+        for row in overall.head(N_PAIRS).to_dict("records")
+    ]
+    columns = ("", "", "Pearson", "Spearman", f"overlap of the top {agreement.top}", "by chance", "same sign there")
+    n_regions = int(overall["n_regions"].iloc[0])
+    title = f"{len(agreement.names)} results on {n_regions:,} regions of {agreement.length:,} bp"
+    more = len(overall) - N_PAIRS
+    note = Markup("<p>… and {} more pairs, see .overall</p>").format(more) if more > 0 else Markup("")
+    return _page(title, _table(rows, columns) + note)
+
+
+def _page(title: str, body: Markup) -> str:
+    return str(Markup('<div class="seqsal">{}<p><b>{}</b></p>{}</div>').format(_STYLE, one_line(title, 200), body))
+
+
+def _table(rows: Iterable[Sequence[Cell]], columns: Sequence[str] = ()) -> Markup:
+    """Rows as a table; without columns the first cell of a row is its head."""
+    head = Markup("").join(Markup("<th>{}</th>").format(column) for column in columns)
+    lines = [Markup("<thead><tr>{}</tr></thead>").format(head)] if columns else []
+    for row in rows:
+        first = Markup("<th>{}</th>").format(_text(row[0])) if not columns else _cell(row[0])
+        lines.append(Markup("<tr>{}{}</tr>").format(first, Markup("").join(map(_cell, row[1:]))))
+    return Markup("<table>{}</table>").format(Markup("").join(lines))
+
+
+def _cell(value: Cell) -> Markup:
+    kind = ' class="n"' if isinstance(value, (int, float)) else ""
+    return Markup(f"<td{kind}>{{}}</td>").format(_text(value))
+
+
+def _text(value: Cell) -> Markup:
+    if isinstance(value, Markup):
+        return value
+    if isinstance(value, float):
+        return escape(f"{value:.3f}" if np.isfinite(value) else "–")
+    return escape(f"{value:,}" if isinstance(value, int) else one_line(value))
+
