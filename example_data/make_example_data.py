@@ -26,6 +26,9 @@ MARKOV_ORDER = 3
 FLANK_BP = 50  # at each end of a 200-bp site; the CTCF motif lies near the middle
 MAX_JITTER_BP = 40
 BASES = "ACGT"
+ADAPTER = "AGATCGGAAGAGCACACGTCTGAACTCCAGTCA"  # Illumina TruSeq, read 1: what a read runs into behind a short fragment
+CONTAMINATED_SHARE = 0.6
+MIN_ADAPTER_BP = 16  # fewer bases would hardly be noticed by a trimmer, or by a model
 FASTA_MEMBER = "data/examples/Gm12878.CTCF.top500.w200.fa"
 LICENCE_MEMBER = "COPYING"
 
@@ -140,6 +143,21 @@ def draw_regions(truth: list[Embedded], rng: np.random.Generator) -> list[tuple[
     return sorted(regions)
 
 
+def contaminate(sites: list[Site], rng: np.random.Generator) -> list[Site]:
+    """Let `CONTAMINATED_SHARE` of the sites end in the first `MIN_ADAPTER_BP` or more bases of the adapter."""
+    contaminated = []
+    for site in sites:
+        n_adapter = int(rng.integers(MIN_ADAPTER_BP, len(ADAPTER) + 1)) if rng.random() < CONTAMINATED_SHARE else 0
+        kept = site.sequence[: len(site.sequence) - n_adapter]
+        contaminated.append(site._replace(sequence=kept + ADAPTER[:n_adapter]))
+    return contaminated
+
+
+def write_sites(path: Path, sites: list[Site]) -> None:
+    """Write sites as FASTA, named by their places."""
+    write_fasta(path, [(f"{s.chrom}:{s.start}-{s.end}", s.sequence) for s in sites], line_bp=200)
+
+
 def write_fasta(path: Path, records: list[tuple[str, str]], line_bp: int) -> None:
     """Write (name, sequence) records, `line_bp` bases a line."""
     with path.open("w", newline="\n") as handle:
@@ -163,8 +181,12 @@ def main() -> None:
 
     sites = parse_sites(read_member(arguments.sdist, FASTA_MEMBER))
     held_out = [site for site in sites if site.chrom in HELD_OUT_CHROMS]
-    for name, members in (("ctcf_sites.fa", sites), ("ctcf_sites_held_out.fa", held_out)):
-        write_fasta(out / name, [(f"{s.chrom}:{s.start}-{s.end}", s.sequence) for s in members], line_bp=200)
+    for name, members in (
+        ("ctcf_sites", sites),
+        ("ctcf_sites_contaminated", contaminate(sites, np.random.default_rng([SEED, 1]))),
+    ):
+        write_sites(out / f"{name}.fa", members)
+        write_sites(out / f"{name}_held_out.fa", [site for site in members if site.chrom in HELD_OUT_CHROMS])
     write_bed(out / "ctcf_sites.bed", sorted((s.chrom, s.start, s.end) for s in sites))
     (out / "ctcf_sites.LICENSE").write_text(read_member(arguments.sdist, LICENCE_MEMBER), newline="\n")
 
