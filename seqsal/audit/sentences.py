@@ -44,6 +44,7 @@ _VERDICTS = {
     (None, False): "The map does not show known biology: {mass}; whether it shows what the model uses was not tested.",
     (None, None): "Neither whether the map shows what the model uses nor whether it shows known biology was tested.",
 }
+_BESIDE_SHORTCUTS = "The map shows what the model uses, which is known biology in part ({mass}), and in part is not."
 
 
 class Criterion(Protocol):
@@ -68,6 +69,8 @@ def verdict_sentence(
     criteria: Iterable[Criterion],
     plausibility: Values,
     recommended: str | None = None,
+    *,
+    takes_shortcuts: bool = False,
 ) -> str:
     """Say in one sentence what a combination of faithful and plausible means, with the numbers behind it.
 
@@ -81,9 +84,12 @@ def verdict_sentence(
         Values of that part: `motif_mass`, `expected` and `source`.
     recommended
         A method that would do better, or None.
+    takes_shortcuts
+        Whether the sentences that follow tell of shortcuts.
     """
     failed = [criterion_sentence(one) for one in criteria if one.outcome == "failed" and one.name in _FAILED]
-    return _VERDICTS[faithful, plausible].format(
+    text = _BESIDE_SHORTCUTS if takes_shortcuts and faithful and plausible else _VERDICTS[faithful, plausible]
+    return text.format(
         mass=_mass(plausibility),
         failed=" and ".join(failed),
         advice=f", try {recommended}" if recommended else "",

@@ -119,6 +119,8 @@ class AuditSettings:
         site varies.
     max_blind_share
         Largest share of important positions (by in-silico mutagenesis) at which a faithful map shows nothing.
+    min_gain
+        Least share of a plausible map in known motifs beyond that of matched positions.
     important_share
         Share of the positions of a region, those with the largest effect of losing the base, that may be important.
     min_position_effect
@@ -215,6 +217,7 @@ class AuditSettings:
     min_unknown_bp: int = 10
     min_exact_share: float = 0.55
     max_blind_share: float = 0.5
+    min_gain: float = 0.05
     important_share: float = 0.05
     min_position_effect: float = 0.05
     blind_quantile: float = 0.5

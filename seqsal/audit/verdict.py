@@ -17,7 +17,7 @@ blindness       the map is blind at `max_blind_share` or less of the bases that 
 ==============  ======================================================================================================
 
 *Plausible*: the map shows known biology. The share of attribution inside known motifs (or annotated regions) exceeds
-that of matched positions: the interval of the difference lies above 0.
+that of matched positions: the interval of the difference lies above 0, and the difference is `min_gain` or more.
 
 What could not be tested is None, and never a guess.
 """
@@ -180,12 +180,14 @@ def judge(
         Space of the attributed output, such as `logit`.
     """
     settings = settings or AuditSettings()
-    reasons = (*_faithful_reasons(sections, settings, method), *_plausible_reasons(sections))
+    reasons = (*_faithful_reasons(sections, settings, method), *_plausible_reasons(sections, settings))
     faithful, plausible = _conclude(reasons, "faithful", _ASKS_MODEL), _conclude(reasons, "plausible")
     used = _shortcuts(sections)
     recommended = _values(sections, "saturation").get("recommended_method")
     sentences = [
-        verdict_sentence(faithful, plausible, reasons, _values(sections, "plausibility"), recommended),
+        verdict_sentence(
+            faithful, plausible, reasons, _values(sections, "plausibility"), recommended, takes_shortcuts=bool(used)
+        ),
         *shortcut_sentences(used, output),
     ]
     return Verdict(faithful, plausible, tuple(str(one["name"]) for one in used), " ".join(sentences), reasons)
@@ -214,10 +216,13 @@ def _faithful_reasons(sections: Mapping[str, AuditSection], settings: AuditSetti
     )
 
 
-def _plausible_reasons(sections: Mapping[str, AuditSection]) -> tuple[Reason, ...]:
+def _plausible_reasons(sections: Mapping[str, AuditSection], settings: AuditSettings) -> tuple[Reason, ...]:
     values = _values(sections, "plausibility")
     needed = "an interval of the gain over matched positions above 0"
-    return (_above("plausible", "known biology", _lower(values), 0.0, needed, strict=True),)
+    return (
+        _above("plausible", "known biology", _lower(values), 0.0, needed, strict=True),
+        _above("plausible", "gain over matched positions", values.get("gain"), settings.min_gain),
+    )
 
 
 def _above(
@@ -242,9 +247,9 @@ def _outcome(got: float | None, holds: bool) -> str:
 
 
 def _lower(values: Values | None) -> float | None:
-    """Lower end of the interval of a gain over chance."""
+    """Lower end of the interval of a gain over chance; None where nothing that was tried made any difference."""
     interval = (values or {}).get("ci")
-    return None if interval is None else interval[0]
+    return None if interval is None or tuple(interval) == (0, 0) else interval[0]
 
 
 def _values(sections: Mapping[str, AuditSection], name: str) -> Values:

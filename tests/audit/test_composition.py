@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from audit_cases import Ignores, context_of
 from torch import nn
 
 from seqsal.audit.composition import audit_composition, composition_findings
 from seqsal.audit.context import AuditContext
 from seqsal.audit.finding import Change, Finding, fisher_p, judge_findings, signed_rank
 from seqsal.sequence.codes import encode
-from tests.audit.cases import Ignores, context_of
 from tests.toys import Linear, random_codes
 
 LENGTH, N = 100, 60

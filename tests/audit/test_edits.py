@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from audit_cases import attributions_of, context_of
 
 from seqsal.audit.edits import count_edits
 from seqsal.audit.settings import AuditSettings
 from seqsal.models import wrap
-from tests.audit.cases import attributions_of, context_of
 from tests.toys import Linear, Small, random_codes
 
 LENGTH = 50

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from audit.cases import Ignores, OneBase, attributions_of, context_of
+from audit_cases import Ignores, OneBase, attributions_of, context_of
 from toys import Linear, random_codes
 
 from seqsal.audit.context import AuditContext

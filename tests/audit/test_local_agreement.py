@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from audit.cases import Ignores, OneBase, context_of
+from audit_cases import Ignores, OneBase, context_of
 from scipy import stats
 from toys import Linear, Small, random_codes
 

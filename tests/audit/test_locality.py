@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from audit_cases import context_of
 from torch import nn
 
 from seqsal.audit.locality import linear_picture, probe_locality, sum_changes
@@ -14,7 +15,6 @@ from seqsal.audit.map_change import share_interval
 from seqsal.audit.probes import PATH_SHARES, make_probes
 from seqsal.audit.settings import AuditSettings
 from seqsal.sequence.codes import one_hot
-from tests.audit.cases import context_of
 from tests.toys import Linear, Small, random_codes
 
 LENGTH = 60

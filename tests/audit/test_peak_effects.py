@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from audit.cases import attributions_of, context_of
+from audit_cases import attributions_of, context_of
 from toys import Linear, random_codes
 
 from seqsal.audit.context import AuditContext

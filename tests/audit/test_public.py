@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from cases import Ignores, attributions_of, model_of
+from audit_cases import Ignores, attributions_of, model_of
 from toys import Linear, Small, random_codes
 
 import seqsal

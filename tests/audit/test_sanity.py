@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from audit_cases import CPU, Ignores, OneBase, attributions_of, context_of, model_of
 from numpy.typing import NDArray
 from scipy.stats import pearsonr, spearmanr
 from torch import nn
@@ -24,7 +25,6 @@ from seqsal.audit.weights import spread_evenly
 from seqsal.errors import UsageError
 from seqsal.models import CNN, CNNConfig
 from seqsal.motifs import Motif
-from tests.audit.cases import CPU, Ignores, OneBase, attributions_of, context_of, model_of
 from tests.toys import Linear, Small, random_codes
 
 LENGTH = 60

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from audit_cases import Ignores, OneBase, attributions_of, context_of, model_of, regions_of
 from numpy.typing import NDArray
 from torch import nn
 
@@ -22,7 +23,6 @@ from seqsal.audit.section import AuditSection
 from seqsal.audit.settings import AuditSettings
 from seqsal.io.attributions import Attributions
 from seqsal.models import wrap
-from tests.audit.cases import Ignores, OneBase, attributions_of, context_of, model_of, regions_of
 from tests.toys import Linear, Small, random_codes
 
 LENGTH = 60

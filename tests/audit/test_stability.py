@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from audit_cases import Ignores, attributions_of, context_of
 from torch import nn
 
 from seqsal.audit.context import AuditContext
@@ -16,7 +17,6 @@ from seqsal.audit.other_models import compare_models
 from seqsal.audit.settings import AuditSettings
 from seqsal.audit.stability import audit_stability
 from seqsal.models import SequenceModel
-from tests.audit.cases import Ignores, attributions_of, context_of
 from tests.toys import Linear, Small, random_codes
 
 LENGTH = 64

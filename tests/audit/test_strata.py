@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from audit_cases import Ignores, context_of, regions_of
 from scipy import stats
 
 from seqsal.audit import strata as module
@@ -17,7 +18,6 @@ from seqsal.audit.context import AuditContext
 from seqsal.audit.strata import audit_strata, read_strata
 from seqsal.errors import RegionError, SeqsalError, UsageError
 from seqsal.regions import make_regions
-from tests.audit.cases import Ignores, context_of, regions_of
 from tests.toys import Linear, random_codes
 
 LENGTH = 40

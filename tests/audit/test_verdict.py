@@ -30,7 +30,7 @@ def good() -> Parts:
         },
         "sanity": {"randomized_similarity": 0.1},
         "saturation": {"blind_share": 0.1, "recommended_method": None},
-        "plausibility": {"motif_mass": 0.6, "expected": 0.2, "ci": [0.3, 0.5]},
+        "plausibility": {"motif_mass": 0.6, "expected": 0.2, "gain": 0.4, "ci": [0.3, 0.5]},
     }
 
 
@@ -51,6 +51,27 @@ FAULTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "completeness": ("faithfulness", {"completeness_error": 0.2}, "it misses 20% of what it should add up to"),
     "blindness": ("saturation", {"blind_share": 0.63}, "it shows nothing at 63% of the bases"),
 }
+
+
+def test_a_gain_that_hardly_matters_is_not_plausible() -> None:
+    sections = good()
+    sections["plausibility"] = {"motif_mass": 0.30, "expected": 0.28, "gain": 0.02, "ci": [0.01, 0.03]}
+    verdict = verdict_of(sections)
+    assert verdict.plausible is False
+    assert [reason.name for reason in verdict.reasons if reason.outcome == "failed"] == ["gain over matched positions"]
+
+
+def test_where_nothing_makes_a_difference_nothing_was_tested() -> None:
+    sections = good()
+    for kind in ("deletion", "insertion"):
+        sections["faithfulness"][kind] = {"difference": 0.0, "ci": [0.0, 0.0]}
+    outcomes = {reason.name: reason.outcome for reason in verdict_of(sections).reasons}
+    assert outcomes["deletion"] == outcomes["insertion"] == "not tested"
+
+
+def test_a_shortcut_beside_biology_is_told_in_one_breath() -> None:
+    verdict = verdict_of(good(), (TRUSEQ,))
+    assert verdict.text.startswith("The map shows what the model uses, which is known biology in part (60% of it lies")
 
 
 def test_all_good() -> None:

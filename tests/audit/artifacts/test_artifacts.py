@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from cases import Ignores, context_of
+from audit_cases import Ignores, context_of
 from numpy.typing import NDArray
 from torch import nn
 from toys import random_codes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from cases import Ignores, context_of
+from audit_cases import Ignores, context_of
 from numpy.typing import NDArray
 from torch import nn
 from toys import Linear, random_codes

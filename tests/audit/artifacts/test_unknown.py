@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from audit_cases import Ignores, context_of
 from torch import nn
 
 from seqsal.audit.artifacts import biology
@@ -16,7 +17,6 @@ from seqsal.audit.artifacts.words import exact_hits
 from seqsal.audit.context import AuditContext
 from seqsal.motifs import Motif
 from seqsal.sequence.codes import decode, encode, one_hot, reverse_complement
-from tests.audit.cases import Ignores, context_of
 from tests.toys import random_codes
 
 WORD = "GATTCCGTACAG"
