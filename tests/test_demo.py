@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from seqsal.cli import main
+from seqsal.models import load_checkpoint
 
 
 @pytest.mark.slow
@@ -38,6 +39,22 @@ def test_demo(tmp_path: Path, example_data: Path) -> None:
         assert motifs["n_seqlets"][0] >= 10
     info = json.loads((folder / "run.json").read_text())
     assert info["n_peaks"] == len(peaks)
+    check_verdicts(folder)
+
+
+def check_verdicts(folder: Path) -> None:
+    """The audit tells the two models of the same sites apart, which their accuracy does not."""
+    good, bad = (json.loads((run / "audit.json").read_text()) for run in (folder, folder / "contaminated"))
+    assert good["verdict"]["faithful"] is True and good["verdict"]["plausible"] is True
+    assert good["verdict"]["shortcuts"] == [] and (folder / "shortcuts.bed").read_text() == ""
+    assert bad["verdict"]["shortcuts"] == ["Illumina TruSeq read 1"]
+    places = (folder / "contaminated" / "shortcuts.bed").read_text().splitlines()
+    assert 30 <= len(places) <= 45  # 60 % of 61
+    metrics = [
+        load_checkpoint(run / "model.safetensors")[1]["metrics"]["test"] for run in (folder, folder / "contaminated")
+    ]
+    assert abs(metrics[0]["auroc"] - metrics[1]["auroc"]) < 0.02
+    assert 'id="verdict"' in (folder / "contaminated" / "report.html").read_text()
 
 
 def held_out_records(example_data: Path) -> set[str]:

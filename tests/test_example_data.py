@@ -29,6 +29,22 @@ def test_sites_have_their_coordinates_and_length(example_data: Path, sites: dict
     assert {f"{chrom}:{start}-{end}" for chrom, start, end in read_bed(example_data / "ctcf_sites.bed")} == set(sites)
 
 
+def test_contaminated_sites_end_in_the_adapter(example_data: Path, sites: dict[str, str]) -> None:
+    adapter = "AGATCGGAAGAGCACACGTCTGAACTCCAGTCA"
+    contaminated = read_fasta(example_data / "ctcf_sites_contaminated.fa")
+    assert list(contaminated) == list(sites)
+    n_contaminated = 0
+    for name, sequence in contaminated.items():
+        kept = len([1 for a, b in zip(sequence, sites[name], strict=True) if a == b])
+        n_adapter = next((n for n in range(len(adapter), 15, -1) if sequence.endswith(adapter[:n])), 0)
+        assert sequence[: 200 - n_adapter] == sites[name][: 200 - n_adapter]
+        assert (n_adapter > 0) == (kept < 200)
+        n_contaminated += n_adapter > 0
+    assert n_contaminated / len(sites) == pytest.approx(0.6, abs=0.05)
+    held_out = read_fasta(example_data / "ctcf_sites_contaminated_held_out.fa")
+    assert held_out == {name: s for name, s in contaminated.items() if name.split(":")[0] in HELD_OUT}
+
+
 def test_the_truth_is_in_the_simulated_genome(example_data: Path, sites: dict[str, str]) -> None:
     genome = read_fasta(example_data / "simulated_genome.fa")
     truth = read_bed(example_data / "simulated_genome_sites.bed")

@@ -25,7 +25,7 @@ from seqsal.errors import BedError
 from seqsal.io.atomic import atomic_path
 from seqsal.regions import make_regions
 
-__all__ = ["read_bed", "write_bed", "write_narrowpeak"]
+__all__ = ["narrowpeak_columns", "read_bed", "write_bed", "write_narrowpeak"]
 
 _NARROWPEAK_COLUMNS = 10
 _NOT_DATA = re.compile(rb"[ \t]*(#|(track|browser)([ \t]|$)|$)")
@@ -107,16 +107,27 @@ def write_narrowpeak(peaks: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     Parameters
     ----------
     peaks
-        Columns chrom, start, end, name, score (int, 0 to 1000), strand, signal (float), p_value and q_value (in 0 to 1,
-        NaN for none) and summit (offset from start, −1 for none). p- and q-values are written as −log10, at most 323.3,
-        what the smallest positive double gives.
+        Columns as `narrowpeak_columns` takes them.
 
     Raises
     ------
     OutputError
         The file cannot be written.
     """
-    columns: list[Iterable[str]] = [
+    _write_columns(narrowpeak_columns(peaks), path)
+
+
+def narrowpeak_columns(peaks: pd.DataFrame) -> list[Iterable[str]]:
+    """Return the ten columns of narrowPeak as text.
+
+    Parameters
+    ----------
+    peaks
+        Columns chrom, start, end, name, score (int, 0 to 1000), strand, signal (float), p_value and q_value (in 0 to 1,
+        NaN for none) and summit (offset from start, −1 for none). p- and q-values are written as −log10, at most 323.3,
+        what the smallest positive double gives.
+    """
+    return [
         peaks["chrom"],
         peaks["start"].clip(lower=0).astype(str),
         peaks["end"].astype(str),
@@ -128,7 +139,6 @@ def write_narrowpeak(peaks: pd.DataFrame, path: str | os.PathLike[str]) -> None:
         _format(_minus_log10(peaks["q_value"]), missing="-1"),
         (peaks["summit"] + peaks["start"].clip(upper=0).where(peaks["summit"] >= 0, 0)).astype(str),
     ]
-    _write_columns(columns, path)
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -231,7 +241,7 @@ def _summits(
         _check_lines(
             path, numbers, n_columns < _NARROWPEAK_COLUMNS, "too few columns", "expected the 10 columns of narrowPeak"
         )
-    elif not (n_columns == _NARROWPEAK_COLUMNS).all() or not all(_numbers(table[i]).notna().all() for i in (6, 7, 8)):
+    elif not (n_columns == _NARROWPEAK_COLUMNS).all() or not all(_are_values(table[i]) for i in (6, 7, 8)):
         return None
     summit = _numbers(table[9]).to_numpy()
     wrong = (summit % 1 != 0) | (summit < -1) | (summit >= length)
@@ -241,6 +251,11 @@ def _summits(
         path, numbers, wrong, "summit (column 10) lies outside the region", "expected an offset from start or -1"
     )
     return summit.astype(np.int64)
+
+
+def _are_values(column: pd.Series) -> bool:
+    """Whether a column of narrowPeak holds numbers, or "." where it has none, as peak lists of other programs do."""
+    return bool((_numbers(column).notna() | (column == ".")).all())
 
 
 def _names(table: pd.DataFrame) -> pd.Series | None:

@@ -24,7 +24,7 @@ from seqsal.io.bgzf import BgzfContent
 from seqsal.io.fasta_index import check_fasta, check_layout, open_index
 from seqsal.sequence.codes import BYTE_TO_CODE, N_CODE, encode, reverse_complement
 
-__all__ = ["Genome", "read_fasta_records"]
+__all__ = ["Genome", "read_fasta_letters", "read_fasta_records"]
 
 _TABLE = BYTE_TO_CODE.tobytes()
 _CHUNK_BP = 1 << 20  # bases joined at a time, so that they stay in the cache of the processor
@@ -221,13 +221,19 @@ def read_fasta_records(path: str | os.PathLike[str]) -> Iterator[tuple[str, NDAr
     FastaError
         Missing, unreadable, empty or truncated; not FASTA; a record without name; or two records of one name.
     """
+    for name, letters in read_fasta_letters(path):
+        yield name, encode(letters)
+
+
+def read_fasta_letters(path: str | os.PathLike[str]) -> Iterator[tuple[str, bytes]]:
+    """Read a FASTA file as `read_fasta_records` does, but yield (name, letters as they stand in the file)."""
     path = Path(path)
     seen: set[str] = set()
     name, lines = "", list[bytes]()
     for number, line in enumerate(_lines(path), start=1):
         if line.startswith(b">"):
             if name:
-                yield name, encode(b"".join(lines))
+                yield name, b"".join(lines)
             name, lines = next(iter(line[1:].decode(errors="replace").split()), ""), []
             if not name or name in seen:
                 what = f"a second record {name}" if name else "a record without a name"
@@ -239,7 +245,7 @@ def read_fasta_records(path: str | os.PathLike[str]) -> Iterator[tuple[str, NDAr
             raise FastaError(f"{path}:{number}: is not FASTA, got {line[:20]!r}, expected a line that begins with '>'")
     if not name:
         raise FastaError(f"{path}: holds no record; expected FASTA with at least one")
-    yield name, encode(b"".join(lines))
+    yield name, b"".join(lines)
 
 
 def _lines(path: Path) -> Iterator[bytes]:

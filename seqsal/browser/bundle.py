@@ -1,0 +1,286 @@
+"""Write a bundle: one folder that genome browsers open as it is.
+
+::
+
+    attributions.bw                              what each base contributes, with its sign
+    peaks_positive.bb  peaks_negative.bb         called elements (bigNarrowPeak)
+    motifs.bb  artifacts.bb                      instances of motifs, occurrences of artifacts that the model uses
+    hub.txt  genomes.txt  NAME/trackDb.txt       UCSC track hub, with NAME/NAME.2bit for a genome that UCSC lacks
+    igv_session.xml  igv_session.json            IGV on the desktop, IGV-Web
+    washu.json                                   WashU Epigenome Browser data hub
+    seqsal_tracks.html  BROWSERS.txt             what the tracks are, how to open them
+
+All files are made in a folder beside their places and then moved, `hub.txt` last: what was there before stays whole if
+anything fails. Tracks of an earlier bundle that are no longer there are removed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlencode
+
+import pandas as pd
+
+from seqsal.browser.assembly import SIZES_FILE, Reference, choose_reference, write_reference
+from seqsal.browser.content import Content, choose_locus
+from seqsal.browser.hub import hub_files
+from seqsal.browser.igv import igv_json, igv_xml
+from seqsal.browser.text import Links, check_email, check_url_base, clean_label
+from seqsal.browser.tracks import SignalTrack, feature_tracks
+from seqsal.browser.washu import washu_json
+from seqsal.errors import OutputError, UsageError
+from seqsal.io.atomic import output_error
+from seqsal.io.attributions import Attributions
+from seqsal.io.folder import make_folder
+from seqsal.io.tracks import write_bigwig
+
+__all__ = ["Bundle", "check_bundle_settings", "write_bundle"]
+
+NOBODY = "nobody@example.org"  # UCSC wants an address in every hub
+_DATA = ("attributions.bw", "peaks_positive.bb", "peaks_negative.bb", "motifs.bb", "artifacts.bb", SIZES_FILE)
+_HUB = ("genomes.txt", "seqsal_tracks.html", "hub.txt")
+_HOW_TO = "BROWSERS.txt"
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9_./-]+")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What was written.
+
+    Attributes
+    ----------
+    folder
+        Where.
+    files
+        Relative to it.
+    reference
+        The genome that the tracks lie on.
+    links
+        Addresses that open it, by browser, where its own address is known.
+    """
+
+    folder: Path
+    files: tuple[str, ...]
+    reference: Reference
+    links: dict[str, str] = field(default_factory=dict)
+
+    def summary(self) -> str:
+        """Say what there is and how to open it."""
+        kind = "an assembly that browsers have" if self.reference.known else "its sequence goes along as 2bit"
+        if not self.reference.in_hub:
+            kind = "not recognised and without its FASTA, so without UCSC hub and letters; use --genome-name"
+        tracks = [file for file in self.files if file.endswith((".bw", ".bb"))]
+        lines = [
+            f"{self.folder}: browser bundle of {len(tracks)} {'track' if len(tracks) == 1 else 'tracks'}",
+            f"genome   {self.reference.name}, {kind}",
+        ]
+        return "\n".join(lines + [f"{name:<9}{link}" for name, link in self.links.items()])
+
+
+def write_bundle(
+    folder: str | os.PathLike[str],
+    attr: Attributions,
+    *,
+    peaks: pd.DataFrame | None = None,
+    motifs: pd.DataFrame | None = None,
+    artifacts: pd.DataFrame | None = None,
+    genome_name: str | None = None,
+    genome: str | os.PathLike[str] | None = None,
+    url_base: str | None = None,
+    email: str = NOBODY,
+    bigwig: str | os.PathLike[str] | None = None,
+    progress: bool = False,
+) -> Bundle:
+    """Write everything that genome browsers need to show attributions.
+
+    Parameters
+    ----------
+    folder
+        Made if it is not there; of one that is, only files of a bundle are replaced.
+    attr
+        Attributions with the sizes of their chromosomes.
+    peaks, motifs, artifacts
+        Tables as `seqsal.browser.tracks.feature_tracks` takes them; without rows they make no track.
+    genome_name
+        Name of the assembly at UCSC, such as hg38; None recognises some by their sizes.
+    genome
+        FASTA of a genome that UCSC does not have, to go along as 2bit; None is the one that was attributed, if it is
+        still there and not large.
+    url_base
+        Address at which the folder will be; None makes references relative.
+    email
+        Whom the hub names for questions.
+    bigwig
+        Of the same attributions, to be referred to instead of written again.
+    progress
+        Show a progress bar.
+
+    Raises
+    ------
+    OutputError
+        No sizes of chromosomes; the folder cannot be written.
+    UsageError
+        An address, name or path that cannot be used.
+    RegionError
+        An item of a table lies outside the chromosomes.
+    FastaError
+        `genome` cannot be read or has other chromosomes.
+    """
+    folder = Path(folder)
+    if not attr.chrom_sizes:
+        raise OutputError("attributions: hold no chromosome sizes, which tracks need; make them again")
+    links, email = Links(None if url_base is None else check_url_base(url_base)), check_email(email)
+    provenance = attr.attrs.get("genome")
+    reference = choose_reference(
+        attr.chrom_sizes,
+        provenance if isinstance(provenance, dict) else {},
+        name=genome_name,
+        fasta=None if genome is None else Path(genome),
+    )
+    features = feature_tracks(attr.chrom_sizes, peaks=peaks, motifs=motifs, artifacts=artifacts)
+    file = "attributions.bw" if bigwig is None else _relative(Path(bigwig), folder)
+    with _staged(folder) as staging:
+        if bigwig is None:
+            write_bigwig(attr, attr.chrom_sizes, staging / file, progress=progress)
+        for track in features:
+            track.write(staging, attr.chrom_sizes)
+        write_reference(staging, reference, attr.chrom_sizes)
+        signal = SignalTrack(file, *_extremes(staging / file if bigwig is None else Path(bigwig)), _label(attr))
+        signed = bool(attr.attrs.get("signed", True))
+        content = Content(_title(attr), signed, reference, signal, features, choose_locus(attr, peaks), links, email)
+        addresses = _addresses(content)
+        _write_texts(staging, content, addresses)
+        files = {file, *(path.relative_to(staging).as_posix() for path in staging.rglob("*") if path.is_file())}
+    return Bundle(folder, tuple(sorted(files)), reference, addresses)
+
+
+def check_bundle_settings(
+    chrom_sizes: Mapping[str, int],
+    provenance: Mapping[str, Any],
+    *,
+    genome_name: str | None = None,
+    url_base: str | None = None,
+) -> None:
+    """Check before hours of work what `write_bundle` would refuse after them; arguments are as there and in its parts.
+
+    Raises
+    ------
+    UsageError
+        An address or name that cannot be used.
+    """
+    if url_base is not None:
+        check_url_base(url_base)
+    if genome_name is not None:
+        choose_reference(chrom_sizes, provenance, name=genome_name)
+
+
+@contextmanager
+def _staged(folder: Path) -> Iterator[Path]:
+    """Yield a folder to write to, whose files replace those of `folder` when all are there."""
+    with make_folder(folder):
+        try:
+            staging = Path(tempfile.mkdtemp(dir=folder, prefix=".bundle.", suffix=".partial"))
+        except OSError as error:
+            raise output_error(folder, error) from error
+        try:
+            yield staging
+            _move(staging, folder)
+        except OSError as error:
+            raise output_error(folder, error) from error
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+def _move(staging: Path, folder: Path) -> None:
+    paths = sorted(path.relative_to(staging) for path in staging.rglob("*") if path.is_file())
+    if (folder / _HOW_TO).exists():  # a bundle was here
+        for name in (*_DATA, *_HUB):
+            if Path(name) not in paths:
+                (folder / name).unlink(missing_ok=True)
+    for path in sorted(paths, key=lambda path: (path.suffix not in (".bw", ".bb", ".2bit"), path.name == "hub.txt")):
+        (folder / path).parent.mkdir(exist_ok=True)
+        os.replace(staging / path, folder / path)
+
+
+def _write_texts(folder: Path, content: Content, addresses: dict[str, str]) -> None:
+    texts = {
+        **hub_files(content),
+        "igv_session.xml": igv_xml(content),
+        "igv_session.json": igv_json(content),
+        "washu.json": washu_json(content),
+        _HOW_TO: _how_to(content, addresses),
+    }
+    for name, text in texts.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+
+
+def _relative(path: Path, folder: Path) -> str:
+    """Where a file is, seen from the bundle's folder; only plain names, which need no quoting in an address."""
+    relative = PurePosixPath(Path(os.path.relpath(path, folder))).as_posix()
+    if not _PLAIN_PATH.fullmatch(relative):
+        raise UsageError(f"bigwig: {relative} cannot be referred to, expected letters, digits, dots and dashes only")
+    return relative
+
+
+def _extremes(bigwig: Path) -> tuple[float, float]:
+    """Least and largest value, 0 and 1 of a file without any."""
+    import pybigtools
+
+    with pybigtools.open(str(bigwig)) as reader:
+        summary = reader.info()["summary"]
+    return (float(summary["min"]), float(summary["max"])) if summary["basesCovered"] else (0.0, 1.0)
+
+
+def _label(attr: Attributions) -> str:
+    return f"{attr.method}, {attr.unit}"
+
+
+def _title(attr: Attributions) -> str:
+    model = attr.attrs.get("model")
+    name = Path(str(model.get("file", ""))).stem if isinstance(model, dict) else ""
+    return f"Attributions of {name}: {_label(attr)}" if name else f"Attributions: {_label(attr)}"
+
+
+def _addresses(content: Content) -> dict[str, str]:
+    """Addresses that open the bundle, where its own is known."""
+    if content.links.base is None:
+        return {}
+    name, locus = content.reference.name, str(content.locus)
+    ucsc = {"db" if content.reference.known else "genome": name, "hubUrl": content.links.to("hub.txt")}
+    washu = {"genome": name, "hub": content.links.to("washu.json")}
+    found = {"IGV-Web": f"https://igv.org/app/?{urlencode({'sessionURL': content.links.to('igv_session.json')})}"}
+    if content.reference.in_hub:
+        found["UCSC"] = f"https://genome.ucsc.edu/cgi-bin/hgTracks?{urlencode({**ucsc, 'position': locus})}"
+    if content.reference.known:
+        found["WashU"] = f"https://epigenomegateway.wustl.edu/browser/?{urlencode(washu)}"
+    return found
+
+
+def _how_to(content: Content, addresses: dict[str, str]) -> str:
+    """Text for whoever finds the folder."""
+    reference = content.reference
+    hub = content.links.to("hub.txt") if content.links.base else "the address of hub.txt"
+    lines = [
+        content.title,
+        "",
+        "IGV on the desktop: Open Session in the menu File, igv_session.xml.",
+        *(
+            [f"UCSC: put the folder on a web server, then, under My Data and Track Hubs, connect to {hub}."]
+            if reference.in_hub
+            else ["UCSC: no hub, since the genome was not recognised; export again with --genome-name or --genome."]
+        ),
+        "IGV-Web: Session, then URL, and the address of igv_session.json; it needs --url-base, not relative paths.",
+        f"WashU: genome {reference.name}, then Tracks, Remote Tracks, and as data hub the address of washu.json.",
+        "A web server must answer requests for parts of files, and allow other sites (CORS) for IGV-Web and WashU.",
+        *(f"{name}: {address}" for name, address in addresses.items()),
+    ]
+    return "\n".join(clean_label(line, 2000) for line in lines) + "\n"
