@@ -11,14 +11,16 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "seqsal"
 LEVELS = [
-    {"errors", "version"},
+    {"errors", "version", "views"},
     {"regions", "sequence"},
     {"io"},
     {"models", "attribution", "peaks", "motifs", "agreement"},
     {"audit", "plot"},
-    {"report", "browser"},
-    {"api"},
-    {"pipeline"},
+    {"report", "browser", "info"},
+    {"api", "exchange"},
+    {"commands"},
+    {"preparation"},
+    {"forecast", "pipeline"},
     {"demo"},
     {"cli"},
 ]

@@ -17,13 +17,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from seqsal.agreement.match import Matched, match_regions
 from seqsal.agreement.measures import Moments, Values, overlap, rank_rows, row_moments, top_weights
 from seqsal.errors import UsageError
 from seqsal.io.attributions import Attributions
 from seqsal.io.sweep import CHUNK_BP, chunk_rows
+from seqsal.views import view
 
 __all__ = ["Agreement", "compare_attributions"]
 
@@ -75,7 +76,7 @@ class Agreement:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        return str(self.overall.to_html(index=False, float_format="{:.3f}".format))
+        return str(view("agreement_html")(self))
 
 
 def compare_attributions(

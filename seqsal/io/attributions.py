@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -16,6 +16,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from seqsal.errors import StoreError
+from seqsal.views import view
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from seqsal.regions import Region
 
 __all__ = ["Array", "Attributions", "DiskArray", "check_result"]
 
@@ -173,6 +179,52 @@ class Attributions:
         if self.open_result is None:
             raise StoreError(f"attributions: result {name!r} was left behind; read the file again")
         return self.open_result(name)
+
+    def plot(self, region: str | int | Region | None = None, **settings: Any) -> list[Axes]:
+        """Draw a place of the genome: the track with peaks and motifs beneath, its strongest part as letters.
+
+        Parameters
+        ----------
+        region
+            ``chrom:start-end``, 0-based half-open; the name of a region or its row; None for the region with the
+            highest prediction.
+        settings
+            `peaks`, `motifs`, `colors`, `title` and the others of :func:`seqsal.plot.plot_attributions`.
+
+        Raises
+        ------
+        RegionError
+            `region` is malformed, or outside the data.
+        """
+        axes: list[Axes] = view("plot")(self, region, **settings)
+        return axes
+
+    def browser(self, region: str | int | Region | None = None, **settings: Any) -> Any:
+        """Show the track in a genome browser inside a Jupyter notebook, without network.
+
+        Parameters
+        ----------
+        region
+            Where to begin, as for :meth:`plot`.
+        settings
+            `peaks`, `motifs` and the others of :func:`seqsal.browser.show_browser`.
+
+        Returns
+        -------
+        igv_notebook.Browser
+            Of which `search("chr1:100-200")` goes elsewhere, and `load_track({...})` adds a track.
+
+        Raises
+        ------
+        UsageError
+            There is no notebook, or the `jupyter` extra is not installed.
+        RegionError
+            `region` is malformed, or outside the data.
+        """
+        return view("browser")(self, region, **settings)
+
+    def _repr_html_(self) -> str:
+        return str(view("attributions_html")(self))
 
     def __repr__(self) -> str:
         kept = [name for name in ("hypothetical", "completeness_error") if getattr(self, name) is not None]

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch.nn import functional
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from seqsal.errors import TrainingError
 from seqsal.models.augment import augmented_batch, centred_batch

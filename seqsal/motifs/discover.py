@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from seqsal.errors import UsageError
 from seqsal.io.attributions import Attributions

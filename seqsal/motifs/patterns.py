@@ -19,6 +19,7 @@ from seqsal.motifs.matrices import Motif
 from seqsal.motifs.seqlets import Seqlets
 from seqsal.regions import lift_span
 from seqsal.sequence.codes import decode, encode, reverse_complement
+from seqsal.views import view
 
 __all__ = ["SEQLET_COLUMNS", "TABLE_COLUMNS", "MotifResult", "Pattern", "make_pattern", "merge_alignments", "trim"]
 
@@ -166,6 +167,9 @@ class MotifResult:
         peaks = ", ".join(f"{n:,} {sign}" for sign, n in self.n_peaks.items())
         lines = [f"MotifResult({len(self)} pattern{'s' * (len(self) != 1)} from the peaks: {peaks})"]
         return "\n".join([*lines, *(f"  {pattern!r}" for pattern in self.patterns)])
+
+    def _repr_html_(self) -> str:
+        return str(view("motifs_html")(self))
 
 
 def trim(alignment: Alignment, seqlets: Seqlets) -> Alignment:

@@ -46,7 +46,7 @@ from seqsal.peaks.null import fit_null
 from seqsal.peaks.pool import PEAK_COLUMNS, Pool, peak_table
 from seqsal.peaks.seeds import SEED_REACH_BP, check_seeds, under_seeds
 
-__all__ = ["PEAK_COLUMNS", "call_peaks", "write_peaks_tsv"]
+__all__ = ["PEAK_COLUMNS", "call_peaks", "check_fdr", "write_peaks_tsv"]
 
 MUCH_CANCELLED = 0.5  # share of the attribution where windows overlap
 logger = logging.getLogger(__name__)
@@ -107,8 +107,7 @@ def call_peaks(
     """
     rules = CandidateRules(smooth_bp=smooth_bp, min_width=min_width, max_width=max_width)
     signs = _chosen_signs(sign)
-    if not 0 < fdr <= 1:
-        raise UsageError(f"fdr: got {fdr}, expected a rate above 0 and at most 1, for example 0.05")
+    check_fdr(fdr)
     check_controls(attr)
     coarse = attr.result(seeds) if isinstance(seeds, str) else seeds
     if coarse is not None:
@@ -139,6 +138,18 @@ def call_peaks(
     )
     logger.info("%d peaks at q ≤ %g among %d candidates", len(peaks), fdr, pool.n_tested)
     return peaks
+
+
+def check_fdr(fdr: float) -> None:
+    """Raise unless peaks can be called at this rate.
+
+    Raises
+    ------
+    UsageError
+        It is not above 0 and at most 1.
+    """
+    if not 0 < fdr <= 1:
+        raise UsageError(f"fdr: got {fdr}, expected a rate above 0 and at most 1, for example 0.05")
 
 
 def write_peaks_tsv(peaks: pd.DataFrame, path: str | os.PathLike[str]) -> None:

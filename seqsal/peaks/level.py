@@ -41,11 +41,17 @@ def check_controls(attr: Attributions) -> None:
     StoreError
         There are none, or all their values are equal.
     """
-    if attr.null_track is None or len(attr.null_track) == 0:
+    if attr.n_controls:
+        return
+    if attr.method == "imported":
         raise StoreError(
-            "null_track: the attributions have no shuffled controls, expected some to compare peaks with; make "
-            "them with `seqsal attribute … --controls N`"
+            "null_track: the imported attributions have no shuffled controls, expected some to compare peaks with; "
+            "write sequences with `seqsal controls`, score them as the windows were, and import again with --null"
         )
+    raise StoreError(
+        "null_track: the attributions have no shuffled controls, expected some to compare peaks with; make "
+        "them with `seqsal attribute … --controls N`"
+    )
 
 
 def read_controls(attr: Attributions, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

@@ -1,8 +1,9 @@
-"""Curves: how scores are distributed, how training went."""
+"""Curves: how scores are distributed, how training went, and what replacing bases does to the prediction."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -11,12 +12,23 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from seqsal.errors import UsageError
-from seqsal.plot.style import NEGATIVE, POSITIVE, new_axes
+from seqsal.plot.style import NEGATIVE, POSITIVE, drawing_style, new_axes, new_figure, shown
 
-__all__ = ["plot_score_histogram", "plot_training_history"]
+if TYPE_CHECKING:
+    from seqsal.audit.result import AuditResult
+
+__all__ = ["plot_curves", "plot_replacement_curves", "plot_score_histogram", "plot_training_history"]
 
 _MAX_BINS = 60
 _LINE_COLORS = (POSITIVE, NEGATIVE, "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+_BAND_ALPHA = 0.2
+_ORDERS: dict[str, tuple[str, str, Any]] = {  # name in the legend, Okabe and Ito's colour, dashes
+    "map": ("by the map", POSITIVE, "solid"),
+    "random": ("at random", "#7f7f7f", "dashed"),
+    "centre": ("from the centre", "#009e73", "dashdot"),
+    "reverse": ("map reversed", NEGATIVE, "dotted"),
+}
+_REPLACEMENTS = {"deletion": "replaced by shuffled sequence", "insertion": "restored in shuffled sequence"}
 
 
 def plot_score_histogram(scores: ArrayLike, ax: Axes | None = None, *, label: str = "prediction") -> Axes:
@@ -105,3 +117,92 @@ def plot_training_history(
     axes.set_ylabel("loss" if chosen == losses else "value")
     axes.legend()
     return axes
+
+
+def plot_replacement_curves(
+    table: pd.DataFrame, ax: Axes | None = None, *, kind: str = "deletion", label: str = "mean prediction"
+) -> Axes:
+    """Draw how the prediction changes while bases are replaced (deletion) or come back (insertion).
+
+    Parameters
+    ----------
+    table
+        One row a point of a curve: `order` (`map`, `random`, `reverse` or `centre`; any of them), `share` of the bases
+        (0 to 1), `mean` prediction, and the ends `lo` and `hi` of its confidence interval, NaN where there is none.
+    ax
+        Axes to draw on; None makes a figure.
+    kind
+        `deletion` or `insertion`.
+    label
+        Label of the y axis, for example "mean prediction (logit)".
+
+    Raises
+    ------
+    UsageError
+        Another kind, a column that is missing, or no point of any of these orders.
+    """
+    if kind not in _REPLACEMENTS:
+        raise UsageError(f"kind: got {kind!r}, expected {' or '.join(_REPLACEMENTS)}")
+    missing = [column for column in ("order", "share", "mean", "lo", "hi") if column not in table]
+    if missing or not table["order"].isin(list(_ORDERS)).any():
+        lacking = f"no column {', '.join(missing)}" if missing else f"no row of order {', '.join(_ORDERS)}"
+        raise UsageError(f"table: {lacking}, expected the curves of an audit; give its {kind} table")
+    axes = new_axes(5.6, 2.8) if ax is None else ax
+    for order, (name, color, dashes) in _ORDERS.items():
+        points = table[table["order"] == order]
+        if len(points):
+            _draw_curve(axes, points, name=name, color=color, dashes=dashes, gid=f"curve-{order}")
+    axes.set_xlim(0, 100)
+    axes.set_xlabel(f"bases {_REPLACEMENTS[kind]} (%)")
+    axes.set_ylabel(label, parse_math=False)
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)  # curves are everywhere else
+    return axes
+
+
+@shown
+def plot_curves(audit: AuditResult) -> list[Axes]:
+    """Draw the deletion and insertion curves of an audit side by side.
+
+    The further the curve of the map is from that of random bases, the more faithful is the map.
+
+    Parameters
+    ----------
+    audit
+        Result of :func:`seqsal.audit`, fresh: one that was read from a file has no curves.
+
+    Returns
+    -------
+    list of Axes
+        Deletion and insertion, as far as they were measured, in a figure of their own.
+
+    Raises
+    ------
+    UsageError
+        There are no curves.
+    """
+    tables = {kind: audit.tables.get(f"faithfulness.{kind}") for kind in _REPLACEMENTS}
+    measured = {kind: table for kind, table in tables.items() if table is not None and len(table)}
+    if not measured:
+        raise UsageError(
+            "audit: holds no curves, expected those of a fresh audit with a model; audit.json keeps their areas, not "
+            "their points: audit again"
+        )
+    space = dict(audit.provenance.get("attributions") or {}).get("output_space")
+    label = f"mean prediction ({space})" if space else "mean prediction"
+    figure = new_figure(4.0 * len(measured) + 1.4, 2.8)
+    with drawing_style():
+        axes = [figure.add_subplot(1, len(measured), i + 1) for i in range(len(measured))]
+        for ax, (kind, table) in zip(axes, measured.items(), strict=True):
+            plot_replacement_curves(table, ax, kind=kind, label=label)
+            ax.set_title(kind, loc="left")
+            if ax is not axes[-1] and (legend := ax.get_legend()) is not None:
+                legend.remove()
+    return axes
+
+
+def _draw_curve(ax: Axes, points: pd.DataFrame, *, name: str, color: str, dashes: Any, gid: str) -> None:
+    x = 100 * points["share"].to_numpy(dtype=np.float64)
+    low, high = (points[end].to_numpy(dtype=np.float64) for end in ("lo", "hi"))
+    if np.isfinite(low).all() and np.isfinite(high).all():
+        ax.fill_between(x, low, high, color=color, alpha=_BAND_ALPHA, linewidth=0, gid=f"{gid}-interval")
+    ax.plot(x, points["mean"], color=color, linestyle=dashes, linewidth=1.6, label=name, gid=gid)

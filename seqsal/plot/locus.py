@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from seqsal.errors import RegionError, UsageError
 from seqsal.io.attributions import Attributions
+from seqsal.plot.style import one_line
 from seqsal.regions import Region, format_region, parse_region
 from seqsal.sequence.codes import N_CODE, reverse_complement
 
-__all__ = ["Locus", "read_locus", "window_locus"]
+__all__ = ["Locus", "pick_region", "read_locus", "window_locus"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,57 @@ class Locus:
     track: NDArray[np.float64]
     hypothetical: NDArray[np.float64] | None
     n_windows: int
+
+
+def pick_region(attr: Attributions, region: str | int | Region | None) -> Region:
+    """Find the place that is meant.
+
+    Parameters
+    ----------
+    attr
+        Attributions of N windows.
+    region
+        `chrom:start-end`, 0-based half-open; the name of one of the regions, or its row from 0; None for the one with
+        the highest prediction.
+
+    Raises
+    ------
+    RegionError
+        There is no region, no such row, or the text is neither a place nor a name; or several regions have the name.
+    """
+    if isinstance(region, Region):
+        return region
+    if isinstance(region, str):
+        return _named_region(attr.regions, region)
+    if not 0 <= (region or 0) < len(attr):
+        asked = "attributions" if region is None else f"region: got row {region}"
+        raise RegionError(f"{asked}, but there are {len(attr):,} regions; give a row from 0, or chrom:start-end")
+    row = int(np.nanargmax(_finite_or_lowest(attr.prediction))) if region is None else region
+    return _window(attr.regions.iloc[int(row)])
+
+
+def _finite_or_lowest(values: Any) -> NDArray[np.float64]:
+    return np.nan_to_num(np.asarray(values, dtype=np.float64), nan=-np.inf)
+
+
+def _window(window: pd.Series) -> Region:
+    return Region(str(window["chrom"]), int(window["start"]), int(window["end"]))
+
+
+def _named_region(table: pd.DataFrame, text: str) -> Region:
+    rows = np.flatnonzero((table["name"] == text).to_numpy()) if "name" in table else np.zeros(0, np.int64)
+    if len(rows) == 1:
+        return _window(table.iloc[int(rows[0])])
+    if len(rows) > 1:
+        raise RegionError(f"region {one_line(text)!r}: {len(rows)} regions have this name; give chrom:start-end")
+    try:
+        return parse_region(text)
+    except RegionError as error:
+        some = f", such as {one_line(table['name'].iloc[0])!r}" if "name" in table and len(table) else ""
+        raise RegionError(
+            f"region {one_line(text)!r}: not understood, expected chrom:start-end, for example chr1:1000-2000, or the "
+            f"name of a region of the attributions{some}"
+        ) from error
 
 
 def read_locus(
@@ -149,13 +201,14 @@ def _cut(locus: Locus, first: int, last: int) -> Locus:
 
 def _not_covered(table: pd.DataFrame, span: Region) -> str:
     """Say what is there instead: the nearest window, or the chromosomes that have any."""
-    asked = f"region {format_region(span.chrom, span.start, span.end)}: no window of the attributions covers it"
+    chrom = one_line(span.chrom)
+    asked = f"region {format_region(chrom, span.start, span.end)}: no window of the attributions covers it"
     same = table[table["chrom"] == span.chrom]
     if len(same) == 0:
-        chroms = [str(chrom) for chrom in table["chrom"].unique()]
+        chroms = [one_line(name) for name in table["chrom"].unique()]
         listed = ", ".join(chroms[:4]) + (", …" if len(chroms) > 4 else "")
-        return f"{asked}, and none is on {span.chrom}; windows are on {listed or 'no chromosome'}"
+        return f"{asked}, and none is on {chrom}; windows are on {listed or 'no chromosome'}"
     gaps = np.maximum(same["start"].to_numpy() - span.end, span.start - same["end"].to_numpy())
     nearest = same.iloc[int(np.argmin(gaps))]
-    place = format_region(span.chrom, int(nearest["start"]), int(nearest["end"]))
+    place = format_region(chrom, int(nearest["start"]), int(nearest["end"]))
     return f"{asked}; the nearest window is {place} ({int(gaps.min()):,} bp away)"

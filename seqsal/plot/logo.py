@@ -16,7 +16,7 @@ from seqsal.errors import UsageError
 from seqsal.io.attributions import Attributions
 from seqsal.plot.letters import Letters, compound_outline, stack_letters
 from seqsal.plot.locus import read_locus
-from seqsal.plot.style import ink, label_positions, new_axes, new_axes_column, root_figure, two_lines
+from seqsal.plot.style import ink, label_positions, new_axes, new_axes_column, root_figure, shown, two_lines
 from seqsal.regions import Region
 from seqsal.sequence.codes import ALPHABET
 
@@ -122,6 +122,7 @@ def _limits(letters: Letters) -> tuple[float, float]:
     return low - air if low < 0 else 0.0, high + air if high > 0 else 0.0
 
 
+@shown
 def plot_region_logo(
     attr: Attributions,
     region: str | Region,

@@ -1,18 +1,21 @@
 """The looks that all pictures share, and writing a picture to a file.
 
 Figures are made with matplotlib's object interface, so nothing is registered with pyplot and nothing has to be closed.
-Text stays text in SVG and PDF files (`svg.fonttype` none, `pdf.fonttype` 42), and the same picture gives the same
-bytes.
+The one exception are pictures that a user asks for in a notebook (`shown`): pyplot shows those beneath the cell. Text
+stays text in SVG and PDF files (`svg.fonttype` none, `pdf.fonttype` 42), and the same picture gives the same bytes.
 """
 
 from __future__ import annotations
 
+import functools
 import os
+import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import matplotlib
 import numpy as np
@@ -28,13 +31,16 @@ __all__ = [
     "POSITIVE",
     "PositionLocator",
     "drawing_style",
+    "in_notebook",
     "ink",
     "label_positions",
     "new_axes",
     "new_axes_column",
+    "new_figure",
     "one_line",
     "root_figure",
     "save_figure",
+    "shown",
     "two_lines",
 ]
 
@@ -67,6 +73,9 @@ _METADATA: dict[str, dict[str, str | None]] = {
 }
 _MAX_NAME = 60
 _INCH_PER_TICK = 1.0
+_IS_SHOWN: ContextVar[bool] = ContextVar("_IS_SHOWN", default=False)
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
 @contextmanager
@@ -77,17 +86,51 @@ def drawing_style(**changes: Any) -> Iterator[None]:
         yield
 
 
+def in_notebook() -> bool:
+    """Whether a Jupyter kernel runs this."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return getattr(shell, "kernel", None) is not None
+
+
+def shown(draw: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Let a notebook show the figures that `draw` makes beneath the cell."""
+
+    @functools.wraps(draw)
+    def wrapper(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        token = _IS_SHOWN.set(True)
+        try:
+            return draw(*args, **kwargs)
+        finally:
+            _IS_SHOWN.reset(token)
+
+    return wrapper
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return a new figure of `width` × `height` inches; pyplot knows of it in a notebook that is to show it alone.
+
+    To be called outside `drawing_style`: with its first figure pyplot may turn interactive, which has to last.
+    """
+    if _IS_SHOWN.get() and in_notebook():
+        from matplotlib import pyplot
+
+        return pyplot.figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(width, height), layout="constrained")
+
+
 def new_axes(width: float, height: float) -> Axes:
-    """Return the only Axes of a new figure of `width` × `height` inches that pyplot does not know of."""
+    """Return the only Axes of a new figure of `width` × `height` inches."""
+    figure = new_figure(width, height)
     with drawing_style():
-        return Figure(figsize=(width, height), layout="constrained").add_subplot()
+        return figure.add_subplot()
 
 
 def new_axes_column(size: tuple[float, float], n_rows: int) -> list[Axes]:
-    """Return `n_rows` Axes of `size` inches each, below each other in one new figure that pyplot does not know of."""
+    """Return `n_rows` Axes of `size` inches each, below each other in one new figure."""
     width, height = size
+    figure = new_figure(width, height * n_rows)
     with drawing_style():
-        figure = Figure(figsize=(width, height * n_rows), layout="constrained")
         return [figure.add_subplot(n_rows, 1, row + 1) for row in range(n_rows)]
 
 

@@ -35,8 +35,8 @@ _LOGO_INCHES, _LOGO_MARGINS = (2.6, 0.75), (0.05, 0.05, 0.05, 0.05)
 _STYLE = Markup(
     "<style>.seqsal{{font:14px/1.45 system-ui,sans-serif;max-width:64em;--pos:#3b9bdc;--neg:#e06a1b}}"
     ".seqsal p{{margin:.3em 0}}.seqsal table{{border-collapse:collapse;margin:.3em 0;font:inherit}}"
-    ".seqsal th,.seqsal td{{text-align:left;vertical-align:middle;padding:.15em 1em .15em 0;background:none;overflow-wrap:anywhere;"
-    "border-bottom:1px solid #8884}}.seqsal th{{font-weight:600;white-space:nowrap}}"
+    ".seqsal th,.seqsal td{{text-align:left;vertical-align:middle;padding:.15em 1em .15em 0;background:none;"
+    "overflow-wrap:anywhere;border-bottom:1px solid #8884}}.seqsal th{{font-weight:600;white-space:nowrap}}"
     ".seqsal .n{{text-align:right;font-variant-numeric:tabular-nums}}.seqsal svg{{width:15em;height:auto}}</style>"
 ).format()
 Cell = str | int | float | Markup
@@ -48,7 +48,7 @@ def attributions_html(attr: Attributions) -> str:
         ("regions", f"{len(attr):,} of {attr.length:,} bp" + _rejected(attr)),
         ("method", f"{attr.method}, target {attr.target}"),
         ("values", attr.unit),
-        ("controls", f"{attr.n_controls:,} shuffled sequences" if attr.n_controls else "none, so no peak can be called"),
+        ("controls", f"{attr.n_controls:,} shuffled" if attr.n_controls else "none, so no peak can be called"),
         *((key, files) for key in ("model", "genome") if (files := _file_names(attr.attrs.get(key)))),
         *([("results", ", ".join(attr.results))] if len(attr.results) > 1 else []),
     ]
@@ -98,7 +98,7 @@ def _pattern_cells(pattern: Pattern) -> tuple[Cell, ...]:
 
 
 def _logo(pattern: Pattern) -> Markup:
-    """The CWM without axes; ids on the page begin with a digest, as a page may show the same pattern twice."""
+    """Draw the CWM without axes; ids on the page begin with a digest, as a page may show the same pattern twice."""
     least = LEAST_LETTER * np.abs(pattern.cwm).max(initial=0.0)
     digest = hashlib.sha256(np.ascontiguousarray(pattern.cwm).tobytes()).hexdigest()[:12]
 
@@ -151,4 +151,3 @@ def _text(value: Cell) -> Markup:
     if isinstance(value, float):
         return escape(f"{value:.3f}" if np.isfinite(value) else "–")
     return escape(f"{value:,}" if isinstance(value, int) else one_line(value))
-

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from seqsal.errors import UsageError
-from seqsal.plot import plot_score_histogram, plot_training_history
+from seqsal.plot import plot_curves, plot_replacement_curves, plot_score_histogram, plot_training_history
 
 HISTORY = [{"epoch": i, "train_loss": 1.0 / i, "valid_loss": 1.5 / i, "valid_auroc": 0.9} for i in (1, 2, 3)]
 
@@ -59,3 +62,57 @@ def test_a_history_without_numbers_is_refused() -> None:
         plot_training_history([])
     with pytest.raises(UsageError, match="history: no valid_r"):
         plot_training_history(HISTORY, metrics=["valid_r"])
+
+
+def curve_table(orders: tuple[str, ...], *, interval: bool = True) -> pd.DataFrame:
+    half = 0.5 if interval else np.nan
+    rows = [(order, x, 2 - x - i, 2 - x - i - half, 2 - x - i + half) for i, order in enumerate(orders) for x in (0, 1)]
+    return pd.DataFrame(rows, columns=["order", "share", "mean", "lo", "hi"])
+
+
+def test_each_order_is_a_line_with_its_interval() -> None:
+    ax = plot_replacement_curves(curve_table(("map", "random", "reverse", "centre")), label="mean prediction (logit)")
+    lines = {line.get_gid(): line for line in ax.lines}
+    assert list(lines) == ["curve-map", "curve-random", "curve-centre", "curve-reverse"]
+    assert len({line.get_color() for line in ax.lines}) == len({line.get_linestyle() for line in ax.lines}) == 4
+    np.testing.assert_array_equal(lines["curve-random"].get_xdata(), [0, 100])
+    np.testing.assert_array_equal(lines["curve-random"].get_ydata(), [1, 0])
+    bands = {band.get_gid(): band.get_paths()[0].get_extents() for band in ax.collections}
+    assert len(bands) == 4
+    assert (bands["curve-map-interval"].y0, bands["curve-map-interval"].y1) == (0.5, 2.5)
+    assert ax.get_xlabel() == "bases replaced by shuffled sequence (%)"
+    assert ax.get_ylabel() == "mean prediction (logit)"
+
+
+def test_curves_of_one_region_have_no_interval() -> None:
+    ax = plot_replacement_curves(curve_table(("map", "random"), interval=False), kind="insertion")
+    assert len(ax.lines) == 2
+    assert len(ax.collections) == 0
+    assert ax.get_xlabel() == "bases restored in shuffled sequence (%)"
+
+
+def test_tables_that_are_no_curves_are_refused() -> None:
+    with pytest.raises(UsageError, match="kind: got 'removal', expected deletion or insertion"):
+        plot_replacement_curves(curve_table(("map",)), kind="removal")
+    with pytest.raises(UsageError, match="no column lo, expected"):
+        plot_replacement_curves(curve_table(("map",)).drop(columns="lo"))
+    with pytest.raises(UsageError, match="no row of order map"):
+        plot_replacement_curves(curve_table(("alphabetical",)))
+
+
+def test_curves_of_an_audit_stand_side_by_side() -> None:
+    points = pd.DataFrame({"order": ["map"] * 2, "share": [0.0, 1.0], "mean": [2.0, 0.0], "lo": [1, 0], "hi": [3, 0]})
+    tables = {"faithfulness.deletion": points, "faithfulness.insertion": points, "other.regions": points}
+    provenance = {"attributions": {"output_space": "logit"}}
+    left, right = plot_curves(SimpleNamespace(tables=tables, provenance=provenance))
+    assert left.get_ylabel() == right.get_ylabel() == "mean prediction (logit)"
+    assert [left.get_title(loc="left"), right.get_title(loc="left")] == ["deletion", "insertion"]
+    assert left.get_legend() is None and right.get_legend() is not None
+    assert left.get_xlabel() == "bases replaced by shuffled sequence (%)"
+    (alone,) = plot_curves(SimpleNamespace(tables={"faithfulness.deletion": points}, provenance={}))
+    assert alone.get_legend() is not None
+
+
+def test_an_audit_without_curves() -> None:
+    with pytest.raises(UsageError, match=r"audit: holds no curves, .* audit again"):
+        plot_curves(SimpleNamespace(tables={}, provenance={}))

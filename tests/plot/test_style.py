@@ -13,7 +13,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from seqsal.errors import OutputError, UsageError
-from seqsal.plot import plot_logo, save_figure
+from seqsal.plot import plot_logo, save_figure, style
 from seqsal.plot.style import drawing_style, one_line, root_figure
 
 
@@ -92,3 +92,21 @@ def test_settings_and_pyplot_are_left_alone() -> None:
         assert matplotlib.rcParams["text.color"] == "red"
     assert {key: matplotlib.rcParams[key] for key in before} == before
     assert plt.get_fignums() == []
+
+
+def test_pictures_asked_for_in_a_notebook_are_pyplots(monkeypatch: pytest.MonkeyPatch) -> None:
+    plt.switch_backend("agg")
+    assert not style.in_notebook()
+    draw = style.shown(lambda: style.new_axes(2, 1))
+    draw()
+    assert plt.get_fignums() == []
+    monkeypatch.setattr(style, "in_notebook", lambda: True)
+    try:
+        style.new_axes(2, 1)
+        assert plt.get_fignums() == []
+        figure = root_figure(draw())
+        assert [plt.figure(number) for number in plt.get_fignums()] == [figure]
+        style.new_axes(2, 1)
+        assert len(plt.get_fignums()) == 1
+    finally:
+        plt.close("all")

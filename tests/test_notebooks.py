@@ -1,0 +1,92 @@
+"""The notebooks run from a clean kernel, without network, and are stored without output."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import nbformat.v4
+import pytest
+from nbclient import NotebookClient
+
+NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
+OFFLINE = """
+import socket
+
+
+def _refuse(*args, **kwargs):
+    raise OSError("no network in the tests of notebooks")
+
+
+socket.create_connection = _refuse
+socket.getaddrinfo = _refuse
+"""
+FIGURES = ("plot(", "plot_tracks(", "plot_heatmap(", "plot_logo(", "plot_curves(")
+
+
+def code_cells(notebook: Any) -> list[Any]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def run(notebook: Any, folder: Path) -> None:
+    """Run all cells in `folder`, with the interpreter of the tests, where nothing outside can be reached."""
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(OFFLINE))
+    client = NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
+    manager = client.create_kernel_manager()
+    manager.kernel_spec.argv[0] = sys.executable
+    client.execute()
+
+
+def kinds(cell: Any) -> set[str]:
+    """Types of what a cell shows, and names of the streams that it writes to."""
+    shown = {kind for output in cell.outputs for kind in output.get("data", {})}
+    return shown | {output.name for output in cell.outputs if output.output_type == "stream"}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_are_stored_clean(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert all(cell.outputs == [] and cell.execution_count is None for cell in code_cells(notebook))
+    assert notebook.cells[0].cell_type == "markdown" and notebook.cells[0].source.startswith("# ")
+    links = re.findall(r"\]\(([^)]+\.ipynb)\)", "".join(cell.source for cell in notebook.cells))
+    assert all((path.parent / link).is_file() for link in links)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # of Jupyter's own packages
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    notebook = nbformat.read(path, as_version=4)
+    run(notebook, tmp_path)
+    for cell in code_cells(notebook):
+        if any(call in cell.source for call in FIGURES) and "except" not in cell.source:
+            assert "image/png" in kinds(cell), cell.source
+        streams = [output.text for output in cell.outputs if output.output_type == "stream" and output.name == "stderr"]
+        assert all("Warning" not in text and "Traceback" not in text for text in streams), streams
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # of Jupyter's own packages
+def test_bars_are_widgets_and_only_when_asked_for(tmp_path: Path) -> None:
+    sources = [
+        "import numpy as np, torch, seqsal\n"
+        "model = torch.nn.Sequential(torch.nn.Conv1d(4, 2, 5), torch.nn.AdaptiveMaxPool1d(1), torch.nn.Flatten(),\n"
+        "                            torch.nn.Linear(2, 1)).eval()\n"
+        "X = np.eye(4, dtype=np.float32)[np.random.default_rng(0).integers(0, 4, (50, 60))].transpose(0, 2, 1)",
+        *(
+            f"attr = seqsal.attribute(model, X=X, progress={progress})\n"
+            f"peaks = seqsal.call_peaks(attr, progress={progress})\n"
+            f"same = seqsal.compare_attributions({{'a': attr, 'b': attr}}, progress={progress})"
+            for progress in (False, True)
+        ),
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    run(notebook, tmp_path)
+    _, _, silent, shown = notebook.cells
+    assert silent.outputs == []
+    assert "application/vnd.jupyter.widget-view+json" in kinds(shown) and "stderr" not in kinds(shown)
