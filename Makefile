@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO_OUT ?= demo_out
+JOBS ?= 2
 
 .PHONY: all demo test lint types quick bench clean
 
@@ -23,7 +24,7 @@ demo: $(STAMP)
 
 ## Everything that CI checks: style, types and all tests.
 test: lint types
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -34,7 +35,7 @@ types: $(STAMP)
 
 ## The tests that take seconds.
 quick: $(STAMP)
-	$(BIN)/python -m pytest -m 'not slow and not yeast'
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal -m 'not slow and not yeast'
 
 bench: $(STAMP)
 	cd benchmarks && ../$(BIN)/python attribution.py && ../$(BIN)/python loaders.py && ../$(BIN)/python peaks.py

@@ -1,13 +1,9 @@
-"""The public functions: each reads its inputs, makes one call into the package, and gives back what it made.
-
-The `…_to_file` functions are what the command line calls; the others are for Python.
-"""
+"""The public functions: each reads its inputs, makes one call into the package, and gives back what it made."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,17 +11,13 @@ import pandas as pd
 
 from seqsal.agreement import AGREEMENT_BP, Agreement, Comparable, check_width, open_results, write_agreement_bigwig
 from seqsal.agreement import compare_attributions as compare_results
-from seqsal.errors import BedError, OutputError, UsageError
-from seqsal.io.atomic import atomic_path, check_writable
+from seqsal.errors import UsageError
+from seqsal.io.atomic import check_writable
 from seqsal.io.attributions import Attributions
-from seqsal.io.bed import read_bed, write_narrowpeak
-from seqsal.io.folder import make_folder
 from seqsal.io.inputs import WindowSource, open_codes, open_input
 from seqsal.io.store import read_attributions
-from seqsal.io.tracks import SCORE_FORMATS, load_bigwig_writer, write_bedgraph, write_bigwig, write_scores
-from seqsal.motifs import MotifResult, discover_motifs, write_motifs
-from seqsal.peaks import PEAK_COLUMNS, call_peaks, write_peaks_tsv
-from seqsal.regions import parse_region
+from seqsal.motifs import discover_motifs
+from seqsal.peaks import call_peaks
 from seqsal.sequence.codes import codes_from_one_hot
 
 if TYPE_CHECKING:
@@ -33,29 +25,20 @@ if TYPE_CHECKING:
     from torch import nn
 
     from seqsal.attribution.engine import AttributeOptions
-    from seqsal.models import SequenceModel, TrainResult
+    from seqsal.models import SequenceModel
 
 __all__ = [
+    "as_sequence_model",
     "attribute",
-    "attribute_to_file",
     "call_peaks",
     "compare_attributions",
-    "compare_to_file",
     "discover_motifs",
-    "export_to_file",
-    "logo_to_file",
-    "motifs_to_file",
-    "peaks_to_file",
+    "make_options",
     "plot_logo",
     "score",
     "score_table",
-    "score_to_file",
-    "train_to_file",
-    "write_motif_files",
 ]
 
-LOGO_ROW_BP = 100  # longer logos are wrapped
-EXPORTS = ("bigwig", "bedgraph", "bed")
 _PATH = str | os.PathLike[str]
 
 
@@ -71,6 +54,7 @@ def attribute(
     out: _PATH | None = None,
     device: str = "auto",
     seed: int = 0,
+    resume: bool = True,
     progress: bool = False,
     **options: Any,
 ) -> Attributions:
@@ -98,6 +82,8 @@ def attribute(
         `auto`, `cpu` or `cuda[:i]`.
     seed
         Seeds the shuffled controls.
+    resume
+        Go on with an unfinished `out` of the same model, windows and settings; False starts over.
     progress
         Show a progress bar.
     options
@@ -128,7 +114,7 @@ def attribute(
     with source:
         if out is None:
             return attribute_windows(scalar, source, settings, device=where, progress=progress)
-        path = stream_to_file(scalar, source, out, settings, device=where, progress=progress)
+        path = stream_to_file(scalar, source, out, settings, device=where, resume=resume, progress=progress)
     return read_attributions(path, in_memory=False)
 
 
@@ -163,7 +149,16 @@ def score(
         return score_table(source.windows, values, scalar)
 
 
-def plot_logo(attr: Attributions, region: str, ax: Axes | None = None) -> Axes:
+def plot_logo(
+    attr: Attributions,
+    region: str,
+    ax: Axes | None = None,
+    *,
+    hypothetical: bool = False,
+    colors: str | Mapping[str, str] = "classic",
+    highlight: Sequence[tuple[int, int]] = (),
+    title: str | None = None,
+) -> Axes:
     """Draw the bases of `chrom:start-end` at the height of their attributions.
 
     Parameters
@@ -174,15 +169,27 @@ def plot_logo(attr: Attributions, region: str, ax: Axes | None = None) -> Axes:
         0-based half-open, on the forward strand.
     ax
         Where to draw; a new figure when None.
+    hypothetical
+        Draw the scores of all four bases, where they were kept.
+    colors
+        `classic`, `colorblind` or a color for each of A, C, G, T.
+    highlight
+        Spans (start, end) to shade.
+    title
+        Written above, on the left.
 
     Raises
     ------
     RegionError
         The region is malformed or outside the data.
+    UsageError
+        Hypothetical scores were not kept, or `colors` is unknown.
     """
     from seqsal.plot import plot_region_logo
 
-    return plot_region_logo(attr, region, ax=ax)
+    return plot_region_logo(
+        attr, region, ax, hypothetical=hypothetical, colors=colors, highlight=highlight, title=title
+    )
 
 
 def compare_attributions(
@@ -229,19 +236,6 @@ def compare_attributions(
     return agreement
 
 
-def compare_to_file(attributions: Sequence[str], out: _PATH, **settings: Any) -> Agreement:
-    """Do what `seqsal compare` does: write the table of all regions, and the overall one beside it."""
-    overall = Path(out).with_suffix(".overall.tsv")
-    if Path(out).suffix != ".tsv":
-        raise UsageError(f"{out}: unknown extension, expected a name that ends in .tsv")
-    check_writable(out)
-    agreement = compare_attributions(attributions, **settings)
-    for table, path in ((agreement.regions, Path(out)), (agreement.overall, overall)):
-        with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as handle:
-            table.to_csv(handle, sep="\t", index=False, na_rep="NA", float_format="%.6g", lineterminator="\n")
-    return agreement
-
-
 def as_sequence_model(model: nn.Module | _PATH) -> SequenceModel:
     """Take a model, module or file as one scalar per sequence."""
     from seqsal.models import SequenceModel, load_model, wrap
@@ -279,229 +273,6 @@ def score_table(windows: pd.DataFrame, values: Any, model: SequenceModel) -> pd.
     if model.output_space in ("logit", "log"):
         table[model.output_space] = raw
     return table.reset_index(drop=True)
-
-
-def score_to_file(out: _PATH, *, model: str, progress: bool = False, **arguments: Any) -> pd.DataFrame:
-    """Do what `seqsal score` does: predict regions and write them; returns the table."""
-    check_score_format(out)
-    check_writable(out)
-    scalar = load_from(model, arguments)
-    arguments.pop("seed", None)
-    inputs = {key: arguments[key] for key in ("genome", "regions", "fasta")}
-    table = score(
-        scalar, **inputs, device=arguments["device"], progress=progress, ignore_strand=arguments["ignore_strand"]
-    )
-    write_scores(table, out)
-    return table
-
-
-def train_to_file(out: _PATH, *, progress: bool = False, **arguments: Any) -> TrainResult:
-    """Do what `seqsal train` does: train the built-in CNN into a checkpoint.
-
-    Parameters
-    ----------
-    out
-        Checkpoint to write (`.safetensors`).
-    progress
-        Show a progress bar.
-    arguments
-        Those of :func:`seqsal.train_model`, with the fields of `CNNConfig` and `TrainConfig` among them.
-    """
-    from seqsal.models import CNNConfig, TrainConfig, train_model
-    from seqsal.models.sources import common_length
-
-    if Path(out).suffix != ".safetensors":
-        raise UsageError(f"{out}: unknown extension, expected a checkpoint name that ends in .safetensors")
-    check_writable(out)
-    training = {key: arguments.pop(key) for key in TrainConfig.__dataclass_fields__ if key in arguments}
-    sizes = {key: arguments.pop(key) for key in CNNConfig.__dataclass_fields__ if key in arguments}
-    columns = training.setdefault("target_columns", ["score"])
-    sizes["input_length"] = sizes.get("input_length") or common_length(arguments["positives"])
-    sizes.setdefault("n_targets", 1 if sizes.get("loss", "binary") == "binary" else len(columns))
-    return train_model(
-        config=CNNConfig(**sizes), training=TrainConfig(**training), out=out, progress=progress, **arguments
-    )
-
-
-def check_score_format(out: _PATH) -> None:
-    """Raise unless the extension of `out` is one that scores are written in."""
-    if Path(out).suffix.lower() not in SCORE_FORMATS:
-        raise UsageError(f"{out}: unknown extension, expected one of {', '.join(SCORE_FORMATS)}")
-
-
-def attribute_to_file(
-    out: _PATH, *, model: str, bigwig: _PATH | None = None, progress: bool = False, **arguments: Any
-) -> Attributions:
-    """Do what `seqsal attribute` does: attribute regions into a file, and a bigWig when asked."""
-    for path in (out, bigwig):
-        if path is not None:
-            check_writable(path)
-    target = arguments.get("target")
-    scalar = load_from(model, arguments)
-    if bigwig is not None:
-        load_bigwig_writer()
-    attr = attribute(scalar, out=out, progress=progress, target=target, **arguments)
-    if bigwig is not None:
-        write_bigwig(attr, attr.chrom_sizes, bigwig, progress=progress)
-    return attr
-
-
-def load_from(model: str, arguments: dict[str, Any]) -> SequenceModel:
-    """Load the model that command-line arguments name, taking those that say how out of `arguments`.
-
-    Of several targets it is loaded for the first.
-    """
-    from seqsal.models import load_model
-
-    if isinstance(arguments.get("target"), Sequence):
-        arguments["target"] = arguments["target"][0]
-    names = (
-        "weights", "target", "output_space", "input_length", "trust_pickle",
-        "layout", "channel_order", "output", "reduce", "track_layout",
-    )  # fmt: skip
-    return load_model(model, **{name: arguments.pop(name) for name in names if name in arguments})
-
-
-def peaks_to_file(
-    attributions: _PATH,
-    out: _PATH,
-    *,
-    result: str | None = None,
-    seeds: str | None = None,
-    progress: bool = False,
-    **settings: Any,
-) -> pd.DataFrame:
-    """Do what `seqsal peaks` does: call peaks, write narrowPeak and the table beside it; returns the table.
-
-    Parameters
-    ----------
-    attributions
-        Attribution file.
-    out
-        narrowPeak file; the table goes beside it, as `.tsv`.
-    result
-        Which result of the attribution file; None is the first.
-    seeds
-        Grow peaks from the maxima of a coarse map: another result of the file, or another file, `B.h5` or `B.h5:NAME`.
-    settings
-        Those of :func:`seqsal.call_peaks`.
-    """
-    table_path = Path(out).with_suffix(".tsv")
-    if table_path == Path(out):
-        raise UsageError(f"{out}: ends in .tsv, which the table beside it is named; give a name ending in .narrowPeak")
-    check_writable(out)
-    attr = read_attributions(attributions, result, in_memory=False)
-    coarse = None if seeds is None else _open_seeds(attr, seeds)
-    peaks = call_peaks(attr, seeds=coarse, progress=progress, **settings)
-    write_narrowpeak(peaks, out)
-    write_peaks_tsv(peaks, table_path)
-    return peaks
-
-
-def _open_seeds(attr: Attributions, seeds: str) -> Attributions:
-    """Open the coarse map that `--from` names: a result of the same file, or another file and perhaps its result."""
-    if seeds in attr.results:
-        return attr.result(seeds)
-    path, _, name = (seeds, "", "") if Path(seeds).exists() else seeds.rpartition(":")
-    if path and Path(path).exists():
-        return read_attributions(path, name or None, in_memory=False)
-    raise UsageError(
-        f"--from: got {seeds!r}, expected another result of the file (it has {', '.join(attr.results)}) or an "
-        "attribution file; to make one: `seqsal attribute … --method gradient_x_input --method grad_cam`"
-    )
-
-
-def motifs_to_file(
-    attributions: _PATH,
-    out: _PATH,
-    *,
-    peaks: _PATH,
-    result: str | None = None,
-    progress: bool = False,
-    **settings: Any,
-) -> MotifResult:
-    """Do what `seqsal motifs` does: find patterns among peaks and write them into a folder; returns them.
-
-    Parameters
-    ----------
-    attributions
-        Attribution file.
-    out
-        Folder; made if it is not there.
-    peaks
-        narrowPeak file of peaks called on them; an empty one is a result too.
-    result
-        Which result of the attribution file; None is the first.
-    settings
-        `motif_db`, `algorithm` and `seed` of :func:`seqsal.discover_motifs`.
-    """
-    attr = read_attributions(attributions, result, in_memory=False)
-    table = _read_peaks(peaks)
-    with make_folder(out) as folder:
-        motifs = discover_motifs(attr, table, progress=progress, **settings)
-        write_motif_files(motifs, folder, unit=attr.unit)
-    return motifs
-
-
-def write_motif_files(motifs: MotifResult, folder: _PATH, *, unit: str) -> None:
-    """Write the tables, matrices and logos of motif discovery into a folder that is there.
-
-    Parameters
-    ----------
-    motifs
-        Of :func:`seqsal.discover_motifs`.
-    folder
-        Gets `motifs.meme`, `motifs.tsv`, `seqlets.bed`, `logos/NAME.svg` and perhaps `motif_usage.tsv`.
-    unit
-        Of the contributions, for the axes of the logos.
-    """
-    from seqsal.plot import write_logos
-
-    write_motifs(motifs, folder)
-    with make_folder(Path(folder) / "logos") as logos:
-        write_logos(motifs, logos, unit=unit)
-
-
-def _read_peaks(path: _PATH) -> pd.DataFrame:
-    """Read a narrowPeak file; an empty one, as `seqsal peaks` writes when none is called, is a table without rows."""
-    if Path(path).is_file() and Path(path).stat().st_size == 0:
-        return pd.DataFrame({key: pd.Series(dtype=kind) for key, kind in PEAK_COLUMNS.items()})
-    table = read_bed(path)
-    if "signal" not in table:
-        raise BedError(f"{path}: has no summits, expected a narrowPeak file of 10 columns as `seqsal peaks` writes it")
-    return table
-
-
-def logo_to_file(attributions: _PATH, region: str, out: _PATH, *, result: str | None = None) -> Path:
-    """Do what `seqsal logo` does: draw one region into a picture."""
-    from seqsal.plot import plot_region_logo, plot_region_rows, save_figure
-
-    check_writable(out)
-    attr = read_attributions(attributions, result, in_memory=False)
-    span = parse_region(region)
-    title = f"{attr.method}, target {attr.target}"
-    if span.end - span.start > LOGO_ROW_BP * 1.2:
-        return save_figure(plot_region_rows(attr, region, row_bp=LOGO_ROW_BP, title=title)[0], out)
-    return save_figure(plot_region_logo(attr, region, title=title), out)
-
-
-def export_to_file(
-    attributions: _PATH, kind: str, out: _PATH, *, result: str | None = None, progress: bool = False
-) -> None:
-    """Do what `seqsal export` does: write attributions in another format."""
-    check_writable(out)
-    attr = read_attributions(attributions, result, in_memory=False)
-    if not attr.chrom_sizes:
-        raise OutputError(f"{attributions}: holds no chromosome sizes, which tracks need; make it again")
-    if kind == "bigwig":
-        write_bigwig(attr, attr.chrom_sizes, out, progress=progress)
-    elif kind == "bedgraph":
-        write_bedgraph(attr, attr.chrom_sizes, out, progress=progress)
-    elif kind == "bed":
-        table = attr.regions.assign(prediction=np.asarray(attr.prediction, dtype=np.float64))
-        write_scores(table, out, chrom_sizes=attr.chrom_sizes)
-    else:
-        raise UsageError(f"format: got {kind!r}, expected one of {', '.join(EXPORTS)}")
 
 
 def _open_any(

@@ -116,7 +116,13 @@ def run_demo(out: str | os.PathLike[str], *, device: str = "auto", seed: int = 0
         with make_folder(folder / "contaminated") as second:
             trained_on_untrimmed = _train(second, data / "ctcf_sites_contaminated.fa", settings)
         settings |= {"rc_average": True, "motif_db": MOTIF_DB}  # binding does not depend on the strand
-        sites = run(model=str(folder / MODEL_NAME), out=folder, fasta=data / "ctcf_sites_held_out.fa", **settings)
+        sites = run(
+            model=str(folder / MODEL_NAME),
+            out=folder,
+            fasta=data / "ctcf_sites_held_out.fa",
+            genome_name="hg19",
+            **settings,
+        )
         contaminated = run(
             model=str(second / MODEL_NAME), out=second, fasta=data / "ctcf_sites_contaminated_held_out.fa", **settings
         )

@@ -1,4 +1,4 @@
-"""What `seqsal run` does, start to end: attribute → scores → tracks → peaks → motifs → report.
+"""What `seqsal run` does, start to end: attribute → scores → tracks → peaks → motifs → audit → browser → report.
 
 The folder that it fills::
 
@@ -6,7 +6,10 @@ The folder that it fills::
     scores.tsv                           predictions
     peaks.narrowPeak  peaks.tsv          called elements of both signs
     motifs/                              the patterns among them: motifs.meme, motifs.tsv, seqlets.bed, logos/*.svg
+    audit.json  shortcuts.bed            whether the map can be believed, and where artifacts that the model uses stand
+    browser/                             the tracks as UCSC, IGV and WashU open them, around ../attributions.bw
     report.html                          all of it on one page
+    run.toml                             the parameters, as `seqsal run --config run.toml --out DIR` takes them
     run.json                             parameters, versions, input checksums, unusable regions, seconds per stage
 
 Every file is written beside its place and renamed, `run.json` last: a folder that has one is complete. When a run is
@@ -22,29 +25,34 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from seqsal.api import load_from, make_options, score_table, write_motif_files
+from seqsal.api import score_table
+from seqsal.browser import read_instances, read_motif_instances, write_bundle
+from seqsal.commands import write_motif_files
+from seqsal.info import RUN_SCHEMA
+from seqsal.info.file_info import table_text
 from seqsal.io.atomic import atomic_path
 from seqsal.io.attributions import Attributions
 from seqsal.io.bed import write_narrowpeak
+from seqsal.io.config import write_config
 from seqsal.io.folder import make_folder
-from seqsal.io.inputs import WindowSource, open_input
 from seqsal.io.store import read_attributions
 from seqsal.io.tracks import load_bigwig_writer, write_bigwig, write_scores
-from seqsal.motifs import MotifResult, discover_motifs, read_motifs
+from seqsal.motifs import MotifResult, discover_motifs
 from seqsal.peaks import call_peaks, write_peaks_tsv
+from seqsal.preparation import config_of, prepare_run
 from seqsal.version import VERSION
 
 if TYPE_CHECKING:
-    from seqsal.attribution import AttributeOptions
+    from seqsal.audit.result import AuditResult
 
 __all__ = ["RunResult", "run"]
 
@@ -57,6 +65,7 @@ VERSIONS_OF = (
     "h5py",
     "pyfaidx",
     "pyBigWig",
+    "pybigtools",
     "bioframe",
     "logomaker",
     "matplotlib",
@@ -64,8 +73,22 @@ VERSIONS_OF = (
     "memelite",
     "pyjaspar",
 )
+WRITTEN = (
+    ("report", "report.html"),
+    ("attributions", "attributions.h5"),
+    ("track", "attributions.bw"),
+    ("scores", "scores.tsv"),
+    ("peaks", "peaks.narrowPeak"),
+    ("", "peaks.tsv"),
+    ("motifs", "motifs"),
+    ("audit", "audit.json"),
+    ("", "shortcuts.bed"),
+    ("browser", "browser"),
+    ("parameters", "run.json"),
+    ("", "run.toml"),
+)
+AUDIT_FILES = ("audit.json", "shortcuts.bed")
 SEQLET_FDR = 0.2  # TF-MoDISco's own rate: false seqlets do not recur, while too few true ones hide a motif
-HYPOTHETICAL_BYTES = 2 << 30  # more than this is not kept for the motifs, which then make do with X · track
 
 
 @dataclass(frozen=True)
@@ -82,6 +105,8 @@ class RunResult:
         Tables as written.
     motifs
         The patterns among the peaks.
+    audit
+        Whether the map can be believed; None where it was not asked.
     seconds
         Wall time of each stage.
     """
@@ -91,10 +116,11 @@ class RunResult:
     scores: pd.DataFrame
     peaks: pd.DataFrame
     motifs: MotifResult
+    audit: AuditResult | None
     seconds: dict[str, float] = field(repr=False)
 
     def summary(self) -> str:
-        """Say what was made and where, in a few lines."""
+        """Say what was found, and where every file is, in two columns."""
         n_negative = int((self.peaks["sign"] == "neg").sum())
         n_rejected = len(self.attr.rejected)
         rows = [
@@ -104,11 +130,11 @@ class RunResult:
             ),
             ("peaks", f"{len(self.peaks):,} ({n_negative:,} negative), best q {self.peaks.attrs['best_q']:.2g}"),
             ("motifs", self.motifs.summary()),
+            *([("audit", self.audit.verdict.answers)] if self.audit else []),
             ("seconds", f"{sum(self.seconds.values()):.1f}"),
-            ("report", str(self.folder / "report.html")),
-            ("tracks", str(self.folder / "attributions.bw")),
+            *((name, str(self.folder / file)) for name, file in WRITTEN if self.audit or file not in AUDIT_FILES),
         ]
-        return "\n".join(f"{name:<9}{value}" for name, value in rows)
+        return table_text(rows)
 
 
 def run(
@@ -121,8 +147,12 @@ def run(
     method: str | Sequence[str] = "gradient_x_input",
     fdr: float = 0.05,
     motif_db: str | os.PathLike[str] | None = None,
+    audit: bool = True,
+    genome_name: str | None = None,
+    url_base: str | None = None,
     device: str = "auto",
     seed: int = 0,
+    resume: bool = True,
     progress: bool = False,
     **options: Any,
 ) -> RunResult:
@@ -142,18 +172,30 @@ def run(
         Largest q-value of a peak. Motifs are looked for among the peaks up to `SEQLET_FDR`, when that is larger; those
         that are in `peaks.narrowPeak` too have the same names there.
     motif_db
-        What the motifs are named by: `jaspar:RELEASE:TAXGROUP` or a motif file; None leaves them without names.
+        What the motifs are named by, and the map is compared with: `jaspar:RELEASE:TAXGROUP` or a motif file; None
+        leaves them without names.
+    audit
+        Test whether the map can be believed, with the sizes of `seqsal.audit.settings.RUN_SIZES` where `settings` does
+        not say otherwise.
+    genome_name
+        Name of the assembly at UCSC, such as hg38, for the browser bundle; None recognises some by their sizes.
+    url_base
+        Address at which the folder will be; None leaves the references of the bundle relative.
     device
         `auto`, `cpu` or `cuda[:i]`.
     seed
         Seeds the shuffled controls.
+    resume
+        Go on with an interrupted run of the same inputs and settings, or use its finished attributions; False starts
+        over.
     progress
         Show progress bars.
     options
         Of :func:`seqsal.load_model` (`weights`, `output_space`, `input_length`, `trust_pickle`, `layout`,
         `channel_order`, `output`, `reduce`, `track_layout`) and of
         :func:`seqsal.attribute` (`target`, one or several; `rc_average`, `n_controls`, `batch_size`, `precision`,
-        `ignore_strand`, `gradient_correction`).
+        `ignore_strand`, `gradient_correction`), and of :func:`seqsal.audit` (`positives`, `negatives`, `artifacts`,
+        `annotations`, `strata`, `other_models`; `settings` as a mapping).
 
     Raises
     ------
@@ -161,26 +203,21 @@ def run(
         Input that cannot be used; nothing is written then.
     """
     from seqsal.attribution import attribute_to_file
-    from seqsal.models import resolve_device
 
-    parameters = {"model": model, "method": method, "fdr": fdr, "motif_db": motif_db, "device": device, "seed": seed}
-    parameters.update(options)
-    inputs = {"genome": genome, "regions": regions, "fasta": fasta}
     clock = _Clock()
     with clock.stage("load"):
-        where = resolve_device(device)
-        if motif_db is not None:
-            read_motifs(motif_db)  # what is wrong with it should not be found out after the attribution
-        ignore_strand = bool(options.pop("ignore_strand", False))
-        target = options.get("target")
-        scalar = load_from(model, options)
-        settings = make_options(method, seed, {"hypothetical": None, **options}, target)
-        source = open_input(**inputs, length=scalar.input_length, ignore_strand=ignore_strand)  # type: ignore[arg-type]
-    with source, make_folder(out) as folder, clock.stage("attribute"):
+        prepared = prepare_run(
+            model=model, genome=genome, regions=regions, fasta=fasta, method=method, fdr=fdr, motif_db=motif_db,
+            audit=audit, genome_name=genome_name, url_base=url_base, device=device, seed=seed, **options,
+        )  # fmt: skip
+    scalar, where, settings = prepared.model, prepared.device, prepared.settings
+    with prepared, make_folder(out) as folder, clock.stage("attribute"):
+        (folder / "run.json").unlink(missing_ok=True)  # an earlier run's: the folder is not complete now
         load_bigwig_writer()
-        if "hypothetical" not in options:
-            settings = _with_room(settings, source)
-        path = attribute_to_file(scalar, source, folder / "attributions.h5", settings, device=where, progress=progress)
+        path = attribute_to_file(
+            scalar, prepared.source, folder / "attributions.h5", settings,
+            device=where, resume=resume, reuse=resume, progress=progress,
+        )  # fmt: skip
         attr = read_attributions(path, in_memory=False)
     with clock.stage("scores"):
         scores = score_table(attr.regions, np.asarray(attr.prediction), scalar)
@@ -195,15 +232,25 @@ def run(
         seqlets = peaks if fdr >= SEQLET_FDR else call_peaks(attr, fdr=SEQLET_FDR, progress=progress)
         motifs = discover_motifs(attr, seqlets, motif_db=motif_db, seed=seed, progress=progress)
         write_motif_files(motifs, motif_folder, unit=attr.unit)
-    info = {**describe_run(parameters, inputs, attr, peaks), "n_patterns": len(motifs), "warnings": motifs.warnings}
+    with clock.stage("audit"):
+        beside: dict[str, Any] = {"peaks": peaks, "patterns": motifs, "device": where, "seed": seed}
+        plan, others = prepared.plan, prepared.other_models
+        found = None if plan is None else plan.run(attr, scalar, other_models=others, progress=progress, **beside)
+        _write_audit(folder, found)
+    with clock.stage("browser"):
+        _write_browser(folder, attr, peaks, audited=found is not None, genome_name=genome_name, url_base=url_base)
+    info = describe_run(prepared.parameters, prepared.inputs, attr, peaks)
+    info |= {"n_patterns": len(motifs), "warnings": motifs.warnings}
+    info |= {"verdict": found.verdict.as_dict()} if found else {}
     with clock.stage("report"):
-        _write_report(folder, attr, (scores, peaks), motifs, info, model)
+        _write_report(folder, attr, (scores, peaks), motifs, found, info, model)
+    write_config(folder / "run.toml", config_of(prepared))
     _write_json(folder / "run.json", {**info, "seconds": clock.seconds})
-    return RunResult(folder, attr, scores, peaks, motifs, clock.seconds)
+    return RunResult(folder, attr, scores, peaks, motifs, found, clock.seconds)
 
 
 def describe_run(
-    parameters: dict[str, Any], inputs: dict[str, Any], attr: Attributions, peaks: pd.DataFrame
+    parameters: Mapping[str, Any], inputs: Mapping[str, Any], attr: Attributions, peaks: pd.DataFrame
 ) -> dict[str, Any]:
     """Collect what `run.json` holds besides the seconds."""
     given = {name: str(value) for name, value in inputs.items() if isinstance(value, (str, os.PathLike))}
@@ -211,7 +258,7 @@ def describe_run(
         attr.rejected[["chrom", "start", "end", "name", "reason"]].to_dict("records") if len(attr.rejected) else []
     )
     return {
-        "schema": 1,
+        "schema": RUN_SCHEMA,
         "seqsal_version": VERSION,
         "parameters": {**parameters, **given},
         "versions": {"python": platform.python_version(), **_versions()},
@@ -230,10 +277,32 @@ def _versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in VERSIONS_OF}
 
 
-def _with_room(settings: AttributeOptions, source: WindowSource) -> AttributeOptions:
-    """Leave out the hypothetical scores where the file would grow by more than `HYPOTHETICAL_BYTES`."""
-    n_bytes = 16 * len(source) * source.length * len(settings.methods)
-    return settings if n_bytes <= HYPOTHETICAL_BYTES else replace(settings, hypothetical=False)
+def _write_audit(folder: Path, audit: AuditResult | None) -> None:
+    if audit is not None:
+        audit.to_json(folder / "audit.json")
+        audit.write_shortcuts_bed(folder / "shortcuts.bed")
+
+
+def _write_browser(
+    folder: Path,
+    attr: Attributions,
+    peaks: pd.DataFrame,
+    *,
+    audited: bool,
+    genome_name: str | None,
+    url_base: str | None,
+) -> None:
+    """Write the bundle of the run, which refers to the run's bigWig."""
+    write_bundle(
+        folder / "browser",
+        attr,
+        peaks=peaks,
+        motifs=read_motif_instances(folder / "motifs"),
+        artifacts=read_instances(folder / "shortcuts.bed") if audited else None,
+        genome_name=genome_name,
+        url_base=None if url_base is None else f"{url_base.rstrip('/')}/browser/",
+        bigwig=folder / "attributions.bw",
+    )
 
 
 def _write_report(
@@ -241,6 +310,7 @@ def _write_report(
     attr: Attributions,
     tables: tuple[pd.DataFrame, pd.DataFrame],
     motifs: MotifResult,
+    audit: AuditResult | None,
     info: dict[str, Any],
     model: str,
 ) -> None:
@@ -250,7 +320,7 @@ def _write_report(
     given = parameters.get("regions") or parameters.get("fasta") or "regions"
     details = {**info, "model": {**info["model"], **_training_facts(model)}}
     title = f"{Path(model).stem} · {Path(given).name}"
-    write_report(folder / "report.html", ReportInputs(attr, *tables, details, motifs=motifs, title=title))
+    write_report(folder / "report.html", ReportInputs(attr, *tables, details, motifs=motifs, audit=audit, title=title))
 
 
 def _training_facts(model: str) -> dict[str, Any]:
@@ -277,6 +347,7 @@ class _Clock:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         start = time.perf_counter()
-        logger.info("%s", name)
+        logger.info("%s …", name)
         yield
         self.seconds[name] = round(time.perf_counter() - start, 3)
+        logger.info("%s took %.1f s", name, self.seconds[name])

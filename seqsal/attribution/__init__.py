@@ -4,14 +4,17 @@ from seqsal.attribution.base import Method, Scores
 from seqsal.attribution.engine import AttributeOptions, attribute_to_file, attribute_windows
 from seqsal.attribution.methods import METHODS, make_method
 from seqsal.attribution.predict import predict_windows
+from seqsal.attribution.trial import Trial, try_windows
 
 __all__ = [
     "METHODS",
     "AttributeOptions",
     "Method",
     "Scores",
+    "Trial",
     "attribute_to_file",
     "attribute_windows",
     "make_method",
     "predict_windows",
+    "try_windows",
 ]

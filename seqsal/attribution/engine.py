@@ -24,10 +24,17 @@ from seqsal.attribution.requests import AttributeOptions, Result, plan_families
 from seqsal.attribution.targets import aimed
 from seqsal.errors import RegionError
 from seqsal.io.attributions import Attributions
-from seqsal.io.store_writer import AttributionWriter, ResultLayout, StoreLayout
+from seqsal.io.store_writer import AttributionWriter, ResultLayout, StoreLayout, is_finished
 from seqsal.version import VERSION
 
-__all__ = ["AttributeOptions", "WindowReader", "attribute_to_file", "attribute_windows", "default_n_controls"]
+__all__ = [
+    "AttributeOptions",
+    "AttributionRun",
+    "WindowReader",
+    "attribute_to_file",
+    "attribute_windows",
+    "default_n_controls",
+]
 
 CONTROL_BASES = 200_000
 N_COMPARED = 32  # windows that tell how far a lower precision is from fp32
@@ -79,7 +86,7 @@ def attribute_windows(
     DeviceError
         The device does not have the precision.
     """
-    run = _Run(model, source, options, device)
+    run = AttributionRun(model, source, options, device)
     layout = run.plan_layout(source)
     sink = MemorySink(layout)
     run.stream(source, layout, sink, progress)
@@ -104,11 +111,13 @@ def attribute_to_file(
     *,
     device: torch.device,
     resume: bool = True,
+    reuse: bool = False,
     progress: bool = False,
 ) -> Path:
     """Attribute every window of `source` into an attribution file, going on where an interrupted run stopped.
 
-    Parameters are those of :func:`attribute_windows`; memory does not grow with the number of windows.
+    Parameters are those of :func:`attribute_windows`; memory does not grow with the number of windows. `resume` is
+    False to start over, and `reuse` True to leave a finished file of the same model, windows and settings as it is.
 
     Raises
     ------
@@ -119,17 +128,27 @@ def attribute_to_file(
     OutputError
         `path` cannot be written.
     """
-    run = _Run(model, source, options, device)
+    run = AttributionRun(model, source, options, device)
     layout = run.plan_layout(source)
+    if reuse and is_finished(path, layout, run.describe()):
+        logger.info("%s: finished, of the same model, windows and settings: used as it is", path)
+        return Path(path)
     with AttributionWriter(path, layout, run.describe(), resume=resume) as writer:
         run.stream(source, layout, writer, progress)
         return writer.finish()
 
 
-class _Run:
+class AttributionRun:
     """What is to be computed from a model, and what the results say about themselves.
 
     A model that has seen no window yet sees one, and learns its output space; a lower precision is compared with fp32.
+
+    Parameters are those of :func:`attribute_windows`.
+
+    Attributes
+    ----------
+    families, results
+        What is computed together, and every result of it, in the order of the file.
     """
 
     def __init__(self, model: nn.Module, source: WindowReader, options: AttributeOptions, device: torch.device) -> None:

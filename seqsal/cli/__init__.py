@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import gc
 import importlib
+import keyword
 import logging
 import sys
 import warnings
@@ -22,7 +23,10 @@ from seqsal.version import VERSION
 
 __all__ = ["main"]
 
-VERBS = ("demo", "train", "score", "attribute", "peaks", "motifs", "logo", "export", "compare", "run")
+VERBS = (
+    "demo", "train", "score", "attribute", "import", "controls", "peaks", "motifs", "logo", "export", "compare",
+    "audit", "run", "info", "completion",
+)  # fmt: skip
 
 
 class _Verbs(click.Group):
@@ -34,7 +38,8 @@ class _Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
-        command: click.Command = getattr(importlib.import_module(f"seqsal.cli.{cmd_name}"), f"{cmd_name}_command")
+        module = importlib.import_module(f"seqsal.cli.{cmd_name}{'_' * keyword.iskeyword(cmd_name)}")
+        command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
 
     def main(self, args: Sequence[str] | None = None, **extra: Any) -> Any:  # type: ignore[override]
@@ -84,6 +89,7 @@ def _set_up_logging() -> None:
     logger = logging.getLogger("seqsal")
     logger.handlers[:] = [handler]
     logger.propagate = False
+    logger.setLevel(logging.NOTSET)  # --verbose of an earlier command in this process
     logging.getLogger("seqsal.attribution.engine").setLevel(logging.INFO)  # how a precision compares with fp32
     warnings.simplefilter("ignore", FutureWarning)
 

@@ -13,6 +13,7 @@ from seqsal.cli.options import (
     input_options,
     model_options,
     path_type,
+    resume_option,
     show_progress,
 )
 
@@ -29,12 +30,13 @@ __all__ = ["attribute_command"]
 @click.option("--hypothetical", is_flag=True, help="Keep the scores of all four bases, not only of the one there.")
 @click.option("--out", type=path_type, required=True, help="Attribution file to write (.h5).")
 @click.option("--bigwig", type=path_type, help="Also write the track as bigWig.")
+@resume_option
 @common_options
 def attribute_command(out: Path, bigwig: Path | None, quiet: bool, **arguments: Any) -> None:
     """Attribute the model's output to single bases; an interrupted run resumes."""
-    from seqsal import api
+    from seqsal import commands
 
-    attr = api.attribute_to_file(out, bigwig=bigwig, progress=show_progress(quiet), **arguments)
+    attr = commands.attribute_to_file(out, bigwig=bigwig, progress=show_progress(quiet), **arguments)
     if not quiet:
         click.echo(f"{out}: {attr!r}")
         if bigwig is not None:

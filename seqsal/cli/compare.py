@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from seqsal.cli.options import path_type, show_progress
+from seqsal.cli.options import config_option, path_type, show_progress, talk_options
 
 __all__ = ["compare_command"]
 
@@ -20,7 +20,8 @@ __all__ = ["compare_command"]
 @click.option("--top", type=click.IntRange(min=1), help="Positions of the top overlap [default: 5 % of the window].")
 @click.option("--width", type=click.IntRange(min=3), default=21, show_default=True,
               help="Bases that the local agreement at a base is about, odd.")  # fmt: skip
-@click.option("--quiet", is_flag=True, help="No progress bars, no summary.")
+@config_option
+@talk_options
 def compare_command(
     attributions: tuple[str, ...], out: Path, bigwig: Path | None, top: int | None, width: int, quiet: bool
 ) -> None:
@@ -29,9 +30,9 @@ def compare_command(
     Each is a file, or NAME of a file's results as A.h5:NAME; one file alone stands for all its results. Rows are
     matched by region, and turned to the genome's direction.
     """
-    from seqsal import api
+    from seqsal import commands
 
-    agreement = api.compare_to_file(
+    agreement = commands.compare_to_file(
         attributions, out, bigwig=bigwig, top=top, width=width, progress=show_progress(quiet)
     )
     if not quiet:

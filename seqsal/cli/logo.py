@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from seqsal.cli.options import path_type, result_option
+from seqsal.cli.options import config_option, path_type, result_option, talk_options
 
 __all__ = ["logo_command"]
 
@@ -16,11 +16,12 @@ __all__ = ["logo_command"]
 @result_option
 @click.option("--region", required=True, metavar="CHROM:START-END", help="What to draw, 0-based half-open.")
 @click.option("--out", type=path_type, required=True, help="Picture to write: .svg, .png or .pdf.")
-@click.option("--quiet", is_flag=True, help="No summary.")
+@config_option
+@talk_options
 def logo_command(attributions: Path, result: str | None, region: str, out: Path, quiet: bool) -> None:
     """Draw each base at the height of its attribution."""
-    from seqsal import api
+    from seqsal import commands
 
-    api.logo_to_file(attributions, region, out, result=result)
+    commands.logo_to_file(attributions, region, out, result=result)
     if not quiet:
         click.echo(f"{out}: {region}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from seqsal.cli.options import motif_db_option, path_type, result_option, show_progress
+from seqsal.cli.options import config_option, motif_db_option, path_type, result_option, show_progress, talk_options
 
 __all__ = ["motifs_command"]
 
@@ -33,11 +33,12 @@ __all__ = ["motifs_command"]
 )
 @click.option("--out", type=path_type, required=True, help="Folder to write; made if it is not there.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the decoys in motif_usage.tsv.")
-@click.option("--quiet", is_flag=True, help="No progress bars, no summary.")
+@config_option
+@talk_options
 def motifs_command(attributions: Path, out: Path, quiet: bool, **arguments: Any) -> None:
     """Find the motifs among the peaks of both signs, name them and list their places; needs no model."""
-    from seqsal import api
+    from seqsal import commands
 
-    motifs = api.motifs_to_file(attributions, out, progress=show_progress(quiet), **arguments)
+    motifs = commands.motifs_to_file(attributions, out, progress=show_progress(quiet), **arguments)
     if not quiet:
         click.echo(f"{out}: {motifs.summary()}")

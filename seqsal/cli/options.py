@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from seqsal.cli.config import config_option
+
+if TYPE_CHECKING:
+    from seqsal.audit.result import AuditResult
 
 __all__ = [
     "attribution_options",
     "common_options",
+    "config_option",
+    "end_by_verdict",
+    "evidence_options",
     "input_options",
     "model_options",
     "motif_db_option",
+    "optional_model_options",
     "path_type",
     "result_option",
+    "resume_option",
     "show_progress",
+    "talk_options",
     "target_option",
 ]
 
@@ -88,11 +101,21 @@ def motif_db_option(command: Command) -> Command:
 
 def model_options(command: Command) -> Command:
     """Add --model and what says how to read it, but for --target."""
+    return _model_option(required=True)(_reading_options(command))
+
+
+def optional_model_options(command: Command) -> Command:
+    """Add the same, but the model may be left away."""
+    return _model_option(required=False)(_reading_options(command))
+
+
+def _model_option(*, required: bool) -> Callable[[Command], Command]:
+    help_text = "A seqsal checkpoint (.safetensors), package.module:factory, or a TorchScript/torch.export file."
+    return click.option("--model", required=required, metavar="M", help=help_text)
+
+
+def _reading_options(command: Command) -> Command:
     return _stack(
-        click.option(
-            "--model", required=True, metavar="M",
-            help="A seqsal checkpoint (.safetensors), package.module:factory, or a TorchScript/torch.export file.",
-        ),
         click.option("--weights", type=path_type, help="State dict for a package.module:factory model."),
         click.option(
             "--output-space", default="auto", show_default=True,
@@ -118,6 +141,43 @@ def model_options(command: Command) -> Command:
     )(command)  # fmt: skip
 
 
+def evidence_options(command: Command) -> Command:
+    """Add what an audit can be given beside attributions and model, and what makes it fail."""
+    return _stack(
+        click.option("--artifacts", type=path_type, metavar="FASTA", help="Own artifact sequences beside the library."),
+        click.option("--positives", type=path_type, help="BED or FASTA of positives, such as the training data."),
+        click.option("--negatives", type=path_type, help="BED or FASTA of negatives."),
+        click.option("--annotations", type=path_type, metavar="BED", help="Regions that are known to matter."),
+        click.option("--strata", metavar="FILE:COLUMN", help="Groups of regions to compare, such as a batch."),
+        click.option(
+            "--other-model", "other_models", multiple=True, metavar="M2",
+            help="The same model from another seed or fold; may be repeated.",
+        ),
+        click.option(
+            "--setting", "settings", multiple=True, callback=_settings, metavar="NAME=VALUE",
+            help="A size or threshold of the audit, such as n_regions=200; may be repeated.",
+        ),
+        click.option(
+            "--fail-on", default="", metavar="NAMES", callback=_split_commas,
+            help="Exit with code 3 if any of these holds: shortcut, unfaithful, implausible; separated by commas.",
+        ),
+    )(command)  # fmt: skip
+
+
+def _split_commas(ctx: click.Context, parameter: click.Parameter, value: str) -> list[str]:
+    return [name.strip() for name in value.split(",") if name.strip()]
+
+
+def end_by_verdict(ctx: click.Context, audit: AuditResult, fail_on: Sequence[str]) -> None:
+    """End with exit code 3 and one line on stderr where something in `fail_on` holds; warn of what was not tested."""
+    for name in audit.verdict.undecided(fail_on):
+        click.echo(f"seqsal: warning: --fail-on {name}: this was not tested, see the audit", err=True)
+    failures = audit.verdict.failures(fail_on)
+    if failures:
+        click.echo(f"seqsal: the audit failed: {'; '.join(failures)}", err=True)
+        ctx.exit(3)
+
+
 def input_options(command: Command) -> Command:
     """Add --genome, --regions, --fasta and --ignore-strand."""
     return _stack(
@@ -138,7 +198,7 @@ def attribution_options(command: Command) -> Command:
     return _stack(
         click.option(
             "--method", multiple=True, default=["gradient_x_input"], show_default=True, metavar="NAME",
-            callback=_one_or_many,
+            callback=_one_or_many, shell_complete=complete_methods,
             help=f"Attribution method: {', '.join(METHOD_NAMES)}; may be repeated, the first is the main result.",
         ),
         click.option(
@@ -167,11 +227,53 @@ def attribution_options(command: Command) -> Command:
 
 
 def common_options(command: Command) -> Command:
-    """Add --device, --seed and --quiet."""
+    """Add --device, --seed, --config and what :func:`talk_options` adds."""
     return _stack(
         click.option(
             "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:i]", help="Where to compute."
         ),
         click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything random."),
-        click.option("--quiet", is_flag=True, help="No progress bars, no summary."),
+        config_option,
+        talk_options,
     )(command)
+
+
+def talk_options(command: Command) -> Command:
+    """Add --quiet and --verbose."""
+    return _stack(
+        click.option("--quiet", is_flag=True, callback=_one_of_two, help="No progress bars, no summary."),
+        click.option(
+            "--verbose", is_flag=True, expose_value=False, callback=_speak, help="Tell each step and how long it took."
+        ),
+    )(command)
+
+
+def _one_of_two(ctx: click.Context, parameter: click.Parameter, value: bool) -> bool:
+    """Refuse --quiet with --verbose, whichever is read first."""
+    if value:
+        ctx.meta.setdefault("seqsal.talk", parameter.name)
+        if ctx.meta["seqsal.talk"] != parameter.name:
+            raise click.UsageError("--quiet and --verbose contradict each other; give one of them.", ctx)
+    return value
+
+
+def _speak(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    """Let seqsal's loggers tell what they do, and say at the end how long the command took."""
+    if not _one_of_two(ctx, parameter, value):
+        return
+    logger, start = logging.getLogger("seqsal"), time.perf_counter()
+    logger.setLevel(logging.INFO)
+    ctx.call_on_close(lambda: logger.info("%s took %.1f s in all", ctx.info_name, time.perf_counter() - start))
+
+
+def resume_option(command: Command) -> Command:
+    """Add --resume and --no-resume."""
+    help_text = "Go on where an interrupted command of the same settings stopped, or start over."
+    return click.option("--resume/--no-resume", default=True, show_default=True, help=help_text)(command)
+
+
+def complete_methods(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Names of methods that a shell may complete to."""
+    from seqsal.cli.names import METHOD_NAMES
+
+    return [name for name in METHOD_NAMES if name.startswith(incomplete)]

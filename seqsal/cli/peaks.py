@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from seqsal.cli.options import path_type, result_option, show_progress
+from seqsal.cli.options import config_option, path_type, result_option, show_progress, talk_options
 
 __all__ = ["peaks_command"]
 
@@ -27,12 +27,13 @@ __all__ = ["peaks_command"]
     help="Grow peaks from the maxima of a coarse map of the same windows: another result of the file, such as "
     "grad_cam, or another file.",
 )  # fmt: skip
-@click.option("--quiet", is_flag=True, help="No progress bars, no summary.")
+@config_option
+@talk_options
 def peaks_command(attributions: Path, out: Path, quiet: bool, **arguments: Any) -> None:
     """Call peaks of both signs against the shuffled controls in the file; needs no model."""
-    from seqsal import api
+    from seqsal import commands
 
-    peaks = api.peaks_to_file(attributions, out, progress=show_progress(quiet), **arguments)
+    peaks = commands.peaks_to_file(attributions, out, progress=show_progress(quiet), **arguments)
     if not quiet:
         n_negative = int((peaks["sign"] == "neg").sum())
         click.echo(

@@ -10,10 +10,13 @@ import click
 from seqsal.cli.options import (
     attribution_options,
     common_options,
+    end_by_verdict,
+    evidence_options,
     input_options,
     model_options,
     motif_db_option,
     path_type,
+    resume_option,
     show_progress,
 )
 
@@ -28,12 +31,32 @@ __all__ = ["run_command"]
 @attribution_options
 @click.option("--fdr", type=float, default=0.05, show_default=True, help="Largest q-value of a peak.")
 @motif_db_option
+@click.option("--audit/--no-audit", default=True, show_default=True, help="Test whether the map can be believed.")
+@evidence_options
+@click.option("--genome-name", metavar="NAME", help="Assembly at UCSC, such as hg38 [default: recognised by sizes].")
+@click.option("--url-base", metavar="URL", help="Address that the folder will have, for the browser bundle.")
 @click.option("--out", type=path_type, required=True, help="Folder to write; made if it is not there.")
+@click.option("--dry-run", is_flag=True, help="Check everything, foresee time and sizes, write nothing.")
+@resume_option
 @common_options
-def run_command(out: Path, quiet: bool, **arguments: Any) -> None:
-    """Attribute, call peaks, find motifs, write tracks and the report; an interrupted run resumes."""
-    from seqsal import pipeline
+@click.pass_context
+def run_command(
+    ctx: click.Context, out: Path, quiet: bool, dry_run: bool, fail_on: list[str], **arguments: Any
+) -> None:
+    """Attribute, call peaks, find motifs, audit, write tracks and the report; an interrupted run resumes.
 
+    The folder gets a run.toml: `seqsal run --config run.toml --out OTHER` does the same again.
+    """
+    from seqsal import forecast, pipeline
+    from seqsal.audit.verdict import check_failures
+
+    if check_failures(fail_on) and not arguments["audit"]:
+        raise click.UsageError("--fail-on needs the audit, and --no-audit leaves it out; give one of them.")
+    if dry_run:
+        click.echo(forecast.forecast_run(out=out, **arguments).summary())
+        return
     result = pipeline.run(out=out, progress=show_progress(quiet), **arguments)
     if not quiet:
         click.echo(result.summary())
+    if result.audit is not None:
+        end_by_verdict(ctx, result.audit, fail_on)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from seqsal.cli.names import TRAIN_DEFAULTS
-from seqsal.cli.options import common_options, path_type, show_progress
+from seqsal.cli.options import common_options, path_type, resume_option, show_progress
 
 __all__ = ["train_command"]
 
@@ -100,13 +100,13 @@ def _names(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     show_default=True,
     help="Peak of the one-cycle schedule.",
 )
-@click.option("--resume/--no-resume", default=True, show_default=True, help="Go on with an interrupted training.")
+@resume_option
 @click.option("--out", type=path_type, required=True, help="Checkpoint to write (.safetensors).")
 @common_options  # fmt: skip
 def train_command(out: Path, quiet: bool, **arguments: Any) -> None:
     """Train a CNN that tells positives from negatives, or predicts values, and report held-out performance."""
-    from seqsal import api
+    from seqsal import commands
 
-    result = api.train_to_file(out, progress=show_progress(quiet), **arguments)
+    result = commands.train_to_file(out, progress=show_progress(quiet), **arguments)
     if not quiet:
         click.echo(f"{out}: {result!r}")

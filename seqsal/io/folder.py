@@ -10,7 +10,26 @@ from pathlib import Path
 from seqsal.errors import OutputError, SeqsalError
 from seqsal.io.atomic import output_error
 
-__all__ = ["make_folder"]
+__all__ = ["check_folder", "make_folder"]
+
+
+def check_folder(out: str | os.PathLike[str]) -> Path:
+    """Check that :func:`make_folder` would work, without doing it; returns the nearest folder that is there.
+
+    Raises
+    ------
+    OutputError
+        `out` is a file, or below one, or may not be written.
+    """
+    folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder}: is a file, expected a folder to write to; choose another name")
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if not there.is_dir():
+        raise OutputError(f"{folder}: cannot be made, {there} is a file; choose another folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise OutputError(f"{folder}: cannot be written, no permission for {there}; choose another folder")
+    return there
 
 
 @contextmanager

@@ -297,6 +297,8 @@ def _source(
     provenance.update(
         n_windows=len(windows), n_padded=int(windows["padded"].sum()), n_rejected=len(rejected), length=length
     )
+    counts = [provenance[key] for key in ("n_windows", "length", "n_padded", "n_rejected")]
+    _log.info("%d windows of %d bp, %d padded with N, and %d unusable", *counts)
     return WindowSource(windows, rejected, length, chrom_sizes, provenance, read, close)
 
 

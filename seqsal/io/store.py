@@ -44,8 +44,9 @@ import pandas as pd
 
 from seqsal.errors import StoreError
 from seqsal.io.attributions import Array, Attributions, DiskArray, check_result
+from seqsal.version import VERSION
 
-__all__ = ["REGION_TYPES", "SCHEMA", "read_attributions", "result_prefix"]
+__all__ = ["REGION_TYPES", "SCHEMA", "read_attributions", "read_attrs", "result_prefix"]
 
 SCHEMA = 1
 
@@ -72,7 +73,7 @@ def read_attributions(
     Raises
     ------
     StoreError
-        The file is missing, not HDF5, damaged, unfinished, or of a newer schema; or it holds no such result.
+        The file is missing, not HDF5, damaged, unfinished, or of another schema; or it holds no such result.
     """
     file = _open_store(Path(path))
     try:
@@ -106,6 +107,7 @@ _ARRAYS = (
 )  # fmt: skip
 _SHARED = ("codes", "null/codes", "null/source")
 _REQUIRED = ("regions", "codes", "track", "prediction")
+_FOREIGN = "shap/seq"  # of chrombpnet
 
 
 def result_prefix(result: str | None) -> str:
@@ -115,17 +117,18 @@ def result_prefix(result: str | None) -> str:
 
 def _choose_result(file: h5py.File, path: str | os.PathLike[str], result: str | None) -> tuple[dict[str, Any], str]:
     """Return a result's attributes, and the prefix of its datasets."""
-    attrs = _read_attrs(file)
+    attrs = read_attrs(file)
     attrs.setdefault("result", str(attrs.get("method", "unknown")))
     attrs.setdefault("results", [attrs["result"]])
     if result is None or result == attrs["result"]:
         return attrs, ""
     check_result(str(path), result, attrs["results"])
     prefix = result_prefix(result)
-    return {**attrs, **_read_attrs(file[prefix]), "result": result}, prefix
+    return {**attrs, **read_attrs(file[prefix]), "result": result}, prefix
 
 
-def _read_attrs(group: h5py.Group) -> dict[str, Any]:
+def read_attrs(group: h5py.Group) -> dict[str, Any]:
+    """Attributes of the file or of one result, those that were written as JSON parsed."""
     return {key: _read_attr(value) for key, value in group.attrs.items() if key != "fingerprint"}
 
 
@@ -141,19 +144,33 @@ def _open_store(path: Path) -> h5py.File:
             f"{path}: cannot be read as HDF5, it is of another kind, damaged or truncated; "
             "expected a file made by `seqsal attribute`"
         ) from error
-    missing = [name for name in _REQUIRED if name not in file]
-    schema = int(file.attrs.get("schema", 0))
-    if missing or schema > SCHEMA:
-        made_by = file.attrs.get("seqsal_version", "unknown")
+    try:
+        _check_layout(file, path)
+    except StoreError:
         file.close()
-        if missing:
-            raise StoreError(
-                f"{path}: not an attribution file, {', '.join(missing)} missing; expected `seqsal attribute` output"
-            )
-        raise StoreError(
-            f"{path}: schema {schema} written by seqsal {made_by}, this one reads up to {SCHEMA}; upgrade seqsal"
-        )
+        raise
     return file
+
+
+def _check_layout(file: h5py.File, path: Path) -> None:
+    """Raise unless this is an attribution file of a schema that is known here."""
+    if _FOREIGN in file:
+        raise StoreError(
+            f"{path}: holds contribution scores as chrombpnet writes them, expected an attribution file; make one with "
+            f"`seqsal import {path.name} --regions BED --genome FASTA --out A.h5`"
+        )
+    schema, made_by = file.attrs.get("schema", 0), file.attrs.get("seqsal_version", "of an unknown version")
+    missing = [name for name in _REQUIRED if name not in file]
+    if missing and schema in (0, SCHEMA):
+        raise StoreError(
+            f"{path}: not an attribution file, {', '.join(missing)} missing; expected `seqsal attribute` output"
+        )
+    if schema != SCHEMA:
+        is_newer = np.issubdtype(type(schema), np.integer) and schema > SCHEMA
+        raise StoreError(
+            f"{path}: schema {schema} written by seqsal {made_by}, this one ({VERSION}) reads schema {SCHEMA}; "
+            + ("upgrade seqsal" if is_newer else "make the file again with this version")
+        )
 
 
 def _load(file: h5py.File, name: str, in_memory: bool) -> Array | None:

@@ -25,7 +25,7 @@ from seqsal.errors import OutputError, SeqsalError, StoreError
 from seqsal.io.atomic import check_writable, output_error
 from seqsal.io.store import REGION_TYPES, SCHEMA, result_prefix
 
-__all__ = ["AttributionWriter", "ResultLayout", "StoreLayout"]
+__all__ = ["AttributionWriter", "ResultLayout", "StoreLayout", "is_finished"]
 
 MEASURED = ("precision_correlation", "precision_correlation_prediction")  # outcomes, not settings
 Shapes = dict[str, tuple[tuple[int, ...], Any]]
@@ -288,6 +288,28 @@ class AttributionWriter:
                 raise
         if kind is not None and issubclass(kind, SeqsalError):
             self.partial.unlink(missing_ok=True)
+
+
+def is_finished(path: str | os.PathLike[str], layout: StoreLayout, attrs: Mapping[str, Any]) -> bool:
+    """Whether there is a finished attribution file of these windows and settings, whose model is known by checksum.
+
+    The checksum of a factory is that of its weights: the code may have changed, so its files are never the same.
+
+    Parameters
+    ----------
+    path
+        Where it would be.
+    layout, attrs
+        As for :class:`AttributionWriter`.
+    """
+    model = attrs.get("model", {})
+    if "sha256" not in model or "factory" in model or not Path(path).is_file():
+        return False
+    try:
+        with h5py.File(path, "r") as file:
+            return "progress" not in file and file.attrs.get("fingerprint") == _fingerprint(layout, attrs)
+    except OSError:
+        return False
 
 
 def _allocate(file: h5py.File, name: str, shape: tuple[int, ...], kind: Any) -> None:

@@ -20,6 +20,7 @@ from safetensors.torch import save
 
 from seqsal.errors import CheckpointError, ModelError
 from seqsal.io.atomic import atomic_path
+from seqsal.io.checkpoint_format import FORMAT, FORMAT_VERSION
 from seqsal.models.cnn import CNN, CNNConfig
 from seqsal.version import VERSION
 
@@ -32,9 +33,6 @@ __all__ = [
     "to_json",
     "write_tensors",
 ]
-
-FORMAT = "seqsal-cnn"
-FORMAT_VERSION = 1
 
 
 def save_checkpoint(path: str | os.PathLike[str], model: CNN, metadata: Mapping[str, Any]) -> None:

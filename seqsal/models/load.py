@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import io
 import json
+import logging
 import os
 import pickle
 import re
@@ -30,6 +31,7 @@ from seqsal.models.device import resolve_device
 
 __all__ = ["load_model"]
 
+logger = logging.getLogger(__name__)
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _STATE_KEYS = ("state_dict", "model_state_dict")  # where training frameworks keep the weights in a larger file
 # What torch raises on a file that is damaged or of another kind.
@@ -103,6 +105,7 @@ def load_model(
     for part in model.modules():
         part.training = False
     model.source = source
+    logger.info("%s: input %s bp, output space %s, on %s", spec, model.input_length or "any", model.output_space, where)
     return model
 
 

@@ -17,6 +17,7 @@ import pandas as pd
 import pyBigWig
 import pytest
 import torch
+from bundle_checks import check_bundle
 from click.testing import CliRunner, Result
 from toys import random_codes
 
@@ -233,15 +234,19 @@ def test_run_fills_the_folder_and_repeats_to_the_byte(lab: Lab) -> None:
         assert "report" in result.output
     files = sorted(path.name for path in (lab.out / "one").iterdir())
     assert files == [
-        "attributions.bw", "attributions.h5", "motifs", "peaks.narrowPeak", "peaks.tsv", "report.html", "run.json",
-        "scores.tsv",
+        "attributions.bw", "attributions.h5", "audit.json", "browser", "motifs", "peaks.narrowPeak", "peaks.tsv",
+        "report.html", "run.json", "run.toml", "scores.tsv", "shortcuts.bed",
     ]  # fmt: skip
-    repeated = ["scores.tsv", "peaks.narrowPeak", "peaks.tsv", "report.html", "attributions.h5"]
+    repeated = ["scores.tsv", "peaks.narrowPeak", "peaks.tsv", "report.html", "attributions.h5", "audit.json"]
+    repeated.append("run.toml")
+    check_bundle(lab.out / "one" / "browser", seqsal.read_attributions(lab.out / "one" / "attributions.h5"))
+    repeated += [f"browser/{name}" for name in ("hub.txt", "genome/trackDb.txt", "igv_session.xml", "washu.json")]
     for name in (*repeated, "motifs/motifs.tsv", "motifs/motifs.meme", "motifs/seqlets.bed"):
         assert (lab.out / "one" / name).read_bytes() == (lab.out / "two" / name).read_bytes(), name
     info = json.loads((lab.out / "one" / "run.json").read_text())
     assert info["parameters"]["method"] == "gradient_x_input"
-    assert set(info["seconds"]) == {"load", "attribute", "scores", "tracks", "peaks", "motifs", "report"}
+    stages = ["load", "attribute", "scores", "tracks", "peaks", "motifs", "audit", "browser", "report"]
+    assert sorted(info["seconds"]) == sorted(stages)
     assert info["model"]["sha256"] and info["inputs"]["genome"]["sha256"]
 
 
@@ -390,7 +395,7 @@ def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*arguments: object, **options: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("seqsal.api.peaks_to_file", broken)
+    monkeypatch.setattr("seqsal.commands.peaks_to_file", broken)
     result = call("peaks", "A.h5", "--out", "P.narrowPeak")
     assert result.exit_code == 1 and isinstance(result.exception, ZeroDivisionError)
 

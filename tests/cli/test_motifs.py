@@ -18,6 +18,7 @@ from seqsal.io.attributions import Attributions
 from seqsal.io.bed import write_narrowpeak
 from seqsal.io.store import SCHEMA
 from seqsal.motifs import Motif, read_motifs, write_meme
+from seqsal.peaks import read_peaks
 from seqsal.sequence.codes import encode, one_hot
 
 
@@ -60,7 +61,7 @@ def test_motifs_from_files(lab: Path) -> None:
     table = pd.read_csv(lab / "m" / "motifs.tsv", sep="\t")
     assert table.loc[0, ["match", "accession", "algorithm"]].tolist() == ["REB1", "MA0363.3", "kmers"]
     python = seqsal.discover_motifs(
-        seqsal.read_attributions(lab / "A.h5"), seqsal.api._read_peaks(lab / "P.narrowPeak"), motif_db=lab / "db.meme"
+        seqsal.read_attributions(lab / "A.h5"), read_peaks(lab / "P.narrowPeak"), motif_db=lab / "db.meme"
     )
     assert list(python.table["n_seqlets"]) == [20]
 

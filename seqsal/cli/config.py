@@ -1,0 +1,118 @@
+"""`--config FILE`: values of a verb's options from a TOML file, checked like those of the command line.
+
+A key is the name of an option, with dashes or underscores. A value means what it means on the command line: relative
+paths start at the current folder, a repeated option is a list, NAME=VALUE options may be a table. What the command line
+says wins.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+__all__ = ["config_option"]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_NOT_IN_FILES = ("config", "help", "dry_run")
+
+
+def config_option(command: Command) -> Command:
+    """Add --config."""
+    return click.option(
+        "--config", type=click.Path(path_type=Path, readable=False), metavar="TOML", is_eager=True, expose_value=False,
+        callback=_take, help="Values of these options from a file, by their names; the command line wins.",
+    )(command)  # fmt: skip
+
+
+def _take(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> None:
+    from seqsal.errors import SeqsalError
+    from seqsal.io.config import read_config
+
+    if value is None:
+        return
+    verb = str(ctx.info_name)
+    try:
+        given = read_config(value, verb)
+    except SeqsalError as error:
+        raise click.UsageError(f"{error}.", ctx) from error
+    options = _options(ctx.command)
+    found: dict[str, Any] = {}
+    for key, entry in given.items():
+        option, is_negated = options.get(key.replace("_", "-"), (None, False))
+        if option is None or option.name is None:
+            raise click.UsageError(_unknown(value, key, options, verb), ctx)
+        if option.name in found:
+            raise click.UsageError(f"{value}: {key}: given twice, by two of its names; keep one.", ctx)
+        found[option.name] = _read(ctx, f"{value}: {key}", option, entry, is_negated)
+    ctx.default_map = {**(ctx.default_map or {}), **found}
+
+
+def _options(command: click.Command) -> dict[str, tuple[click.Option, bool]]:
+    """Options of a command by name, and whether the name says no to it."""
+    named: dict[str, tuple[click.Option, bool]] = {}
+    for option in command.params:
+        if isinstance(option, click.Option) and option.name not in _NOT_IN_FILES:
+            named |= {name.lstrip("-"): (option, True) for name in option.secondary_opts}
+            named |= {name.lstrip("-"): (option, False) for name in option.opts}
+    return named
+
+
+def _unknown(path: Path, key: str, options: Mapping[str, Any], verb: str) -> str:
+    close = difflib.get_close_matches(key.replace("_", "-"), options, n=1, cutoff=0.5)
+    hint = f"the closest is {close[0]!r}" if close else f"`seqsal {verb} --help` lists them"
+    return f"{path}: {key}: no such option of {verb}; {hint}."
+
+
+def _read(ctx: click.Context, where: str, option: click.Option, entry: Any, is_negated: bool) -> Any:
+    """Check a value, and give it in the form that click takes from a command line."""
+    if option.is_flag:
+        if not isinstance(entry, bool):
+            raise click.UsageError(f"{where}: got {_shown(entry)}, expected true or false.", ctx)
+        return entry is not is_negated
+    entries = _as_list(entry)
+    if isinstance(entry, list) and not option.multiple:
+        if option.name != "fail_on":
+            raise click.UsageError(f"{where}: got a list, expected one value.", ctx)
+        entries = [",".join(map(str, entries))]
+    for one in entries:
+        _check(ctx, where, option, one)
+    return entries if option.multiple else entries[0]
+
+
+def _as_list(entry: Any) -> list[Any]:
+    if isinstance(entry, Mapping):
+        return [f"{name}={_spelled(one)}" for name, one in entry.items()]
+    return entry if isinstance(entry, list) else [entry]
+
+
+def _spelled(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _check(ctx: click.Context, where: str, option: click.Option, one: Any) -> None:
+    """Raise unless `one` is of the option's type: what click would turn into it is not enough."""
+    kinds, expected = _wanted(option.type)
+    if isinstance(one, bool) or not isinstance(one, kinds):
+        raise click.UsageError(f"{where}: got {_shown(one)}, expected {expected}.", ctx)
+    try:
+        option.type.convert(one, option, ctx)
+    except click.BadParameter as error:
+        raise click.UsageError(f"{where}: {error.message}", ctx) from error
+
+
+def _wanted(kind: click.ParamType) -> tuple[tuple[type, ...], str]:
+    """Python types of a value, and what people call it."""
+    if isinstance(kind, click.types.IntParamType):
+        return (int,), "a whole number"
+    if isinstance(kind, click.types.FloatParamType):
+        return (int, float), "a number"
+    return (str,), "a text in quotes"
+
+
+def _shown(entry: Any) -> str:
+    return _spelled(entry) if isinstance(entry, bool) else repr(entry)

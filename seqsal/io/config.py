@@ -1,0 +1,86 @@
+"""Configuration files (TOML): options of a verb by name, at the top level or in a table of the verb's name."""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from seqsal.errors import UsageError
+from seqsal.io.atomic import atomic_path
+
+__all__ = ["read_config", "write_config"]
+
+
+def read_config(path: str | os.PathLike[str], verb: str) -> dict[str, Any]:
+    """Read the values for a verb.
+
+    Parameters
+    ----------
+    path
+        A TOML file: the values at its top level, or in a table named for the verb, beside tables of other verbs.
+    verb
+        Such as `run`.
+
+    Raises
+    ------
+    UsageError
+        The file is missing or not TOML, or holds values both at its top level and in the verb's table.
+    """
+    try:
+        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(f"{path}: no such file; check the path given to --config") from error
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}), expected a TOML file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not TOML ({error}), expected lines like fdr = 0.1; put texts in quotes") from error
+    own = content.get(verb)
+    if not isinstance(own, dict):
+        return content
+    loose = next((key for key, value in content.items() if not isinstance(value, dict)), None)
+    if loose is not None:
+        raise UsageError(f"{path}: {loose} stands outside the table [{verb}]; move it below that line")
+    return own
+
+
+def write_config(path: str | os.PathLike[str], values: Mapping[str, Any]) -> None:
+    """Write values as the top level of a TOML file, in their order.
+
+    Parameters
+    ----------
+    path
+        File to write.
+    values
+        Texts, numbers, truth values, lists of these, and tables of these.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    lines = [f"{_key(key)} = {_toml(value)}" for key, value in values.items()]
+    with atomic_path(path) as temporary:
+        temporary.write_text("".join(line + "\n" for line in lines), encoding="utf-8", errors="replace")
+
+
+def _key(key: str) -> str:
+    return key if key.isascii() and key.replace("-", "").replace("_", "").isalnum() else _text(key)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_key(key)} = {_toml(value[key])}" for key in sorted(value)) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return repr(value) if isinstance(value, (int, float)) else _text(str(value))
+
+
+def _text(value: str) -> str:
+    """Quote as JSON does, whose escapes TOML shares, but for DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

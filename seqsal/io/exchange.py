@@ -1,0 +1,247 @@
+"""Attributions as the inputs of TF-MoDISco and Fi-NeMo, which need the scores of all four bases.
+
+Two forms of the same (N, 4, L) arrays, rows A C G T:
+
+- *chrombpnet's contribution scores* (Pampari et al. 2024, doi:10.1101/2024.12.25.630221), an HDF5 file::
+
+      /raw/seq            int8     (N, 4, L)   one-hot sequence
+      /shap/seq           float16  (N, 4, L)   hypothetical scores
+      /projected_shap/seq float16  (N, 4, L)   their product: the score of the base that is there
+
+  read by `modisco motifs -i`, `finemo extract-regions-chrombpnet-h5` and chrombpnet's bigWig writer. Here it is
+  compressed with gzip, which every HDF5 library reads.
+- *two numpy files* for `modisco motifs -s STEM.ohe.npz -a STEM.shap.npz` and `finemo extract-regions-modisco-fmt`: the
+  sequence as int8 and the hypothetical scores as float32, each the only array (`arr_0`) of its file.
+
+These programs know no strand: what row i is about, they take from line i of a narrowPeak file, as the L bases around
+its summit, on the forward strand. So windows of strand "-" are turned, and that file, `STEM.regions.bed`, goes beside
+the scores.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from seqsal.errors import RegionError, StoreError
+from seqsal.io.arrays import npz_rows
+from seqsal.io.atomic import atomic_path
+from seqsal.io.attributions import Attributions
+from seqsal.io.bed import write_narrowpeak
+from seqsal.io.sweep import CHUNK_BP, chunk_rows
+from seqsal.regions import format_region
+from seqsal.sequence.codes import one_hot, reverse_complement
+
+__all__ = ["write_chrombpnet_h5", "write_modisco_npz", "write_window_regions"]
+
+_CHROMBPNET = ("raw/seq", "shap/seq", "projected_shap/seq")
+MUCH_ROUNDED = 0.01  # of the total |score|
+_H5_CHUNK_BYTES = 1 << 20
+logger = logging.getLogger(__name__)
+
+
+class _Rows(NamedTuple):
+    """Some windows on the forward strand: one-hot X (n, 4, L) and hypothetical scores (n, 4, L), float32."""
+
+    X: NDArray[np.float32]
+    scores: NDArray[np.float32]
+
+
+def write_chrombpnet_h5(
+    attr: Attributions,
+    path: str | os.PathLike[str],
+    *,
+    approximate: bool = False,
+    chunk_bp: int = CHUNK_BP,
+    progress: bool = False,
+) -> list[Path]:
+    """Write chrombpnet's contribution-score file, and its regions beside it.
+
+    Parameters
+    ----------
+    attr
+        Attributions with hypothetical scores.
+    path
+        HDF5 file; `X.regions.bed` goes beside `X.h5`.
+    approximate
+        Where there are no hypothetical scores, write X · track: the score of the base that is there, 0 for the others.
+    chunk_bp
+        Bases at a time; memory does not grow with the number of windows.
+    progress
+        Show a progress bar.
+
+    Returns
+    -------
+    list of Path
+        What was written.
+
+    Raises
+    ------
+    StoreError
+        There are no hypothetical scores, or some are too large for float16.
+    RegionError
+        The middle of a window lies before its chromosome, where no peak can have its summit.
+    OutputError
+        A file cannot be written.
+    """
+    path = Path(path)
+    _check_scores(attr, path, approximate)
+    regions = write_window_regions(attr, path.with_suffix(".regions.bed"))
+    rounding = _Rounding(path)
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        datasets = [
+            _make_dataset(file, name, len(attr), attr.length, kind)
+            for name, kind in zip(_CHROMBPNET, (np.int8, np.float16, np.float16), strict=True)
+        ]
+        start = 0
+        for rows in _forward_rows(attr, chunk_bp, progress):
+            scores = rounding.round(rows.scores)
+            for dataset, values in zip(datasets, (rows.X, scores, scores * rows.X), strict=True):
+                dataset[start : start + len(values)] = values
+            start += len(scores)
+    rounding.warn()
+    return [path, regions]
+
+
+def write_modisco_npz(
+    attr: Attributions,
+    stem: str | os.PathLike[str],
+    *,
+    approximate: bool = False,
+    chunk_bp: int = CHUNK_BP,
+    progress: bool = False,
+) -> list[Path]:
+    """Write `STEM.ohe.npz` and `STEM.shap.npz`, the two inputs of `modisco motifs`, and `STEM.regions.bed`.
+
+    Parameters
+    ----------
+    stem
+        Path without extension; one that ends in `.npz` counts without it.
+
+    Other parameters, the result and the errors are those of :func:`write_chrombpnet_h5`.
+    """
+    base = str(stem).removesuffix(".npz")
+    paths = [Path(f"{base}.ohe.npz"), Path(f"{base}.shap.npz")]
+    _check_scores(attr, Path(stem), approximate)
+    regions = write_window_regions(attr, f"{base}.regions.bed")
+    shape = (len(attr), 4, attr.length)
+    with ExitStack() as stack:
+        sequences, shap = [stack.enter_context(atomic_path(path)) for path in paths]
+        append_sequences = stack.enter_context(npz_rows(sequences, shape, np.dtype(np.int8), compress=True))
+        append_scores = stack.enter_context(npz_rows(shap, shape, np.dtype(np.float32), compress=False))
+        for rows in _forward_rows(attr, chunk_bp, progress):
+            append_sequences(rows.X)
+            append_scores(rows.scores)
+    return [*paths, regions]
+
+
+def write_window_regions(attr: Attributions, path: str | os.PathLike[str]) -> Path:
+    """Write windows as narrowPeak: line i is row i, and its L bases are [start + summit − ⌊L/2⌋, … + L).
+
+    Starts are cut at 0 and ends at that of the chromosome, and the summit stays the window's middle. signalValue is the
+    prediction, 0 where there is none.
+
+    Raises
+    ------
+    RegionError
+        The middle of a window lies before its chromosome, where no summit can be.
+    OutputError
+        The file cannot be written.
+    """
+    table = attr.regions
+    middle = table["start"].to_numpy(np.int64) + attr.length // 2
+    if (middle < 0).any():
+        row = table.iloc[int(np.argmax(middle < 0))]
+        raise RegionError(
+            f"regions: the middle of {row['name']} ({format_region(row['chrom'], row['start'], row['end'])}) lies "
+            "before its chromosome, where narrowPeak has no summit; attribute windows that are centred on it"
+        )
+    sizes = table["chrom"].map(dict(attr.chrom_sizes)).to_numpy(np.float64)
+    ends = np.fmin(table["end"].to_numpy(np.float64), np.fmax(sizes, middle + 1)).astype(np.int64)
+    prediction = np.asarray(attr.prediction, dtype=np.float64)
+    peaks = table.assign(
+        end=ends, strand=".", score=0, signal=prediction, p_value=np.nan, q_value=np.nan, summit=attr.length // 2
+    )
+    write_narrowpeak(peaks, path)
+    return Path(path)
+
+
+def _check_scores(attr: Attributions, path: Path, approximate: bool) -> None:
+    if attr.hypothetical is None and not approximate:
+        raise StoreError(
+            f"{path}: needs the hypothetical scores of all four bases, which the attributions do not keep; attribute "
+            "again with --hypothetical (a method that has them), or write X · track in their place with --approximate"
+        )
+
+
+def _forward_rows(attr: Attributions, chunk_bp: int, progress: bool) -> Iterator[_Rows]:
+    """Windows in the order of the file, a chunk at a time."""
+    step = chunk_rows(4 * attr.length, chunk_bp)
+    reverse = attr.regions["strand"].to_numpy() == "-"
+    with tqdm(total=len(attr), desc="export", unit="window", disable=not progress) as bar:
+        for start in range(0, len(attr), step):
+            rows = slice(start, min(start + step, len(attr)))
+            turned = reverse[rows]
+            codes = np.array(attr.codes[rows])
+            scores = _scores(attr, rows, codes)
+            if not np.isfinite(scores).all():
+                bad = start + int(np.argmin(np.isfinite(scores).all(axis=(1, 2))))
+                name = attr.regions["name"].iloc[bad]
+                raise StoreError(f"attributions: {name} has scores that are not finite; attribute it again")
+            codes[turned] = reverse_complement(codes[turned])
+            scores[turned] = scores[turned, ::-1, ::-1]  # A ↔ T and C ↔ G are opposite rows
+            yield _Rows(one_hot(codes), scores)
+            bar.update(len(codes))
+
+
+def _scores(attr: Attributions, rows: slice, codes: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Hypothetical scores (n, 4, L), or X · track in their place."""
+    if attr.hypothetical is not None:
+        return np.array(attr.hypothetical[rows], dtype=np.float32)
+    return one_hot(codes) * np.asarray(attr.track[rows], dtype=np.float32)[:, None]
+
+
+def _make_dataset(file: h5py.File, name: str, n: int, length: int, kind: Any) -> h5py.Dataset:
+    step = min(max(_H5_CHUNK_BYTES // (4 * length * np.dtype(kind).itemsize), 1), n)
+    return file.create_dataset(
+        name, (n, 4, length), kind, chunks=(step, 4, length), compression="gzip", compression_opts=1, shuffle=True
+    )
+
+
+class _Rounding:
+    """float16, as chrombpnet writes scores, and what is lost by it: 11 bits of 24, and all below 6e-8."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lost = self._total = 0.0
+
+    def round(self, scores: NDArray[np.float32]) -> NDArray[np.float16]:
+        with np.errstate(over="ignore"):
+            rounded = scores.astype(np.float16)
+        if not np.isfinite(rounded).all():
+            raise StoreError(
+                f"{self._path}: a score is {np.abs(scores).max():.3g}, and chrombpnet's float16 ends at 65,504; use "
+                "--format npz, which keeps float32"
+            )
+        self._lost += float(np.abs(scores - rounded, dtype=np.float64).sum())
+        self._total += float(np.abs(scores, dtype=np.float64).sum())
+        return rounded
+
+    def warn(self) -> None:
+        """Tell of scores so small that float16 changes them."""
+        if self._lost > MUCH_ROUNDED * self._total:
+            logger.warning(
+                "%s: chrombpnet's float16 changes the scores by %.0f %%, because they are very small; --format npz "
+                "keeps float32",
+                self._path,
+                100 * self._lost / self._total,
+            )
