@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -279,7 +280,7 @@ def run(lab: Lab, *more: object) -> Result:
 def test_run_audits(lab: Lab) -> None:
     result = run(lab, "--artifacts", lab.folder / "own.fa", "--positives", lab.folder / "positives.fa")
     assert result.exit_code == 0, (result.output, result.exception)
-    assert "\naudit    faithful: " in result.output
+    assert re.search(r"^audit +faithful: ", result.output, re.MULTILINE)
     audit = seqsal.read_audit(lab.folder / "run" / "audit.json")
     assert audit.settings == AuditSettings().changed({**RUN_SIZES, **TINY})
     assert audit.provenance["n_positives"] == 60
