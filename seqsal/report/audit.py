@@ -19,7 +19,7 @@ from seqsal.report.gallery import Card, draw_cards
 from seqsal.report.inputs import ReportInputs
 from seqsal.report.tables import Column, Table, make_table, show, two_digits
 
-__all__ = ["Answer", "answers", "artifact_table", "draw_curves", "evidence", "reason_rows", "worst_cards"]
+__all__ = ["Answer", "answers", "artifact_table", "draw_curves", "evidence", "reason_rows", "worst_cards", "worst_rows"]
 
 N_WORST = 3
 PART_NAMES = {
@@ -113,7 +113,17 @@ def artifact_table(audit: AuditResult) -> Table | None:
     names = ("n_regions", "enrichment", "attribution_share", "marginal_effect", "ablation_effect", "q_value")
     cells: list[Any] = [[str(one[key]) for one in found] for key in ("name", "kind", "verdict")]
     cells += [two_digits(_numbers(found, name)) if name != "n_regions" else _numbers(found, name) for name in names]
-    return make_table("artifacts-table", columns, [*cells, [str(one.get("sequence") or "–") for one in found]])
+    cells.append([str(one.get("sequence") or "–") for one in found])
+    return make_table("artifacts-table", columns, cells, places=_first_hits(audit, cells[0]))
+
+
+def _first_hits(audit: AuditResult, names: list[str]) -> pd.DataFrame | None:
+    """Where each artifact stands first; places of length 0, in no region, for those that stand nowhere."""
+    hits = audit.tables.get("artifacts.hits")
+    if hits is None or hits.empty:
+        return None
+    first = hits.drop_duplicates("name").set_index("name")[["chrom", "start", "end"]].reindex(names)
+    return first.fillna({"chrom": "", "start": -1, "end": -1}).astype({"start": np.int64, "end": np.int64})
 
 
 def _numbers(found: list[Mapping[str, Any]], name: str) -> pd.Series:
@@ -121,13 +131,19 @@ def _numbers(found: list[Mapping[str, Any]], name: str) -> pd.Series:
     return pd.Series([np.nan if value is None else float(value) for value in values], dtype=np.float64)
 
 
+def worst_rows(audit: AuditResult | None) -> list[int]:
+    """Rows of the attributions whose map agrees least with what the model does when bases are substituted."""
+    table = None if audit is None else audit.tables.get("faithfulness.ism_worst")
+    return [] if table is None or table.empty else [int(row) for row in table["row"].head(N_WORST)]
+
+
 def worst_cards(inputs: ReportInputs, audit: AuditResult) -> list[Card]:
-    """Picture the regions whose map agrees least with what the model does when bases are substituted."""
-    table = audit.tables.get("faithfulness.ism_worst")
-    if table is None or table.empty:
+    """Picture the regions of `worst_rows`."""
+    rows = worst_rows(audit)
+    if not rows:
         return []
-    worst = table.head(N_WORST)
-    cards = draw_cards(inputs, [int(row) for row in worst["row"]], key="worst")
+    worst = audit.tables["faithfulness.ism_worst"].head(N_WORST)
+    cards = draw_cards(inputs, rows, key="worst")
     return [
         card.with_note(f"agreement with mutagenesis {show(float(f'{value:.2f}'))}")
         for card, value in zip(cards, worst["ism_spearman"], strict=True)

@@ -14,7 +14,7 @@ from seqsal.plot.locus import Locus, window_locus
 from seqsal.plot.logo import plot_logo
 from seqsal.plot.style import one_line, two_lines
 from seqsal.plot.tracks import plot_track
-from seqsal.regions import format_region
+from seqsal.regions import Region, format_region
 from seqsal.report.figures import inline_svg
 from seqsal.report.inputs import ReportInputs
 from seqsal.report.tables import show
@@ -31,6 +31,7 @@ class Card:
     """One region of the gallery."""
 
     key: str
+    span: Region
     name: str
     place: str
     prediction: str
@@ -149,6 +150,7 @@ def _draw_card(inputs: ReportInputs, place: _Place, limits: tuple[float, float],
     label = f"Attribution of every base of {text}, with {n_peaks}"
     return Card(
         key=key,
+        span=Region(locus.chrom, locus.start, locus.end),
         name=one_line(window["name"]) if "name" in window and window["name"] != "." else text,
         place=text,
         prediction=f"prediction {show(float(inputs.attr.prediction[place.row]))} ({inputs.attr.output_space})",

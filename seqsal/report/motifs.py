@@ -12,16 +12,16 @@ from matplotlib.axes import Axes
 from seqsal.motifs import MotifResult, Pattern
 from seqsal.plot.motifs import plot_cwm, plot_motif
 from seqsal.plot.style import one_line
-from seqsal.regions import format_region
+from seqsal.regions import Region, format_region
 from seqsal.report.figures import inline_svg
 from seqsal.report.gallery import top_rows
 from seqsal.report.inputs import ReportInputs
 from seqsal.report.tables import Column, Table, make_table, show
 
-__all__ = ["MAX_PATTERNS", "PatternCard", "draw_patterns", "usage_table"]
+__all__ = ["MAX_PATTERNS", "N_EXAMPLES", "PatternCard", "draw_patterns", "strongest", "usage_table"]
 
 MAX_PATTERNS = 30
-_N_EXAMPLES = 4
+N_EXAMPLES = 4
 _INCH_PER_BASE, _MARGINS, _HEIGHT = 0.17, (0.55, 0.1, 0.25, 0.06), 0.95
 
 
@@ -36,7 +36,7 @@ class PatternCard:
     other_strand
         The same of the reverse complement.
     examples
-        Link within the page, or an empty text, and what to call it.
+        Link within the page, or an empty text, what to call it, and the place, or None for a link.
     """
 
     key: str
@@ -51,7 +51,7 @@ class PatternCard:
     algorithm: str
     logos: list[Markup]
     other_strand: list[Markup]
-    examples: list[tuple[str, str]]
+    examples: list[tuple[str, str, Region | None]]
 
 
 def draw_patterns(inputs: ReportInputs, motifs: MotifResult) -> list[PatternCard]:
@@ -117,21 +117,25 @@ def _logos(pattern: Pattern, key: str, *, reverse: bool) -> list[Markup]:
     ]
 
 
-def _examples(pattern: Pattern, windows: pd.DataFrame) -> list[tuple[str, str]]:
+def strongest(instances: pd.DataFrame) -> pd.DataFrame:
+    """Sort the instances of a pattern, those of the largest contribution first."""
+    return instances.iloc[np.argsort(-instances["score"].abs().to_numpy(), kind="stable")]
+
+
+def _examples(pattern: Pattern, windows: pd.DataFrame) -> list[tuple[str, str, Region | None]]:
     """Pictured regions that hold an instance, as links, then the strongest instances elsewhere."""
     instances = pattern.seqlets
     pictured = np.zeros(len(instances), dtype=bool)
-    links: list[tuple[str, str]] = []
+    links: list[tuple[str, str, Region | None]] = []
     for number, (_, window) in enumerate(windows.iterrows(), start=1):
         inside = (instances["chrom"] == window["chrom"]) & (instances["start"] >= window["start"])
         inside &= instances["end"] <= window["end"]
         if inside.any():
-            links.append((f"#region-{number}", f"region {number}"))
+            links.append((f"#region-{number}", f"region {number}", None))
             pictured |= inside.to_numpy()
-    rest = instances[~pictured]
-    rest = rest.iloc[np.argsort(-rest["score"].abs().to_numpy(), kind="stable")]
+    rest = strongest(instances[~pictured]).iloc[:N_EXAMPLES]
     places = [
-        ("", format_region(one_line(chrom), start, end, strand))
+        ("", format_region(one_line(chrom), start, end, strand), Region(chrom, start, end))
         for chrom, start, end, strand in rest[["chrom", "start", "end", "strand"]].itertuples(index=False)
     ]
-    return (links + places)[:_N_EXAMPLES]
+    return (links + places)[:N_EXAMPLES]

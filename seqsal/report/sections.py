@@ -14,13 +14,13 @@ from seqsal.motifs import MotifResult
 from seqsal.plot.curves import plot_score_histogram, plot_training_history
 from seqsal.plot.style import one_line
 from seqsal.plot.tracks import negative_peaks
-from seqsal.regions import format_region
 from seqsal.report.audit import answers, artifact_table, draw_curves, evidence, reason_rows, worst_cards
 from seqsal.report.figures import inline_svg
 from seqsal.report.gallery import draw_cards
 from seqsal.report.inputs import ReportInputs
+from seqsal.report.listings import SPACES, peak_table, region_table, rejected_table
 from seqsal.report.motifs import MAX_PATTERNS, draw_patterns, usage_table
-from seqsal.report.tables import Column, make_table, show, two_digits
+from seqsal.report.tables import show
 
 __all__ = ["SECTIONS", "Section"]
 
@@ -34,13 +34,6 @@ METHODS = {
     "ism": "in-silico mutagenesis: how much the base that is there beats the mean of the four, each really tried",
     "cam": "class activation map",
     "grad_cam": "Grad-CAM: activations of the last convolution weighted by their gradients",
-}
-SPACES = {
-    "logit": "log-odds before the model's last sigmoid: 0 is even odds, each +1 multiplies the odds by 2.7",
-    "probability": "the model's probability, between 0 and 1",
-    "log": "the logarithm of what the model predicts: each +1 multiplies it by 2.7",
-    "count": "a number of reads",
-    "linear": "the model's output as it is",
 }
 METRICS = {
     "auroc": ("AUROC", "chance that a positive outscores a negative; 0.5 is guessing, 1 is perfect"),
@@ -259,47 +252,26 @@ def _searched(inputs: ReportInputs, motifs: MotifResult) -> str:
     return f"{text} up to q {rate:g}, more than are listed under Peaks: false ones do not recur, so they make no motif."
 
 
+def build_genome(inputs: ReportInputs) -> Section:
+    """Leave room for the genome browser; `view` and `igv` of the page say what it holds."""
+    return Section(
+        "genome",
+        "Genome browser",
+        "The sequence and what each base contributes, with peaks, motifs and artifacts beneath. Drag to move along, "
+        "and zoom in until bars become letters. Every place on this page that is a link leads here.",
+        "section_genome.html",
+    )
+
+
 def build_peaks(inputs: ReportInputs) -> Section:
     """List the peaks, those that stand out most first."""
-    peaks = inputs.peaks
-    table = None
-    if len(peaks):
-        peaks = _by_rank(peaks)
-        effects = np.where(negative_peaks(peaks), "lowers", "raises")
-        columns = [
-            Column("Name"),
-            Column("Location", "place", "chrom:start-end, 0-based, end not included"),
-            Column("Effect", "effect", "does it raise or lower the prediction"),
-            Column("Width", "number", "bp"),
-            Column("Summit", "number", "position of the strongest base"),
-            Column("Signal", "number", f"sum over its bases: {inputs.attr.unit}"),
-        ]
-        cells = [
-            peaks["name"],
-            _places(peaks),
-            effects,
-            peaks["end"] - peaks["start"],
-            peaks["start"] + peaks["summit"],
-            peaks["signal"],
-        ]
-        if "q_value" in peaks:
-            columns.append(Column("q-value", "number", "expected share of false peaks among those at least as strong"))
-            cells.append(two_digits(peaks["q_value"]))
-        table = make_table("peaks-table", columns, cells)
     return Section(
         "peaks",
         "Peaks",
         "Stretches of bases whose attribution stands out against shuffled sequences of the same composition.",
         "section_table.html",
-        {"table": table, "file": "peaks.tsv", "empty": _no_peaks(inputs.peaks)},
+        {"table": peak_table(inputs), "file": "peaks.tsv", "empty": _no_peaks(inputs.peaks)},
     )
-
-
-def _by_rank(peaks: pd.DataFrame) -> pd.DataFrame:
-    """Peaks of the smallest q-value first, then by the number in their name, which counts from the highest."""
-    number = pd.to_numeric(peaks["name"].astype(str).str.extract(r"(\d+)$")[0]).fillna(np.inf).to_numpy()
-    q_values = peaks["q_value"].to_numpy() if "q_value" in peaks else np.zeros(len(peaks))
-    return peaks.iloc[np.lexsort((-peaks["signal"].abs().to_numpy(), number, q_values))]
 
 
 def _no_peaks(peaks: pd.DataFrame) -> str:
@@ -315,39 +287,17 @@ def _no_peaks(peaks: pd.DataFrame) -> str:
 
 def build_regions(inputs: ReportInputs) -> Section:
     """List every region with its score."""
-    raw = inputs.raw_column
-    scores = inputs.scores.iloc[np.argsort(-inputs.scores[raw].to_numpy(), kind="stable")]
-    columns = [
-        Column("Location", "place", "chrom:start-end(strand), 0-based, end not included"),
-        Column("Prediction", "number", "on the model's own scale"),
-    ]
-    cells: list[Any] = [_places(scores), scores["prediction"]]
-    if raw != "prediction":
-        columns.append(Column(raw.capitalize(), "number", SPACES.get(raw, "")))
-        cells.append(scores[raw])
-    if "name" in scores:
-        columns.insert(0, Column("Name"))
-        cells.insert(0, scores["name"])
-    if "padded" in scores and scores["padded"].any():
-        columns.append(Column("Padded", hint="hangs over a chromosome's end, filled up with N"))
-        cells.append(scores["padded"])
-    table = make_table("regions-table", columns, cells)
     lead = "Every region and what the model predicts for it, highest first."
-    return Section("regions", "All regions", lead, "section_table.html", {"table": table, "file": "scores.tsv"})
+    context = {"table": region_table(inputs), "file": "scores.tsv"}
+    return Section("regions", "All regions", lead, "section_table.html", context)
 
 
 def build_rejected(inputs: ReportInputs) -> Section | None:
     """List the regions that could not be used."""
-    rejected = inputs.rejected_regions
-    if len(rejected) == 0:
+    table = rejected_table(inputs)
+    if table is None:
         return None
-    columns = [Column("Location", "place"), Column("Reason")]
-    cells: list[Any] = [_places(rejected), rejected["reason"]]
-    if "name" in rejected:
-        columns.insert(0, Column("Name"))
-        cells.insert(0, rejected["name"])
     lead = "Regions of the input that could not be used, and why. They are in no other part of this page."
-    table = make_table("rejected-table", columns, cells)
     return Section("left-out", "Left out", lead, "section_table.html", {"table": table, "file": "run.json"})
 
 
@@ -364,12 +314,6 @@ def build_run(inputs: ReportInputs) -> Section:
         "section_run.html",
         {"command": _text(inputs.run_info.get("command", "")), "groups": [group for group in groups if group[1]]},
     )
-
-
-def _places(table: pd.DataFrame) -> list[str]:
-    strands = table["strand"] if "strand" in table else ["."] * len(table)
-    rows = zip(table["chrom"], table["start"], table["end"], strands, strict=True)
-    return [format_region(one_line(chrom), start, end, str(strand)) for chrom, start, end, strand in rows]
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
@@ -394,6 +338,7 @@ def _text(value: Any) -> str:
 SECTIONS: tuple[Callable[[ReportInputs], Section | None], ...] = (
     build_verdict,
     build_summary,
+    build_genome,
     build_gallery,
     build_motifs,
     build_audit,

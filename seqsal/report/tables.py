@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from seqsal.plot.style import one_line
 
-__all__ = ["MAX_ROWS", "PAGE_ROWS", "Column", "Table", "make_table", "show", "two_digits"]
+__all__ = ["MAX_ROWS", "PAGE_ROWS", "Column", "Table", "make_table", "page_json", "show", "two_digits"]
 
 PAGE_ROWS = 12
 MAX_ROWS = 20_000  # keeps the page below 10 MB; the files beside it hold every row
@@ -54,12 +54,20 @@ class Table:
         Text and numbers; NaN is None.
     n_total
         Number of rows before the cut at `MAX_ROWS`.
+    places
+        What the rows are about: chrom, start, end, row by row; None where they are about no place.
     """
 
     key: str
     columns: Sequence[Column]
     rows: list[list[Any]]
     n_total: int
+    places: pd.DataFrame | None = None
+
+    @property
+    def place_column(self) -> int:
+        """Column that names the place of a row: the first of that kind, else the first."""
+        return next((i for i, column in enumerate(self.columns) if column.kind == "place"), 0)
 
     @property
     def first_page(self) -> list[list[str]]:
@@ -69,16 +77,24 @@ class Table:
     @property
     def json(self) -> Markup:
         """All rows as JSON that cannot end the `<script>` element around it, whatever names hold."""
-        text = json.dumps(self.rows, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        safe = text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-        return Markup(safe)  # every < is spelled as an escape
+        return page_json(self.rows)
 
 
-def make_table(key: str, columns: Sequence[Column], cells: Sequence[Any]) -> Table:
+def page_json(value: Any) -> Markup:
+    """Write a value as JSON that cannot end the `<script>` element around it, whatever names hold."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    safe = text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    return Markup(safe)  # every < is spelled as an escape
+
+
+def make_table(
+    key: str, columns: Sequence[Column], cells: Sequence[Any], *, places: pd.DataFrame | None = None
+) -> Table:
     """Build a table from one array or Series a column, cut to its first `MAX_ROWS` rows."""
     n_total = len(cells[0]) if len(cells) else 0
     shown = [_to_json(pd.Series(values).iloc[:MAX_ROWS]) for values in cells]
-    return Table(key, columns, [list(row) for row in zip(*shown, strict=True)], n_total)
+    about = None if places is None else places.iloc[:MAX_ROWS]
+    return Table(key, columns, [list(row) for row in zip(*shown, strict=True)], n_total, about)
 
 
 def two_digits(values: pd.Series) -> pd.Series:

@@ -17,8 +17,20 @@
     return typeof a === "string" ? order.compare(a, b) : a - b;
   }
 
+  function link(text, locus) {
+    const to = document.createElement("a");
+    to.className = "go";
+    to.href = "#genome";
+    to.dataset.locus = locus;
+    to.textContent = text;
+    return to;
+  }
+
   function start(box) {
     const all = JSON.parse(box.querySelector('script[type="application/json"]').textContent);
+    const links = box.querySelector("script.loci");
+    const loci = new Map(Object.entries(links === null ? {} : JSON.parse(links.textContent))
+      .map(([row, locus]) => [all[row], locus]));
     const body = box.querySelector("tbody");
     const heads = Array.from(box.querySelectorAll("th"));
     const tools = box.querySelector(".tools");
@@ -32,10 +44,11 @@
       page = Math.min(Math.max(page, 0), pages - 1);
       const lines = rows.slice(page * pageRows, (page + 1) * pageRows).map(function (row) {
         const line = document.createElement("tr");
+        if (loci.has(row)) line.className = "goes";
         row.forEach(function (cell, i) {
           const td = document.createElement("td");
           td.className = heads[i].dataset.kind;
-          td.textContent = show(cell);
+          td.append(loci.has(row) && i === Number(links.dataset.column) ? link(show(cell), loci.get(row)) : show(cell));
           if (td.className === "effect" || td.className === "verdict") td.dataset.value = cell;
           line.append(td);
         });
@@ -84,4 +97,13 @@
   }
 
   document.querySelectorAll(".datatable").forEach(start);
+
+  const opened = [];
+  window.addEventListener("beforeprint", function () {
+    opened.push(...document.querySelectorAll("details:not([open])"));
+    opened.forEach((box) => { box.open = true; });
+  });
+  window.addEventListener("afterprint", function () {
+    opened.splice(0).forEach((box) => { box.open = false; });
+  });
 })();

@@ -1,0 +1,235 @@
+"""What the genome browser of the page holds: sequence, attributions and features around what the page shows.
+
+A chromosome does not fit on a page, so igv.js gets pieces of chromosomes at their own coordinates: a FASTA record named
+`chrom:start-end @len=SIZE` (from 1) is such a piece. The page's script writes those records from the stretches here.
+Attributions go along as 16-bit integers, little-endian in base64, whose unit is `step`; `MISSING` stands for no value.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from seqsal.errors import RegionError
+from seqsal.plot.boxes import name_motifs
+from seqsal.plot.locus import Locus, read_locus
+from seqsal.plot.style import NEGATIVE, POSITIVE, one_line
+from seqsal.plot.tracks import negative_peaks
+from seqsal.regions import Region
+from seqsal.report.audit import worst_rows
+from seqsal.report.gallery import top_rows
+from seqsal.report.inputs import ReportInputs
+from seqsal.report.listings import by_rank
+from seqsal.report.motifs import MAX_PATTERNS, N_EXAMPLES, strongest
+from seqsal.report.spans import Spans, choose_spans
+from seqsal.sequence.codes import decode
+
+__all__ = ["MAX_BP", "GenomeView", "view_genome"]
+
+MAX_BP = 100_000  # 0.4 MB of the page, and as many bars for igv.js to hold
+MAX_WINDOW_BP = 5_000  # of longer windows the middle
+SIDE_BP = 150  # beside a peak, a motif instance or an artifact
+VIEW_BP = 100  # the least to look at: wide enough for the surroundings, narrow enough for letters
+MAX_FEATURES = 5_000  # of a kind
+MAX_LINKS = 20_000
+MISSING = -(1 << 15)
+ARTIFACTS = "Artifacts"
+ARTIFACT, NEUTRAL = "#94346e", "#586373"
+_ODD = re.compile(r"[^A-Za-z0-9_.*#+-]+")
+_MARKUP = str.maketrans("<>\"'`", "‹›”’‘")  # igv.js writes names into elements and attributes as they are
+
+
+@dataclass(frozen=True)
+class GenomeView:
+    """What the browser holds.
+
+    Attributes
+    ----------
+    data
+        For the page's script, in types of JSON.
+    spans
+        Where there are values.
+    names
+        Chromosome names as igv.js can take them apart from positions.
+    sizes
+        Chromosome lengths (bp).
+    """
+
+    data: Mapping[str, Any]
+    spans: Spans
+    names: Mapping[str, str]
+    sizes: Mapping[str, int]
+
+    @property
+    def n_bp(self) -> int:
+        """Number of bases held."""
+        return int((self.spans.table["end"] - self.spans.table["start"]).sum())
+
+    @property
+    def has_artifacts(self) -> bool:
+        """Whether a track shows artifacts."""
+        return any(track["name"] == ARTIFACTS for track in self.data["tracks"])
+
+    def loci(self, places: pd.DataFrame | None) -> dict[int, str]:
+        """Return where to go for each place (chrom, start, end) whose middle the browser holds, by its row."""
+        if places is None:
+            return {}
+        middle = (places["start"] + places["end"]) // 2
+        held = np.flatnonzero(self.spans.find(places.assign(start=middle, end=middle + 1)) >= 0)[:MAX_LINKS]
+        columns = (places[key].to_numpy()[held] for key in ("chrom", "start", "end"))
+        return {
+            int(row): self._around(str(chrom), int(start), int(end))
+            for row, chrom, start, end in zip(held, *columns, strict=True)
+        }
+
+    def locus(self, place: Region | None) -> str:
+        """Return where to go for one place, an empty text where the browser does not hold it."""
+        table = None if place is None else pd.DataFrame([place[:3]], columns=["chrom", "start", "end"])
+        return self.loci(table).get(0, "")
+
+    def _around(self, chrom: str, start: int, end: int) -> str:
+        """Write a place as igv.js counts, from 1, with what is beside it when it is short."""
+        middle = (start + end) // 2
+        first = max(0, min(start, middle - VIEW_BP // 2))
+        last = min(self.sizes[chrom], max(end, middle + VIEW_BP // 2))
+        return f"{self.names[chrom]}:{first + 1}-{last}"
+
+
+def view_genome(inputs: ReportInputs) -> GenomeView | None:
+    """Choose and read what the browser holds; None where no base is known.
+
+    Held are the regions that the page pictures, one place of each artifact, the strongest instances of each motif,
+    then peaks in the order of their table and the regions of the highest predictions, as far as `MAX_BP` goes.
+    """
+    wanted = pd.concat([table[["chrom", "start", "end"]] for table in _wanted(inputs)], ignore_index=True)
+    loci = list(_read(inputs, choose_spans(wanted, MAX_BP)))
+    if not loci:
+        return None
+    spans = Spans(pd.DataFrame([(one.chrom, one.start, one.end) for one in loci], columns=["chrom", "start", "end"]))
+    sizes = _sizes(inputs, spans)
+    names = _plain_names(sizes)
+    step = max(float(np.nanmax(np.abs(one.track))) for one in loci) / -(MISSING + 1) or 1.0
+    view = GenomeView({}, spans, names, sizes)
+    data = {
+        "sizes": {names[chrom]: size for chrom, size in sizes.items()},
+        "step": step,
+        "stretches": [_stretch(one, names, step) for one in loci],
+        "label": _plain(f"Attribution, {inputs.attr.unit}"),
+        "tracks": [track for track in _tracks(inputs, view) if track["features"]],
+        "locus": view.locus(_first_look(inputs, spans)),
+    }
+    return replace(view, data=data)
+
+
+def _wanted(inputs: ReportInputs) -> Iterator[pd.DataFrame]:
+    """Yield the places to hold, those first that the page needs most."""
+    regions = inputs.attr.regions
+    shown = [*top_rows(inputs), *worst_rows(inputs.audit)]
+    yield _middles(regions.iloc[shown])
+    if len(hits := _artifact_hits(inputs)):
+        yield _with_sides(hits.drop_duplicates("name"))
+    for pattern in inputs.motifs.patterns[:MAX_PATTERNS] if inputs.motifs else ():
+        yield _with_sides(strongest(pattern.seqlets).iloc[:N_EXAMPLES])
+    if len(inputs.peaks):
+        yield _with_sides(by_rank(inputs.peaks).iloc[:MAX_FEATURES])
+    best = np.argsort(-np.asarray(inputs.attr.prediction, dtype=np.float64), kind="stable")
+    yield _middles(regions.iloc[best[: MAX_BP // min(inputs.attr.length, MAX_WINDOW_BP) + 1]])
+
+
+def _middles(windows: pd.DataFrame) -> pd.DataFrame:
+    """Cut windows to `MAX_WINDOW_BP` around their middles."""
+    cut = ((windows["end"] - windows["start"] - MAX_WINDOW_BP) // 2).clip(lower=0)
+    return windows.assign(start=windows["start"] + cut, end=windows["end"] - cut)
+
+
+def _with_sides(places: pd.DataFrame) -> pd.DataFrame:
+    return places.assign(start=places["start"] - SIDE_BP, end=places["end"] + SIDE_BP)
+
+
+def _artifact_hits(inputs: ReportInputs) -> pd.DataFrame:
+    hits = None if inputs.audit is None else inputs.audit.tables.get("artifacts.hits")
+    return pd.DataFrame() if hits is None else hits
+
+
+def _read(inputs: ReportInputs, spans: Spans) -> Iterator[Locus]:
+    """Read the spans, cut to where a base is known."""
+    regions = inputs.attr.regions
+    attr = replace(inputs.attr, regions=regions.assign(chrom=regions["chrom"].astype("category")))  # compares faster
+    for chrom, start, end in spans.table[["chrom", "start", "end"]].itertuples(index=False):
+        try:
+            yield read_locus(attr, Region(chrom, int(start), int(end)))
+        except RegionError:  # no window, or nothing but N
+            continue
+
+
+def _sizes(inputs: ReportInputs, spans: Spans) -> dict[str, int]:
+    ends = spans.table.groupby("chrom", sort=False)["end"].max()
+    return {str(chrom): int(inputs.attr.chrom_sizes.get(str(chrom), end)) for chrom, end in ends.items()}
+
+
+def _plain_names(chroms: Iterable[str]) -> dict[str, str]:
+    """Give chromosomes names without colon, space or markup, each its own."""
+    names: dict[str, str] = {}
+    for chrom in chroms:
+        name = _ODD.sub("_", one_line(chrom, 40)) or "_"
+        taken = sum(name == other or other.startswith(f"{name}__") for other in names.values())
+        names[chrom] = f"{name}__{taken + 1}" if taken else name
+    return names
+
+
+def _plain(name: object) -> str:
+    return one_line(name, 60).translate(_MARKUP)
+
+
+def _stretch(locus: Locus, names: Mapping[str, str], step: float) -> dict[str, Any]:
+    return {
+        "chrom": names[locus.chrom],
+        "start": locus.start,
+        "sequence": decode(locus.codes),
+        "values": _pack(locus.track, step),
+    }
+
+
+def _pack(track: NDArray[np.float64], step: float) -> str:
+    """Write values in units of `step` as base64."""
+    units = np.where(np.isnan(track), MISSING, np.rint(np.nan_to_num(track) / step))
+    return base64.b64encode(units.astype("<i2").tobytes()).decode()
+
+
+def _tracks(inputs: ReportInputs, view: GenomeView) -> Iterator[dict[str, Any]]:
+    """Yield the tracks of boxes, those without a box too."""
+    peaks = inputs.peaks
+    if len(peaks):
+        colors = np.where(negative_peaks(peaks), NEGATIVE, POSITIVE)
+        yield _boxes("Peaks", peaks.assign(label=peaks["name"], color=colors), view)
+    if inputs.motifs and len(instances := name_motifs(inputs.motifs)):
+        colors = np.where(negative_peaks(instances), NEGATIVE, POSITIVE)
+        yield _boxes("Motif instances", instances.assign(color=colors), view)
+    if len(hits := _artifact_hits(inputs)):
+        colors = np.where(hits["verdict"] == "shortcut", ARTIFACT, NEUTRAL)
+        yield _boxes(ARTIFACTS, hits.assign(label=hits["name"], color=colors), view)
+
+
+def _boxes(name: str, table: pd.DataFrame, view: GenomeView) -> dict[str, Any]:
+    held = table.iloc[np.flatnonzero(view.spans.find(table) >= 0)[:MAX_FEATURES]]
+    columns = (held[key] for key in ("chrom", "start", "end", "label", "color"))
+    features = [
+        {"chr": view.names[chrom], "start": int(start), "end": int(end), "name": _plain(label), "color": str(color)}
+        for chrom, start, end, label, color in zip(*columns, strict=True)
+    ]
+    return {"name": name, "features": features}
+
+
+def _first_look(inputs: ReportInputs, spans: Spans) -> Region:
+    """Begin at the first region pictured, or at the first place held."""
+    rows = top_rows(inputs)
+    first = _middles(inputs.attr.regions.iloc[rows[:1]]) if rows else spans.table
+    chrom, start, end = first[["chrom", "start", "end"]].iloc[0]
+    return Region(str(chrom), int(start), int(end))
