@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import re
 import tempfile
 from collections.abc import Hashable
 from dataclasses import replace
@@ -126,6 +127,11 @@ def igv_config(
     }
 
 
+def _plain(name: str) -> str:
+    """Replace what ends an attribute of an element: igv.js writes names into them as they are."""
+    return re.sub(r"[<>\"'`]", "_", name)
+
+
 def _chrom_name(chrom: str) -> str:
     """Name of a chromosome that igv.js can tell from a position, and that is no markup."""
     return clean_name(chrom).replace(":", "_").replace(" ", "_")
@@ -196,7 +202,7 @@ def _features(name: str, table: pd.DataFrame, names: dict[str, str]) -> dict[str
             "chr": names[row["chrom"]],
             "start": int(row["start"]),
             "end": int(row["end"]),
-            "name": clean_name(row["label"]),
+            "name": _plain(clean_name(row["label"])),
             "color": _rgb(NEGATIVE if row["negative"] else POSITIVE),
         }
         for row in rows

@@ -64,6 +64,13 @@ def test_the_reference_is_the_windows_in_their_places(attr: Attributions) -> Non
     assert set(fasta[">chr1:4501-5540 @len=9000"][:500]) == {"N"}
 
 
+def test_names_end_no_attribute(attr: Attributions) -> None:
+    peaks = PEAKS.assign(name=["\" onerror='alert(1)'", "`<b>`", "plain 3'"])
+    features = igv_config(attr, peaks=peaks)["tracks"][1]["features"]
+    names = [feature["name"] for feature in features]
+    assert names and not any(mark in name for name in names for mark in "\"'<>`")
+
+
 def test_the_track_has_every_value(attr: Attributions) -> None:
     signal = igv_config(attr)["tracks"][0]
     found: dict[tuple[str, int], float] = {}
