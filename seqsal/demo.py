@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["HELD_OUT", "DemoResult", "example_folder", "run_demo"]
 
 HELD_OUT = ["chr8", "chr9", "chr13", "chr20"]
-TRAINING: dict[str, Any] = {"epochs": 30, "patience": 15}  # few sites to learn from take more passes
+TRAINING: dict[str, Any] = {"epochs": 15, "patience": 8}
 MOTIF_DB = "jaspar:2026:vertebrates"
 MODEL_NAME = "model.safetensors"
 GENOME_FDR = 0.1  # half of its windows hold nothing, which costs power

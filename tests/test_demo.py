@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -13,12 +14,19 @@ from seqsal.cli import main
 from seqsal.models import load_checkpoint
 
 
-@pytest.mark.slow
-def test_demo(tmp_path: Path, example_data: Path) -> None:
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """What the demo made: just now, or the folder named by SEQSAL_DEMO, of a demo that ran just before the tests."""
+    if "SEQSAL_DEMO" in os.environ:
+        return Path(os.environ["SEQSAL_DEMO"])
     result = CliRunner().invoke(main, ["demo", "--out", str(tmp_path / "demo"), "--device", "cpu"])
     assert result.exit_code == 0, result.output
     assert "report.html" in result.output
-    folder = tmp_path / "demo"
+    return tmp_path / "demo"
+
+
+@pytest.mark.slow
+def test_demo(folder: Path, example_data: Path) -> None:
     scores = pd.read_csv(folder / "genome" / "scores.tsv", sep="\t")
     is_site = scores["name"].str.startswith("site")
     assert scores["logit"][is_site].median() > scores["logit"][~is_site].max()

@@ -138,7 +138,7 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 
 def test_text_has_verdict_parts_and_warnings() -> None:
     lines = repr(result()).splitlines()
-    assert lines[0].startswith("The map shows what the model uses, and this is known biology")
+    assert lines[0].startswith("The map shows what the model uses, which is known biology in part")
     assert any(line == "faithful: yes · plausible: yes · shortcuts: TruSeq" for line in lines)
     assert any(line.startswith("faithfulness   deletion 1 (0.5 to 1.5) better than random order") for line in lines)
     assert any(line.startswith("artifacts      1 looked for; 1 shortcut (TruSeq); 0 present") for line in lines)
