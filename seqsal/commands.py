@@ -24,7 +24,7 @@ from seqsal.io.folder import make_folder
 from seqsal.io.store import read_attributions
 from seqsal.io.tracks import SCORE_FORMATS, load_bigwig_writer, write_bedgraph, write_bigwig, write_scores
 from seqsal.motifs import MotifResult, discover_motifs, write_motifs
-from seqsal.peaks import call_peaks, read_peaks, write_peaks_tsv
+from seqsal.peaks import PEAK_COLUMNS, call_peaks, read_peaks, write_peaks_tsv
 from seqsal.regions import parse_region
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ __all__ = [
     "logo_to_file",
     "motifs_to_file",
     "peaks_to_file",
+    "report_to_file",
     "score_to_file",
     "train_to_file",
     "write_motif_files",
@@ -295,6 +296,73 @@ def write_motif_files(motifs: MotifResult, folder: _PATH, *, unit: str) -> None:
     write_motifs(motifs, folder)
     with make_folder(Path(folder) / "logos") as logos:
         write_logos(motifs, logos, unit=unit)
+
+
+def report_to_file(
+    attributions: _PATH,
+    out: _PATH,
+    *,
+    model: str | None = None,
+    peaks: _PATH | None = None,
+    motif_db: _PATH | None = None,
+    result: str | None = None,
+    device: str = "auto",
+    seed: int = 0,
+    progress: bool = False,
+    **reading: Any,
+) -> AuditResult:
+    """Do what `seqsal report` does: peaks, motifs, audit and page for any attributions; returns the audit.
+
+    Parameters
+    ----------
+    attributions
+        Attribution file, of seqsal or imported.
+    out
+        The page.
+    model
+        What the attributions are about; None leaves out every test that asks a model.
+    peaks
+        narrowPeak file; called when None, as far as there are controls.
+    motif_db
+        What motifs are named by, and the map is compared with.
+    result
+        Which result of the attribution file; None is the first.
+    device, seed
+        As for :func:`seqsal.audit`.
+    reading
+        How to read the model, where the attributions do not say.
+    """
+    from seqsal.audit.given import load_audited
+    from seqsal.audit.settings import RUN_SIZES
+    from seqsal.report import ReportInputs, write_report
+
+    if Path(out).suffix != ".html":
+        raise UsageError(f"{out}: unknown extension, expected a name that ends in .html")
+    check_writable(out)
+    attr = read_attributions(attributions, result, in_memory=False)
+    changed = {name: value for name, value in reading.items() if value != READING[name]}
+    loaded = None if model is None else load_audited(model, attr, **changed)
+    table = _peaks_of(attr, peaks)
+    motifs = discover_motifs(attr, table, motif_db=motif_db, seed=seed, progress=progress)
+    found = audit(
+        loaded, attr, peaks=table, patterns=motifs, motif_db=motif_db, settings=RUN_SIZES, device=device, seed=seed,
+        progress=progress,
+    )  # fmt: skip
+    scores = attr.regions.assign(prediction=np.asarray(attr.prediction, dtype=np.float64))
+    given = {"attributions": attributions, "model": model, "peaks": peaks, "motif_db": motif_db, "seed": seed}
+    info = {"parameters": {name: str(value) for name, value in given.items() if value is not None}}
+    title = f"{attr.method} · {Path(attributions).name}"
+    write_report(out, ReportInputs(attr, scores, table, info, motifs=motifs, audit=found, title=title))
+    return found
+
+
+def _peaks_of(attr: Attributions, peaks: _PATH | None) -> pd.DataFrame:
+    """Peaks as given, or called; none where there is nothing to compare with."""
+    if peaks is not None:
+        return read_peaks(peaks)
+    if attr.n_controls:
+        return call_peaks(attr)
+    return pd.DataFrame({key: pd.Series(dtype=kind) for key, kind in PEAK_COLUMNS.items()})
 
 
 def logo_to_file(attributions: _PATH, region: str, out: _PATH, *, result: str | None = None) -> Path:

@@ -240,7 +240,7 @@ def run(
     with clock.stage("browser"):
         _write_browser(folder, attr, peaks, audited=found is not None, genome_name=genome_name, url_base=url_base)
     info = describe_run(prepared.parameters, prepared.inputs, attr, peaks)
-    info |= {"n_patterns": len(motifs), "warnings": motifs.warnings}
+    info |= {"n_patterns": len(motifs), "seqlet_fdr": max(fdr, SEQLET_FDR), "warnings": motifs.warnings}
     info |= {"verdict": found.verdict.as_dict()} if found else {}
     with clock.stage("report"):
         _write_report(folder, attr, (scores, peaks), motifs, found, info, model)

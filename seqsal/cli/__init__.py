@@ -25,7 +25,7 @@ __all__ = ["main"]
 
 VERBS = (
     "demo", "train", "score", "attribute", "import", "controls", "peaks", "motifs", "logo", "export", "compare",
-    "audit", "run", "info", "completion",
+    "audit", "report", "run", "info", "completion",
 )  # fmt: skip
 
 

@@ -73,11 +73,10 @@ def _common_limits(loci: list[Locus]) -> tuple[float, float]:
 
 
 def top_rows(inputs: ReportInputs) -> list[int]:
-    """Rows of the highest predictions, a window left out when it overlaps one that is in already."""
+    """First rows of `inputs.order`, a window left out when it overlaps one that is in already."""
     regions = inputs.attr.regions
-    predictions = np.asarray(inputs.attr.prediction, dtype=np.float64)
     chosen: list[int] = []
-    for row in np.argsort(-predictions, kind="stable"):
+    for row in inputs.order:
         if len(chosen) == inputs.n_top:
             break
         window = regions.iloc[int(row)]
@@ -153,12 +152,16 @@ def _draw_card(inputs: ReportInputs, place: _Place, limits: tuple[float, float],
         span=Region(locus.chrom, locus.start, locus.end),
         name=one_line(window["name"]) if "name" in window and window["name"] != "." else text,
         place=text,
-        prediction=f"prediction {show(float(inputs.attr.prediction[place.row]))} ({inputs.attr.output_space})",
+        prediction=_prediction(float(inputs.attr.prediction[place.row]), inputs.attr.output_space),
         peaks=n_peaks,
         track=inline_svg(draw_track, _TRACK_INCHES, key=f"{key}-track", label=label, margins=_TRACK_MARGINS),
         logo=inline_svg(draw_logo, _LOGO_INCHES, key=f"{key}-logo", label=f"Logo of {zoom}", margins=_LOGO_MARGINS),
         zoom=zoom,
     )
+
+
+def _prediction(value: float, space: str) -> str:
+    return f"prediction {show(value)} ({space})" if np.isfinite(value) else "prediction not known"
 
 
 def _count_peaks(peaks: pd.DataFrame, fdr: float | None) -> str:

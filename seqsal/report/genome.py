@@ -139,8 +139,7 @@ def _wanted(inputs: ReportInputs) -> Iterator[pd.DataFrame]:
         yield _with_sides(strongest(pattern.seqlets).iloc[:N_EXAMPLES])
     if len(inputs.peaks):
         yield _with_sides(by_rank(inputs.peaks).iloc[:MAX_FEATURES])
-    best = np.argsort(-np.asarray(inputs.attr.prediction, dtype=np.float64), kind="stable")
-    yield _middles(regions.iloc[best[: MAX_BP // min(inputs.attr.length, MAX_WINDOW_BP) + 1]])
+    yield _middles(regions.iloc[inputs.order[: MAX_BP // min(inputs.attr.length, MAX_WINDOW_BP) + 1]])
 
 
 def _middles(windows: pd.DataFrame) -> pd.DataFrame:

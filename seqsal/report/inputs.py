@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from seqsal.audit.result import AuditResult
 from seqsal.errors import UsageError
@@ -14,6 +17,8 @@ from seqsal.io.attributions import Attributions
 from seqsal.motifs import MotifResult
 
 __all__ = ["ReportInputs"]
+
+_ROWS_AT_ONCE = 4_096
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,22 @@ class ReportInputs:
     def rejected_regions(self) -> pd.DataFrame:
         """Regions that could not be used; empty when there are none."""
         return self.attr.rejected if self.rejected is None else self.rejected
+
+    @cached_property
+    def knows_predictions(self) -> bool:
+        """Whether any region has a prediction; attributions made elsewhere need not say."""
+        return bool(np.isfinite(np.asarray(self.attr.prediction, dtype=np.float64)).any())
+
+    @cached_property
+    def order(self) -> NDArray[np.int64]:
+        """Rows of the attributions by prediction, the highest first; without predictions by Σ |track|."""
+        if self.knows_predictions:
+            values = np.asarray(self.attr.prediction, dtype=np.float64)
+        else:
+            starts = range(0, len(self.attr), _ROWS_AT_ONCE)
+            parts = (self.attr.track[slice(start, start + _ROWS_AT_ONCE)] for start in starts)
+            values = np.concatenate([np.abs(part, dtype=np.float64).sum(axis=1) for part in parts])
+        return np.argsort(-values, kind="stable")
 
     @property
     def raw_column(self) -> str:

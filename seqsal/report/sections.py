@@ -8,7 +8,6 @@ from pathlib import PurePath
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from seqsal.motifs import MotifResult
 from seqsal.plot.curves import plot_score_histogram, plot_training_history
@@ -208,10 +207,11 @@ def build_gallery(inputs: ReportInputs) -> Section | None:
     cards = draw_cards(inputs)
     if not cards:
         return None
+    which = "highest predictions" if inputs.knows_predictions else "most attribution; predictions are not known"
     return Section(
         "top-regions",
         "Top regions",
-        "The regions with the highest predictions (overlapping ones are shown once). Above, the attribution of every "
+        f"The regions with the {which} (overlapping ones are shown once). Above, the attribution of every "
         "base, with peaks as boxes beneath; the grey span is enlarged below as letters, whose height is the "
         "attribution. Letters that hang upside down lower the prediction. All are on the + strand and on one scale, so "
         "that heights compare between regions.",
@@ -270,12 +270,15 @@ def build_peaks(inputs: ReportInputs) -> Section:
         "Peaks",
         "Stretches of bases whose attribution stands out against shuffled sequences of the same composition.",
         "section_table.html",
-        {"table": peak_table(inputs), "file": "peaks.tsv", "empty": _no_peaks(inputs.peaks)},
+        {"table": peak_table(inputs), "file": "peaks.tsv", "empty": _no_peaks(inputs)},
     )
 
 
-def _no_peaks(peaks: pd.DataFrame) -> str:
+def _no_peaks(inputs: ReportInputs) -> str:
     """Say that there is no peak, and how far from one the best candidate was when that is known."""
+    peaks = inputs.peaks
+    if not inputs.attr.n_controls:
+        return "No peak could be called: these attributions have no shuffled controls to compare with."
     fdr, best = peaks.attrs.get("fdr"), peaks.attrs.get("best_q")
     if fdr is None or best is None:
         return "No peak was called: nothing stands out against the shuffled sequences."

@@ -133,6 +133,34 @@ def test_imported_peaks_and_audit_are_those_of_the_original(case: Case, tmp_path
     done("logo", tmp_path / "B.h5", "--region", "chr1:110-170", "--out", tmp_path / "logo.svg")
     audit = done("audit", tmp_path / "B.h5", "--out", tmp_path / "audit.json")
     assert "faithful: not tested" in audit.output
+    check_reports(tmp_path)
+
+
+def check_reports(folder: Path) -> None:
+    """The page for imported attributions without a model, and with the model that they are of."""
+    page = folder / "report.html"
+    assert "faithful: not tested" in done("report", folder / "B.h5", "--out", page).output
+    text = page.read_text()
+    assert "prediction not known" in text and "most attribution; predictions are not known" in text
+    assert (
+        'id="verdict"' in text and 'id="peaks"' in text and "nan" not in text.split("<script")[0].split("</style>")[1]
+    )
+    own = ["report", folder / "own.h5", "--model", folder / "M.safetensors", "--device", "cpu", "--out", page]
+    assert "faithful: not tested" not in done(*own).output
+    assert "prediction not known" not in page.read_text()
+
+
+def test_a_report_without_controls_says_so(case: Case, tmp_path: Path) -> None:
+    done("report", tmp_path / "A.h5", "--out", tmp_path / "report.html", "--quiet")
+    assert "have no shuffled controls to compare with" in (tmp_path / "report.html").read_text()
+
+
+def test_bad_reports(case: Case, tmp_path: Path) -> None:
+    refused(call("report", tmp_path / "A.h5", "--out", tmp_path / "r.pdf"), "r.pdf", ".html")
+    refused(call("report", tmp_path / "none.h5", "--out", tmp_path / "r.html"), "none.h5")
+    refused(call("report", tmp_path / "A.h5", "--out", tmp_path / "r.html", "--motif-db", "jaspar:2026:martians"),
+            "martians")  # fmt: skip
+    assert not list(tmp_path.glob("r.*"))
 
 
 def test_other_versions_say_who_wrote_them(case: Case, tmp_path: Path) -> None:
