@@ -276,12 +276,11 @@ def build_peaks(inputs: ReportInputs) -> Section:
 
 def _no_peaks(inputs: ReportInputs) -> str:
     """Say that there is no peak, and how far from one the best candidate was when that is known."""
-    peaks = inputs.peaks
-    if not inputs.attr.n_controls:
-        return "No peak could be called: these attributions have no shuffled controls to compare with."
-    fdr, best = peaks.attrs.get("fdr"), peaks.attrs.get("best_q")
+    fdr, best = inputs.peaks.attrs.get("fdr"), inputs.peaks.attrs.get("best_q")
     if fdr is None or best is None:
-        return "No peak was called: nothing stands out against the shuffled sequences."
+        if inputs.attr.n_controls:
+            return "No peak was called: nothing stands out against the shuffled sequences."
+        return "No peak could be called: these attributions have no shuffled controls to compare with."
     return (
         f"No peak was called at a false discovery rate of {fdr:g}; the best candidate has a q-value of {best:.3g}. "
         "Either the model does not rely on short motifs here, or there are too few regions to tell."

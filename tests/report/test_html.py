@@ -96,7 +96,10 @@ def test_many_regions_stay_below_ten_megabytes(make_inputs: Make, n: int, limit:
 
 def test_no_peaks_is_said_and_not_hidden(make_inputs: Make) -> None:
     none = make_inputs(5).peaks.iloc[:0]
-    assert "No peak was called: nothing stands out" in render_report(make_inputs(5, peaks=none))
+    inputs = make_inputs(5, peaks=none)
+    assert "No peak could be called: these attributions have no shuffled controls" in render_report(inputs)
+    controlled = replace(inputs, attr=replace(inputs.attr, null_track=np.zeros((3, 80), np.float32)))
+    assert "No peak was called: nothing stands out" in render_report(controlled)
     none.attrs.update(fdr=0.05, best_q=0.213)
     assert "rate of 0.05; the best candidate has a q-value of 0.213" in render_report(make_inputs(5, peaks=none))
     assert 'id="summary"' in render_report(make_inputs(5, peaks=pd.DataFrame()))
