@@ -278,7 +278,11 @@ def _versions() -> dict[str, str]:
 
 
 def _write_audit(folder: Path, audit: AuditResult | None) -> None:
-    if audit is not None:
+    """Write the audit, or remove that of an earlier run, which was about other attributions."""
+    if audit is None:
+        for name in AUDIT_FILES:
+            (folder / name).unlink(missing_ok=True)
+    else:
         audit.to_json(folder / "audit.json")
         audit.write_shortcuts_bed(folder / "shortcuts.bed")
 

@@ -297,9 +297,12 @@ def test_run_fails_on_a_bad_verdict_when_everything_is_written(lab: Lab, monkeyp
 
 
 def test_run_without_audit(lab: Lab) -> None:
+    (lab.folder / "run").mkdir()
+    for name in ("audit.json", "shortcuts.bed"):
+        (lab.folder / "run" / name).write_text("of an earlier run\n")
     result = run(lab, "--no-audit")
     assert result.exit_code == 0 and "audit " not in result.output
-    assert not (lab.folder / "run" / "audit.json").exists()
+    assert not (lab.folder / "run" / "audit.json").exists() and not (lab.folder / "run" / "shortcuts.bed").exists()
     refused = run(lab, "--no-audit", "--fail-on", "shortcut")
     assert refused.exit_code == 2 and "--no-audit leaves it out" in one_line(refused)
 
