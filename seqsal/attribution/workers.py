@@ -23,6 +23,7 @@ from torch import nn
 
 from seqsal.attribution.batch import activation_bytes, choose_batch_size, in_batches
 from seqsal.attribution.borrow import borrowed
+from seqsal.memory import freed_memory_kept
 from seqsal.sequence.tensors import one_hot_tensor
 
 __all__ = ["Batches", "batches_for", "cpu_workers"]
@@ -71,7 +72,7 @@ def batches_for(
     thread_safe
         Whether the model may be called by several threads at once.
     """
-    with borrowed(model, device):
+    with borrowed(model, device), freed_memory_kept(device):
         workers, n_workers = cpu_workers(device) if thread_safe else (None, 1)
         if batch_size is None:
             bytes_per_window = _bytes_per_window(model, source, device)

@@ -20,6 +20,7 @@ from torch.nn import functional
 from tqdm.auto import tqdm
 
 from seqsal.errors import TrainingError
+from seqsal.memory import freed_memory_kept
 from seqsal.models.augment import augmented_batch, centred_batch
 from seqsal.models.checkpoint import to_json
 from seqsal.models.cnn import CNN
@@ -83,9 +84,12 @@ def fit(
     if resume and state_file is not None:
         state.restore(state_file, key)
     loop = _Loop(state, examples, training, seed, device)
-    with tqdm(
-        total=training.epochs, initial=len(state.history), desc="train", unit="epoch", disable=not progress
-    ) as bar:
+    with (
+        freed_memory_kept(device),
+        tqdm(
+            total=training.epochs, initial=len(state.history), desc="train", unit="epoch", disable=not progress
+        ) as bar,
+    ):
         while not _is_done(state, training):
             entry = loop.run_epoch(len(state.history) + 1)
             bar.update()
