@@ -26,7 +26,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from seqsal.errors import UsageError
+from seqsal.errors import MotifError, UsageError
 from seqsal.io.attributions import Attributions
 from seqsal.motifs.alignment import Alignment
 from seqsal.motifs.kmers import MIN_SEQLETS, align_kmers
@@ -90,7 +90,7 @@ def discover_motifs(
     RegionError
         A peak that no window covers.
     MotifError
-        The database cannot be read.
+        The database cannot be read; the algorithm `modisco` cannot cluster the seqlets.
     """
     if algorithm not in ALGORITHMS:
         raise UsageError(f"algorithm: got {algorithm!r}, expected one of {', '.join(ALGORITHMS)}")
@@ -183,15 +183,26 @@ def _align(
         "the attributions keep no hypothetical scores, so TF-MoDISco compared X · track alone; attribute with "
         "--hypothetical for patterns that also know the bases that are not there",
     )
-    found = align_modisco(seqlets)
+    found, failure = _modisco(seqlets, may_fail=algorithm == "auto")
     if algorithm == "auto":
-        notes.add_if(not found, f"TF-MoDISco found nothing in {peaks}: aligned k-mers")
+        notes.add_if(bool(failure), f"{failure}: aligned k-mers were used instead")
+        notes.add_if(not found and not failure, f"TF-MoDISco found nothing in {peaks}: aligned k-mers")
         if not found or n_seqlets < MODISCO_SURE_SEQLETS:
             taken = np.concatenate([np.zeros(0, np.int64), *(alignment.rows for alignment in found)])
             left = np.setdiff1d(np.arange(n_seqlets), taken)
             rest = [(alignment, "kmers") for alignment in align_kmers(seqlets, background, left)]
             return [*((alignment, "modisco") for alignment in found), *rest]
     return [(alignment, "modisco") for alignment in found]
+
+
+def _modisco(seqlets: Seqlets, *, may_fail: bool) -> tuple[list[Alignment], str]:
+    """Alignments by TF-MoDISco, and why there are none where it may fail and did."""
+    try:
+        return align_modisco(seqlets), ""
+    except MotifError as error:
+        if not may_fail:
+            raise
+        return [], str(error).removeprefix("seqlets: ").partition(", expected")[0]
 
 
 def _pattern(alignment: Alignment, seqlets: Seqlets, algorithm: str, attr: Attributions) -> Pattern | None:

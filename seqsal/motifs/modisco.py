@@ -9,8 +9,13 @@ seeds, so the same seqlets give the same patterns.
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+from functools import cache
+
 import numpy as np
 
+from seqsal.errors import MotifError
 from seqsal.motifs.alignment import Alignment
 from seqsal.motifs.seqlets import SEQLET_BP, Seqlets
 from seqsal.sequence.codes import one_hot
@@ -33,26 +38,67 @@ def align_modisco(seqlets: Seqlets) -> list[Alignment]:
     -------
     list of Alignment
         Largest pattern first; empty when modisco-lite finds none.
-    """
-    from modiscolite import core, precompile, tfmodisco
 
-    precompile.start()
+    Raises
+    ------
+    MotifError
+        The seqlets cannot be clustered.
+    """
+    from modiscolite import core, tfmodisco
+
+    _keep_compiled()
     letters = np.ascontiguousarray(one_hot(seqlets.codes).transpose(0, 2, 1), dtype=np.float32)  # (n, W, 4)
     scores = np.ascontiguousarray(seqlets.hypothetical.transpose(0, 2, 1), dtype=np.float32)
     tracks = core.TrackSet(one_hot=letters, contrib_scores=letters * scores, hypothetical_contribs=scores)
     first = (seqlets.width - SEQLET_BP) // 2
     pieces = [core.Seqlet(row, first, first + SEQLET_BP, False) for row in range(len(seqlets))]
-    with np.errstate(divide="ignore", invalid="ignore"):  # columns that are N in every seqlet, of windows' ends
-        patterns = tfmodisco.seqlets_to_patterns(
-            seqlets=tracks.create_seqlets(pieces),
-            track_set=tracks,
-            track_signs=-1 if (seqlets.table["sign"] == "neg").all() else 1,
-            trim_to_window_size=30,
-            initial_flank_to_add=10,
-            n_leiden_runs=N_LEIDEN_RUNS,
-        )
+    try:
+        with np.errstate(divide="ignore", invalid="ignore"):  # columns that are N in every seqlet, of windows' ends
+            patterns = tfmodisco.seqlets_to_patterns(
+                seqlets=tracks.create_seqlets(pieces),
+                track_set=tracks,
+                track_signs=-1 if (seqlets.table["sign"] == "neg").all() else 1,
+                trim_to_window_size=30,
+                initial_flank_to_add=10,
+                n_leiden_runs=N_LEIDEN_RUNS,
+            )
+    except BaseException as error:
+        if not _is_failure(error):
+            raise
+        raise MotifError(
+            f"seqlets: TF-MoDISco cannot cluster these {len(seqlets)} ({str(error).rstrip('.')}), expected some that "
+            "resemble each other and differ; take aligned k-mers with --algorithm kmers"
+        ) from error
     aligned = [_alignment(pattern) for pattern in patterns or []]
     return sorted(aligned, key=len, reverse=True)
+
+
+def _is_failure(error: BaseException) -> bool:
+    """Whether modisco-lite met seqlets that it cannot handle: all alike, or without numbers to compare.
+
+    leidenalg raises BaseException itself where similarities are not numbers.
+    """
+    return type(error) is BaseException or (isinstance(error, Exception) and not isinstance(error, MemoryError))
+
+
+@cache
+def _keep_compiled() -> None:
+    """Let numba keep on disk what it compiles for modisco-lite, and read it from there.
+
+    modisco-lite turns that on itself, but only where it may fork: not beside the threads that torch has.
+    """
+    import modiscolite
+    from numba.core.dispatcher import Dispatcher
+
+    for module in pkgutil.iter_modules(modiscolite.__path__):
+        if module.name in ("cli", "report"):
+            continue
+        for function in vars(importlib.import_module(f"modiscolite.{module.name}")).values():
+            if isinstance(function, Dispatcher) and function.__module__.startswith("modiscolite"):
+                try:
+                    function.enable_caching()
+                except RuntimeError:  # no folder can be written: compiled in every process
+                    return
 
 
 def _alignment(pattern: object) -> Alignment:

@@ -221,6 +221,40 @@ def test_kmers_stand_in_where_modisco_finds_nothing(small: Planted, monkeypatch:
     assert any("found nothing in 30 peaks" in note for note in result.warnings)
 
 
+def test_seqlets_that_modisco_cannot_cluster(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    planted = plant(rng, {REB1: (120, 1.0)})
+    seqlets = cut_seqlets(planted.attr, planted.peaks)
+    with pytest.raises(MotifError, match=r"^seqlets: TF-MoDISco cannot cluster these 120 .* --algorithm kmers$"):
+        align_modisco(seqlets.take(np.zeros(120, dtype=np.int64)))
+
+
+@pytest.mark.parametrize("error", [ValueError("all alike"), BaseException("Cannot accept NaN weights.")])
+def test_kmers_stand_in_where_modisco_fails(
+    small: Planted, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def fail(**given: object) -> None:
+        raise error
+
+    monkeypatch.setattr("seqsal.motifs.discover.MODISCO_MIN_SEQLETS", 1)
+    monkeypatch.setattr("modiscolite.tfmodisco.seqlets_to_patterns", fail)
+    result = discover_motifs(small.attr, small.peaks)
+    assert set(result.table["algorithm"]) == {"kmers"}
+    assert any(
+        "TF-MoDISco cannot cluster these" in text and "k-mers were used instead" in text for text in result.warnings
+    )
+    with pytest.raises(MotifError, match="TF-MoDISco cannot cluster these"):
+        discover_motifs(small.attr, small.peaks, algorithm="modisco")
+
+
+def test_an_interrupted_modisco_stops_the_run(small: Planted, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(**given: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("modiscolite.tfmodisco.seqlets_to_patterns", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        discover_motifs(small.attr, small.peaks, algorithm="modisco")
+
+
 def test_instances_that_modisco_drops_join_their_pattern(small: Planted, monkeypatch: pytest.MonkeyPatch) -> None:
     def fifth(seqlets):  # type: ignore[no-untyped-def]
         found = align_kmers(seqlets, small.attr.null_codes)[0]
