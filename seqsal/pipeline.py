@@ -19,14 +19,8 @@ inputs and settings are used again.
 
 from __future__ import annotations
 
-import importlib.metadata
-import json
-import logging
 import os
-import platform
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,9 +31,7 @@ import pandas as pd
 from seqsal.api import score_table
 from seqsal.browser import read_instances, read_motif_instances, write_bundle
 from seqsal.commands import write_motif_files
-from seqsal.info import RUN_SCHEMA
 from seqsal.info.file_info import table_text
-from seqsal.io.atomic import atomic_path
 from seqsal.io.attributions import Attributions
 from seqsal.io.bed import write_narrowpeak
 from seqsal.io.config import write_config
@@ -48,31 +40,14 @@ from seqsal.io.store import read_attributions
 from seqsal.io.tracks import load_bigwig_writer, write_bigwig, write_scores
 from seqsal.motifs import MotifResult, discover_motifs
 from seqsal.peaks import call_peaks, write_peaks_tsv
-from seqsal.preparation import config_of, prepare_run
-from seqsal.version import VERSION
+from seqsal.preparation import PreparedRun, config_of, prepare_run
+from seqsal.run_record import Clock, describe_run, write_run_json
 
 if TYPE_CHECKING:
     from seqsal.audit.result import AuditResult
 
 __all__ = ["RunResult", "run"]
 
-logger = logging.getLogger(__name__)
-VERSIONS_OF = (
-    "torch",
-    "numpy",
-    "pandas",
-    "scipy",
-    "h5py",
-    "pyfaidx",
-    "pyBigWig",
-    "pybigtools",
-    "bioframe",
-    "logomaker",
-    "matplotlib",
-    "modisco-lite",
-    "memelite",
-    "pyjaspar",
-)
 WRITTEN = (
     ("report", "report.html"),
     ("attributions", "attributions.h5"),
@@ -202,25 +177,17 @@ def run(
     SeqsalError
         Input that cannot be used; nothing is written then.
     """
-    from seqsal.attribution import attribute_to_file
-
-    clock = _Clock()
+    clock = Clock()
     with clock.stage("load"):
         prepared = prepare_run(
             model=model, genome=genome, regions=regions, fasta=fasta, method=method, fdr=fdr, motif_db=motif_db,
             audit=audit, genome_name=genome_name, url_base=url_base, device=device, seed=seed, **options,
         )  # fmt: skip
-    scalar, where, settings = prepared.model, prepared.device, prepared.settings
     with prepared, make_folder(out) as folder, clock.stage("attribute"):
         (folder / "run.json").unlink(missing_ok=True)  # an earlier run's: the folder is not complete now
-        load_bigwig_writer()
-        path = attribute_to_file(
-            scalar, prepared.source, folder / "attributions.h5", settings,
-            device=where, resume=resume, reuse=resume, progress=progress,
-        )  # fmt: skip
-        attr = read_attributions(path, in_memory=False)
+        attr = _attribute(prepared, folder, resume=resume, progress=progress)
     with clock.stage("scores"):
-        scores = score_table(attr.regions, np.asarray(attr.prediction), scalar)
+        scores = score_table(attr.regions, np.asarray(attr.prediction), prepared.model)
         write_scores(scores, folder / "scores.tsv")
     with clock.stage("tracks"):
         write_bigwig(attr, attr.chrom_sizes, folder / "attributions.bw", progress=progress)
@@ -233,48 +200,40 @@ def run(
         motifs = discover_motifs(attr, seqlets, motif_db=motif_db, seed=seed, progress=progress)
         write_motif_files(motifs, motif_folder, unit=attr.unit)
     with clock.stage("audit"):
-        beside: dict[str, Any] = {"peaks": peaks, "patterns": motifs, "device": where, "seed": seed}
-        plan, others = prepared.plan, prepared.other_models
-        found = None if plan is None else plan.run(attr, scalar, other_models=others, progress=progress, **beside)
+        found = _audit(prepared, attr, peaks, motifs, progress=progress)
         _write_audit(folder, found)
     with clock.stage("browser"):
         _write_browser(folder, attr, peaks, audited=found is not None, genome_name=genome_name, url_base=url_base)
-    info = describe_run(prepared.parameters, prepared.inputs, attr, peaks)
-    info |= {"n_patterns": len(motifs), "seqlet_fdr": max(fdr, SEQLET_FDR), "warnings": motifs.warnings}
-    info |= {"verdict": found.verdict.as_dict()} if found else {}
+    info = describe_run(prepared, attr, peaks, motifs, found, seqlet_fdr=max(fdr, SEQLET_FDR))
     with clock.stage("report"):
         _write_report(folder, attr, (scores, peaks), motifs, found, info, model)
     write_config(folder / "run.toml", config_of(prepared))
-    _write_json(folder / "run.json", {**info, "seconds": clock.seconds})
+    write_run_json(folder / "run.json", info, clock.seconds)
     return RunResult(folder, attr, scores, peaks, motifs, found, clock.seconds)
 
 
-def describe_run(
-    parameters: Mapping[str, Any], inputs: Mapping[str, Any], attr: Attributions, peaks: pd.DataFrame
-) -> dict[str, Any]:
-    """Collect what `run.json` holds besides the seconds."""
-    given = {name: str(value) for name, value in inputs.items() if isinstance(value, (str, os.PathLike))}
-    rejected = (
-        attr.rejected[["chrom", "start", "end", "name", "reason"]].to_dict("records") if len(attr.rejected) else []
-    )
-    return {
-        "schema": RUN_SCHEMA,
-        "seqsal_version": VERSION,
-        "parameters": {**parameters, **given},
-        "versions": {"python": platform.python_version(), **_versions()},
-        "inputs": attr.attrs.get("genome", {}),
-        "model": attr.attrs.get("model", {}),
-        "output_space": attr.output_space,
-        "n_regions": len(attr),
-        "n_controls": attr.n_controls,
-        "n_peaks": len(peaks),
-        "best_q": peaks.attrs["best_q"],
-        "rejected": rejected,
-    }
+def _attribute(prepared: PreparedRun, folder: Path, *, resume: bool, progress: bool) -> Attributions:
+    """Attribute into the folder, or use what an earlier run of the same inputs and settings left there."""
+    from seqsal.attribution import attribute_to_file
+
+    load_bigwig_writer()
+    path = attribute_to_file(
+        prepared.model, prepared.source, folder / "attributions.h5", prepared.settings,
+        device=prepared.device, resume=resume, reuse=resume, progress=progress,
+    )  # fmt: skip
+    return read_attributions(path, in_memory=False)
 
 
-def _versions() -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in VERSIONS_OF}
+def _audit(
+    prepared: PreparedRun, attr: Attributions, peaks: pd.DataFrame, motifs: MotifResult, *, progress: bool
+) -> AuditResult | None:
+    """Audit as planned; None where it was not asked for."""
+    if prepared.plan is None:
+        return None
+    return prepared.plan.run(
+        attr, prepared.model, other_models=prepared.other_models, peaks=peaks, patterns=motifs,
+        device=prepared.device, seed=prepared.parameters["seed"], progress=progress,
+    )  # fmt: skip
 
 
 def _write_audit(folder: Path, audit: AuditResult | None) -> None:
@@ -335,23 +294,3 @@ def _training_facts(model: str) -> dict[str, Any]:
         return {}
     _, metadata = load_checkpoint(model)
     return {key: metadata[key] for key in ("metrics", "history", "best_epoch") if key in metadata}
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, sort_keys=True, default=str) + "\n")
-
-
-class _Clock:
-    """Wall seconds by stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        logger.info("%s …", name)
-        yield
-        self.seconds[name] = round(time.perf_counter() - start, 3)
-        logger.info("%s took %.1f s", name, self.seconds[name])

@@ -12,14 +12,14 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "seqsal"
 LEVELS = [
     {"errors", "version", "views"},
-    {"regions", "sequence"},
+    {"regions", "sequence", "intact", "memory"},
     {"io"},
     {"models", "attribution", "peaks", "motifs", "agreement"},
     {"audit", "plot"},
     {"report", "browser", "info"},
     {"api", "exchange"},
     {"commands"},
-    {"preparation"},
+    {"preparation", "run_record"},
     {"forecast", "pipeline"},
     {"demo"},
     {"cli"},

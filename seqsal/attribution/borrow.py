@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+from seqsal.intact import frozen
+
 __all__ = ["borrowed"]
 
 
@@ -18,21 +20,28 @@ def borrowed(model: nn.Module, device: torch.device) -> Iterator[nn.Module]:
     Freezing the parameters spares the backward pass what attribution never uses. Device, training mode of each module,
     `requires_grad` and `.grad` of each parameter are given back afterwards, also after an exception.
     """
-    modes = {module: module.training for module in model.modules()}
-    flags = {parameter: parameter.requires_grad for parameter in model.parameters()}
-    grads = {parameter: parameter.grad for parameter in model.parameters()}
+    with _without_gradients(model), frozen(model), _moved(model, device):
+        yield model
+
+
+@contextlib.contextmanager
+def _without_gradients(model: nn.Module) -> Iterator[None]:
+    """Take the `.grad` of every parameter away, so that it does not move along; give it back on leaving."""
+    grads = [(parameter, parameter.grad) for parameter in model.parameters()]
+    try:
+        for parameter, _ in grads:
+            parameter.grad = None
+        yield
+    finally:
+        for parameter, grad in grads:
+            parameter.grad = grad
+
+
+@contextlib.contextmanager
+def _moved(model: nn.Module, device: torch.device) -> Iterator[None]:
     home = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), device)
     try:
-        for parameter in flags:
-            parameter.grad = None
-            parameter.requires_grad_(False)
         model.to(device)
-        model.eval()
-        yield model
+        yield
     finally:
         model.to(home)
-        for module, training in modes.items():
-            module.training = training
-        for parameter, flag in flags.items():
-            parameter.requires_grad_(flag)
-            parameter.grad = grads[parameter]

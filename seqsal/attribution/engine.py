@@ -24,7 +24,8 @@ from seqsal.attribution.requests import AttributeOptions, Result, plan_families
 from seqsal.attribution.targets import aimed
 from seqsal.errors import RegionError
 from seqsal.io.attributions import Attributions
-from seqsal.io.store_writer import AttributionWriter, ResultLayout, StoreLayout, is_finished
+from seqsal.io.store_layout import ResultLayout, StoreLayout
+from seqsal.io.store_writer import AttributionWriter, is_finished
 from seqsal.version import VERSION
 
 __all__ = [

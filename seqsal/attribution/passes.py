@@ -27,7 +27,7 @@ from seqsal.attribution.targets import TargetView
 from seqsal.attribution.workers import Batches, batches_for
 from seqsal.errors import ModelError
 from seqsal.io.store import result_prefix
-from seqsal.io.store_writer import StoreLayout
+from seqsal.io.store_layout import StoreLayout
 from seqsal.regions import format_region
 from seqsal.sequence.shuffle import dinucleotide_shuffle
 from seqsal.sequence.tensors import one_hot_tensor

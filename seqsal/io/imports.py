@@ -23,7 +23,7 @@ from seqsal.errors import StoreError, UsageError
 from seqsal.io.controls import ParentFinder
 from seqsal.io.foreign import Given, Scores
 from seqsal.io.scored_windows import ScoredChunk, ScoredWindows, open_scored_windows
-from seqsal.io.store_writer import StoreLayout
+from seqsal.io.store_layout import StoreLayout
 from seqsal.io.sweep import CHUNK_BP, chunk_rows
 from seqsal.sequence.codes import N_CODE
 from seqsal.version import VERSION

@@ -16,7 +16,8 @@ from seqsal.errors import OutputError, StoreError
 from seqsal.io import store_writer
 from seqsal.io.attributions import Attributions
 from seqsal.io.store import read_attributions
-from seqsal.io.store_writer import AttributionWriter, ResultLayout, StoreLayout
+from seqsal.io.store_layout import ResultLayout, StoreLayout
+from seqsal.io.store_writer import AttributionWriter
 
 ATTRS = {"method": "saliency", "options": {"rc_average": True}, "seed": 7, "gradient_correction": False}
 

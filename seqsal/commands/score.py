@@ -1,0 +1,36 @@
+"""`seqsal score`: predictions of regions, as a table or a track."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from seqsal.api import score
+from seqsal.commands.arguments import PathArgument, load_from
+from seqsal.errors import UsageError
+from seqsal.io.atomic import check_writable
+from seqsal.io.tracks import SCORE_FORMATS, write_scores
+
+__all__ = ["check_score_format", "score_to_file"]
+
+
+def score_to_file(out: PathArgument, *, model: str, progress: bool = False, **arguments: Any) -> pd.DataFrame:
+    """Do what `seqsal score` does: predict regions and write them; returns the table."""
+    check_score_format(out)
+    check_writable(out)
+    scalar = load_from(model, arguments)
+    arguments.pop("seed", None)
+    inputs = {key: arguments[key] for key in ("genome", "regions", "fasta")}
+    table = score(
+        scalar, **inputs, device=arguments["device"], progress=progress, ignore_strand=arguments["ignore_strand"]
+    )
+    write_scores(table, out)
+    return table
+
+
+def check_score_format(out: PathArgument) -> None:
+    """Raise unless the extension of `out` is one that scores are written in."""
+    if Path(out).suffix.lower() not in SCORE_FORMATS:
+        raise UsageError(f"{out}: unknown extension, expected one of {', '.join(SCORE_FORMATS)}")
