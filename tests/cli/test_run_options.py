@@ -21,6 +21,8 @@ from seqsal.forecast import forecast_run
 from seqsal.io.inputs import open_codes
 from seqsal.models import load_model
 
+RUN_STAGES = ("load", "attribute", "tracks", "peaks", "motifs", "audit", "browser", "report")
+
 
 @pytest.fixture
 def inputs(tmp_path: Path, rng: np.random.Generator) -> Inputs:
@@ -39,7 +41,9 @@ def test_dry_run_tells_and_writes_nothing(inputs: Inputs) -> None:
     lines = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in result.stdout.splitlines())
     assert lines["regions"] == f"20 usable of {LENGTH} bp, 1 unusable" and "beyond" in result.stderr
     assert lines["controls"].startswith("1,000") and lines["results"] == "saliency, ism"
-    assert "about" in lines["time"] and "factor of two" in lines["time"] and "audit" in lines["then"]
+    assert lines["time"].startswith("about ") and "factor of two or so" in lines["time"]
+    assert all(re.match(r"(below )?\d+ (s|min)  ", lines[stage]) for stage in RUN_STAGES)
+    assert "sequences through the model" in lines["audit"] and "windows took" in lines["attribute"]
     assert "are free" in lines["size"] and lines["written"].startswith("nothing")
     assert {path: path.stat().st_mtime_ns for path in inputs.folder.rglob("*")} == before
 
