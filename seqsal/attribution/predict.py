@@ -11,6 +11,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from seqsal.attribution.base import check_prediction
+from seqsal.attribution.layout import in_fast_layout
 from seqsal.attribution.stream import read_ahead
 from seqsal.attribution.workers import batches_for
 from seqsal.sequence.tensors import one_hot_tensor
@@ -51,12 +52,17 @@ def predict_windows(
         batches_for(model, source, device, batch_size=batch_size) as batches,
         tqdm(total=n_windows, unit="window", disable=not progress) as bar,
     ):
+        view: nn.Module | None = None
         for first, codes in read_ahead(chunks):
+            if view is None:
+                view = in_fast_layout(model, one_hot_tensor(torch.from_numpy(codes[:1]).to(device)))
 
-            def compute(start: int, stop: int, first: int = first, codes: NDArray[np.uint8] = codes) -> None:
+            def compute(
+                start: int, stop: int, view: nn.Module = view, first: int = first, codes: NDArray[np.uint8] = codes
+            ) -> None:
                 X = one_hot_tensor(torch.from_numpy(codes[start:stop]).to(device))
                 with torch.no_grad():
-                    values = model(X)
+                    values = view(X)
                 check_prediction(values, stop - start)
                 predictions[first + start : first + stop] = values.cpu().numpy()
                 bar.update(stop - start)
