@@ -50,6 +50,8 @@ class AuditSettings:
         Shuffled sequences that an artifact is put into.
     n_control_words
         Words of the same bases in another order that the effect of an artifact is compared with, 2 or more.
+    max_control_words
+        How many it is compared with where those leave it open whether the effect is one of the artifact.
     n_removed
         Regions that an artifact is removed from.
     max_chance_hits
@@ -186,6 +188,7 @@ class AuditSettings:
     n_permutations: int = 200
     n_neutral: int = 64
     n_control_words: int = 16
+    max_control_words: int = 64
     n_removed: int = 64
     max_chance_hits: float = 0.001
     min_part_enrichment: int = 10

@@ -139,6 +139,8 @@ def _open_store(path: Path) -> h5py.File:
         raise StoreError(f"{path}: is a folder, expected an attribution file (.h5)")
     try:
         file = h5py.File(path, "r")
+    except PermissionError as error:
+        raise StoreError(f"{path}: cannot be read (Permission denied); expected a readable attribution file") from error
     except OSError as error:
         raise StoreError(
             f"{path}: cannot be read as HDF5, it is of another kind, damaged or truncated; "

@@ -110,7 +110,8 @@ def read_text(path: str) -> str:
             f"{path}: no such file; expected a motif file, or jaspar:RELEASE:TAXGROUP such as jaspar:2026:vertebrates"
         ) from None
     except (OSError, EOFError, zlib.error) as error:
-        raise MotifError(f"{path}: cannot be read ({error}); expected a motif file") from None
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise MotifError(f"{path}: cannot be read ({reason}); expected a motif file") from None
 
 
 def parse_motifs(text: str, source: str) -> list[MotifRecord]:

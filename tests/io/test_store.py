@@ -149,6 +149,17 @@ def test_truncated_file(tmp_path: Path) -> None:
         read_attributions(tmp_path / "A.h5")
 
 
+def test_a_file_without_permission_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*given: object) -> None:
+        raise PermissionError(13, "Permission denied")  # what h5py raises where the mode does not stop root
+
+    path = tmp_path / "A.h5"
+    path.touch()
+    monkeypatch.setattr("seqsal.io.store.h5py.File", refuse)
+    with pytest.raises(StoreError, match=r"A\.h5: cannot be read \(Permission denied\); expected a readable"):
+        read_attributions(path)
+
+
 def test_newer_schema_says_who_wrote_it(tmp_path: Path) -> None:
     with AttributionWriter(tmp_path / "A.h5", layout(), {**ATTRS, "seqsal_version": "9.1"}) as writer:
         fill(writer)

@@ -16,7 +16,10 @@ other words, as one draw more from them would not (t-test of a single value, wit
 
     t = (e - mean(e_k)) / (sd(e_k) √(1 + 1 / K)),       e, e_k: mean prediction with the word, with control word k
 
-The p-value is the larger of the two. The controls are those of many random orders that have about as many CpG, and
+The p-value is the larger of the two. Where it is neither large nor small (`UNDECIDED`), the word is compared with
+`max_control_words` instead: the spread among a few words is known too badly to tell an effect of a fifth of the range
+from chance. Of the effects of 107 networks trained on planted adapters, 103 were told with 16 words and 106 with 64.
+The controls are those of many random orders that have about as many CpG, and
 resemble the word least at any offset on either strand. Words that have no other order (a run of one base) are compared
 with pieces of the neutral sequences themselves.
 
@@ -27,12 +30,14 @@ an effect smaller: a window full of sites loses much anywhere, which is no effec
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqsal.audit.context import AuditContext, Codes
+from seqsal.audit.settings import AuditSettings
 from seqsal.sequence.codes import N_CODE, reverse_complement
 
 __all__ = [
@@ -50,6 +55,7 @@ N_ELSEWHERE = 4
 LOW_COMPLEXITY = 0.75  # share of one base above which another order is much the same word
 MIN_WINDOWS = 5  # with fewer copies, removal is not tested
 EQUAL = 1e-6  # of the predictions: float32
+UNDECIDED = (1e-3, 0.25)  # p-values from which more words are asked
 
 
 @dataclass(frozen=True)
@@ -138,9 +144,12 @@ def marginal_effect(context: AuditContext, word: Codes, hits: Hits, name: str) -
         return None
     backgrounds = _neutral(context)
     start, strand = _places(context.rng(f"places {name}"), hits, len(backgrounds), width, length)
-    words = np.concatenate([word[None], control_words(context, word, name)])
-    values = _predict_replaced(context, backgrounds, words, start, strand)
-    return _effect(values, np.zeros(len(backgrounds)), context.settings.confidence)
+
+    def predict(words: Codes) -> NDArray[np.float64]:
+        return _predict_replaced(context, backgrounds, words, start, strand)
+
+    controls = control_words(context, word, name)
+    return _tested(predict, predict(word[None]), controls, np.zeros(len(backgrounds)), context.settings)
 
 
 def ablation_effect(context: AuditContext, word: Codes, hits: Hits, name: str) -> Effect | None:
@@ -169,12 +178,15 @@ def ablation_effect(context: AuditContext, word: Codes, hits: Hits, name: str) -
     if len(hits) < MIN_WINDOWS:
         return None
     codes = context.codes(hits.row)
-    controls = control_words(context, word, name)
-    replaced = np.concatenate([codes[None], *(_without(codes, hits, control)[None] for control in controls)])
-    values = context.predict(replaced.reshape(-1, codes.shape[1])).reshape(replaced.shape[:2])
+
+    def predict(words: Codes) -> NDArray[np.float64]:
+        replaced = np.concatenate([_without(codes, hits, control) for control in words])
+        return context.predict(replaced).reshape(len(words), len(codes))
+
+    own = context.predict(codes)
     elsewhere = np.concatenate([_shuffled_elsewhere(context, codes, hits, rng) for _ in range(N_ELSEWHERE)])
-    lost = values[0] - context.predict(elsewhere).reshape(N_ELSEWHERE, -1).mean(axis=0)
-    return _effect(values, lost, context.settings.confidence)
+    lost = own - context.predict(elsewhere).reshape(N_ELSEWHERE, -1).mean(axis=0)
+    return _tested(predict, own[None], control_words(context, word, name), lost, context.settings)
 
 
 def attribution_share(context: AuditContext, hits: Hits, n_rows: int | None = None) -> float | None:
@@ -203,15 +215,18 @@ def attribution_share(context: AuditContext, hits: Hits, n_rows: int | None = No
 
 
 def control_words(context: AuditContext, word: Codes, name: str) -> Codes:
-    """Return words (K, w) to compare a word (w,) with, K = `n_control_words`: its bases in orders unlike its own.
+    """Return words (K, w) to compare a word (w,) with: its bases in orders unlike its own, the most unlike first.
 
-    Words of (nearly) one base get pieces of shuffled regions instead.
+    K is `max_control_words`, or fewer where the bases have not as many orders. Words of (nearly) one base get pieces of
+    shuffled regions instead.
     """
-    rng, n_words = context.rng(f"controls {name}"), max(context.settings.n_control_words, 2)
+    settings = context.settings
+    rng, n_words = context.rng(f"controls {name}"), max(settings.n_control_words, settings.max_control_words, 2)
     known = word[word < N_CODE]
     if not len(known) or np.bincount(known).max() > LOW_COMPLEXITY * len(word):
         return _pieces(_neutral(context), len(word), n_words, rng)
-    orders = rng.permuted(np.tile(word, (max(N_ORDERS, 4 * n_words), 1)), axis=1)
+    orders = np.unique(rng.permuted(np.tile(word, (max(N_ORDERS, 8 * n_words), 1)), axis=1), axis=0)
+    orders = rng.permutation(orders)  # of equals, any
     off = np.abs(_n_cpg(orders) - _n_cpg(word[None]))
     orders = orders[np.argsort(off, kind="stable")[: len(orders) // 2]]
     order = np.argsort(_likeness(word, orders), kind="stable")
@@ -337,6 +352,22 @@ def _sample(hits: Hits, n: int, rng: np.random.Generator) -> Hits:
     if len(hits) <= n:
         return hits
     return hits.take(np.sort(rng.permutation(len(hits))[:n]))
+
+
+def _tested(
+    predict: Callable[[Codes], NDArray[np.float64]],
+    own: NDArray[np.float64],
+    controls: Codes,
+    lost: NDArray[np.float64],
+    settings: AuditSettings,
+) -> Effect:
+    """Effect of a word from predictions (1, n) with it and those (K, n) with some controls, or all where need be."""
+    n_first = max(settings.n_control_words, 2)
+    values = np.concatenate([own, predict(controls[:n_first])])
+    effect = _effect(values, lost, settings.confidence)
+    if not UNDECIDED[0] < effect.p_value < UNDECIDED[1] or len(controls) <= n_first:
+        return effect
+    return _effect(np.concatenate([values, predict(controls[n_first:])]), lost, settings.confidence)
 
 
 def _effect(values: NDArray[np.float64], lost: NDArray[np.float64], confidence: float) -> Effect:

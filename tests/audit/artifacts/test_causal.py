@@ -7,11 +7,14 @@ import pytest
 import torch
 from audit_cases import Ignores, context_of
 from numpy.typing import NDArray
+from scipy import stats
 from torch import nn
 from toys import Linear, random_codes
 
 from seqsal.audit.artifacts.causal import (
+    Effect,
     Hits,
+    _tested,
     ablation_effect,
     attribution_share,
     control_words,
@@ -75,7 +78,7 @@ def test_a_part_is_written_where_the_copies_have_it(rng: np.random.Generator) ->
     weight[WORD[5], 25] = 2.0
     context, hits = context_for(Linear(weight), planted(rng)), hits_at(np.arange(30), 20)
     effect = marginal_effect(context, WORD[3:], hits.of_part(3), "word")
-    controls = control_words(context, WORD[3:], "word")
+    controls = control_words(context, WORD[3:], "word")[: SETTINGS.n_control_words]  # the effect is clearly none
     assert effect is not None
     assert effect.mean == pytest.approx(2.0 * (1 - (controls[:, 2] == WORD[5]).mean()), abs=1e-5)
 
@@ -124,9 +127,32 @@ def test_one_region_has_a_marginal_effect(rng: np.random.Generator) -> None:
 def test_controls_have_the_bases_of_the_word_and_are_unlike_it(rng: np.random.Generator) -> None:
     context = context_for(Ignores(), planted(rng))
     controls = control_words(context, WORD, "word")
-    assert controls.shape == (SETTINGS.n_control_words, len(WORD))
+    assert controls.shape == (SETTINGS.max_control_words, len(WORD))
+    assert len(np.unique(controls, axis=0)) == len(controls)
     np.testing.assert_array_equal(np.sort(controls, axis=1), np.broadcast_to(np.sort(WORD), controls.shape))
     assert (controls == WORD).sum(axis=1).max() <= len(WORD) // 2 + 1
+
+
+def words_asked(offset: float, effects: NDArray[np.float64], n: int = 40) -> tuple[list[int], Effect]:
+    """Test an effect of so much beyond the controls' mean: how many words were asked each time, and the answer."""
+    asked: list[int] = []
+
+    def predict(words: NDArray[np.uint8]) -> NDArray[np.float64]:
+        asked.append(len(words))
+        return np.repeat(effects[words[:, 0]][:, None], n, axis=1)
+
+    controls = np.arange(len(effects), dtype=np.uint8)[:, None]
+    return asked, _tested(predict, np.full((1, n), effects.mean() + offset), controls, np.zeros(n), SETTINGS)
+
+
+def test_more_words_are_asked_where_a_few_leave_it_open(rng: np.random.Generator) -> None:
+    effects, first = rng.normal(size=SETTINGS.max_control_words), SETTINGS.n_control_words
+    asked, effect = words_asked(2.2, effects)
+    assert asked == [first, SETTINGS.max_control_words - first]
+    own = np.array([effects.mean() + 2.2])  # one value against K: the t-test of two samples
+    assert effect.p_value == pytest.approx(stats.ttest_ind(own, effects, equal_var=True).pvalue, rel=1e-6)
+    for clear in (0.0, 20.0):
+        assert words_asked(clear, effects)[0] == [first]
 
 
 def test_a_run_of_one_base_is_compared_with_neutral_sequence(rng: np.random.Generator) -> None:
