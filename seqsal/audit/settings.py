@@ -70,7 +70,10 @@ class AuditSettings:
     n_examples
         Sequences of each class that are scanned for artifacts.
     fdr
-        Largest q-value of an artifact that is called present or used, and of a difference between strata.
+        Largest q-value of an artifact that is called present, of a word of no library that is called used, and of a
+        difference between strata.
+    max_use_q
+        Largest q-value of the effect of a known artifact that is called used.
     min_region_share
         Least share of the regions of a class that an artifact must be in to be a shortcut.
     min_effect
@@ -198,6 +201,7 @@ class AuditSettings:
     max_variation: float = 0.25
     n_examples: int = 5_000
     fdr: float = 0.01
+    max_use_q: float = 0.05
     min_region_share: float = 0.02
     min_effect: float = 0.1
     min_ism_spearman: float = 0.3

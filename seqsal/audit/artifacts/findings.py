@@ -216,7 +216,11 @@ def _place(found: Found) -> Place:
 
 
 def _judged(context: AuditContext, findings: Sequence[Finding]) -> list[Finding]:
-    """Give verdicts, with q-values of the effects over the artifacts that were tested."""
+    """Give verdicts, with q-values of the effects over the artifacts that were tested.
+
+    That the sequence is there and that it is an artifact is known by now, and its effect has to be large as well, so
+    the effect may have a larger q-value than what has to be found out first.
+    """
     settings = context.settings
     tested = [finding for finding in findings if finding.marginal is not None or finding.ablation is not None]
     used = set()
@@ -228,7 +232,7 @@ def _judged(context: AuditContext, findings: Sequence[Finding]) -> list[Finding]
         used |= {
             label
             for (label, effect), q_value in zip(effects, q_values, strict=True)
-            if q_value <= settings.fdr and abs(effect.mean) >= least > 0
+            if q_value <= settings.max_use_q and abs(effect.mean) >= least > 0
         }
     knows_classes = context.positives is not None and context.negatives is not None
     return [_with_verdict(finding, finding.artifact.name in used, knows_classes) for finding in findings]
