@@ -4,8 +4,8 @@ glibc returns the free end of its heaps to the system: with the default threshol
 took. The next batch faults every page in again, and the system fills it with zeros first. Which allocations meet this
 hangs on their sizes, and the same convolution ran at 35 or at 90 GFLOP/s for it. So while a run lasts the heaps keep
 what they have (mallopt(3)): attributing 64 windows of 2,114 bp took 4 page faults instead of 1,060, and 0.87 to 0.9 of
-the processor time (`benchmarks/attribution.py`). A run needs no more memory at its peak; it only holds on to it between
-batches.
+the processor time (`benchmarks/attribution.py`). The process holds what its heaps grew to, also after the run, until it
+frees a larger stretch at their end.
 
 Afterwards the thresholds are those that glibc's own adjustment arrives at once a large block was freed. Nothing is
 touched where there is no glibc, or where the environment sets its thresholds.

@@ -75,7 +75,7 @@ def test_thresholds_of_the_environment_stay(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.skipif(memory._mallopt() is None, reason="needs glibc, with the thresholds of its own")
 def test_batches_after_the_first_fault_no_pages() -> None:
-    n_pages = 40 * 12 * 4 * 64 * 2114 * 4 // resource.getpagesize()  # written by the twenty batches
+    n_pages = 40 * 12 * 4 * 64 * 2114 * 4 // resource.getpagesize()  # written by the batches
     environment = {name: value for name, value in os.environ.items() if name not in memory.SETTINGS}
     done = subprocess.run([sys.executable, "-c", FAULTS, "kept"], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr

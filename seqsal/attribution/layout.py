@@ -28,6 +28,7 @@ from torch.overrides import TorchFunctionMode
 __all__ = ["in_fast_layout"]
 
 LEAST_CHANNELS = 64  # read by a convolution
+MOST_OFF = 1e-3  # of a prediction: far above rounding
 FRIENDLY = frozenset(
     "__get__ __getitem__ __len__ size dim numel is_floating_point to float add add_ __add__ __radd__ __iadd__ sub rsub "
     "__sub__ __rsub__ mul mul_ __mul__ __rmul__ __imul__ div __truediv__ neg __neg__ clamp clamp_min exp log log1p "
@@ -48,6 +49,10 @@ def in_fast_layout(model: nn.Module, X: torch.Tensor) -> nn.Module:
     """
     if X.device.type != "cpu" or not torch.backends.mkldnn.is_available() or not _suits(model, X):
         return model
+    return _view(model)
+
+
+def _view(model: nn.Module) -> nn.Module:
     view = copy.copy(model)
     setattr(view, "forward", _channels_last(model.forward))  # noqa: B010 (nn.Module types its attributes as modules)
     return view
@@ -56,14 +61,25 @@ def in_fast_layout(model: nn.Module, X: torch.Tensor) -> nn.Module:
 def _suits(model: nn.Module, X: torch.Tensor) -> bool:
     """Whether a model's forward pass gains by channels last; asked of one window, once for each model."""
     if model not in _KNOWN:
-        record = _Record()
         try:
-            with torch.no_grad(), record:
-                model(X[:1])
-            _KNOWN[model] = record.has_wide and record.names <= FRIENDLY
+            with torch.no_grad():
+                _KNOWN[model] = _gains(model, X[:1])
         except Exception:
             return False  # the pass that counts will tell what is wrong
     return _KNOWN[model]
+
+
+def _gains(model: nn.Module, X: torch.Tensor) -> bool:
+    """Look at a forward pass, and try it: scripted functions are not seen, and may want adjacent positions."""
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        return False
+    expected = model(X)  # before the look: a wrapped model looks at itself in its first pass
+    record = _Record()
+    with record:
+        model(X)
+    if not record.has_wide or not record.names <= FRIENDLY:
+        return False
+    return torch.allclose(_view(model)(X), expected, rtol=MOST_OFF, atol=MOST_OFF * float(expected.abs().max()))
 
 
 _KNOWN: weakref.WeakKeyDictionary[nn.Module, bool] = weakref.WeakKeyDictionary()
@@ -80,11 +96,12 @@ class _Record(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Iterable[type], args: Any = (), kwargs: Any = None
     ) -> Any:
-        if func is torch.conv1d and _is_plain(*args, **(kwargs or {})):
-            self.has_wide |= args[1].shape[1] >= LEAST_CHANNELS
+        kwargs = kwargs or {}
+        if func is torch.conv1d and _is_plain(*args, **kwargs):
+            self.has_wide |= _n_read(*args, **kwargs) >= LEAST_CHANNELS
         else:
             self.names.add(getattr(func, "__name__", repr(func)))
-        return func(*args, **(kwargs or {}))
+        return func(*args, **kwargs)
 
 
 class _ChannelsLast(TorchFunctionMode):
@@ -111,6 +128,11 @@ def _is_plain(
     groups: int = 1,
 ) -> bool:  # fmt: skip
     return input.dim() == 3 and input.dtype == torch.float32 and groups == 1 and not isinstance(padding, str)
+
+
+def _n_read(input: torch.Tensor, *given: Any, **named: Any) -> int:
+    """Channels that an ungrouped convolution reads."""
+    return input.shape[1]
 
 
 def _convolve(

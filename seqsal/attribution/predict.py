@@ -52,17 +52,17 @@ def predict_windows(
         batches_for(model, source, device, batch_size=batch_size) as batches,
         tqdm(total=n_windows, unit="window", disable=not progress) as bar,
     ):
-        view: nn.Module | None = None
+        fast: nn.Module | None = None
         for first, codes in read_ahead(chunks):
-            if view is None:
-                view = in_fast_layout(model, one_hot_tensor(torch.from_numpy(codes[:1]).to(device)))
+            if fast is None:
+                fast = in_fast_layout(model, one_hot_tensor(torch.from_numpy(codes[:1]).to(device)))
 
             def compute(
-                start: int, stop: int, view: nn.Module = view, first: int = first, codes: NDArray[np.uint8] = codes
+                start: int, stop: int, fast: nn.Module = fast, first: int = first, codes: NDArray[np.uint8] = codes
             ) -> None:
                 X = one_hot_tensor(torch.from_numpy(codes[start:stop]).to(device))
                 with torch.no_grad():
-                    values = view(X)
+                    values = fast(X)
                 check_prediction(values, stop - start)
                 predictions[first + start : first + stop] = values.cpu().numpy()
                 bar.update(stop - start)

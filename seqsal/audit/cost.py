@@ -23,6 +23,7 @@ from seqsal.attribution import METHODS
 from seqsal.audit.context import N_CHECKED
 from seqsal.audit.curves import CHUNK_BYTES, ORDERS, replacement_counts
 from seqsal.audit.probes import PATH_SHARES, SIZES
+from seqsal.audit.relabel import MIN_OF_CLASS
 from seqsal.audit.saturation import COMPARED
 from seqsal.audit.size import AuditSize
 from seqsal.audit.stability import SHIFTS_BP
@@ -148,9 +149,9 @@ def _randomised_regions(size: AuditSize) -> tuple[int, int]:
 def _retrained(size: AuditSize, n: int) -> ModelWork:
     """Count two networks of the same kind, trained on true and on permuted labels, and their maps."""
     settings, given = size.settings, (size.n_positives, size.n_negatives)
-    if not settings.retrain or None in given:
+    if not settings.retrain or not size.retrainable or any((known or 0) < MIN_OF_CLASS for known in given):
         return ModelWork()
-    n_examples = sum(min(known or 0, settings.n_retrain_examples // 2) for known in given)
+    n_examples = sum(min(known or 0, max(settings.n_retrain_examples // 2, MIN_OF_CLASS)) for known in given)
     training = ModelWork({PREDICTION: 2 * FIT_PASSES * settings.n_retrain_epochs * n_examples})
     return training + _attributed(size.method, 4 * n)
 

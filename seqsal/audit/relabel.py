@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from seqsal.audit.before_after import Comparison, attribute_afresh
 from seqsal.audit.context import AuditContext
-from seqsal.models import CNN, SequenceModel, TrainConfig, wrap
+from seqsal.models import CNN, CNNConfig, SequenceModel, TrainConfig, wrap
 from seqsal.models.examples import Examples
 from seqsal.models.fit import fit
 from seqsal.sequence.codes import N_CODE
@@ -28,9 +29,8 @@ VALID_FRACTION = 0.15
 
 def why_not_retrained(context: AuditContext) -> str | None:
     """Say in a sentence why no network is trained on permuted labels, None where one can be."""
-    module = None if context.model is None else context.model.module
-    config = module.config if isinstance(module, CNN) else None
-    if config is None or config.loss != "binary" or config.n_targets != 1:
+    config = None if context.model is None else trained_config(context.model.module)
+    if config is None:
         return (
             "Label randomisation needs a network that can be trained again: only that of `seqsal train` with one "
             "binary target can; train yours on permuted labels and compare the two maps."
@@ -44,6 +44,12 @@ def why_not_retrained(context: AuditContext) -> str | None:
     if not context.settings.retrain:
         return "Label randomisation was not asked for, because it trains two networks; the setting retrain does it."
     return None
+
+
+def trained_config(module: nn.Module) -> CNNConfig | None:
+    """Return the settings of a network that can be trained again: seqsal's own, with one binary target."""
+    config = module.config if isinstance(module, CNN) else None
+    return config if config is not None and config.loss == "binary" and config.n_targets == 1 else None
 
 
 def compare_labels(context: AuditContext, codes: NDArray[np.uint8], before: NDArray[np.float32]) -> dict[str, Any]:

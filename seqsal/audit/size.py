@@ -19,6 +19,7 @@ from seqsal.attribution.requests import plan_families
 from seqsal.audit.artifacts.findings import LEAST_SHUFFLES
 from seqsal.audit.artifacts.unknown import MIN_SHUFFLES
 from seqsal.audit.randomize import Randomizer
+from seqsal.audit.relabel import trained_config
 from seqsal.audit.settings import AuditSettings
 from seqsal.models import SequenceModel
 
@@ -49,6 +50,8 @@ class AuditSize:
         Models to compare with.
     n_positives, n_negatives
         Sequences of either class; None where a class is not known.
+    retrainable
+        Whether the network is one that can be trained again on other labels.
     """
 
     settings: AuditSettings
@@ -63,6 +66,7 @@ class AuditSize:
     n_other_models: int = 0
     n_positives: int | None = None
     n_negatives: int | None = None
+    retrainable: bool = True
 
     @property
     def looked_at(self) -> int:
@@ -145,4 +149,5 @@ def size_of(
         n_other_models=n_other_models,
         n_positives=n_positives,
         n_negatives=n_negatives,
+        retrainable=trained_config(model.module) is not None,
     )

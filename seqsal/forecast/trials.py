@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from seqsal.attribution import AttributeOptions, predict_windows, try_windows
 from seqsal.audit.cost import PREDICTION, ModelWork
 from seqsal.audit.size import AuditSize
-from seqsal.errors import SeqsalError
+from seqsal.errors import DeviceError, SeqsalError
 from seqsal.io.inputs import open_codes
 from seqsal.models import SequenceModel
 
@@ -97,6 +97,8 @@ def _try_method(model: SequenceModel, codes: Codes, size: AuditSize, method: str
     options = AttributeOptions(method=method, method_options=own, rc_average=size.rc_average, n_controls=0)
     try:
         trial = try_windows(model, open_codes(np.resize(codes, (n, codes.shape[1]))), options, device=device)
+    except DeviceError:  # a single window does not fit: the run will not do either
+        raise
     except (SeqsalError, RuntimeError):  # what the audit leaves out as well
         return Speed(0.0, 0.0)
     return Speed(0.0, trial.expected_seconds / n)

@@ -9,8 +9,7 @@ seeds, so the same seqlets give the same patterns.
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
+import sys
 from functools import cache
 
 import numpy as np
@@ -78,7 +77,7 @@ def _is_failure(error: BaseException) -> bool:
 
     leidenalg raises BaseException itself where similarities are not numbers.
     """
-    return type(error) is BaseException or (isinstance(error, Exception) and not isinstance(error, MemoryError))
+    return type(error) is BaseException or isinstance(error, (ValueError, ArithmeticError, np.linalg.LinAlgError))
 
 
 @cache
@@ -87,18 +86,15 @@ def _keep_compiled() -> None:
 
     modisco-lite turns that on itself, but only where it may fork: not beside the threads that torch has.
     """
-    import modiscolite
     from numba.core.dispatcher import Dispatcher
 
-    for module in pkgutil.iter_modules(modiscolite.__path__):
-        if module.name in ("cli", "report"):
-            continue
-        for function in vars(importlib.import_module(f"modiscolite.{module.name}")).values():
-            if isinstance(function, Dispatcher) and function.__module__.startswith("modiscolite"):
-                try:
-                    function.enable_caching()
-                except RuntimeError:  # no folder can be written: compiled in every process
-                    return
+    loaded = [module for name, module in sys.modules.items() if name.startswith("modiscolite.")]
+    for function in {value for module in loaded for value in vars(module).values() if isinstance(value, Dispatcher)}:
+        if function.__module__.startswith("modiscolite"):
+            try:
+                function.enable_caching()
+            except RuntimeError:  # no folder can be written: compiled in every process
+                return
 
 
 def _alignment(pattern: object) -> Alignment:

@@ -51,6 +51,10 @@ class Pooled(nn.Module):
         return torch.relu(self.body(X)).mean(-1).sum(-1, keepdim=True)
 
 
+def flattened(h: torch.Tensor) -> torch.Tensor:
+    return h.view(h.size(0), -1)
+
+
 def windows(n: int = 6) -> torch.Tensor:
     return torch.from_numpy(one_hot(random_codes(np.random.default_rng(3), n, L)))
 
@@ -106,10 +110,26 @@ def test_a_grouped_convolution_stays_as_it_is() -> None:
     assert in_fast_layout(model, windows()) is model
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is:DeprecationWarning")
+def test_a_scripted_function_that_wants_adjacent_positions_is_noticed() -> None:
+    flat = torch.jit.script(flattened)
+
+    class Scripted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Sequential(nn.Conv1d(4, C, 5), nn.ReLU(), nn.Conv1d(C, C, 3))
+            self.head = nn.Linear(C * (L - 6), 1)
+
+        def forward(self, X: torch.Tensor) -> torch.Tensor:
+            return self.head(flat(self.body(X)))
+
+    model = seqsal.wrap(Scripted().eval(), input_length=L)
+    assert in_fast_layout(model, windows()) is model
+    assert len(seqsal.score(model, X=windows())) == len(windows())
+
+
 def test_a_wrapped_model_gains_as_well(residual: nn.Module) -> None:
     model = seqsal.wrap(residual, input_length=L, target=1)
-    with torch.no_grad():
-        model(windows())  # it looks at itself in its first pass
     assert in_fast_layout(model, windows()) is not model
 
 

@@ -246,12 +246,15 @@ def test_kmers_stand_in_where_modisco_fails(
         discover_motifs(small.attr, small.peaks, algorithm="modisco")
 
 
-def test_an_interrupted_modisco_stops_the_run(small: Planted, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(**given: object) -> None:
-        raise KeyboardInterrupt
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, TypeError])
+def test_what_is_not_about_the_seqlets_stops_the_run(
+    small: Planted, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    def stop(**given: object) -> None:
+        raise error
 
-    monkeypatch.setattr("modiscolite.tfmodisco.seqlets_to_patterns", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    monkeypatch.setattr("modiscolite.tfmodisco.seqlets_to_patterns", stop)
+    with pytest.raises(error):
         discover_motifs(small.attr, small.peaks, algorithm="modisco")
 
 

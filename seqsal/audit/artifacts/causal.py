@@ -50,6 +50,7 @@ __all__ = [
 
 NEUTRAL_DRAW = 1_000  # of the shuffles; the first draws are taken by other parts of the audit
 N_ORDERS = 256
+FEWEST_ORDERS = 4  # that differ, for a spread among them to mean something
 N_ELSEWHERE = 4
 LOW_COMPLEXITY = 0.75  # share of one base above which another order is much the same word
 MIN_WINDOWS = 5  # with fewer copies, removal is not tested
@@ -216,8 +217,8 @@ def attribution_share(context: AuditContext, hits: Hits, n_rows: int | None = No
 def control_words(context: AuditContext, word: Codes, name: str) -> Codes:
     """Return words (K, w) to compare a word (w,) with: its bases in orders unlike its own, the most unlike first.
 
-    K is `max_control_words`, or fewer where the bases have not as many orders. Words of (nearly) one base get pieces of
-    shuffled regions instead.
+    K is `max_control_words`, or fewer where the bases have not as many orders. Words of (nearly) one base, and those
+    with few orders, get pieces of shuffled regions instead.
     """
     settings = context.settings
     rng, n_words = context.rng(f"controls {name}"), max(settings.n_control_words, settings.max_control_words, 2)
@@ -229,6 +230,8 @@ def control_words(context: AuditContext, word: Codes, name: str) -> Codes:
     off = np.abs(_n_cpg(orders) - _n_cpg(word[None]))
     orders = orders[np.argsort(off, kind="stable")[: len(orders) // 2]]
     order = np.argsort(_likeness(word, orders), kind="stable")
+    if len(orders) // 2 < FEWEST_ORDERS:
+        return _pieces(_neutral(context), len(word), n_words, rng)
     return np.asarray(orders[order[: len(orders) // 2]][:n_words])
 
 
