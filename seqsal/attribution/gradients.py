@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from seqsal.attribution.backward import direct_gradients
 from seqsal.attribution.base import ScalarModel, Scores, TargetsModel
 from seqsal.attribution.targets import OneTarget, SharedForward
 from seqsal.errors import ModelError
@@ -39,7 +40,8 @@ def input_gradients(model: TargetsModel, X: torch.Tensor) -> tuple[torch.Tensor,
     """
     X = X.detach().requires_grad_()
     with torch.enable_grad():
-        predictions = model(X)
+        with direct_gradients(X.device):
+            predictions = model(X)
         if predictions.grad_fn is None:
             raise ModelError(
                 "model: the output is cut off from the input's gradient (detach, argmax, rounding or no_grad inside); "
