@@ -20,6 +20,7 @@ import captum.attr
 import numpy as np
 import torch
 from contest import contest, fastest, random_codes, ratios, seconds
+from engine_alone import attribute_codes
 from models import dilated_cnn
 from numpy.typing import NDArray
 from tangermeme.saliency import saliency as tangermeme_saliency
@@ -27,12 +28,13 @@ from tangermeme.saliency import saliency as tangermeme_saliency
 import seqsal
 from seqsal.attribution import AttributeOptions, attribute_windows
 from seqsal.attribution.engine import default_n_controls
-from seqsal.commands import attribute_to_file
+from seqsal.commands.attribute import attribute_to_file
 from seqsal.io.inputs import open_codes, open_input
 from seqsal.sequence.codes import decode
 from seqsal.sequence.tensors import one_hot_tensor
 
 LENGTH = 2114
+HERE = Path(__file__).parent
 SEQSAL = "seqsal"
 BARE_BATCHES = (1, 2, 4, 8, 16, 32, 64)
 
@@ -109,9 +111,10 @@ def compare_values(n_windows: int, device: torch.device) -> None:
 
 
 def compare_command(n_windows: int, n_rounds: int, device: torch.device) -> None:
-    """Time FASTA + BED → HDF5 + bigWig, as a process and without its start-up, against the engine alone.
+    """Time FASTA + BED → HDF5 + bigWig against the engine alone, both within a running Python and both as processes.
 
-    The engine attributes the same windows, and as many controls, from memory to memory. Medians over the rounds.
+    The engine attributes the same windows, and as many controls, from memory to memory; as a process it starts Python,
+    loads torch and reads the windows from a file. Medians over the rounds.
     """
     with tempfile.TemporaryDirectory() as folder:
         genome, regions = write_inputs(Path(folder), n_windows)
@@ -123,28 +126,26 @@ def compare_command(n_windows: int, n_rounds: int, device: torch.device) -> None
         ]  # fmt: skip
         with open_input(genome=genome, regions=regions, length=LENGTH) as source:
             codes = source.read(slice(0, n_windows))
-        model, memory = seqsal.wrap(dilated_cnn(), input_length=LENGTH), open_codes(codes)
+        np.save(f"{folder}/codes.npy", codes)
+        alone = [sys.executable, "engine_alone.py", f"{folder}/codes.npy", str(device)]
+
+        def within(i: int) -> None:
+            attribute_to_file(f"{folder}/work{i}.h5", model="models:dilated_cnn", bigwig=f"{folder}/B.bw", **arguments)
+
         rounds = [
             (
-                seconds(lambda: attribute_windows(model, memory, AttributeOptions(), device=device)),
-                seconds(
-                    lambda i=i: attribute_to_file(
-                        f"{folder}/work{i}.h5", model="models:dilated_cnn", bigwig=f"{folder}/B.bw", **arguments
-                    )
-                ),
-                seconds(
-                    lambda i=i: subprocess.run(
-                        [*command, f"{folder}/process{i}.h5"], check=True, cwd=Path(__file__).parent
-                    )
-                ),
+                seconds(lambda: attribute_codes(codes, device)),
+                seconds(lambda i=i: within(i)),
+                seconds(lambda: subprocess.run(alone, check=True, cwd=HERE)),
+                seconds(lambda i=i: subprocess.run([*command, f"{folder}/{i}.h5"], check=True, cwd=HERE)),
             )
             for i in range(n_rounds)
         ]
     n_all = n_windows + default_n_controls(n_windows, LENGTH)
-    engine, work, process = (statistics.median(times) for times in zip(*rounds, strict=True))
+    medians = [statistics.median(times) for times in zip(*rounds, strict=True)]
     print(f"\nFASTA + BED → HDF5 + bigWig, {n_windows} windows and their controls, share of the engine's speed:")
-    print(f"{engine / work:.2f} in a running Python, {engine / process:.2f} as a process of its own")
-    print(f"({n_all / work:.1f} and {n_all / process:.1f} against {n_all / engine:.1f} windows/s)")
+    for label, engine, whole in (("within a running Python", *medians[:2]), ("as processes", *medians[2:])):
+        print(f"{engine / whole:.2f} {label} ({n_all / whole:.1f} of {n_all / engine:.1f} windows/s)")
 
 
 def write_inputs(folder: Path, n_windows: int) -> tuple[Path, Path]:

@@ -13,13 +13,16 @@ from seqsal.version import VERSION as __version__
 from seqsal.views import name_views
 
 if TYPE_CHECKING:
-    from seqsal.api import attribute, call_peaks, compare_attributions, discover_motifs, plot_logo, score
+    from seqsal.api import attribute, plot_logo, score
     from seqsal.audit import AuditSettings, audit
     from seqsal.audit.result import AuditResult, read_audit
+    from seqsal.compare import compare_attributions
     from seqsal.exchange import import_attributions, write_controls
     from seqsal.io.attributions import Attributions
     from seqsal.io.store import read_attributions
     from seqsal.models import load_model, train_model, wrap
+    from seqsal.motifs import discover_motifs
+    from seqsal.peaks import call_peaks
     from seqsal.pipeline import run
     from seqsal.plot import plot_curves, plot_heatmap, plot_tracks, save_figure
 
@@ -29,9 +32,9 @@ _HOMES = {
     "AuditSettings": "seqsal.audit.settings",
     "attribute": "seqsal.api",
     "audit": "seqsal.audit",
-    "call_peaks": "seqsal.api",
-    "compare_attributions": "seqsal.api",
-    "discover_motifs": "seqsal.api",
+    "call_peaks": "seqsal.peaks",
+    "compare_attributions": "seqsal.compare",
+    "discover_motifs": "seqsal.motifs",
     "import_attributions": "seqsal.exchange",
     "load_model": "seqsal.models",
     "plot_curves": "seqsal.plot",

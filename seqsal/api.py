@@ -9,15 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from seqsal.agreement import AGREEMENT_BP, Agreement, Comparable, check_width, open_results, write_agreement_bigwig
-from seqsal.agreement import compare_attributions as compare_results
 from seqsal.errors import UsageError
-from seqsal.io.atomic import check_writable
 from seqsal.io.attributions import Attributions
 from seqsal.io.inputs import WindowSource, open_codes, open_input
 from seqsal.io.store import read_attributions
-from seqsal.motifs import discover_motifs
-from seqsal.peaks import call_peaks
 from seqsal.sequence.codes import codes_from_one_hot
 
 if TYPE_CHECKING:
@@ -30,9 +25,6 @@ if TYPE_CHECKING:
 __all__ = [
     "as_sequence_model",
     "attribute",
-    "call_peaks",
-    "compare_attributions",
-    "discover_motifs",
     "make_options",
     "plot_logo",
     "score",
@@ -190,50 +182,6 @@ def plot_logo(
     return plot_region_logo(
         attr, region, ax, hypothetical=hypothetical, colors=colors, highlight=highlight, title=title
     )
-
-
-def compare_attributions(
-    attributions: Comparable | Sequence[_PATH] | Mapping[str, Comparable],
-    *,
-    top: int | None = None,
-    bigwig: _PATH | None = None,
-    width: int = AGREEMENT_BP,
-    progress: bool = False,
-) -> Agreement:
-    """Say how alike the attributions of several methods, seeds, folds or strands are, pair by pair.
-
-    Parameters
-    ----------
-    attributions
-        Results or files by name, `{"seed 0": attr, "seed 1": "B.h5"}`; or a list of files; or one result or file that
-        was made with others, which are then all compared. `A.h5:ism` is that result of a file.
-    top
-        How many positions of largest magnitude a region's top overlap is about; None is 5 % of the window.
-    bigwig
-        Also write the local agreement of the tracks, from −1 to 1.
-    width
-        Bases that the local agreement at a base is about, odd.
-    progress
-        Show a progress bar.
-
-    Returns
-    -------
-    Agreement
-        `overall`, one row a pair; `regions`, one row a region and pair; `unmatched`, what not all results have.
-
-    Raises
-    ------
-    UsageError, RegionError, StoreError, OutputError
-        Fewer than two results, other window lengths, no common region, or a file that cannot be read or written.
-    """
-    results = open_results(attributions)
-    if bigwig is not None:
-        check_width(width)
-        check_writable(bigwig)
-    agreement = compare_results(results, top=top, progress=progress)
-    if bigwig is not None:
-        write_agreement_bigwig(results, bigwig, width=width, progress=progress)
-    return agreement
 
 
 def as_sequence_model(model: nn.Module | _PATH) -> SequenceModel:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import seqsal
-from seqsal.commands import train_to_file
+from seqsal.commands.train import train_to_file
 from seqsal.errors import OutputError
 from seqsal.io.folder import make_folder
 from seqsal.motifs.compile import compiling

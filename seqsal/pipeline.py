@@ -30,7 +30,7 @@ import pandas as pd
 
 from seqsal.api import score_table
 from seqsal.browser import read_instances, read_motif_instances, write_bundle
-from seqsal.commands import write_motif_files
+from seqsal.commands.motifs import write_motif_files
 from seqsal.info.file_info import table_text
 from seqsal.io.attributions import Attributions
 from seqsal.io.bed import write_narrowpeak

@@ -12,7 +12,7 @@ import pandas as pd
 
 from seqsal.api import make_options
 from seqsal.browser import check_bundle_settings
-from seqsal.commands import load_from
+from seqsal.commands.arguments import load_from
 from seqsal.errors import UsageError
 from seqsal.io.inputs import WindowSource, open_input
 from seqsal.motifs import read_motifs

@@ -17,7 +17,7 @@ LEVELS = [
     {"models", "attribution", "peaks", "motifs", "agreement"},
     {"audit", "plot"},
     {"report", "browser", "info"},
-    {"api", "exchange"},
+    {"api", "compare", "exchange"},
     {"commands"},
     {"preparation", "run_record"},
     {"forecast", "pipeline"},

@@ -34,9 +34,9 @@ __all__ = ["attribute_command"]
 @common_options
 def attribute_command(out: Path, bigwig: Path | None, quiet: bool, **arguments: Any) -> None:
     """Attribute the model's output to single bases; an interrupted run resumes."""
-    from seqsal import commands
+    from seqsal.commands.attribute import attribute_to_file
 
-    attr = commands.attribute_to_file(out, bigwig=bigwig, progress=show_progress(quiet), **arguments)
+    attr = attribute_to_file(out, bigwig=bigwig, progress=show_progress(quiet), **arguments)
     if not quiet:
         click.echo(f"{out}: {attr!r}")
         if bigwig is not None:

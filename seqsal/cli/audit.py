@@ -45,9 +45,9 @@ def audit_command(
 
     The model is read as the attributions were made. Without one, what asks no model is tested.
     """
-    from seqsal import commands
+    from seqsal.commands.audit import audit_to_file
 
-    audit = commands.audit_to_file(attributions, out, fail_on=fail_on, progress=show_progress(quiet), **arguments)
+    audit = audit_to_file(attributions, out, fail_on=fail_on, progress=show_progress(quiet), **arguments)
     if not quiet:
         click.echo(f"{audit!r}\n{out}")
     end_by_verdict(ctx, audit, fail_on)

@@ -30,11 +30,9 @@ def compare_command(
     Each is a file, or NAME of a file's results as A.h5:NAME; one file alone stands for all its results. Rows are
     matched by region, and turned to the genome's direction.
     """
-    from seqsal import commands
+    from seqsal.commands.compare import compare_to_file
 
-    agreement = commands.compare_to_file(
-        attributions, out, bigwig=bigwig, top=top, width=width, progress=show_progress(quiet)
-    )
+    agreement = compare_to_file(attributions, out, bigwig=bigwig, top=top, width=width, progress=show_progress(quiet))
     if not quiet:
         click.echo(f"{out}: {agreement!r}")
         if bigwig is not None:

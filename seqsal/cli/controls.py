@@ -30,8 +30,8 @@ __all__ = ["controls_command"]
 @talk_options
 def controls_command(out: Path, quiet: bool, **arguments: Any) -> None:
     """Write dinucleotide-preserving shuffles of regions, to be attributed by another program and imported as --null."""
-    from seqsal import commands
+    from seqsal.commands.controls import controls_to_file
 
-    paths = commands.controls_to_file(out, **arguments)
+    paths = controls_to_file(out, **arguments)
     if not quiet:
         click.echo("\n".join(map(str, paths)))

@@ -61,18 +61,18 @@ def export_command(
 
     Tracks are sorted, overlapping windows averaged, and N left out; windows are in order, and forward.
     """
-    from seqsal import commands
+    from seqsal.commands.export import export_to_file, export_to_hub
 
     progress = show_progress(quiet)
     given = {name: value for name, value in hub.items() if value is not None}
     if kind == "hub":
-        bundle = commands.export_to_hub(attributions, out, result=result, progress=progress, **given)
+        bundle = export_to_hub(attributions, out, result=result, progress=progress, **given)
         if not quiet:
             click.echo(bundle.summary())
         return
     if given:
         name = next(iter(given)).replace("_", "-")
         raise click.UsageError(f"--{name} is for --format hub; choose that format, or leave the option away.")
-    paths = commands.export_to_file(attributions, kind, out, result=result, approximate=approximate, progress=progress)
+    paths = export_to_file(attributions, kind, out, result=result, approximate=approximate, progress=progress)
     if not quiet:
         click.echo("\n".join(f"{path}: {kind} of {attributions}" for path in paths))

@@ -34,9 +34,9 @@ __all__ = ["import_command"]
 @talk_options
 def import_command(out: Path, quiet: bool, **arguments: Any) -> None:
     """Read chrombpnet's *_scores.h5, modisco's .npz, or a bigWig, for peaks, motifs, logos and the audit."""
-    from seqsal import commands
+    from seqsal.commands.import_ import import_to_file
 
-    attr = commands.import_to_file(out, progress=show_progress(quiet), **arguments)
+    attr = import_to_file(out, progress=show_progress(quiet), **arguments)
     if not quiet:
         hint = "" if attr.n_controls else "; peaks need shuffled controls too: see `seqsal controls`"
         click.echo(f"{out}: {attr!r}{hint}")

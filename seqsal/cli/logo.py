@@ -20,8 +20,8 @@ __all__ = ["logo_command"]
 @talk_options
 def logo_command(attributions: Path, result: str | None, region: str, out: Path, quiet: bool) -> None:
     """Draw each base at the height of its attribution."""
-    from seqsal import commands
+    from seqsal.commands.logo import logo_to_file
 
-    commands.logo_to_file(attributions, region, out, result=result)
+    logo_to_file(attributions, region, out, result=result)
     if not quiet:
         click.echo(f"{out}: {region}")

@@ -37,8 +37,8 @@ __all__ = ["motifs_command"]
 @talk_options
 def motifs_command(attributions: Path, out: Path, quiet: bool, **arguments: Any) -> None:
     """Find the motifs among the peaks of both signs, name them and list their places; needs no model."""
-    from seqsal import commands
+    from seqsal.commands.motifs import motifs_to_file
 
-    motifs = commands.motifs_to_file(attributions, out, progress=show_progress(quiet), **arguments)
+    motifs = motifs_to_file(attributions, out, progress=show_progress(quiet), **arguments)
     if not quiet:
         click.echo(f"{out}: {motifs.summary()}")

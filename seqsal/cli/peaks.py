@@ -31,9 +31,9 @@ __all__ = ["peaks_command"]
 @talk_options
 def peaks_command(attributions: Path, out: Path, quiet: bool, **arguments: Any) -> None:
     """Call peaks of both signs against the shuffled controls in the file; needs no model."""
-    from seqsal import commands
+    from seqsal.commands.peaks import peaks_to_file
 
-    peaks = commands.peaks_to_file(attributions, out, progress=show_progress(quiet), **arguments)
+    peaks = peaks_to_file(attributions, out, progress=show_progress(quiet), **arguments)
     if not quiet:
         n_negative = int((peaks["sign"] == "neg").sum())
         click.echo(

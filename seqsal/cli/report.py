@@ -29,8 +29,8 @@ __all__ = ["report_command"]
 @common_options
 def report_command(attributions: Path, out: Path, quiet: bool, **arguments: Any) -> None:
     """Call peaks, find motifs, audit, and put all of it on one page; for imported attributions too."""
-    from seqsal import commands
+    from seqsal.commands.report import report_to_file
 
-    audit = commands.report_to_file(attributions, out, progress=show_progress(quiet), **arguments)
+    audit = report_to_file(attributions, out, progress=show_progress(quiet), **arguments)
     if not quiet:
         click.echo(f"{audit.verdict.text}\n{audit.verdict.answers}\n{out}")

@@ -29,8 +29,8 @@ __all__ = ["score_command"]
 @common_options
 def score_command(out: Path, quiet: bool, **arguments: Any) -> None:
     """Predict each region and write a table, a BED with scores, or a bedGraph."""
-    from seqsal import commands
+    from seqsal.commands.score import score_to_file
 
-    table = commands.score_to_file(out, progress=show_progress(quiet), **arguments)
+    table = score_to_file(out, progress=show_progress(quiet), **arguments)
     if not quiet:
         click.echo(f"{out}: {len(table):,} regions scored")

@@ -105,8 +105,8 @@ def _names(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
 @common_options  # fmt: skip
 def train_command(out: Path, quiet: bool, **arguments: Any) -> None:
     """Train a CNN that tells positives from negatives, or predicts values, and report held-out performance."""
-    from seqsal import commands
+    from seqsal.commands.train import train_to_file
 
-    result = commands.train_to_file(out, progress=show_progress(quiet), **arguments)
+    result = train_to_file(out, progress=show_progress(quiet), **arguments)
     if not quiet:
         click.echo(f"{out}: {result!r}")

@@ -18,7 +18,7 @@ import seqsal
 from seqsal.audit.settings import RUN_SIZES, AuditSettings
 from seqsal.audit.verdict import Verdict
 from seqsal.cli import main
-from seqsal.commands import READING
+from seqsal.commands.arguments import READING
 from seqsal.models import CNN, CNNConfig, save_checkpoint
 from seqsal.sequence.codes import decode, encode
 

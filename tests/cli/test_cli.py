@@ -395,7 +395,7 @@ def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*arguments: object, **options: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("seqsal.commands.peaks_to_file", broken)
+    monkeypatch.setattr("seqsal.commands.peaks.peaks_to_file", broken)
     result = call("peaks", "A.h5", "--out", "P.narrowPeak")
     assert result.exit_code == 1 and isinstance(result.exception, ZeroDivisionError)
 
