@@ -16,7 +16,7 @@ from seqsal.attribution.methods import METHODS, make_method
 from seqsal.attribution.precision import check_precision
 from seqsal.errors import MethodError, UsageError
 
-__all__ = ["AttributeOptions", "Family", "Result", "plan_families"]
+__all__ = ["AttributeOptions", "Family", "Result", "options_of", "plan_families"]
 
 TARGETS_AT_ONCE = 16  # that share a forward pass: each one's scores of a chunk are in memory together
 
@@ -140,7 +140,7 @@ def plan_families(options: AttributeOptions) -> list[Family]:
     families: list[Family] = []
     for method in options.methods:
         results = [Result(_name(method, target, options.targets), method, target) for target in options.targets]
-        own = _options_of(method, options)
+        own = options_of(method, options)
         at_once = TARGETS_AT_ONCE if method in METHODS and METHODS[method].shares_targets else 1
         families += [
             Family(
@@ -157,12 +157,14 @@ def plan_families(options: AttributeOptions) -> list[Family]:
     return families
 
 
-def _name(method: str, target: int | None, targets: Sequence[int | None]) -> str:
-    return method if len(targets) == 1 else f"{method}.target{target}"
+def options_of(method: str, options: AttributeOptions) -> dict[str, Any]:
+    """Return the options that go to one of the methods: those that it has, then those addressed to it.
 
-
-def _options_of(method: str, options: AttributeOptions) -> dict[str, Any]:
-    """Options that go to one of the methods: those that it has, then those addressed to it."""
+    Raises
+    ------
+    MethodError
+        An option that none of the methods has, or that is addressed to another.
+    """
     shared: dict[str, Any] = {}
     addressed: dict[str, Any] = {}
     for key, value in options.method_options.items():
@@ -177,6 +179,10 @@ def _options_of(method: str, options: AttributeOptions) -> dict[str, Any]:
         elif not any(key in _option_names(name) for name in options.methods):
             raise MethodError(f"option {key}: none of the methods has it; {_options_text(options.methods)}")
     return {**shared, **addressed}
+
+
+def _name(method: str, target: int | None, targets: Sequence[int | None]) -> str:
+    return method if len(targets) == 1 else f"{method}.target{target}"
 
 
 def _option_names(method: str) -> list[str]:

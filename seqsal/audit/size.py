@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from seqsal.attribution import METHODS, AttributeOptions, make_method
-from seqsal.attribution.requests import plan_families
+from seqsal.attribution.requests import options_of, plan_families
 from seqsal.audit.artifacts.findings import LEAST_SHUFFLES
 from seqsal.audit.artifacts.unknown import MIN_SHUFFLES
 from seqsal.audit.randomize import Randomizer
@@ -134,14 +134,13 @@ def size_of(
         Where to compute.
     """
     method = plan_families(options)[0].method
-    kept = {key: value for key, value in method.options.items() if key != "rc_average" and " " not in str(value)}
     norms = (module for module in model.modules() if isinstance(module, _BatchNorm))
     return AuditSize(
         settings,
         n_regions,
         codes.shape[1],
         options.methods[0],
-        kept,
+        options_of(options.methods[0], options),
         rc_average=options.rc_average,
         n_layers=len(Randomizer(model, codes[:1], lambda name: np.random.default_rng(0), device).layers),
         has_norms=any(norm.running_mean is not None for norm in norms),

@@ -6,9 +6,9 @@ windows of the controls, so overlap makes the test conservative. Where windows c
 attribution cancels, and a warning says so.
 
 Candidates (:mod:`seqsal.peaks.candidates`), all of them or those under the seeds of a coarse map
-(:mod:`seqsal.peaks.seeds`), have a height, as it is or relative to their window (:mod:`seqsal.peaks.level`). The
-heights of the controls' candidates give p-values (:mod:`seqsal.peaks.null`), and these q-values
-(:mod:`seqsal.peaks.pool`).
+(:mod:`seqsal.peaks.seeds`), have a strength (:mod:`seqsal.peaks.strength`) in the track as it is or relative to their
+window (:mod:`seqsal.peaks.level`). The strengths of the controls' candidates give p-values (:mod:`seqsal.peaks.null`),
+and these q-values (:mod:`seqsal.peaks.pool`).
 
 What a q-value is about: candidates that are no higher than shuffled sequence gives. A chance match of a motif in the
 shuffles, which the model may read as it reads a real one, counts as null; so among calls on sequence with real motifs
@@ -16,13 +16,11 @@ the share that no motif explains is smaller than q. `benchmarks/calibration.py` 
 and 204 data sets of 20 to 40 windows, beside tangermeme 1.6's recursive_seqlets (RS) on the same attributions::
 
                          any call on shuffles   false calls   recall   summit within 3 bp
-    q ≤ 0.05                    0.000              0.019       0.255        0.959
-    q ≤ 0.1                     0.020              0.047       0.395        0.954
+    q ≤ 0.05                    0.000              0.019       0.296        0.958
+    q ≤ 0.1                     0.025              0.045       0.416        0.953
     RS, target_fdr 0.05         0.064              0.025       0.170        0.716
     RS, target_fdr 0.1          0.147              0.049       0.279        0.818
     RS, p < 0.01 (default)      1.000              0.356       0.723        0.888
-
-At equal rates of false calls the recall is higher than RS's; at the nominal 0.05 it is lower than that of RS at 0.1.
 """
 
 from __future__ import annotations
@@ -131,7 +129,7 @@ def call_peaks(
         best_q=pool.best_q(),
         fdr=fdr,
         n_candidates=pool.n_tested,
-        n_null_candidates=sum(len(null[name].heights) for name in signs),
+        n_null_candidates=sum(len(null[name].distribution.heights) for name in signs),
         n_controls=attr.n_controls,
         output_space=attr.output_space,
         relative=scale is not None,

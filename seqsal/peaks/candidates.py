@@ -31,11 +31,13 @@ on the `CandidateRules.reach_bp` bases around its summit only, which is what let
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqsal.errors import UsageError
+from seqsal.peaks.strength import compressed, kernel_widths, smoothed_at
 
 __all__ = ["SIGNS", "CandidateRules", "Candidates", "find_candidates", "smooth_runs"]
 
@@ -77,9 +79,16 @@ class CandidateRules:
         return self.smooth_bp // 2
 
     @property
+    def widths(self) -> tuple[int, ...]:
+        """Supports of the kernels (bp) that a candidate's strength is measured with."""
+        return kernel_widths(self.smooth_bp)
+
+    @property
     def reach_bp(self) -> int:
         """A candidate depends on no base further from its summit than this."""
-        return 3 * self.max_width + self.half_kernel + 1  # a neighbour that it meets halfway is at most 2 widths away
+        return (
+            3 * self.max_width + max(self.widths) // 2 + 1
+        )  # a neighbour that it meets halfway is at most 2 widths away
 
 
 @dataclass(frozen=True)
@@ -92,19 +101,35 @@ class Candidates:
         Indices into the values that were searched; the span is half-open.
     height
         Smoothed track at the summit, times the sign: above 0.
+    profile
+        (n, K) compressed track at the summit, smoothed by each of the K kernels, times the sign.
     """
 
     summit: NDArray[np.int64]
     start: NDArray[np.int64]
     end: NDArray[np.int64]
     height: NDArray[np.float64]
+    profile: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.summit)
 
     def take(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Candidates:
         """Return the candidates of a mask or of row numbers."""
-        return Candidates(self.summit[rows], self.start[rows], self.end[rows], self.height[rows])
+        return Candidates(self.summit[rows], self.start[rows], self.end[rows], self.height[rows], self.profile[rows])
+
+
+class _Spans(NamedTuple):
+    """Candidates in the layout of :class:`SmoothedRuns`, while their bounds are found; all arrays are (n,)."""
+
+    summit: NDArray[np.int64]
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]
+    height: NDArray[np.float64]
+
+    def take(self, rows: NDArray[np.bool_]) -> _Spans:
+        """Return those of a mask."""
+        return _Spans(self.summit[rows], self.start[rows], self.end[rows], self.height[rows])
 
 
 @dataclass(frozen=True)
@@ -124,7 +149,9 @@ class SmoothedRuns:
     place: NDArray[np.int64]
 
 
-def smooth_runs(positions: NDArray[np.int64], values: NDArray[np.floating], smooth_bp: int) -> SmoothedRuns:
+def smooth_runs(
+    positions: NDArray[np.int64], values: NDArray[np.floating], smooth_bp: int, *, widest: int = 0
+) -> SmoothedRuns:
     """Smooth each run of adjacent positions by a triangular kernel, zeros beyond its ends.
 
     Parameters
@@ -135,9 +162,11 @@ def smooth_runs(positions: NDArray[np.int64], values: NDArray[np.floating], smoo
         (P,) track.
     smooth_bp
         Odd support of the kernel (bp).
+    widest
+        Support of a wider kernel (bp) that shall find zeros between the runs as well.
     """
     half = smooth_bp // 2
-    gap = half + 1
+    gap = max(smooth_bp, widest) // 2 + 1
     run = np.concatenate([[0], np.cumsum(np.diff(positions) != 1)]) if len(positions) else np.zeros(0, dtype=np.int64)
     place = np.arange(len(positions), dtype=np.int64) + gap * (run + 1)
     raw = np.zeros(len(positions) + gap * (int(run[-1]) + 2 if len(run) else 2))
@@ -169,14 +198,21 @@ def find_candidates(
     dict
         `pos` and `neg`, each with indices into `values`.
     """
-    runs = smooth_runs(positions, values, rules.smooth_bp)
+    runs = smooth_runs(positions, values, rules.smooth_bp, widest=max(rules.widths))
+    evened = compressed(runs.raw)
     to_index = np.full(len(runs.raw), -1, dtype=np.int64)
     to_index[runs.place] = np.arange(len(positions))
     found = {}
     for name, sign in zip(SIGNS, (1.0, -1.0), strict=True):
         heights, raw = sign * runs.smoothed, sign * runs.raw
         laid = _prominent(heights, _local_maxima(heights, raw), rules)
-        found[name] = Candidates(to_index[laid.summit], to_index[laid.start], to_index[laid.end - 1] + 1, laid.height)
+        found[name] = Candidates(
+            to_index[laid.summit],
+            to_index[laid.start],
+            to_index[laid.end - 1] + 1,
+            laid.height,
+            sign * smoothed_at(evened, laid.summit, rules.widths),
+        )
     return found
 
 
@@ -191,11 +227,11 @@ def _local_maxima(heights: NDArray[np.float64], raw: NDArray[np.float64]) -> NDA
     return np.where(raw[upper] > raw[lower], upper, lower)
 
 
-def _prominent(heights: NDArray[np.float64], summits: NDArray[np.int64], rules: CandidateRules) -> Candidates:
+def _prominent(heights: NDArray[np.float64], summits: NDArray[np.int64], rules: CandidateRules) -> _Spans:
     """Walk both flanks of every summit; keep the summits that are prominent and wide enough."""
     left, left_shoulder = _walk(heights, summits, -1, rules)
     right, right_shoulder = _walk(heights, summits, 1, rules)
-    everything = Candidates(summits, summits - left, summits + right + 1, heights[summits])
+    everything = _Spans(summits, summits - left, summits + right + 1, heights[summits])
     peaks = _meet_halfway(_trim(heights, everything.take(~(left_shoulder | right_shoulder)), rules.max_width))
     return peaks.take(peaks.end - peaks.start >= rules.min_width)
 
@@ -218,7 +254,7 @@ def _walk(
     return reach, shoulder
 
 
-def _trim(heights: NDArray[np.float64], peaks: Candidates, max_width: int) -> Candidates:
+def _trim(heights: NDArray[np.float64], peaks: _Spans, max_width: int) -> _Spans:
     """Cut peaks wider than `max_width` to the stretch of that width around the summit with the largest sum."""
     wide = np.flatnonzero(peaks.end - peaks.start > max_width)
     if not len(wide):
@@ -233,12 +269,12 @@ def _trim(heights: NDArray[np.float64], peaks: Candidates, max_width: int) -> Ca
     start = starts[np.arange(len(wide)), np.argmax(sums, axis=1)]
     new_start, new_end = peaks.start.copy(), peaks.end.copy()
     new_start[wide], new_end[wide] = start, start + max_width
-    return Candidates(peaks.summit, new_start, new_end, peaks.height)
+    return peaks._replace(start=new_start, end=new_end)
 
 
-def _meet_halfway(peaks: Candidates) -> Candidates:
+def _meet_halfway(peaks: _Spans) -> _Spans:
     """Separate overlapping neighbours midway between their summits; a base in the very middle goes to the higher."""
-    if len(peaks) < 2:
+    if len(peaks.summit) < 2:
         return peaks
     overlap = peaks.end[:-1] > peaks.start[1:]
     middle = peaks.summit[:-1] + peaks.summit[1:]
@@ -246,7 +282,7 @@ def _meet_halfway(peaks: Candidates) -> Candidates:
     start, end = peaks.start.copy(), peaks.end.copy()
     start[1:] = np.where(overlap, np.maximum(start[1:], cut), start[1:])
     end[:-1] = np.where(overlap, np.minimum(end[:-1], cut), end[:-1])
-    return Candidates(peaks.summit, start, end, peaks.height)
+    return peaks._replace(start=start, end=end)
 
 
 def _centre_out(width: int) -> NDArray[np.int64]:

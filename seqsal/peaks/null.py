@@ -2,7 +2,8 @@
 
 Every control is a dinucleotide shuffle of a window, attributed by the same model, and its candidates are found by the
 same code, so that a candidate of the data and one of the controls are exchangeable when the data hold no signal. The
-p-value is that of *a candidate*, not of a base: the choice of the local maximum is made on both sides and cancels.
+p-value is that of *a candidate*, not of a base: the choice of the local maximum is made on both sides and cancels. What
+is called a height here is a candidate's strength (:mod:`seqsal.peaks.strength`).
 
 *Bulk.* For a height x that ten or more controls reach, p = (1 + #{controls ≥ x}) / (1 + n), exact under
 exchangeability (Phipson and Smyth 2010, doi:10.2202/1544-6115.1585; conformal p-values, on which Benjamini–Hochberg
@@ -19,13 +20,14 @@ So the tail probability is averaged over the posterior of (ξ, σ). For a known 
 average is (1 + y / Σyᵢ)^-k, which is exactly uniform under the null (y k / Σyᵢ has an F distribution): it is a
 correction, not only a caution. The probability of passing u, (k + 1) / (n + 1), is likewise exact.
 
-*Choices, by measurement.* k is √n, at least 20, so that it lies deeper in the tail the more controls there are, and
-the prior of ξ is normal, 0.4 ± 0.2. They were picked among ten combinations (k = √n or 2 √n; ξ flat, or centred at
-0.2, 0.3 and 0.4) in autocorrelated t(3), t(4) and Laplace noise, where a flat prior and a centre of 0.2 made calls at
-q < 0.05 in up to 10 % of signal-free data sets; against the centre of 0.2 it costs a factor of about 2.5 in p at
-twice the largest control height. On other data (five laws and four designs of `benchmarks/peaks.py`, 200 data sets
-each) the share is 5.5 % at most, for a single window beside ten controls that differ in scale, 2.5 % in t(3) noise, and
-near 0 in light-tailed noise.
+*Choices, by measurement.* k is √n, at least 20, so that it lies deeper in the tail the more controls there are, and the
+prior of ξ is normal, 0.27 ± 0.17. For heights of the track as it is it was 0.4 ± 0.2; strengths are their power γ =
+2/3, which multiplies ξ by γ (a deviation of 0.13 would exclude bounded laws). It was picked among ten combinations (k =
+√n or 2 √n; ξ flat, or centred at 0.2, 0.3 and 0.4) in autocorrelated t(3), t(4) and Laplace noise, where a flat prior
+and a centre of 0.2 made calls at q < 0.05 in up to 10 % of signal-free data sets; against the centre of 0.2 it costs a
+factor of about 2.5 in p at twice the largest control height. On other data (five laws and four designs of
+`benchmarks/peaks.py`, 200 data sets each) the share is at most 5.5 % in t(3) noise and near 0 in light-tailed noise;
+for a single window beside ten controls that differ in scale it is 6.6 % (of 1,500).
 
 *Scale.* Heights are taken as they are, or relative to the level of their window, whichever
 :func:`seqsal.peaks.level.choose_scale` finds fit.
@@ -51,11 +53,13 @@ from seqsal.io.sweep import CHUNK_BP, Scale, chunk_rows
 from seqsal.peaks.candidates import SIGNS, CandidateRules, find_candidates
 from seqsal.peaks.level import check_controls, read_controls, window_scale
 from seqsal.peaks.seeds import under_seeds
+from seqsal.peaks.strength import Ruler
 
 __all__ = [
     "MAX_NULL_BP",
     "NullDistribution",
     "ParetoTail",
+    "SignNull",
     "dispersion",
     "fit_null",
     "fit_tail",
@@ -66,7 +70,7 @@ TAIL_ROOTS, MIN_TAIL = 1.0, 20  # the tail is fitted to the √n largest of n ca
 MIN_COUNT = 10  # controls as high that make a count exact enough (Knijnenburg et al.)
 MIN_P = 1e-300
 SHAPES = np.linspace(-1.0, 1.0, 41)  # ξ
-SHAPE_MEAN, SHAPE_SD = 0.4, 0.2  # of the prior
+SHAPE_MEAN, SHAPE_SD = 0.27, 0.17  # of the prior
 LOG_SCALES = np.linspace(-2.5, 2.5, 61)  # log(σ / mean exceedance)
 REACH = np.concatenate([[0.0], np.geomspace(1e-2, 1e9, 240)])  # exceedances in means at which survival is tabulated
 
@@ -206,6 +210,28 @@ class NullDistribution:
         return np.maximum(p, MIN_P)
 
 
+@dataclass(frozen=True)
+class SignNull:
+    """What the control candidates of one sign look like.
+
+    Attributes
+    ----------
+    ruler
+        How strengths are measured.
+    distribution
+        Strengths of the control candidates.
+    """
+
+    ruler: Ruler
+    distribution: NullDistribution
+
+    @classmethod
+    def fit(cls, profiles: NDArray[np.float64], window: NDArray[np.int64], n_windows: int) -> SignNull:
+        """Fit to the profiles (n, K) of control candidates; see :meth:`NullDistribution.fit`."""
+        ruler = Ruler.of(profiles)
+        return cls(ruler, NullDistribution.fit(ruler.strengths(profiles), window, n_windows))
+
+
 def fit_null(
     attr: Attributions,
     rules: CandidateRules,
@@ -213,8 +239,8 @@ def fit_null(
     scale: Scale | None = window_scale,
     seeds: Attributions | None = None,
     chunk_bp: int = CHUNK_BP,
-) -> dict[str, NullDistribution]:
-    """Find the candidates of the controls, a chunk of rows at a time, and fit their heights.
+) -> dict[str, SignNull]:
+    """Find the candidates of the controls, a chunk of rows at a time, and fit their strengths.
 
     Parameters
     ----------
@@ -240,7 +266,7 @@ def fit_null(
         No controls; values that are not finite, or that are all equal.
     """
     check_controls(attr)
-    heights: dict[str, list[NDArray[np.float64]]] = {sign: [] for sign in SIGNS}
+    profiles: dict[str, list[NDArray[np.float64]]] = {sign: [] for sign in SIGNS}
     windows: dict[str, list[NDArray[np.int64]]] = {sign: [] for sign in SIGNS}
     lowest, highest = np.inf, -np.inf
     rows = _chosen_controls(attr)
@@ -255,7 +281,7 @@ def fit_null(
         if seeds is not None:
             found = under_seeds(positions, read_controls(seeds, chunk)[0][known], found)
         for sign, candidates in found.items():
-            heights[sign].append(candidates.height)
+            profiles[sign].append(candidates.profile)
             windows[sign].append(i + positions[candidates.summit] // (attr.length + 1))
     if not lowest < highest:
         raise StoreError(
@@ -263,8 +289,7 @@ def fit_null(
             "model depends on its input, then attribute again"
         )
     return {
-        sign: NullDistribution.fit(np.concatenate(heights[sign]), np.concatenate(windows[sign]), len(rows))
-        for sign in SIGNS
+        sign: SignNull.fit(np.concatenate(profiles[sign]), np.concatenate(windows[sign]), len(rows)) for sign in SIGNS
     }
 
 

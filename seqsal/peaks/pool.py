@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from seqsal.errors import StoreError
 from seqsal.io.sweep import Axis, TrackBlock
 from seqsal.peaks.candidates import SIGNS, CandidateRules, Candidates, find_candidates
-from seqsal.peaks.null import NullDistribution
+from seqsal.peaks.null import SignNull
 
 __all__ = ["PEAK_COLUMNS", "Pool", "benjamini_hochberg", "peak_table"]
 
@@ -63,7 +63,7 @@ class Pool:
     """Candidates that may still be called, and the count of all."""
 
     fdr: float
-    null: dict[str, NullDistribution]
+    null: dict[str, SignNull]
     n_tested: int = 0
     n_high: int = 0  # p-values above λ
     smallest_p: float = 1.0
@@ -86,12 +86,13 @@ class Pool:
             candidates = found[sign].take((where >= due[0]) & (where < due[1]))
             if not len(candidates):
                 continue
-            p_values = null.p_values(candidates.height)
+            strengths = null.ruler.strengths(candidates.profile)
+            p_values = null.distribution.p_values(strengths)
             self.n_tested += len(candidates)
             self.n_high += int((p_values > LAMBDA).sum())
             self.smallest_p = min(self.smallest_p, float(p_values.min()))
             keep = p_values * LEAST_NULL_SHARE <= self.fdr
-            self.parts.append(_describe(block, candidates.take(keep), p_values[keep], sign))
+            self.parts.append(_describe(block, candidates.take(keep), strengths[keep], p_values[keep], sign))
 
     def check_varies(self) -> None:
         """Raise when the track has no values, or the same everywhere."""
@@ -112,7 +113,9 @@ class Pool:
     def kept(self) -> pd.DataFrame:
         """Candidates that may be called, with their q-values."""
         if not self.parts:
-            return _describe(_EMPTY_BLOCK, _NO_CANDIDATES, np.zeros(0), SIGNS[0]).assign(q_value=np.zeros(0))
+            return _describe(_EMPTY_BLOCK, _NO_CANDIDATES, np.zeros(0), np.zeros(0), SIGNS[0]).assign(
+                q_value=np.zeros(0)
+            )
         table = pd.concat(self.parts, ignore_index=True)
         return table.assign(q_value=benjamini_hochberg(table["p_value"].to_numpy(), self.n_nulls))
 
@@ -121,7 +124,9 @@ _EMPTY_BLOCK = TrackBlock(np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0),
 _NO_CANDIDATES = find_candidates(_EMPTY_BLOCK.positions, _EMPTY_BLOCK.values, CandidateRules())[SIGNS[0]]
 
 
-def _describe(block: TrackBlock, candidates: Candidates, p_values: NDArray[np.float64], sign: str) -> pd.DataFrame:
+def _describe(
+    block: TrackBlock, candidates: Candidates, strengths: NDArray[np.float64], p_values: NDArray[np.float64], sign: str
+) -> pd.DataFrame:
     """Table of candidates in axis coordinates."""
     start = block.positions[candidates.start]
     bounds = np.stack([candidates.start, candidates.end], axis=1).ravel()
@@ -131,7 +136,7 @@ def _describe(block: TrackBlock, candidates: Candidates, p_values: NDArray[np.fl
             "start": start,
             "width": candidates.end - candidates.start,
             "summit": candidates.summit - candidates.start,
-            "height": candidates.height,
+            "strength": strengths,
             "signal": signal,
             "p_value": p_values,
             "sign": np.full(len(start), sign, dtype=object),
@@ -144,7 +149,7 @@ def peak_table(pool: Pool, axis: Axis) -> pd.DataFrame:
     """Peaks at the pool's fdr, located, named and sorted."""
     kept = pool.kept()
     called = kept[kept["q_value"] <= pool.fdr]
-    called = called.sort_values(["height", "start"], ascending=[False, True], kind="stable")
+    called = called.sort_values(["strength", "start"], ascending=[False, True], kind="stable")
     rank = called.groupby("sign").cumcount() + 1
     chrom_idx, start = axis.locate(called["start"].to_numpy(dtype=np.int64))
     score = np.floor(-SCORE_PER_DECADE * np.log10(called["q_value"].to_numpy(dtype=np.float64)))

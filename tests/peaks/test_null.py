@@ -91,14 +91,14 @@ def test_fit_null_is_independent_of_chunks_and_skips_unknown_bases(rng: np.rando
     whole = fit_null(make_attr(track[:1], null_track=track), RULES)
     small = fit_null(make_attr(track[:1], null_track=track), RULES, chunk_bp=700)
     for sign in ("pos", "neg"):
-        np.testing.assert_array_equal(whole[sign].heights, small[sign].heights)
+        np.testing.assert_array_equal(whole[sign].distribution.heights, small[sign].distribution.heights)
         x = np.linspace(0, 5, 50)
-        np.testing.assert_array_equal(whole[sign].p_values(x), small[sign].p_values(x))
+        np.testing.assert_array_equal(whole[sign].distribution.p_values(x), small[sign].distribution.p_values(x))
     codes = np.zeros(track.shape, np.uint8)
     codes[6:] = 4
     masked = fit_null(make_attr(track[:1], null_track=track, null_codes=codes), RULES)
     half = fit_null(make_attr(track[:1], null_track=track[:6]), RULES)
-    np.testing.assert_array_equal(masked["pos"].heights, half["pos"].heights)
+    np.testing.assert_array_equal(masked["pos"].distribution.heights, half["pos"].distribution.heights)
 
 
 def test_very_many_controls_are_thinned_evenly(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +107,7 @@ def test_very_many_controls_are_thinned_evenly(rng: np.random.Generator, monkeyp
     thinned = fit_null(make_attr(track[:1], null_track=track), RULES)
     monkeypatch.undo()
     expected = fit_null(make_attr(track[:1], null_track=track[::3]), RULES)
-    np.testing.assert_array_equal(thinned["neg"].heights, expected["neg"].heights)
+    np.testing.assert_array_equal(thinned["neg"].distribution.heights, expected["neg"].distribution.heights)
 
 
 def test_controls_that_cannot_serve_are_refused() -> None:
