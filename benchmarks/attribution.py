@@ -1,5 +1,7 @@
 """Speed and values of gradient × input against a bare loop, captum and tangermeme, as ratios in one run.
 
+Also as a share of the device's convolutions, and of the whole command against the engine.
+
     python benchmarks/attribution.py [--rounds 5] [--windows 64] [--command-windows 1000] [--device cpu]
 
 Contenders take turns in every round, in random order, each in a process of its own, and the median over the rounds of
@@ -93,6 +95,41 @@ def compare_engines(n_windows: int, n_rounds: int, device: str) -> None:
     print(f"seqsal: {n_windows / statistics.median(times[SEQSAL]):.1f} windows/s")
 
 
+def compare_ceiling(n_windows: int, n_rounds: int, device: torch.device) -> None:
+    """Print the engine's convolutions per second as a share of what the device does with nothing but convolutions.
+
+    The ceiling is the best that a block's convolution (64 → 64 channels, width 3, undilated), forward and backward in
+    turn, reaches over batch sizes and layouts, with all cores.
+    """
+    times = [seconds(make_contenders(random_codes(n_windows, LENGTH), device)[SEQSAL]) for _ in range(n_rounds + 1)]
+    reached = flops(dilated_cnn()) * n_windows / statistics.median(times[1:])
+    ceiling = max(convolution_flops(size, last, device) for size in (4, 16, 64) for last in (False, True))
+    print(f"\nconvolutions: {reached / 1e9:.0f} GFLOP/s of {ceiling / 1e9:.0f}, {reached / ceiling:.2f} of the ceiling")
+    print(f"from memory to memory: {n_windows / statistics.median(times[1:]):.1f} windows/s")
+
+
+def flops(network: torch.nn.Module) -> int:
+    """Operations of the convolutions of a window, forward and backward to the input; none changes the length."""
+    weights = [module.weight.numel() for module in network.modules() if isinstance(module, torch.nn.Conv1d)]
+    return 2 * 2 * sum(weights) * LENGTH
+
+
+def convolution_flops(batch_size: int, channels_last: bool, device: torch.device) -> float:
+    """Operations per second of a convolution, forward and backward to its input."""
+    order = torch.channels_last if channels_last else torch.contiguous_format
+    X = torch.randn(batch_size, 64, 1, LENGTH, device=device).contiguous(memory_format=order)
+    weight = torch.randn(64, 64, 1, 3, device=device).contiguous(memory_format=order)
+    shape = ([1, 1], [0, 1], [1, 1], False, [0, 0], 1)
+
+    def both() -> None:
+        for _ in range(10):
+            Y = torch.ops.aten.convolution(X, weight, None, *shape)
+            torch.ops.aten.convolution_backward(Y, X, weight, None, *shape, [True, False, False])
+
+    both()
+    return 10 * 2 * 2 * weight.numel() * LENGTH * batch_size / min(seconds(both) for _ in range(5))
+
+
 def compare_values(n_windows: int, device: torch.device) -> None:
     """Print the largest difference relative to the largest value of the track."""
     codes = random_codes(n_windows, LENGTH)
@@ -168,6 +205,7 @@ def main() -> None:
     device = torch.device(arguments.device)
     compare_engines(arguments.windows, arguments.rounds, arguments.device)
     compare_values(arguments.windows, device)
+    compare_ceiling(arguments.windows, arguments.rounds, device)
     if arguments.command_windows:
         compare_command(arguments.command_windows, 3, device)
 

@@ -81,8 +81,9 @@ def attribute(
     options
         `rc_average`, `n_controls`, `hypothetical` (keep the scores of all four bases, where the method gives them; by
         default in memory but not on disk), `batch_size`, `precision` (`fp32`, `bf16` or, on CUDA, `tf32`),
-        `ignore_strand`, and the methods' own, such as `gradient_correction`. With several methods an option goes to
-        those that have it; in a dictionary `method_options`, the key `"ism.n_at_once"` addresses one.
+        `compiled` (let torch.compile fuse the model's operations), `ignore_strand`, and the methods' own, such as
+        `gradient_correction`. With several methods an option goes to those that have it; in a dictionary
+        `method_options`, the key `"ism.n_at_once"` addresses one.
 
     Returns
     -------
@@ -201,7 +202,7 @@ def make_options(
 
     options = {**options, **(options.get("method_options") or {})}
     options.pop("method_options", None)
-    names = ("rc_average", "n_controls", "hypothetical", "batch_size", "precision")
+    names = ("rc_average", "n_controls", "hypothetical", "batch_size", "precision", "compiled")
     engine = {key: options[key] for key in names if key in options}
     own = {
         key: value

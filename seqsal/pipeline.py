@@ -169,8 +169,8 @@ def run(
         Of :func:`seqsal.load_model` (`weights`, `output_space`, `input_length`, `trust_pickle`, `layout`,
         `channel_order`, `output`, `reduce`, `track_layout`) and of
         :func:`seqsal.attribute` (`target`, one or several; `rc_average`, `n_controls`, `batch_size`, `precision`,
-        `ignore_strand`, `gradient_correction`), and of :func:`seqsal.audit` (`positives`, `negatives`, `artifacts`,
-        `annotations`, `strata`, `other_models`; `settings` as a mapping).
+        `compiled`, `ignore_strand`, `gradient_correction`), and of :func:`seqsal.audit` (`positives`, `negatives`,
+        `artifacts`, `annotations`, `strata`, `other_models`; `settings` as a mapping).
 
     Raises
     ------

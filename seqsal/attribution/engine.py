@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from torch import nn
 
 from seqsal.attribution.base import Method
 from seqsal.attribution.borrow import borrowed
+from seqsal.attribution.fused import cannot_fuse
 from seqsal.attribution.passes import FirstWindows, MemorySink, Sink, WindowReader, first_window, run_pass
 from seqsal.attribution.precision import check_precision, pearson
 from seqsal.attribution.requests import AttributeOptions, Result, plan_families
@@ -163,8 +166,8 @@ class AttributionRun:
         self._methods = {result.name: family.method for family in self.families for result in family.results}
         self._look_at_model(source)
         self._correlations: dict[str, dict[str, float]] = {}
-        if options.precision != "fp32":
-            self._correlations = self._compare_precisions(FirstWindows(source, N_COMPARED))
+        if options.precision != "fp32" or options.compiled:
+            self._correlations = self._compare_with_plain(FirstWindows(source, N_COMPARED))
 
     def _look_at_model(self, source: WindowReader) -> None:
         if getattr(self.model, "output_space", None) == "auto":
@@ -182,6 +185,7 @@ class AttributionRun:
             "genome": dict(self.provenance),
             "seed": self.options.seed,
             "precision": self.options.precision,
+            **({"compiled": True} if self.options.compiled else {}),
             "results": [result.name for result in self.results],
             **self.describe_result(self.results[0]),
         }
@@ -232,9 +236,10 @@ class AttributionRun:
                 name, miss.n_windows, len(layout.regions), miss.cure,
             )  # fmt: skip
 
-    def _compare_precisions(self, head: FirstWindows) -> dict[str, dict[str, float]]:
-        """Correlate each result with what fp32 gives for the first windows."""
-        full, lower = self._attribute_head(head, "fp32"), self._attribute_head(head, self.options.precision)
+    def _compare_with_plain(self, head: FirstWindows) -> dict[str, dict[str, float]]:
+        """Correlate each result with what fp32 gives for the first windows, nothing compiled."""
+        full = self._attribute_head(head, precision="fp32", compiled=False)
+        lower = self._attribute_head(head)
         correlations = {}
         for name, (track, prediction) in full.items():
             r_track, r_prediction = pearson(track, lower[name][0]), pearson(prediction, lower[name][1])
@@ -243,28 +248,52 @@ class AttributionRun:
                 "precision_correlation_prediction": r_prediction,
             }
             self._tell(name, len(head.windows), r_track, r_prediction)
+        if self.options.compiled:
+            before = _seconds(lambda: self._attribute_head(head, compiled=False))
+            after = _seconds(lambda: self._attribute_head(head))
+            logger.info(
+                "compiled: %.2f times the speed on %d windows%s",
+                before / after, len(head.windows), "; leave --compile out" if after > before else "",
+            )  # fmt: skip
         return correlations
 
     def _attribute_head(
-        self, head: FirstWindows, precision: str
+        self, head: FirstWindows, **changed: Any
     ) -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        """Tracks and predictions of the first windows by result."""
-        options = AttributeOptions(**{**vars(self.options), "precision": precision, "hypothetical": False})
+        """Tracks and predictions of the first windows by result.
+
+        Raises
+        ------
+        ModelError
+            The model cannot be compiled.
+        """
+        options = AttributeOptions(**{**vars(self.options), "hypothetical": False, **changed})
         layout = self.plan_layout(head, n_controls=0)
         sink = MemorySink(layout)
-        run_pass(self.model, head, options, plan_families(options), layout, sink, device=self.device)
+        try:
+            run_pass(self.model, head, options, plan_families(options), layout, sink, device=self.device)
+        except RuntimeError as error:  # what a compiler raises, since the model runs as it is
+            if not options.compiled:
+                raise
+            raise cannot_fuse(error, self.device) from error
         fields = {name: sink.fields(name if name in layout.results else None) for name in self._methods}
         return {name: (found["track"], found["prediction"]) for name, found in fields.items()}
 
     def _tell(self, name: str, n_windows: int, r_track: float, r_prediction: float) -> None:
-        precision = self.options.precision
+        form = f"{self.options.precision}{', compiled,' if self.options.compiled else ''}"
         logger.info(
             "%s: %s against fp32 on %d windows: Pearson r %.4f of the tracks, %.4f of the predictions",
-            name, precision, n_windows, r_track, r_prediction,
+            name, form, n_windows, r_track, r_prediction,
         )  # fmt: skip
         if not r_track >= MIN_CORRELATION or r_prediction < MIN_CORRELATION:
             logger.warning(
                 "%s: %s differs from fp32 (Pearson r %.4f of the tracks, %.4f of the predictions, expected at least "
-                "%g); use fp32",
-                name, precision, r_track, r_prediction, MIN_CORRELATION,
+                "%g); use fp32%s",
+                name, form, r_track, r_prediction, MIN_CORRELATION, " without --compile" * self.options.compiled,
             )  # fmt: skip
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start

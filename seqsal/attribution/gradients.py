@@ -15,12 +15,15 @@ Several targets share one forward pass, and have one backward pass each.
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from seqsal.attribution.backward import direct_gradients
 from seqsal.attribution.base import ScalarModel, Scores, TargetsModel
+from seqsal.attribution.fused import is_fused
 from seqsal.attribution.targets import OneTarget, SharedForward
 from seqsal.errors import ModelError
 
@@ -40,7 +43,7 @@ def input_gradients(model: TargetsModel, X: torch.Tensor) -> tuple[torch.Tensor,
     """
     X = X.detach().requires_grad_()
     with torch.enable_grad():
-        with direct_gradients(X.device):
+        with contextlib.nullcontext() if is_fused(model.single[0]) else direct_gradients(X.device):
             predictions = model(X)
         if predictions.grad_fn is None:
             raise ModelError(
@@ -76,6 +79,7 @@ class GradientXInput(SharedForward):
     """
 
     name = "gradient_x_input"
+    takes_fused = True
 
     def __init__(self, *, gradient_correction: bool = True) -> None:
         self.gradient_correction = gradient_correction

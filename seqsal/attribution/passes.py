@@ -188,11 +188,20 @@ def run_pass(
     n_off: dict[str, int] = {}
     with (
         tf32_as_asked(options.precision, device),
-        batches_for(model, source, device, batch_size=options.batch_size) as batches,
+        batches_for(model, source, device, batch_size=options.batch_size, thread_safe=not options.compiled) as batches,
         tqdm(total=total, initial=sum(sink.done.values()) * len(families), unit="window", disable=not progress) as bar,
         WriteBehind[partial[None]](lambda write: write()) as writer,
     ):
-        views = [TargetView(model, family.targets, device, options.precision) for family in families]
+        views = [
+            TargetView(
+                model,
+                family.targets,
+                device,
+                options.precision,
+                fused=options.compiled and family.method.takes_fused,
+            )
+            for family in families
+        ]
         for family, view in zip(families, views, strict=True):
             family.prepare(view, first_window(source, device), batches.batch_size)
         shares = [batches.cut(family.method.windows_at_once(batches.batch_size)) for family in families]

@@ -80,6 +80,7 @@ class SmoothGrad(SharedForward):
     """
 
     name = "smoothgrad"
+    takes_fused = True
 
     def __init__(
         self, *, n_samples: int = 20, noise: float = 0.15, gradient_correction: bool = True, seed: int = 0
@@ -138,6 +139,7 @@ class IntegratedGradients(SharedForward):
     """
 
     name = "integrated_gradients"
+    takes_fused = True
     sums_to_difference = True
     cure = "raise n_steps"
 
@@ -188,6 +190,7 @@ class ExpectedGradients(SharedForward):
     """
 
     name = "expected_gradients"
+    takes_fused = True
     sums_to_difference = True
     cure = "raise n_references (the error falls with their square root), or use integrated_gradients"
 

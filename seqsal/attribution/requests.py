@@ -47,6 +47,8 @@ class AttributeOptions:
         Windows at a time; None lets the device decide.
     precision
         Of :data:`seqsal.attribution.precision.PRECISIONS`.
+    compiled
+        Let torch.compile fuse the model's operations for the methods that can use it.
 
     Raises
     ------
@@ -63,6 +65,7 @@ class AttributeOptions:
     seed: int = 0
     batch_size: int | None = None
     precision: str = "fp32"
+    compiled: bool = False
 
     def __post_init__(self) -> None:
         if self.n_controls is not None and self.n_controls < 0:
@@ -135,7 +138,8 @@ def plan_families(options: AttributeOptions) -> list[Family]:
     Raises
     ------
     MethodError
-        A method or an option is unknown, or hypothetical scores are asked of methods none of which gives them.
+        A method or an option is unknown; hypothetical scores are asked of methods none of which gives them, or compiled
+        code of methods none of which can use it.
     """
     families: list[Family] = []
     for method in options.methods:
@@ -149,6 +153,11 @@ def plan_families(options: AttributeOptions) -> list[Family]:
             )
             for first in range(0, len(results), at_once)
         ]
+    if options.compiled and not any(family.method.takes_fused for family in families):
+        raise MethodError(
+            f"compile: {', '.join(options.methods)} looks into the model, which compiled code does not allow; leave it "
+            "out, or use a method that takes gradients, such as gradient_x_input"
+        )
     if options.hypothetical and not any(family.method.hypothetical for family in families):
         raise MethodError(
             f"hypothetical: {', '.join(options.methods)} scores positions, not the bases that are not there; leave it "

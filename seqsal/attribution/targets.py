@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from seqsal.attribution.base import Method, ScalarModel, Scores, TargetsModel, check_prediction
+from seqsal.attribution.fused import in_fused_form
 from seqsal.attribution.precision import in_precision
 from seqsal.errors import ModelError
 
@@ -61,6 +62,8 @@ class TargetView:
         Where it runs.
     precision
         Of :data:`seqsal.attribution.precision.PRECISIONS`.
+    fused
+        Whether to compile it.
 
     Raises
     ------
@@ -69,9 +72,16 @@ class TargetView:
     """
 
     def __init__(
-        self, model: nn.Module, targets: Sequence[int | None], device: torch.device, precision: str = "fp32"
+        self,
+        model: nn.Module,
+        targets: Sequence[int | None],
+        device: torch.device,
+        precision: str = "fp32",
+        *,
+        fused: bool = False,
     ) -> None:
-        self.single = tuple(in_precision(aimed(model, target), precision, device) for target in targets)
+        single = [in_precision(aimed(model, target), precision, device) for target in targets]
+        self.single = tuple(in_fused_form(view) if fused else view for view in single)
         self.targets = [0 if target is None else target for target in targets]
 
     def __call__(self, X: torch.Tensor) -> torch.Tensor:

@@ -223,6 +223,10 @@ def attribution_options(command: Command) -> Command:
             "--precision", type=click.Choice(["fp32", "bf16", "tf32"]), default="fp32", show_default=True,
             help="What the model runs in; bf16 and tf32 (CUDA) are compared with fp32 on the first windows.",
         ),
+        click.option(
+            "--compile", "compiled", is_flag=True,
+            help="Let torch.compile fuse the model's operations; compared with the plain model on the first windows.",
+        ),
     )(command)  # fmt: skip
 
 

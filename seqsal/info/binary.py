@@ -50,7 +50,9 @@ def _attribution_facts(file: h5py.File) -> Described | None:
     }
     names = attrs.get("results", [attrs.get("result", attrs.get("method", "unknown"))])
     facts["results"] = [_result_facts(file, name, None if i == 0 else name) for i, name in enumerate(names)]
-    facts |= {key: attrs[key] for key in ("model", "reading", "genome", "seed", "precision") if key in attrs}
+    facts |= {
+        key: attrs[key] for key in ("model", "reading", "genome", "seed", "precision", "compiled") if key in attrs
+    }
     return "unfinished attributions" if "progress" in file else "attributions", facts
 
 

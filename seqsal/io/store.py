@@ -23,8 +23,9 @@ signed, seed, options (JSON), precision, `reading` (JSON: how the model was fed 
 and `results`: the name of what the root holds, and the names of all results in order (JSON). A name is that of the
 method, followed by `.targetK` where there are several targets. A run in another precision than fp32 adds
 `precision_correlation` and `precision_correlation_prediction`: Pearson correlation of tracks and of predictions with
-fp32 over the first windows. The group of a further result has the attributes in which it differs: method, target,
-output_space, options, gradient_correction, signed and the correlations.
+fp32 over the first windows; so does one with a compiled model, which has `compiled` (true) as well. The group of a
+further result has the attributes in which it differs: method, target, output_space, options, gradient_correction,
+signed and the correlations.
 
 Windows may start before 0 or end beyond the chromosome (`padded`); rows of strand "-" hold the reverse complement,
 first base first, and `seqsal.regions.lift_span` lifts their positions to the chromosome.
