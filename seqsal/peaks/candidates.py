@@ -1,11 +1,12 @@
 """Candidate peaks of a signed track: prominent local maxima of the smoothed track, one sign at a time.
 
-The same code finds the candidates of the data and of the shuffled controls, so that their heights are comparable.
+The same code finds the candidates of the data and of the shuffled controls, so that they are comparable; how strong
+one is, :mod:`seqsal.peaks.strength` says.
 
 *Smoothing.* A triangular kernel of `smooth_bp` bases with weights that sum to 1. Its width at half height, 10 bp for
-the default of 19, is about one motif; a lone base cannot outscore a run of bases that agree. Bases without a value (N,
-padding, beyond the window) end a *run*: the kernel reads zeros there and never sees across. Tails at a run's end are
-thus damped, not inflated, and alike in data and controls.
+the default of 19, is about one motif. Bases without a value (N, padding, beyond the window) end a *run*: the kernel
+reads zeros there and never sees across. Tails at a run's end are thus damped, not inflated, and alike in data and
+controls.
 
 *Summits.* A base (or the middle of a plateau) higher than both neighbours. From it the peak is walked out on both sides
 while the smoothed track stays at or above `flank_fraction` of the summit. A walk that climbs above the summit first
@@ -15,14 +16,14 @@ shows that this was a shoulder of a higher peak, and the candidate is dropped (t
 summit that hold most smoothed signal. Where two peaks of one sign on a plateau still overlap, they meet halfway. A
 candidate narrower than `min_width` is dropped.
 
-*Defaults, by measurement.* On six trained networks with planted JASPAR motifs (`benchmarks/calibration.py`, 60
-development data sets) mean recall at q ≤ 0.05 was 0.19, 0.23, 0.245 and 0.24 with kernels of 11, 15, 19 and 23 bp. The
-sum over the peak, its product with the height, and the height times the share of the peak's bases that agree in sign
-came out between 0.21 and 0.25. The smoothed maximum lay within 3 bp of the planted centre for 97 % of the instances
-found (the median of the peak's mass 96 %, its centre of mass 95 %, its midpoint 94 %). In simulated noise (Gaussian and
-t(4), motifs of 6 to 20 bp) the height did as well as or better than area / √width, which depends on the peak's extent
-and thereby on two more parameters. `flank_fraction` 0.4 made the median width 1.0 to 1.15 of the planted one, with
-about nine tenths of the planted bases covered, at a kernel of 15 bp.
+*Defaults, by measurement*, when the height of the smoothed track was the strength. On six trained networks with planted
+JASPAR motifs (`benchmarks/calibration.py`, 60 development data sets) mean recall at q ≤ 0.05 was 0.19, 0.23, 0.245 and
+0.24 with kernels of 11, 15, 19 and 23 bp. The sum over the peak, its product with the height, and the height times the
+share of the peak's bases that agree in sign came out between 0.21 and 0.25. The smoothed maximum lay within 3 bp of the
+planted centre for 97 % of the instances found (the median of the peak's mass 96 %, its centre of mass 95 %, its
+midpoint 94 %). In simulated noise (Gaussian and t(4), motifs of 6 to 20 bp) the height did as well as or better than
+area / √width, which depends on the peak's extent and thereby on two more parameters. `flank_fraction` 0.4 made the
+median width 1.0 to 1.15 of the planted one, with about nine tenths of the planted bases covered, at a kernel of 15 bp.
 
 All of it is symmetric under reversal to the last bit (mirrored terms are added first), and local: a candidate depends
 on the `CandidateRules.reach_bp` bases around its summit only, which is what lets a chromosome be cut into pieces.

@@ -3,8 +3,9 @@
 A network that saturates is steepest where it is undecided: on shuffled sequence, and on half of a motif, its gradients
 are larger than on a site that it is sure of. Then the windows of the data lie *lower* than the controls, and a height
 means something only beside the level of its window, here the mean |track| of the lower three quarters of its bases,
-where motifs hardly count. With a CNN trained on 350 CTCF sites (median level of the data 0.84 of that of the controls),
-none of 61 held-out sites was called at q ≤ 0.05 from heights as they are, and 42 from relative ones.
+where motifs hardly count. (Figures here are of calls by the height of the smoothed track, before strengths.) With a CNN
+trained on 350 CTCF sites (median level of the data 0.84 of that of the controls), none of 61 held-out sites was called
+at q ≤ 0.05 from heights as they are, and 42 from relative ones.
 
 A network that adds up what it sees does the opposite: windows with many motifs lie *higher* than the controls, because
 motifs take up more than a quarter of the bases or because the network is steeper there. Then dividing punishes the very
