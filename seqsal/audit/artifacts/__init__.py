@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from seqsal.audit.artifacts.causal import Hits
 from seqsal.audit.artifacts.findings import Finding, find_artifacts
+from seqsal.audit.artifacts.hits import Hits
 from seqsal.audit.artifacts.library import Artifact, load_library, read_artifacts
 from seqsal.audit.artifacts.occurrences import PART_BP
 from seqsal.audit.artifacts.unknown import find_unknown

@@ -1,14 +1,5 @@
 """Whether a model uses a word: what putting it into neutral sequence does, and taking it out where it stands.
 
-Signatures (final)::
-
-    Hits(row, start, end, strand, offset)                      # .take(index), .first_by_row(), .of_part(start)
-    Effect(mean, ci, p_value, n)
-    control_words(context, word, name) -> codes (K, w)
-    marginal_effect(context, word, hits, name) -> Effect | None
-    ablation_effect(context, word, hits, name) -> Effect | None
-    attribution_share(context, hits) -> float | None
-
 *Controls are words, not only sequences.* Any 30 bases do something to a network, and with enough backgrounds that
 something is significant. So a word is compared with `n_control_words` others of the same bases in another order, and
 its effect must stand out twice: over the sequences that it is put into (paired t-test), and among the effects of the
@@ -29,97 +20,19 @@ an effect smaller: a window full of sites loses much anywhere, which is no effec
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
+from seqsal.audit.artifacts.control_words import control_words, neutral_sequences
+from seqsal.audit.artifacts.effects import Effect, effect_against
+from seqsal.audit.artifacts.hits import Hits, covered, sampled
 from seqsal.audit.context import AuditContext, Codes
-from seqsal.audit.settings import AuditSettings
-from seqsal.sequence.codes import N_CODE, reverse_complement
+from seqsal.sequence.codes import reverse_complement
 
-__all__ = [
-    "Effect",
-    "Hits",
-    "ablation_effect",
-    "attribution_share",
-    "control_words",
-    "marginal_effect",
-]
+__all__ = ["ablation_effect", "attribution_share", "marginal_effect"]
 
-NEUTRAL_DRAW = 1_000  # of the shuffles; the first draws are taken by other parts of the audit
-N_ORDERS = 256
-FEWEST_ORDERS = 4  # that differ, for a spread among them to mean something
 N_ELSEWHERE = 4
-LOW_COMPLEXITY = 0.75  # share of one base above which another order is much the same word
 MIN_WINDOWS = 5  # with fewer copies, removal is not tested
-EQUAL = 1e-6  # of the predictions: float32
-UNDECIDED = (1e-3, 0.25)  # p-values from which more words are asked
-
-
-@dataclass(frozen=True)
-class Hits:
-    """Where copies of a word stand, in offsets along windows as the model reads them.
-
-    Attributes
-    ----------
-    row
-        (n,) row of the codes that were searched; for `ablation_effect` and `attribution_share` of the attributions.
-    start, end
-        (n,) half-open span of the copy, which may be of a part of the word.
-    strand
-        (n,) int8: 1 where the window has the word, -1 where it has its reverse complement.
-    offset
-        (n,) the copy is of `word[offset : offset + end - start]`.
-    """
-
-    row: NDArray[np.int64]
-    start: NDArray[np.int64]
-    end: NDArray[np.int64]
-    strand: NDArray[np.int8]
-    offset: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.row)
-
-    def take(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> Hits:
-        """Return some of the hits."""
-        return Hits(*(getattr(self, name)[index] for name in ("row", "start", "end", "strand", "offset")))
-
-    def first_by_row(self) -> Hits:
-        """Return the first hit of each row, by row."""
-        return self.take(np.unique(self.row, return_index=True)[1])
-
-    def of_part(self, start: int) -> Hits:
-        """Return the hits as copies of `word[start:]`, whose places they keep; offsets may be negative."""
-        return Hits(self.row, self.start, self.end, self.strand, self.offset - start)
-
-    def word_starts(self, width: int) -> NDArray[np.int64]:
-        """Window offset (n,) of the leftmost base of the whole word of `width` bases, as the copies stand."""
-        return np.where(self.strand > 0, self.start - self.offset, self.end + self.offset - width)
-
-
-@dataclass(frozen=True)
-class Effect:
-    """Mean difference of the prediction, in units of the attributed output.
-
-    Attributes
-    ----------
-    mean
-        Of the paired differences.
-    ci
-        Interval of the mean over sequences, or None with a single one.
-    p_value
-        Two-sided, the larger of the test over sequences and that among control words.
-    n
-        Number of sequences.
-    """
-
-    mean: float
-    ci: tuple[float, float] | None
-    p_value: float
-    n: int
 
 
 def marginal_effect(context: AuditContext, word: Codes, hits: Hits, name: str) -> Effect | None:
@@ -142,14 +55,14 @@ def marginal_effect(context: AuditContext, word: Codes, hits: Hits, name: str) -
     length, width = context.attr.length, len(word)
     if context.model is None or width > length:
         return None
-    backgrounds = _neutral(context)
+    backgrounds = neutral_sequences(context)
     start, strand = _places(context.rng(f"places {name}"), hits, len(backgrounds), width, length)
 
     def predict(words: Codes) -> NDArray[np.float64]:
         return _predict_replaced(context, backgrounds, words, start, strand)
 
     controls = control_words(context, word, name)
-    return _tested(predict, predict(word[None]), controls, np.zeros(len(backgrounds)), context.settings)
+    return effect_against(predict, predict(word[None]), controls, np.zeros(len(backgrounds)), context.settings)
 
 
 def ablation_effect(context: AuditContext, word: Codes, hits: Hits, name: str) -> Effect | None:
@@ -174,7 +87,7 @@ def ablation_effect(context: AuditContext, word: Codes, hits: Hits, name: str) -
     if context.model is None:
         return None
     rng = context.rng(f"removal {name}")
-    hits = _sample(hits.first_by_row(), context.settings.n_removed, rng)
+    hits = sampled(hits.first_by_row(), context.settings.n_removed, rng)
     if len(hits) < MIN_WINDOWS:
         return None
     codes = context.codes(hits.row)
@@ -186,7 +99,7 @@ def ablation_effect(context: AuditContext, word: Codes, hits: Hits, name: str) -
     own = context.predict(codes)
     elsewhere = np.concatenate([_shuffled_elsewhere(context, codes, hits, rng) for _ in range(N_ELSEWHERE)])
     lost = own - context.predict(elsewhere).reshape(N_ELSEWHERE, -1).mean(axis=0)
-    return _tested(predict, own[None], control_words(context, word, name), lost, context.settings)
+    return effect_against(predict, own[None], control_words(context, word, name), lost, context.settings)
 
 
 def attribution_share(context: AuditContext, hits: Hits, n_rows: int | None = None) -> float | None:
@@ -210,61 +123,8 @@ def attribution_share(context: AuditContext, hits: Hits, n_rows: int | None = No
         mass = np.abs(context.track(chunk)).astype(np.float64)
         total += float(mass.sum())
         inside = np.isin(hits.row, chunk)
-        under += float(mass[_covered(hits.take(inside), chunk, mass.shape[1])].sum())
+        under += float(mass[covered(hits.take(inside), chunk, mass.shape[1])].sum())
     return under / total if total > 0 else None
-
-
-def control_words(context: AuditContext, word: Codes, name: str) -> Codes:
-    """Return words (K, w) to compare a word (w,) with: its bases in orders unlike its own, the most unlike first.
-
-    K is `max_control_words`, or fewer where the bases have not as many orders. Words of (nearly) one base, and those
-    with few orders, get pieces of shuffled regions instead.
-    """
-    settings = context.settings
-    rng, n_words = context.rng(f"controls {name}"), max(settings.n_control_words, settings.max_control_words, 2)
-    known = word[word < N_CODE]
-    if not len(known) or np.bincount(known).max() > LOW_COMPLEXITY * len(word):
-        return _pieces(_neutral(context), len(word), n_words, rng)
-    orders = np.unique(rng.permuted(np.tile(word, (max(N_ORDERS, 8 * n_words), 1)), axis=1), axis=0)
-    orders = rng.permutation(orders)  # of equals, any
-    off = np.abs(_n_cpg(orders) - _n_cpg(word[None]))
-    orders = orders[np.argsort(off, kind="stable")[: len(orders) // 2]]
-    order = np.argsort(_likeness(word, orders), kind="stable")
-    if len(orders) // 2 < FEWEST_ORDERS:
-        return _pieces(_neutral(context), len(word), n_words, rng)
-    return np.asarray(orders[order[: len(orders) // 2]][:n_words])
-
-
-def _n_cpg(words: Codes) -> NDArray[np.int64]:
-    return np.asarray(((words[:, :-1] == 1) & (words[:, 1:] == 2)).sum(axis=1), dtype=np.int64)
-
-
-def _likeness(word: Codes, others: Codes) -> NDArray[np.int64]:
-    """Most bases (K,) that words (K, w) share with a word at any offset of at most half its width, on either strand."""
-    width = len(word)
-    best = np.zeros(len(others), dtype=np.int64)
-    for strand in (word, reverse_complement(word)):
-        for shift in range(-(width // 2), width // 2 + 1):
-            inside = slice(max(shift, 0), width + min(shift, 0))
-            same = others[:, inside] == strand[max(-shift, 0) : width - max(shift, 0)]
-            best = np.maximum(best, same.sum(axis=1))
-    return best
-
-
-def _pieces(codes: Codes, width: int, n_pieces: int, rng: np.random.Generator) -> Codes:
-    row = rng.integers(0, len(codes), n_pieces)
-    start = rng.integers(0, max(codes.shape[1] - width, 0) + 1, n_pieces)
-    column = np.minimum(start[:, None] + np.arange(width), codes.shape[1] - 1)
-    return np.asarray(codes[row[:, None], column])
-
-
-def _neutral(context: AuditContext) -> Codes:
-    """`n_neutral` shuffles of audited regions, several of each where there are few regions."""
-    n_neutral = context.settings.n_neutral
-    codes = context.codes(context.rows(n_neutral))
-    n_draws = -(-n_neutral // len(codes))
-    shuffles = [context.shuffled(codes, NEUTRAL_DRAW + draw) for draw in range(n_draws)]
-    return np.concatenate(shuffles)[:n_neutral]
 
 
 def _places(
@@ -339,68 +199,3 @@ def _in_peaks(context: AuditContext, rows: NDArray[np.int64]) -> NDArray[np.bool
         if strand == "-":
             inside[i] = inside[i, ::-1].copy()
     return inside
-
-
-def _covered(hits: Hits, rows: NDArray[np.int64], length: int) -> NDArray[np.bool_]:
-    """Mask (n, L) of the bases of `rows` (ascending) that are under a hit."""
-    change = np.zeros((len(rows), length + 1), dtype=np.int32)
-    index = np.searchsorted(rows, hits.row)
-    np.add.at(change, (index, hits.start), 1)
-    np.add.at(change, (index, hits.end), -1)
-    return np.cumsum(change[:, :-1], axis=1) > 0
-
-
-def _sample(hits: Hits, n: int, rng: np.random.Generator) -> Hits:
-    if len(hits) <= n:
-        return hits
-    return hits.take(np.sort(rng.permutation(len(hits))[:n]))
-
-
-def _tested(
-    predict: Callable[[Codes], NDArray[np.float64]],
-    own: NDArray[np.float64],
-    controls: Codes,
-    lost: NDArray[np.float64],
-    settings: AuditSettings,
-) -> Effect:
-    """Effect of a word from predictions (1, n) with it and those (K, n) with some controls, or all where need be."""
-    n_first = max(settings.n_control_words, 2)
-    values = np.concatenate([own, predict(controls[:n_first])])
-    effect = _effect(values, lost, settings.confidence)
-    if not UNDECIDED[0] < effect.p_value < UNDECIDED[1] or len(controls) <= n_first:
-        return effect
-    return _effect(np.concatenate([values, predict(controls[n_first:])]), lost, settings.confidence)
-
-
-def _effect(values: NDArray[np.float64], lost: NDArray[np.float64], confidence: float) -> Effect:
-    """Effect of a word from predictions (1 + K, n) with it and with control words, less what is lost anyway (n,)."""
-    from scipy.stats import t as student  # here because it takes half a second to load
-
-    differences = _beyond(values[0] - values[1:].mean(axis=0), lost)
-    mean, n = float(differences.mean()), len(differences)
-    floor = EQUAL * max(float(np.abs(values).max()), EQUAL)
-    means = values[1:].mean(axis=1)
-    among_words = _t_test(mean, float(means.std(ddof=1)) * np.sqrt(1 + 1 / len(means)), len(means) - 1, floor)
-    if n < 2:
-        return Effect(mean, None, among_words, n)
-    error = float(differences.std(ddof=1)) / np.sqrt(n)
-    half = float(student.ppf((1 + confidence) / 2, n - 1)) * error
-    p_value = max(among_words, _t_test(mean, error, n - 1, floor))
-    return Effect(mean, (mean - half, mean + half), p_value, n)
-
-
-def _beyond(gained: NDArray[np.float64], lost: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Differences (n,) beyond a loss that is had anyway; never more than without it, nor of the other sign."""
-    mean, anyway = float(gained.mean()), float(lost.mean())
-    if mean * anyway <= 0:
-        return gained
-    return gained - lost if abs(anyway) < abs(mean) else np.zeros_like(gained)
-
-
-def _t_test(mean: float, error: float, freedom: int, floor: float) -> float:
-    """Two-sided p-value; differences below `floor` are rounding."""
-    from scipy.stats import t as student
-
-    if abs(mean) <= floor:
-        return 1.0
-    return float(2 * student.sf(abs(mean) / max(error, floor), freedom))

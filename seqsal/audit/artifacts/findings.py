@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqsal.audit.artifacts.biology import all_motifs
-from seqsal.audit.artifacts.causal import Effect, Hits, ablation_effect, attribution_share, marginal_effect
+from seqsal.audit.artifacts.causal import ablation_effect, attribution_share, marginal_effect
+from seqsal.audit.artifacts.effects import Effect
+from seqsal.audit.artifacts.hits import Hits
 from seqsal.audit.artifacts.judge import explain_word, false_discovery
 from seqsal.audit.artifacts.library import AMBIGUOUS_KINDS, Artifact
 from seqsal.audit.artifacts.occurrences import PART_BP

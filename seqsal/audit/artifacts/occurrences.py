@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqsal.audit.artifacts.causal import Hits
+from seqsal.audit.artifacts.hits import Hits
 from seqsal.audit.context import Codes
 from seqsal.sequence.codes import N_CODE, reverse_complement
 

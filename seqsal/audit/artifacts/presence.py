@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from seqsal.audit.artifacts.causal import Hits
+from seqsal.audit.artifacts.hits import Hits
 from seqsal.audit.artifacts.occurrences import PART_BP, align, chance_scores, enriched_p_values, find_parts
 from seqsal.audit.context import Codes
 from seqsal.audit.settings import AuditSettings

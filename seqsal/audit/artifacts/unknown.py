@@ -30,7 +30,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqsal.audit.artifacts.biology import explaining_motif
-from seqsal.audit.artifacts.causal import Effect, Hits, ablation_effect, attribution_share, marginal_effect
+from seqsal.audit.artifacts.causal import ablation_effect, attribution_share, marginal_effect
+from seqsal.audit.artifacts.effects import Effect
+from seqsal.audit.artifacts.hits import Hits
 from seqsal.audit.artifacts.judge import explain_word
 from seqsal.audit.artifacts.words import Block, count_rows, enrichment_p, exact_hits, exactness, find_blocks
 from seqsal.audit.content import repeat_mask

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from seqsal.audit.artifacts.causal import Hits
+from seqsal.audit.artifacts.hits import Hits
 from seqsal.audit.context import Codes
 from seqsal.sequence.codes import N_CODE, reverse_complement
 

@@ -11,15 +11,10 @@ from scipy import stats
 from torch import nn
 from toys import Linear, random_codes
 
-from seqsal.audit.artifacts.causal import (
-    Effect,
-    Hits,
-    _tested,
-    ablation_effect,
-    attribution_share,
-    control_words,
-    marginal_effect,
-)
+from seqsal.audit.artifacts.causal import ablation_effect, attribution_share, marginal_effect
+from seqsal.audit.artifacts.control_words import control_words
+from seqsal.audit.artifacts.effects import Effect, effect_against
+from seqsal.audit.artifacts.hits import Hits
 from seqsal.audit.context import AuditContext
 from seqsal.audit.settings import AuditSettings
 from seqsal.sequence.codes import encode, one_hot, reverse_complement
@@ -142,7 +137,7 @@ def words_asked(offset: float, effects: NDArray[np.float64], n: int = 40) -> tup
         return np.repeat(effects[words[:, 0]][:, None], n, axis=1)
 
     controls = np.arange(len(effects), dtype=np.uint8)[:, None]
-    return asked, _tested(predict, np.full((1, n), effects.mean() + offset), controls, np.zeros(n), SETTINGS)
+    return asked, effect_against(predict, np.full((1, n), effects.mean() + offset), controls, np.zeros(n), SETTINGS)
 
 
 def test_more_words_are_asked_where_a_few_leave_it_open(rng: np.random.Generator) -> None:

@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from seqsal.audit.artifacts.causal import Effect
+from seqsal.audit.artifacts.effects import Effect
 from seqsal.audit.artifacts.findings import Finding, Place, _judged
 from seqsal.audit.artifacts.library import Artifact
 from seqsal.audit.settings import AuditSettings
