@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["HYPOTHETICAL_BYTES", "PreparedRun", "config_of", "prepare_run"]
 
-OPTION_NAMES = {"n_controls": "controls", "other_models": "other_model", "settings": "setting"}  # others are the same
+OPTION_NAMES = {  # others are the same
+    "compiled": "compile", "n_controls": "controls", "other_models": "other_model", "settings": "setting",
+}  # fmt: skip
 _PYTHON_ONLY = ("method_options", "hypothetical")
 HYPOTHETICAL_BYTES = 2 << 30  # more than this is not kept for the motifs, which then make do with X · track
 

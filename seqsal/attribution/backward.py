@@ -49,7 +49,9 @@ class _Watch(TorchFunctionMode):
         self, func: Callable[..., Any], types: Iterable[type], args: Any = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        return _convolve(*args, **kwargs) if func is torch.conv1d else func(*args, **kwargs)
+        if func is not torch.conv1d or torch.compiler.is_compiling():  # a compiler chooses kernels of its own
+            return func(*args, **kwargs)
+        return _convolve(*args, **kwargs)
 
 
 def _convolve(
@@ -83,7 +85,9 @@ def _padding(padding: Any, span: int) -> int:
 
 def _much(n_channels: int) -> float:
     """Zeros on each side from which on a convolution of so many channels gains."""
-    return min((zeros for channels, zeros in MUCH_PADDING.items() if n_channels >= channels), default=float("inf"))
+    if n_channels >= MANY_CHANNELS:
+        return MUCH_PADDING[MANY_CHANNELS]
+    return MUCH_PADDING[FEW_CHANNELS] if n_channels >= FEW_CHANNELS else float("inf")
 
 
 def _needs_gradient(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> bool:
@@ -104,12 +108,13 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        _, weight, _, _, ctx.dilation, ctx.zeros = inputs
-        ctx.save_for_backward(weight)
+        X, weight, _, _, ctx.dilation, ctx.zeros = inputs
+        nothing = weight.new_zeros(()).expand(X.shape)  # in X's place: a checkpoint compares what torch's own one keeps
+        ctx.save_for_backward(nothing, weight)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
-        (weight,) = ctx.saved_tensors
+        _, weight = ctx.saved_tensors
         turned = weight.transpose(0, 1).flip(2)
         grad = F.conv1d(F.pad(grads[0], (ctx.zeros, ctx.zeros)), turned, dilation=ctx.dilation)
         return grad, None, None, None, None, None

@@ -42,6 +42,7 @@ __all__ = [
 
 CONTROL_BASES = 200_000
 N_COMPARED = 32  # windows that tell how far a lower precision is from fp32
+N_UNEVEN = 23  # windows that come in batches of two sizes, or of another size than N_COMPARED
 MIN_CORRELATION = 0.99
 logger = logging.getLogger(__name__)
 
@@ -167,7 +168,7 @@ class AttributionRun:
         self._look_at_model(source)
         self._correlations: dict[str, dict[str, float]] = {}
         if options.precision != "fp32" or options.compiled:
-            self._correlations = self._compare_with_plain(FirstWindows(source, N_COMPARED))
+            self._correlations = self._compare_with_plain(source)
 
     def _look_at_model(self, source: WindowReader) -> None:
         if getattr(self.model, "output_space", None) == "auto":
@@ -236,9 +237,13 @@ class AttributionRun:
                 name, miss.n_windows, len(layout.regions), miss.cure,
             )  # fmt: skip
 
-    def _compare_with_plain(self, head: FirstWindows) -> dict[str, dict[str, float]]:
+    def _compare_with_plain(self, source: WindowReader) -> dict[str, dict[str, float]]:
         """Correlate each result with what fp32 gives for the first windows, nothing compiled."""
+        head = FirstWindows(source, N_COMPARED)
         full = self._attribute_head(head, precision="fp32", compiled=False)
+        if self.options.compiled:
+            before = _seconds(lambda: self._attribute_head(head, compiled=False))
+            self._attribute_head(FirstWindows(source, N_UNEVEN))  # compiles for one batch size, and then for any
         lower = self._attribute_head(head)
         correlations = {}
         for name, (track, prediction) in full.items():
@@ -249,7 +254,6 @@ class AttributionRun:
             }
             self._tell(name, len(head.windows), r_track, r_prediction)
         if self.options.compiled:
-            before = _seconds(lambda: self._attribute_head(head, compiled=False))
             after = _seconds(lambda: self._attribute_head(head))
             logger.info(
                 "compiled: %.2f times the speed on %d windows%s",
@@ -272,7 +276,7 @@ class AttributionRun:
         sink = MemorySink(layout)
         try:
             run_pass(self.model, head, options, plan_families(options), layout, sink, device=self.device)
-        except RuntimeError as error:  # what a compiler raises, since the model runs as it is
+        except RuntimeError as error:  # what a compiler raises, since the model has run as it is in this precision
             if not options.compiled:
                 raise
             raise cannot_fuse(error, self.device) from error

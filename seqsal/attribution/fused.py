@@ -3,7 +3,8 @@
 Elementwise operations between convolutions read and write every activation once each; a compiler writes one kernel for
 a run of them, in the backward pass as well. It takes tens of seconds, and again when the batch size first changes. On
 two CPU cores a dilated CNN of 64 filters ran at 0.6 to 0.9 times the speed that it has without, since torch's own
-kernels are fast there and each core has a batch of its own, so nothing is compiled unless asked for.
+kernels are fast there and each core has a batch of its own (which a run with a compiled method gives up for all of its
+methods), so nothing is compiled unless asked for.
 
 Methods that take a model as a function of its input can use it; those that read its operations one by one (`ism`,
 `deeplift_shap`) or watch its layers (`cam`, `grad_cam`) cannot.

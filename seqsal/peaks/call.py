@@ -92,8 +92,8 @@ def call_peaks(
         highest smoothed value; `n_windows` the windows that cover the summit. Names count from the strongest of each
         sign: `pos_1`, `neg_1`, …. No peak at this fdr is a result: an empty table. `attrs` holds `best_q`, the
         smallest q-value of any candidate (an upper bound of it when above fdr), `n_candidates`,
-        `n_null_candidates`, `n_controls`, `output_space`, `fdr`, and `relative`, whether heights are relative to their
-        windows.
+        `n_null_candidates`, `n_controls`, `output_space`, `fdr`, and `relative`, whether strengths are relative to the
+        level of their windows.
 
     Raises
     ------
@@ -212,7 +212,7 @@ class _Overlap:
         self._given = self._kept = self._kept_shared = 0.0
 
     def scale_windows(self, values: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Levels of windows (n, L) on their way into the sweep; ones where heights are taken as they are."""
+        """Levels of windows (n, L) on their way into the sweep; ones where the track is taken as it is."""
         self._given += float(np.abs(values, dtype=np.float64).sum(where=known))
         return np.ones(len(values)) if self._scale is None else self._scale(values, known)
 

@@ -58,7 +58,7 @@ def model_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
         "Method": inputs.attr.method,
         "Gradient correction": attrs.get("gradient_correction", ""),
         "Output attributed": inputs.attr.output_space,
-        "Precision": attrs.get("precision", ""),
+        "Precision": f"{attrs.get('precision', '')}{', compiled' if attrs.get('compiled') else ''}",
         "Shuffled controls": inputs.attr.n_controls,
         "Seed": attrs.get("seed", ""),
         "Other results in attributions.h5": ", ".join(inputs.attr.results[1:]),

@@ -112,3 +112,17 @@ def test_the_model_itself_stays_as_it_is(compiled: list[str]) -> None:
     assert compiled == ["forward", "columns"]
     assert "forward" not in vars(model)
     assert view.module is model.module
+
+
+def test_a_precision_that_the_model_refuses_is_not_blamed_on_the_compiler(codes: Codes, compiled: list[str]) -> None:
+    class OnlySingle(Two):
+        def forward(self, X: torch.Tensor) -> torch.Tensor:
+            if torch.is_autocast_enabled("cpu"):
+                raise RuntimeError("only float32 here")
+            return super().forward(X)
+
+    model = seqsal.wrap(OnlySingle(), input_length=L)
+    options = AttributeOptions(n_controls=0, precision="bf16", compiled=True)
+    with pytest.raises(RuntimeError, match=r"^only float32 here$"):
+        attribute_windows(model, open_codes(codes), options, device=CPU)
+    assert not compiled

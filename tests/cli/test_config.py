@@ -142,11 +142,12 @@ def test_everything_that_run_takes_can_be_repeated(inputs: Inputs) -> None:
     with prepare_run(
         model=str(inputs.model), genome=inputs.folder / "genome.fa", regions=inputs.folder / "regions.bed",
         n_controls=100, settings={"n_regions": 5}, other_models=[str(inputs.model)], n_samples=3, method="smoothgrad",
-        strata=f"{inputs.folder}/strata.tsv:batch", target=[0], genome_name="hub_1",
+        strata=f"{inputs.folder}/strata.tsv:batch", target=[0], genome_name="hub_1", compiled=False,
     ) as prepared:  # fmt: skip
         values = config_of(prepared)
     named = {name.lstrip("-") for option in run_command.params for name in option.opts}
     assert set(values) <= named
+    assert values["compile"] is False
     assert values["controls"] == 100 and values["method-option"] == {"n_samples": 3}
     assert values["setting"] == {"n_regions": 5} and "weights" not in values
 
