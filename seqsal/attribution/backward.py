@@ -19,7 +19,7 @@ import torch
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["direct_gradients"]
+__all__ = ["direct_gradients", "single"]
 
 BLOCK = 16  # the direct kernel works on blocks of so many channels
 FEW_CHANNELS, MANY_CHANNELS = 16, 48
@@ -58,10 +58,10 @@ def _convolve(
     input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None, stride: Any = 1, padding: Any = 0,
     dilation: Any = 1, groups: int = 1,
 ) -> torch.Tensor:  # fmt: skip
-    span = _one(dilation) * (weight.shape[-1] - 1)
+    span = single(dilation) * (weight.shape[-1] - 1)
     zeros = span - _padding(padding, span)
     if (
-        _one(stride) == 1
+        single(stride) == 1
         and groups == 1
         and zeros >= _much(min(weight.shape[:2]))
         and all(n_channels % BLOCK == 0 for n_channels in weight.shape[:2])
@@ -72,7 +72,8 @@ def _convolve(
     return F.conv1d(input, weight, bias, stride, padding, dilation, groups)
 
 
-def _one(value: int | tuple[int, ...] | list[int]) -> int:
+def single(value: int | tuple[int, ...] | list[int]) -> int:
+    """Return a 1D convolution's stride, padding or dilation, which may be given as a sequence of one number."""
     return value if isinstance(value, int) else value[0]
 
 
@@ -80,7 +81,7 @@ def _padding(padding: Any, span: int) -> int:
     """Positions that a convolution adds on each side; as many as there can be where the sides differ."""
     if isinstance(padding, str):
         return span // 2 if padding == "same" and span % 2 == 0 else (0 if padding == "valid" else span)
-    return _one(padding)
+    return single(padding)
 
 
 def _much(n_channels: int) -> float:

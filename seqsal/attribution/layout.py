@@ -26,6 +26,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from seqsal.attribution.backward import single
+
 __all__ = ["in_fast_layout"]
 
 LEAST_CHANNELS = 64  # read by a convolution
@@ -141,8 +143,4 @@ def _convolve(
     dilation: Any = 1, groups: int = 1,
 ) -> torch.Tensor:  # fmt: skip
     wide, kernel = (tensor.unsqueeze(2).contiguous(memory_format=torch.channels_last) for tensor in (input, weight))
-    return F.conv2d(wide, kernel, bias, (1, _one(stride)), (0, _one(padding)), (1, _one(dilation))).squeeze(2)
-
-
-def _one(value: int | tuple[int, ...] | list[int]) -> int:
-    return value if isinstance(value, int) else value[0]
+    return F.conv2d(wide, kernel, bias, (1, single(stride)), (0, single(padding)), (1, single(dilation))).squeeze(2)

@@ -100,8 +100,6 @@ class Candidates:
     ----------
     summit, start, end
         Indices into the values that were searched; the span is half-open.
-    height
-        Smoothed track at the summit, times the sign: above 0.
     profile
         (n, K) compressed track at the summit, smoothed by each of the K kernels, times the sign.
     """
@@ -109,7 +107,6 @@ class Candidates:
     summit: NDArray[np.int64]
     start: NDArray[np.int64]
     end: NDArray[np.int64]
-    height: NDArray[np.float64]
     profile: NDArray[np.float64]
 
     def __len__(self) -> int:
@@ -117,7 +114,7 @@ class Candidates:
 
     def take(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Candidates:
         """Return the candidates of a mask or of row numbers."""
-        return Candidates(self.summit[rows], self.start[rows], self.end[rows], self.height[rows], self.profile[rows])
+        return Candidates(self.summit[rows], self.start[rows], self.end[rows], self.profile[rows])
 
 
 class _Spans(NamedTuple):
@@ -211,7 +208,6 @@ def find_candidates(
             to_index[laid.summit],
             to_index[laid.start],
             to_index[laid.end - 1] + 1,
-            laid.height,
             sign * smoothed_at(evened, laid.summit, rules.widths),
         )
     return found

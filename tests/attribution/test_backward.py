@@ -158,6 +158,11 @@ class Dilated(nn.Module):
         return h.mean((1, 2))
 
 
+def plain_gradient(model: nn.Module, X: torch.Tensor) -> torch.Tensor:
+    X = X.clone().requires_grad_()
+    return torch.autograd.grad(model(X).sum(), X)[0]
+
+
 def test_input_gradients_use_it(monkeypatch: pytest.MonkeyPatch) -> None:
     zeros = []
     convolve = backward._Convolution.apply
@@ -166,8 +171,7 @@ def test_input_gradients_use_it(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Dilated().eval().requires_grad_(False)
     X = torch.from_numpy(one_hot(random_codes(np.random.default_rng(3), 5, L)))
     prediction, gradient = input_gradient(model, X)
-    plain = X.clone().requires_grad_()
-    (expected,) = torch.autograd.grad(model(plain).sum(), plain)
+    expected = plain_gradient(model, X)
     assert torch.equal(prediction, model(X))
     assert zeros == [16]  # one block of two gains
     assert torch.allclose(gradient, expected, rtol=0, atol=1e-6 * float(expected.abs().max()))
@@ -188,8 +192,7 @@ def test_models_with_checkpoints_have_gradients() -> None:
     model = Checkpointed().eval().requires_grad_(False)
     X = torch.from_numpy(one_hot(random_codes(np.random.default_rng(3), 2, L)))
     _, gradient = input_gradient(model, X)
-    plain = X.clone().requires_grad_()
-    (expected,) = torch.autograd.grad(model(plain).sum(), plain)
+    expected = plain_gradient(model, X)
     assert torch.allclose(gradient, expected, rtol=0, atol=1e-6 * float(expected.abs().max()))
 
 
