@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import shutil
-import time
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -83,8 +83,7 @@ class TestReading:
     @given(case=genomes_and_windows(), step=st.integers(1, 400))
     def test_any_windows_equal_string_slices(self, tmp_path: Path, compress: bool, case: tuple, step: int) -> None:
         sequences, width, newline, windows = case
-        folder = tmp_path / str(time.monotonic_ns())
-        folder.mkdir()
+        folder = Path(tempfile.mkdtemp(dir=tmp_path))
         path = write_fasta(folder, fasta_text(sequences, width, newline), compress=compress)
         with pytest.MonkeyPatch.context() as patch, Genome(path) as genome:
             patch.setattr(fasta_module, "_CHUNK_BP", step)
@@ -318,7 +317,7 @@ class TestBadFiles:
             (b">a\nACGT\n>\nAC\n", "cannot be indexed .*Bad sequence name"),
             (b">a\nACGT\n>b\n", "the last record b has no sequence; the file is truncated"),
             (b">a\nACGT\n>b", "the last record b has no sequence; the file is truncated"),
-            (gzip.compress(b">a\nACGT\n"), r"is gzip but not bgzip.*gunzip -c genome\.fa \| bgzip"),
+            (gzip.compress(b">a\nACGT\n", mtime=0), r"is gzip but not bgzip.*gunzip -c genome\.fa \| bgzip"),
             (b"BZh91AY", "is compressed with bzip2"),
             (b"PK\x03\x04", "is compressed with zip"),
             (b"; only a comment\n", "cannot be indexed"),
@@ -412,8 +411,8 @@ class TestRecords:
             (b"ACGT\n", r"genome\.fa:1: is not FASTA, got b'ACGT'"),
             (b">a\nAC\n>b\nAC\n>a\nAC\n", r"genome\.fa:5: a second record a"),
             (b">a\nAC\n> \nAC\n", r"genome\.fa:3: a record without a name"),
-            (gzip.compress(b">a\n" + b"ACGT\n" * 99)[:-9], "gzip data is truncated or damaged"),
-            (gzip.compress(b">a\nACGT\n")[:14] + b"abcdef", "gzip data is truncated or damaged"),
+            (gzip.compress(b">a\n" + b"ACGT\n" * 99, mtime=0)[:-9], "gzip data is truncated or damaged"),
+            (gzip.compress(b">a\nACGT\n", mtime=0)[:14] + b"abcdef", "gzip data is truncated or damaged"),
         ],
     )
     def test_errors(self, tmp_path: Path, data: bytes, message: str) -> None:
@@ -428,22 +427,17 @@ class TestRecords:
             list(read_fasta_records(tmp_path))
 
 
-@pytest.mark.slow
-def test_sorted_windows_are_faster_than_pyfaidx(tmp_path: Path, rng: np.random.Generator) -> None:
+def test_many_sorted_windows_equal_pyfaidx(tmp_path: Path, rng: np.random.Generator) -> None:
     sequence = decode(rng.integers(0, 4, 2_000_000).astype(np.uint8))
     path = write_fasta(tmp_path, fasta_text({"chr1": sequence}, 60))
     start = np.sort(rng.integers(0, 1_999_000, 4_000))
     windows = make_regions("chr1", start, start + 1_000)
     oracle = pyfaidx.Fasta(str(path), as_raw=True)
     with Genome(path) as genome:
-        begin = time.perf_counter()
         codes = genome.read_windows(windows)
-        middle = time.perf_counter()
-        peer = [encode(oracle["chr1"][s : s + 1_000]) for s in start.tolist()]
-        end = time.perf_counter()
+    peer = [encode(oracle["chr1"][s : s + 1_000]) for s in start.tolist()]
     oracle.close()
     assert np.array_equal(codes, peer)
-    assert middle - begin < end - middle
 
 
 @pytest.mark.yeast

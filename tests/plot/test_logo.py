@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -171,13 +170,10 @@ def test_rows_share_the_scale_and_hold_every_base(attr: Attributions) -> None:
     assert [bool(ax.get_xlabel()) for ax in axes] == [False, False, True]
 
 
-def test_500_bases_take_less_than_a_second(tmp_path: Path, rng: np.random.Generator) -> None:
+def test_500_bases_are_one_outline_a_base_and_sign(tmp_path: Path, rng: np.random.Generator) -> None:
     values, codes = rng.normal(size=500), rng.integers(0, 4, size=500)
-    seconds = []
-    for _ in range(3):  # the best of three: other work on the machine is not the logo's
-        begin = time.perf_counter()
-        save_figure(plot_logo(values, codes), tmp_path / "logo.svg")
-        seconds.append(time.perf_counter() - begin)
-    assert min(seconds) < 1.0
+    ax = plot_logo(values, codes)
+    assert 4 <= len(ax.patches) <= 8  # not one a letter, which is what makes logos slow: benchmarks/logos.py
+    save_figure(ax, tmp_path / "logo.svg")
     assert (tmp_path / "logo.svg").stat().st_size < 500_000
     assert ElementTree.parse(tmp_path / "logo.svg").getroot().tag.endswith("svg")
