@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +18,9 @@ from track_toys import bump, make_attr, noise
 from seqsal.errors import StoreError, UsageError
 from seqsal.io.attributions import Attributions
 from seqsal.io.bed import write_narrowpeak
-from seqsal.peaks import PEAK_COLUMNS, call_peaks, write_peaks_tsv
+from seqsal.peaks import PEAK_COLUMNS, call_peaks, pool, write_peaks_tsv
 from seqsal.peaks.level import choose_scale, window_scale
-from seqsal.peaks.pool import Pool, benjamini_hochberg
+from seqsal.peaks.pool import Pool, SignCount, benjamini_hochberg, sign_weights
 
 LENGTH = 600
 PLANTED = ((100, 10, 6.0), (250, 14, -5.0), (400, 8, 8.0), (500, 10, -7.0))  # centre, half width, height
@@ -243,6 +245,19 @@ def test_windows_that_contradict_each_other_are_told_of(
     assert "where windows overlap, 95 % of their attribution cancels" in caplog.text  # 0.1 of 1.9 is left
 
 
+@pytest.mark.parametrize(("side", "words"), [(-1, "below 0.*that raise"), (1, "above 0.*that lower")])
+def test_a_reference_that_is_far_off_is_told_of(
+    rng: np.random.Generator, null_track: NDArray[np.float32], caplog: pytest.LogCaptureFixture, side: int, words: str
+) -> None:
+    far = make_attr(planted(rng) + side, null_track=null_track + side)
+    with caplog.at_level("WARNING"):
+        call_peaks(far)  # of a method that promises no sum
+        call_peaks(dataclasses.replace(make_attr(planted(rng), null_track=null_track), completeness_error=np.zeros(4)))
+        assert not caplog.records
+        call_peaks(dataclasses.replace(far, completeness_error=np.zeros(4)))
+    assert re.search(rf"null_track: (9\d|100) % of the bases .* {words} the prediction", caplog.text)
+
+
 def test_a_peak_at_the_edge_of_a_window_is_whole(rng: np.random.Generator, null_track: NDArray[np.float32]) -> None:
     track = 0.3 * noise(rng, 3, LENGTH) + bump(LENGTH, 3, 10, 8.0) - bump(LENGTH, LENGTH - 4, 10, 8.0)
     peaks = call_peaks(make_attr(track, null_track=null_track), fdr=0.01)
@@ -356,12 +371,64 @@ def test_benjamini_hochberg_is_its_definition(p: list[float], n_more: int) -> No
         np.testing.assert_allclose(q, stats.false_discovery_control(p_values))
 
 
-@given(st.lists(st.floats(0.01, 1), min_size=1, max_size=40))
+P_LISTS = st.lists(st.floats(0.001, 1), max_size=40)
+
+
+def _counted(pos: list[float], neg: list[float]) -> Pool:
+    counted = Pool(0.05, {})
+    for sign, p in (("pos", pos), ("neg", neg)):
+        counted.counts[sign] = SignCount(len(p), sum(value > 0.5 for value in p), min(p, default=1.0))
+    return counted
+
+
+@given(P_LISTS, P_LISTS)
 @settings(deadline=None)
-def test_share_of_nulls_is_its_definition(p: list[float]) -> None:
-    pool = Pool(0.05, {}, n_tested=len(p), n_high=sum(value > 0.5 for value in p))
-    share = (1 + sum(value > 0.5 for value in p)) / (0.5 * len(p))
-    assert pool.n_nulls == pytest.approx(len(p) * min(1, max(share, 0.5)))
+def test_weights_and_the_number_of_nulls_are_their_definitions(pos: list[float], neg: list[float]) -> None:
+    counted = _counted(pos, neg)
+    m = len(pos) + len(neg)
+    if not m:
+        assert (
+            sign_weights(counted.counts) == {"pos": 1.0, "neg": 1.0}
+            and counted.n_nulls == 0
+            and counted.best_q() == 1.0
+        )
+        return
+    share = {
+        sign: min(1, (1 + sum(value > 0.5 for value in p)) / (0.5 * len(p))) if p else 1.0
+        for sign, p in (("pos", pos), ("neg", neg))
+    }
+    scale = m / (len(pos) * (1.2 - share["pos"]) + len(neg) * (1.2 - share["neg"]))
+    weights = {sign: min(2.0, (1.2 - share[sign]) * scale) for sign in share}
+    assert sign_weights(counted.counts) == pytest.approx(weights)
+    assert len(pos) * weights["pos"] + len(neg) * weights["neg"] <= m * (1 + 1e-9)
+    high = weights["pos"] * sum(v > 0.5 for v in pos) + weights["neg"] * sum(v > 0.5 for v in neg)
+    n_nulls = min(m, max((max(weights.values()) + high) / 0.5, m / 2))
+    assert counted.n_nulls == pytest.approx(n_nulls)
+    smallest = min(value / weights[sign] for sign, p in (("pos", pos), ("neg", neg)) for value in p)
+    assert counted.best_q() == pytest.approx(min(1.0, smallest * max(n_nulls, 1)))
+
+
+def test_a_sign_with_much_to_say_is_heard_more(rng: np.random.Generator) -> None:
+    nothing = rng.uniform(size=400).tolist()
+    weights = sign_weights(_counted([*rng.uniform(0, 0.01, 200).tolist(), *nothing], nothing).counts)
+    assert weights["pos"] > 1.2 and weights["neg"] < 0.7
+    even = sign_weights(_counted(nothing, rng.uniform(size=400).tolist()).counts)
+    assert even == pytest.approx({"pos": 1.0, "neg": 1.0}, abs=0.3)
+
+
+def test_one_sign_alone_has_no_weight() -> None:
+    assert sign_weights({"pos": SignCount(100, 20, 1e-4)}) == {"pos": 1.0}
+
+
+@pytest.mark.parametrize("fdr", [0.05, 0.2])
+def test_candidates_that_are_forgotten_change_no_call(
+    rng: np.random.Generator, null_track: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch, fdr: float
+) -> None:
+    attr = make_attr(planted(rng, 6), null_track=null_track)
+    peaks = call_peaks(attr, fdr=fdr)
+    monkeypatch.setattr(pool, "KEPT", np.inf)
+    same(call_peaks(attr, fdr=fdr), peaks)
+    assert len(peaks)
 
 
 def _null_data(seed: int, window_sd: float, n: int, n_controls: int) -> Attributions:

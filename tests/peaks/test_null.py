@@ -10,7 +10,8 @@ from track_toys import make_attr, noise
 from seqsal.errors import StoreError
 from seqsal.peaks.candidates import CandidateRules
 from seqsal.peaks.level import check_controls
-from seqsal.peaks.null import NullDistribution, dispersion, fit_null, fit_tail
+from seqsal.peaks.null import NullDistribution, dispersion, fit_null
+from seqsal.peaks.tail import fit_tail
 
 RULES = CandidateRules()
 
@@ -36,10 +37,10 @@ def test_tail_follows_exact_quantiles(law: stats.rv_continuous) -> None:
 
 
 def test_posterior_average_has_the_closed_form_of_a_known_shape(monkeypatch: pytest.MonkeyPatch) -> None:
-    from seqsal.peaks import null
+    from seqsal.peaks import tail
 
-    monkeypatch.setattr(null, "SHAPES", np.zeros(1))
-    monkeypatch.setattr(null, "LOG_SCALES", np.linspace(-6, 6, 2001))
+    monkeypatch.setattr(tail, "SHAPES", np.zeros(1))
+    monkeypatch.setattr(tail, "LOG_SCALES", np.linspace(-6, 6, 2001))
     exceedances = np.array([0.2, 1.0, 0.5, 2.3, 0.7])
     y = np.array([0.0, 0.5, 2.0, 10.0, 50.0])
     expected = (1 + y / exceedances.sum()) ** -len(exceedances)
