@@ -102,7 +102,7 @@ def attribute(
 
     where = resolve_device(device)
     settings = make_options(method, seed, {"hypothetical": None if out is None else False, **options}, target)
-    scalar = as_sequence_model(model)
+    scalar = as_sequence_model(model, device)
     source = _open_any(scalar, genome, regions, fasta, X, options)
     with source:
         if out is None:
@@ -135,8 +135,7 @@ def score(
     from seqsal.attribution import predict_windows
     from seqsal.models import resolve_device
 
-    scalar = as_sequence_model(model)
-    where = resolve_device(device)
+    scalar, where = as_sequence_model(model, device), resolve_device(device)
     with _open_any(scalar, genome, regions, fasta, X, options) as source:
         values = predict_windows(scalar, source, device=where, batch_size=options.get("batch_size"), progress=progress)
         return score_table(source.windows, values, scalar)
@@ -185,13 +184,13 @@ def plot_logo(
     )
 
 
-def as_sequence_model(model: nn.Module | _PATH) -> SequenceModel:
-    """Take a model, module or file as one scalar per sequence."""
+def as_sequence_model(model: nn.Module | _PATH, device: str = "cpu") -> SequenceModel:
+    """Take a model, module or file as one scalar per sequence; what is loaded goes to the device."""
     from seqsal.models import SequenceModel, load_model, wrap
 
     if isinstance(model, SequenceModel):
         return model
-    return load_model(model) if isinstance(model, (str, os.PathLike)) else wrap(model)
+    return load_model(model, device=device) if isinstance(model, (str, os.PathLike)) else wrap(model)
 
 
 def make_options(

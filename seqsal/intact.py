@@ -3,29 +3,55 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-__all__ = ["frozen", "intact"]
+__all__ = ["device_of", "frozen", "intact", "seeded"]
+
+
+def device_of(model: nn.Module, default: torch.device) -> torch.device:
+    """Device of a model's first parameter or buffer, or a default where it has neither."""
+    return next((tensor.device for tensor in (*model.parameters(), *model.buffers())), default)
+
+
+@contextlib.contextmanager
+def seeded(seed: int, devices: Iterable[torch.device] = ()) -> Iterator[None]:
+    """Seed torch's generators of the CPU and of some CUDA devices; put them, and leave all others, as they were."""
+    cuda = list(devices)
+    with torch.random.fork_rng(devices=cuda):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every GPU
+        for device in cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
 
 
 @contextlib.contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
-    """Put a model into evaluation mode without gradients to parameters; give modes and flags back on leaving."""
+    """Put a model into evaluation mode without gradients to parameters; give modes and flags back on leaving.
+
+    Recurrent layers stay in training mode, without dropout, which computes the same: cuDNN has no gradient of them in
+    evaluation mode.
+    """
     modes = [(module, module.training) for module in model.modules()]
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    recurrent = [(module, module.dropout) for module in model.modules() if isinstance(module, nn.RNNBase)]
     try:
         for module, _ in modes:
             module.training = False  # not eval(): exported modules refuse it, and some override it
+        for layer, _ in recurrent:
+            layer.training, layer.dropout = True, 0.0
         for parameter, _ in flags:
             parameter.requires_grad_(False)
         yield
     finally:
         for module, training in modes:
             module.training = training
+        for layer, dropout in recurrent:
+            layer.dropout = dropout
         for parameter, requires_grad in flags:
             parameter.requires_grad_(requires_grad)
 

@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "seqsal"
 LEVELS = [
     {"errors", "version", "views"},
-    {"regions", "sequence", "intact", "memory"},
+    {"regions", "sequence", "intact", "memory", "arithmetic"},
     {"io"},
     {"models", "attribution", "peaks", "motifs", "agreement"},
     {"audit", "plot"},

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from concurrent.futures import Executor
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,7 +20,15 @@ from torch import nn
 
 from seqsal.errors import DeviceError
 
-__all__ = ["activation_bytes", "choose_batch_size", "in_batches", "last_level_cache_bytes"]
+__all__ = [
+    "NoRoomError",
+    "activation_bytes",
+    "choose_batch_size",
+    "fitting",
+    "in_batches",
+    "is_out_of_memory",
+    "last_level_cache_bytes",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +37,13 @@ MIN_CPU_BUDGET, MAX_CPU_BUDGET = 48 << 20, 192 << 20
 GPU_SHARE = 0.4  # of the free memory; autograd's kept activations are about half of a backward pass's peak
 MAX_GPU_BUDGET = 8 << 30
 MAX_BATCH = 1024
+OUT_OF_MEMORY = (
+    "out of memory",
+    "can't allocate memory",  # the CPU
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "unable to find an engine to execute this computation",  # cuDNN, when none finds room for its workspace
+)
 
 
 def last_level_cache_bytes(default: int = 32 << 20) -> int:
@@ -40,6 +56,10 @@ def last_level_cache_bytes(default: int = 32 << 20) -> int:
         if digits.isdigit():
             sizes.append(int(digits) * scale)
     return max(sizes, default=default)
+
+
+class NoRoomError(DeviceError):
+    """The device has no room for a single window (or reference), where another batch around it may still be cut."""
 
 
 def activation_bytes(model: nn.Module, X: torch.Tensor) -> int:
@@ -76,20 +96,24 @@ def choose_batch_size(bytes_per_window: int, device: torch.device, n_workers: in
     operation seven windows at a time ran 13 % slower than eight.
     """
     if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        budget = min(int(free * GPU_SHARE), MAX_GPU_BUDGET)
+        budget = min(int(_free_bytes(device) * GPU_SHARE), MAX_GPU_BUDGET)
     else:
         budget = min(max(CPU_CACHES * last_level_cache_bytes(), MIN_CPU_BUDGET), MAX_CPU_BUDGET)
     most = min(max(budget // max(bytes_per_window * n_workers, 1), 1), MAX_BATCH)
     return 1 << (most.bit_length() - 1)
 
 
+def _free_bytes(device: torch.device) -> int:
+    """Memory of a GPU that tensors could take: what nobody has, and what torch holds for tensors that are gone."""
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(free) + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that the device ran out of memory, which torch's CPU allocator says only in words."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+    """Whether an error means that the device ran out of memory, which not all libraries say by the type."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError, NoRoomError)):
         return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
 
 
 def in_batches(
@@ -115,7 +139,7 @@ def in_batches(
 
     Raises
     ------
-    DeviceError
+    NoRoomError
         A single window does not fit.
     """
     ranges = [(0, n_windows)]
@@ -126,16 +150,34 @@ def in_batches(
         else:
             ranges = [batch for batch in workers.map(lambda batch: _failed(compute, batch), batches) if batch]
         if ranges:
-            if batch_size == 1:
-                raise DeviceError(
-                    "device: out of memory with a single window; use a device with more memory, a smaller model or a "
-                    "shorter window"
-                )
-            batch_size = max(batch_size // 2, 1)
-            logger.warning("out of memory; going on with batches of %d windows", batch_size)
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+            batch_size = _halved(batch_size)
     return batch_size
+
+
+def fitting(compute: Callable[[int], None], batch_size: int) -> int:
+    """Call `compute(batch_size)`, with half the batch whenever memory runs out; return the batch that fitted.
+
+    Raises
+    ------
+    NoRoomError
+        A single window does not fit.
+    """
+    while _runs_out(partial(compute, batch_size)):
+        batch_size = _halved(batch_size)
+    return batch_size
+
+
+def _halved(batch_size: int) -> int:
+    """Return the batch to go on with after one that did not fit, and give what torch holds back to the device."""
+    if batch_size == 1:
+        raise NoRoomError(
+            "device: out of memory with a single window; use a device with more memory, a smaller model or a "
+            "shorter window"
+        )
+    logger.warning("out of memory; going on with batches of %d windows", batch_size // 2)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return batch_size // 2
 
 
 def _serially(compute: Callable[[int, int], None], batches: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -148,10 +190,15 @@ def _serially(compute: Callable[[int, int], None], batches: list[tuple[int, int]
 
 def _failed(compute: Callable[[int, int], None], batch: tuple[int, int]) -> tuple[int, int] | None:
     """Compute one batch; give it back if it does not fit."""
+    return batch if _runs_out(partial(compute, *batch)) else None
+
+
+def _runs_out(compute: Callable[[], None]) -> bool:
+    """Compute, and say whether memory ran out; the error, which holds on to tensors, is gone on return."""
     try:
-        compute(*batch)
-    except (RuntimeError, MemoryError) as error:
+        compute()
+    except (RuntimeError, MemoryError, NoRoomError) as error:
         if is_out_of_memory(error):
-            return batch
+            return True
         raise
-    return None
+    return False

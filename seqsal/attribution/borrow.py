@@ -8,19 +8,22 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from seqsal.intact import frozen
+from seqsal.arithmetic import cuda_arithmetic
+from seqsal.intact import device_of, frozen
 
 __all__ = ["borrowed"]
 
 
 @contextlib.contextmanager
-def borrowed(model: nn.Module, device: torch.device) -> Iterator[nn.Module]:
+def borrowed(model: nn.Module, device: torch.device, precision: str = "fp32") -> Iterator[nn.Module]:
     """Yield `model` on `device`, every module in evaluation mode and no parameter asking for a gradient.
 
     Freezing the parameters spares the backward pass what attribution never uses. Device, training mode of each module,
-    `requires_grad` and `.grad` of each parameter are given back afterwards, also after an exception.
+    `requires_grad` and `.grad` of each parameter are given back afterwards, also after an exception. On CUDA float32 is
+    float32 meanwhile, unless the precision is `tf32`: predictions and attributions then agree with each other and with
+    those of a CPU.
     """
-    with _without_gradients(model), frozen(model), _moved(model, device):
+    with cuda_arithmetic(precision, device), _without_gradients(model), frozen(model), _moved(model, device):
         yield model
 
 
@@ -39,7 +42,7 @@ def _without_gradients(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _moved(model: nn.Module, device: torch.device) -> Iterator[None]:
-    home = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), device)
+    home = device_of(model, device)
     try:
         model.to(device)
         yield

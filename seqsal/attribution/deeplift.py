@@ -27,7 +27,7 @@ from seqsal.attribution.batch import in_batches
 from seqsal.attribution.graph import Graph, Op
 from seqsal.attribution.kernels import call
 from seqsal.attribution.operations import NO_RULE, Args, Rule, rule_for
-from seqsal.attribution.paths import completeness_error, shuffled_reference
+from seqsal.attribution.paths import completeness_error, shuffled_references
 from seqsal.attribution.targets import OneTarget, SharedForward
 from seqsal.attribution.tracing import trace
 from seqsal.errors import MethodError
@@ -212,10 +212,7 @@ class DeepLiftShap(SharedForward):
     def references_of(self, X: torch.Tensor, rows: Rows) -> torch.Tensor:
         """Make the references of windows (N, 4, L) that are these rows of the data: (N, n_references, 4, L)."""
         if self.references == "shuffle":
-            n = self.n_references
-            draws = np.tile(np.arange(n), len(rows))
-            R = shuffled_reference(X.repeat_interleave(n, 0), np.repeat(rows, n), self.seed, draws)
-            return R.unflatten(0, (len(X), n))
+            return torch.stack(list(shuffled_references(X, rows, self.seed, self.n_references)), dim=1)
         known = X.sum(dim=1, keepdim=True)
         return (torch.zeros_like(X) + (0.25 * known if self.references == "uniform" else 0.0))[:, None]
 

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from seqsal.attribution.base import ScalarModel, Scores, TargetsModel
-from seqsal.attribution.batch import is_out_of_memory
+from seqsal.attribution.batch import fitting, is_out_of_memory
 from seqsal.attribution.mutants import Mutator
 from seqsal.attribution.targets import OneTarget, SharedForward
 from seqsal.errors import MethodError
@@ -53,6 +53,7 @@ class InSilicoMutagenesis(SharedForward):
         self._mutator: Mutator | None = None
         self._is_prepared = False
         self._n_windows = N_WINDOWS
+        self._n_plain = 0  # mutants at once of a model without a mutator, as far as is known
 
     def windows_at_once(self, batch_size: int) -> int:
         """One: its mutants are a batch by themselves; see :meth:`Method.windows_at_once`."""
@@ -68,7 +69,7 @@ class InSilicoMutagenesis(SharedForward):
 
     def prepare_targets(self, model: TargetsModel, X: torch.Tensor, batch_size: int) -> None:
         """Read the model's operations; see :meth:`Method.prepare_targets`."""
-        self._n_windows, self._is_prepared = batch_size, True
+        self._n_windows, self._n_plain, self._is_prepared = batch_size, 0, True
         self._mutator = _confirmed_mutator(model, X, batch_size, self.n_at_once)
 
     def attribute_targets(self, model: TargetsModel, X: torch.Tensor, rows: NDArray[np.int64]) -> list[Scores]:
@@ -83,10 +84,22 @@ class InSilicoMutagenesis(SharedForward):
         return [Scores(prediction[:, t], hypothetical[:, t]) for t in range(prediction.shape[1])]
 
     def _outputs(self, model: TargetsModel, mutator: Mutator | None, X: torch.Tensor) -> torch.Tensor:
-        """Score each base at each position, (T, 4, L), of one window (1, 4, L)."""
+        """Score each base at each position, (T, 4, L), of one window (1, 4, L); fewer at once where memory runs out."""
+        found: list[torch.Tensor] = []
+
+        def plainly(n_at_once: int) -> None:
+            found.append(_plain_outputs(model, X, range(X.shape[2]), n_at_once))
+
+        def locally(n_at_once: int) -> None:
+            assert mutator is not None
+            mutator.n_at_once = n_at_once  # also for the windows that follow
+            found.append(mutator(X))
+
         if mutator is not None:
-            return mutator(X)
-        return _plain_outputs(model, X, range(X.shape[2]), min(self.n_at_once, 2 * self._n_windows))
+            fitting(locally, mutator.n_at_once)
+        else:
+            self._n_plain = fitting(plainly, self._n_plain or min(self.n_at_once, 2 * self._n_windows))
+        return found[0]
 
 
 def _plain_outputs(model: TargetsModel, X: torch.Tensor, positions: range | list[int], n_at_once: int) -> torch.Tensor:

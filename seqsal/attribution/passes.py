@@ -20,7 +20,6 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from seqsal.attribution.base import Method, Scores, TargetsModel, mask_unknown, project
-from seqsal.attribution.precision import tf32_as_asked
 from seqsal.attribution.requests import AttributeOptions, Family
 from seqsal.attribution.stream import WriteBehind, read_ahead
 from seqsal.attribution.targets import TargetView
@@ -187,8 +186,14 @@ def run_pass(
     total = (len(layout.regions) + layout.n_controls) * len(families)
     n_off: dict[str, int] = {}
     with (
-        tf32_as_asked(options.precision, device),
-        batches_for(model, source, device, batch_size=options.batch_size, thread_safe=not options.compiled) as batches,
+        batches_for(
+            model,
+            source,
+            device,
+            batch_size=options.batch_size,
+            thread_safe=not options.compiled,
+            precision=options.precision,
+        ) as batches,
         tqdm(total=total, initial=sum(sink.done.values()) * len(families), unit="window", disable=not progress) as bar,
         WriteBehind[partial[None]](lambda write: write()) as writer,
     ):
@@ -203,7 +208,7 @@ def run_pass(
             for family in families
         ]
         for family, view in zip(families, views, strict=True):
-            family.prepare(view, first_window(source, device), batches.batch_size)
+            batches.fit(partial(family.prepare, view, first_window(source, device)))
         shares = [batches.cut(family.method.windows_at_once(batches.batch_size)) for family in families]
         names = [result.name for family in families for result in family.results]
         for chunk in read_ahead(_chunks(source, layout, chunk_rows(families, layout), options.seed, dict(sink.done))):

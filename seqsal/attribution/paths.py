@@ -25,24 +25,35 @@ from numpy.typing import NDArray
 
 from seqsal.attribution.base import Scores, TargetsModel, project
 from seqsal.attribution.gradients import input_gradients
+from seqsal.attribution.stream import overlapped
 from seqsal.attribution.targets import SharedForward
 from seqsal.errors import MethodError
 from seqsal.sequence.codes import codes_from_one_hot
 from seqsal.sequence.shuffle import dinucleotide_shuffle
 from seqsal.sequence.tensors import one_hot_tensor
 
-__all__ = ["ExpectedGradients", "IntegratedGradients", "SmoothGrad", "completeness_error", "shuffled_reference"]
+__all__ = ["ExpectedGradients", "IntegratedGradients", "SmoothGrad", "completeness_error", "shuffled_references"]
 
+SHUFFLED_BP = 1 << 19  # bases shuffled together
 ROUNDING = 32  # a network adds up many numbers, each rounded
 BASELINES = ("uniform", "zero", "shuffle")
 Rows = NDArray[np.int64]
 
 
-def shuffled_reference(X: torch.Tensor, rows: Rows, seed: int, draw: int | Rows) -> torch.Tensor:
-    """Shuffle each window (N, 4, L), its dinucleotides kept; depends on (seed, row, draw) and the window alone."""
+def shuffled_references(X: torch.Tensor, rows: Rows, seed: int, n_draws: int) -> Iterator[torch.Tensor]:
+    """Shuffle each window of X (N, 4, L), its dinucleotides kept, `n_draws` times: yield references (N, 4, L).
+
+    A reference depends on (seed, row, number of the draw) and the window alone. Several draws of few windows are made
+    together, as a shuffle takes a step for each position, whatever the number of sequences.
+    """
     codes = codes_from_one_hot(X.cpu().numpy())
-    shuffled = dinucleotide_shuffle(codes, seed=seed, rows=rows, draw=draw)
-    return one_hot_tensor(torch.from_numpy(shuffled).to(X.device), X.dtype)
+    n_together = max(SHUFFLED_BP // max(codes.size, 1), 1)
+    for first in range(0, n_draws, n_together):
+        draws = np.arange(first, min(first + n_together, n_draws))
+        each = {"rows": np.tile(rows, len(draws)), "draw": np.repeat(draws, len(rows))}
+        shuffled = dinucleotide_shuffle(np.tile(codes, (len(draws), 1)), seed=seed, **each)
+        for of_draw in shuffled.reshape(len(draws), *codes.shape):
+            yield one_hot_tensor(torch.from_numpy(of_draw).to(X.device), X.dtype)
 
 
 def completeness_error(total: torch.Tensor, prediction: torch.Tensor, baseline: torch.Tensor) -> torch.Tensor:
@@ -98,8 +109,9 @@ class SmoothGrad(SharedForward):
     def attribute_targets(self, model: TargetsModel, X: torch.Tensor, rows: Rows) -> list[Scores]:
         """Score one batch; see :meth:`Method.attribute_targets`."""
         means = [torch.zeros_like(X) for _ in model.single]
-        for sample in range(self.n_samples):
-            _, gradients = input_gradients(model, X + self._noise(X, rows, sample))
+        known = X.sum(dim=1, keepdim=True)
+        for noise in overlapped(self._noises(X, rows), X.device):
+            _, gradients = input_gradients(model, X + known * noise)
             for mean, gradient in zip(means, gradients, strict=True):
                 mean += gradient / self.n_samples
         if self.gradient_correction:
@@ -107,13 +119,12 @@ class SmoothGrad(SharedForward):
         with torch.no_grad():
             return list(map(Scores, model(X).unbind(dim=1), means))
 
-    def _noise(self, X: torch.Tensor, rows: Rows, sample: int) -> torch.Tensor:
-        draws = [
-            np.random.default_rng([self.seed, int(row), sample]).standard_normal(X.shape[1:], np.float32)
-            for row in rows
-        ]
-        known = X.sum(dim=1, keepdim=True)
-        return self.noise * known * torch.from_numpy(np.stack(draws)).to(X)
+    def _noises(self, X: torch.Tensor, rows: Rows) -> Iterator[torch.Tensor]:
+        """Yield the noise (N, 4, L) of each sample, which depends on (seed, row, number of the sample) alone."""
+        for sample in range(self.n_samples):
+            generators = [np.random.default_rng([self.seed, int(row), sample]) for row in rows]
+            draws = np.stack([generator.standard_normal(X.shape[1:], np.float32) for generator in generators])
+            yield self.noise * torch.from_numpy(draws).to(X)
 
     @property
     def options(self) -> dict[str, bool | int | float | str]:
@@ -168,7 +179,7 @@ class IntegratedGradients(SharedForward):
 
     def _reference(self, X: torch.Tensor, rows: Rows) -> torch.Tensor:
         if self.baseline == "shuffle":
-            return shuffled_reference(X, rows, self.seed, draw=0)
+            return next(shuffled_references(X, rows, self.seed, 1))
         known = X.sum(dim=1, keepdim=True)
         return torch.zeros_like(X) + (0.25 * known if self.baseline == "uniform" else 0.0)
 
@@ -206,7 +217,7 @@ class ExpectedGradients(SharedForward):
         """Score one batch; see :meth:`Method.attribute_targets`."""
         hypothetical = [torch.zeros_like(X) for _ in model.single]
         baselines = torch.zeros(len(X), len(hypothetical), dtype=X.dtype, device=X.device)
-        for reference, alpha in self._draws(X, rows):
+        for reference, alpha in overlapped(self._draws(X, rows), X.device):
             _, gradients = input_gradients(model, reference + alpha * (X - reference))
             for mean, gradient in zip(hypothetical, gradients, strict=True):
                 mean += _relative_to(gradient, reference) / self.n_references
@@ -219,9 +230,9 @@ class ExpectedGradients(SharedForward):
     def _draws(self, X: torch.Tensor, rows: Rows) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield references (N, 4, L) with their places on the line (N, 1, 1)."""
         places = np.stack([self._places(int(row)) for row in rows])  # (N, n_references)
-        for draw in range(self.n_references):
-            alpha = torch.from_numpy(places[:, draw]).to(X)[:, None, None]
-            yield shuffled_reference(X, rows, self.seed, draw), alpha
+        references = shuffled_references(X, rows, self.seed, self.n_references)
+        for place, reference in zip(places.T, references, strict=True):
+            yield reference, torch.from_numpy(place.copy()).to(X)[:, None, None]
 
     def _places(self, row: int) -> NDArray[np.float64]:
         generator = np.random.default_rng([self.seed, row])

@@ -1,16 +1,16 @@
 """The precision that a model runs in, and how far a lower one is from the full one.
 
 `fp32` is float32 throughout: on CUDA the tensor cores' shortened float32 (TF32), which torch allows in convolutions by
-default, is off. `tf32` allows it. `bf16` runs the model's forward pass under `torch.autocast`, which gives convolutions
-and matrix products bfloat16 (8 bits of precision), and the backward pass the same types; the model's output and all
-that a method does with it are float32. Parameters are never changed.
+default, is off (:mod:`seqsal.arithmetic`). `tf32` allows it. `bf16` runs the model's forward pass under
+`torch.autocast`, which gives convolutions and matrix products bfloat16 (8 bits of precision), and the backward pass the
+same types; the model's output and all that a method does with it are float32. Parameters are never changed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -21,7 +21,7 @@ from torch import nn
 
 from seqsal.errors import DeviceError, UsageError
 
-__all__ = ["PRECISIONS", "autocast_of", "check_precision", "in_precision", "pearson", "tf32_as_asked"]
+__all__ = ["PRECISIONS", "autocast_of", "check_precision", "in_precision", "pearson"]
 
 PRECISIONS = ("fp32", "bf16", "tf32")
 
@@ -40,23 +40,6 @@ def check_precision(precision: str, device: torch.device | None = None) -> None:
         raise UsageError(f"precision: got {precision!r}, expected one of {', '.join(PRECISIONS)}")
     if precision == "tf32" and device is not None and device.type != "cuda":
         raise DeviceError(f"precision: tf32 needs a CUDA device, got {device}; use fp32, or bf16 for speed")
-
-
-@contextlib.contextmanager
-def tf32_as_asked(precision: str, device: torch.device) -> Iterator[None]:
-    """Allow TF32 on CUDA if and only if it is asked for; torch's switches are as they were afterwards."""
-    if device.type != "cuda":
-        yield
-        return
-    switches: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
-    before = [switch.allow_tf32 for switch in switches]
-    try:
-        for switch in switches:
-            switch.allow_tf32 = precision == "tf32"
-        yield
-    finally:
-        for switch, allowed in zip(switches, before, strict=True):
-            switch.allow_tf32 = allowed
 
 
 def in_precision(model: nn.Module, precision: str, device: torch.device) -> nn.Module:

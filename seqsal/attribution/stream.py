@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-__all__ = ["WriteBehind", "read_ahead"]
+import torch
+
+__all__ = ["WriteBehind", "overlapped", "read_ahead"]
 
 Item = TypeVar("Item")
 
@@ -61,6 +63,11 @@ def read_ahead(items: Iterable[Item], depth: int = 2) -> Iterator[Item]:
     finally:
         stopped.set()
         thread.join()
+
+
+def overlapped(items: Iterable[Item], device: torch.device) -> Iterable[Item]:
+    """Items that the processor makes for a device: ahead, in another thread, where that is not the processor itself."""
+    return items if device.type == "cpu" else read_ahead(items)
 
 
 class WriteBehind(Generic[Item]):

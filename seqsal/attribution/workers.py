@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from seqsal.attribution.batch import activation_bytes, choose_batch_size, in_batches
+from seqsal.attribution.batch import activation_bytes, choose_batch_size, fitting, in_batches
 from seqsal.attribution.borrow import borrowed
 from seqsal.memory import freed_memory_kept
 from seqsal.sequence.tensors import one_hot_tensor
@@ -48,6 +48,10 @@ class Batches:
         """Make other batches for the same workers, of `n_windows` windows, at least one."""
         return Batches(max(n_windows, 1), self._workers)
 
+    def fit(self, compute: Callable[[int], None]) -> None:
+        """Call `compute(batch_size)` with a batch size that fits; see :func:`fitting`."""
+        self.batch_size = fitting(compute, self.batch_size)
+
     def run(self, compute: Callable[[int, int], None], n_windows: int) -> None:
         """Call `compute(start, stop)` until windows 0…`n_windows` are done; see :func:`in_batches`."""
         self.batch_size = in_batches(compute, n_windows, self.batch_size, self._workers)
@@ -55,7 +59,13 @@ class Batches:
 
 @contextlib.contextmanager
 def batches_for(
-    model: nn.Module, source: Any, device: torch.device, *, batch_size: int | None = None, thread_safe: bool = True
+    model: nn.Module,
+    source: Any,
+    device: torch.device,
+    *,
+    batch_size: int | None = None,
+    thread_safe: bool = True,
+    precision: str = "fp32",
 ) -> Iterator[Batches]:
     """Borrow a model for a device and say how to cut chunks for it.
 
@@ -71,8 +81,10 @@ def batches_for(
         Windows at a time; None lets the device decide.
     thread_safe
         Whether the model may be called by several threads at once.
+    precision
+        `tf32` where that is allowed on CUDA.
     """
-    with borrowed(model, device), freed_memory_kept(device):
+    with borrowed(model, device, precision), freed_memory_kept(device):
         workers, n_workers = cpu_workers(device) if thread_safe else (None, 1)
         if batch_size is None:
             bytes_per_window = _bytes_per_window(model, source, device)
@@ -94,15 +106,15 @@ def _one_thread_an_operation(n_workers: int) -> Iterator[None]:
 
 
 def _bytes_per_window(model: nn.Module, source: Any, device: torch.device) -> int:
-    """Ask one window, once for each model and length."""
-    known = _KNOWN_BYTES.setdefault(model, {})
-    if source.length not in known:
+    """Ask one window, once for each model, kind of device and length: devices keep different things for a gradient."""
+    known, key = _KNOWN_BYTES.setdefault(model, {}), (device.type, source.length)
+    if key not in known:
         codes = source.read(np.zeros(1, dtype=np.int64))
-        known[source.length] = activation_bytes(model, one_hot_tensor(torch.from_numpy(codes).to(device)))
-    return known[source.length]
+        known[key] = activation_bytes(model, one_hot_tensor(torch.from_numpy(codes).to(device)))
+    return known[key]
 
 
-_KNOWN_BYTES: weakref.WeakKeyDictionary[nn.Module, dict[int, int]] = weakref.WeakKeyDictionary()
+_KNOWN_BYTES: weakref.WeakKeyDictionary[nn.Module, dict[tuple[str, int], int]] = weakref.WeakKeyDictionary()
 
 
 def cpu_workers(device: torch.device) -> tuple[Executor | None, int]:

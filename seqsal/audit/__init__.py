@@ -121,8 +121,8 @@ def audit(
     )
     return plan.run(
         opened,
-        None if model is None else load_audited(model, opened),
-        other_models=[load_audited(other, opened) for other in other_models],
+        None if model is None else load_audited(model, opened, device=where),
+        other_models=[load_audited(other, opened, device=where) for other in other_models],
         peaks=read_peaks_of(opened, peaks),
         patterns=patterns,
         explainer=explainer,

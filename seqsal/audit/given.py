@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -89,7 +90,9 @@ def read_evidence(
     }
 
 
-def load_audited(model: nn.Module | _PATH, attr: Attributions, **given: Any) -> SequenceModel:
+def load_audited(
+    model: nn.Module | _PATH, attr: Attributions, *, device: str | torch.device = "cpu", **given: Any
+) -> SequenceModel:
     """Take a model as the attributions say: their target, output space, window and way of reading.
 
     Parameters
@@ -98,6 +101,8 @@ def load_audited(model: nn.Module | _PATH, attr: Attributions, **given: Any) -> 
         A model file or factory, a module, or a `SequenceModel`, which stays as it is.
     attr
         Attributions that are about it.
+    device
+        Where what is loaded goes.
     given
         Arguments of :func:`seqsal.load_model`, which go before those of the attributions.
 
@@ -118,7 +123,7 @@ def load_audited(model: nn.Module | _PATH, attr: Attributions, **given: Any) -> 
     reading |= {name: stored[name] for name in names if name in stored}
     if isinstance(model, nn.Module):
         return wrap(model, **reading | given)
-    return load_model(model, **reading | given)
+    return load_model(model, device=device, **reading | given)
 
 
 def read_sequences(

@@ -27,6 +27,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from seqsal.attribution.borrow import borrowed
+from seqsal.intact import seeded
 from seqsal.models import SequenceModel
 from seqsal.sequence.tensors import one_hot_tensor
 
@@ -213,8 +214,7 @@ def _redraw(layer: nn.Module, seed: int) -> None:
     parameters = _own(layer)
     before = [parameter.detach().clone() for parameter in parameters]
     devices = {parameter.device for parameter in parameters if parameter.is_cuda}
-    with torch.random.fork_rng(devices=list(devices)), torch.no_grad():
-        torch.manual_seed(seed)
+    with seeded(seed, devices), torch.no_grad():
         _reset(layer)
         for parameter, old in zip(parameters, before, strict=True):
             if _is_spent(parameter, old):

@@ -10,12 +10,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from seqsal.audit.before_after import Comparison, attribute_afresh
 from seqsal.audit.context import AuditContext
+from seqsal.intact import seeded
 from seqsal.models import CNN, CNNConfig, SequenceModel, TrainConfig, wrap
 from seqsal.models.examples import Examples
 from seqsal.models.fit import fit
@@ -128,8 +128,7 @@ def _train(context: AuditContext, examples: Examples) -> tuple[SequenceModel, fl
     assert isinstance(context.model.module, CNN)
     n_epochs = context.settings.n_retrain_epochs
     seed = int(context.rng("retrained weights").integers(2**31))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         network = CNN(context.model.module.config).to(context.device)
     state = fit(
         network,

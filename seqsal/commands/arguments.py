@@ -46,11 +46,13 @@ def told_reading(reading: Mapping[str, Any]) -> dict[str, Any]:
 def load_from(model: str, arguments: dict[str, Any]) -> SequenceModel:
     """Load the model that command-line arguments name, taking those that say how out of `arguments`.
 
-    Of several targets it is loaded for the first.
+    Of several targets it is loaded for the first. It is loaded on the run's device: an exported or traced model may
+    have tensors of its own that do not move with it.
     """
     from seqsal.models import load_model
 
     if isinstance(arguments.get("target"), Sequence):
         arguments["target"] = arguments["target"][0]
     names = ("target", *READING)
-    return load_model(model, **{name: arguments.pop(name) for name in names if name in arguments})
+    reading = {name: arguments.pop(name) for name in names if name in arguments}
+    return load_model(model, device=arguments.get("device", "cpu"), **reading)

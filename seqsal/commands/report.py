@@ -61,7 +61,7 @@ def report_to_file(
 
     check_ending(out, ".html")
     attr = read_attributions(attributions, result, in_memory=False)
-    loaded = None if model is None else load_audited(model, attr, **told_reading(reading))
+    loaded = None if model is None else load_audited(model, attr, device=device, **told_reading(reading))
     table = _peaks_of(attr, peaks)
     motifs = discover_motifs(attr, table, motif_db=motif_db, seed=seed, progress=progress)
     found = audit(

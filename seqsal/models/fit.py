@@ -20,6 +20,7 @@ from torch.nn import functional
 from tqdm.auto import tqdm
 
 from seqsal.errors import TrainingError
+from seqsal.intact import seeded
 from seqsal.memory import freed_memory_kept
 from seqsal.models.augment import augmented_batch, centred_batch
 from seqsal.models.checkpoint import to_json
@@ -33,6 +34,7 @@ __all__ = ["evaluate", "fingerprint", "fit", "learning_rate", "predict_raw"]
 
 _START_FRACTION = 0.04  # of the peak learning rate, at the first step
 _END_FRACTION = 1e-4  # and at the last
+MAX_RESIDENT_BYTES = 2 << 30  # of windows (a byte a base) that stay on the device while a model is trained
 _EVALUATION_BP = 1 << 18  # bases in a batch without gradients
 
 
@@ -174,8 +176,9 @@ class _Loop:
         self.state, self.training, self.seed, self.device = state, training, seed, device
         self.config = state.model.config
         rows, self.held_out = examples.rows("train"), examples.rows("valid")
-        self.codes = torch.from_numpy(examples.codes[rows])
-        self.targets = torch.from_numpy(examples.targets[rows])
+        codes = torch.from_numpy(examples.codes[rows])
+        self.codes = codes.to(device if codes.nbytes <= MAX_RESIDENT_BYTES else "cpu")
+        self.targets = torch.from_numpy(examples.targets[rows]).to(device)
         self.valid_codes, self.valid_targets = examples.codes[self.held_out], examples.targets[self.held_out]
         self.loss = _Loss(self.config.loss, self.targets if training.balance else None)
         self.n_steps = math.ceil(len(rows) / training.batch_size) * training.epochs
@@ -184,9 +187,9 @@ class _Loop:
     def run_epoch(self, epoch: int) -> dict[str, Any]:
         """Train one epoch, validate the averaged weights, and keep them if they are the best so far."""
         state = self.state
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            generator = torch.Generator().manual_seed(_derive(self.seed, epoch))
-            torch.manual_seed(_derive(self.seed, epoch))  # dropout
+        seed = _derive(self.seed, epoch)
+        with seeded(seed, [self.device] if self.device.type == "cuda" else []):  # dropout
+            generator = torch.Generator().manual_seed(seed)
             train_loss = self._train(epoch, generator)
         raw = predict_raw(state.averaged, self.valid_codes, self.device)
         valid_loss = float(self.loss(torch.from_numpy(raw).float(), torch.from_numpy(self.valid_targets)))
@@ -217,14 +220,15 @@ class _Loop:
             for group in state.optimizer.param_groups:
                 group["lr"] = learning_rate(step, self.n_steps, training.learning_rate, training.warmup)
             X = augmented_batch(
-                self.codes[rows].to(self.device),
+                self.codes[rows.to(self.codes.device)].to(self.device),
                 self.config.input_length,
                 reverse_complement=training.reverse_complement,
                 generator=generator,
             )
+            targets = self.targets[rows.to(self.device)]  # before the forward pass, which a copy would wait for
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.amp):
                 raw = state.model(X)
-            loss = self.loss(raw.float(), self.targets[rows].to(self.device))
+            loss = self.loss(raw.float(), targets)
             state.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             state.optimizer.step()

@@ -19,7 +19,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -28,6 +28,9 @@ from seqsal.errors import CheckpointError, ModelError
 from seqsal.models.adapt import SequenceModel, wrap
 from seqsal.models.checkpoint import load_checkpoint, read_tensors
 from seqsal.models.device import resolve_device
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
 
 __all__ = ["load_model"]
 
@@ -97,7 +100,7 @@ def load_model(
     elif weights is not None:
         raise ModelError(f"weights: {weights} given for the file {spec}, which has its own; leave --weights away")
     else:
-        module = _load_file(path, trust_pickle)
+        module = _load_file(path, trust_pickle, where)
         source = _identity(path)
     for part in module.modules():
         part.training = False
@@ -186,7 +189,7 @@ def _read_state_dict(path: Path) -> Mapping[str, Any]:
     return state
 
 
-def _load_file(path: Path, trust_pickle: bool) -> nn.Module:
+def _load_file(path: Path, trust_pickle: bool, device: torch.device) -> nn.Module:
     _check_file(path)
     if path.suffix == ".safetensors":
         return load_checkpoint(path)[0]
@@ -200,10 +203,19 @@ def _load_file(path: Path, trust_pickle: bool) -> nn.Module:
     if "archive_format" in names or "serialized_exported_program.json" in archive.namelist():
         if not trust_pickle:
             _quietly(path, lambda: _check_export(path))
-        return _quietly(path, lambda: torch.export.load(path).module())
+        return _quietly(path, lambda: _exported_for(device, torch.export.load(path)))
     if "constants.pkl" in names:
         return _quietly(path, lambda: torch.jit.load(str(path), map_location="cpu"))
     return _load_pickle(path, trust_pickle)
+
+
+def _exported_for(device: torch.device, program: ExportedProgram) -> nn.Module:
+    """Make an exported program a module of a device, with the tensors that its code makes or holds."""
+    if device.type != "cpu":
+        from torch.export.passes import move_to_device_pass
+
+        program = move_to_device_pass(program, str(device))
+    return program.module()
 
 
 def _load_pickle(path: Path, trust_pickle: bool) -> nn.Module:

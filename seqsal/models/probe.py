@@ -32,6 +32,12 @@ __all__ = [
 
 # What a model's own code raises on an input that it was not made for.
 FORWARD_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError, ArithmeticError)
+OTHER_DEVICE = (
+    "to be on the same device",
+    "is not on the expected device",
+    "mat2 is on",
+    "different from other tensors",
+)
 _SEED = 0
 _SIZE = 2  # one sequence could not tell (N,) from (N, 1) squeezed, nor (T,) from (1, T)
 # Shares of the scores' size, and of the difference between the two sequences: sums in another order differ by far less,
@@ -64,6 +70,11 @@ def explain_failure(call: Callable[[Any], Any], X: torch.Tensor, readout: Readou
         What it raised.
     """
     fed = readout.feed(X.detach())
+    if any(words in str(error) for words in OTHER_DEVICE):
+        return ModelError(
+            f"model: has tensors of its own that are not on {X.device}, where it was to run ({_first_line(error)}); "
+            "trace or script it on that device, or give --device cpu if it was made there"
+        )
     other = "NLC" if readout.layout == "NCL" else "NCL"
     integers = (
         "it works on integers, through which no gradient runs: make it read floating-point one-hot, an embedding "

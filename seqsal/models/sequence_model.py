@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from seqsal.arithmetic import cuda_arithmetic
 from seqsal.errors import ModelError
-from seqsal.intact import frozen, intact
+from seqsal.intact import device_of, frozen, intact
 from seqsal.models import probe
 from seqsal.models.adapters import LOW_PRECISION, find_adapter, known_dtype, known_length
 from seqsal.models.cnn import CNN
@@ -191,8 +192,8 @@ class SequenceModel(nn.Module):
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[SequenceModel]:
-        """Evaluate without gradients to parameters; on leaving, each module and parameter is as it was."""
-        with frozen(self):
+        """Evaluate without gradients to parameters, on CUDA in float32; on leaving, everything is as it was."""
+        with cuda_arithmetic("fp32", device_of(self, torch.device("cpu"))), frozen(self):
             yield self
 
     def extra_repr(self) -> str:

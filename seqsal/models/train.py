@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from seqsal.errors import TrainingError
+from seqsal.intact import seeded
 from seqsal.io.atomic import check_writable
 from seqsal.models.checkpoint import save_checkpoint, to_json
 from seqsal.models.cnn import CNN, CNNConfig
@@ -199,8 +200,7 @@ class _Scale:
 
 
 def _new_model(config: CNNConfig, scale: _Scale, seed: int) -> CNN:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         model = CNN(config)
     with torch.no_grad():
         if config.loss == "count":

@@ -47,6 +47,19 @@ def test_batch_fills_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_batch_size(1, CPU) == batch.MAX_BATCH
 
 
+def test_a_gpu_is_filled_to_a_share_whatever_ran_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    free, reserved, allocated = 20 << 30, 0, 0
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free - reserved, 24 << 30))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: reserved)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: allocated)
+    cuda = torch.device("cuda")
+    assert choose_batch_size(100 << 20, cuda) == 64  # of 8 GiB, which is 40 % of 20
+    reserved = 16 << 30  # kept by torch for tensors that are gone
+    assert choose_batch_size(100 << 20, cuda) == 64
+    allocated = 12 << 30
+    assert choose_batch_size(100 << 20, cuda) == 32  # of 40 % of 8 GiB
+
+
 def test_every_window_is_computed_once_despite_failures() -> None:
     done: list[int] = []
     calls = []

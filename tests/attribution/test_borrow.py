@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+import seqsal
 from seqsal.attribution.borrow import borrowed
+from seqsal.intact import seeded
 
 CPU = torch.device("cpu")
 
@@ -64,3 +67,48 @@ def test_given_back_when_the_device_cannot_be_had(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(torch.OutOfMemoryError), borrowed(model, torch.device("meta")):
         raise AssertionError("the body must not be entered")
     assert state(model) == before and moves == [torch.device("meta"), CPU]
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_recurrent_layers_keep_their_gradient_on_a_gpu_and_their_values(kind: type[nn.RNNBase]) -> None:
+    torch.manual_seed(0)
+    layer = kind(4, 3, num_layers=2, dropout=0.5, bidirectional=True)
+    X = torch.randn(7, 2, 4)
+    expected = layer.eval()(X)[0]
+    model = nn.ModuleList([layer.train(), nn.Dropout()])
+    with borrowed(model, CPU):
+        assert layer.training and not model[1].training  # cuDNN has no gradient of a layer in evaluation mode
+        torch.testing.assert_close(layer(X)[0], expected)
+    assert layer.dropout == 0.5 and layer.training and model[1].training
+    layer.eval()
+    with pytest.raises(ZeroDivisionError), borrowed(model, CPU):
+        raise ZeroDivisionError
+    assert layer.dropout == 0.5 and not layer.training
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_recurrent_model_is_explained_on_a_gpu() -> None:
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.head = nn.LSTM(4, 8, batch_first=True, bidirectional=True), nn.Linear(16, 1)
+
+        def forward(self, X: torch.Tensor) -> torch.Tensor:
+            return self.head(self.layer(X.transpose(1, 2))[0].mean(1)).squeeze(1)
+
+    torch.manual_seed(0)
+    model, X = Recurrent(), torch.eye(4)[torch.randint(4, (6, 30))].transpose(1, 2).numpy()
+    cpu, cuda = (seqsal.attribute(model, X=X, device=name, n_controls=0).track for name in ("cpu", "cuda"))
+    np.testing.assert_allclose(cuda, cpu, rtol=1e-4, atol=1e-6)
+
+
+def test_a_seed_is_of_some_generators_and_all_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("every GPU was seeded"))
+    torch.default_generator.manual_seed(1)
+    expected = torch.rand(2)
+    torch.default_generator.manual_seed(1)
+    for _ in range(2):
+        with seeded(5):
+            inside = torch.rand(3)
+        assert torch.equal(inside, torch.rand(3, generator=torch.Generator().manual_seed(5)))
+    assert torch.equal(torch.rand(2), expected)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from toys import Linear, Small, Windows, random_codes
 
-from seqsal.attribution import passes
+from seqsal.attribution import deeplift, ism, passes
 from seqsal.attribution.base import mask_unknown, project
 from seqsal.attribution.engine import (
     AttributeOptions,
@@ -20,6 +21,7 @@ from seqsal.attribution.engine import (
     default_n_controls,
 )
 from seqsal.attribution.methods import make_method
+from seqsal.attribution.mutants import Mutator
 from seqsal.attribution.passes import chunk_rows, control_parents
 from seqsal.attribution.requests import Family
 from seqsal.errors import DeviceError, ModelError, RegionError, UsageError
@@ -183,13 +185,90 @@ class _Hungry(Small):
 
 
 @pytest.mark.parametrize(
-    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("GET was unable to find an engine to execute this computation"),
+    ],
 )
 def test_out_of_memory_halves_the_batch(source: Windows, error: Exception, caplog: pytest.LogCaptureFixture) -> None:
     expected = attribute_windows(Small(), source, AttributeOptions(batch_size=5), device=CPU)
     result = attribute_windows(_Hungry(5, error), source, AttributeOptions(batch_size=20), device=CPU)
     np.testing.assert_allclose(result.track, expected.track, rtol=1e-4, atol=1e-7)
     assert "batches of 5 windows" in caplog.text
+
+
+class _Picky(Small):
+    """Without a mutator, as it looks at what it is given, and of a memory that a backward pass fills sooner."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.limit, self.n_refused = limit, 0
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        if len(X) > (self.limit if not torch.is_grad_enabled() else self.limit // 2):
+            self.n_refused += 1
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().forward(X)
+
+
+@pytest.mark.parametrize("method", ["ism", "grad_cam", "cam", "expected_gradients"])
+def test_out_of_memory_within_a_window_halves_what_goes_together(
+    source: Windows, method: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mutants and probes, which are more than the windows of a batch."""
+    monkeypatch.setattr(ism, "_confirmed_mutator", lambda *args: None)
+    options = AttributeOptions(method=method, batch_size=16, n_controls=0)
+    expected = attribute_windows(Small(), source, options, device=CPU)
+    model = _Picky(6)
+    result = attribute_windows(model, source, options, device=CPU)
+    np.testing.assert_allclose(result.track, expected.track, rtol=1e-3, atol=1e-5 * np.abs(expected.track).max())
+    assert 0 < model.n_refused < 12 and "out of memory; going on with batches of" in caplog.text
+
+
+def test_deeplift_that_runs_out_of_memory_takes_fewer_references_then_windows(
+    source: Windows, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = AttributeOptions(method="deeplift_shap", batch_size=64, n_controls=0, method_options={"n_references": 5})
+    expected = attribute_windows(Small(), source, options, device=CPU)
+    multiply, refused, taken = deeplift._multipliers, [], []
+
+    def limited(plan: Any, X: torch.Tensor, references: torch.Tensor, recorded: Any) -> Any:
+        n = references.shape[0] * references.shape[1]
+        (taken if n <= 2 else refused).append(n)
+        if n > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return multiply(plan, X, references, recorded)
+
+    monkeypatch.setattr(deeplift, "_multipliers", limited)
+    result = attribute_windows(Small(), source, options, device=CPU)
+    np.testing.assert_allclose(result.track, expected.track, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(result.completeness_error, expected.completeness_error, atol=1e-4)
+    assert refused and set(taken) == {1, 2} and "out of memory" in caplog.text
+
+
+def test_a_mutator_that_runs_out_of_memory_takes_fewer_mutants(
+    source: Windows, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = AttributeOptions(method="ism", n_controls=0)
+    expected = attribute_windows(Small(), source, options, device=CPU)
+    run, sizes = Mutator._run, []
+
+    def limited(self: Mutator, passed: Any, positions: Any, bases: Any) -> torch.Tensor:
+        if bases.size > 9:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        sizes.append(bases.size)
+        return run(self, passed, positions, bases)
+
+    monkeypatch.setattr(Mutator, "_run", limited)
+    monkeypatch.setattr(ism, "_disagreement", lambda *args: "")
+    monkeypatch.setattr(Mutator, "saving", 10.0, raising=False)
+    result = attribute_windows(Small(), source, options, device=CPU)
+    np.testing.assert_allclose(result.track, expected.track, rtol=1e-4, atol=1e-6)
+    assert sizes and "out of memory" in caplog.text
 
 
 def test_a_window_that_does_not_fit(source: Windows) -> None:

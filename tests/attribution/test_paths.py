@@ -8,10 +8,14 @@ import pytest
 import torch
 from toys import Linear, Small, random_codes
 
+from seqsal.attribution import paths
 from seqsal.attribution.base import project
 from seqsal.attribution.methods import METHODS, make_method
-from seqsal.attribution.paths import completeness_error, shuffled_reference
+from seqsal.attribution.paths import completeness_error, shuffled_references
+from seqsal.attribution.stream import overlapped, read_ahead
 from seqsal.errors import MethodError
+from seqsal.sequence.codes import codes_from_one_hot
+from seqsal.sequence.shuffle import dinucleotide_shuffle
 from seqsal.sequence.tensors import one_hot_tensor
 
 ROWS = np.arange(5)
@@ -49,7 +53,7 @@ def test_linear_model_gives_weights_relative_to_the_reference(rng: np.random.Gen
         known = X.sum(1)
         expected = ((weight - weight.mean(0)) * X).sum(1) * known
     else:
-        references = torch.stack([shuffled_reference(X, ROWS, 0, draw) for draw in range(50)])
+        references = torch.stack(list(shuffled_references(X, ROWS, 0, 50)))
         expected = ((weight * X).sum(1) - (weight * references).sum(2).mean(0)) * X.sum(1)
     torch.testing.assert_close(project(scores.hypothetical, X), expected, rtol=1e-4, atol=1e-5)
     assert scores.completeness_error is not None and scores.completeness_error.max() < 1e-3
@@ -63,7 +67,7 @@ def test_integrated_gradients_equals_captum(rng: np.random.Generator, baseline: 
     reference = {
         "uniform": 0.25 * X.sum(1, keepdim=True).expand(X.shape),
         "zero": torch.zeros_like(X),
-        "shuffle": shuffled_reference(X, ROWS, 0, 0),
+        "shuffle": next(shuffled_references(X, ROWS, 0, 1)),
     }[baseline]
     theirs = captum.attr.IntegratedGradients(model).attribute(
         X, baselines=reference, n_steps=50, method="gausslegendre"
@@ -83,7 +87,7 @@ def test_the_sum_is_the_difference(rng: np.random.Generator, name: str, option: 
     if name == "integrated_gradients":
         reference = model(0.25 * X.sum(1, keepdim=True).expand(X.shape)).detach()
     else:
-        draws = [model(shuffled_reference(X, ROWS, 0, draw)).detach() for draw in range(600)]
+        draws = [model(reference).detach() for reference in shuffled_references(X, ROWS, 0, 600)]
         reference = torch.stack(draws).mean(0)
     difference = scores.prediction - reference
     total = project(scores.hypothetical, X).sum(1)
@@ -131,3 +135,28 @@ def test_a_miss_within_rounding_is_no_error():
     prediction, baseline = torch.tensor([1000.0, 1.0, 1.0]), torch.tensor([999.9999, 0.5, 0.5])
     total = torch.tensor([0.0003, 0.45, 0.5])
     assert completeness_error(total, prediction, baseline).tolist() == pytest.approx([0, 0.1, 0], abs=2e-5)
+
+
+@pytest.mark.parametrize("together", [1, 200, 1 << 19])
+def test_references_do_not_depend_on_what_is_drawn_together(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, together: int
+) -> None:
+    codes, rows = random_codes(rng, 3, 40, 0.05), np.array([4, 0, 9])
+    monkeypatch.setattr(paths, "SHUFFLED_BP", together)
+    X = one_hot_tensor(torch.from_numpy(codes))
+    for draw, reference in enumerate(shuffled_references(X, rows, 7, 5)):
+        alone = dinucleotide_shuffle(codes, seed=7, rows=rows, draw=draw)
+        assert np.array_equal(codes_from_one_hot(reference.numpy()), alone)
+
+
+@pytest.mark.parametrize("method", ["expected_gradients", "smoothgrad"])
+def test_what_is_made_ahead_for_a_gpu_is_the_same(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    X = one_hot_tensor(torch.from_numpy(random_codes(rng, 3, 40)))
+    model = Small().eval()
+    expected = make_method(method).attribute(model, X, np.arange(3)).hypothetical
+    monkeypatch.setattr(paths, "overlapped", lambda items, device: read_ahead(items))
+    assert torch.equal(make_method(method).attribute(model, X, np.arange(3)).hypothetical, expected)
+    assert overlapped(items := iter([1, 2]), torch.device("cpu")) is items
+    assert list(overlapped(items, torch.device("cuda"))) == [1, 2]

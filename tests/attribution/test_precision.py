@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +11,7 @@ import torch
 from toys import Linear, Small, Windows, random_codes
 
 from seqsal.attribution.engine import AttributeOptions, attribute_to_file, attribute_windows
-from seqsal.attribution.precision import autocast_of, check_precision, in_precision, pearson, tf32_as_asked
+from seqsal.attribution.precision import autocast_of, check_precision, in_precision, pearson
 from seqsal.errors import DeviceError, UsageError
 from seqsal.io.store import read_attributions
 from seqsal.models import wrap
@@ -94,28 +92,6 @@ def test_tf32_is_refused_on_the_cpu(source: Windows) -> None:
     with pytest.raises(UsageError, match="precision: got 'fp16', expected one of fp32, bf16, tf32"):
         AttributeOptions(precision="fp16")
     check_precision("tf32", torch.device("cuda"))
-
-
-@pytest.fixture
-def switches() -> Iterator[tuple[Any, Any]]:
-    """Torch's two switches for TF32, given back as they were."""
-    both = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = [switch.allow_tf32 for switch in both]
-    yield both
-    for switch, allowed in zip(both, before, strict=True):
-        switch.allow_tf32 = allowed
-
-
-@pytest.mark.parametrize("precision", ["fp32", "tf32"])
-@pytest.mark.parametrize("allowed", [True, False])
-def test_switches_are_given_back(precision: str, allowed: bool, switches: tuple[Any, Any]) -> None:
-    switches[0].allow_tf32, switches[1].allow_tf32 = allowed, not allowed
-    with pytest.raises(KeyboardInterrupt), tf32_as_asked(precision, torch.device("cuda")):
-        assert [switch.allow_tf32 for switch in switches] == [precision == "tf32"] * 2
-        raise KeyboardInterrupt
-    assert [switch.allow_tf32 for switch in switches] == [allowed, not allowed]
-    with tf32_as_asked("tf32", CPU):
-        assert switches[0].allow_tf32 == allowed
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

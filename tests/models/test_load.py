@@ -14,9 +14,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from seqsal.errors import CheckpointError, DeviceError, ModelError
+from seqsal.models import wrap
 from seqsal.models.checkpoint import save_checkpoint
 from seqsal.models.cnn import CNN, CNNConfig
-from seqsal.models.load import load_model
+from seqsal.models.load import _exported_for, load_model
 
 NETS = "nets"
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
@@ -130,6 +131,38 @@ def test_torch_export(tmp_path: Path) -> None:
     _export(path)
     model = load_model(path, input_length=LENGTH)
     torch.testing.assert_close(model(random_X(3)), _expected())
+
+
+class _Own(torch.nn.Module):
+    """Makes tensors of its own, which export and tracing write down with their device."""
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        place = torch.arange(X.shape[2], device=X.device, dtype=X.dtype)
+        weight = torch.tensor([1.0, 2.0, -1.0, 0.5], device=X.device)
+        return (X * weight[:, None] * place).sum((1, 2))
+
+
+def test_an_export_moves_with_the_tensors_of_its_own(tmp_path: Path) -> None:
+    """Another kind of device stands for a GPU: it refuses tensors of the CPU as one does."""
+    path, meta = tmp_path / "own.pt2", torch.device("meta")
+    torch.export.save(torch.export.export(_Own().eval(), (random_X(3),)), path)
+    with pytest.raises(RuntimeError, match="device"):
+        torch.export.load(path).module().to(meta)(random_X(3).to(meta))
+    moved = _exported_for(meta, torch.export.load(path))
+    assert moved(random_X(3).to(meta)).device == meta
+    here = _exported_for(torch.device("cpu"), torch.export.load(path))
+    torch.testing.assert_close(here(random_X(3)), _Own()(random_X(3)))
+
+
+def test_tensors_on_another_device_are_told_of() -> None:
+    class Elsewhere(torch.nn.Module):
+        def forward(self, X: torch.Tensor) -> torch.Tensor:
+            if X.device.type == "cpu":
+                raise RuntimeError("Expected all tensors to be on the same device, but found at least two devices")
+            return X.sum((1, 2))
+
+    with pytest.raises(ModelError, match=r"tensors of its own that are not on cpu.*give --device cpu if it was made"):
+        wrap(Elsewhere(), input_length=LENGTH)
 
 
 class _Bomb:
