@@ -4,9 +4,9 @@ Torch lets convolutions use TF32 unless told otherwise, which is off by 1e-3, an
 come out differently from run to run. Both are switches of the whole process; they are set while seqsal computes and
 then given back as they were.
 
-Torch has older and newer switches for the same thing, whose getters raise where the two disagree
-(`allow_tf32 <-> fp32_precision`). So the older ones are set first, as far as they can be read, and the newer ones
-second: the states that a user has left are then given back exactly.
+Torch has older and newer switches for the same thing (`allow_tf32`, `fp32_precision`), whose getters raise where the
+two disagree. So the older ones are set first, as far as they can be read, and the newer ones second. Afterwards all of
+them read as before; a value that a switch had from the one above it (`torch.backends.fp32_precision`) is then its own.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ _SWITCHES = (
         for path in ("cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul")  # the last: the first switch sets it
     ),
     _attribute("cudnn", "deterministic", True, True),
+    _attribute("cudnn", "benchmark", False, False),  # chooses by timing
 )
 
 

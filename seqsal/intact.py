@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
+from typing import TypeGuard
 
 import torch
 from torch import nn
@@ -30,19 +31,25 @@ def seeded(seed: int, devices: Iterable[torch.device] = ()) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def frozen(model: nn.Module) -> Iterator[None]:
+def frozen(model: nn.Module, device: torch.device | None = None) -> Iterator[None]:
     """Put a model into evaluation mode without gradients to parameters; give modes and flags back on leaving.
 
-    Recurrent layers stay in training mode, without dropout, which computes the same: cuDNN has no gradient of them in
-    evaluation mode.
+    Parameters
+    ----------
+    model
+        Any module.
+    device
+        Where it is going to run; None for where it is. On CUDA torch's own recurrent layers stay in training mode,
+        without dropout, which computes the same: cuDNN has no gradient of them in evaluation mode.
     """
     modes = [(module, module.training) for module in model.modules()]
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    recurrent = [(module, module.dropout) for module in model.modules() if isinstance(module, nn.RNNBase)]
+    where = device_of(model, torch.device("cpu")) if device is None else device
+    recurrent = [(layer, layer.dropout) for layer in model.modules() if _is_plain_recurrent(layer)]
     try:
         for module, _ in modes:
             module.training = False  # not eval(): exported modules refuse it, and some override it
-        for layer, _ in recurrent:
+        for layer, _ in recurrent if where.type == "cuda" else ():
             layer.training, layer.dropout = True, 0.0
         for parameter, _ in flags:
             parameter.requires_grad_(False)
@@ -54,6 +61,17 @@ def frozen(model: nn.Module) -> Iterator[None]:
             layer.dropout = dropout
         for parameter, requires_grad in flags:
             parameter.requires_grad_(requires_grad)
+
+
+def _is_plain_recurrent(module: nn.Module) -> TypeGuard[nn.RNNBase]:
+    """Whether a module is one of torch's recurrent layers, which does nothing else in training mode than drop out."""
+    return (
+        isinstance(module, nn.RNNBase)
+        and type(module).forward in (nn.LSTM.forward, nn.GRU.forward, nn.RNN.forward)
+        and isinstance(getattr(module, "dropout", None), (int, float))
+        and not module._forward_pre_hooks
+        and not module._forward_hooks
+    )
 
 
 @contextlib.contextmanager

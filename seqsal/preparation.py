@@ -109,8 +109,8 @@ def prepare_run(
     evidence |= {"motif_db": motif_db, "genome": genome}
     ignore_strand = bool(options.pop("ignore_strand", False))
     target = options.get("target")
-    others = [load_from(other, dict(options)) for other in evidence.pop("other_models", ()) if audit]
-    scalar = load_from(model, options)
+    others = [load_from(other, dict(options), device) for other in evidence.pop("other_models", ()) if audit]
+    scalar = load_from(model, options, device)
     settings = make_options(method, seed, {"hypothetical": None, **options}, target)
     _check_controls(settings)
     source = open_input(**inputs, length=scalar.input_length, ignore_strand=ignore_strand)  # type: ignore[arg-type]

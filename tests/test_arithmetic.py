@@ -29,6 +29,7 @@ SETTINGS: dict[str, Callable[[], Any]] = {
         setattr(torch.backends.cuda.matmul, "allow_tf32", True),
     ),
     "deterministic": lambda: setattr(torch.backends.cudnn, "deterministic", True),
+    "timed": lambda: setattr(torch.backends.cudnn, "benchmark", True),
 }
 
 
@@ -55,6 +56,7 @@ def state() -> list[Any]:
         told(lambda: torch.backends.cuda.matmul.allow_tf32),
         told(torch.get_float32_matmul_precision),
         torch.backends.cudnn.deterministic,
+        torch.backends.cudnn.benchmark,
     ]
 
 
@@ -70,7 +72,7 @@ def setting(request: pytest.FixtureRequest) -> Iterator[list[Any]]:
     for switch in newer_switches():
         switch.fp32_precision = "none"
     torch.backends.cudnn.conv.fp32_precision = torch.backends.cudnn.rnn.fp32_precision = "tf32"
-    torch.backends.cudnn.deterministic = False
+    torch.backends.cudnn.deterministic = torch.backends.cudnn.benchmark = False
     assert state() == before
 
 
@@ -79,7 +81,8 @@ def test_switches_are_as_asked_and_then_as_they_were(setting: list[Any], precisi
     expected = ["tf32" if precision == "tf32" else "ieee"] * 3
     with pytest.raises(KeyboardInterrupt), cuda_arithmetic(precision, CUDA):
         inside = [torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn]
-        assert [switch.fp32_precision for switch in inside] == expected and torch.backends.cudnn.deterministic
+        assert [switch.fp32_precision for switch in inside] == expected
+        assert torch.backends.cudnn.deterministic and not torch.backends.cudnn.benchmark
         with cuda_arithmetic("fp32", CUDA):
             assert [switch.fp32_precision for switch in inside] == ["ieee"] * 3
         assert [switch.fp32_precision for switch in inside] == expected

@@ -59,7 +59,20 @@ def last_level_cache_bytes(default: int = 32 << 20) -> int:
 
 
 class NoRoomError(DeviceError):
-    """The device has no room for a single window (or reference), where another batch around it may still be cut."""
+    """The device has no room for a single window (or reference), where another batch around it may still be cut.
+
+    Parameters
+    ----------
+    reason
+        What the device said, in a line.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"device: out of memory with a single window ({reason}); use a device with more memory, a smaller model or "
+            "a shorter window"
+        )
+        self.reason = reason
 
 
 def activation_bytes(model: nn.Module, X: torch.Tensor) -> int:
@@ -146,11 +159,12 @@ def in_batches(
     while ranges:
         batches = [(i, min(i + batch_size, stop)) for start, stop in ranges for i in range(start, stop, batch_size)]
         if workers is None:
-            ranges = _serially(compute, batches)
+            reasons = _serially(compute, batches)
         else:
-            ranges = [batch for batch in workers.map(lambda batch: _failed(compute, batch), batches) if batch]
+            reasons = list(workers.map(lambda batch: _shortage(partial(compute, *batch)), batches))
+        ranges = [batch for batch, reason in zip(batches, reasons, strict=True) if reason]
         if ranges:
-            batch_size = _halved(batch_size)
+            batch_size = _halved(batch_size, next(filter(None, reasons)))
     return batch_size
 
 
@@ -162,43 +176,39 @@ def fitting(compute: Callable[[int], None], batch_size: int) -> int:
     NoRoomError
         A single window does not fit.
     """
-    while _runs_out(partial(compute, batch_size)):
-        batch_size = _halved(batch_size)
+    while reason := _shortage(partial(compute, batch_size)):
+        batch_size = _halved(batch_size, reason)
     return batch_size
 
 
-def _halved(batch_size: int) -> int:
+def _halved(batch_size: int, reason: str) -> int:
     """Return the batch to go on with after one that did not fit, and give what torch holds back to the device."""
     if batch_size == 1:
-        raise NoRoomError(
-            "device: out of memory with a single window; use a device with more memory, a smaller model or a "
-            "shorter window"
-        )
+        raise NoRoomError(reason)
     logger.warning("out of memory; going on with batches of %d windows", batch_size // 2)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return batch_size // 2
 
 
-def _serially(compute: Callable[[int, int], None], batches: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Compute batches in order; at the first that does not fit, return what remains."""
-    for i, batch in enumerate(batches):
-        if _failed(compute, batch):
-            return batches[i:]
-    return []
+def _serially(compute: Callable[[int, int], None], batches: list[tuple[int, int]]) -> list[str]:
+    """Compute batches in order up to the first that does not fit; for each say why it is left, or nothing."""
+    reason = ""
+    reasons = []
+    for batch in batches:
+        reason = reason or _shortage(partial(compute, *batch))
+        reasons.append(reason)
+    return reasons
 
 
-def _failed(compute: Callable[[int, int], None], batch: tuple[int, int]) -> tuple[int, int] | None:
-    """Compute one batch; give it back if it does not fit."""
-    return batch if _runs_out(partial(compute, *batch)) else None
-
-
-def _runs_out(compute: Callable[[], None]) -> bool:
-    """Compute, and say whether memory ran out; the error, which holds on to tensors, is gone on return."""
+def _shortage(compute: Callable[[], None]) -> str:
+    """Compute, and say in a line how memory ran out, or nothing; the error, which holds on to tensors, is not kept."""
     try:
         compute()
     except (RuntimeError, MemoryError, NoRoomError) as error:
-        if is_out_of_memory(error):
-            return True
-        raise
-    return False
+        if not is_out_of_memory(error):
+            raise
+        if isinstance(error, NoRoomError):
+            return error.reason
+        return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    return ""

@@ -23,7 +23,7 @@ def borrowed(model: nn.Module, device: torch.device, precision: str = "fp32") ->
     float32 meanwhile, unless the precision is `tf32`: predictions and attributions then agree with each other and with
     those of a CPU.
     """
-    with cuda_arithmetic(precision, device), _without_gradients(model), frozen(model), _moved(model, device):
+    with cuda_arithmetic(precision, device), _without_gradients(model), frozen(model, device), _moved(model, device):
         yield model
 
 

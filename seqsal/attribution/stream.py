@@ -58,8 +58,13 @@ def read_ahead(items: Iterable[Item], depth: int = 2) -> Iterator[Item]:
     try:
         while not isinstance(item := buffer.get(), _End):
             yield item
-        if item.error is not None:
-            raise item.error
+        error = item.error
+        del item  # holds the error, whose traceback holds this frame: a ring in which tensors would stay
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error
     finally:
         stopped.set()
         thread.join()

@@ -43,7 +43,7 @@ def told_reading(reading: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in reading.items() if value != READING[name]}
 
 
-def load_from(model: str, arguments: dict[str, Any]) -> SequenceModel:
+def load_from(model: str, arguments: dict[str, Any], device: str) -> SequenceModel:
     """Load the model that command-line arguments name, taking those that say how out of `arguments`.
 
     Of several targets it is loaded for the first. It is loaded on the run's device: an exported or traced model may
@@ -55,4 +55,4 @@ def load_from(model: str, arguments: dict[str, Any]) -> SequenceModel:
         arguments["target"] = arguments["target"][0]
     names = ("target", *READING)
     reading = {name: arguments.pop(name) for name in names if name in arguments}
-    return load_model(model, device=arguments.get("device", "cpu"), **reading)
+    return load_model(model, device=device, **reading)

@@ -21,7 +21,7 @@ def attribute_to_file(
         if path is not None:
             check_writable(path)
     target = arguments.get("target")
-    scalar = load_from(model, arguments)
+    scalar = load_from(model, arguments, arguments.get("device", "auto"))
     if bigwig is not None:
         load_bigwig_writer()
     attr = attribute(scalar, out=out, progress=progress, target=target, **arguments)

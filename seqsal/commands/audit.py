@@ -53,10 +53,8 @@ def audit_to_file(
     check_failures(fail_on)
     reading = told_reading({name: arguments.pop(name) for name in READING if name in arguments})
     attr = read_attributions(attributions, result, in_memory=False)
-    device = arguments.get("device", "cpu")
-    first, *others = [
-        None if one is None else load_audited(one, attr, device=device, **reading) for one in (model, *other_models)
-    ]
+    reading["device"] = arguments.get("device", "auto")
+    first, *others = [None if one is None else load_audited(one, attr, **reading) for one in (model, *other_models)]
     found = audit(first, attr, other_models=[one for one in others if one is not None], **arguments)
     found.to_json(out)
     found.write_shortcuts_bed(bed)

@@ -20,7 +20,7 @@ def score_to_file(out: PathArgument, *, model: str, progress: bool = False, **ar
     """Do what `seqsal score` does: predict regions and write them; returns the table."""
     check_score_format(out)
     check_writable(out)
-    scalar = load_from(model, arguments)
+    scalar = load_from(model, arguments, arguments.get("device", "auto"))
     arguments.pop("seed", None)
     inputs = {key: arguments[key] for key in ("genome", "regions", "fasta")}
     table = score(

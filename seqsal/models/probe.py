@@ -72,8 +72,9 @@ def explain_failure(call: Callable[[Any], Any], X: torch.Tensor, readout: Readou
     fed = readout.feed(X.detach())
     if any(words in str(error) for words in OTHER_DEVICE):
         return ModelError(
-            f"model: has tensors of its own that are not on {X.device}, where it was to run ({_first_line(error)}); "
-            "trace or script it on that device, or give --device cpu if it was made there"
+            f"model: has tensors of its own on another device than {X.device}, where it was to run "
+            f"({_first_line(error)}); trace or script it on {X.device}, or run it on the device that it was made on "
+            "(--device, or device=)"
         )
     other = "NLC" if readout.layout == "NCL" else "NCL"
     integers = (

@@ -100,7 +100,8 @@ def warn_if_one_sided(attr: Attributions, n_negative: int, n_positive: int) -> N
     logger.warning(
         "null_track: %.0f %% of the bases of the shuffled controls have attributions %s 0, since the reference of %s "
         "predicts something far from what sequences do and every base bears a part of the difference; peaks that %s "
-        "the prediction can hardly be found. Attribute with deeplift_shap or gradient_x_input",
+        "the prediction can hardly be found. Take shuffled references, as deeplift_shap does by default, or "
+        "gradient_x_input",
         100 * more / (n_negative + n_positive),
         side,
         attr.method,

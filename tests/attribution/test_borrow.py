@@ -9,7 +9,7 @@ from torch import nn
 
 import seqsal
 from seqsal.attribution.borrow import borrowed
-from seqsal.intact import seeded
+from seqsal.intact import frozen, seeded
 
 CPU = torch.device("cpu")
 
@@ -69,6 +69,16 @@ def test_given_back_when_the_device_cannot_be_had(monkeypatch: pytest.MonkeyPatc
     assert state(model) == before and moves == [torch.device("meta"), CPU]
 
 
+CUDA = torch.device("cuda")
+
+
+class Dropping(nn.LSTM):
+    """A recurrent layer of somebody's, with dropout of its own."""
+
+    def forward(self, X: torch.Tensor, state: object = None) -> object:
+        return super().forward(nn.functional.dropout(X, 0.5, self.training))
+
+
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
 def test_recurrent_layers_keep_their_gradient_on_a_gpu_and_their_values(kind: type[nn.RNNBase]) -> None:
     torch.manual_seed(0)
@@ -76,14 +86,26 @@ def test_recurrent_layers_keep_their_gradient_on_a_gpu_and_their_values(kind: ty
     X = torch.randn(7, 2, 4)
     expected = layer.eval()(X)[0]
     model = nn.ModuleList([layer.train(), nn.Dropout()])
-    with borrowed(model, CPU):
+    with frozen(model, CUDA):
         assert layer.training and not model[1].training  # cuDNN has no gradient of a layer in evaluation mode
         torch.testing.assert_close(layer(X)[0], expected)
     assert layer.dropout == 0.5 and layer.training and model[1].training
     layer.eval()
-    with pytest.raises(ZeroDivisionError), borrowed(model, CPU):
+    with pytest.raises(ZeroDivisionError), frozen(model, CUDA):
         raise ZeroDivisionError
     assert layer.dropout == 0.5 and not layer.training
+    with frozen(model):  # where it is, which is no GPU
+        assert not layer.training and layer.dropout == 0.5
+
+
+def test_recurrent_layers_that_do_more_in_training_are_evaluated() -> None:
+    own_dropout, normed = nn.LSTM(4, 3), nn.utils.spectral_norm(nn.LSTM(4, 3), "weight_hh_l0")
+    own_dropout.__dict__.pop("dropout")
+    own_dropout.dropout = nn.Dropout()
+    layers = nn.ModuleList([Dropping(4, 3), own_dropout, normed]).train()
+    with frozen(layers, CUDA):
+        assert not any(module.training for module in layers.modules())
+    assert all(module.training for module in layers.modules())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

@@ -265,14 +265,13 @@ def test_a_mutator_that_runs_out_of_memory_takes_fewer_mutants(
 
     monkeypatch.setattr(Mutator, "_run", limited)
     monkeypatch.setattr(ism, "_disagreement", lambda *args: "")
-    monkeypatch.setattr(Mutator, "saving", 10.0, raising=False)
     result = attribute_windows(Small(), source, options, device=CPU)
     np.testing.assert_allclose(result.track, expected.track, rtol=1e-4, atol=1e-6)
-    assert sizes and "out of memory" in caplog.text
+    assert max(sizes) > 1 and "out of memory" in caplog.text
 
 
 def test_a_window_that_does_not_fit(source: Windows) -> None:
-    with pytest.raises(DeviceError, match="out of memory with a single window"):
+    with pytest.raises(DeviceError, match=r"out of memory with a single window \(CUDA out of memory\)"):
         attribute_windows(
             _Hungry(0, torch.OutOfMemoryError("CUDA out of memory")), source, AttributeOptions(batch_size=8), device=CPU
         )

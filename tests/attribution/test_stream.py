@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 
 import pytest
+import torch
 
 from seqsal.attribution.stream import WriteBehind, read_ahead
 
@@ -67,3 +71,30 @@ def test_late_error_of_the_writer_is_raised_on_leaving() -> None:
 
     with pytest.raises(OSError, match="late"), WriteBehind(write) as writer:
         writer.put(1)
+
+
+def test_an_error_keeps_nothing_alive() -> None:
+    """After a GPU ran out of memory, the tensors of what failed have to be gone before it is tried with less."""
+
+    class Tensor:
+        pass
+
+    def items() -> Iterator[int]:
+        yield 1
+        raise torch.OutOfMemoryError
+
+    def work() -> weakref.ref[Tensor]:
+        tensor = Tensor()
+        kept.append(weakref.ref(tensor))
+        for _ in read_ahead(items()):
+            pass
+        return kept[0]
+
+    kept: list[weakref.ref[Tensor]] = []
+    gc.disable()
+    try:
+        with contextlib.suppress(torch.OutOfMemoryError):
+            work()
+        assert kept[0]() is None
+    finally:
+        gc.enable()

@@ -8,18 +8,24 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
+import command_line
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from command_line import Inputs
+from torch import nn
 from toys import random_codes
 
+import seqsal
 from seqsal.cli import main
 from seqsal.cli.options import model_options
+from seqsal.errors import ModelError
 from seqsal.models.readout import LAYOUTS, REDUCTIONS, TRACK_LAYOUTS, Readout
 from seqsal.sequence.codes import decode, one_hot
 
@@ -117,3 +123,28 @@ def test_choices_and_defaults_are_those_of_the_library() -> None:
     )
     given = ast.literal_eval(shown.output)
     assert {name: given[name] for name in asdict(Readout())} == asdict(Readout())
+
+
+@pytest.mark.parametrize("verb", ["attribute", "score", "run", "audit", "report"])
+def test_models_are_loaded_for_the_device_of_the_run(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an exported model holds does not move there afterwards."""
+    lab, asked = Inputs.write(tmp_path, np.random.default_rng(0)), []
+
+    def refuse(spec: object, **reading: Any) -> None:
+        asked.append(reading["device"])
+        raise ModelError("model: seen enough")
+
+    monkeypatch.setattr("seqsal.models.load_model", refuse)
+    monkeypatch.setattr("seqsal.audit.given.load_model", refuse)
+    model = ["--model", lab.model, "--device", "auto"]
+    given = [*model, "--genome", tmp_path / "genome.fa", "--regions", tmp_path / "regions.bed"]
+    if verb in ("audit", "report"):
+        codes = np.zeros((1, command_line.LENGTH), dtype=np.uint8)
+        path = tmp_path / "A.h5"
+        seqsal.attribute(nn.Sequential(nn.Flatten(), nn.Linear(4 * command_line.LENGTH, 1)), X=one_hot(codes), out=path)
+        given = [path, *model]
+    out = {"attribute": "B.h5", "score": "s.tsv", "run": "run", "audit": "a.json", "report": "r.html"}[verb]
+    result = CliRunner().invoke(main, [verb, *map(str, given), "--out", str(tmp_path / out)])
+    assert "seen enough" in result.stderr and asked == ["auto"]

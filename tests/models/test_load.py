@@ -161,7 +161,7 @@ def test_tensors_on_another_device_are_told_of() -> None:
                 raise RuntimeError("Expected all tensors to be on the same device, but found at least two devices")
             return X.sum((1, 2))
 
-    with pytest.raises(ModelError, match=r"tensors of its own that are not on cpu.*give --device cpu if it was made"):
+    with pytest.raises(ModelError, match=r"tensors of its own on another device than cpu.*trace or script it on cpu"):
         wrap(Elsewhere(), input_length=LENGTH)
 
 

@@ -394,7 +394,7 @@ def test_weights_and_the_number_of_nulls_are_their_definitions(pos: list[float],
         )
         return
     share = {
-        sign: min(1, (1 + sum(value > 0.5 for value in p)) / (0.5 * len(p))) if p else 1.0
+        sign: min(1, (2 + sum(value > 0.5 for value in p)) / (0.5 * len(p))) if p else 1.0
         for sign, p in (("pos", pos), ("neg", neg))
     }
     scale = m / (len(pos) * (1.2 - share["pos"]) + len(neg) * (1.2 - share["neg"]))
