@@ -16,8 +16,8 @@ the share that no motif explains is smaller than q. `benchmarks/calibration.py` 
 and 204 data sets of 20 to 40 windows, beside tangermeme 1.6's recursive_seqlets (RS) on the same attributions::
 
                          any call on shuffles   false calls   recall   summit within 3 bp
-    q ≤ 0.05                    0.010              0.020       0.314        0.955
-    q ≤ 0.1                     0.025              0.047       0.427        0.951
+    q ≤ 0.05                    0.005              0.021       0.315        0.955
+    q ≤ 0.1                     0.025              0.046       0.427        0.951
     RS, target_fdr 0.05         0.064              0.025       0.170        0.716
     RS, target_fdr 0.1          0.147              0.049       0.279        0.818
     RS, p < 0.01 (default)      1.000              0.356       0.723        0.888
