@@ -105,7 +105,8 @@ def write_chrombpnet_h5(
         start = 0
         for rows in _forward_rows(attr, chunk_bp, progress):
             scores = rounding.round(rows.scores)
-            for dataset, values in zip(datasets, (rows.X, scores, scores * rows.X), strict=True):
+            arrays: tuple[NDArray[Any], ...] = (rows.X, scores, scores * rows.X)
+            for dataset, values in zip(datasets, arrays, strict=True):
                 dataset[start : start + len(values)] = values
             start += len(scores)
     rounding.warn()
