@@ -45,11 +45,12 @@ def frozen(model: nn.Module, device: torch.device | None = None) -> Iterator[Non
     modes = [(module, module.training) for module in model.modules()]
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     where = device_of(model, torch.device("cpu")) if device is None else device
-    recurrent = [(layer, layer.dropout) for layer in model.modules() if _is_plain_recurrent(layer)]
+    layers = filter(_is_plain_recurrent, model.modules()) if where.type == "cuda" else ()
+    recurrent = [(layer, layer.dropout) for layer in layers]
     try:
         for module, _ in modes:
             module.training = False  # not eval(): exported modules refuse it, and some override it
-        for layer, _ in recurrent if where.type == "cuda" else ():
+        for layer, _ in recurrent:
             layer.training, layer.dropout = True, 0.0
         for parameter, _ in flags:
             parameter.requires_grad_(False)
