@@ -22,9 +22,9 @@ from torch import nn
 
 import seqsal
 from seqsal.attribution import AttributeOptions, attribute_windows
-from seqsal.audit.context import AuditContext
-from seqsal.audit.curve_summary import CurveSummary
-from seqsal.audit.curves import replacement_curves
+from seqsal.auditing.context import AuditContext
+from seqsal.auditing.curve_summary import CurveSummary
+from seqsal.auditing.curves import replacement_curves
 from seqsal.io.inputs import open_codes
 from seqsal.models import CNN, CNNConfig
 

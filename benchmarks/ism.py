@@ -22,7 +22,7 @@ from tangermeme.saturation_mutagenesis import saturation_mutagenesis
 
 import seqsal
 from seqsal.attribution import AttributeOptions, attribute_windows
-from seqsal.attribution.mutants import Mutator
+from seqsal.attribution.ism.mutants import Mutator
 from seqsal.io.inputs import open_codes
 from seqsal.sequence.tensors import one_hot_tensor
 

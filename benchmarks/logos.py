@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from seqsal.plot.logo import plot_logo
+from seqsal.plot.logo import plot_letters
 from seqsal.plot.style import save_figure
 from seqsal.sequence.codes import ALPHABET
 
@@ -41,7 +41,7 @@ def main() -> None:
             table = pd.DataFrame(np.eye(4)[codes] * values[:, None], columns=list(ALPHABET))
 
             def ours(values: np.ndarray = values, codes: np.ndarray = codes) -> None:
-                save_figure(plot_logo(values, codes), path)
+                save_figure(plot_letters(values, codes), path)
 
             def peer(table: pd.DataFrame = table) -> None:
                 figure, ax = plt.subplots(figsize=(float(np.clip(0.13 * len(table), 5, 40)), 2.2))

@@ -21,10 +21,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from seqsal.models import CNN, CNNConfig, TrainConfig, load_checkpoint, train_model
+from seqsal.models import CNN, CNNConfig, load_checkpoint
 from seqsal.motifs import Motif, read_motifs
 from seqsal.regions import make_regions
 from seqsal.sequence.codes import decode, reverse_complement
+from seqsal.training import TrainConfig, train_model
 
 __all__ = ["DESIGNS", "Design", "Planted", "Trained", "draw_sequences", "trained"]
 

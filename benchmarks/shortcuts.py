@@ -40,8 +40,8 @@ from contaminated_sets import Codes
 from contaminated_trials import Trial, prepared
 from scipy import stats
 
-from seqsal.audit.artifacts import audit_artifacts
-from seqsal.audit.context import AuditContext
+from seqsal.auditing.artifacts import audit_artifacts
+from seqsal.auditing.context import AuditContext
 from seqsal.sequence.codes import decode, encode, reverse_complement
 from seqsal.sequence.shuffle import dinucleotide_shuffle
 

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import torch
 
-from seqsal.models import CNNConfig, TrainConfig, TrainResult, train_model
+from seqsal.models import CNNConfig
+from seqsal.training import TrainConfig, TrainResult, train_model
 
 REFERENCE = {"auroc": 0.905, "average_precision": 0.816}  # README.md beside the data
 TEST_CHROMS = ("chrIV", "chrX")

@@ -9,46 +9,47 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from seqsal.errors import SeqsalError
+from seqsal.io.views import name_views
 from seqsal.version import VERSION as __version__
-from seqsal.views import name_views
 
 if TYPE_CHECKING:
-    from seqsal.api import attribute, plot_logo, score
-    from seqsal.audit import AuditSettings, audit
-    from seqsal.audit.result import AuditResult, read_audit
-    from seqsal.compare import compare_attributions
-    from seqsal.exchange import import_attributions, write_controls
+    from seqsal.agreement.attributions import compare_attributions
+    from seqsal.attribution.api import attribute, score
+    from seqsal.auditing import AuditSettings, audit
+    from seqsal.auditing.result import AuditResult, read_audit
+    from seqsal.interop.attributions import import_attributions, write_controls
     from seqsal.io.attributions import Attributions
     from seqsal.io.store import read_attributions
-    from seqsal.models import load_model, train_model, wrap
+    from seqsal.models import load_model, wrap
     from seqsal.motifs import discover_motifs
     from seqsal.peaks import call_peaks
-    from seqsal.pipeline import run
-    from seqsal.plot import plot_curves, plot_heatmap, plot_tracks, save_figure
+    from seqsal.pipeline.run import run
+    from seqsal.plot import plot_curves, plot_heatmap, plot_logo, plot_tracks, save_figure
+    from seqsal.training import train_model
 
 _HOMES = {
     "Attributions": "seqsal.io.attributions",
-    "AuditResult": "seqsal.audit.result",
-    "AuditSettings": "seqsal.audit.settings",
-    "attribute": "seqsal.api",
-    "audit": "seqsal.audit",
+    "AuditResult": "seqsal.auditing.result",
+    "AuditSettings": "seqsal.auditing.settings",
+    "attribute": "seqsal.attribution.api",
+    "audit": "seqsal.auditing",
     "call_peaks": "seqsal.peaks",
-    "compare_attributions": "seqsal.compare",
+    "compare_attributions": "seqsal.agreement.attributions",
     "discover_motifs": "seqsal.motifs",
-    "import_attributions": "seqsal.exchange",
+    "import_attributions": "seqsal.interop.attributions",
     "load_model": "seqsal.models",
     "plot_curves": "seqsal.plot",
     "plot_heatmap": "seqsal.plot",
-    "plot_logo": "seqsal.api",
+    "plot_logo": "seqsal.plot",
     "plot_tracks": "seqsal.plot",
-    "read_audit": "seqsal.audit.result",
+    "read_audit": "seqsal.auditing.result",
     "read_attributions": "seqsal.io.store",
-    "run": "seqsal.pipeline",
+    "run": "seqsal.pipeline.run",
     "save_figure": "seqsal.plot",
-    "score": "seqsal.api",
-    "train_model": "seqsal.models",
+    "score": "seqsal.attribution.api",
+    "train_model": "seqsal.training",
     "wrap": "seqsal.models",
-    "write_controls": "seqsal.exchange",
+    "write_controls": "seqsal.interop.attributions",
 }
 
 __all__ = [
@@ -92,8 +93,7 @@ name_views(  # what the methods of results draw with
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'seqsal' has no attribute {name!r}")
-    module = importlib.import_module(_HOMES[name])
-    return module if module.__name__ == f"seqsal.{name}" else getattr(module, name)  # a package that can be called
+    return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

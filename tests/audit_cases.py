@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from seqsal.attribution import AttributeOptions, attribute_windows
-from seqsal.audit.context import AuditContext
-from seqsal.audit.settings import AuditSettings
+from seqsal.auditing.context import AuditContext
+from seqsal.auditing.settings import AuditSettings
 from seqsal.io.attributions import Attributions
 from seqsal.io.inputs import open_codes
 from seqsal.models import SequenceModel, wrap

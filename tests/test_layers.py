@@ -1,4 +1,4 @@
-"""Imports run one way: errors → regions, sequence → io → models … → audit, plot → report → pipeline → cli."""
+"""Imports run one way: errors → regions, sequence → io → models → attribution … → report → pipeline → cli."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "seqsal"
 LEVELS = [
-    {"errors", "version", "views"},
-    {"regions", "sequence", "intact", "memory", "arithmetic"},
+    {"errors", "version"},
+    {"regions", "sequence"},
     {"io"},
-    {"models", "attribution", "peaks", "motifs", "agreement"},
-    {"audit", "plot"},
-    {"report", "browser", "info"},
-    {"api", "compare", "exchange"},
+    {"models"},
+    {"attribution"},
+    {"interop"},
+    {"training"},
+    {"peaks", "motifs", "agreement"},
+    {"auditing"},
+    {"plot"},
+    {"report", "browser"},
     {"commands"},
-    {"preparation", "run_record"},
-    {"forecast", "pipeline"},
-    {"demo"},
+    {"pipeline"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}

@@ -24,7 +24,7 @@ from seqsal.agreement.measures import Moments, Values, overlap, rank_rows, row_m
 from seqsal.errors import UsageError
 from seqsal.io.attributions import Attributions
 from seqsal.io.sweep import CHUNK_BP, chunk_rows
-from seqsal.views import view
+from seqsal.io.views import view
 
 __all__ = ["Agreement", "compare_attributions"]
 

@@ -1,8 +1,8 @@
 """Attribution: from windows and a model to per-base scores."""
 
-from seqsal.attribution.base import Method, Scores
 from seqsal.attribution.engine import AttributeOptions, attribute_to_file, attribute_windows
-from seqsal.attribution.methods import METHODS, make_method
+from seqsal.attribution.methods.base import Method, Scores
+from seqsal.attribution.methods.registry import METHODS, make_method
 from seqsal.attribution.predict import predict_windows
 from seqsal.attribution.trial import Trial, try_windows
 

@@ -18,12 +18,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from seqsal.attribution.base import Method
-from seqsal.attribution.borrow import borrowed
-from seqsal.attribution.fused import cannot_fuse
+from seqsal.attribution.compute.borrow import borrowed
+from seqsal.attribution.compute.fused import cannot_fuse
+from seqsal.attribution.compute.precision import check_precision, pearson
+from seqsal.attribution.methods.base import Method
 from seqsal.attribution.passes import FirstWindows, MemorySink, Sink, WindowReader, first_window, run_pass
-from seqsal.attribution.precision import check_precision, pearson
-from seqsal.attribution.requests import AttributeOptions, Result, plan_families
+from seqsal.attribution.request import AttributeOptions, Result, plan_families
 from seqsal.attribution.targets import aimed
 from seqsal.errors import RegionError
 from seqsal.io.attributions import Attributions

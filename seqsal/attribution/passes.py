@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm.auto import tqdm
 
-from seqsal.attribution.base import Method, Scores, TargetsModel, mask_unknown, project
-from seqsal.attribution.requests import AttributeOptions, Family
-from seqsal.attribution.stream import WriteBehind, read_ahead
+from seqsal.attribution.compute.stream import WriteBehind, read_ahead
+from seqsal.attribution.compute.workers import Batches, batches_for
+from seqsal.attribution.methods.base import Method, Scores, TargetsModel, mask_unknown, project
+from seqsal.attribution.request import AttributeOptions, Family
 from seqsal.attribution.targets import TargetView
-from seqsal.attribution.workers import Batches, batches_for
 from seqsal.errors import ModelError
 from seqsal.io.store import result_prefix
 from seqsal.io.store_layout import StoreLayout

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm.auto import tqdm
 
-from seqsal.attribution.base import check_prediction
-from seqsal.attribution.layout import in_fast_layout
-from seqsal.attribution.stream import read_ahead
-from seqsal.attribution.workers import batches_for
+from seqsal.attribution.compute.layout import in_fast_layout
+from seqsal.attribution.compute.stream import read_ahead
+from seqsal.attribution.compute.workers import batches_for
+from seqsal.attribution.methods.base import check_prediction
 from seqsal.sequence.tensors import one_hot_tensor
 
 __all__ = ["predict_windows"]

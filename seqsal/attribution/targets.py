@@ -1,7 +1,8 @@
 """One model, seen at one output, at several, or at lower precision.
 
 Views share the caller's parameters: a view is a shallow copy that differs in which output it reads or in the precision
-that it runs in. Make them while the model is on its device and in evaluation mode (:mod:`seqsal.attribution.borrow`).
+that it runs in. Make them while the model is on its device and in evaluation mode
+(:mod:`seqsal.attribution.compute.borrow`).
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from seqsal.attribution.base import Method, ScalarModel, Scores, TargetsModel, check_prediction
-from seqsal.attribution.fused import in_fused_form
-from seqsal.attribution.precision import in_precision
+from seqsal.attribution.compute.fused import in_fused_form
+from seqsal.attribution.compute.precision import in_precision
+from seqsal.attribution.methods.base import Method, ScalarModel, Scores, TargetsModel, check_prediction
 from seqsal.errors import ModelError
 
 __all__ = ["OneTarget", "SharedForward", "TargetView", "aimed"]
@@ -61,7 +62,7 @@ class TargetView:
     device
         Where it runs.
     precision
-        Of :data:`seqsal.attribution.precision.PRECISIONS`.
+        Of :data:`seqsal.attribution.compute.precision.PRECISIONS`.
     fused
         Whether to compile it.
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from seqsal.attribution.engine import AttributionRun
 from seqsal.attribution.passes import FirstWindows, MemorySink, WindowReader, run_pass
-from seqsal.attribution.requests import AttributeOptions
+from seqsal.attribution.request import AttributeOptions
 from seqsal.io.store_layout import StoreLayout
 
 __all__ = ["Trial", "try_windows"]

@@ -16,7 +16,7 @@ __all__ = ["demo_command"]
 @common_options
 def demo_command(out: Path, device: str, seed: int, quiet: bool) -> None:
     """Train on real CTCF sites and explain held-out ones; no network, about a minute on two cores."""
-    from seqsal.demo import run_demo
+    from seqsal.pipeline.demo import run_demo
 
     result = run_demo(out, device=device, seed=seed, progress=show_progress(quiet))
     if not quiet:

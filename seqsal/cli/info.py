@@ -19,7 +19,7 @@ def info_command(file: Path, as_json: bool) -> None:
 
     FILE may be a checkpoint, attributions (.h5), the folder of a run, run.json, audit.json, a table, track or report.
     """
-    from seqsal.info import describe_file
+    from seqsal.pipeline.info import describe_file
 
     info = describe_file(file)
     click.echo(info.to_json() if as_json else info.summary())

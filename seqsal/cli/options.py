@@ -14,7 +14,7 @@ import click
 from seqsal.cli.config import config_option
 
 if TYPE_CHECKING:
-    from seqsal.audit.result import AuditResult
+    from seqsal.auditing.result import AuditResult
 
 __all__ = [
     "attribution_options",

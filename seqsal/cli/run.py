@@ -47,15 +47,16 @@ def run_command(
 
     The folder gets a run.toml: `seqsal run --config run.toml --out OTHER` does the same again.
     """
-    from seqsal import forecast, pipeline
-    from seqsal.audit.verdict import check_failures
+    from seqsal.auditing.verdict import check_failures
+    from seqsal.pipeline.forecast import forecast_run
+    from seqsal.pipeline.run import run
 
     if check_failures(fail_on) and not arguments["audit"]:
         raise click.UsageError("--fail-on needs the audit, and --no-audit leaves it out; give one of them.")
     if dry_run:
-        click.echo(forecast.forecast_run(out=out, **arguments).summary())
+        click.echo(forecast_run(out=out, **arguments).summary())
         return
-    result = pipeline.run(out=out, progress=show_progress(quiet), **arguments)
+    result = run(out=out, progress=show_progress(quiet), **arguments)
     if not quiet:
         click.echo(result.summary())
     if result.audit is not None:

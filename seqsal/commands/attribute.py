@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from seqsal.api import attribute
+from seqsal.attribution.api import attribute
 from seqsal.commands.arguments import PathArgument, load_from
 from seqsal.io.atomic import check_writable
 from seqsal.io.attributions import Attributions

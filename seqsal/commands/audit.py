@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqsal.audit import audit
+from seqsal.auditing import audit
 from seqsal.commands.arguments import READING, PathArgument, check_ending, told_reading
 from seqsal.io.atomic import check_writable
 from seqsal.io.store import read_attributions
 
 if TYPE_CHECKING:
-    from seqsal.audit.result import AuditResult
+    from seqsal.auditing.result import AuditResult
 
 __all__ = ["audit_to_file"]
 
@@ -44,8 +44,8 @@ def audit_to_file(
     arguments
         Those of :func:`seqsal.audit`, and of how to read the model.
     """
-    from seqsal.audit.given import load_audited
-    from seqsal.audit.verdict import check_failures
+    from seqsal.auditing.given import load_audited
+    from seqsal.auditing.verdict import check_failures
 
     check_ending(out, ".json")
     bed = Path(out).with_suffix(".shortcuts.bed")

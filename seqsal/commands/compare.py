@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from seqsal.agreement import Agreement
+from seqsal.agreement.attributions import compare_attributions
 from seqsal.commands.arguments import PathArgument, check_ending
-from seqsal.compare import compare_attributions
 from seqsal.io.atomic import atomic_path
 
 __all__ = ["compare_to_file"]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from seqsal.commands.arguments import PathArgument
-from seqsal.exchange import write_controls
+from seqsal.interop.attributions import write_controls
 
 __all__ = ["controls_to_file"]
 

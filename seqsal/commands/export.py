@@ -10,8 +10,8 @@ import numpy as np
 from seqsal.browser import Bundle, read_instances, read_motif_instances, write_bundle
 from seqsal.commands.arguments import PathArgument
 from seqsal.errors import OutputError, UsageError
+from seqsal.interop.modisco import write_chrombpnet_h5, write_modisco_npz
 from seqsal.io.atomic import check_writable
-from seqsal.io.exchange import write_chrombpnet_h5, write_modisco_npz
 from seqsal.io.store import read_attributions
 from seqsal.io.tracks import load_bigwig_writer, write_bedgraph, write_bigwig, write_scores
 from seqsal.peaks import read_peaks

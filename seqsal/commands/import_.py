@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from seqsal.commands.arguments import PathArgument
-from seqsal.exchange import import_attributions
+from seqsal.interop.attributions import import_attributions
 from seqsal.io.atomic import check_writable
 from seqsal.io.attributions import Attributions
 

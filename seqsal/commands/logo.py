@@ -16,7 +16,7 @@ LOGO_ROW_BP = 100  # longer logos are wrapped
 
 def logo_to_file(attributions: PathArgument, region: str, out: PathArgument, *, result: str | None = None) -> Path:
     """Do what `seqsal logo` does: draw one region into a picture."""
-    from seqsal.plot import plot_region_logo, plot_region_rows, save_figure
+    from seqsal.plot import plot_logo, plot_region_rows, save_figure
 
     check_writable(out)
     attr = read_attributions(attributions, result, in_memory=False)
@@ -24,4 +24,4 @@ def logo_to_file(attributions: PathArgument, region: str, out: PathArgument, *, 
     title = f"{attr.method}, target {attr.target}"
     if span.end - span.start > LOGO_ROW_BP * 1.2:
         return save_figure(plot_region_rows(attr, region, row_bp=LOGO_ROW_BP, title=title)[0], out)
-    return save_figure(plot_region_logo(attr, region, title=title), out)
+    return save_figure(plot_logo(attr, region, title=title), out)

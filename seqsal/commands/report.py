@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from seqsal.audit import audit
+from seqsal.auditing import audit
 from seqsal.commands.arguments import PathArgument, check_ending, told_reading
 from seqsal.io.attributions import Attributions
 from seqsal.io.store import read_attributions
@@ -16,7 +16,7 @@ from seqsal.motifs import discover_motifs
 from seqsal.peaks import PEAK_COLUMNS, call_peaks, read_peaks
 
 if TYPE_CHECKING:
-    from seqsal.audit.result import AuditResult
+    from seqsal.auditing.result import AuditResult
 
 __all__ = ["report_to_file"]
 
@@ -55,8 +55,8 @@ def report_to_file(
     reading
         How to read the model, where the attributions do not say.
     """
-    from seqsal.audit.given import load_audited
-    from seqsal.audit.settings import RUN_SIZES
+    from seqsal.auditing.given import load_audited
+    from seqsal.auditing.settings import RUN_SIZES
     from seqsal.report import ReportInputs, write_report
 
     check_ending(out, ".html")

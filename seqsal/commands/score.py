@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from seqsal.api import score
+from seqsal.attribution.api import score
 from seqsal.commands.arguments import PathArgument, load_from
 from seqsal.errors import UsageError
 from seqsal.io.atomic import check_writable

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from seqsal.commands.arguments import PathArgument, check_ending
 
 if TYPE_CHECKING:
-    from seqsal.models import TrainResult
+    from seqsal.training import TrainResult
 
 __all__ = ["train_to_file"]
 
@@ -24,8 +24,9 @@ def train_to_file(out: PathArgument, *, progress: bool = False, **arguments: Any
     arguments
         Those of :func:`seqsal.train_model`, with the fields of `CNNConfig` and `TrainConfig` among them.
     """
-    from seqsal.models import CNNConfig, TrainConfig, train_model
-    from seqsal.models.sources import common_length
+    from seqsal.models import CNNConfig
+    from seqsal.training import TrainConfig, train_model
+    from seqsal.training.sources import common_length
 
     check_ending(out, ".safetensors", name="a checkpoint name")
     training = {key: arguments.pop(key) for key in TrainConfig.__dataclass_fields__ if key in arguments}

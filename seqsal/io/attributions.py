@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from seqsal.errors import StoreError
-from seqsal.views import view
+from seqsal.io.views import view
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,13 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from seqsal.arithmetic import cuda_arithmetic
 from seqsal.errors import ModelError
-from seqsal.intact import device_of, frozen, intact
 from seqsal.models import probe
 from seqsal.models.adapters import LOW_PRECISION, find_adapter, known_dtype, known_length
+from seqsal.models.arithmetic import cuda_arithmetic
 from seqsal.models.cnn import CNN
 from seqsal.models.extra_inputs import ExtraInputs
+from seqsal.models.frozen import device_of, frozen, intact
 from seqsal.models.output_space import Bypass, Terminal, find_terminal, invert, resolve_space
 from seqsal.models.readout import Readout
 

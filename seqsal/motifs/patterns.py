@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from seqsal.io.views import view
 from seqsal.motifs.alignment import Alignment, best_offset, join
 from seqsal.motifs.matrices import Motif
 from seqsal.motifs.seqlets import Seqlets
 from seqsal.regions import lift_span
 from seqsal.sequence.codes import decode, encode, reverse_complement
-from seqsal.views import view
 
 __all__ = ["SEQLET_COLUMNS", "TABLE_COLUMNS", "MotifResult", "Pattern", "make_pattern", "merge_alignments", "trim"]
 

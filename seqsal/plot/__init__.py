@@ -2,7 +2,7 @@
 
 from seqsal.plot.curves import plot_curves, plot_replacement_curves, plot_score_histogram, plot_training_history
 from seqsal.plot.heatmap import plot_heatmap
-from seqsal.plot.logo import BASE_COLORS, plot_logo, plot_region_logo, plot_region_rows
+from seqsal.plot.logo import BASE_COLORS, plot_letters, plot_logo, plot_region_rows
 from seqsal.plot.motifs import plot_cwm, plot_motif, plot_pattern, write_logos
 from seqsal.plot.stack import plot_attributions, plot_tracks
 from seqsal.plot.style import save_figure
@@ -14,10 +14,10 @@ __all__ = [
     "plot_curves",
     "plot_cwm",
     "plot_heatmap",
+    "plot_letters",
     "plot_logo",
     "plot_motif",
     "plot_pattern",
-    "plot_region_logo",
     "plot_region_rows",
     "plot_region_track",
     "plot_replacement_curves",

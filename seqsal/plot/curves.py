@@ -15,7 +15,7 @@ from seqsal.errors import UsageError
 from seqsal.plot.style import NEGATIVE, POSITIVE, drawing_style, new_axes, new_figure, shown
 
 if TYPE_CHECKING:
-    from seqsal.audit.result import AuditResult
+    from seqsal.auditing.result import AuditResult
 
 __all__ = ["plot_curves", "plot_replacement_curves", "plot_score_histogram", "plot_training_history"]
 

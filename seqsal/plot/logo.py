@@ -20,7 +20,7 @@ from seqsal.plot.style import ink, label_positions, new_axes, new_axes_column, r
 from seqsal.regions import Region
 from seqsal.sequence.codes import ALPHABET
 
-__all__ = ["BASE_COLORS", "MAX_LOGO_BP", "plot_logo", "plot_region_logo", "plot_region_rows"]
+__all__ = ["BASE_COLORS", "MAX_LOGO_BP", "plot_letters", "plot_logo", "plot_region_rows"]
 
 BASE_COLORS: dict[str, dict[str, str]] = {
     # The hues that biologists expect, of medium lightness, so that they show on white and on black.
@@ -47,7 +47,7 @@ def _logo_size(n_bases: int) -> tuple[float, float]:
     return float(np.clip(0.13 * n_bases, 5.0, 40.0)), 2.2
 
 
-def plot_logo(
+def plot_letters(
     values: ArrayLike,
     codes: ArrayLike | None = None,
     ax: Axes | None = None,
@@ -123,7 +123,7 @@ def _limits(letters: Letters) -> tuple[float, float]:
 
 
 @shown
-def plot_region_logo(
+def plot_logo(
     attr: Attributions,
     region: str | Region,
     ax: Axes | None = None,
@@ -150,7 +150,7 @@ def plot_region_logo(
     hypothetical
         Draw the scores of all four bases instead of those of the bases that are there.
     colors, flip_negative, highlight, title
-        As for :func:`plot_logo`.
+        As for :func:`plot_letters`.
 
     Raises
     ------
@@ -160,7 +160,7 @@ def plot_region_logo(
         Hypothetical scores were not kept, or `colors` is unknown.
     """
     locus = read_locus(attr, region, hypothetical=hypothetical, max_bp=MAX_LOGO_BP)
-    return plot_logo(
+    return plot_letters(
         locus.track if locus.hypothetical is None else locus.hypothetical,
         locus.codes if locus.hypothetical is None else None,
         ax,
@@ -192,7 +192,7 @@ def plot_region_rows(
     Parameters
     ----------
     attr, region, hypothetical, colors
-        As for :func:`plot_region_logo`.
+        As for :func:`plot_logo`.
     row_bp
         Bases a line.
     title
@@ -206,7 +206,7 @@ def plot_region_rows(
     Raises
     ------
     RegionError, UsageError
-        As for :func:`plot_region_logo`.
+        As for :func:`plot_logo`.
     """
     if row_bp < 1:
         raise UsageError(f"row_bp: got {row_bp}, expected a number of bases, 1 or more")
@@ -219,7 +219,7 @@ def plot_region_rows(
     for row, ax in enumerate(axes):
         part = slice(row * row_bp, min((row + 1) * row_bp, n_bases))
         codes = locus.codes[part] if values.ndim == 1 else None
-        plot_logo(
+        plot_letters(
             values[..., part], codes, ax, start=locus.start + part.start, chrom=locus.chrom, unit="", colors=colors
         )
         ax.set(xlim=(locus.start + part.start, locus.start + part.start + min(n_bases, row_bp)), ylim=limits)

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from seqsal.motifs.matrices import Motif
 from seqsal.motifs.patterns import MotifResult, Pattern
-from seqsal.plot.logo import plot_logo
+from seqsal.plot.logo import plot_letters
 from seqsal.plot.style import drawing_style, new_axes, one_line, save_figure, two_lines
 
 __all__ = ["plot_cwm", "plot_motif", "plot_pattern", "write_logos"]
@@ -143,7 +143,7 @@ def _headline(pattern: Pattern) -> str:
 def _logo(heights: NDArray[np.float64], ax: Axes | None, unit: str, reverse: bool, title: str | None) -> Axes:
     if ax is None:
         ax = new_axes(max(_LEAST_INCHES, _INCH_PER_BASE * heights.shape[-1]) + 0.8, _ROW_INCHES)
-    axes = plot_logo(heights[::-1, ::-1] if reverse else heights, None, ax, start=1, unit=unit, title=title)
+    axes = plot_letters(heights[::-1, ::-1] if reverse else heights, None, ax, start=1, unit=unit, title=title)
     positions = [1, *range(_TICK_EVERY, heights.shape[-1] + 1, _TICK_EVERY)]
     axes.set_xticks([position + 0.5 for position in positions], [str(position) for position in positions])
     axes.set_xlabel("")

@@ -18,7 +18,7 @@ from seqsal.errors import RegionError, UsageError
 from seqsal.io.attributions import Attributions
 from seqsal.plot.boxes import LANE_INCHES, MotifBoxes, boxes_within, draw_boxes, n_lanes, name_motifs
 from seqsal.plot.locus import Locus, pick_region, read_locus
-from seqsal.plot.logo import MAX_LOGO_BP, plot_logo
+from seqsal.plot.logo import MAX_LOGO_BP, plot_letters
 from seqsal.plot.style import drawing_style, label_positions, new_figure, one_line, shown, two_lines
 from seqsal.plot.tracks import plot_track
 from seqsal.regions import Region, format_region, parse_region
@@ -264,7 +264,7 @@ def _letters_row(locus: Locus, span: Region, unit: str, colors: str | Mapping[st
     part = slice(span.start - locus.start, span.end - locus.start)
 
     def draw(ax: Axes) -> None:
-        plot_logo(locus.track[part], locus.codes[part], ax, start=span.start, unit=two_lines(unit), colors=colors)
+        plot_letters(locus.track[part], locus.codes[part], ax, start=span.start, unit=two_lines(unit), colors=colors)
 
     return _Row(_LETTERS_INCHES, draw, span, ruler=True)
 

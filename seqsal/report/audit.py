@@ -11,8 +11,8 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
-from seqsal.audit.result import AuditResult
-from seqsal.audit.text import part_lines
+from seqsal.auditing.result import AuditResult
+from seqsal.auditing.text import part_lines
 from seqsal.plot.curves import plot_replacement_curves
 from seqsal.report.figures import inline_svg
 from seqsal.report.gallery import Card, draw_cards

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 
 from seqsal.plot.locus import Locus, window_locus
-from seqsal.plot.logo import plot_logo
+from seqsal.plot.logo import plot_letters
 from seqsal.plot.style import one_line, two_lines
 from seqsal.plot.tracks import plot_track
 from seqsal.regions import Region, format_region
@@ -143,7 +143,7 @@ def _draw_card(inputs: ReportInputs, place: _Place, limits: tuple[float, float],
 
     def draw_logo(ax: Axes) -> None:
         part = place.zoomed
-        plot_logo(locus.track[part], locus.codes[part], ax, start=place.zoom[0], chrom=locus.chrom, unit=unit)
+        plot_letters(locus.track[part], locus.codes[part], ax, start=place.zoom[0], chrom=locus.chrom, unit=unit)
         ax.set_ylim(*limits)
 
     label = f"Attribution of every base of {text}, with {n_peaks}"

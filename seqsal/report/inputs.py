@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from seqsal.audit.result import AuditResult
+from seqsal.auditing.result import AuditResult
 from seqsal.errors import UsageError
 from seqsal.io.attributions import Attributions
 from seqsal.motifs import MotifResult

@@ -14,9 +14,9 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from toys import random_codes
 
-from seqsal.attribution import backward
-from seqsal.attribution.backward import direct_gradients
-from seqsal.attribution.gradients import input_gradient
+from seqsal.attribution.compute import backward
+from seqsal.attribution.compute.backward import direct_gradients
+from seqsal.attribution.methods.gradients import input_gradient
 from seqsal.sequence.codes import one_hot
 
 C, L = 48, 90

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from seqsal.attribution import batch
-from seqsal.attribution.batch import activation_bytes, choose_batch_size, in_batches
+from seqsal.attribution.compute import batch
+from seqsal.attribution.compute.batch import activation_bytes, choose_batch_size, in_batches
 
 CPU = torch.device("cpu")
 

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 import seqsal
-from seqsal.attribution.borrow import borrowed
-from seqsal.intact import frozen, seeded
+from seqsal.attribution.compute.borrow import borrowed
+from seqsal.models.frozen import frozen, seeded
 
 CPU = torch.device("cpu")
 

@@ -14,11 +14,11 @@ from torch import nn
 from toys import Linear, Small, Windows, random_codes
 
 import seqsal
-from seqsal.attribution.base import project
-from seqsal.attribution.cam import Placement, measure_placement
 from seqsal.attribution.engine import AttributeOptions, attribute_to_file, attribute_windows
-from seqsal.attribution.methods import METHODS, make_method
-from seqsal.attribution.taps import LayerTap, cut
+from seqsal.attribution.methods.activations import LayerTap, cut
+from seqsal.attribution.methods.base import project
+from seqsal.attribution.methods.cam import Placement, measure_placement
+from seqsal.attribution.methods.registry import METHODS, make_method
 from seqsal.errors import MethodError
 from seqsal.models import CNN, CNNConfig, wrap
 from seqsal.sequence.tensors import one_hot_tensor, reverse_complement_tensor

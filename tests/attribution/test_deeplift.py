@@ -13,7 +13,7 @@ from toys import Linear, Small, Windows, random_codes
 
 import seqsal
 from seqsal.attribution import AttributeOptions, attribute_windows
-from seqsal.attribution.deeplift import DeepLiftShap, _Plan, blame
+from seqsal.attribution.methods.deeplift_shap import DeepLiftShap, _Plan, blame
 from seqsal.attribution.targets import OneTarget, TargetView
 from seqsal.errors import MethodError, SeqsalError
 from seqsal.sequence.tensors import one_hot_tensor

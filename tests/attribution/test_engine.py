@@ -12,18 +12,20 @@ import pytest
 import torch
 from toys import Linear, Small, Windows, random_codes
 
-from seqsal.attribution import deeplift, ism, passes
-from seqsal.attribution.base import mask_unknown, project
+from seqsal.attribution import passes
 from seqsal.attribution.engine import (
     AttributeOptions,
     attribute_to_file,
     attribute_windows,
     default_n_controls,
 )
-from seqsal.attribution.methods import make_method
-from seqsal.attribution.mutants import Mutator
+from seqsal.attribution.ism.mutants import Mutator
+from seqsal.attribution.methods import deeplift_shap as deeplift
+from seqsal.attribution.methods import ism
+from seqsal.attribution.methods.base import mask_unknown, project
+from seqsal.attribution.methods.registry import make_method
 from seqsal.attribution.passes import chunk_rows, control_parents
-from seqsal.attribution.requests import Family
+from seqsal.attribution.request import Family
 from seqsal.errors import DeviceError, ModelError, RegionError, UsageError
 from seqsal.io.store import read_attributions
 from seqsal.sequence.tensors import one_hot_tensor

@@ -15,7 +15,7 @@ from toys import random_codes
 
 import seqsal
 from seqsal.attribution import AttributeOptions, attribute_windows
-from seqsal.attribution.fused import in_fused_form, is_fused
+from seqsal.attribution.compute.fused import in_fused_form, is_fused
 from seqsal.errors import MethodError, ModelError
 from seqsal.io.inputs import open_codes
 

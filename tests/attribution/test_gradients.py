@@ -10,9 +10,9 @@ from tangermeme.saliency import saliency as tangermeme_saliency
 from torch import nn
 from toys import Linear, Small, random_codes
 
-from seqsal.attribution.base import project
-from seqsal.attribution.gradients import input_gradient
-from seqsal.attribution.methods import METHODS, make_method
+from seqsal.attribution.methods.base import project
+from seqsal.attribution.methods.gradients import input_gradient
+from seqsal.attribution.methods.registry import METHODS, make_method
 from seqsal.errors import MethodError, ModelError
 from seqsal.sequence.tensors import one_hot_tensor, reverse_complement_tensor
 

@@ -9,8 +9,8 @@ from tangermeme.saturation_mutagenesis import saturation_mutagenesis
 from torch import nn
 from toys import Linear, Small, random_codes
 
-from seqsal.attribution.base import project
-from seqsal.attribution.methods import make_method
+from seqsal.attribution.methods.base import project
+from seqsal.attribution.methods.registry import make_method
 from seqsal.sequence.tensors import one_hot_tensor
 
 ROWS = np.arange(4)

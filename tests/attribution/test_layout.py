@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from toys import random_codes
 
 import seqsal
-from seqsal.attribution import layout
-from seqsal.attribution.layout import in_fast_layout
+from seqsal.attribution.compute import layout
+from seqsal.attribution.compute.layout import in_fast_layout
 from seqsal.sequence.codes import one_hot
 
 L, C = 60, layout.LEAST_CHANNELS

@@ -17,9 +17,9 @@ from torch import nn
 from toy_operations import LENGTH, OPERATIONS, toy
 from toys import Small
 
-from seqsal.attribution.ism import InSilicoMutagenesis
-from seqsal.attribution.local.state import Local
-from seqsal.attribution.mutants import Mutator
+from seqsal.attribution.ism.mutants import Mutator
+from seqsal.attribution.ism.state import Local
+from seqsal.attribution.methods.ism import InSilicoMutagenesis
 from seqsal.models.cnn import CNN, CNNConfig
 
 Tensor = torch.Tensor

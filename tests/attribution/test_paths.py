@@ -8,11 +8,11 @@ import pytest
 import torch
 from toys import Linear, Small, random_codes
 
-from seqsal.attribution import paths
-from seqsal.attribution.base import project
-from seqsal.attribution.methods import METHODS, make_method
-from seqsal.attribution.paths import completeness_error, shuffled_references
-from seqsal.attribution.stream import overlapped, read_ahead
+from seqsal.attribution.compute.stream import overlapped, read_ahead
+from seqsal.attribution.methods import paths
+from seqsal.attribution.methods.base import project
+from seqsal.attribution.methods.paths import completeness_error, shuffled_references
+from seqsal.attribution.methods.registry import METHODS, make_method
 from seqsal.errors import MethodError
 from seqsal.sequence.codes import codes_from_one_hot
 from seqsal.sequence.shuffle import dinucleotide_shuffle

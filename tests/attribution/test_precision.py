@@ -10,8 +10,8 @@ import pytest
 import torch
 from toys import Linear, Small, Windows, random_codes
 
+from seqsal.attribution.compute.precision import autocast_of, check_precision, in_precision, pearson
 from seqsal.attribution.engine import AttributeOptions, attribute_to_file, attribute_windows
-from seqsal.attribution.precision import autocast_of, check_precision, in_precision, pearson
 from seqsal.errors import DeviceError, UsageError
 from seqsal.io.store import read_attributions
 from seqsal.models import wrap

@@ -16,9 +16,9 @@ from torch import nn
 from toys import Small, Windows, random_codes
 
 from seqsal.attribution import passes
-from seqsal.attribution.base import Method, Scores
 from seqsal.attribution.engine import AttributeOptions, attribute_to_file, attribute_windows
-from seqsal.attribution.methods import METHODS
+from seqsal.attribution.methods.base import Method, Scores
+from seqsal.attribution.methods.registry import METHODS
 from seqsal.errors import MethodError, ModelError, StoreError, UsageError
 from seqsal.io.attributions import Attributions
 from seqsal.io.store import read_attributions
@@ -143,7 +143,7 @@ def test_targets_share_forward_passes(source: Windows, method: str, options: dic
 
 
 def test_targets_are_shared_in_groups(source: Windows, monkeypatch: pytest.MonkeyPatch) -> None:
-    from seqsal.attribution import requests
+    from seqsal.attribution import request as requests
 
     settings = AttributeOptions(target=[0, 1, 2, 3, 4], n_controls=0, batch_size=23)
     together = attribute_windows(wrap(Many()), source, settings, device=CPU)

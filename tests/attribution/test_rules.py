@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from seqsal.attribution import rules
+from seqsal.attribution.deeplift import rules
 
 GENERATOR = torch.manual_seed(0)
 

@@ -11,7 +11,7 @@ import torch
 from toys import Small, Windows, random_codes
 
 from seqsal.attribution import AttributeOptions, attribute_windows, predict_windows
-from seqsal.attribution.workers import batches_for, cpu_workers
+from seqsal.attribution.compute.workers import batches_for, cpu_workers
 
 CPU = torch.device("cpu")
 

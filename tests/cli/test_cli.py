@@ -25,8 +25,9 @@ import seqsal
 from seqsal.attribution import METHODS
 from seqsal.cli import VERBS, main
 from seqsal.cli.names import METHOD_NAMES, TRAIN_DEFAULTS
-from seqsal.models import CNN, CNNConfig, TrainConfig, save_checkpoint
+from seqsal.models import CNN, CNNConfig, save_checkpoint
 from seqsal.sequence.codes import decode
+from seqsal.training import TrainConfig
 
 LENGTH = 60
 

@@ -18,7 +18,7 @@ from seqsal.cli.options import common_options
 from seqsal.cli.run import run_command
 from seqsal.errors import UsageError
 from seqsal.io.config import read_config, write_config
-from seqsal.preparation import config_of, prepare_run
+from seqsal.pipeline.preparation import config_of, prepare_run
 
 
 @pytest.fixture

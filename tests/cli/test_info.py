@@ -15,12 +15,12 @@ import torch
 from command_line import LENGTH, Inputs, call, refused
 
 import seqsal
-from seqsal.audit.result import SCHEMA as AUDIT_SCHEMA_WRITTEN
+from seqsal.auditing.result import SCHEMA as AUDIT_SCHEMA_WRITTEN
 from seqsal.errors import StoreError
-from seqsal.info import describe_file
-from seqsal.info.file_info import size_text, table_text
-from seqsal.info.json_files import AUDIT_SCHEMA
 from seqsal.models.checkpoint import write_tensors
+from seqsal.pipeline.info import describe_file
+from seqsal.pipeline.info.file_info import size_text, table_text
+from seqsal.pipeline.info.json_files import AUDIT_SCHEMA
 from seqsal.version import VERSION
 
 

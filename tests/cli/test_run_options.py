@@ -17,9 +17,9 @@ from command_line import LENGTH, Inputs, call, refused
 
 from seqsal.attribution import AttributeOptions, try_windows
 from seqsal.cli import VERBS, main
-from seqsal.forecast import forecast_run
 from seqsal.io.inputs import open_codes
 from seqsal.models import load_model
+from seqsal.pipeline.forecast import forecast_run
 
 RUN_STAGES = ("load", "attribute", "tracks", "peaks", "motifs", "audit", "browser", "report")
 
@@ -149,7 +149,7 @@ def test_a_begun_run_has_no_run_json(inputs: Inputs, monkeypatch: pytest.MonkeyP
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("seqsal.pipeline.call_peaks", stop)
+        patch.setattr("seqsal.pipeline.run.call_peaks", stop)
         assert call(*arguments).exit_code == 130
     assert not (out / "run.json").exists()
     assert "(an interrupted run is there)" in call(*arguments, "--dry-run").stdout

@@ -14,7 +14,7 @@ from track_toys import make_attr
 
 from seqsal.errors import RegionError, UsageError
 from seqsal.io.attributions import Attributions
-from seqsal.plot import BASE_COLORS, plot_logo, plot_region_logo, plot_region_rows, save_figure
+from seqsal.plot import BASE_COLORS, plot_letters, plot_logo, plot_region_rows, save_figure
 from seqsal.plot.letters import compound_outline, stack_letters
 from seqsal.sequence.codes import ALPHABET, encode
 
@@ -47,7 +47,7 @@ def attr(rng: np.random.Generator) -> Attributions:
 
 def test_every_base_is_drawn_once_with_its_height() -> None:
     sequence, values = "ACGTTNAC", np.array([1.0, -2.0, 0.5, 0.25, -0.125, 9.0, 3.0, 0.0])
-    ax = plot_logo(values, encode(sequence), start=100, chrom="chr7", unit="contribution to the logit", title="here")
+    ax = plot_letters(values, encode(sequence), start=100, chrom="chr7", unit="contribution to the logit", title="here")
     assert count_letters(ax) == {"A": 2, "C": 1, "G": 1, "T": 2}
     low, high = ax.get_ylim()
     assert -2.3 < low < -2.0 < 3.0 < high < 3.3
@@ -58,7 +58,7 @@ def test_every_base_is_drawn_once_with_its_height() -> None:
 
 
 def test_letters_stand_above_their_position() -> None:
-    ax = plot_logo([0.0, 2.0, 0.0], encode("AAA"), start=50)
+    ax = plot_letters([0.0, 2.0, 0.0], encode("AAA"), start=50)
     (patch,) = [patch for patch in ax.patches if patch.get_gid() == "letters-A"]
     box = patch.get_path().get_extents()
     assert 51 <= box.x0 < box.x1 <= 52
@@ -67,7 +67,7 @@ def test_letters_stand_above_their_position() -> None:
 
 @pytest.mark.parametrize("n_bases", [20, 60, 100, 200, 500])
 def test_ticks_name_whole_bases_and_stay_apart(n_bases: int) -> None:
-    ax = plot_logo(np.ones(n_bases), np.zeros(n_bases, int), start=190_100)
+    ax = plot_letters(np.ones(n_bases), np.zeros(n_bases, int), start=190_100)
     labels = tick_labels(ax)
     places = [int(label.replace(",", "")) for label in labels]
     assert 2 <= len(places) <= 13
@@ -79,12 +79,12 @@ def test_ticks_name_whole_bases_and_stay_apart(n_bases: int) -> None:
 
 def test_axes_given_are_used_and_returned() -> None:
     axes = Figure().add_subplot()
-    assert plot_logo(np.ones((4, 5)), ax=axes) is axes
+    assert plot_letters(np.ones((4, 5)), ax=axes) is axes
     assert count_letters(axes) == dict.fromkeys("ACGT", 5)
 
 
 def test_nothing_to_draw_is_drawn_as_an_empty_axis() -> None:
-    ax = plot_logo(np.zeros(5), np.full(5, 4))
+    ax = plot_letters(np.zeros(5), np.full(5, 4))
     assert count_letters(ax) == dict.fromkeys("ACGT", 0)
     assert ax.get_ylim() == (-1, 1)
 
@@ -92,13 +92,13 @@ def test_nothing_to_draw_is_drawn_as_an_empty_axis() -> None:
 def test_colors_can_be_chosen_by_name_or_base() -> None:
     values, codes = np.ones(4), encode("ACGT")
     for colors, expected in (("colorblind", BASE_COLORS["colorblind"]), (dict.fromkeys("ACGT", "#123456"), None)):
-        ax = plot_logo(values, codes, colors=colors)
+        ax = plot_letters(values, codes, colors=colors)
         drawn = {patch.get_gid()[-1]: to_hex(patch.get_facecolor()) for patch in ax.patches}
         assert drawn == (expected or colors)
     with pytest.raises(UsageError, match="colors: got 'rainbow', expected one of classic, colorblind"):
-        plot_logo(values, codes, colors="rainbow")
+        plot_letters(values, codes, colors="rainbow")
     with pytest.raises(UsageError, match="colors: none for C, G, T"):
-        plot_logo(values, codes, colors={"A": "red"})
+        plot_letters(values, codes, colors={"A": "red"})
 
 
 def seen_by(kind: str, color: str) -> np.ndarray:
@@ -132,7 +132,7 @@ def test_colorblind_colors_stay_apart_for_everyone() -> None:
 
 
 def test_a_region_is_drawn_from_the_windows_over_it(attr: Attributions) -> None:
-    ax = plot_region_logo(attr, "chr1:1,030-1,070")
+    ax = plot_logo(attr, "chr1:1,030-1,070")
     assert sum(count_letters(ax).values()) == 40
     assert ax.get_xlim() == (1030, 1070)
     assert ax.get_ylabel() == "contribution\nto the logit"
@@ -145,18 +145,18 @@ def test_a_region_is_drawn_from_the_windows_over_it(attr: Attributions) -> None:
 
 def test_hypothetical_scores_draw_all_four_bases(attr: Attributions, rng: np.random.Generator) -> None:
     kept = replace(attr, hypothetical=rng.normal(size=(2, 4, 60)).astype(np.float32))
-    ax = plot_region_logo(kept, "chr1:1000-1010", hypothetical=True)
+    ax = plot_logo(kept, "chr1:1000-1010", hypothetical=True)
     assert count_letters(ax) == dict.fromkeys("ACGT", 10)
     assert ax.get_ylabel() == "hypothetical contribution\nto the logit"
 
 
 def test_regions_that_cannot_be_drawn(attr: Attributions) -> None:
     with pytest.raises(RegionError, match="nearest window is chr1:1040-1100"):
-        plot_region_logo(attr, "chr1:5000-5100")
+        plot_logo(attr, "chr1:5000-5100")
     with pytest.raises(RegionError, match="not understood"):
-        plot_region_logo(attr, "chr1:5000")
+        plot_logo(attr, "chr1:5000")
     with pytest.raises(RegionError, match="6,000 bp of data, at most 5,000 can be drawn"):
-        plot_region_logo(make_attr(np.ones((1, 6000)), start=[0]), "chr1:0-6000")
+        plot_logo(make_attr(np.ones((1, 6000)), start=[0]), "chr1:0-6000")
     with pytest.raises(UsageError, match="row_bp: got 0"):
         plot_region_rows(attr, "chr1:1000-1100", row_bp=0)
 
@@ -172,7 +172,7 @@ def test_rows_share_the_scale_and_hold_every_base(attr: Attributions) -> None:
 
 def test_500_bases_are_one_outline_a_base_and_sign(tmp_path: Path, rng: np.random.Generator) -> None:
     values, codes = rng.normal(size=500), rng.integers(0, 4, size=500)
-    ax = plot_logo(values, codes)
+    ax = plot_letters(values, codes)
     assert 4 <= len(ax.patches) <= 8  # not one a letter, which is what makes logos slow: benchmarks/logos.py
     save_figure(ax, tmp_path / "logo.svg")
     assert (tmp_path / "logo.svg").stat().st_size < 500_000

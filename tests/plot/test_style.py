@@ -13,12 +13,12 @@ import pytest
 from matplotlib.figure import Figure
 
 from seqsal.errors import OutputError, UsageError
-from seqsal.plot import plot_logo, save_figure, style
+from seqsal.plot import plot_letters, save_figure, style
 from seqsal.plot.style import drawing_style, one_line, root_figure
 
 
 def draw(**options: object) -> Figure:
-    ax = plot_logo(np.array([1.0, -1.0, 0.5]), [0, 1, 2], start=10, **options)  # type: ignore[arg-type]
+    ax = plot_letters(np.array([1.0, -1.0, 0.5]), [0, 1, 2], start=10, **options)  # type: ignore[arg-type]
     return root_figure(ax)
 
 
@@ -33,8 +33,8 @@ def test_the_same_figure_gives_the_same_bytes(tmp_path: Path, suffix: str) -> No
 
 def test_bytes_do_not_depend_on_the_hash_seed(tmp_path: Path) -> None:
     code = (
-        "import sys; from seqsal.plot import plot_logo, save_figure;"
-        "save_figure(plot_logo([1.0, -1.0, 0.5], [0, 1, 2], start=10, chrom='chr1'), sys.argv[1])"
+        "import sys; from seqsal.plot import plot_letters, save_figure;"
+        "save_figure(plot_letters([1.0, -1.0, 0.5], [0, 1, 2], start=10, chrom='chr1'), sys.argv[1])"
     )
     for seed in ("1", "2"):
         environment = os.environ | {"PYTHONHASHSEED": seed}

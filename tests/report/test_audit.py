@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from pages import EVIL, Page, rows_of
 
-from seqsal.audit.result import AuditResult
-from seqsal.audit.section import AuditSection
-from seqsal.audit.verdict import Reason, Verdict
+from seqsal.auditing.result import AuditResult
+from seqsal.auditing.section import AuditSection
+from seqsal.auditing.verdict import Reason, Verdict
 from seqsal.report import ReportInputs
 from seqsal.report.html import render_report
 

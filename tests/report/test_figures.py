@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 import numpy as np
 from matplotlib.axes import Axes
 
-from seqsal.plot import plot_logo, plot_track
+from seqsal.plot import plot_letters, plot_track
 from seqsal.report.figures import inline_svg
 
 
@@ -55,7 +55,9 @@ def test_ids_are_kept_apart_and_found() -> None:
 
 def test_a_logo_is_small_and_the_same_each_time(rng: np.random.Generator) -> None:
     values, codes = rng.normal(size=60), rng.integers(0, 4, size=60)
-    first, second = (inline_svg(lambda ax: plot_logo(values, codes, ax), (8, 2), key="k", label="") for _ in range(2))
+    first, second = (
+        inline_svg(lambda ax: plot_letters(values, codes, ax), (8, 2), key="k", label="") for _ in range(2)
+    )
     assert first == second
     assert len(first) < 40_000
 

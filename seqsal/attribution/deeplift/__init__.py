@@ -1,0 +1,1 @@
+"""DeepLIFT: how finite differences pass through the operations of a model."""

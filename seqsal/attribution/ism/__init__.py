@@ -1,0 +1,1 @@
+"""In-silico mutagenesis that computes only what each substitution changes."""

@@ -1,1 +1,0 @@
-"""Following what a single-base substitution changes through a traced model."""

@@ -1,0 +1,1 @@
+"""The attribution methods: each its formula, and the class that holds its options and promises."""

@@ -1,0 +1,322 @@
+"""DeepLIFT with dinucleotide-shuffled references: `deeplift_shap`.
+
+For a sequence X and references R, the multipliers m of :mod:`seqsal.attribution.deeplift.rules` satisfy Σ m (X − R) =
+f(X) − f(R). The hypothetical contribution of base b at position l is what that base would contribute with the same
+multipliers, h[b, l] = m[b, l] − Σ_c R[c, l] m[c, l], and everything is averaged over the references (Shrikumar,
+Greenside and Kundaje 2017, arXiv:1704.02685; Lundberg and Lee 2017, arXiv:1705.07874). The track then sums to f(X)
+minus the mean of f(R), up to rounding; how far it is off is measured for every window.
+
+The rules are applied to the traced operations of a model, not to its modules, so that it does not matter how the model
+was written. An operation without a rule is refused before the work starts. The sequence's own forward pass is made
+once, not once a reference, unless the model merges windows with something else on one axis.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seqsal.attribution.compute.batch import in_batches
+from seqsal.attribution.compute.kernels import call
+from seqsal.attribution.deeplift.operations import NO_RULE, Args, Rule, rule_for
+from seqsal.attribution.graph import Graph, Op
+from seqsal.attribution.methods.base import ScalarModel, Scores, TargetsModel, project
+from seqsal.attribution.methods.paths import completeness_error, shuffled_references
+from seqsal.attribution.targets import OneTarget, SharedForward
+from seqsal.attribution.tracing import trace
+from seqsal.errors import MethodError
+
+__all__ = ["DeepLiftShap"]
+
+REFERENCES = ("shuffle", "uniform", "zero")
+MAX_ERROR = 0.01
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A model's operations with their rules, and how its passes can be shared.
+
+    Attributes
+    ----------
+    graph
+        The operations.
+    rules
+        By number; operations that are not in it keep their own derivative.
+    shares
+        Whether one pass of a sequence serves all of its references.
+    """
+
+    graph: Graph
+    rules: dict[int, Rule]
+    shares: bool
+
+    @classmethod
+    def of(cls, model: Any, X: torch.Tensor) -> _Plan:
+        graph = trace(model, X)
+        varying = frozenset(op.idx for op in graph.ops if op.varies)
+        found = {op.idx: (op, rule_for(op, varying)) for op in graph.varying}
+        missing = [op for op, rule in found.values() if rule is NO_RULE]
+        if missing:
+            names = ", ".join(dict.fromkeys(str(op) for op in missing))
+            raise MethodError(
+                f"deeplift_shap: has no rule for {names}; use integrated_gradients, which needs only gradients, or ism"
+            )
+        ruled = {idx: rule for idx, (_, rule) in found.items() if rule is not None}
+        inputs = {idx for op, rule in found.values() if rule is not None for idx in op.refs()}
+        shares = all(op.windows_on_axis == 1 for op in graph.ops if op.idx in inputs and op.varies)
+        return cls(graph, ruled, shares)
+
+    def forward(self, X: torch.Tensor) -> tuple[torch.Tensor, dict[int, Args]]:
+        """Run sequences (n, 4, L); return outputs and the arguments of every operation that has a rule."""
+        recorded: dict[int, Args] = {}
+
+        def note(op: Op, args: Args, kwargs: dict[str, Any]) -> Any:
+            if op.idx in self.rules:
+                recorded[op.idx] = args
+            return call(op.target, args, kwargs)
+
+        with torch.no_grad():
+            return self.graph.run(X, note), recorded
+
+    def repeat(self, recorded: dict[int, Args], n_references: int) -> dict[int, Args]:
+        """Give each sequence as many times as it has references; a single one is broadcast where it is used."""
+        axes = {op.idx: op.batch_axis for op in self.graph.ops}
+        ops = {op.idx: op for op in self.graph.ops}
+        return {
+            idx: tuple(
+                arg.repeat_interleave(n_references, axes[ref.idx]) if _is_moving(ref, ops) else arg
+                for arg, ref in zip(args, ops[idx].args, strict=True)
+            )
+            for idx, args in recorded.items()
+        }
+
+    def compare(self, R: torch.Tensor, there: dict[int, Args]) -> torch.Tensor:
+        """Run references, differentiable with multipliers in place of derivatives."""
+
+        def follow(op: Op, args: Args, kwargs: dict[str, Any]) -> Any:
+            rule = self.rules.get(op.idx)
+            return call(op.target, args, kwargs) if rule is None else rule(op, args, kwargs, there[op.idx])
+
+        return self.graph.run(R, follow)
+
+
+def _is_moving(ref: Any, ops: dict[int, Op]) -> bool:
+    return hasattr(ref, "idx") and ref.idx in ops and ops[ref.idx].varies
+
+
+@dataclass
+class _Worst:
+    """The window and target whose sum is furthest off, kept to find the operation to blame."""
+
+    error: float = MAX_ERROR
+    X: torch.Tensor | None = None
+    R: torch.Tensor | None = None
+    target: int = 0
+    lock: Any = field(default_factory=threading.Lock)
+
+    def note(self, errors: torch.Tensor, X: torch.Tensor, R: torch.Tensor, target: int) -> None:
+        i = int(errors.argmax())
+        with self.lock:
+            if float(errors[i]) > self.error:
+                self.error, self.X, self.R, self.target = float(errors[i]), X[i : i + 1].clone(), R[i].clone(), target
+
+
+class DeepLiftShap(SharedForward):
+    """Contributions by differences from shuffled references.
+
+    Parameters
+    ----------
+    n_references
+        Dinucleotide shuffles of each window; one reference for the other kinds.
+    references
+        `shuffle`, `uniform` (every base ¼) or `zero`.
+    seed
+        Of the shuffles.
+    """
+
+    name = "deeplift_shap"
+    sums_to_difference = True
+
+    def __init__(self, *, n_references: int = 20, references: str = "shuffle", seed: int = 0) -> None:
+        if n_references < 1:
+            raise MethodError(f"n_references: got {n_references}, expected a whole number above 0")
+        if references not in REFERENCES:
+            raise MethodError(f"references: got {references!r}, expected one of {', '.join(REFERENCES)}")
+        self.references, self.seed = references, seed
+        self.n_references = n_references if references == "shuffle" else 1
+        self._plan: _Plan | None = None
+        self._batch_size = 8
+        self._worst = _Worst()
+
+    def prepare(self, model: ScalarModel, X: torch.Tensor, batch_size: int) -> None:
+        """Read the model's operations and find their rules; see :meth:`Method.prepare`."""
+        self.prepare_targets(OneTarget(model), X, batch_size)
+
+    def prepare_targets(self, model: TargetsModel, X: torch.Tensor, batch_size: int) -> None:
+        """Read the model's operations and find their rules; see :meth:`Method.prepare_targets`."""
+        self._plan = _Plan.of(model, X)
+        # beside a reference's activations lie the sequence's; below four the time between operations counts
+        self._batch_size = max(batch_size // 2, min(batch_size, 4))
+        self._worst = _Worst()
+
+    def windows_at_once(self, batch_size: int) -> int:
+        """As many windows as fit in a batch with their references; see :meth:`Method.windows_at_once`."""
+        return max(batch_size // self.n_references, 1)
+
+    def n_passes(self, length: int) -> int:
+        """One pass for each reference; see :meth:`Method.n_passes`."""
+        return self.n_references
+
+    def attribute_targets(self, model: TargetsModel, X: torch.Tensor, rows: Rows) -> list[Scores]:
+        """Score one batch; see :meth:`Method.attribute_targets`."""
+        plan = self._plan or _Plan.of(model, X[:1])
+        R = self.references_of(X, rows)  # (N, n_references, 4, L)
+        n_targets = len(model.single)
+        hypothetical = X.new_zeros(n_targets, *X.shape)
+        prediction, baseline = X.new_zeros(n_targets, len(X)), X.new_zeros(n_targets, len(X))
+        for windows, outputs, recorded in self._sequences(plan, X):
+            prediction[:, windows] = outputs.T
+
+            def compute(start: int, stop: int, windows: slice = windows, recorded: Any = recorded) -> None:
+                references = R[windows, start:stop]  # (n, k, 4, L)
+                outputs, multipliers = _multipliers(plan, X[windows], references, recorded)
+                for target, m in enumerate(multipliers):
+                    scores = m - (references * m).sum(2, keepdim=True)
+                    hypothetical[target, windows] += scores.sum(1) / self.n_references
+                baseline[:, windows] += outputs.sum(2) / self.n_references
+
+            in_batches(compute, self.n_references, max(self._batch_size // (windows.stop - windows.start), 1))
+        return [self._scores(t, X, R, *of) for t, of in enumerate(zip(hypothetical, prediction, baseline, strict=True))]
+
+    def _scores(
+        self, target: int, X: torch.Tensor, R: torch.Tensor, hypothetical: Any, prediction: Any, baseline: Any
+    ) -> Scores:
+        errors = completeness_error(project(hypothetical, X).sum(1), prediction, baseline)
+        self._worst.note(errors, X, R, target)
+        return Scores(prediction, hypothetical, errors)
+
+    def _sequences(self, plan: _Plan, X: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor, Any]]:
+        """Yield windows that fit in a batch with their references, their outputs (n, T) and what was recorded."""
+        n_at_once = max(self._batch_size // self.n_references, 1)
+        for start in range(0, len(X), n_at_once):
+            windows = slice(start, min(start + n_at_once, len(X)))
+            yield windows, *plan.forward(X[windows])
+
+    def references_of(self, X: torch.Tensor, rows: Rows) -> torch.Tensor:
+        """Make the references of windows (N, 4, L) that are these rows of the data: (N, n_references, 4, L)."""
+        if self.references == "shuffle":
+            return torch.stack(list(shuffled_references(X, rows, self.seed, self.n_references)), dim=1)
+        known = X.sum(dim=1, keepdim=True)
+        return (torch.zeros_like(X) + (0.25 * known if self.references == "uniform" else 0.0))[:, None]
+
+    @property
+    def cure(self) -> str:  # type: ignore[override]
+        """The operation that most of the worst window's error comes from, and what to use instead."""
+        advice = "use integrated_gradients, or ism, for such windows"
+        worst = self._worst
+        if self._plan is None or worst.X is None or worst.R is None:
+            return advice
+        op, share = blame(self._plan, worst.X, worst.R, worst.target)
+        return f"in the worst of them {share:.0%} of the error arises in {op}; {advice}"
+
+    @property
+    def options(self) -> dict[str, bool | int | float | str]:
+        """Number and kind of the references."""
+        return {"n_references": self.n_references, "references": self.references}
+
+
+def _multipliers(
+    plan: _Plan, X: torch.Tensor, R: torch.Tensor, recorded: dict[int, Args]
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Return f(R), (T, n, k), and T times the multipliers, (n, k, 4, L), of k references for each of n sequences."""
+    n, k = R.shape[:2]
+    if not plan.shares:
+        recorded = plan.forward(X.repeat_interleave(k, 0))[1]
+    elif n > 1:
+        recorded = plan.repeat(recorded, k)
+    flat = R.flatten(0, 1).detach().requires_grad_()
+    with torch.enable_grad():
+        outputs = plan.compare(flat, recorded)  # (n k, T)
+        last = outputs.shape[1] - 1
+        multipliers = [
+            torch.autograd.grad(column.sum(), flat, retain_graph=target < last)[0].reshape(R.shape)
+            for target, column in enumerate(outputs.unbind(1))
+        ]
+    return outputs.detach().T.reshape(-1, n, k), multipliers
+
+
+def blame(plan: _Plan, X: torch.Tensor, R: torch.Tensor, target: int = 0) -> tuple[Op, float]:
+    """Find the operation where most of Σ m Δ is lost or gained, and its share of all that is.
+
+    Parameters
+    ----------
+    plan
+        The model's operations.
+    X
+        One sequence, (1, 4, L).
+    R
+        Its references, (k, 4, L).
+    target
+        Which of the traced outputs.
+    """
+    there: dict[int, tuple[Args, torch.Tensor]] = {}
+    here: dict[int, tuple[Args, torch.Tensor]] = {}
+
+    def note(op: Op, args: Args, kwargs: dict[str, Any]) -> Any:
+        result = call(op.target, args, kwargs)
+        there[op.idx] = (args, _first(result))
+        return result
+
+    def follow(op: Op, args: Args, kwargs: dict[str, Any]) -> Any:
+        args = tuple(arg.view_as(arg) if _is_smooth(arg) else arg for arg in args)  # one gradient for each use
+        rule = plan.rules.get(op.idx)
+        result = call(op.target, args, kwargs) if rule is None else rule(op, args, kwargs, there[op.idx][0])
+        here[op.idx] = (args, _first(result))
+        return result
+
+    with torch.no_grad():
+        plan.graph.run(X.expand_as(R).contiguous(), note)
+    with torch.enable_grad():
+        output = plan.graph.run(R.detach().requires_grad_(), follow)[:, target]
+    ops = {op.idx: op for op in plan.graph.varying}
+    lost: dict[int, float] = dict.fromkeys(ops, 0.0)
+    for idx, op in ops.items():
+        lost[_cut_before(op, ops, here)] += _lost(output, here[idx], there[idx])
+    worst = max(lost, key=lambda idx: lost[idx])
+    return ops[worst], lost[worst] / max(sum(lost.values()), 1e-300)
+
+
+def _cut_before(op: Op, ops: dict[int, Op], here: dict[int, tuple[Args, torch.Tensor]]) -> int:
+    """Return the operation that keeps differences from reaching one of `op`'s arguments; else its own number."""
+    for idx in op.refs():
+        if idx in ops and isinstance(here[idx][1], torch.Tensor) and not here[idx][1].requires_grad:
+            return idx if any(_is_smooth(arg) for arg in here[idx][0]) else _cut_before(ops[idx], ops, here)
+    return op.idx
+
+
+def _lost(output: torch.Tensor, here: tuple[Args, torch.Tensor], there: tuple[Args, torch.Tensor]) -> float:
+    """|Σ m Δ of an operation's result − Σ m Δ of its arguments|."""
+    (args, result), (args_there, result_there) = here, there
+    pairs = [(result, result_there)] + [(a, b) for a, b in zip(args, args_there, strict=True) if _is_smooth(a)]
+    pairs = [(a, b) for a, b in pairs if _is_smooth(a)]
+    grads = torch.autograd.grad(output.sum(), [a for a, _ in pairs], retain_graph=True, allow_unused=True)
+    sums = [
+        0.0 if grad is None else float((grad * (b - a).detach()).double().sum())
+        for grad, (a, b) in zip(grads, pairs, strict=True)
+    ]
+    return abs(sums[0] - sum(sums[1:])) if _is_smooth(result) else 0.0
+
+
+def _first(result: Any) -> Any:
+    return result[0] if isinstance(result, (tuple, list)) else result
+
+
+def _is_smooth(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.requires_grad

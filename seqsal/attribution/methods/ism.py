@@ -1,0 +1,154 @@
+"""In-silico saturation mutagenesis: what the model says when each base is really changed.
+
+h[b, l] = f(x with base b at l) − ¼ Σ_c f(x with base c at l), so the track is how much the base that is there beats the
+mean of the four. It is exact, needs no gradient, and scores 3 L mutants a window, one more for each unknown base. For a
+linear model it is the corrected gradient. At an unknown base the four substitutions are scored, and the track is 0.
+
+Of each mutant only what the substitution changes is computed (:mod:`seqsal.attribution.ism.mutants`), which gives what
+whole forward passes give, up to rounding. Before any window is scored, a few mutants are compared with the model
+itself; a model whose structure cannot be read, or that the comparison does not confirm, gets the whole passes.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seqsal.attribution.compute.batch import fitting, is_out_of_memory
+from seqsal.attribution.ism.mutants import Mutator
+from seqsal.attribution.methods.base import ScalarModel, Scores, TargetsModel
+from seqsal.attribution.targets import OneTarget, SharedForward
+from seqsal.errors import MethodError
+
+__all__ = ["InSilicoMutagenesis"]
+
+logger = logging.getLogger(__name__)
+
+N_WINDOWS = 8  # that suit the device, where nobody said how many do
+ROUNDING = {torch.float64: 1e-10, torch.float32: 1e-5}  # of outputs that should be equal
+LOW_ROUNDING = 2e-2  # the same for half precision anywhere in the model, and for TF32
+MAX_ERROR = 0.01  # of the largest effect
+
+
+class InSilicoMutagenesis(SharedForward):
+    """All single-base substitutions.
+
+    Parameters
+    ----------
+    n_at_once
+        Mutated sequences that go through the model together, at most; fewer where they would not fit the device's cache
+        or memory.
+    """
+
+    name = "ism"
+    scores_unknown = True
+
+    def __init__(self, *, n_at_once: int = 1024) -> None:
+        if n_at_once < 1:
+            raise MethodError(f"n_at_once: got {n_at_once}, expected a whole number above 0")
+        self.n_at_once = n_at_once
+        self._mutator: Mutator | None = None
+        self._is_prepared = False
+        self._n_windows = N_WINDOWS
+        self._n_plain = 0  # mutants at once of a model without a mutator, as far as is known
+
+    def windows_at_once(self, batch_size: int) -> int:
+        """One: its mutants are a batch by themselves; see :meth:`Method.windows_at_once`."""
+        return 1
+
+    def n_passes(self, length: int) -> int:
+        """Three for each base, as long as nothing is known of the model; see :meth:`Method.n_passes`."""
+        return 3 * length
+
+    def prepare(self, model: ScalarModel, X: torch.Tensor, batch_size: int) -> None:
+        """Read the model's operations; see :meth:`Method.prepare`."""
+        self.prepare_targets(OneTarget(model), X, batch_size)
+
+    def prepare_targets(self, model: TargetsModel, X: torch.Tensor, batch_size: int) -> None:
+        """Read the model's operations; see :meth:`Method.prepare_targets`."""
+        self._n_windows, self._n_plain, self._is_prepared = batch_size, 0, True
+        self._mutator = _confirmed_mutator(model, X, batch_size, self.n_at_once)
+
+    def attribute_targets(self, model: TargetsModel, X: torch.Tensor, rows: NDArray[np.int64]) -> list[Scores]:
+        """Score one batch; see :meth:`Method.attribute_targets`."""
+        mutator = self._mutator
+        if not self._is_prepared:
+            mutator = _confirmed_mutator(model, X[:1], self._n_windows, self.n_at_once)
+        with torch.no_grad():
+            prediction = model(X)  # (N, T)
+            outputs = torch.stack([self._outputs(model, mutator, x[None]) for x in X])  # (N, T, 4, L)
+        hypothetical = outputs - outputs.mean(dim=2, keepdim=True)
+        return [Scores(prediction[:, t], hypothetical[:, t]) for t in range(prediction.shape[1])]
+
+    def _outputs(self, model: TargetsModel, mutator: Mutator | None, X: torch.Tensor) -> torch.Tensor:
+        """Score each base at each position, (T, 4, L), of one window (1, 4, L); fewer at once where memory runs out."""
+        found: list[torch.Tensor] = []
+
+        def plainly(n_at_once: int) -> None:
+            found.append(_plain_outputs(model, X, range(X.shape[2]), n_at_once))
+
+        def locally(n_at_once: int) -> None:
+            assert mutator is not None
+            mutator.n_at_once = n_at_once  # also for the windows that follow
+            found.append(mutator(X))
+
+        if mutator is not None:
+            fitting(locally, mutator.n_at_once)
+        else:
+            self._n_plain = fitting(plainly, self._n_plain or min(self.n_at_once, 2 * self._n_windows))
+        return found[0]
+
+
+def _plain_outputs(model: TargetsModel, X: torch.Tensor, positions: range | list[int], n_at_once: int) -> torch.Tensor:
+    """Score each base at some positions, (T, 4, L), by a whole forward pass for each."""
+    outputs = model(X)[0][:, None, None].repeat(1, *X.shape[1:])  # right for the base that is there
+    wanted = torch.zeros_like(X[0], dtype=torch.bool)
+    wanted[:, list(positions)] = True
+    base, position = torch.nonzero(wanted & (X[0] == 0), as_tuple=True)
+    for first in range(0, len(base), n_at_once):
+        b, p = base[first : first + n_at_once], position[first : first + n_at_once]
+        mutated = X.repeat(len(b), 1, 1)  # (n, 4, L)
+        row = torch.arange(len(b), device=X.device)
+        mutated[row, :, p] = 0
+        mutated[row, b, p] = 1
+        outputs[:, b, p] = model(mutated).T
+    return outputs
+
+
+def _confirmed_mutator(model: TargetsModel, X: torch.Tensor, n_windows: int, n_at_once: int) -> Mutator | None:
+    """Make a mutator that agrees with the model on a few mutants; None, and a line in the log, if there is none."""
+    try:
+        with torch.no_grad():
+            mutator = Mutator(model, X, n_windows, n_at_once)
+            if mutator.saving < 1:
+                return None
+            reason = _disagreement(mutator, model, X)
+    except Exception as error:  # whatever a saving trips over must not stop a model from being explained
+        if is_out_of_memory(error):
+            raise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if reason:
+        logger.info("ism: whole forward passes for each substitution, because %s", reason)
+        return None
+    return mutator
+
+
+def _disagreement(mutator: Mutator, model: TargetsModel, X: torch.Tensor) -> str:
+    """Say what is wrong with a mutator's outputs at the ends and in the middle of a window; empty if nothing is."""
+    length = X.shape[2]
+    positions = sorted({p for p in (0, 1, length // 2, length // 2 + 1, length - 2, length - 1) if 0 <= p < length})
+    ours = mutator(X, np.array(positions))[..., positions]
+    theirs = _plain_outputs(model, X, positions, 1)[..., positions]
+    effect = (theirs - model(X)[0][:, None, None]).abs().amax()
+    allowed = MAX_ERROR * effect + _rounding(mutator, X) * theirs.abs().amax()
+    error = (ours - theirs).abs().amax()
+    return "" if error <= allowed else f"the changed positions alone give outputs that are off by {float(error):.2g}"
+
+
+def _rounding(mutator: Mutator, X: torch.Tensor) -> float:
+    if not mutator.dtypes <= ROUNDING.keys() or X.device.type == "cuda":
+        return LOW_ROUNDING
+    return max(ROUNDING[dtype] for dtype in mutator.dtypes)

@@ -1,0 +1,154 @@
+"""Which ReLU units of a model ever do anything, from its traced operations, however it is written.
+
+A *unit* is one entry of a ReLU's result for one window, a channel at a position. A *channel* is the axis that the layer
+before it computes anew: the second of a convolution's result, the last of a matrix product's.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seqsal.attribution.compute.borrow import borrowed
+from seqsal.attribution.graph import Graph, Op
+from seqsal.attribution.tracing import trace
+from seqsal.errors import ModelError
+from seqsal.models import SequenceModel
+from seqsal.sequence.tensors import one_hot_tensor
+
+__all__ = ["Activity", "relu_activity"]
+
+PASS_BASES = 1 << 14
+_PRODUCTS = {"addmm", "mm", "bmm", "baddbmm", "matmul", "linear"}
+_CONVOLUTIONS = {"convolution", "conv1d", "conv2d", "_convolution"}
+
+
+class Activity(NamedTuple):
+    """What the ReLUs of a model did for n windows.
+
+    Attributes
+    ----------
+    layers
+        Where each ReLU is: its module, or empty.
+    n_units, n_dead_units, n_channels, n_dead_channels
+        (R,) of each ReLU; dead is what was 0 for every window.
+    inactive
+        (n,) share of all units that are 0 for each window.
+    """
+
+    layers: list[str]
+    n_units: NDArray[np.int64]
+    n_dead_units: NDArray[np.int64]
+    n_channels: NDArray[np.int64]
+    n_dead_channels: NDArray[np.int64]
+    inactive: NDArray[np.float64]
+
+
+def relu_activity(model: SequenceModel, codes: NDArray[np.uint8], device: torch.device) -> Activity | None:
+    """Run windows through a model and note which ReLU units are above 0.
+
+    Parameters
+    ----------
+    model
+        On any device.
+    codes
+        (n, L) uint8, n ≥ 1.
+    device
+        Where to compute.
+
+    Returns
+    -------
+    Activity or None
+        None where the model has no ReLU.
+
+    Raises
+    ------
+    ModelError
+        The model's structure cannot be read, or a ReLU merges windows with something else.
+    """
+    with borrowed(model, device), torch.no_grad():
+        return _watch(model, codes, device)
+
+
+def _watch(model: SequenceModel, codes: NDArray[np.uint8], device: torch.device) -> Activity | None:
+    graph = trace(model, _one_hot(codes[:1], device))
+    relus = [op for op in graph.varying if _is_relu(op)]
+    if not relus:
+        return None
+    merged = next((op for op in relus if op.windows_on_axis != 1), None)
+    if merged is not None:
+        raise ModelError(f"model: {merged} mixes windows with something else on one axis, so its units cannot be told")
+    ever: dict[int, torch.Tensor] = {}
+    n_active: list[NDArray[np.int64]] = []
+    step = max(1, PASS_BASES // codes.shape[1])
+    for first in range(0, len(codes), step):
+        n_active.append(_pass(graph, relus, _one_hot(codes[first : first + step], device), ever))
+    counts = np.array([_counts(ever[op.idx], _channel_axis(op, graph)) for op in relus], dtype=np.int64)
+    inactive = 1 - np.concatenate(n_active) / counts[:, 0].sum()
+    n_units, n_dead_units, n_channels, n_dead_channels = counts.T
+    where = [op.where for op in relus]
+    return Activity(where, n_units, n_dead_units, n_channels, n_dead_channels, inactive)
+
+
+def _one_hot(codes: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
+    return one_hot_tensor(torch.from_numpy(np.ascontiguousarray(codes)).to(device))
+
+
+def _pass(graph: Graph, relus: list[Op], X: torch.Tensor, ever: dict[int, torch.Tensor]) -> NDArray[np.int64]:
+    """Add the units that a batch makes active to `ever`; return their number for each window."""
+    watched = {op.idx for op in relus}
+    n_active = torch.zeros(len(X), dtype=torch.int64, device=X.device)
+
+    def note(op: Op, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        result = op.target(*args, **kwargs)
+        if op.idx in watched:
+            active = (result > 0).movedim(op.batch_axis or 0, 0)
+            n_active.add_(active.reshape(len(X), -1).sum(1))
+            some = active.any(0)
+            ever[op.idx] = ever[op.idx] | some if op.idx in ever else some
+        return result
+
+    graph.run(X, note)
+    return n_active.cpu().numpy()
+
+
+def _counts(ever: torch.Tensor, axis: int) -> tuple[int, int, int, int]:
+    """Units, dead units, channels and dead channels of what was ever active; `axis` is the channels'."""
+    units = ever.reshape(1) if ever.ndim == 0 else ever
+    channels = units.movedim(axis, 0).reshape(units.shape[axis], -1).any(1)
+    return ever.numel(), int((~ever).sum()), len(channels), int((~channels).sum())
+
+
+def _channel_axis(op: Op, graph: Graph) -> int:
+    """Axis of the channels of a ReLU's result without its batch axis."""
+    ops = {other.idx: other for other in graph.ops}
+    current = op
+    while current.target is not None:
+        if current.name in _PRODUCTS:
+            return -1
+        if current.name in _CONVOLUTIONS:
+            return 0
+        varying = [ops[idx] for idx in current.refs() if idx in ops and ops[idx].varies]
+        if not varying:
+            break
+        current = varying[0]
+    return 0
+
+
+def _is_relu(op: Op) -> bool:
+    """Whether an operation cuts off below 0: relu, or a clamp or threshold that amounts to it."""
+    name, args = op.name, (*op.args, *op.kwargs.values())
+    if op.shapes is None or op.batch_axis is None:
+        return False
+    if name == "relu":
+        return True
+    if name in ("clamp_min", "clamp", "hardtanh"):
+        return len(args) > 1 and _is_zero(args[1])
+    return name == "threshold" and len(args) > 2 and _is_zero(args[1]) and _is_zero(args[2])
+
+
+def _is_zero(value: Any) -> bool:
+    return isinstance(value, (int, float)) and value == 0

@@ -1,0 +1,306 @@
+"""What every part of the audit works on: attributions, the model behind them, and what is known beside.
+
+A context samples regions, predicts and attributes any codes just as the attribution file was made (target, output
+space, method, options, strand averaging), and remembers what several parts need, such as in-silico mutagenesis.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from seqsal.attribution import METHODS, AttributeOptions, attribute_windows, predict_windows
+from seqsal.auditing.settings import AuditSettings
+from seqsal.errors import ModelError, StoreError, UsageError
+from seqsal.io.attributions import Attributions
+from seqsal.io.inputs import open_codes
+from seqsal.models import SequenceModel
+from seqsal.motifs import Motif, MotifResult
+from seqsal.peaks import PEAK_COLUMNS, call_peaks
+from seqsal.sequence.codes import N_CODE, reverse_complement
+from seqsal.sequence.shuffle import dinucleotide_shuffle
+
+__all__ = ["AuditContext", "Explainer"]
+
+Codes = NDArray[np.uint8]
+Explainer = Callable[[SequenceModel, Codes], NDArray[np.float32]]
+SAME_PREDICTION = 1e-2  # of the spread of the predictions
+N_CHECKED = 16
+
+
+class AuditContext:
+    """Attributions under audit, with their model.
+
+    Parameters
+    ----------
+    attr
+        Attributions of N windows of L bases.
+    model
+        The model that they are about; None leaves out every test that asks a model.
+    settings
+        Sizes and thresholds.
+    device
+        Where to compute.
+    seed
+        Of everything random.
+    peaks
+        Peaks called on `attr`; called at q ≤ 0.05 when None.
+    motifs
+        Known motifs, or None.
+    patterns
+        Motifs found in `attr`, or None.
+    annotations
+        Regions that are known to matter, chrom, start, end, or None.
+    artifacts
+        One's own :class:`seqsal.auditing.artifacts.library.Artifact` beside those of the library, or None.
+    strata
+        A row a window, a column a factor such as a batch, of :func:`seqsal.auditing.strata.read_strata`; or None.
+    positives, negatives
+        Codes (n, L) of sequences of either class, such as the training data, or None where a class is not known.
+    other_models
+        The same model trained from other seeds or on other folds.
+    explainer
+        (model, codes (n, L)) → map (n, L), for attributions that no method of seqsal made: how they were made.
+    progress
+        Show progress bars.
+
+    Raises
+    ------
+    ModelError
+        The model does not give the predictions that the attributions are about.
+    """
+
+    def __init__(
+        self,
+        attr: Attributions,
+        model: SequenceModel | None,
+        *,
+        settings: AuditSettings | None = None,
+        device: torch.device | None = None,
+        seed: int = 0,
+        peaks: pd.DataFrame | None = None,
+        motifs: Sequence[Motif] | None = None,
+        patterns: MotifResult | None = None,
+        annotations: pd.DataFrame | None = None,
+        artifacts: Sequence[Any] | None = None,
+        strata: pd.DataFrame | None = None,
+        positives: Codes | None = None,
+        negatives: Codes | None = None,
+        other_models: Sequence[SequenceModel] = (),
+        explainer: Explainer | None = None,
+        progress: bool = False,
+    ) -> None:
+        self.attr, self.model, self.seed, self.progress = attr, model, seed, progress
+        self.settings = settings or AuditSettings()
+        self.device = device or torch.device("cpu")
+        self.motifs, self.positives, self.negatives = motifs, positives, negatives
+        self.patterns, self.annotations, self.artifacts, self.strata = patterns, annotations, artifacts, strata
+        self.other_models, self.explainer = tuple(other_models), explainer
+        self._given_peaks = peaks
+        self._order = self.rng("regions").permutation(len(attr))
+        self._substitutions: NDArray[np.float32] | None = None
+        self._tracks: dict[tuple[str, int], NDArray[np.float32]] = {}
+        if model is not None:
+            self._check_model(model)
+
+    def rng(self, name: str) -> np.random.Generator:
+        """Return a generator for one use; that of one use does not depend on what the others draw."""
+        return np.random.default_rng([self.seed % 2**32, zlib.crc32(name.encode())])
+
+    def rows(self, n: int) -> NDArray[np.int64]:
+        """Return n rows of the attributions, or all where there are fewer: random, ascending, rows(n) ⊂ rows(n + 1)."""
+        return np.sort(self._order[:n])
+
+    def codes(self, rows: NDArray[np.int64]) -> Codes:
+        """Return the sequences (n, L) of some windows, as the model reads them."""
+        return np.asarray(self.attr.codes[rows])
+
+    def track(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the map (n, L) of some windows; 0 where the base is unknown."""
+        return np.asarray(self.attr.track[rows])
+
+    @cached_property
+    def peaks(self) -> pd.DataFrame:
+        """The peaks, with chrom, start, end, sign, summit and q_value; empty where none could be called."""
+        if self._given_peaks is not None:
+            return self._given_peaks
+        try:
+            return call_peaks(self.attr)
+        except StoreError:  # no controls, or a track without signal
+            return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in PEAK_COLUMNS.items()})
+
+    @property
+    def can_attribute(self) -> bool:
+        """Whether any sequence can be attributed as the attributions were: by a method of seqsal, or the explainer."""
+        return self.model is not None and (self.explainer is not None or self.attr.method in METHODS)
+
+    @property
+    def rc_average(self) -> bool:
+        """Whether the attributions are averages over both strands."""
+        return bool(self._options.get("rc_average", False))
+
+    def shuffled(self, codes: Codes, draw: int = 0) -> Codes:
+        """Return dinucleotide-preserving shuffles (n, L); another draw, another shuffle."""
+        return dinucleotide_shuffle(codes, seed=self.seed, draw=draw)
+
+    def predict(self, codes: Codes, model: SequenceModel | None = None) -> NDArray[np.float64]:
+        """Predict any sequences, in the output space of the attributions.
+
+        Parameters
+        ----------
+        codes
+            (n, L) uint8; n may be 0.
+        model
+            Another model than that under audit.
+
+        Returns
+        -------
+        ndarray of float64, shape (n,)
+
+        Raises
+        ------
+        UsageError
+            There is no model.
+        """
+        if not len(codes):
+            return np.zeros(0)
+        asked = self._asked(model)
+        values = predict_windows(asked, open_codes(codes), device=self.device).astype(np.float64)
+        if self.rc_average:
+            other = predict_windows(asked, open_codes(reverse_complement(codes)), device=self.device)
+            values = (values + other) / 2
+        return values
+
+    def attribute(
+        self, codes: Codes, *, method: str | None = None, model: SequenceModel | None = None, **options: Any
+    ) -> NDArray[np.float32]:
+        """Attribute any sequences, by the method of the attributions and with its options, or by another.
+
+        Parameters
+        ----------
+        codes
+            (n, L) uint8.
+        method
+            Another method, which then has its own default options and averages over strands as the attributions do.
+        With an `explainer`, None is that one.
+        model
+            Another model than that under audit.
+        options
+            Options of the method.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, L)
+        """
+        if self.explainer is not None and method is None:
+            return np.asarray(self.explainer(self._asked(model), codes), dtype=np.float32)
+        result = self._attribute(codes, method, model, options, hypothetical=False)
+        return np.asarray(result.track)
+
+    def map_by(self, method: str, n: int) -> NDArray[np.float32]:
+        """Return the maps (n, L) that another method gives for `rows(n)`; remembered."""
+        if method == self.attr.method:
+            return self.track(self.rows(n))
+        if (method, n) not in self._tracks:
+            self._tracks[method, n] = self.attribute(self.codes(self.rows(n)), method=method)
+        return self._tracks[method, n]
+
+    def hypothetical(self, rows: NDArray[np.int64]) -> NDArray[np.float32] | None:
+        """Return the scores of all four bases (n, 4, L) of some windows, as they were kept or else computed again.
+
+        None where the method scores only the base that is there, or is not known.
+        """
+        own = None if self.explainer is not None else METHODS.get(self.attr.method)
+        if own is None or not own.hypothetical:
+            return None
+        if self.attr.hypothetical is not None:
+            return np.asarray(self.attr.hypothetical[rows])
+        if self.model is None:
+            return None
+        return np.asarray(self._attribute(self.codes(rows), None, None, {}, hypothetical=True).hypothetical)
+
+    def substitutions(self, n: int) -> NDArray[np.float32]:
+        """Return the effect f(X with b at i) - f(X) of every substitution in `rows(n)`, (n, 4, L); remembered.
+
+        It is 0 for the base that is there, and at an unknown base relative to the mean of the four.
+        """
+        rows = self._order[:n]
+        known = 0 if self._substitutions is None else len(self._substitutions)
+        if known < len(rows):
+            new = self._substitute(self.codes(rows[known:]))
+            self._substitutions = new if self._substitutions is None else np.concatenate([self._substitutions, new])
+        assert self._substitutions is not None
+        return self._substitutions[: len(rows)][np.argsort(rows)]
+
+    def _substitute(self, codes: Codes) -> NDArray[np.float32]:
+        scores = self._attribute(codes, "ism", None, {}, hypothetical=True).hypothetical
+        effects = np.array(scores, dtype=np.float32)
+        there = np.take_along_axis(effects, np.minimum(codes, N_CODE - 1)[:, None].astype(np.int64), axis=1)
+        return np.where((codes == N_CODE)[:, None], effects, effects - there)
+
+    @cached_property
+    def effect_scale(self) -> float:
+        """What counts as a large change of the prediction, in units of the attributed output.
+
+        The difference of the mean prediction of the regions and that of their shuffles, or the standard deviation of
+        the regions' predictions where that is larger; 0 for a model that gives all sequences the same.
+        """
+        rows = self.rows(self.settings.n_regions)
+        values, shuffled = self.predict(self.codes(rows)), self.predict(self.shuffled(self.codes(rows)))
+        return float(max(abs(values.mean() - shuffled.mean()), values.std()))
+
+    @cached_property
+    def _options(self) -> dict[str, Any]:
+        return dict(self.attr.attrs.get("options", {}))
+
+    def _asked(self, model: SequenceModel | None) -> SequenceModel:
+        asked = self.model if model is None else model
+        if asked is None:
+            raise UsageError("model: none given, expected the one that the attributions are about")
+        return asked
+
+    def _attribute(
+        self,
+        codes: Codes,
+        method: str | None,
+        model: SequenceModel | None,
+        options: dict[str, Any],
+        *,
+        hypothetical: bool,
+    ) -> Attributions:
+        own = {key: value for key, value in self._options.items() if key not in ("rc_average", "input_length")}
+        if " " in str(own.get("layer", "")):  # a layer that cam or grad_cam found, "last convolution", and not a name
+            del own["layer"]
+        same = method is None or method == self.attr.method
+        settings = AttributeOptions(
+            method=method or self.attr.method,
+            method_options={**(own if same else {}), **options},
+            rc_average=self.rc_average,
+            n_controls=0,
+            hypothetical=hypothetical,
+            seed=int(self.attr.attrs.get("seed", self.seed)),
+        )
+        return attribute_windows(
+            self._asked(model), open_codes(codes), settings, device=self.device, progress=self.progress
+        )
+
+    def _check_model(self, model: SequenceModel) -> None:
+        rows = self.rows(N_CHECKED)
+        stored = np.asarray(self.attr.prediction[rows], dtype=np.float64)
+        if not np.isfinite(stored).all():  # attributions of others need not say what was predicted
+            return
+        ours = self.predict(self.codes(rows))
+        off = float(np.abs(ours - stored).max())
+        if off > SAME_PREDICTION * max(float(stored.std()), 1e-3 * float(np.abs(stored).max()), 1e-6):
+            raise ModelError(
+                f"model: predicts {ours[0]:.4g} for the first region looked at, but the attributions are about a "
+                f"prediction of {stored[0]:.4g} (off by up to {off:.2g} in {len(rows)} regions); give the model, "
+                "target and output space that they were made with"
+            )

@@ -1,0 +1,299 @@
+"""The local caveat: how far from the sequence that it is about a map still says what the model does.
+
+A map is a linear picture of the model around one sequence X: substituting bases should change the prediction by the
+sum of what the map gives to them,
+
+    Δ(X') = Σ_i h[x'_i, i] − h[x_i, i],
+
+h the scores of all four bases (a first-order Taylor expansion for gradients; the single effects themselves for
+in-silico mutagenesis). It is probed at real sequences X', never at blends of bases, which no genome has: double and
+triple substitutions, among the top positions of the map and anywhere, and paths to dinucleotide shuffles of X, on which
+more and more of the bases that differ are replaced, in random order. With R = f(X') − f(X), the picture fails at a
+*cliff*, where R is large and Δ explains little of it or has the other sign, and on a *plateau*, where Δ is large and
+little of it happens. What "large" and "little" mean are settings.
+
+*Additivity* leaves the map out: it sets R against the sum of the real effects of the single substitutions. What that
+sum misses is epistasis, interaction of bases in the model, which no map of one number a base can show.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from seqsal.auditing.context import AuditContext
+from seqsal.auditing.map_change import mean_known, number, pearson_of, share_interval
+from seqsal.auditing.probes import SIZES, Probe, make_probes
+from seqsal.auditing.settings import AuditSettings
+from seqsal.sequence.codes import N_CODE
+
+__all__ = ["ABOUT", "LinearPicture", "Locality", "linear_picture", "probe_locality", "region_columns", "sum_changes"]
+
+ABOUT = "The map is about this sequence and its neighbours"
+LOCAL = ("gradient_x_input", "smoothgrad", "ism")  # promise what a substitution does, to first order
+CHUNK_BP = 1 << 25  # codes predicted at a time
+Codes = NDArray[np.uint8]
+Values = NDArray[np.float64]
+
+
+class LinearPicture(NamedTuple):
+    """What a map says of every substitution.
+
+    Attributes
+    ----------
+    changes
+        (n, 4, L), in units of the prediction; 0 for the base that is there.
+    kind
+        `map`: scores of all four bases, in their own units, by a method that promises what single substitutions do to
+        first order (gradients, in-silico mutagenesis). `scaled_map`: the same on the scale that fits the real single
+        effects best, for methods that promise another thing, such as a sum. `scaled_track`: any substitution loses what
+        the map gives to the base that is there, on the best scale; which base is put in place it cannot know, and it
+        fails more often for that. `single_effects`: the real effects, because the map has no signs.
+    """
+
+    changes: Values
+    kind: str
+
+
+@dataclass(frozen=True)
+class Locality:
+    """Where the linear picture holds.
+
+    Attributes
+    ----------
+    values
+        For `audit.json`.
+    regions
+        One row a region, the worst first: `n_probes`, `n_cliffs`, `n_plateaus`, `failing_share`, and of the worst
+        failure its `worst_kind`, the real change `worst_change` and what the map adds up to, `worst_linear`.
+    probes
+        One row a kind and place: `n_probes`, `n_substitutions` (mean), the shares `cliffs` and `plateaus`, Pearson's r
+        of the real change with the linear one and with the sum of single effects, and the median of what that sum
+        misses, as a share of the model's range.
+    warning
+        The local caveat, with its number.
+    """
+
+    values: dict[str, Any]
+    regions: pd.DataFrame
+    probes: pd.DataFrame
+    warning: str
+
+
+@dataclass(frozen=True)
+class _Changes:
+    """Of P probes of n regions, each (P, n): real and linear changes, sums of single effects, bases replaced."""
+
+    names: list[tuple[str, str]]
+    real: Values
+    linear: Values
+    additive: Values
+    n_replaced: NDArray[np.int64]
+
+    def failures(self, scale: float, settings: AuditSettings) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Cliffs and plateaus, each (P, n); never both."""
+        large, little = settings.large_change * scale, settings.max_unexplained
+        real, linear = np.abs(self.real), np.abs(self.linear)
+        cliffs = (real >= large) & (self.linear * np.sign(self.real) < little * real)
+        return cliffs, (linear >= large) & (real < little * linear) & ~cliffs
+
+
+def probe_locality(context: AuditContext) -> Locality:
+    """Probe the linear picture of the `n_small` regions.
+
+    Takes, for each region, 4 · `n_combinations` + 5 · `n_draws` + 1 forward passes beside the shared in-silico
+    mutagenesis; twice that with averages over strands.
+
+    Parameters
+    ----------
+    context
+        With a model, whose `effect_scale` is above 0.
+    """
+    settings, scale = context.settings, context.effect_scale
+    rows = context.rows(settings.n_small)
+    picture = linear_picture(context, settings.n_small)
+    changes = _measure(context, rows, picture)
+    cliffs, plateaus = changes.failures(scale, settings)
+    tried = changes.n_replaced > 0
+    regions = _region_table(context, rows, changes, cliffs, plateaus, tried)
+    probes = _probe_table(changes, cliffs, plateaus, tried, scale)
+    near = np.array([kind in SIZES for kind, _ in changes.names])
+    failing = cliffs | plateaus
+    values = {
+        **_share_failing(failing, tried, settings),
+        "substitutions": _share_failing(failing[near], tried[near], settings),
+        "paths": _share_failing(failing[~near], tried[~near], settings),
+        "n_regions": len(rows),
+        "n_probes": int(tried.sum()),
+        "n_cliffs": int(cliffs.sum()),
+        "n_plateaus": int(plateaus.sum()),
+        "picture": picture.kind,
+        "additivity": _additivity(changes, tried, scale),
+    }
+    return Locality(values, regions, probes, _caveat(values, settings))
+
+
+def linear_picture(context: AuditContext, n: int) -> LinearPicture:
+    """Say what the map of `rows(n)` predicts for every substitution.
+
+    Scores of all four bases that were not kept are computed again, one attribution a window; see :class:`LinearPicture`
+    for what is done where there are none.
+    """
+    attr, rows, effects = context.attr, context.rows(n), context.substitutions(n)
+    if not attr.attrs.get("signed", True):
+        return LinearPicture(effects.astype(np.float64), "single_effects")
+    codes = context.codes(rows)
+    there = np.minimum(codes, N_CODE - 1).astype(np.int64)[:, None]
+    scores = context.hypothetical(rows)
+    if scores is None:
+        changes = -context.track(rows).astype(np.float64)[:, None] * (np.arange(4)[:, None] != there)
+    else:
+        changes = scores.astype(np.float64) - np.take_along_axis(scores, there, axis=1)
+    changes *= (codes != N_CODE)[:, None]
+    if scores is not None and attr.method in LOCAL:
+        return LinearPicture(changes, "map")
+    size = (changes * changes).sum()
+    scale = (changes * effects).sum() / size if size > 0 else 0.0
+    return LinearPicture(scale * changes, "scaled_track" if scores is None else "scaled_map")
+
+
+def sum_changes(changes: NDArray[np.floating], codes: Codes, changed: Codes) -> Values:
+    """Sum changes (n, 4, L) over the bases in which `changed` (n, L) differs from `codes` (n, L); (n,)."""
+    put = np.minimum(changed, N_CODE - 1).astype(np.int64)[:, None]
+    at = np.take_along_axis(changes, put, axis=1)[:, 0]
+    return np.where(changed != codes, at, 0.0).sum(axis=1, dtype=np.float64)
+
+
+def _measure(context: AuditContext, rows: NDArray[np.int64], picture: LinearPicture) -> _Changes:
+    codes, effects = context.codes(rows), context.substitutions(context.settings.n_small)
+    before = context.predict(codes)
+    names: list[tuple[str, str]] = []
+    real: list[Values] = []
+    sums: list[tuple[Values, Values, NDArray[np.int64]]] = []
+    for batch in _batches(make_probes(context, rows), max(1, CHUNK_BP // codes.size)):
+        after = context.predict(np.concatenate([probe.codes for probe in batch]))
+        real.append(after.reshape(len(batch), len(codes)) - before)
+        for probe in batch:
+            names.append((probe.kind, probe.place))
+            linear, additive = (sum_changes(each, codes, probe.codes) for each in (picture.changes, effects))
+            sums.append((linear, additive, (probe.codes != codes).sum(1)))
+    linear, additive, n_replaced = (np.stack(column) for column in zip(*sums, strict=True))
+    return _Changes(names, np.concatenate(real), linear, additive, n_replaced)
+
+
+def _batches(probes: Iterator[Probe], n: int) -> Iterator[list[Probe]]:
+    while batch := list(itertools.islice(probes, n)):
+        yield batch
+
+
+def _share_failing(
+    failing: NDArray[np.bool_], tried: NDArray[np.bool_], settings: AuditSettings
+) -> dict[str, float | list[float] | None]:
+    """Share of the regions that were tried where the linear picture fails too often, and its interval."""
+    n_tried = tried.sum(0)
+    known = n_tried > 0
+    n, n_failing = int(known.sum()), int((failing.sum(0) > settings.max_failing_share * n_tried)[known].sum())
+    share = n_failing / n if n else None
+    return {"share_of_regions": share, "ci": share_interval(n_failing, n, settings.confidence)}
+
+
+def _region_table(
+    context: AuditContext,
+    rows: NDArray[np.int64],
+    changes: _Changes,
+    cliffs: NDArray[np.bool_],
+    plateaus: NDArray[np.bool_],
+    tried: NDArray[np.bool_],
+) -> pd.DataFrame:
+    failing, n_tried = cliffs | plateaus, tried.sum(0)
+    off = np.where(failing, np.abs(changes.real - changes.linear), -1.0)
+    worst, each = off.argmax(0), np.arange(len(rows))
+    fails = failing.any(0)
+    names = np.array([f"{kind}, {place}" for kind, place in changes.names], dtype=object)
+    table = region_columns(context, rows).assign(
+        n_probes=n_tried,
+        n_cliffs=cliffs.sum(0),
+        n_plateaus=plateaus.sum(0),
+        failing_share=failing.sum(0) / np.maximum(n_tried, 1),
+        worst_kind=np.where(fails, names[worst], ""),
+        worst_change=np.where(fails, changes.real[worst, each], np.nan),
+        worst_linear=np.where(fails, changes.linear[worst, each], np.nan),
+    )
+    return table.iloc[np.lexsort((rows, -off.max(0), -table["failing_share"]))].reset_index(drop=True)
+
+
+def region_columns(context: AuditContext, rows: NDArray[np.int64]) -> pd.DataFrame:
+    """Columns `row`, chrom, start, end and name of some windows."""
+    table = context.attr.regions.iloc[rows][["chrom", "start", "end", "name"]].reset_index(drop=True)
+    table.insert(0, "row", rows)
+    return table
+
+
+def _probe_table(
+    changes: _Changes,
+    cliffs: NDArray[np.bool_],
+    plateaus: NDArray[np.bool_],
+    tried: NDArray[np.bool_],
+    scale: float,
+) -> pd.DataFrame:
+    records = []
+    for name in dict.fromkeys(changes.names):
+        own = np.array([other == name for other in changes.names])
+        used = tried[own]
+        real, linear, additive = (values[own][used] for values in (changes.real, changes.linear, changes.additive))
+        n = max(int(used.sum()), 1)
+        records.append(
+            {
+                "kind": name[0],
+                "place": name[1],
+                "n_probes": int(used.sum()),
+                "n_substitutions": changes.n_replaced[own].sum() / n,
+                "cliffs": cliffs[own].sum() / n,
+                "plateaus": plateaus[own].sum() / n,
+                "linear_pearson": pearson_of(real, linear),
+                "additive_pearson": pearson_of(real, additive),
+                "additive_misses": _median(np.abs(real - additive) / scale),
+            }
+        )
+    return pd.DataFrame(records)
+
+
+def _additivity(changes: _Changes, tried: NDArray[np.bool_], scale: float) -> dict[str, dict[str, float | None]]:
+    """How well the sum of single effects gives the real change, by kind of probe."""
+    result = {}
+    for kind in (*SIZES, "path"):
+        own = tried & np.array([name == kind for name, _ in changes.names])[:, None]
+        real, additive = changes.real[own], changes.additive[own]
+        off = np.abs(real - additive) / scale
+        missed = {"median_missed": _median(off), "mean_missed": mean_known(off)}
+        result[kind] = {"pearson": pearson_of(real, additive), **missed}
+    return result
+
+
+def _median(values: Values) -> float | None:
+    return number(np.median(values)) if len(values) else None
+
+
+def _caveat(values: dict[str, Any], settings: AuditSettings) -> str:
+    parts = [
+        f"in {found['share_of_regions']:.0%} of regions{_in_words(found['ci'], settings.confidence)} {where}"
+        for found, where in (
+            (values["substitutions"], "with two or three substitutions"),
+            (values["paths"], "on the way to a shuffled sequence"),
+        )
+        if found["share_of_regions"] is not None
+    ]
+    if not parts:
+        return f"{ABOUT}: how far it reaches could not be tried, because no base of these regions can be changed."
+    summed = "the sum of single effects is not" if values["picture"] == "single_effects" else "it does not add up to"
+    return f"{ABOUT}: {summed} what the model does {', and '.join(parts)}."
+
+
+def _in_words(interval: list[float] | None, confidence: float) -> str:
+    return "" if interval is None else f" ({confidence:.0%} CI {interval[0]:.0%}–{interval[1]:.0%})"

@@ -1,0 +1,215 @@
+"""What replacing whole peaks does to the output, beside replacing as much elsewhere in the same window.
+
+All peaks of one sign that lie in a window are replaced together by what a dinucleotide-preserving shuffle of the window
+has there. The control replaces, by the same shuffle, spans of the same widths at random places of the same window that
+are in no peak of either sign and hold no N. What supports the prediction should lower it when replaced, what represses
+it should raise it, both by more than the control does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from seqsal.auditing.bootstrap import mean_interval
+from seqsal.auditing.context import AuditContext
+from seqsal.sequence.codes import N_CODE
+
+__all__ = ["PeakEffects", "peak_effects", "peak_masks", "place_spans", "spans_of"]
+
+Codes = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+Values = NDArray[np.float64]
+_EXPECTED = {"pos": -1.0, "neg": 1.0}  # sign of the change of the output when peaks of this sign are replaced
+_NO_SPANS = np.zeros((0, 2), dtype=np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class PeakEffects:
+    """What replacing the peaks of one sign does, for the n regions that have such peaks.
+
+    Attributes
+    ----------
+    sign
+        `pos` or `neg`.
+    index
+        (n,) which of the regions.
+    n_peaks
+        Stretches replaced, in all regions; peaks that touch are one stretch.
+    change
+        (n,) f(replaced) − f(x), averaged over shuffles.
+    random_change
+        (n,) the same for the spans beside the peaks.
+    n_unmatched
+        Regions left out because the rest of the window has no room for the control.
+    n_passes
+        Sequences that were predicted.
+    """
+
+    sign: str
+    index: NDArray[np.int64]
+    n_peaks: int
+    change: Values
+    random_change: Values
+    n_unmatched: int
+    n_passes: int
+
+    def difference(self, signed: bool) -> Values:
+        """Return by how much the peaks change the output more than the control does, (n,), the right way.
+
+        Parameters
+        ----------
+        signed
+            Whether the map says which way; otherwise sizes of changes are compared.
+        """
+        if not signed:
+            return np.abs(self.change) - np.abs(self.random_change)
+        return _EXPECTED[self.sign] * (self.change - self.random_change)
+
+    def summarise(self, context: AuditContext, signed: bool, rounding: float) -> dict[str, Any]:
+        """Return means over regions for `audit.json`; None where there is no region, or one alone has no interval."""
+        difference = self.difference(signed)
+        some = len(difference) > 0
+        rng = context.rng(f"faithfulness {self.sign} peaks bootstrap")
+        return {
+            "change": float(self.change.mean()) if some else None,
+            "random_change": float(self.random_change.mean()) if some else None,
+            "difference": float(difference.mean()) if some else None,
+            "ci": mean_interval(difference, rng, context.settings),
+            "share_better": float((difference > rounding).mean()) if some else None,
+            "n_regions": len(difference),
+            "n_peaks": self.n_peaks,
+            "n_unmatched": self.n_unmatched,
+        }
+
+
+def peak_effects(
+    context: AuditContext, rows: NDArray[np.int64], codes: Codes, prediction: Values
+) -> dict[str, PeakEffects]:
+    """Replace the peaks of each sign in some windows, and as much beside them.
+
+    Parameters
+    ----------
+    context
+        Whose peaks; only those that lie wholly in a window count for it.
+    rows
+        (n,) rows of the attributions.
+    codes
+        (n, L) their sequences.
+    prediction
+        (n,) f(x).
+
+    Returns
+    -------
+    dict
+        By sign, `pos` and `neg`.
+    """
+    masks = peak_masks(context.attr.regions.iloc[rows], context.peaks, codes.shape[1])
+    free = ~masks["pos"] & ~masks["neg"] & (codes != N_CODE)
+    return {sign: _effects_of(context, sign, codes, prediction, mask, free) for sign, mask in masks.items()}
+
+
+def peak_masks(regions: pd.DataFrame, peaks: pd.DataFrame, length: int) -> dict[str, Mask]:
+    """Mark the bases of the peaks that lie wholly within a window, as the window was read.
+
+    Parameters
+    ----------
+    regions
+        n windows of `length` bp, with chrom, start, end and strand.
+    peaks
+        chrom, start, end and sign.
+    length
+        L.
+
+    Returns
+    -------
+    dict
+        By sign, `pos` and `neg`, (n, L).
+    """
+    masks = {sign: np.zeros((len(regions), length), dtype=bool) for sign in _EXPECTED}
+    spans = {
+        (chrom, sign): table[["start", "end"]].to_numpy(dtype=np.int64)
+        for (chrom, sign), table in peaks.sort_values("start", kind="stable").groupby(["chrom", "sign"])
+    }
+    starts = regions["start"].to_numpy(dtype=np.int64)
+    for sign, mask in masks.items():
+        for i, chrom in enumerate(regions["chrom"]):
+            offsets = spans.get((chrom, sign), _NO_SPANS) - starts[i]
+            first, last = np.searchsorted(offsets[:, 0], [0, length])
+            for start, end in offsets[first:last]:
+                if end <= length:
+                    mask[i, start:end] = True
+        reverse = regions["strand"].to_numpy() == "-"
+        mask[reverse] = mask[reverse, ::-1]
+    return masks
+
+
+def spans_of(mask: Mask) -> NDArray[np.int64]:
+    """Return start and end of each run of marked bases (L,), as (k, 2)."""
+    edges = np.flatnonzero(np.diff(mask.astype(np.int8), prepend=0, append=0))
+    return edges.reshape(-1, 2)
+
+
+def place_spans(free: Mask, widths: NDArray[np.int64], rng: np.random.Generator) -> Mask | None:
+    """Mark spans of some widths at random places.
+
+    Parameters
+    ----------
+    free
+        (L,) where spans may lie.
+    widths
+        (k,) in bp; the widest is placed first.
+    rng
+        Of the places.
+
+    Returns
+    -------
+    ndarray of bool, shape (L,), or None
+        Spans do not overlap, but may touch; None where one found no room.
+    """
+    left, placed = free.copy(), np.zeros_like(free)
+    for width in np.sort(widths)[::-1]:
+        n_free = np.concatenate([[0], np.cumsum(left)])
+        starts = np.flatnonzero(n_free[width:] - n_free[: len(n_free) - width] == width)
+        if not len(starts):
+            return None
+        start = int(rng.choice(starts))
+        placed[start : start + width] = True
+        left[start : start + width] = False
+    return placed
+
+
+def _effects_of(
+    context: AuditContext, sign: str, codes: Codes, prediction: Values, mask: Mask, free: Mask
+) -> PeakEffects:
+    n_draws = context.settings.n_draws
+    has_peaks = np.flatnonzero((mask & (codes != N_CODE)).any(axis=1))
+    rng = context.rng(f"faithfulness {sign} peaks")
+    placed = {int(i): list(_controls(free[i], mask[i], rng, n_draws)) for i in has_peaks}
+    index = np.array([i for i, controls in placed.items() if len(controls) == n_draws], dtype=np.int64)
+    n_peaks = sum(len(spans_of(mask[i])) for i in index)
+    change, random_change = np.zeros(len(index)), np.zeros(len(index))
+    for draw in range(n_draws if len(index) else 0):
+        shuffled = context.shuffled(codes, draw)[index]
+        beside = np.stack([placed[int(i)][draw] for i in index])
+        both = np.concatenate([np.where(where, shuffled, codes[index]) for where in (mask[index], beside)])
+        outputs = context.predict(both).reshape(2, -1) - prediction[index]
+        change += outputs[0] / n_draws
+        random_change += outputs[1] / n_draws
+    n_unmatched = len(has_peaks) - len(index)
+    return PeakEffects(sign, index, n_peaks, change, random_change, n_unmatched, 2 * n_draws * len(index))
+
+
+def _controls(free: Mask, mask: Mask, rng: np.random.Generator, n_draws: int) -> Iterator[Mask]:
+    """Yield a placement for each draw, as long as there is room."""
+    spans = spans_of(mask)
+    for _ in range(n_draws):
+        placed = place_spans(free, spans[:, 1] - spans[:, 0], rng)
+        if placed is None:
+            return
+        yield placed

@@ -1,0 +1,184 @@
+"""What whole spans are worth to the model: evidence that neither a gradient nor single substitutions can give.
+
+Each region is cut into tiles of `span_bp`. A tile is *removed* by putting there what a dinucleotide-preserving shuffle
+of the sequence has at the same place; its effect is f(X) minus the mean of f over several shuffles. A map that accounts
+for the model adds up, over the tiles, to something that correlates with these effects.
+
+*Redundancy.* Of two copies of a motif either may do, so that losing one changes nothing: mutagenesis sees neither, and
+a gradient behind a saturated unit is 0 at both. Attributions that integrate from a reference (integrated gradients,
+DeepLIFT) give credit to both. The tiles with most such credit, of one sign, in which no substitution matters are
+therefore removed together, and as a control as many tiles with the least credit. The site is *hidden* from mutagenesis
+when the joint effect is larger than that of the control, and than the sum of the single substitutions, by `min_effect`
+of the model's range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqsal.auditing.context import AuditContext
+from seqsal.sequence.codes import N_CODE
+
+__all__ = ["Hidden", "Tiles", "choose_tiles", "find_hidden", "remove_tiles", "tile_sums"]
+
+Codes = NDArray[np.uint8]
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+CHUNK_CODES = 1 << 25
+
+
+class Tiles(NamedTuple):
+    """Tiles of n regions of L bases, T for each.
+
+    Attributes
+    ----------
+    edges
+        (T + 1,) offsets; what is left over at the ends of a region belongs to no tile.
+    tested
+        (n, T), which of them are removed.
+    """
+
+    edges: NDArray[np.int64]
+    tested: Flags
+
+    def mask(self, chosen: Flags, length: int) -> Flags:
+        """Bases (n, L) of chosen tiles (n, T)."""
+        mask = np.zeros((len(chosen), length), dtype=bool)
+        mask[:, self.edges[0] : self.edges[-1]] = np.repeat(chosen, np.diff(self.edges), axis=1)
+        return mask
+
+
+class Hidden(NamedTuple):
+    """Joint removals; (n,) each, NaN where a region has no tile with credit in which no substitution matters.
+
+    Attributes
+    ----------
+    n_tiles
+        Tiles removed together.
+    joint, control, singly, additive
+        Effects of removing them together, of removing as many with the least credit together, the sum of the effects of
+        removing each alone, and the sum of the effects of losing each base.
+    hidden
+        Whether mutagenesis misses what they do.
+    mask
+        (n, L), their bases.
+    """
+
+    n_tiles: NDArray[np.int64]
+    joint: Floats
+    control: Floats
+    singly: Floats
+    additive: Floats
+    hidden: Flags
+    mask: Flags
+
+
+def tile_sums(edges: NDArray[np.int64], values: Floats) -> Floats:
+    """Σ values (n, L) over each tile, (n, T)."""
+    running = np.pad(np.cumsum(values, axis=1, dtype=np.float64), ((0, 0), (1, 0)))
+    return np.asarray(running[:, edges[1:]] - running[:, edges[:-1]])
+
+
+def choose_tiles(context: AuditContext, codes: Codes, maps: Mapping[str, Floats]) -> Tiles:
+    """Cut regions into tiles and choose those to remove: all, or those that any map credits most and as many others.
+
+    Parameters
+    ----------
+    context
+        Its settings say how wide tiles are, and how many are removed from each region.
+    codes
+        (n, L).
+    maps
+        (n, L) each; all have the same say.
+    """
+    settings, (n, length) = context.settings, codes.shape
+    width = min(settings.span_bp, length)
+    first = (length % width) // 2
+    edges = first + width * np.arange(length // width + 1)
+    n_tiles = len(edges) - 1
+    if n_tiles <= settings.n_spans:
+        return Tiles(edges, np.ones((n, n_tiles), dtype=bool))
+    sizes = [np.abs(tile_sums(edges, track)) for track in maps.values()]
+    credit = sum(size / np.maximum(size.max(1, keepdims=True), np.finfo(float).tiny) for size in sizes)
+    lot = context.rng("tiles").random((n, n_tiles))
+    rank = np.argsort(np.argsort(-(credit + 1e-9 * lot), axis=1), axis=1)
+    lot[rank < settings.n_spans // 2] = -1.0
+    return Tiles(edges, np.argsort(np.argsort(lot, axis=1), axis=1) < settings.n_spans)
+
+
+def remove_tiles(context: AuditContext, codes: Codes, tiles: Tiles) -> Floats:
+    """Effect of removing each tested tile, (n, T); NaN for others."""
+    effects = np.full(tiles.tested.shape, np.nan)
+    row, tile = np.nonzero(tiles.tested)
+    chosen = np.zeros((len(row), tiles.tested.shape[1]), dtype=bool)
+    chosen[np.arange(len(row)), tile] = True
+    effects[row, tile] = _removal_effects(context, codes, row, tiles, chosen)
+    return effects
+
+
+def _removal_effects(
+    context: AuditContext, codes: Codes, row: NDArray[np.int64], tiles: Tiles, chosen: Flags
+) -> Floats:
+    """f(X) - mean f without the chosen tiles (K, T), for each of K choices, each of one row of the codes."""
+    n_draws, length = context.settings.n_draws, codes.shape[1]
+    shuffled = [context.shuffled(codes, draw) for draw in range(n_draws)]
+    whole = context.predict(codes)
+    effects = np.empty(len(row))
+    step = max(1, CHUNK_CODES // (n_draws * length))
+    for first in range(0, len(row), step):
+        rows, mask = row[first : first + step], tiles.mask(chosen[first : first + step], length)
+        mutated = np.concatenate([np.where(mask, draw[rows], codes[rows]) for draw in shuffled])
+        left = context.predict(mutated).reshape(n_draws, len(rows)).mean(0)
+        effects[first : first + step] = whole[rows] - left
+    return effects
+
+
+def find_hidden(
+    context: AuditContext, codes: Codes, tiles: Tiles, effects: Floats, ism: Floats, witness: Floats
+) -> Hidden:
+    """Remove together what a map credits though no substitution matters.
+
+    Parameters
+    ----------
+    context
+        Its settings say what matters.
+    codes, tiles, effects
+        (n, L), the tiles of each region, and what each is worth (:func:`remove_tiles`).
+    ism
+        (n, L) effect of losing each base.
+    witness
+        (n, L) attributions in units of the model's output.
+    """
+    settings, scale = context.settings, context.effect_scale
+    known = np.where(codes != N_CODE, np.abs(ism), 0.0)
+    largest = np.stack([known[:, a:b].max(1) for a, b in zip(tiles.edges[:-1], tiles.edges[1:], strict=True)], axis=1)
+    quiet = tiles.tested & (largest < settings.min_position_effect * scale)
+    credited, control = _pairs(quiet, tile_sums(tiles.edges, witness), settings.min_effect * scale, settings.n_joint)
+    tested = np.flatnonzero(credited.any(1) & (scale > 0))
+    joint, other, singly, additive = np.full((4, len(codes)), np.nan)
+    joint[tested] = _removal_effects(context, codes, tested, tiles, credited[tested])
+    other[tested] = _removal_effects(context, codes, tested, tiles, control[tested])
+    singly[tested] = np.where(credited, effects, 0.0).sum(1)[tested]
+    additive[tested] = np.where(credited, tile_sums(tiles.edges, ism), 0.0).sum(1)[tested]
+    with np.errstate(invalid="ignore"):
+        gain = np.abs(joint) - np.maximum(np.abs(other), np.abs(additive))
+        hidden = gain >= settings.min_effect * scale
+    return Hidden(credited.sum(1), joint, other, singly, additive, hidden, tiles.mask(credited, codes.shape[1]))
+
+
+def _pairs(quiet: Flags, credit: Floats, least: float, n_joint: int) -> tuple[Flags, Flags]:
+    """Mark the quiet tiles (n, T) with the most credit, of the sign that the first has, and as many with the least."""
+    size = np.where(quiet, np.abs(credit), -1.0)
+    first = np.take_along_axis(credit, size.argmax(1)[:, None], axis=1)
+    eligible = quiet & (size >= least) & (np.sign(credit) == np.sign(first))
+    credited = eligible & (_ranks(np.where(eligible, -size, np.inf)) < n_joint)
+    others = quiet & ~credited
+    return credited, others & (_ranks(np.where(others, size, np.inf)) < credited.sum(1, keepdims=True))
+
+
+def _ranks(values: Floats) -> NDArray[np.int64]:
+    return np.argsort(np.argsort(values, axis=1, kind="stable"), axis=1, kind="stable")

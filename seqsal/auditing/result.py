@@ -1,0 +1,214 @@
+"""What an audit found, in Python and as `audit.json`.
+
+`audit.json` (schema 1) holds `verdict`, one key a part (`faithfulness`, `sanity`, `stability`, `saturation`,
+`plausibility`, `artifacts`, `composition`, `strata`), and `warnings`, `untested`, `settings` and `provenance`. Numbers
+have six significant digits, what could not be had is null, and the same inputs give the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from seqsal.auditing.section import AuditSection
+from seqsal.auditing.settings import AuditSettings
+from seqsal.auditing.text import html_summary, text_summary
+from seqsal.auditing.verdict import Verdict
+from seqsal.errors import StoreError, UsageError
+from seqsal.io.atomic import atomic_path
+from seqsal.io.bed import write_bed
+from seqsal.regions import make_regions
+
+__all__ = ["SCHEMA", "AuditResult", "read_audit"]
+
+SCHEMA = 1
+DIGITS = 6
+_NOT_PARTS = ("schema", "verdict", "warnings", "untested", "settings", "provenance")
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class AuditResult:
+    """Evidence and verdict of an audit.
+
+    Attributes
+    ----------
+    verdict
+        Whether the map is faithful and plausible, the shortcuts, a sentence, and the reasons.
+    sections
+        What each part found, by its key in `audit.json`.
+    warnings
+        What to know before trusting the verdict, a sentence each.
+    untested
+        What was not tested, and why, a sentence each.
+    settings
+        Sizes and thresholds.
+    provenance
+        What was audited: attributions, model, files.
+    seconds
+        Wall time of each part; not in `audit.json`.
+    """
+
+    verdict: Verdict
+    sections: Mapping[str, AuditSection]
+    warnings: tuple[str, ...] = ()
+    untested: tuple[str, ...] = ()
+    settings: AuditSettings = field(default_factory=AuditSettings)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Any:
+        """Values of a part, as in `audit.json`."""
+        if name not in self.sections:
+            raise UsageError(f"audit: has no part {name!r}, expected one of {', '.join(self.sections)}")
+        return self.sections[name].values
+
+    @property
+    def tables(self) -> Mapping[str, pd.DataFrame]:
+        """All tables by `part.name`; none in an audit that was read from a file."""
+        named = {
+            f"{part}.{name}": table for part, section in self.sections.items() for name, table in section.tables.items()
+        }
+        return MappingProxyType(named)
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Return a table.
+
+        Parameters
+        ----------
+        name
+            `part.name`, or the name alone where only one part has a table of that name.
+
+        Raises
+        ------
+        UsageError
+            There is no such table, or there are several.
+        """
+        tables = self.tables
+        found = [name] if name in tables else [full for full in tables if full.partition(".")[2] == name]
+        if len(found) != 1:
+            problem = "several tables are called" if found else "there is no table"
+            raise UsageError(f"audit: {problem} {name!r}, expected one of {', '.join(found or tables) or '(none)'}")
+        return tables[found[0]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what `audit.json` holds."""
+        content = {
+            "schema": SCHEMA,
+            "verdict": self.verdict.as_dict(),
+            **{name: section.values for name, section in self.sections.items()},
+            "warnings": self.warnings,
+            "untested": self.untested,
+            "settings": asdict(self.settings),
+            "provenance": self.provenance,
+        }
+        plain: dict[str, Any] = _plain(content)
+        return plain
+
+    def to_json(self, path: str | os.PathLike[str]) -> Path:
+        """Write `audit.json`.
+
+        Raises
+        ------
+        OutputError
+            The file cannot be written.
+        """
+        text = json.dumps(self.as_dict(), indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
+        with atomic_path(path) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
+        return Path(path)
+
+    def write_shortcuts_bed(self, path: str | os.PathLike[str]) -> Path:
+        """Write where the shortcuts stand in the regions audited, as BED6 in order of position; empty without any.
+
+        Raises
+        ------
+        OutputError
+            The file cannot be written.
+        """
+        write_bed(self.shortcut_hits, path)
+        return Path(path)
+
+    @property
+    def shortcut_hits(self) -> pd.DataFrame:
+        """Region table of the occurrences of shortcuts in the regions audited, in order of position."""
+        hits = self.tables.get("artifacts.hits")
+        if hits is None or hits.empty:
+            return make_regions([], [], [])
+        hits = hits[hits["verdict"] == "shortcut"].drop_duplicates(["chrom", "start", "end", "name", "strand"])
+        hits = hits.sort_values(["chrom", "start", "end", "name", "strand"], kind="stable")
+        columns = {key: hits[key].to_numpy() for key in ("name", "score", "strand")}
+        return make_regions(hits["chrom"].to_numpy(), hits["start"].to_numpy(), hits["end"].to_numpy(), **columns)
+
+    def __repr__(self) -> str:
+        return text_summary(self)
+
+    def _repr_html_(self) -> str:
+        return html_summary(self)
+
+
+def read_audit(path: str | os.PathLike[str]) -> AuditResult:
+    """Read `audit.json` back; the tables of an audit are not in it.
+
+    Raises
+    ------
+    StoreError
+        The file is missing, is not an audit, or is of a newer schema.
+    """
+    content = _read_json(Path(path))
+    if content.get("schema") != SCHEMA:
+        raise StoreError(f"{path}: schema {content.get('schema')!r}, expected {SCHEMA}; audit again with this version")
+    try:
+        return AuditResult(
+            verdict=Verdict.from_dict(content["verdict"]),
+            sections={key: AuditSection(key, content[key]) for key in _parts_first(content)},
+            warnings=tuple(content["warnings"]),
+            untested=tuple(content["untested"]),
+            settings=AuditSettings().changed(content["settings"]),
+            provenance=content["provenance"],
+        )
+    except (KeyError, TypeError, AttributeError, UsageError) as error:
+        raise StoreError(f"{path}: damaged audit ({error!r}); make it again with `seqsal audit`") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise StoreError(f"{path}: no such file; check the path, or make it with `seqsal audit`") from error
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: cannot be read as JSON ({error}), expected an audit.json of seqsal") from error
+    if not isinstance(content, dict) or "verdict" not in content:
+        raise StoreError(f"{path}: has no verdict, expected an audit.json of seqsal; give the file of `seqsal audit`")
+    return content
+
+
+def _parts_first(content: Mapping[str, Any]) -> list[str]:
+    """Keys of the parts in the order in which they are told."""
+    from seqsal.auditing.text import PART_ORDER
+
+    keys = [key for key in content if key not in _NOT_PARTS]
+    return sorted(keys, key=lambda key: (PART_ORDER.index(key) if key in PART_ORDER else len(PART_ORDER), key))
+
+
+def _plain(value: Any) -> Any:
+    """Turn numpy scalars, tuples and mappings into JSON's own; numbers that are not finite become None."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_plain(one) for one in value]
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, (int, np.integer)):
+        return int(value)
+    if isinstance(value, (float, np.floating)):
+        return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str) else str(value)

@@ -1,0 +1,297 @@
+"""What `seqsal run` does, start to end: attribute → scores → tracks → peaks → motifs → audit → browser → report.
+
+The folder that it fills::
+
+    attributions.h5   attributions.bw    what each base contributes, and as a track for genome browsers
+    scores.tsv                           predictions
+    peaks.narrowPeak  peaks.tsv          called elements of both signs
+    motifs/                              the patterns among them: motifs.meme, motifs.tsv, seqlets.bed, logos/*.svg
+    audit.json  shortcuts.bed            whether the map can be believed, and where artifacts that the model uses stand
+    browser/                             the tracks as UCSC, IGV and WashU open them, around ../attributions.bw
+    report.html                          all of it on one page
+    run.toml                             the parameters, as `seqsal run --config run.toml --out DIR` takes them
+    run.json                             parameters, versions, input checksums, unusable regions, seconds per stage
+
+Every file is written beside its place and renamed, `run.json` last: a folder that has one is complete. When a run is
+interrupted, the same command goes on inside the attribution stage where it stopped; finished attributions of the same
+inputs and settings are used again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from seqsal.attribution.api import score_table
+from seqsal.browser import read_instances, read_motif_instances, write_bundle
+from seqsal.commands.motifs import write_motif_files
+from seqsal.io.attributions import Attributions
+from seqsal.io.bed import write_narrowpeak
+from seqsal.io.config import write_config
+from seqsal.io.folder import make_folder
+from seqsal.io.store import read_attributions
+from seqsal.io.tracks import load_bigwig_writer, write_bigwig, write_scores
+from seqsal.motifs import MotifResult, discover_motifs
+from seqsal.peaks import call_peaks, write_peaks_tsv
+from seqsal.pipeline.info.file_info import table_text
+from seqsal.pipeline.preparation import PreparedRun, config_of, prepare_run
+from seqsal.pipeline.record import Clock, describe_run, write_run_json
+
+if TYPE_CHECKING:
+    from seqsal.auditing.result import AuditResult
+
+__all__ = ["RunResult", "run"]
+
+WRITTEN = (
+    ("report", "report.html"),
+    ("attributions", "attributions.h5"),
+    ("track", "attributions.bw"),
+    ("scores", "scores.tsv"),
+    ("peaks", "peaks.narrowPeak"),
+    ("", "peaks.tsv"),
+    ("motifs", "motifs"),
+    ("audit", "audit.json"),
+    ("", "shortcuts.bed"),
+    ("browser", "browser"),
+    ("parameters", "run.json"),
+    ("", "run.toml"),
+)
+AUDIT_FILES = ("audit.json", "shortcuts.bed")
+SEQLET_FDR = 0.2  # TF-MoDISco's own rate: false seqlets do not recur, while too few true ones hide a motif
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run made.
+
+    Attributes
+    ----------
+    folder
+        Where the files are.
+    attr
+        The attributions, on disk.
+    scores, peaks
+        Tables as written.
+    motifs
+        The patterns among the peaks.
+    audit
+        Whether the map can be believed; None where it was not asked.
+    seconds
+        Wall time of each stage.
+    """
+
+    folder: Path
+    attr: Attributions
+    scores: pd.DataFrame
+    peaks: pd.DataFrame
+    motifs: MotifResult
+    audit: AuditResult | None
+    seconds: dict[str, float] = field(repr=False)
+
+    def summary(self) -> str:
+        """Say what was found, and where every file is, in two columns."""
+        n_negative = int((self.peaks["sign"] == "neg").sum())
+        n_rejected = len(self.attr.rejected)
+        rows = [
+            (
+                "regions",
+                f"{len(self.attr):,} of {self.attr.length:,} bp" + f", {n_rejected:,} unusable" * bool(n_rejected),
+            ),
+            ("peaks", f"{len(self.peaks):,} ({n_negative:,} negative), best q {self.peaks.attrs['best_q']:.2g}"),
+            ("motifs", self.motifs.summary()),
+            *([("audit", self.audit.verdict.answers)] if self.audit else []),
+            ("seconds", f"{sum(self.seconds.values()):.1f}"),
+            *((name, str(self.folder / file)) for name, file in WRITTEN if self.audit or file not in AUDIT_FILES),
+        ]
+        return table_text(rows)
+
+
+def run(
+    *,
+    model: str,
+    out: str | os.PathLike[str],
+    genome: str | os.PathLike[str] | None = None,
+    regions: str | os.PathLike[str] | pd.DataFrame | None = None,
+    fasta: str | os.PathLike[str] | None = None,
+    method: str | Sequence[str] = "gradient_x_input",
+    fdr: float = 0.05,
+    motif_db: str | os.PathLike[str] | None = None,
+    audit: bool = True,
+    genome_name: str | None = None,
+    url_base: str | None = None,
+    device: str = "auto",
+    seed: int = 0,
+    resume: bool = True,
+    progress: bool = False,
+    **options: Any,
+) -> RunResult:
+    """Do the whole analysis into one folder.
+
+    Parameters
+    ----------
+    model
+        A model file or factory, as :func:`seqsal.load_model` takes it.
+    out
+        Folder; made if it is not there.
+    genome, regions, fasta
+        Genome and regions, or sequences alone.
+    method
+        Attribution method, or several: all are in `attributions.h5`, the first is what everything else is about.
+    fdr
+        Largest q-value of a peak. Motifs are looked for among the peaks up to `SEQLET_FDR`, when that is larger; those
+        that are in `peaks.narrowPeak` too have the same names there.
+    motif_db
+        What the motifs are named by, and the map is compared with: `jaspar:RELEASE:TAXGROUP` or a motif file; None
+        leaves them without names.
+    audit
+        Test whether the map can be believed, with the sizes of `seqsal.auditing.settings.RUN_SIZES` where `settings`
+        does
+        not say otherwise.
+    genome_name
+        Name of the assembly at UCSC, such as hg38, for the browser bundle; None recognises some by their sizes.
+    url_base
+        Address at which the folder will be; None leaves the references of the bundle relative.
+    device
+        `auto`, `cpu` or `cuda[:i]`.
+    seed
+        Seeds the shuffled controls.
+    resume
+        Go on with an interrupted run of the same inputs and settings, or use its finished attributions; False starts
+        over.
+    progress
+        Show progress bars.
+    options
+        Of :func:`seqsal.load_model` (`weights`, `output_space`, `input_length`, `trust_pickle`, `layout`,
+        `channel_order`, `output`, `reduce`, `track_layout`) and of
+        :func:`seqsal.attribute` (`target`, one or several; `rc_average`, `n_controls`, `batch_size`, `precision`,
+        `compiled`, `ignore_strand`, `gradient_correction`), and of :func:`seqsal.audit` (`positives`, `negatives`,
+        `artifacts`, `annotations`, `strata`, `other_models`; `settings` as a mapping).
+
+    Raises
+    ------
+    SeqsalError
+        Input that cannot be used; nothing is written then.
+    """
+    clock = Clock()
+    with clock.stage("load"):
+        prepared = prepare_run(
+            model=model, genome=genome, regions=regions, fasta=fasta, method=method, fdr=fdr, motif_db=motif_db,
+            audit=audit, genome_name=genome_name, url_base=url_base, device=device, seed=seed, **options,
+        )  # fmt: skip
+    with prepared, make_folder(out) as folder, clock.stage("attribute"):
+        (folder / "run.json").unlink(missing_ok=True)  # an earlier run's: the folder is not complete now
+        attr = _attribute(prepared, folder, resume=resume, progress=progress)
+    with clock.stage("scores"):
+        scores = score_table(attr.regions, np.asarray(attr.prediction), prepared.model)
+        write_scores(scores, folder / "scores.tsv")
+    with clock.stage("tracks"):
+        write_bigwig(attr, attr.chrom_sizes, folder / "attributions.bw", progress=progress)
+    with clock.stage("peaks"):
+        peaks = call_peaks(attr, fdr=fdr, progress=progress)
+        write_narrowpeak(peaks, folder / "peaks.narrowPeak")
+        write_peaks_tsv(peaks, folder / "peaks.tsv")
+    with clock.stage("motifs"), make_folder(folder / "motifs") as motif_folder:
+        seqlets = peaks if fdr >= SEQLET_FDR else call_peaks(attr, fdr=SEQLET_FDR, progress=progress)
+        motifs = discover_motifs(attr, seqlets, motif_db=motif_db, seed=seed, progress=progress)
+        write_motif_files(motifs, motif_folder, unit=attr.unit)
+    with clock.stage("audit"):
+        found = _audit(prepared, attr, peaks, motifs, progress=progress)
+        _write_audit(folder, found)
+    with clock.stage("browser"):
+        _write_browser(folder, attr, peaks, audited=found is not None, genome_name=genome_name, url_base=url_base)
+    info = describe_run(prepared, attr, peaks, motifs, found, seqlet_fdr=max(fdr, SEQLET_FDR))
+    with clock.stage("report"):
+        _write_report(folder, attr, (scores, peaks), motifs, found, info, model)
+    write_config(folder / "run.toml", config_of(prepared))
+    write_run_json(folder / "run.json", info, clock.seconds)
+    return RunResult(folder, attr, scores, peaks, motifs, found, clock.seconds)
+
+
+def _attribute(prepared: PreparedRun, folder: Path, *, resume: bool, progress: bool) -> Attributions:
+    """Attribute into the folder, or use what an earlier run of the same inputs and settings left there."""
+    from seqsal.attribution import attribute_to_file
+
+    load_bigwig_writer()
+    path = attribute_to_file(
+        prepared.model, prepared.source, folder / "attributions.h5", prepared.settings,
+        device=prepared.device, resume=resume, reuse=resume, progress=progress,
+    )  # fmt: skip
+    return read_attributions(path, in_memory=False)
+
+
+def _audit(
+    prepared: PreparedRun, attr: Attributions, peaks: pd.DataFrame, motifs: MotifResult, *, progress: bool
+) -> AuditResult | None:
+    """Audit as planned; None where it was not asked for."""
+    if prepared.plan is None:
+        return None
+    return prepared.plan.run(
+        attr, prepared.model, other_models=prepared.other_models, peaks=peaks, patterns=motifs,
+        device=prepared.device, seed=prepared.parameters["seed"], progress=progress,
+    )  # fmt: skip
+
+
+def _write_audit(folder: Path, audit: AuditResult | None) -> None:
+    """Write the audit, or remove that of an earlier run, which was about other attributions."""
+    if audit is None:
+        for name in AUDIT_FILES:
+            (folder / name).unlink(missing_ok=True)
+    else:
+        audit.to_json(folder / "audit.json")
+        audit.write_shortcuts_bed(folder / "shortcuts.bed")
+
+
+def _write_browser(
+    folder: Path,
+    attr: Attributions,
+    peaks: pd.DataFrame,
+    *,
+    audited: bool,
+    genome_name: str | None,
+    url_base: str | None,
+) -> None:
+    """Write the bundle of the run, which refers to the run's bigWig."""
+    write_bundle(
+        folder / "browser",
+        attr,
+        peaks=peaks,
+        motifs=read_motif_instances(folder / "motifs"),
+        artifacts=read_instances(folder / "shortcuts.bed") if audited else None,
+        genome_name=genome_name,
+        url_base=None if url_base is None else f"{url_base.rstrip('/')}/browser/",
+        bigwig=folder / "attributions.bw",
+    )
+
+
+def _write_report(
+    folder: Path,
+    attr: Attributions,
+    tables: tuple[pd.DataFrame, pd.DataFrame],
+    motifs: MotifResult,
+    audit: AuditResult | None,
+    info: dict[str, Any],
+    model: str,
+) -> None:
+    from seqsal.report import ReportInputs, write_report
+
+    parameters = info["parameters"]
+    given = parameters.get("regions") or parameters.get("fasta") or "regions"
+    details = {**info, "model": {**info["model"], **_training_facts(model)}}
+    title = f"{Path(model).stem} · {Path(given).name}"
+    write_report(folder / "report.html", ReportInputs(attr, *tables, details, motifs=motifs, audit=audit, title=title))
+
+
+def _training_facts(model: str) -> dict[str, Any]:
+    """Held-out metrics and history of a seqsal checkpoint; nothing for other models."""
+    from seqsal.models import load_checkpoint
+
+    if Path(model).suffix != ".safetensors":
+        return {}
+    _, metadata = load_checkpoint(model)
+    return {key: metadata[key] for key in ("metrics", "history", "best_epoch") if key in metadata}

@@ -1,0 +1,239 @@
+"""The examples of a training run: windows read into memory as codes, with targets, each in one part of the split."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from seqsal.errors import TrainingError, UsageError
+from seqsal.io.inputs import WindowSource, open_input
+from seqsal.models.cnn import CNNConfig
+from seqsal.sequence.codes import N_CODE
+from seqsal.training.negatives import ClassWindows, sample_negatives
+from seqsal.training.settings import TrainConfig
+from seqsal.training.sources import Regions, find_contigs, is_fasta
+from seqsal.training.split import PARTS, assign_parts, choose_chroms
+
+__all__ = ["Examples", "load_examples"]
+
+logger = logging.getLogger(__name__)
+
+MIN_TRAIN = 10  # positives: fewer cannot be told from noise
+MIN_HELD_OUT = 2  # of each class, in validation and test
+_UNEVEN_N = 0.02  # difference in the share of N between classes that a model could learn instead of sequence
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Windows in memory, N of them, each `max_shift` bp longer than the model's input at both ends.
+
+    Parameters
+    ----------
+    codes : ndarray of uint8, shape (N, input_length + 2 * max_shift)
+    targets : ndarray of float32, shape (N, n_targets)
+    parts : ndarray of str, shape (N,)
+        ``train``, ``valid`` or ``test``.
+    is_positive : ndarray of bool, shape (N,)
+    chroms : ndarray of str, shape (N,)
+    provenance
+        JSON values: the input files, how negatives were made, windows left out.
+    """
+
+    codes: NDArray[np.uint8]
+    targets: NDArray[np.float32]
+    parts: NDArray[np.str_]
+    is_positive: NDArray[np.bool_]
+    chroms: NDArray[np.str_]
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def rows(self, part: str) -> NDArray[np.int64]:
+        """Return the indices of the examples of one part, ascending."""
+        return np.flatnonzero(self.parts == part)
+
+    def counts(self, part: str) -> dict[str, int]:
+        """Count the positives and negatives of one part."""
+        rows = self.rows(part)
+        n_positive = int(self.is_positive[rows].sum())
+        return {"n_positives": n_positive, "n_negatives": len(rows) - n_positive}
+
+
+def load_examples(
+    positives: Regions,
+    negatives: Regions | None,
+    *,
+    genome: str | os.PathLike[str] | None,
+    config: CNNConfig,
+    training: TrainConfig,
+    valid_chroms: Sequence[str] | None,
+    test_chroms: Sequence[str] | None,
+    seed: int,
+) -> Examples:
+    """Read the windows of a training run, make negatives where none are given, and split them.
+
+    Parameters
+    ----------
+    positives, negatives
+        BED or FASTA files, or region tables.
+    genome
+        For regions.
+    config, training
+        The model's input length, loss and targets; how to sample, shift and split.
+    valid_chroms, test_chroms
+        Held out; None chooses.
+    seed
+        Of the sampling of negatives.
+
+    Raises
+    ------
+    TrainingError
+        Too few examples in a part, missing target values, negatives for a model that is not binary.
+    UsageError
+        Regions without a genome.
+    """
+    if negatives is not None and config.loss != "binary":
+        raise TrainingError(f"negatives: given for a {config.loss} model, which learns from values; leave them away")
+    given = [regions for regions in (positives, negatives) if regions is not None]
+    has_flanks = not any(is_fasta(regions) for regions in given)
+    reader = _Reader(genome, config.input_length, training, has_flanks)
+    with reader.open(positives, "positives") as source:
+        is_contig = find_contigs(positives, source.windows)
+        chrom_parts = _chrom_parts(source.windows[~is_contig], is_contig, valid_chroms, test_chroms, training)
+        classes = [reader.read(source, is_contig, chrom_parts)]
+    targets = _targets(classes[0].windows, config, training)
+    if negatives is not None:
+        with reader.open(negatives, "negatives") as source:
+            classes.append(reader.read(source, find_contigs(negatives, source.windows), chrom_parts))
+    elif config.loss == "binary":
+        classes.append(sample_negatives(classes[0], positives, genome, training, seed))
+    examples = _join(classes, targets)
+    _check(examples, config)
+    return examples
+
+
+def _chrom_parts(
+    placed: pd.DataFrame,
+    is_contig: NDArray[np.bool_],
+    valid_chroms: Sequence[str] | None,
+    test_chroms: Sequence[str] | None,
+    training: TrainConfig,
+) -> dict[str, str]:
+    if is_contig.any() and not (valid_chroms or test_chroms) and placed.empty:
+        return {}
+    return choose_chroms(
+        placed["chrom"].to_numpy(),
+        valid_chroms=valid_chroms,
+        test_chroms=test_chroms,
+        valid_fraction=training.valid_fraction,
+        test_fraction=training.test_fraction,
+    )
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads windows `max_shift` longer at both ends: real sequence, or N where one class has none to show there."""
+
+    genome: str | os.PathLike[str] | None
+    length: int
+    training: TrainConfig
+    has_flanks: bool
+
+    def open(self, regions: Regions, name: str) -> WindowSource:
+        if is_fasta(regions):
+            return open_input(fasta=regions, length=self.length)  # type: ignore[arg-type]
+        if self.genome is None:
+            raise UsageError(
+                f"{name}: are regions, which need a genome to be read from; give --genome, or a FASTA file instead"
+            )
+        flank = self.training.max_shift if self.has_flanks else 0
+        return open_input(genome=self.genome, regions=regions, length=self.length + 2 * flank)
+
+    def read(self, source: WindowSource, is_contig: NDArray[np.bool_], chrom_parts: dict[str, str]) -> ClassWindows:
+        training = self.training
+        parts = assign_parts(
+            source.windows, is_contig, chrom_parts, valid=training.valid_fraction, test=training.test_fraction
+        )
+        codes = source.read(slice(0, len(source)))
+        if not self.has_flanks:
+            flank = training.max_shift
+            codes = np.pad(codes, ((0, 0), (flank, flank)), constant_values=N_CODE)
+        return ClassWindows(source.windows, codes, parts, source.provenance)
+
+
+def _targets(windows: pd.DataFrame, config: CNNConfig, training: TrainConfig) -> NDArray[np.float32]:
+    """Return the positives' targets, shape (P, n_targets): ones, or the values of the target columns."""
+    if config.loss == "binary" and config.n_targets == 1:
+        return np.ones((len(windows), 1), dtype=np.float32)
+    columns = training.target_columns
+    if len(columns) != config.n_targets:
+        raise TrainingError(
+            f"target_columns: {len(columns)} given ({', '.join(columns)}) for {config.n_targets} targets; "
+            "name one for each"
+        )
+    missing = [column for column in columns if column not in windows]
+    if missing:
+        raise TrainingError(
+            f"target_columns: the positives have no column {missing[0]!r}; "
+            f"they have {', '.join(map(str, windows.columns))}"
+        )
+    values = windows[list(columns)].to_numpy(dtype=np.float32)
+    allowed = {
+        "binary": (np.isin(values, (0, 1)), "0 or 1"),
+        "count": (values >= 0, "counts of 0 or more"),
+        "regression": (np.isfinite(values), "a number for each region (column 5 of a BED file)"),
+    }
+    is_good, expected = allowed[config.loss]
+    is_good &= np.isfinite(values)
+    if not is_good.all():
+        row, column = np.argwhere(~is_good)[0]
+        raise TrainingError(
+            f"target_columns: {columns[column]} of region {windows['name'].iloc[row]} is {values[row, column]}, "
+            f"expected {expected}; complete the positives or leave such regions away"
+        )
+    return values
+
+
+def _join(classes: list[ClassWindows], targets: NDArray[np.float32]) -> Examples:
+    """Put positives and negatives, whose targets are 0, into one set."""
+    n_positives = len(targets)
+    codes = np.concatenate([part.codes for part in classes])
+    all_targets = np.zeros((len(codes), targets.shape[1]), dtype=np.float32)
+    all_targets[:n_positives] = targets
+    return Examples(
+        codes=codes,
+        targets=all_targets,
+        parts=np.concatenate([part.parts for part in classes]),
+        is_positive=np.arange(len(codes)) < n_positives,
+        chroms=np.concatenate([part.windows["chrom"].to_numpy(dtype=str) for part in classes]),
+        provenance={name: part.provenance for name, part in zip(("positives", "negatives"), classes, strict=False)},
+    )
+
+
+def _check(examples: Examples, config: CNNConfig) -> None:
+    for part in PARTS:
+        counts = examples.counts(part)
+        least = MIN_TRAIN if part == "train" else MIN_HELD_OUT
+        if config.loss != "binary":
+            counts.pop("n_negatives")
+        for what, n in counts.items():
+            if n < least:
+                raise TrainingError(
+                    f"{part} part: {n} {what.removeprefix('n_')}, expected {least} at least; give more regions, "
+                    "or other --valid-chroms and --test-chroms"
+                )
+    unknown = (examples.codes == N_CODE).mean(axis=1)
+    if config.loss == "binary":
+        gap = unknown[examples.is_positive].mean() - unknown[~examples.is_positive].mean()
+        if abs(gap) > _UNEVEN_N:
+            logger.warning(
+                "positives are %.1f %% N and negatives %.1f %%: a model can tell them apart by that; "
+                "give both one length",
+                100 * unknown[examples.is_positive].mean(),
+                100 * unknown[~examples.is_positive].mean(),
+            )

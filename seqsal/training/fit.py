@@ -1,0 +1,294 @@
+"""The training loop: shuffled, augmented batches, AdamW on a one-cycle schedule, averaged weights, early stopping.
+
+Every epoch draws its random numbers from (seed, epoch) alone and the learning rate is a function of the step, so a run
+that is taken up again after any epoch goes on as if it had not been interrupted.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch.nn import functional
+from tqdm.auto import tqdm
+
+from seqsal.attribution.compute.memory import freed_memory_kept
+from seqsal.errors import TrainingError
+from seqsal.models.checkpoint import to_json
+from seqsal.models.cnn import CNN
+from seqsal.models.frozen import seeded
+from seqsal.training.augment import augmented_batch, centred_batch
+from seqsal.training.examples import Examples
+from seqsal.training.metrics import auroc, average_precision, pearson, spearman
+from seqsal.training.settings import TrainConfig
+from seqsal.training.state import TrainingState
+
+__all__ = ["evaluate", "fingerprint", "fit", "learning_rate", "predict_raw"]
+
+_START_FRACTION = 0.04  # of the peak learning rate, at the first step
+_END_FRACTION = 1e-4  # and at the last
+MAX_RESIDENT_BYTES = 2 << 30  # of windows (a byte a base) that stay on the device while a model is trained
+_EVALUATION_BP = 1 << 18  # bases in a batch without gradients
+
+
+def fit(
+    model: CNN,
+    examples: Examples,
+    training: TrainConfig,
+    *,
+    seed: int,
+    device: torch.device,
+    state_file: Path | None,
+    resume: bool,
+    progress: bool,
+) -> TrainingState:
+    """Train `model`, which is on `device`, in place.
+
+    Parameters
+    ----------
+    model
+        Freshly initialised. Regression learns standardised targets; `seqsal.training.train` undoes that.
+    examples, training
+        What to learn from, and how.
+    seed
+        Of shuffling, augmentation and dropout.
+    device
+        A GPU computes in bfloat16 where it can.
+    state_file
+        Where to keep the state after each epoch; None keeps none.
+    resume
+        Take up the state at `state_file` if it is of this run.
+    progress
+        Show a bar.
+
+    Returns
+    -------
+    TrainingState
+        Its `best` is the model to keep.
+
+    Raises
+    ------
+    TrainingError
+        The loss became NaN or infinite.
+    """
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, foreach=True
+    )
+    state = TrainingState(model, copy.deepcopy(model), copy.deepcopy(model), optimizer)
+    key = fingerprint(model, examples, training, seed)
+    if resume and state_file is not None:
+        state.restore(state_file, key)
+    loop = _Loop(state, examples, training, seed, device)
+    with (
+        freed_memory_kept(device),
+        tqdm(
+            total=training.epochs, initial=len(state.history), desc="train", unit="epoch", disable=not progress
+        ) as bar,
+    ):
+        while not _is_done(state, training):
+            entry = loop.run_epoch(len(state.history) + 1)
+            bar.update()
+            bar.set_postfix(loss=f"{entry['valid_loss']:.4f}", **_shown(entry))
+            if state_file is not None:
+                state.save(state_file, key)
+    return state
+
+
+def learning_rate(step: int, n_steps: int, peak: float, warmup: float) -> float:
+    """Return the rate of one step of a one-cycle schedule: half a cosine up, half a cosine down.
+
+    Parameters
+    ----------
+    step
+        Counted from 0.
+    n_steps
+        Of the whole run.
+    peak
+        Highest rate.
+    warmup
+        Share of the steps before the peak.
+    """
+    n_rising = warmup * n_steps
+    if step < n_rising:
+        low, fraction = _START_FRACTION * peak, 1 - step / n_rising
+    else:
+        low, fraction = _END_FRACTION * peak, (step - n_rising) / max(1.0, n_steps - 1 - n_rising)
+    return low + (peak - low) * (1 + math.cos(math.pi * min(fraction, 1.0))) / 2
+
+
+def predict_raw(model: CNN, codes: NDArray[np.uint8], device: torch.device) -> NDArray[np.float64]:
+    """Return the head's values for the middle of each window, (n, width) → (n, n_targets), in evaluation mode."""
+    step = max(1, _EVALUATION_BP // codes.shape[1])
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        values = [
+            model(centred_batch(torch.from_numpy(codes[begin : begin + step]).to(device), model.config.input_length))
+            for begin in range(0, len(codes), step)
+        ]
+    model.train(was_training)
+    return torch.cat(values).double().cpu().numpy()
+
+
+def evaluate(loss: str, targets: NDArray[np.float32], raw: NDArray[np.float64]) -> dict[str, Any]:
+    """Measure raw head values against targets, both (n, n_targets).
+
+    Returns
+    -------
+    dict
+        ``auroc`` and ``average_precision``, or ``pearson`` and ``spearman`` (of log counts for a count model, log(1 +
+        n) for the truth): a number, or a list with one for each of several targets.
+    """
+    measures: dict[str, Callable[[ArrayLike, ArrayLike], float]]
+    if loss == "binary":
+        measures = {"auroc": auroc, "average_precision": average_precision}
+    else:
+        measures = {"pearson": pearson, "spearman": spearman}
+    truth = np.log1p(targets) if loss == "count" else targets
+    result: dict[str, Any] = {}
+    for name, measure in measures.items():
+        values = [measure(truth[:, i], raw[:, i]) for i in range(truth.shape[1])]
+        result[name] = values[0] if len(values) == 1 else values
+    return result
+
+
+def fingerprint(model: CNN, examples: Examples, training: TrainConfig, seed: int) -> str:
+    """Return a SHA-256 over everything that a run's result depends on."""
+    digest = hashlib.sha256(to_json([model.config.to_dict(), vars(training), seed, torch.__version__]).encode())
+    for array in (examples.codes, examples.targets, examples.parts.astype("S5")):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+class _Loop:
+    """One run's data on its device, and what an epoch does."""
+
+    def __init__(
+        self, state: TrainingState, examples: Examples, training: TrainConfig, seed: int, device: torch.device
+    ) -> None:
+        self.state, self.training, self.seed, self.device = state, training, seed, device
+        self.config = state.model.config
+        rows, self.held_out = examples.rows("train"), examples.rows("valid")
+        codes = torch.from_numpy(examples.codes[rows])
+        self.codes = codes.to(device if codes.nbytes <= MAX_RESIDENT_BYTES else "cpu")
+        self.targets = torch.from_numpy(examples.targets[rows]).to(device)
+        self.valid_codes, self.valid_targets = examples.codes[self.held_out], examples.targets[self.held_out]
+        self.loss = _Loss(self.config.loss, self.targets if training.balance else None)
+        self.n_steps = math.ceil(len(rows) / training.batch_size) * training.epochs
+        self.amp = device.type == "cuda" and torch.cuda.is_bf16_supported()
+
+    def run_epoch(self, epoch: int) -> dict[str, Any]:
+        """Train one epoch, validate the averaged weights, and keep them if they are the best so far."""
+        state = self.state
+        seed = _derive(self.seed, epoch)
+        with seeded(seed, [self.device] if self.device.type == "cuda" else []):  # dropout
+            generator = torch.Generator().manual_seed(seed)
+            train_loss = self._train(epoch, generator)
+        raw = predict_raw(state.averaged, self.valid_codes, self.device)
+        valid_loss = float(self.loss(torch.from_numpy(raw).float(), torch.from_numpy(self.valid_targets)))
+        if not math.isfinite(train_loss) or not math.isfinite(valid_loss):
+            raise TrainingError(
+                f"training: the loss is no longer finite in epoch {epoch} (training {train_loss}, validation "
+                f"{valid_loss}); lower the learning rate ({self.training.learning_rate:g}) and check the target values"
+            )
+        entry = {
+            "epoch": epoch,
+            "train_loss": train_loss,
+            "valid_loss": valid_loss,
+            **{f"valid_{name}": value for name, value in evaluate(self.config.loss, self.valid_targets, raw).items()},
+        }
+        if all(valid_loss < earlier["valid_loss"] for earlier in state.history):
+            state.best.load_state_dict(state.averaged.state_dict())
+            state.best_epoch = epoch
+        state.history.append(entry)
+        return entry
+
+    def _train(self, epoch: int, generator: torch.Generator) -> float:
+        """Take one step for each batch; return the mean loss."""
+        training, state = self.training, self.state
+        step = self.n_steps // training.epochs * (epoch - 1)
+        total = torch.zeros((), device=self.device)
+        state.model.train()
+        for rows in self._batches(generator):
+            for group in state.optimizer.param_groups:
+                group["lr"] = learning_rate(step, self.n_steps, training.learning_rate, training.warmup)
+            X = augmented_batch(
+                self.codes[rows.to(self.codes.device)].to(self.device),
+                self.config.input_length,
+                reverse_complement=training.reverse_complement,
+                generator=generator,
+            )
+            targets = self.targets[rows.to(self.device)]  # before the forward pass, which a copy would wait for
+            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.amp):
+                raw = state.model(X)
+            loss = self.loss(raw.float(), targets)
+            state.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            state.optimizer.step()
+            step += 1
+            _average(state.averaged, state.model, min(training.weight_average, step / (step + 10)))
+            total += loss.detach() * len(rows)
+        return float(total) / len(self.codes)
+
+    def _batches(self, generator: torch.Generator) -> Iterator[torch.Tensor]:
+        yield from torch.randperm(len(self.codes), generator=generator).split(self.training.batch_size)
+
+
+class _Loss:
+    """Cross-entropy of logits, squared error of standardised values, or Poisson deviance of log counts.
+
+    Parameters
+    ----------
+    kind
+        One of `LOSSES`.
+    balance
+        Training targets (N, T) whose classes are to count the same, or None.
+    """
+
+    def __init__(self, kind: str, balance: torch.Tensor | None) -> None:
+        self.kind = kind
+        self.weight: torch.Tensor | None = None
+        if kind == "binary" and balance is not None:
+            n_positive = balance.sum(dim=0).clamp_min(1)
+            self.weight = (len(balance) - n_positive).clamp_min(1) / n_positive
+
+    def __call__(self, raw: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        if self.kind == "binary":
+            weight = None if self.weight is None else self.weight.to(raw.device)
+            return functional.binary_cross_entropy_with_logits(raw, targets, pos_weight=weight)
+        if self.kind == "count":
+            return functional.poisson_nll_loss(raw, targets, log_input=True)
+        return functional.mse_loss(raw, targets)
+
+
+@torch.no_grad()
+def _average(averaged: torch.nn.Module, model: torch.nn.Module, decay: float) -> None:
+    """Move the averaged weights and running statistics towards the model's."""
+    for mean, new in zip(averaged.state_dict().values(), model.state_dict().values(), strict=True):
+        if mean.is_floating_point():
+            mean.lerp_(new, 1 - decay)
+        else:
+            mean.copy_(new)  # batch counters
+
+
+def _is_done(state: TrainingState, training: TrainConfig) -> bool:
+    n_epochs = len(state.history)
+    return n_epochs >= training.epochs or (n_epochs > 0 and n_epochs - state.best_epoch >= training.patience)
+
+
+def _derive(seed: int, epoch: int) -> int:
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _shown(entry: dict[str, Any]) -> dict[str, str]:
+    """Pick the first measure of an epoch for the progress bar."""
+    name = "auroc" if "valid_auroc" in entry else "pearson"
+    value = entry[f"valid_{name}"]
+    return {} if isinstance(value, list) else {name: f"{value:.3f}"}

@@ -1,0 +1,235 @@
+"""Train the built-in model from regions or sequences: one call from files to a checkpoint with its test metrics."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seqsal.errors import TrainingError
+from seqsal.io.atomic import check_writable
+from seqsal.models.checkpoint import save_checkpoint, to_json
+from seqsal.models.cnn import CNN, CNNConfig
+from seqsal.models.device import resolve_device
+from seqsal.models.frozen import seeded
+from seqsal.training.examples import Examples, load_examples
+from seqsal.training.fit import evaluate, fit, predict_raw
+from seqsal.training.settings import TrainConfig
+from seqsal.training.sources import Regions, common_length
+from seqsal.training.split import PARTS
+from seqsal.training.state import TrainingState, state_path
+
+__all__ = ["TrainResult", "train_model"]
+
+_N_CHROMS_LISTED = 200  # of a part, in the metadata
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A trained model and what is known of its training.
+
+    Parameters
+    ----------
+    model : CNN
+        The averaged weights of the best epoch, on the CPU, in evaluation mode.
+    metadata : dict
+        ``metrics`` (``valid`` and ``test``), ``history`` (one entry for each epoch), ``best_epoch``, ``split``
+        (chromosomes and counts of each part), ``training`` (`TrainConfig`), ``inputs``, ``seed``, ``device``. What the
+        checkpoint holds.
+    """
+
+    model: CNN
+    metadata: dict[str, Any]
+
+    @property
+    def test_metrics(self) -> dict[str, Any]:
+        """Metrics of the test part, which played no part in training, with the numbers of examples."""
+        return self.metadata["metrics"]["test"]
+
+    def __repr__(self) -> str:
+        numbers = ", ".join(
+            f"{name}={value:.4f}" if isinstance(value, float) else f"{name}={value}"
+            for name, value in self.test_metrics.items()
+        )
+        return (
+            f"TrainResult(best epoch {self.metadata['best_epoch']} of {len(self.metadata['history'])}, test: {numbers})"
+        )
+
+
+def train_model(
+    positives: Regions,
+    negatives: Regions | None = None,
+    *,
+    genome: str | os.PathLike[str] | None = None,
+    config: CNNConfig | None = None,
+    training: TrainConfig | None = None,
+    valid_chroms: Sequence[str] | None = None,
+    test_chroms: Sequence[str] | None = None,
+    out: str | os.PathLike[str] | None = None,
+    resume: bool = True,
+    seed: int = 0,
+    device: str | torch.device = "auto",
+    progress: bool = False,
+) -> TrainResult:
+    """Train a `CNN` on regions of a genome or on sequences.
+
+    Chromosomes are held out whole: the validation part chooses the epoch, the test part is looked at once, at the end.
+    FASTA records without genome coordinates are split by a hash of their names. Negatives, where none are given, are
+    sampled as `TrainConfig` says and stay in the part that they were sampled from or for.
+
+    Parameters
+    ----------
+    positives
+        BED or FASTA file, or region table. For a regression or count model every region with its value.
+    negatives
+        Likewise; only for a binary model.
+    genome
+        FASTA, plain or bgzip, for regions.
+    config
+        Sizes of the model; None takes the defaults for the positives' common length and one binary target.
+    training
+        How to train; None takes the defaults.
+    valid_chroms, test_chroms
+        Chromosomes to hold out; None chooses some that hold about `valid_fraction` and `test_fraction` of the
+        positives.
+    out
+        Write a checkpoint here. While training, the state of the last epoch is beside it, so that the same call, after
+        an interruption, goes on from there and ends with the same result (on one device).
+    resume
+        False starts anew whatever is there.
+    seed
+        Of sampling, initial weights, shuffling, augmentation and dropout. The same call gives the same bytes on the CPU
+        (with the same number of threads and version of torch).
+    device
+        As in `resolve_device`.
+    progress
+        Show a bar, one step for each epoch.
+
+    Returns
+    -------
+    TrainResult
+
+    Raises
+    ------
+    TrainingError
+        Too few examples, a part or class without any, unusable target values, or a loss that became NaN.
+    ModelError
+        Sizes that make no network.
+    UsageError
+        Regions without a genome.
+    OutputError
+        `out` cannot be written.
+    """
+    training = training or TrainConfig()
+    where = resolve_device(device)
+    out_path = None if out is None else check_writable(out)
+    config = config or CNNConfig(input_length=common_length(positives))
+    examples = load_examples(
+        positives,
+        negatives,
+        genome=genome,
+        config=config,
+        training=training,
+        valid_chroms=valid_chroms,
+        test_chroms=test_chroms,
+        seed=seed,
+    )
+    scale = _Scale.of(examples, config.loss)
+    model = _new_model(config, scale, seed).to(where)
+    state_file = None if out_path is None else state_path(out_path)
+    state = fit(
+        model,
+        replace(examples, targets=scale.standardise(examples.targets)),
+        training,
+        seed=seed,
+        device=where,
+        state_file=state_file,
+        resume=resume,
+        progress=progress,
+    )
+    best = scale.undo(state.best)
+    metadata = _describe(best, state, examples, training, seed=seed, device=where)
+    result = TrainResult(best.cpu().eval(), metadata)
+    if out_path is not None and state_file is not None:
+        save_checkpoint(out_path, result.model, metadata)
+        state_file.unlink(missing_ok=True)
+    return result
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Affine map between targets and what a regression learns; the identity for other losses."""
+
+    mean: NDArray[np.float32]
+    spread: NDArray[np.float32]
+    start: NDArray[np.float32]  # bias of the new head
+
+    @classmethod
+    def of(cls, examples: Examples, loss: str) -> _Scale:
+        targets = examples.targets[examples.rows("train")]
+        zeros, ones = np.zeros(targets.shape[1], np.float32), np.ones(targets.shape[1], np.float32)
+        if loss == "regression":
+            spread = targets.std(axis=0)
+            if (spread == 0).any():
+                constant = int(np.argmin(spread))
+                raise TrainingError(
+                    f"target {constant}: is {targets[0, constant]:g} for every training region: nothing "
+                    "can be learnt; choose another target column"
+                )
+            return cls(targets.mean(axis=0), spread, zeros)
+        if loss == "count":
+            return cls(zeros, ones, np.log(np.maximum(targets.mean(axis=0), 1e-3)))
+        return cls(zeros, ones, zeros)
+
+    def standardise(self, targets: NDArray[np.float32]) -> NDArray[np.float32]:
+        return (targets - self.mean) / self.spread
+
+    @torch.no_grad()
+    def undo(self, model: CNN) -> CNN:
+        """Fold the map into the head, so that it gives values in the targets' own units."""
+        spread, mean = (torch.from_numpy(array).to(model.head.weight) for array in (self.spread, self.mean))
+        model.head.weight.mul_(spread[:, None])
+        model.head.bias.mul_(spread).add_(mean)
+        return model
+
+
+def _new_model(config: CNNConfig, scale: _Scale, seed: int) -> CNN:
+    with seeded(seed):
+        model = CNN(config)
+    with torch.no_grad():
+        if config.loss == "count":
+            model.head.bias.copy_(torch.from_numpy(scale.start))
+    return model
+
+
+def _describe(
+    model: CNN, state: TrainingState, examples: Examples, training: TrainConfig, *, seed: int, device: torch.device
+) -> dict[str, Any]:
+    """Collect the metadata; the one place where the test part is scored."""
+    metrics, split = {}, {}
+    for part in PARTS:
+        rows = examples.rows(part)
+        counts = examples.counts(part)
+        chroms = sorted(set(examples.chroms[rows].tolist()))
+        split[part] = {"chroms": chroms[:_N_CHROMS_LISTED], "n_chroms": len(chroms), **counts}
+        if part != "train":
+            raw = predict_raw(model, examples.codes[rows], device)
+            metrics[part] = {**evaluate(model.config.loss, examples.targets[rows], raw), **counts}
+    described = {
+        "metrics": metrics,
+        "history": state.history,
+        "best_epoch": state.best_epoch,
+        "split": split,
+        "training": asdict(training),
+        "inputs": examples.provenance,
+        "seed": seed,
+        "device": device.type,
+        "torch_version": torch.__version__,
+    }
+    return json.loads(to_json(described))  # what load_checkpoint gives: NaN as None, tuples as lists

@@ -1,0 +1,44 @@
+"""Shifts and strands against slicing by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from seqsal.sequence.codes import one_hot, reverse_complement
+from seqsal.training.augment import augmented_batch, centred_batch
+
+
+def test_every_sequence_is_a_shift_on_one_of_both_strands(rng: np.random.Generator) -> None:
+    codes = rng.integers(0, 5, (400, 26), dtype=np.uint8)
+    X = augmented_batch(
+        torch.from_numpy(codes), 20, reverse_complement=True, generator=torch.Generator().manual_seed(0)
+    ).numpy()
+    seen = set()
+    for row, x in zip(codes, X, strict=True):
+        options = {}
+        for shift in range(7):
+            crop = row[shift : shift + 20]
+            options[one_hot(crop).tobytes()] = (shift, "+")
+            options[one_hot(reverse_complement(crop)).tobytes()] = (shift, "-")
+        seen.add(options[np.ascontiguousarray(x).tobytes()])
+    assert seen == {(shift, strand) for shift in range(7) for strand in "+-"}
+
+
+def test_without_augmentation_the_middle_is_read(rng: np.random.Generator) -> None:
+    codes = torch.from_numpy(rng.integers(0, 5, (9, 20), dtype=np.uint8))
+    generator = torch.Generator().manual_seed(0)
+    plain = augmented_batch(codes, 20, reverse_complement=False, generator=generator)
+    assert torch.equal(plain, centred_batch(codes, 20))
+    wide = torch.nn.functional.pad(codes, (3, 3), value=1)
+    assert torch.equal(centred_batch(wide, 20), plain)
+
+
+def test_draws_depend_on_the_generator_alone(rng: np.random.Generator) -> None:
+    codes = torch.from_numpy(rng.integers(0, 4, (9, 30), dtype=np.uint8))
+    batches = [
+        augmented_batch(codes, 20, reverse_complement=True, generator=torch.Generator().manual_seed(seed))
+        for seed in (1, 1, 2)
+    ]
+    assert torch.equal(batches[0], batches[1])
+    assert not torch.equal(batches[0], batches[2])
