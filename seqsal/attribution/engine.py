@@ -18,9 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from seqsal.attribution.compute.borrow import borrowed
-from seqsal.attribution.compute.fused import cannot_fuse
-from seqsal.attribution.compute.precision import check_precision, pearson
+from seqsal.attribution.compute import check_precision, compile_error, frozen_on_device, pearson
 from seqsal.attribution.methods.base import Method
 from seqsal.attribution.passes import FirstWindows, MemorySink, Sink, WindowReader, first_window, run_pass
 from seqsal.attribution.request import AttributeOptions, Result, plan_families
@@ -172,7 +170,7 @@ class AttributionRun:
 
     def _look_at_model(self, source: WindowReader) -> None:
         if getattr(self.model, "output_space", None) == "auto":
-            with borrowed(self.model, self.device), torch.no_grad():
+            with frozen_on_device(self.model, self.device), torch.no_grad():
                 self.model(first_window(source, self.device))
         for target in self.options.targets:
             aimed(self.model, target)
@@ -279,7 +277,7 @@ class AttributionRun:
         except RuntimeError as error:  # what a compiler raises, since the model has run as it is in this precision
             if not options.compiled:
                 raise
-            raise cannot_fuse(error, self.device) from error
+            raise compile_error(error, self.device) from error
         fields = {name: sink.fields(name if name in layout.results else None) for name in self._methods}
         return {name: (found["track"], found["prediction"]) for name, found in fields.items()}
 

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm.auto import tqdm
 
-from seqsal.attribution.compute.stream import WriteBehind, read_ahead
-from seqsal.attribution.compute.workers import Batches, batches_for
+from seqsal.attribution.compute import Batches, WriteBehind, batches_for, read_ahead
 from seqsal.attribution.methods.base import Method, Scores, TargetsModel, mask_unknown, project
 from seqsal.attribution.request import AttributeOptions, Family
 from seqsal.attribution.targets import TargetView
@@ -203,13 +202,13 @@ def run_pass(
                 family.targets,
                 device,
                 options.precision,
-                fused=options.compiled and family.method.takes_fused,
+                compile=options.compiled and family.method.can_compile,
             )
             for family in families
         ]
         for family, view in zip(families, views, strict=True):
             batches.fit(partial(family.prepare, view, first_window(source, device)))
-        shares = [batches.cut(family.method.windows_at_once(batches.batch_size)) for family in families]
+        shares = [batches.resized(family.method.windows_at_once(batches.batch_size)) for family in families]
         names = [result.name for family in families for result in family.results]
         for chunk in read_ahead(_chunks(source, layout, chunk_rows(families, layout), options.seed, dict(sink.done))):
             for family, view, share in zip(families, views, shares, strict=True):

@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm.auto import tqdm
 
-from seqsal.attribution.compute.layout import in_fast_layout
-from seqsal.attribution.compute.stream import read_ahead
-from seqsal.attribution.compute.workers import batches_for
+from seqsal.attribution.compute import batches_for, fast_predictions, read_ahead
 from seqsal.attribution.methods.base import check_prediction
 from seqsal.sequence.tensors import one_hot_tensor
 
@@ -55,7 +53,7 @@ def predict_windows(
         fast: nn.Module | None = None
         for first, codes in read_ahead(chunks):
             if fast is None:
-                fast = in_fast_layout(model, one_hot_tensor(torch.from_numpy(codes[:1]).to(device)))
+                fast = fast_predictions(model, one_hot_tensor(torch.from_numpy(codes[:1]).to(device)))
 
             def compute(
                 start: int, stop: int, fast: nn.Module = fast, first: int = first, codes: NDArray[np.uint8] = codes

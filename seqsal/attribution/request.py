@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seqsal.attribution.compute.precision import check_precision
+from seqsal.attribution.compute import check_precision
 from seqsal.attribution.methods.base import Method, Scores, TargetsModel
 from seqsal.attribution.methods.registry import METHODS, make_method
 from seqsal.errors import MethodError, UsageError
@@ -46,7 +46,7 @@ class AttributeOptions:
     batch_size
         Windows at a time; None lets the device decide.
     precision
-        Of :data:`seqsal.attribution.compute.precision.PRECISIONS`.
+        Of :data:`seqsal.attribution.compute.PRECISIONS`.
     compiled
         Let torch.compile fuse the model's operations for the methods that can use it.
 
@@ -153,7 +153,7 @@ def plan_families(options: AttributeOptions) -> list[Family]:
             )
             for first in range(0, len(results), at_once)
         ]
-    if options.compiled and not any(family.method.takes_fused for family in families):
+    if options.compiled and not any(family.method.can_compile for family in families):
         raise MethodError(
             f"compile: {', '.join(options.methods)} looks into the model, which compiled code does not allow; leave it "
             "out, or use a method that takes gradients, such as gradient_x_input"

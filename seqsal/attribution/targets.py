@@ -2,7 +2,7 @@
 
 Views share the caller's parameters: a view is a shallow copy that differs in which output it reads or in the precision
 that it runs in. Make them while the model is on its device and in evaluation mode
-(:mod:`seqsal.attribution.compute.borrow`).
+(:func:`seqsal.attribution.compute.frozen_on_device`).
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from seqsal.attribution.compute.fused import in_fused_form
-from seqsal.attribution.compute.precision import in_precision
+from seqsal.attribution.compute import compile_model, in_precision
 from seqsal.attribution.methods.base import Method, ScalarModel, Scores, TargetsModel, check_prediction
 from seqsal.errors import ModelError
 
@@ -62,8 +61,8 @@ class TargetView:
     device
         Where it runs.
     precision
-        Of :data:`seqsal.attribution.compute.precision.PRECISIONS`.
-    fused
+        Of :data:`seqsal.attribution.compute.PRECISIONS`.
+    compile
         Whether to compile it.
 
     Raises
@@ -79,10 +78,10 @@ class TargetView:
         device: torch.device,
         precision: str = "fp32",
         *,
-        fused: bool = False,
+        compile: bool = False,
     ) -> None:
         single = [in_precision(aimed(model, target), precision, device) for target in targets]
-        self.single = tuple(in_fused_form(view) if fused else view for view in single)
+        self.single = tuple(compile_model(view) if compile else view for view in single)
         self.targets = [0 if target is None else target for target in targets]
 
     def __call__(self, X: torch.Tensor) -> torch.Tensor:

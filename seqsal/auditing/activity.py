@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seqsal.attribution.compute.borrow import borrowed
+from seqsal.attribution.compute import frozen_on_device
 from seqsal.attribution.graph import Graph, Op
 from seqsal.attribution.tracing import trace
 from seqsal.errors import ModelError
@@ -69,7 +69,7 @@ def relu_activity(model: SequenceModel, codes: NDArray[np.uint8], device: torch.
     ModelError
         The model's structure cannot be read, or a ReLU merges windows with something else.
     """
-    with borrowed(model, device), torch.no_grad():
+    with frozen_on_device(model, device), torch.no_grad():
         return _watch(model, codes, device)
 
 

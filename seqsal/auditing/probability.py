@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seqsal.attribution.compute.borrow import borrowed
+from seqsal.attribution.compute import frozen_on_device
 from seqsal.auditing.context import AuditContext
 from seqsal.models import SequenceModel
 from seqsal.sequence.tensors import one_hot_tensor
@@ -67,7 +67,7 @@ def _ask(context: AuditContext, model: SequenceModel, rows: NDArray[np.int64]) -
     """Return the model's own output, after the softmax."""
     step = max(1, PASS_BASES // max(context.attr.length, 1))
     parts = []
-    with borrowed(model, context.device):
+    with frozen_on_device(model, context.device):
         for first in range(0, len(rows), step):
             codes = torch.from_numpy(np.ascontiguousarray(context.codes(rows[first : first + step])))
             parts.append(model.predict(one_hot_tensor(codes.to(context.device))).double().cpu().numpy())

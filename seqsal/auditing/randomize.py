@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from seqsal.attribution.compute.borrow import borrowed
+from seqsal.attribution.compute import frozen_on_device
 from seqsal.models import SequenceModel
 from seqsal.models.frozen import seeded
 from seqsal.sequence.tensors import one_hot_tensor
@@ -117,7 +117,7 @@ class Randomizer:
             and self._order.get(name, len(self._order)) >= first
         ]
         if norms:
-            with borrowed(model, self._device), _collecting(norms), torch.no_grad():
+            with frozen_on_device(model, self._device), _collecting(norms), torch.no_grad():
                 n_rows = max(NORM_BP // self._codes.shape[1], 2)
                 for codes in _batches(self._codes, n_rows):
                     model(one_hot_tensor(torch.from_numpy(codes).to(self._device)))

@@ -19,7 +19,6 @@ from numpy.typing import ArrayLike, NDArray
 from torch.nn import functional
 from tqdm.auto import tqdm
 
-from seqsal.attribution.compute.memory import freed_memory_kept
 from seqsal.errors import TrainingError
 from seqsal.models.checkpoint import to_json
 from seqsal.models.cnn import CNN
@@ -86,12 +85,9 @@ def fit(
     if resume and state_file is not None:
         state.restore(state_file, key)
     loop = _Loop(state, examples, training, seed, device)
-    with (
-        freed_memory_kept(device),
-        tqdm(
-            total=training.epochs, initial=len(state.history), desc="train", unit="epoch", disable=not progress
-        ) as bar,
-    ):
+    with tqdm(
+        total=training.epochs, initial=len(state.history), desc="train", unit="epoch", disable=not progress
+    ) as bar:
         while not _is_done(state, training):
             entry = loop.run_epoch(len(state.history) + 1)
             bar.update()

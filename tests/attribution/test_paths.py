@@ -8,7 +8,7 @@ import pytest
 import torch
 from toys import Linear, Small, random_codes
 
-from seqsal.attribution.compute.stream import overlapped, read_ahead
+from seqsal.attribution.compute import made_ahead, read_ahead
 from seqsal.attribution.methods import paths
 from seqsal.attribution.methods.base import project
 from seqsal.attribution.methods.paths import completeness_error, shuffled_references
@@ -156,7 +156,7 @@ def test_what_is_made_ahead_for_a_gpu_is_the_same(
     X = one_hot_tensor(torch.from_numpy(random_codes(rng, 3, 40)))
     model = Small().eval()
     expected = make_method(method).attribute(model, X, np.arange(3)).hypothetical
-    monkeypatch.setattr(paths, "overlapped", lambda items, device: read_ahead(items))
+    monkeypatch.setattr(paths, "made_ahead", lambda items, device: read_ahead(items))
     assert torch.equal(make_method(method).attribute(model, X, np.arange(3)).hypothetical, expected)
-    assert overlapped(items := iter([1, 2]), torch.device("cpu")) is items
-    assert list(overlapped(items, torch.device("cuda"))) == [1, 2]
+    assert made_ahead(items := iter([1, 2]), torch.device("cpu")) is items
+    assert list(made_ahead(items, torch.device("cuda"))) == [1, 2]

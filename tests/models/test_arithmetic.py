@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from seqsal.attribution.compute.borrow import borrowed
+from seqsal.attribution.compute import frozen_on_device
 from seqsal.models import arithmetic
 from seqsal.models.arithmetic import cuda_arithmetic
 
@@ -105,11 +105,11 @@ def test_switches_that_torch_does_not_have_are_left(monkeypatch: pytest.MonkeyPa
     assert state() == before
 
 
-def test_a_borrowed_model_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_frozen_model_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     model, asked = nn.Linear(2, 1), []
-    monkeypatch.setattr("seqsal.attribution.compute.borrow._moved", lambda model, device: torch.no_grad())
-    with borrowed(model, CUDA):
+    monkeypatch.setattr("seqsal.attribution.compute.process._moved", lambda model, device: torch.no_grad())
+    with frozen_on_device(model, CUDA):
         asked.append(torch.backends.cudnn.conv.fp32_precision)
-    with borrowed(model, CUDA, "tf32"):
+    with frozen_on_device(model, CUDA, "tf32"):
         asked.append(torch.backends.cudnn.conv.fp32_precision)
     assert asked == ["ieee", "tf32"]

@@ -1,1 +1,60 @@
-"""Where and how models run: batches, threads, memory layout, precision."""
+"""How methods compute: the one door to batches, threads, memory, precision and fast convolutions.
+
+Whoever computes asks here, and nothing outside imports from a module inside:
+
+* :mod:`process <seqsal.attribution.compute.process>`: a model frozen on a device, and the threads that share the work;
+  all that is switched for it is given back;
+* :mod:`batches <seqsal.attribution.compute.batches>`: how many windows go together, and what happens when they do not
+  fit;
+* :mod:`stream <seqsal.attribution.compute.stream>`: reading ahead and writing behind;
+* :mod:`model_views <seqsal.attribution.compute.model_views>`: a model in another precision, or compiled;
+* :mod:`convolutions <seqsal.attribution.compute.convolutions>`: what a CPU computes faster in another form.
+"""
+
+from seqsal.attribution.compute.batches import Batches, batches_for, is_out_of_memory
+from seqsal.attribution.compute.convolutions import (
+    MIN_CHANNELS,
+    convolve_channels_last,
+    fast_backward,
+    fast_predictions,
+    image_weight,
+    relu_multipliers,
+    run_op,
+)
+from seqsal.attribution.compute.model_views import (
+    PRECISIONS,
+    autocast_of,
+    check_precision,
+    compile_error,
+    compile_model,
+    in_precision,
+    is_compiled,
+    pearson,
+)
+from seqsal.attribution.compute.process import frozen_on_device
+from seqsal.attribution.compute.stream import WriteBehind, made_ahead, read_ahead
+
+__all__ = [
+    "MIN_CHANNELS",
+    "PRECISIONS",
+    "Batches",
+    "WriteBehind",
+    "autocast_of",
+    "batches_for",
+    "check_precision",
+    "compile_error",
+    "compile_model",
+    "convolve_channels_last",
+    "fast_backward",
+    "fast_predictions",
+    "frozen_on_device",
+    "image_weight",
+    "in_precision",
+    "is_compiled",
+    "is_out_of_memory",
+    "made_ahead",
+    "pearson",
+    "read_ahead",
+    "relu_multipliers",
+    "run_op",
+]

@@ -14,7 +14,7 @@ from typing import Generic, Self, TypeVar
 
 import torch
 
-__all__ = ["WriteBehind", "overlapped", "read_ahead"]
+__all__ = ["WriteBehind", "made_ahead", "read_ahead"]
 
 Item = TypeVar("Item")
 
@@ -70,7 +70,7 @@ def read_ahead(items: Iterable[Item], depth: int = 2) -> Iterator[Item]:
         thread.join()
 
 
-def overlapped(items: Iterable[Item], device: torch.device) -> Iterable[Item]:
+def made_ahead(items: Iterable[Item], device: torch.device) -> Iterable[Item]:
     """Items that the processor makes for a device: ahead, in another thread, where that is not the processor itself."""
     return items if device.type == "cpu" else read_ahead(items)
 

@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from seqsal.attribution.compute.kernels import relu_multipliers
+from seqsal.attribution.compute import relu_multipliers
 
 __all__ = ["maximum_at", "normalised", "product", "quotient", "relu", "rescale", "softmax", "square", "summed_exp"]
 

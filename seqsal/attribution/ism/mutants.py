@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seqsal.attribution.compute.kernels import call
+from seqsal.attribution.compute import run_op
 from seqsal.attribution.graph import Graph, Op
 from seqsal.attribution.ism.rules import rule_for, takes_any_order
 from seqsal.attribution.ism.state import Frame, Local, Reference, State
@@ -78,7 +78,7 @@ def _apply(op: Op, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run an operation on whole results, whose order in memory some operations insist on."""
     if op.target is not operator.getitem and not takes_any_order(op):
         args = tuple(arg.contiguous() if isinstance(arg, Tensor) else arg for arg in args)
-    return call(op.target, args, kwargs)
+    return run_op(op.target, args, kwargs)
 
 
 @dataclass

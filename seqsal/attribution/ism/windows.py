@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from seqsal.attribution.compute.kernels import MIN_CHANNELS
+from seqsal.attribution.compute import MIN_CHANNELS, convolve_channels_last, image_weight
 from seqsal.attribution.ism.state import Local, State, pad_of
 from seqsal.attribution.ism.step import Step, positive
 
@@ -61,13 +61,11 @@ def convolution(
 
 
 def _convolved(step: Step, delta: Tensor, weight: Tensor, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
-    """Convolve without a bias; on a CPU with channels last in memory (:mod:`seqsal.attribution.compute.kernels`)."""
+    """Convolve without a bias; on a CPU with channels last in memory."""
     if delta.ndim != 3 or delta.device.type != "cpu" or len(weight) < MIN_CHANNELS:
         return _aten.convolution(delta, weight, None, stride, padding, dilation, False, [0] * len(stride), groups)
-    last = step.cached("weight", lambda: weight.unsqueeze(2).contiguous(memory_format=torch.channels_last))
-    delta = delta.transpose(1, 2).contiguous().transpose(1, 2).unsqueeze(2)
-    shape = ([1, *stride], [0, *padding], [1, *dilation], False, [0, 0], groups)
-    return _aten.convolution(delta, last, None, *shape).squeeze(2)
+    image = step.cached("weight", lambda: image_weight(weight))
+    return convolve_channels_last(delta, image, stride, padding, dilation, groups)
 
 
 def _of(values: Any, at: int) -> int:

@@ -92,7 +92,7 @@ class Method(ABC):
     hypothetical
         Whether all four bases are scored; False when only positions are, and `Scores.hypothetical` is 0 but at the base
         that is there.
-    takes_fused
+    can_compile
         Whether the model is only called, and its input's gradient taken, so that it may be compiled.
     """
 
@@ -103,7 +103,7 @@ class Method(ABC):
     shares_targets: ClassVar[bool] = False
     scores_unknown: ClassVar[bool] = False
     hypothetical: ClassVar[bool] = True
-    takes_fused: ClassVar[bool] = False
+    can_compile: ClassVar[bool] = False
 
     def prepare(self, model: ScalarModel, X: torch.Tensor, batch_size: int) -> None:  # noqa: B027 (most need nothing)
         """Look at the model once, before any window is attributed.
@@ -192,7 +192,7 @@ class ReverseComplementAverage(Method):
         self.method = method
         self.signed, self.sums_to_difference = method.signed, method.sums_to_difference  # type: ignore[misc]
         self.shares_targets, self.scores_unknown = method.shares_targets, method.scores_unknown  # type: ignore[misc]
-        self.hypothetical, self.takes_fused = method.hypothetical, method.takes_fused  # type: ignore[misc]
+        self.hypothetical, self.can_compile = method.hypothetical, method.can_compile  # type: ignore[misc]
 
     def prepare(self, model: ScalarModel, X: torch.Tensor, batch_size: int) -> None:
         """Prepare the averaged method; see :meth:`Method.prepare`."""

@@ -22,8 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seqsal.attribution.compute.batch import in_batches
-from seqsal.attribution.compute.kernels import call
+from seqsal.attribution.compute import Batches, run_op
 from seqsal.attribution.deeplift.operations import NO_RULE, Args, Rule, rule_for
 from seqsal.attribution.graph import Graph, Op
 from seqsal.attribution.methods.base import ScalarModel, Scores, TargetsModel, project
@@ -80,7 +79,7 @@ class _Plan:
         def note(op: Op, args: Args, kwargs: dict[str, Any]) -> Any:
             if op.idx in self.rules:
                 recorded[op.idx] = args
-            return call(op.target, args, kwargs)
+            return run_op(op.target, args, kwargs)
 
         with torch.no_grad():
             return self.graph.run(X, note), recorded
@@ -102,7 +101,7 @@ class _Plan:
 
         def follow(op: Op, args: Args, kwargs: dict[str, Any]) -> Any:
             rule = self.rules.get(op.idx)
-            return call(op.target, args, kwargs) if rule is None else rule(op, args, kwargs, there[op.idx])
+            return run_op(op.target, args, kwargs) if rule is None else rule(op, args, kwargs, there[op.idx])
 
         return self.graph.run(R, follow)
 
@@ -192,7 +191,7 @@ class DeepLiftShap(SharedForward):
                     hypothetical[target, windows] += scores.sum(1) / self.n_references
                 baseline[:, windows] += outputs.sum(2) / self.n_references
 
-            in_batches(compute, self.n_references, max(self._batch_size // (windows.stop - windows.start), 1))
+            Batches(max(self._batch_size // (windows.stop - windows.start), 1)).run(compute, self.n_references)
         return [self._scores(t, X, R, *of) for t, of in enumerate(zip(hypothetical, prediction, baseline, strict=True))]
 
     def _scores(
@@ -270,14 +269,14 @@ def blame(plan: _Plan, X: torch.Tensor, R: torch.Tensor, target: int = 0) -> tup
     here: dict[int, tuple[Args, torch.Tensor]] = {}
 
     def note(op: Op, args: Args, kwargs: dict[str, Any]) -> Any:
-        result = call(op.target, args, kwargs)
+        result = run_op(op.target, args, kwargs)
         there[op.idx] = (args, _first(result))
         return result
 
     def follow(op: Op, args: Args, kwargs: dict[str, Any]) -> Any:
         args = tuple(arg.view_as(arg) if _is_smooth(arg) else arg for arg in args)  # one gradient for each use
         rule = plan.rules.get(op.idx)
-        result = call(op.target, args, kwargs) if rule is None else rule(op, args, kwargs, there[op.idx][0])
+        result = run_op(op.target, args, kwargs) if rule is None else rule(op, args, kwargs, there[op.idx][0])
         here[op.idx] = (args, _first(result))
         return result
 

@@ -21,8 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seqsal.attribution.compute.backward import direct_gradients
-from seqsal.attribution.compute.fused import is_fused
+from seqsal.attribution.compute import fast_backward, is_compiled
 from seqsal.attribution.methods.base import ScalarModel, Scores, TargetsModel
 from seqsal.attribution.targets import OneTarget, SharedForward
 from seqsal.errors import ModelError
@@ -43,7 +42,7 @@ def input_gradients(model: TargetsModel, X: torch.Tensor) -> tuple[torch.Tensor,
     """
     X = X.detach().requires_grad_()
     with torch.enable_grad():
-        with contextlib.nullcontext() if is_fused(model.single[0]) else direct_gradients(X.device):
+        with contextlib.nullcontext() if is_compiled(model.single[0]) else fast_backward(X.device):
             predictions = model(X)
         if predictions.grad_fn is None:
             raise ModelError(
@@ -79,7 +78,7 @@ class GradientXInput(SharedForward):
     """
 
     name = "gradient_x_input"
-    takes_fused = True
+    can_compile = True
 
     def __init__(self, *, gradient_correction: bool = True) -> None:
         self.gradient_correction = gradient_correction

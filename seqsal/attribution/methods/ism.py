@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seqsal.attribution.compute.batch import fitting, is_out_of_memory
+from seqsal.attribution.compute import Batches, is_out_of_memory
 from seqsal.attribution.ism.mutants import Mutator
 from seqsal.attribution.methods.base import ScalarModel, Scores, TargetsModel
 from seqsal.attribution.targets import OneTarget, SharedForward
@@ -96,9 +96,11 @@ class InSilicoMutagenesis(SharedForward):
             found.append(mutator(X))
 
         if mutator is not None:
-            fitting(locally, mutator.n_at_once)
+            Batches(mutator.n_at_once).fit(locally)
         else:
-            self._n_plain = fitting(plainly, self._n_plain or min(self.n_at_once, 2 * self._n_windows))
+            batches = Batches(self._n_plain or min(self.n_at_once, 2 * self._n_windows))
+            batches.fit(plainly)
+            self._n_plain = batches.batch_size
         return found[0]
 
 

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seqsal.attribution.compute.stream import overlapped
+from seqsal.attribution.compute import made_ahead
 from seqsal.attribution.methods.base import Scores, TargetsModel, project
 from seqsal.attribution.methods.gradients import input_gradients
 from seqsal.attribution.targets import SharedForward
@@ -91,7 +91,7 @@ class SmoothGrad(SharedForward):
     """
 
     name = "smoothgrad"
-    takes_fused = True
+    can_compile = True
 
     def __init__(
         self, *, n_samples: int = 20, noise: float = 0.15, gradient_correction: bool = True, seed: int = 0
@@ -110,7 +110,7 @@ class SmoothGrad(SharedForward):
         """Score one batch; see :meth:`Method.attribute_targets`."""
         means = [torch.zeros_like(X) for _ in model.single]
         known = X.sum(dim=1, keepdim=True)
-        for noise in overlapped(self._noises(X, rows), X.device):
+        for noise in made_ahead(self._noises(X, rows), X.device):
             _, gradients = input_gradients(model, X + known * noise)
             for mean, gradient in zip(means, gradients, strict=True):
                 mean += gradient / self.n_samples
@@ -150,7 +150,7 @@ class IntegratedGradients(SharedForward):
     """
 
     name = "integrated_gradients"
-    takes_fused = True
+    can_compile = True
     sums_to_difference = True
     cure = "raise n_steps"
 
@@ -201,7 +201,7 @@ class ExpectedGradients(SharedForward):
     """
 
     name = "expected_gradients"
-    takes_fused = True
+    can_compile = True
     sums_to_difference = True
     cure = "raise n_references (the error falls with their square root), or use integrated_gradients"
 
@@ -217,7 +217,7 @@ class ExpectedGradients(SharedForward):
         """Score one batch; see :meth:`Method.attribute_targets`."""
         hypothetical = [torch.zeros_like(X) for _ in model.single]
         baselines = torch.zeros(len(X), len(hypothetical), dtype=X.dtype, device=X.device)
-        for reference, alpha in overlapped(self._draws(X, rows), X.device):
+        for reference, alpha in made_ahead(self._draws(X, rows), X.device):
             _, gradients = input_gradients(model, reference + alpha * (X - reference))
             for mean, gradient in zip(hypothetical, gradients, strict=True):
                 mean += _relative_to(gradient, reference) / self.n_references

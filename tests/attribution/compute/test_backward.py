@@ -14,14 +14,13 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from toys import random_codes
 
-from seqsal.attribution.compute import backward
-from seqsal.attribution.compute.backward import direct_gradients
+from seqsal.attribution.compute import convolutions, fast_backward
 from seqsal.attribution.methods.gradients import input_gradient
 from seqsal.sequence.codes import one_hot
 
 C, L = 48, 90
 CPU = torch.device("cpu")
-OURS = "_ConvolutionBackward"
+OURS = "_DirectGradientBackward"
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="needs oneDNN")
 
 
@@ -59,13 +58,14 @@ def test_gradient_and_output_are_those_of_torch(settings: dict[str, Any]) -> Non
     layer = conv(**settings)
     X = source(layer)
     plain = layer(X)
-    with direct_gradients(CPU):
+    with fast_backward(CPU):
         ours = layer(X)
     assert ours.grad_fn.name() == OURS
     assert torch.equal(ours, plain)
     exact = X.detach().double().requires_grad_()
     expected = gradient_of(copy.deepcopy(layer).double()(exact), exact)
-    assert torch.allclose(gradient_of(ours, X).double(), expected, rtol=0, atol=1e-6 * float(expected.abs().max()))
+    allowed = 4e-6 * float(expected.abs().max())  # 19 · 48 products are added up in the longest
+    assert torch.allclose(gradient_of(ours, X).double(), expected, rtol=0, atol=allowed)
 
 
 OTHERS = [
@@ -85,7 +85,7 @@ OTHERS = [
 def test_the_rest_is_left_to_torch(settings: dict[str, Any]) -> None:
     layer = conv(**settings)
     X = source(layer)
-    with direct_gradients(CPU):
+    with fast_backward(CPU):
         ours = layer(X)
     assert ours.grad_fn.name() != OURS
     assert torch.equal(gradient_of(ours, X), gradient_of(layer(X), X))
@@ -94,7 +94,7 @@ def test_the_rest_is_left_to_torch(settings: dict[str, Any]) -> None:
 def test_gradients_of_weights_and_other_precisions_are_left_to_torch() -> None:
     layer = conv(padding=8, dilation=8)
     X = source(layer)
-    with direct_gradients(CPU):
+    with fast_backward(CPU):
         assert layer(X.detach()).grad_fn is None
         with torch.no_grad():
             assert layer(X).grad_fn is None
@@ -109,7 +109,7 @@ def test_gradients_of_weights_and_other_precisions_are_left_to_torch() -> None:
 def test_functional_calls_count_as_modules_do() -> None:
     layer = conv(padding=8, dilation=8)
     X = source(layer)
-    with direct_gradients(CPU):
+    with fast_backward(CPU):
         by_name = F.conv1d(X, weight=layer.weight, bias=None, dilation=(8,), padding=(8,))
         in_place = F.relu_(layer(X))
     assert by_name.grad_fn.name() == OURS
@@ -125,7 +125,7 @@ def test_a_gradient_can_be_differentiated_again() -> None:
         (slope,) = torch.autograd.grad((output**2).sum(), X, create_graph=True)
         return torch.autograd.grad(slope.pow(2).sum(), X)[0]
 
-    with direct_gradients(CPU):
+    with fast_backward(CPU):
         ours = layer(X)
     expected = curvature(layer(X))
     assert torch.allclose(curvature(ours), expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
@@ -134,7 +134,7 @@ def test_a_gradient_can_be_differentiated_again() -> None:
 def test_other_threads_are_not_touched() -> None:
     layer = conv(padding=8, dilation=8)
     X, names = source(layer), []
-    with direct_gradients(CPU):
+    with fast_backward(CPU):
         thread = threading.Thread(target=lambda: names.append(layer(X).grad_fn.name()))
         thread.start()
         thread.join()
@@ -165,8 +165,8 @@ def plain_gradient(model: nn.Module, X: torch.Tensor) -> torch.Tensor:
 
 def test_input_gradients_use_it(monkeypatch: pytest.MonkeyPatch) -> None:
     zeros = []
-    convolve = backward._Convolution.apply
-    monkeypatch.setattr(backward._Convolution, "apply", lambda *args: zeros.append(args[-1]) or convolve(*args))
+    convolve = convolutions._DirectGradient.apply
+    monkeypatch.setattr(convolutions._DirectGradient, "apply", lambda *args: zeros.append(args[-1]) or convolve(*args))
     torch.manual_seed(0)
     model = Dilated().eval().requires_grad_(False)
     X = torch.from_numpy(one_hot(random_codes(np.random.default_rng(3), 5, L)))

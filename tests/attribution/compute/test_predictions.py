@@ -12,11 +12,10 @@ from torch.nn import functional as F
 from toys import random_codes
 
 import seqsal
-from seqsal.attribution.compute import layout
-from seqsal.attribution.compute.layout import in_fast_layout
+from seqsal.attribution.compute import convolutions, fast_predictions
 from seqsal.sequence.codes import one_hot
 
-L, C = 60, layout.LEAST_CHANNELS
+L, C = 60, convolutions.PREDICTION_CHANNELS
 Build = Callable[[], nn.Module]
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="needs oneDNN")
 
@@ -67,7 +66,7 @@ def residual() -> nn.Module:
 
 def test_values_are_the_same(residual: nn.Module) -> None:
     X = windows()
-    view = in_fast_layout(residual, X)
+    view = fast_predictions(residual, X)
     assert view is not residual
     ours = view(X)
     torch.testing.assert_close(ours.double(), residual.double()(X.double()), rtol=1e-5, atol=1e-6)
@@ -79,7 +78,7 @@ def test_every_tensor_between_convolutions_keeps_the_layout(residual: nn.Module)
     def look(module: nn.Module, given: object, output: torch.Tensor) -> None:
         seen.append(output.stride(1) == 1)
 
-    view = in_fast_layout(residual, windows())
+    view = fast_predictions(residual, windows())
     for convolution in (residual.stem, residual.dilated, residual.strided):
         assert isinstance(convolution, nn.Module)
         convolution.register_forward_hook(look)
@@ -102,12 +101,12 @@ def test_every_tensor_between_convolutions_keeps_the_layout(residual: nn.Module)
 )
 def test_other_networks_stay_as_they_are(build: Build) -> None:
     model = build().eval()
-    assert in_fast_layout(model, windows()) is model
+    assert fast_predictions(model, windows()) is model
 
 
 def test_a_grouped_convolution_stays_as_it_is() -> None:
     model = Pooled(nn.Conv1d(C, C, 3, groups=C)).eval()
-    assert in_fast_layout(model, windows()) is model
+    assert fast_predictions(model, windows()) is model
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is:DeprecationWarning")
@@ -124,18 +123,18 @@ def test_a_scripted_function_that_wants_adjacent_positions_is_noticed() -> None:
             return self.head(flat(self.body(X)))
 
     model = seqsal.wrap(Scripted().eval(), input_length=L)
-    assert in_fast_layout(model, windows()) is model
+    assert fast_predictions(model, windows()) is model
     assert len(seqsal.score(model, X=windows())) == len(windows())
 
 
 def test_a_wrapped_model_gains_as_well(residual: nn.Module) -> None:
     model = seqsal.wrap(residual, input_length=L, target=1)
-    assert in_fast_layout(model, windows()) is not model
+    assert fast_predictions(model, windows()) is not model
 
 
 def test_a_model_that_fails_is_left_to_the_pass_that_counts() -> None:
     model = Pooled(nn.ReLU()).eval()
-    assert in_fast_layout(model, windows()[:, :3]) is model
+    assert fast_predictions(model, windows()[:, :3]) is model
 
 
 def test_scores_agree_with_the_plain_layout(residual: nn.Module) -> None:

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from seqsal.attribution.compute import batch
-from seqsal.attribution.compute.batch import activation_bytes, choose_batch_size, in_batches
+from seqsal.attribution.compute import Batches, batches
+from seqsal.attribution.compute.batches import activation_bytes, choose_batch_size
 
 CPU = torch.device("cpu")
 
@@ -40,11 +40,11 @@ def test_weights_do_not_count() -> None:
 
 
 def test_batch_fills_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch, "last_level_cache_bytes", lambda: 32 << 20)
+    monkeypatch.setattr(batches, "last_level_cache_bytes", lambda: 32 << 20)
     assert choose_batch_size(1 << 20, CPU) == 64  # the power of two below 96
     assert choose_batch_size(1 << 20, CPU, n_workers=4) == 16  # they share the cache
     assert choose_batch_size(1 << 40, CPU) == 1
-    assert choose_batch_size(1, CPU) == batch.MAX_BATCH
+    assert choose_batch_size(1, CPU) == batches.MAX_BATCH
 
 
 def test_a_gpu_is_filled_to_a_share_whatever_ran_before(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +70,9 @@ def test_every_window_is_computed_once_despite_failures() -> None:
             raise torch.OutOfMemoryError
         done.extend(range(start, stop))
 
-    assert in_batches(compute, 20, 16) == 2
+    shrinking = Batches(16)
+    shrinking.run(compute, 20)
+    assert shrinking.batch_size == 2
     assert done == list(range(20))
     assert calls[:4] == [(0, 16), (0, 8), (0, 4), (0, 2)]
 
@@ -84,7 +86,9 @@ def test_workers_compute_every_window_once_despite_failures() -> None:
         done.extend(range(start, stop))
 
     with ThreadPoolExecutor(3) as pool:
-        assert in_batches(compute, 50, 16, pool) == 2
+        shrinking = Batches(16, pool)
+        shrinking.run(compute, 50)
+    assert shrinking.batch_size == 2
     assert sorted(done) == list(range(50))
 
 
@@ -93,4 +97,4 @@ def test_errors_of_workers_reach_the_caller() -> None:
         raise RuntimeError("shape mismatch")
 
     with ThreadPoolExecutor(3) as pool, pytest.raises(RuntimeError, match="shape mismatch"):
-        in_batches(compute, 50, 16, pool)
+        Batches(16, pool).run(compute, 50)

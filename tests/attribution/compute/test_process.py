@@ -1,14 +1,20 @@
-"""A borrowed model is frozen where it is used, and given back as it was."""
+"""A model is frozen where it is used, threads share the work, and all is given back as it was."""
 
 from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from toys import Small, Windows, random_codes
 
 import seqsal
-from seqsal.attribution.compute.borrow import borrowed
+from seqsal.attribution import AttributeOptions, attribute_windows, predict_windows
+from seqsal.attribution.compute import batches_for, frozen_on_device
+from seqsal.attribution.compute.process import cpu_workers
 from seqsal.models.frozen import frozen, seeded
 
 CPU = torch.device("cpu")
@@ -38,7 +44,7 @@ def state(model: nn.Module) -> list[object]:
 def test_frozen_inside_and_as_before_outside() -> None:
     model = make_model()
     before = state(model)
-    with borrowed(model, CPU) as used:
+    with frozen_on_device(model, CPU) as used:
         assert used is model and not any(module.training for module in model.modules())
         assert all(not p.requires_grad and p.grad is None for p in model.parameters())
     assert state(model) == before and before.count(True) == 3
@@ -47,7 +53,7 @@ def test_frozen_inside_and_as_before_outside() -> None:
 def test_given_back_after_an_exception() -> None:
     model = make_model()
     before = state(model)
-    with pytest.raises(ZeroDivisionError), borrowed(model, CPU):
+    with pytest.raises(ZeroDivisionError), frozen_on_device(model, CPU):
         raise ZeroDivisionError
     assert state(model) == before
 
@@ -64,7 +70,7 @@ def test_given_back_when_the_device_cannot_be_had(monkeypatch: pytest.MonkeyPatc
         return home(device)
 
     monkeypatch.setattr(model, "to", move)
-    with pytest.raises(torch.OutOfMemoryError), borrowed(model, torch.device("meta")):
+    with pytest.raises(torch.OutOfMemoryError), frozen_on_device(model, torch.device("meta")):
         raise AssertionError("the body must not be entered")
     assert state(model) == before and moves == [torch.device("meta"), CPU]
 
@@ -134,3 +140,65 @@ def test_a_seed_is_of_some_generators_and_all_are_given_back(monkeypatch: pytest
             inside = torch.rand(3)
         assert torch.equal(inside, torch.rand(3, generator=torch.Generator().manual_seed(5)))
     assert torch.equal(torch.rand(2), expected)
+
+
+@pytest.fixture
+def three_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_same_numbers_as_one_thread(rng: np.random.Generator) -> None:
+    source, options = Windows(random_codes(rng, 50, 60)), AttributeOptions(batch_size=4)
+    parallel = attribute_windows(Small(), source, options, device=CPU)
+    assert torch.get_num_threads() == 3
+    torch.set_num_threads(1)
+    serial = attribute_windows(Small(), source, options, device=CPU)
+    for name in ("track", "prediction", "null_track"):
+        np.testing.assert_array_equal(getattr(parallel, name), getattr(serial, name))
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_predictions_are_the_same_too(rng: np.random.Generator) -> None:
+    source = Windows(random_codes(rng, 50, 60))
+    parallel = predict_windows(Small(), source, device=CPU, batch_size=4)
+    torch.set_num_threads(1)
+    np.testing.assert_array_equal(parallel, predict_windows(Small(), source, device=CPU, batch_size=4))
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_workers_use_one_thread_each_and_the_caller_keeps_its_own() -> None:
+    with cpu_workers(CPU) as (workers, n_workers):
+        assert workers is not None and n_workers == 3
+        assert torch.get_num_threads() == workers.submit(torch.get_num_threads).result() == 1
+    assert torch.get_num_threads() == 3
+    with cpu_workers(CPU) as again:
+        assert again == (workers, 3)
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_threads_are_given_back_after_an_error(rng: np.random.Generator) -> None:
+    source = Windows(random_codes(rng, 10, 60))
+    with pytest.raises(ValueError, match="stop"), batches_for(Small(), source, CPU):
+        assert torch.get_num_threads() == 1
+        raise ValueError("stop")
+    assert torch.get_num_threads() == 3
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_no_workers_where_they_would_not_help() -> None:
+    for device, wanted, n_threads in ((torch.device("cuda"), True, 3), (CPU, False, 3), (CPU, True, 1)):
+        torch.set_num_threads(n_threads)
+        with cpu_workers(device, wanted) as found:
+            assert found == (None, 1) and torch.get_num_threads() == n_threads
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_a_method_that_is_not_thread_safe_runs_in_the_callers_thread(rng: np.random.Generator) -> None:
+    source, seen = Windows(random_codes(rng, 10, 60)), set()
+    with batches_for(Small(), source, CPU, batch_size=2, thread_safe=False) as batches:
+        batches.run(lambda start, stop: seen.add(threading.get_ident()), 10)
+    assert seen == {threading.get_ident()}

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from seqsal.attribution.compute.stream import WriteBehind, read_ahead
+from seqsal.attribution.compute import WriteBehind, read_ahead
 
 
 def test_order_is_kept() -> None:

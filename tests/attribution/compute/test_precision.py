@@ -10,7 +10,7 @@ import pytest
 import torch
 from toys import Linear, Small, Windows, random_codes
 
-from seqsal.attribution.compute.precision import autocast_of, check_precision, in_precision, pearson
+from seqsal.attribution.compute import autocast_of, check_precision, in_precision, pearson
 from seqsal.attribution.engine import AttributeOptions, attribute_to_file, attribute_windows
 from seqsal.errors import DeviceError, UsageError
 from seqsal.io.store import read_attributions
