@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from seqsal.attribution.compute import compile_model, in_precision
+from seqsal.attribution.compute import model_view
 from seqsal.attribution.methods.base import Method, ScalarModel, Scores, TargetsModel, check_prediction
 from seqsal.errors import ModelError
 
@@ -80,8 +80,7 @@ class TargetView:
         *,
         compile: bool = False,
     ) -> None:
-        single = [in_precision(aimed(model, target), precision, device) for target in targets]
-        self.single = tuple(compile_model(view) if compile else view for view in single)
+        self.single = tuple(model_view(aimed(model, target), precision, device, compile=compile) for target in targets)
         self.targets = [0 if target is None else target for target in targets]
 
     def __call__(self, X: torch.Tensor) -> torch.Tensor:

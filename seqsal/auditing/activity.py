@@ -13,8 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from seqsal.attribution.compute import frozen_on_device
-from seqsal.attribution.graph import Graph, Op
-from seqsal.attribution.tracing import trace
+from seqsal.attribution.graph import Graph, Op, trace
 from seqsal.errors import ModelError
 from seqsal.models import SequenceModel
 from seqsal.sequence.tensors import one_hot_tensor

@@ -197,6 +197,12 @@ def batches_for(
         Whether the model may be called by several threads at once.
     precision
         `tf32` where that is allowed on CUDA.
+
+    Examples
+    --------
+    >>> with batches_for(torch.nn.Flatten(), None, torch.device("cpu"), batch_size=8) as batches:
+    ...     batches.batch_size
+    8
     """
     with frozen_on_device(model, device, precision), cpu_workers(device, thread_safe) as (workers, n_workers):
         if batch_size is None:

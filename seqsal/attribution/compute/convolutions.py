@@ -158,6 +158,12 @@ def convolve_channels_last(
         One number each.
     groups
         Groups of channels.
+
+    Examples
+    --------
+    >>> X, weight = torch.ones(1, 2, 5), torch.ones(3, 2, 1)
+    >>> convolve_channels_last(X, image_weight(weight), [1], [0], [1]).shape
+    torch.Size([1, 3, 5])
     """
     shape = ([1, *stride], [0, *padding], [1, *dilation], False, [0, 0], groups)
     result: torch.Tensor = _aten.convolution(_image(X), weight, None, *shape)
@@ -165,7 +171,13 @@ def convolve_channels_last(
 
 
 def image_weight(weight: torch.Tensor) -> torch.Tensor:
-    """(C', C, k) → (C', C, 1, k), `channels_last` in memory."""
+    """(C', C, k) → (C', C, 1, k), `channels_last` in memory.
+
+    Examples
+    --------
+    >>> image_weight(torch.ones(3, 2, 4)).shape
+    torch.Size([3, 2, 1, 4])
+    """
     return weight.unsqueeze(2).contiguous(memory_format=torch.channels_last)
 
 
@@ -183,6 +195,12 @@ def fast_predictions(model: nn.Module, X: torch.Tensor) -> nn.Module:
         f: (N, 4, L) → (N,), in evaluation mode.
     X
         A window or several, (N, 4, L).
+
+    Examples
+    --------
+    >>> model = torch.nn.Flatten()  # has no convolution that could gain
+    >>> fast_predictions(model, torch.zeros(1, 4, 10)) is model
+    True
     """
     if X.device.type != "cpu" or not torch.backends.mkldnn.is_available() or not _gains_by_channels_last(model, X):
         return model
@@ -291,6 +309,14 @@ def fast_backward(device: torch.device) -> contextlib.AbstractContextManager[obj
     ----------
     device
         Where the model runs.
+
+    Examples
+    --------
+    >>> X, weight = torch.ones(1, 48, 90, requires_grad=True), torch.ones(48, 48, 3)
+    >>> with fast_backward(X.device):
+    ...     output = torch.conv1d(X, weight, padding=8, dilation=8)
+    >>> torch.autograd.grad(output.sum(), X)[0].unique()
+    tensor([ 96., 144.])
     """
     if device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return contextlib.nullcontext()
@@ -385,6 +411,11 @@ def relu_multipliers(r: torch.Tensor, x: torch.Tensor, grad: torch.Tensor) -> to
         (N, …), of one order in memory.
     x
         The same shape, or with a first axis of 1.
+
+    Examples
+    --------
+    >>> relu_multipliers(torch.tensor([[-1.0, 2.0]]), torch.tensor([[1.0, 3.0]]), torch.ones(1, 2))
+    tensor([[0.5000, 1.0000]])
     """
     dense = r.device.type == "cpu" and r.dtype in (torch.float32, torch.float64) and _is_block(r)
     if not dense or len(x) not in (1, len(r)) or x[0].stride() != r[0].stride():

@@ -35,9 +35,8 @@ __all__ = [
     "autocast_of",
     "check_precision",
     "compile_error",
-    "compile_model",
-    "in_precision",
     "is_compiled",
+    "model_view",
     "pearson",
 ]
 
@@ -66,8 +65,8 @@ def check_precision(precision: str, device: torch.device | None = None) -> None:
         raise DeviceError(f"precision: tf32 needs a CUDA device, got {device}; use fp32, or bf16 for speed")
 
 
-def in_precision(model: nn.Module, precision: str, device: torch.device) -> nn.Module:
-    """Return the model as it runs in a precision: itself, or for `bf16` a view whose output is float32 again.
+def model_view(model: nn.Module, precision: str, device: torch.device, *, compile: bool = False) -> nn.Module:
+    """Return the model as it runs in a precision, compiled or not: itself, or a view whose output is float32 again.
 
     Parameters
     ----------
@@ -77,22 +76,32 @@ def in_precision(model: nn.Module, precision: str, device: torch.device) -> nn.M
         Of :data:`PRECISIONS`.
     device
         Where it runs.
+    compile
+        Whether `torch.compile` works on it when it is first called.
 
     Examples
     --------
     >>> model = torch.nn.Linear(2, 1)
-    >>> in_precision(model, "fp32", torch.device("cpu")) is model
+    >>> model_view(model, "fp32", torch.device("cpu")) is model
     True
+    >>> model_view(model, "bf16", torch.device("cpu"))(torch.ones(1, 2)).dtype
+    torch.float32
     """
-    if precision != "bf16":
-        return model
-    view = _view(model, lambda function: _autocast(function, device.type))
-    setattr(view, "autocast_device", device.type)  # noqa: B010 (nn.Module types its attributes as modules)
-    return view
+    if precision == "bf16":
+        model = _view(model, lambda function: _autocast(function, device.type), autocast_device=device.type)
+    return _view(model, torch.compile, is_compiled=True) if compile else model
 
 
 def autocast_of(model: Any) -> AbstractContextManager[Any]:
-    """Context that a model's forward pass runs in, for a method that calls the model's parts by itself."""
+    """Context that a model's forward pass runs in, for a method that calls the model's parts by itself.
+
+    Examples
+    --------
+    >>> view = model_view(torch.nn.Linear(2, 1), "bf16", torch.device("cpu"))
+    >>> with autocast_of(view):
+    ...     torch.is_autocast_enabled("cpu")
+    True
+    """
     device_type = getattr(model, "autocast_device", None)
     return contextlib.nullcontext() if device_type is None else torch.autocast(device_type, dtype=torch.bfloat16)
 
@@ -108,42 +117,35 @@ def _autocast(function: Callable[..., torch.Tensor], device_type: str) -> Callab
     return run
 
 
-def compile_model(model: nn.Module) -> nn.Module:
-    """Return a view of a model that `torch.compile` works on when it is first called.
-
-    Parameters
-    ----------
-    model
-        f: (N, 4, L) → (N,), and `columns` → (N, T) where it has that.
+def is_compiled(model: object) -> bool:
+    """Whether a model is a view that :func:`model_view` compiled.
 
     Examples
     --------
-    >>> model = torch.nn.Linear(2, 1)
-    >>> is_compiled(compile_model(model)), is_compiled(model)
-    (True, False)
+    >>> is_compiled(torch.nn.Linear(2, 1))
+    False
     """
-    view = _view(model, torch.compile)
-    setattr(view, "is_compiled", True)  # noqa: B010 (nn.Module types its attributes as modules)
-    return view
-
-
-def is_compiled(model: object) -> bool:
-    """Whether a model came from :func:`compile_model`."""
     return bool(getattr(model, "is_compiled", False))
 
 
 def compile_error(error: Exception, device: torch.device) -> ModelError:
-    """Say that a model could not be compiled, and why."""
+    """Say that a model could not be compiled, and why.
+
+    Examples
+    --------
+    >>> print(compile_error(RuntimeError("no C++ compiler"), torch.device("cpu")))
+    compile: torch cannot compile this model for cpu (no C++ compiler); leave --compile out
+    """
     reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return ModelError(f"compile: torch cannot compile this model for {device} ({reason}); leave --compile out")
 
 
-def _view(model: nn.Module, wrap: Callable[[Any], Any]) -> nn.Module:
+def _view(model: nn.Module, wrap: Callable[[Any], Any], **marks: Any) -> nn.Module:
     """Copy a model shallowly, its functions wrapped."""
     view = copy.copy(model)
-    for name in ("forward", "columns"):
-        if hasattr(model, name):
-            setattr(view, name, wrap(getattr(model, name)))
+    functions = {name: wrap(getattr(model, name)) for name in ("forward", "columns") if hasattr(model, name)}
+    for name, value in {**functions, **marks}.items():
+        setattr(view, name, value)
     return view
 
 

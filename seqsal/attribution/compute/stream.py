@@ -30,6 +30,11 @@ def read_ahead(items: Iterable[Item], depth: int = 2) -> Iterator[Item]:
     """Yield the items of an iterable that another thread pulls, up to `depth` of them in advance.
 
     An error of the iterable is raised here. When the consumer stops early, so does the thread.
+
+    Examples
+    --------
+    >>> list(read_ahead(range(3)))
+    [0, 1, 2]
     """
     buffer: queue.Queue[Item | _End] = queue.Queue(maxsize=depth)
     stopped = threading.Event()
@@ -71,7 +76,13 @@ def read_ahead(items: Iterable[Item], depth: int = 2) -> Iterator[Item]:
 
 
 def made_ahead(items: Iterable[Item], device: torch.device) -> Iterable[Item]:
-    """Items that the processor makes for a device: ahead, in another thread, where that is not the processor itself."""
+    """Items that the processor makes for a device: ahead, in another thread, where that is not the processor itself.
+
+    Examples
+    --------
+    >>> list(made_ahead(range(3), torch.device("cpu")))
+    [0, 1, 2]
+    """
     return items if device.type == "cpu" else read_ahead(items)
 
 
@@ -80,6 +91,21 @@ class WriteBehind(Generic[Item]):
 
     An error of the function is raised by the next :meth:`put` or on leaving the context, where all that was handed in
     has been written.
+
+    Parameters
+    ----------
+    write
+        Takes one item.
+    depth
+        Items that may wait.
+
+    Examples
+    --------
+    >>> written = []
+    >>> with WriteBehind(written.append) as writer:
+    ...     writer.put(1)
+    >>> written
+    [1]
     """
 
     def __init__(self, write: Callable[[Item], None], depth: int = 2) -> None:

@@ -18,11 +18,10 @@ import torch
 from numpy.typing import NDArray
 
 from seqsal.attribution.compute import run_op
-from seqsal.attribution.graph import Graph, Op
+from seqsal.attribution.graph import Graph, Op, trace
 from seqsal.attribution.ism.rules import rule_for, takes_any_order
 from seqsal.attribution.ism.state import Frame, Local, Reference, State
 from seqsal.attribution.ism.step import Rule, Step
-from seqsal.attribution.tracing import trace
 
 __all__ = ["Mutator"]
 

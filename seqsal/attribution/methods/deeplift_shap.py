@@ -24,11 +24,10 @@ from numpy.typing import NDArray
 
 from seqsal.attribution.compute import Batches, run_op
 from seqsal.attribution.deeplift.operations import NO_RULE, Args, Rule, rule_for
-from seqsal.attribution.graph import Graph, Op
+from seqsal.attribution.graph import Graph, Op, trace
 from seqsal.attribution.methods.base import ScalarModel, Scores, TargetsModel, project
 from seqsal.attribution.methods.paths import completeness_error, shuffled_references
 from seqsal.attribution.targets import OneTarget, SharedForward
-from seqsal.attribution.tracing import trace
 from seqsal.errors import MethodError
 
 __all__ = ["DeepLiftShap"]

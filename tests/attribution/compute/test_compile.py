@@ -15,7 +15,7 @@ from toys import random_codes
 
 import seqsal
 from seqsal.attribution import AttributeOptions, attribute_windows
-from seqsal.attribution.compute import compile_model, is_compiled
+from seqsal.attribution.compute import is_compiled, model_view
 from seqsal.errors import MethodError, ModelError
 from seqsal.io.inputs import open_codes
 
@@ -107,7 +107,7 @@ def test_a_model_that_cannot_be_compiled_is_refused_in_one_line(codes: Codes, mo
 
 def test_the_model_itself_stays_as_it_is(compiled: list[str]) -> None:
     model = seqsal.wrap(Two(), input_length=L)
-    view = compile_model(model)
+    view = model_view(model, "fp32", CPU, compile=True)
     assert is_compiled(view) and not is_compiled(model)
     assert compiled == ["forward", "columns"]
     assert "forward" not in vars(model)

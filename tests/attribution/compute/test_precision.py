@@ -10,7 +10,7 @@ import pytest
 import torch
 from toys import Linear, Small, Windows, random_codes
 
-from seqsal.attribution.compute import autocast_of, check_precision, in_precision, pearson
+from seqsal.attribution.compute import autocast_of, check_precision, model_view, pearson
 from seqsal.attribution.engine import AttributeOptions, attribute_to_file, attribute_windows
 from seqsal.errors import DeviceError, UsageError
 from seqsal.io.store import read_attributions
@@ -71,7 +71,7 @@ def test_view_gives_float32_and_leaves_the_model_alone(rng: np.random.Generator,
     model = wrap(Small(), input_length=60).eval().to(device)
     X = one_hot_tensor(torch.from_numpy(random_codes(rng, 5, 60)).to(device))
     before = model(X)
-    view = in_precision(model, "bf16", device)
+    view = model_view(model, "bf16", device)
     kinds = []
     hook = model.module.stem.register_forward_hook(lambda module, inputs, output: kinds.append(output.dtype))
     assert view(X).dtype == view.columns(X, [0]).dtype == torch.float32
@@ -79,7 +79,7 @@ def test_view_gives_float32_and_leaves_the_model_alone(rng: np.random.Generator,
     assert kinds == [torch.bfloat16, torch.bfloat16]
     assert not torch.equal(view(X), before)
     torch.testing.assert_close(model(X), before, rtol=0, atol=0)
-    assert in_precision(model, "fp32", device) is model
+    assert model_view(model, "fp32", device) is model
     with autocast_of(view):
         assert torch.is_autocast_enabled(device.type)
     with autocast_of(model):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from toy_operations import LENGTH, OPERATIONS, toy
 
-from seqsal.attribution.tracing import trace
+from seqsal.attribution.graph import trace
 from seqsal.errors import ModelError
 
 
