@@ -29,10 +29,10 @@ from tangermeme.saliency import saliency as tangermeme_saliency
 
 import seqsal
 from seqsal.attribution import AttributeOptions, attribute_windows
-from seqsal.attribution.engine import default_n_controls
-from seqsal.commands.attribute import attribute_to_file
 from seqsal.io.inputs import open_codes, open_input
+from seqsal.io.tracks import write_bigwig
 from seqsal.sequence.codes import decode
+from seqsal.sequence.shuffle import default_n_controls
 from seqsal.sequence.tensors import one_hot_tensor
 
 LENGTH = 2114
@@ -167,7 +167,8 @@ def compare_command(n_windows: int, n_rounds: int, device: torch.device) -> None
         alone = [sys.executable, "engine_alone.py", f"{folder}/codes.npy", str(device)]
 
         def within(i: int) -> None:
-            attribute_to_file(f"{folder}/work{i}.h5", model="models:dilated_cnn", bigwig=f"{folder}/B.bw", **arguments)
+            attr = seqsal.attribute("models:dilated_cnn", out=f"{folder}/work{i}.h5", **arguments)
+            write_bigwig(attr, attr.chrom_sizes, f"{folder}/B.bw")
 
         rounds = [
             (

@@ -5,6 +5,9 @@ expected and what to do about it. The command line prints it as it is and exits 
 a `SeqsalError` is a bug and exits with code 1.
 """
 
+import difflib
+from collections.abc import Iterable
+
 __all__ = [
     "BedError",
     "CheckpointError",
@@ -19,6 +22,7 @@ __all__ = [
     "StoreError",
     "TrainingError",
     "UsageError",
+    "did_you_mean",
 ]
 
 
@@ -72,3 +76,9 @@ class DeviceError(SeqsalError):
 
 class UsageError(SeqsalError):
     """Arguments that contradict each other or lie outside what is allowed."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """End a message about an unknown name with the nearest known one, if any is near: ``; did you mean 'seed'?``."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""

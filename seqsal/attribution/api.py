@@ -1,33 +1,36 @@
-"""The public functions: each reads its inputs, makes one call into the package, and gives back what it made."""
+"""The one road from a request to its results: Python, the command line and `run` all come this way."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self, cast
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import nn
 
-from seqsal.errors import UsageError
+from seqsal.attribution.engine import attribute_to_file, attribute_windows
+from seqsal.attribution.methods.base import Method
+from seqsal.attribution.predict import predict_windows
+from seqsal.attribution.request import (
+    AttributeOptions,
+    Request,
+    identify_model,
+    make_request,
+    read_model,
+)
+from seqsal.attribution.targets import aimed
 from seqsal.io.attributions import Attributions
 from seqsal.io.inputs import WindowSource, open_codes, open_input
 from seqsal.io.store import read_attributions
+from seqsal.models import SequenceModel, resolve_device
 from seqsal.sequence.codes import codes_from_one_hot
 
-if TYPE_CHECKING:
-    from torch import nn
-
-    from seqsal.attribution.engine import AttributeOptions
-    from seqsal.models import SequenceModel
-
-__all__ = [
-    "as_sequence_model",
-    "attribute",
-    "make_options",
-    "score",
-    "score_table",
-]
+__all__ = ["OpenRequest", "attribute", "open_request", "score", "score_table"]
 
 _PATH = str | os.PathLike[str]
 
@@ -39,7 +42,7 @@ def attribute(
     regions: _PATH | pd.DataFrame | None = None,
     fasta: _PATH | None = None,
     X: Any = None,
-    method: str | Sequence[str] = "gradient_x_input",
+    method: str | Method | Sequence[str | Method] = "gradient_x_input",
     target: int | Sequence[int] | None = None,
     out: _PATH | None = None,
     device: str = "auto",
@@ -53,9 +56,8 @@ def attribute(
     Parameters
     ----------
     model
-        A model from :func:`seqsal.load_model` or :func:`seqsal.wrap` (which tells how to read a model with another
-        layout, several outputs or a profile), any `nn.Module` (N, 4, L) → (N,) or (N, T) of which output 0 is taken, or
-        a model file.
+        A model file or ``package.module:factory``, any `nn.Module` (N, 4, L) → (N,) or (N, T), or a model from
+        :func:`seqsal.load_model` or :func:`seqsal.wrap`.
     genome, regions
         Genome FASTA, and regions as a file or a table.
     fasta
@@ -63,15 +65,15 @@ def attribute(
     X
         One-hot windows (N, 4, L) instead of files; with `regions` as a table of N rows, they keep those coordinates.
     method
-        Name of the attribution method, or several.
+        Name of the attribution method, a :class:`seqsal.attribution.Method` of one's own, or several of them.
     target
-        Which output of the model, or several, from 0; None for the one that it was wrapped or loaded for.
+        Which output of the model, or several, from 0; None for the one that it was wrapped for, or the first.
     out
         Attribution file to write; the arrays of the result then stay on disk, and memory stays flat.
     device
         `auto`, `cpu` or `cuda[:i]`.
     seed
-        Seeds the shuffled controls.
+        Seeds everything random.
     resume
         Go on with an unfinished `out` of the same model, windows and settings; False starts over.
     progress
@@ -79,9 +81,10 @@ def attribute(
     options
         `rc_average`, `n_controls`, `hypothetical` (keep the scores of all four bases, where the method gives them; by
         default in memory but not on disk), `batch_size`, `precision` (`fp32`, `bf16` or, on CUDA, `tf32`),
-        `compiled` (let torch.compile fuse the model's operations), `ignore_strand`, and the methods' own, such as
-        `gradient_correction`. With several methods an option goes to those that have it; in a dictionary
-        `method_options`, the key `"ism.n_at_once"` addresses one.
+        `compile` (let torch.compile fuse the model's operations), `ignore_strand`; the methods' own, such as
+        `gradient_correction` (with several methods an option goes to those that have it; in a dictionary
+        `method_options`, the key `"ism.n_at_once"` addresses one); and how a file or a module is read, as in
+        :func:`seqsal.load_model` and :func:`seqsal.wrap`: `weights`, `layout`, `output_space` and so on.
 
     Returns
     -------
@@ -93,20 +96,27 @@ def attribute(
     ------
     SeqsalError
         Input that cannot be used; see the message.
-    """
-    from seqsal.attribution import attribute_to_file as stream_to_file
-    from seqsal.attribution import attribute_windows
-    from seqsal.models import resolve_device
 
-    where = resolve_device(device)
-    settings = make_options(method, seed, {"hypothetical": None if out is None else False, **options}, target)
-    scalar = as_sequence_model(model, device)
-    source = _open_any(scalar, genome, regions, fasta, X, options)
-    with source:
-        if out is None:
-            return attribute_windows(scalar, source, settings, device=where, progress=progress)
-        path = stream_to_file(scalar, source, out, settings, device=where, resume=resume, progress=progress)
-    return read_attributions(path, in_memory=False)
+    Examples
+    --------
+    A linear model's gradient × input is its weight at the base that is there:
+
+    >>> import numpy as np, seqsal, torch
+    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4 * 6, 1))
+    >>> X = np.eye(4, dtype=np.float32)[[[0, 1, 2, 3, 3, 0]]].transpose(0, 2, 1)
+    >>> attr = seqsal.attribute(model, X=X, gradient_correction=False, n_controls=0, device="cpu")
+    >>> attr.track.shape
+    (1, 6)
+    >>> weights = model[1].weight.detach().numpy().reshape(4, 6)
+    >>> bool(np.allclose(attr.track, (weights * X).sum(axis=1)))
+    True
+    """
+    request = make_request(
+        model, genome=genome, regions=regions, fasta=fasta, X=X, method=method, target=target, device=device,
+        seed=seed, known=("out", "resume", "progress"), **{"hypothetical": None if out is None else False, **options},
+    )  # fmt: skip
+    with open_request(request) as opened:
+        return opened.attribute(out, resume=resume, progress=progress)
 
 
 def score(
@@ -116,54 +126,134 @@ def score(
     regions: _PATH | pd.DataFrame | None = None,
     fasta: _PATH | None = None,
     X: Any = None,
+    target: int | None = None,
+    ignore_strand: bool = False,
+    batch_size: int | None = None,
     device: str = "auto",
     progress: bool = False,
-    **options: Any,
+    **reading: Any,
 ) -> pd.DataFrame:
     """Predict each region.
 
-    Parameters are those of :func:`attribute`; of the options, `batch_size` and `ignore_strand` apply.
+    Parameters
+    ----------
+    model, genome, regions, fasta, X, target, device, progress
+        As for :func:`attribute`.
+    ignore_strand
+        Read regions on "-" forward.
+    batch_size
+        Windows at a time; None lets the device decide.
+    reading
+        How a model file or a module is read, as in :func:`seqsal.load_model` and :func:`seqsal.wrap`.
 
     Returns
     -------
     DataFrame
         The region table with `prediction`, on the model's natural scale (a probability for a binary model), and the
         value that attributions are about in a column named for its space (`logit`, `log`) where that is another one.
+
+    Raises
+    ------
+    SeqsalError
+        Input that cannot be used; see the message.
+
+    Examples
+    --------
+    >>> import numpy as np, seqsal, torch
+    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4 * 6, 1), torch.nn.Sigmoid())
+    >>> X = np.eye(4, dtype=np.float32)[[[0, 1, 2, 3, 3, 0], [3, 3, 3, 3, 3, 3]]].transpose(0, 2, 1)
+    >>> list(seqsal.score(model, X=X, device="cpu"))
+    ['chrom', 'start', 'end', 'name', 'strand', 'padded', 'prediction', 'logit']
     """
-    from seqsal.attribution import predict_windows
-    from seqsal.models import resolve_device
-
-    scalar, where = as_sequence_model(model, device), resolve_device(device)
-    with _open_any(scalar, genome, regions, fasta, X, options) as source:
-        values = predict_windows(scalar, source, device=where, batch_size=options.get("batch_size"), progress=progress)
-        return score_table(source.windows, values, scalar)
+    options = AttributeOptions(target=target, batch_size=batch_size)
+    request = Request(model, reading, genome, regions, fasta, X, ignore_strand, options, device)
+    with open_request(request) as opened:
+        return opened.score(progress=progress)
 
 
-def as_sequence_model(model: nn.Module | _PATH, device: str = "cpu") -> SequenceModel:
-    """Take a model, module or file as one scalar per sequence; what is loaded goes to the device."""
-    from seqsal.models import SequenceModel, load_model, wrap
+@dataclass(frozen=True)
+class OpenRequest:
+    """A request whose model is loaded and whose windows can be read; a context manager that closes their files.
 
-    if isinstance(model, SequenceModel):
-        return model
-    return load_model(model, device=device) if isinstance(model, (str, os.PathLike)) else wrap(model)
+    Attributes
+    ----------
+    request
+        What was asked for.
+    model
+        Reads one number a sequence; on the device if it was loaded from a file.
+    source
+        The windows.
+    device
+        Where to compute.
+    """
+
+    request: Request
+    model: SequenceModel = field(repr=False)
+    source: WindowSource
+    device: torch.device
+
+    def attribute(
+        self, out: _PATH | None = None, *, resume: bool = True, reuse: bool = False, progress: bool = False
+    ) -> Attributions:
+        """Attribute the windows, in memory or into a file.
+
+        Parameters
+        ----------
+        out
+            Attribution file; None keeps everything in memory.
+        resume
+            Go on where an interrupted run of the same request stopped.
+        reuse
+            Leave a finished file of the same request as it is.
+        progress
+            Show a progress bar.
+        """
+        options = self.request.options
+        if out is None:
+            return attribute_windows(self.model, self.source, options, device=self.device, progress=progress)
+        identify_model(self.model)
+        path = attribute_to_file(
+            self.model, self.source, out, options, device=self.device, resume=resume, reuse=reuse, progress=progress
+        )
+        return read_attributions(path, in_memory=False)
+
+    def score(self, *, progress: bool = False) -> pd.DataFrame:
+        """Predict the windows; see :func:`score`."""
+        options = self.request.options
+        model = cast(SequenceModel, aimed(self.model, options.targets[0]))
+        values = predict_windows(
+            model, self.source, device=self.device, batch_size=options.batch_size, progress=progress
+        )
+        return score_table(self.source.windows, values, model)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.source.close()
 
 
-def make_options(
-    method: str | Sequence[str], seed: int, options: dict[str, Any], target: int | Sequence[int] | None = None
-) -> AttributeOptions:
-    """Sort keyword options into the engine's and the methods' own."""
-    from seqsal.attribution import AttributeOptions
+def open_request(request: Request) -> OpenRequest:
+    """Load the model of a request, and open its windows.
 
-    options = {**options, **(options.get("method_options") or {})}
-    options.pop("method_options", None)
-    names = ("rc_average", "n_controls", "hypothetical", "batch_size", "precision", "compiled")
-    engine = {key: options[key] for key in names if key in options}
-    own = {
-        key: value
-        for key, value in options.items()
-        if key not in engine and key != "ignore_strand" and value is not None
-    }
-    return AttributeOptions(method=method, target=target, method_options=own, seed=seed, **engine)
+    Raises
+    ------
+    SeqsalError
+        Input that cannot be used.
+    """
+    device = resolve_device(request.device)
+    first = request.options.targets[0]
+    model = read_model(request.model, device=device, target=first, **request.reading)
+    if request.X is not None:
+        source = open_codes(codes_from_one_hot(np.asarray(request.X)), request.regions)  # type: ignore[arg-type]
+    else:
+        source = open_input(
+            genome=request.genome, regions=request.regions, fasta=request.fasta, length=model.input_length,
+            ignore_strand=request.ignore_strand,
+        )  # fmt: skip
+    return OpenRequest(request, model, source, device)
 
 
 def score_table(windows: pd.DataFrame, values: Any, model: SequenceModel) -> pd.DataFrame:
@@ -176,21 +266,3 @@ def score_table(windows: pd.DataFrame, values: Any, model: SequenceModel) -> pd.
     if model.output_space in ("logit", "log"):
         table[model.output_space] = raw
     return table.reset_index(drop=True)
-
-
-def _open_any(
-    model: SequenceModel,
-    genome: _PATH | None,
-    regions: _PATH | pd.DataFrame | None,
-    fasta: _PATH | None,
-    X: Any,
-    options: dict[str, Any],
-) -> WindowSource:
-    if X is None:
-        ignore_strand = bool(options.get("ignore_strand", False))
-        return open_input(
-            genome=genome, regions=regions, fasta=fasta, length=model.input_length, ignore_strand=ignore_strand
-        )
-    if genome is not None or fasta is not None or not (regions is None or isinstance(regions, pd.DataFrame)):
-        raise UsageError("X: given together with files; give either one-hot windows or files (regions may be a table)")
-    return open_codes(codes_from_one_hot(np.asarray(X)), regions)

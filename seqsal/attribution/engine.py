@@ -21,12 +21,13 @@ from torch import nn
 from seqsal.attribution.compute import check_precision, compile_error, frozen_on_device, pearson
 from seqsal.attribution.methods.base import Method
 from seqsal.attribution.passes import FirstWindows, MemorySink, Sink, WindowReader, first_window, run_pass
-from seqsal.attribution.request import AttributeOptions, Result, plan_families
+from seqsal.attribution.request import AttributeOptions, Result, plan_methods
 from seqsal.attribution.targets import aimed
 from seqsal.errors import RegionError
 from seqsal.io.attributions import Attributions
 from seqsal.io.store_layout import ResultLayout, StoreLayout
 from seqsal.io.store_writer import AttributionWriter, is_finished
+from seqsal.sequence.shuffle import default_n_controls
 from seqsal.version import VERSION
 
 __all__ = [
@@ -35,23 +36,12 @@ __all__ = [
     "WindowReader",
     "attribute_to_file",
     "attribute_windows",
-    "default_n_controls",
 ]
 
-CONTROL_BASES = 200_000
 N_COMPARED = 32  # windows that tell how far a lower precision is from fp32
 N_UNEVEN = 23  # windows that come in batches of two sizes, or of another size than N_COMPARED
 MIN_CORRELATION = 0.99
 logger = logging.getLogger(__name__)
-
-
-def default_n_controls(n_windows: int, length: int) -> int:
-    """Choose the number of shuffled controls for N windows of L bases.
-
-    One a window, but no fewer than hold 200 kb, which a tail of the null needs (100 windows of 2 kb, 1,000 of 200 bp),
-    and between 100 and 1,000 in any case.
-    """
-    return min(max(n_windows, CONTROL_BASES // length, 100), 1000)
 
 
 def attribute_windows(
@@ -160,12 +150,12 @@ class AttributionRun:
             raise RegionError("regions: none left to attribute; give at least one region inside the genome")
         self.model, self.options, self.device = model, options, device
         self.length, self.provenance = source.length, source.provenance
-        self.families = plan_families(options)
+        self.families = plan_methods(options)
         self.results = [result for family in self.families for result in family.results]
         self._methods = {result.name: family.method for family in self.families for result in family.results}
         self._look_at_model(source)
         self._correlations: dict[str, dict[str, float]] = {}
-        if options.precision != "fp32" or options.compiled:
+        if options.precision != "fp32" or options.compile:
             self._correlations = self._compare_with_plain(source)
 
     def _look_at_model(self, source: WindowReader) -> None:
@@ -184,7 +174,7 @@ class AttributionRun:
             "genome": dict(self.provenance),
             "seed": self.options.seed,
             "precision": self.options.precision,
-            **({"compiled": True} if self.options.compiled else {}),
+            **({"compiled": True} if self.options.compile else {}),
             "results": [result.name for result in self.results],
             **self.describe_result(self.results[0]),
         }
@@ -238,9 +228,9 @@ class AttributionRun:
     def _compare_with_plain(self, source: WindowReader) -> dict[str, dict[str, float]]:
         """Correlate each result with what fp32 gives for the first windows, nothing compiled."""
         head = FirstWindows(source, N_COMPARED)
-        full = self._attribute_head(head, precision="fp32", compiled=False)
-        if self.options.compiled:
-            before = _seconds(lambda: self._attribute_head(head, compiled=False))
+        full = self._attribute_head(head, precision="fp32", compile=False)
+        if self.options.compile:
+            before = _seconds(lambda: self._attribute_head(head, compile=False))
             self._attribute_head(FirstWindows(source, N_UNEVEN))  # compiles for one batch size, and then for any
         lower = self._attribute_head(head)
         correlations = {}
@@ -251,7 +241,7 @@ class AttributionRun:
                 "precision_correlation_prediction": r_prediction,
             }
             self._tell(name, len(head.windows), r_track, r_prediction)
-        if self.options.compiled:
+        if self.options.compile:
             after = _seconds(lambda: self._attribute_head(head))
             logger.info(
                 "compiled: %.2f times the speed on %d windows%s",
@@ -273,16 +263,16 @@ class AttributionRun:
         layout = self.plan_layout(head, n_controls=0)
         sink = MemorySink(layout)
         try:
-            run_pass(self.model, head, options, plan_families(options), layout, sink, device=self.device)
+            run_pass(self.model, head, options, plan_methods(options), layout, sink, device=self.device)
         except RuntimeError as error:  # what a compiler raises, since the model has run as it is in this precision
-            if not options.compiled:
+            if not options.compile:
                 raise
             raise compile_error(error, self.device) from error
         fields = {name: sink.fields(name if name in layout.results else None) for name in self._methods}
         return {name: (found["track"], found["prediction"]) for name, found in fields.items()}
 
     def _tell(self, name: str, n_windows: int, r_track: float, r_prediction: float) -> None:
-        form = f"{self.options.precision}{', compiled,' if self.options.compiled else ''}"
+        form = f"{self.options.precision}{', compiled,' if self.options.compile else ''}"
         logger.info(
             "%s: %s against fp32 on %d windows: Pearson r %.4f of the tracks, %.4f of the predictions",
             name, form, n_windows, r_track, r_prediction,
@@ -291,7 +281,7 @@ class AttributionRun:
             logger.warning(
                 "%s: %s differs from fp32 (Pearson r %.4f of the tracks, %.4f of the predictions, expected at least "
                 "%g); use fp32%s",
-                name, form, r_track, r_prediction, MIN_CORRELATION, " without --compile" * self.options.compiled,
+                name, form, r_track, r_prediction, MIN_CORRELATION, " without --compile" * self.options.compile,
             )  # fmt: skip
 
 

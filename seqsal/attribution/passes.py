@@ -21,16 +21,16 @@ from tqdm.auto import tqdm
 
 from seqsal.attribution.compute import Batches, WriteBehind, batches_for, read_ahead
 from seqsal.attribution.methods.base import Method, Scores, TargetsModel, mask_unknown, project
-from seqsal.attribution.request import AttributeOptions, Family
+from seqsal.attribution.request import AttributeOptions, PlannedMethod
 from seqsal.attribution.targets import TargetView
 from seqsal.errors import ModelError
 from seqsal.io.store import result_prefix
 from seqsal.io.store_layout import StoreLayout
 from seqsal.regions import format_region
-from seqsal.sequence.shuffle import dinucleotide_shuffle
+from seqsal.sequence.shuffle import control_parents, dinucleotide_shuffle
 from seqsal.sequence.tensors import one_hot_tensor
 
-__all__ = ["FirstWindows", "MemorySink", "Miss", "Sink", "WindowReader", "control_parents", "first_window", "run_pass"]
+__all__ = ["FirstWindows", "MemorySink", "Miss", "Sink", "WindowReader", "first_window", "run_pass"]
 
 CHUNK_BASES = 1 << 20  # bases read, and written, at a time
 CHEAP_PASSES = 32  # of the model, which a window of a full chunk may take
@@ -149,7 +149,7 @@ def run_pass(
     model: nn.Module,
     source: WindowReader,
     options: AttributeOptions,
-    families: list[Family],
+    families: list[PlannedMethod],
     layout: StoreLayout,
     sink: Sink,
     *,
@@ -190,7 +190,7 @@ def run_pass(
             source,
             device,
             batch_size=options.batch_size,
-            thread_safe=not options.compiled,
+            thread_safe=not options.compile,
             precision=options.precision,
         ) as batches,
         tqdm(total=total, initial=sum(sink.done.values()) * len(families), unit="window", disable=not progress) as bar,
@@ -202,7 +202,7 @@ def run_pass(
                 family.targets,
                 device,
                 options.precision,
-                compile=options.compiled and family.method.can_compile,
+                compile=options.compile and family.method.can_compile,
             )
             for family in families
         ]
@@ -230,7 +230,7 @@ def first_window(source: WindowReader, device: torch.device) -> torch.Tensor:
     return one_hot_tensor(torch.from_numpy(codes).to(device))
 
 
-def chunk_rows(families: Sequence[Family], layout: StoreLayout) -> int:
+def chunk_rows(families: Sequence[PlannedMethod], layout: StoreLayout) -> int:
     """Rows of a chunk: a million bases, and fewer for slow methods, whose interrupted run should not lose an hour."""
     n_passes = sum(family.method.n_passes(layout.length) for family in families)
     most = max(CHUNK_BASES // layout.length, 1)
@@ -251,15 +251,8 @@ def _chunks(
         yield _Chunk("null", start, shuffled, parents)
 
 
-def control_parents(controls: Rows, n_windows: int, n_controls: int) -> Rows:
-    """Window that each control shuffles: spread evenly when controls are fewer than windows, else cycled."""
-    if n_controls <= n_windows:
-        return controls * n_windows // n_controls
-    return controls % n_windows
-
-
 def _attribute_chunk(
-    family: Family,
+    family: PlannedMethod,
     view: TargetsModel,
     chunk: _Chunk,
     layout: StoreLayout,

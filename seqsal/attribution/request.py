@@ -1,24 +1,53 @@
-"""What is asked for: the options of an attribution run, and the results (method, target) that they come to."""
+"""What is asked for: a model, the windows that it is asked about, and how they are attributed.
+
+A :class:`Request` is made by Python's `attribute` and `score`, by the command line and by `run`, and is checked when it
+is made: nothing is read yet, but a name that is not known, or arguments that contradict each other, are refused here.
+The engine gets its part of it, the :class:`AttributeOptions`, and plans what they come to: one instance of a method for
+one or several targets (:func:`plan_methods`), and a result for each.
+"""
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import inspect
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import operator
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from seqsal.attribution.compute import check_precision
-from seqsal.attribution.methods.base import Method, Scores, TargetsModel
+from seqsal.attribution.methods.base import Method, ReverseComplementAverage, Scores, TargetsModel
 from seqsal.attribution.methods.registry import METHODS, make_method
-from seqsal.errors import MethodError, UsageError
+from seqsal.errors import MethodError, ModelError, UsageError, did_you_mean
+from seqsal.io.attributions import Attributions
+from seqsal.models import SequenceModel, load_model, wrap
+from seqsal.models.output_space import OUTPUT_SPACES
 
-__all__ = ["AttributeOptions", "Family", "Result", "options_of", "plan_families"]
+__all__ = [
+    "AttributeOptions",
+    "PlannedMethod",
+    "Request",
+    "Result",
+    "identify_model",
+    "make_request",
+    "model_name",
+    "plan_methods",
+    "read_model",
+    "read_model_of",
+]
 
 TARGETS_AT_ONCE = 16  # that share a forward pass: each one's scores of a chunk are in memory together
+FILE_READING = ("weights", "trust_pickle")  # how a file is read, which a module in memory has no use for
+READING = (*FILE_READING, *(name for name in inspect.signature(wrap).parameters if name not in ("module", "target")))
+PathLike = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
@@ -28,35 +57,37 @@ class AttributeOptions:
     Attributes
     ----------
     method
-        Name of the method, or several: the first is the file's main result.
+        A method's name, or a :class:`Method` of one's own, or several: the first is the file's main result.
     method_options
-        Options of the methods, such as `gradient_correction`. With several methods an option goes to those that have
-        it; `method.option` addresses one.
+        Options of the methods that are named, such as `gradient_correction`. With several methods an option goes to
+        those that have it; `method.option` addresses one.
     target
         Which output, or several, counted from 0; None for the one that the model was wrapped for.
     rc_average
         Average over both strands.
     n_controls
-        Dinucleotide-shuffled controls; None for :func:`seqsal.attribution.engine.default_n_controls`, 0 for none.
+        Dinucleotide-shuffled controls; None for :func:`seqsal.sequence.shuffle.default_n_controls`, 0 for none.
     hypothetical
         Keep the (N, 4, L) scores of all four bases, of the methods that give them; None does so too, but does not mind
         where none does.
     seed
-        Seeds the shuffles.
+        Of everything random.
     batch_size
         Windows at a time; None lets the device decide.
     precision
         Of :data:`seqsal.attribution.compute.PRECISIONS`.
-    compiled
+    compile
         Let torch.compile fuse the model's operations for the methods that can use it.
 
     Raises
     ------
     UsageError
         A number is below its least value, nothing or something twice is asked for, or the precision is unknown.
+    MethodError
+        As :func:`plan_methods`.
     """
 
-    method: str | Sequence[str] = "gradient_x_input"
+    method: str | Method | Sequence[str | Method] = "gradient_x_input"
     method_options: Mapping[str, Any] = field(default_factory=dict)
     target: int | Sequence[int] | None = None
     rc_average: bool = False
@@ -65,29 +96,244 @@ class AttributeOptions:
     seed: int = 0
     batch_size: int | None = None
     precision: str = "fp32"
-    compiled: bool = False
+    compile: bool = False
 
     def __post_init__(self) -> None:
-        if self.n_controls is not None and self.n_controls < 0:
-            raise UsageError(f"n_controls: got {self.n_controls}, expected 0 or more")
-        if self.batch_size is not None and self.batch_size < 1:
-            raise UsageError(f"batch_size: got {self.batch_size}, expected 1 or more")
+        for name, least in (("n_controls", 0), ("batch_size", 1)):
+            value = getattr(self, name)
+            if value is not None and not (_is_whole(value) and value >= least):
+                raise UsageError(f"{name}: got {value!r}, expected a whole number from {least} on")
+        for target in self.targets:
+            if target is not None and not _is_whole(target):
+                raise UsageError(f"target: got a {type(target).__name__}, expected a whole number or a list of them")
         for name, values in (("method", self.methods), ("target", self.targets)):
             if not values:
                 raise UsageError(f"{name}: got none, expected one or more")
             if len(set(values)) < len(values):
                 raise UsageError(f"{name}: got {', '.join(map(str, values))}, expected each once")
         check_precision(self.precision)
+        plan_methods(self)
 
     @property
     def methods(self) -> tuple[str, ...]:
         """Names of the methods, in order."""
-        return (self.method,) if isinstance(self.method, str) else tuple(self.method)
+        return tuple(_method_name(method) for method in _listed(self.method))
 
     @property
     def targets(self) -> tuple[int | None, ...]:
         """The targets, in order; (None,) for the model's own."""
-        return tuple(self.target) if isinstance(self.target, Sequence) else (self.target,)
+        return _listed(self.target)
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """A model, the windows that it is asked about, and how they are attributed.
+
+    Attributes
+    ----------
+    model
+        A model file or ``package.module:factory``, as :func:`seqsal.load_model` takes it, any `nn.Module`, or one from
+        :func:`seqsal.wrap`.
+    reading
+        How the model is read: arguments of :func:`seqsal.load_model` and :func:`seqsal.wrap`, as far as given.
+    genome, regions, fasta, X, ignore_strand
+        The windows: a genome and regions (a file or a table), or a FASTA alone, or one-hot (N, 4, L), of which
+        `regions` may be the table.
+    options
+        How to attribute.
+    device
+        `auto`, `cpu` or `cuda[:i]`.
+
+    Raises
+    ------
+    UsageError
+        An argument is unknown, of the wrong kind, or contradicts another.
+    ModelError
+        The model is of no kind that can be read.
+    """
+
+    model: PathLike | nn.Module
+    reading: Mapping[str, Any] = field(default_factory=dict)
+    genome: PathLike | None = None
+    regions: PathLike | pd.DataFrame | None = None
+    fasta: PathLike | None = None
+    X: Any = field(default=None, repr=False)
+    ignore_strand: bool = False
+    options: AttributeOptions = field(default_factory=AttributeOptions)
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_reading(self.model, self.reading)
+        for name in ("genome", "regions", "fasta"):
+            value = getattr(self, name)
+            table = name == "regions" and isinstance(value, pd.DataFrame)
+            if value is not None and not table and not isinstance(value, (str, os.PathLike)):
+                kinds = "a file or a table" if name == "regions" else "a file"
+                raise UsageError(f"{name}: got a {type(value).__name__}, expected {kinds}")
+        if self.X is not None:
+            files = self.genome is not None or self.fasta is not None
+            if files or not (self.regions is None or isinstance(self.regions, pd.DataFrame)):
+                raise UsageError(
+                    "X: given together with files; give either one-hot windows or files (regions may be a table)"
+                )
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what was asked for by the names of :func:`make_request`'s arguments, but for arrays and tables.
+
+        Where a model file, files of windows and methods by name were given, ``make_request`` makes the same request of
+        them again; a module in memory and a method of one's own are named only.
+        """
+        own = {one.name: getattr(self.options, one.name) for one in fields(self.options)}
+        names = self.options.methods
+        return {
+            "model": model_name(self.model),
+            **{name: value for name, value in self.reading.items() if name != "extra_inputs"},
+            **{name: str(value) for name in ("genome", "fasta") if (value := getattr(self, name)) is not None},
+            **({"regions": str(self.regions)} if isinstance(self.regions, (str, os.PathLike)) else {}),
+            "ignore_strand": self.ignore_strand,
+            **own,
+            "method": names[0] if len(names) == 1 else list(names),
+            "target": list(self.options.targets) if len(self.options.targets) > 1 else self.options.targets[0],
+            "method_options": dict(self.options.method_options),
+            "device": self.device,
+        }
+
+
+def make_request(model: PathLike | nn.Module, *, known: Iterable[str] = (), **arguments: Any) -> Request:
+    """Sort arguments into the parts of a request.
+
+    Parameters
+    ----------
+    model
+        See :class:`Request`.
+    known
+        Names that the caller takes itself, to suggest where one is misspelled.
+    arguments
+        Fields of :class:`Request` and of :class:`AttributeOptions`, how the model is read, and options of the methods,
+        by themselves or in a mapping `method_options`. None is as good as not given for what has no None of its own.
+
+    Raises
+    ------
+    SeqsalError
+        As :class:`Request` and :class:`AttributeOptions`; an argument that none of them has is refused with the nearest
+        that there is.
+    """
+    own = [one.name for one in fields(Request) if one.name not in ("model", "reading", "options")]
+    engine = [one.name for one in fields(AttributeOptions)]
+    parts = {name: {key: arguments.pop(key) for key in names if key in arguments} for name, names in
+             (("own", own), ("engine", engine), ("reading", READING))}  # fmt: skip
+    reading = {name: value for name, value in parts["reading"].items() if value is not None and value is not False}
+    loose = {name: value for name, value in arguments.items() if value is not None}
+    of_methods = {option for method in METHODS for option in option_names(method)}
+    if unknown := [name for name in loose if name not in of_methods and "." not in name]:
+        names = [*own, *engine, *READING, *sorted(of_methods), *known]
+        raise UsageError(
+            f"{unknown[0]}: no such option{did_you_mean(unknown[0], names)}" if did_you_mean(unknown[0], names) else
+            f"{unknown[0]}: no such option, expected some of {', '.join(names)}"
+        )  # fmt: skip
+    parts["engine"]["method_options"] = {**loose, **(parts["engine"].get("method_options") or {})}
+    return Request(model, reading, options=AttributeOptions(**parts["engine"]), **parts["own"])
+
+
+def check_reading(model: PathLike | nn.Module, reading: Mapping[str, Any]) -> None:
+    """Raise unless a model is of a kind that can be read, and in this way."""
+    for name in reading:
+        if name not in READING:
+            raise UsageError(
+                f"{name}: no such option of a model{did_you_mean(name, READING)}; it takes {', '.join(READING)}"
+            )
+    if isinstance(model, (str, os.PathLike)):
+        return
+    if not isinstance(model, nn.Module):
+        raise ModelError(
+            f"model: got a {type(model).__name__}, expected a model file, package.module:factory, or a torch.nn.Module"
+        )
+    refused = reading if isinstance(model, SequenceModel) else [name for name in reading if name in FILE_READING]
+    for name in refused:
+        what = "is wrapped already; give it to seqsal.wrap" if isinstance(model, SequenceModel) else "is no file"
+        raise UsageError(f"{name}: given for a model that {what}, or leave it out")
+
+
+def read_model(
+    model: PathLike | nn.Module, *, device: str | torch.device = "cpu", target: int | None = None, **reading: Any
+) -> SequenceModel:
+    """Take a model file, a factory, a module or a wrapped model as one scalar per sequence.
+
+    Parameters
+    ----------
+    model
+        As in :class:`Request`; one that is wrapped stays as it is.
+    device
+        Where what is loaded goes: an exported or traced model may have tensors of its own that do not move with it.
+    target
+        Which output is read; None for the first.
+    reading
+        As in :class:`Request`.
+
+    Raises
+    ------
+    SeqsalError
+        It cannot be read, or not in this way.
+    """
+    check_reading(model, reading)
+    if isinstance(model, SequenceModel):
+        return model
+    if isinstance(model, nn.Module):
+        return wrap(model, target=target or 0, **reading)
+    return load_model(model, device=device, target=target or 0, **reading)
+
+
+def read_model_of(
+    model: PathLike | nn.Module, attr: Attributions, *, device: str | torch.device = "cpu", **reading: Any
+) -> SequenceModel:
+    """Take a model as attributions of it say: their target, output space, window and way of reading.
+
+    Parameters
+    ----------
+    model, device
+        As for :func:`read_model`.
+    attr
+        Attributions that are about the model.
+    reading
+        As there; goes before what the attributions say.
+
+    Raises
+    ------
+    SeqsalError
+        As there.
+    """
+    if isinstance(model, Attributions):
+        raise ModelError("model: got attributions, expected a model; give seqsal.audit(model, attr), or None as model")
+    if isinstance(model, SequenceModel):
+        return read_model(model, **reading)
+    stored = attr.attrs.get("reading", {})
+    names = ("layout", "channel_order", "output", "reduce", "track_layout")
+    known: dict[str, Any] = {name: stored[name] for name in names if stored.get(name) is not None}
+    known |= {"target": attr.target, "input_length": attr.length}
+    if attr.output_space in OUTPUT_SPACES:
+        known["output_space"] = attr.output_space
+    return read_model(model, device=device, **known | reading)
+
+
+def identify_model(model: SequenceModel) -> None:
+    """Let a model that was not read from a file know its class and the checksum of its weights, for files to record."""
+    if model.source and "weights_sha256" not in model.source:
+        return
+    digest = hashlib.sha256()
+    for name, value in sorted(model.module.state_dict().items()):
+        if isinstance(value, torch.Tensor):
+            plain = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
+            digest.update(plain.numpy().data)
+    model.source = {"class": model_name(model), "weights_sha256": digest.hexdigest()}
+
+
+def model_name(model: PathLike | nn.Module) -> str:
+    """File or factory as given, or the class of a module."""
+    if isinstance(model, (str, os.PathLike)):
+        return str(model)
+    kind = type(model.module if isinstance(model, SequenceModel) else model)
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 class Result(NamedTuple):
@@ -99,8 +345,8 @@ class Result(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Family:
-    """Results that one instance of a method computes together.
+class PlannedMethod:
+    """An instance of a method, with the results that it computes together.
 
     Attributes
     ----------
@@ -132,7 +378,7 @@ class Family:
         return self.method.attribute_targets(model, X, rows)
 
 
-def plan_families(options: AttributeOptions) -> list[Family]:
+def plan_methods(options: AttributeOptions) -> list[PlannedMethod]:
     """List what is to be computed, in the order of the file: for each method all targets.
 
     Raises
@@ -141,32 +387,39 @@ def plan_families(options: AttributeOptions) -> list[Family]:
         A method or an option is unknown; hypothetical scores are asked of methods none of which gives them, or compiled
         code of methods none of which can use it.
     """
-    families: list[Family] = []
-    for method in options.methods:
-        results = [Result(_name(method, target, options.targets), method, target) for target in options.targets]
-        own = options_of(method, options)
-        at_once = TARGETS_AT_ONCE if method in METHODS and METHODS[method].shares_targets else 1
-        families += [
-            Family(
-                make_method(method, rc_average=options.rc_average, seed=options.seed, **own),
-                tuple(results[first : first + at_once]),
-            )
-            for first in range(0, len(results), at_once)
+    planned: list[PlannedMethod] = []
+    for method in _listed(options.method):
+        name, targets = _method_name(method), options.targets
+        results = [Result(name if len(targets) == 1 else f"{name}.target{one}", name, one) for one in targets]
+        first = _make(method, options)
+        at_once = TARGETS_AT_ONCE if first.shares_targets else 1
+        planned += [
+            PlannedMethod(_make(method, options) if start else first, tuple(results[start : start + at_once]))
+            for start in range(0, len(results), at_once)
         ]
-    if options.compiled and not any(family.method.can_compile for family in families):
+    if options.compile and not any(one.method.can_compile for one in planned):
         raise MethodError(
             f"compile: {', '.join(options.methods)} looks into the model, which compiled code does not allow; leave it "
             "out, or use a method that takes gradients, such as gradient_x_input"
         )
-    if options.hypothetical and not any(family.method.hypothetical for family in families):
+    if options.hypothetical and not any(one.method.hypothetical for one in planned):
         raise MethodError(
             f"hypothetical: {', '.join(options.methods)} scores positions, not the bases that are not there; leave it "
             "out, or use a method that scores all four, such as gradient_x_input"
         )
-    return families
+    return planned
 
 
-def options_of(method: str, options: AttributeOptions) -> dict[str, Any]:
+def _make(method: str | Method, options: AttributeOptions) -> Method:
+    """Make an instance, which may keep what it learns about a model: the caller's own stays as it is."""
+    own = options_of(method, options)
+    if isinstance(method, str):
+        return make_method(method, rc_average=options.rc_average, seed=options.seed, **own)
+    instance = copy.copy(method)
+    return ReverseComplementAverage(instance) if options.rc_average else instance
+
+
+def options_of(method: str | Method, options: AttributeOptions) -> dict[str, Any]:
     """Return the options that go to one of the methods: those that it has, then those addressed to it.
 
     Raises
@@ -181,25 +434,52 @@ def options_of(method: str, options: AttributeOptions) -> dict[str, Any]:
         if dot:
             if owner not in options.methods:
                 raise MethodError(f"option {key}: got method {owner!r}, expected one of {', '.join(options.methods)}")
-            if owner == method:
+            if owner == _method_name(method):
                 addressed[option] = value
-        elif len(options.methods) == 1 or key in _option_names(method):
+        elif len(options.methods) == 1 or key in option_names(method):
             shared[key] = value
-        elif not any(key in _option_names(name) for name in options.methods):
-            raise MethodError(f"option {key}: none of the methods has it; {_options_text(options.methods)}")
+        elif not any(key in option_names(one) for one in _listed(options.method)):
+            has = [f"{_method_name(one)} has {', '.join(option_names(one)) or 'none'}"
+                   for one in _listed(options.method)]  # fmt: skip
+            raise MethodError(f"option {key}: none of the methods has it; {'; '.join(has)}")
+    if isinstance(method, Method) and (shared or addressed):
+        raise MethodError(
+            f"option {next(iter({**shared, **addressed}))}: {_method_name(method)} was made already; give its options "
+            "to its class"
+        )
     return {**shared, **addressed}
 
 
-def _name(method: str, target: int | None, targets: Sequence[int | None]) -> str:
-    return method if len(targets) == 1 else f"{method}.target{target}"
+def option_names(method: str | Method) -> list[str]:
+    """Options that a method takes by name; none for an unknown one, which `make_method` refuses."""
+    if not isinstance(method, str) or method not in METHODS:
+        return []
+    return [name for name in inspect.signature(METHODS[method]).parameters if name != "seed"]
 
 
-def _option_names(method: str) -> list[str]:
-    """Options that a method takes; none for an unknown one, which `make_method` refuses."""
-    return (
-        [name for name in inspect.signature(METHODS[method]).parameters if name != "seed"] if method in METHODS else []
-    )
+def _method_name(method: str | Method) -> str:
+    if isinstance(method, str):
+        return method
+    name = getattr(method, "name", None)
+    if not isinstance(method, Method) or not isinstance(name, str):
+        kind = method.__name__ if isinstance(method, type) else type(method).__name__
+        raise MethodError(
+            f"method: got {kind}, expected a name, one of {', '.join(sorted(METHODS))}, or an instance of a class "
+            "derived from seqsal.attribution.Method that has a name"
+        )
+    return name
 
 
-def _options_text(methods: Sequence[str]) -> str:
-    return "; ".join(f"{method} has {', '.join(_option_names(method)) or 'none'}" for method in methods)
+def _listed(value: Any) -> tuple[Any, ...]:
+    """Return several as they are, and one as several."""
+    if isinstance(value, np.ndarray) and value.ndim == 1:
+        value = value.tolist()
+    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
+
+
+def _is_whole(value: Any) -> bool:
+    try:
+        operator.index(value)
+    except TypeError:
+        return False
+    return not isinstance(value, bool)

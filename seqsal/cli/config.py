@@ -1,8 +1,8 @@
 """`--config FILE`: values of a verb's options from a TOML file, checked like those of the command line.
 
-A key is the name of an option, with dashes or underscores. A value means what it means on the command line: relative
-paths start at the current folder, a repeated option is a list, NAME=VALUE options may be a table. What the command line
-says wins.
+A key is the name of an option, or of the argument of Python that it stands for (as run.toml has it), with dashes or
+underscores. A value means what it means on the command line: relative paths start at the current folder, a repeated
+option is a list, NAME=VALUE options may be a table. What the command line says wins.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ def _options(command: click.Command) -> dict[str, tuple[click.Option, bool]]:
     named: dict[str, tuple[click.Option, bool]] = {}
     for option in command.params:
         if isinstance(option, click.Option) and option.name not in _NOT_IN_FILES:
+            named[str(option.name).replace("_", "-")] = (option, False)  # its name in Python, as run.toml has it
             named |= {name.lstrip("-"): (option, True) for name in option.secondary_opts}
             named |= {name.lstrip("-"): (option, False) for name in option.opts}
     return named

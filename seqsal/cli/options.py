@@ -224,7 +224,7 @@ def attribution_options(command: Command) -> Command:
             help="What the model runs in; bf16 and tf32 (CUDA) are compared with fp32 on the first windows.",
         ),
         click.option(
-            "--compile", "compiled", is_flag=True,
+            "--compile", is_flag=True,
             help="Let torch.compile fuse the model's operations; compared with the plain model on the first windows.",
         ),
     )(command)  # fmt: skip

@@ -36,7 +36,7 @@ __all__ = ["run_command"]
 @click.option("--genome-name", metavar="NAME", help="Assembly at UCSC, such as hg38 [default: recognised by sizes].")
 @click.option("--url-base", metavar="URL", help="Address that the folder will have, for the browser bundle.")
 @click.option("--out", type=path_type, required=True, help="Folder to write; made if it is not there.")
-@click.option("--dry-run", is_flag=True, help="Check everything, foresee time and sizes, write nothing.")
+@click.option("--dry-run", is_flag=True, help="Check everything, time a few windows, write nothing.")
 @resume_option
 @common_options
 @click.pass_context
@@ -48,13 +48,13 @@ def run_command(
     The folder gets a run.toml: `seqsal run --config run.toml --out OTHER` does the same again.
     """
     from seqsal.auditing.verdict import check_failures
-    from seqsal.pipeline.forecast import forecast_run
+    from seqsal.pipeline.dry_run import try_run
     from seqsal.pipeline.run import run
 
     if check_failures(fail_on) and not arguments["audit"]:
         raise click.UsageError("--fail-on needs the audit, and --no-audit leaves it out; give one of them.")
     if dry_run:
-        click.echo(forecast_run(out=out, **arguments).summary())
+        click.echo(try_run(out=out, **arguments).summary())
         return
     result = run(out=out, progress=show_progress(quiet), **arguments)
     if not quiet:

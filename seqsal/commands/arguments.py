@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from seqsal.errors import UsageError
 from seqsal.io.atomic import check_writable
 
-if TYPE_CHECKING:
-    from seqsal.models import SequenceModel
-
-__all__ = ["READING", "PathArgument", "check_ending", "load_from", "told_reading"]
+__all__ = ["READING", "PathArgument", "check_ending", "told_reading"]
 
 PathArgument = str | os.PathLike[str]
 # how a model is read when nothing is said
@@ -41,18 +38,3 @@ def check_ending(out: PathArgument, ending: str, *, name: str = "a name") -> Non
 def told_reading(reading: Mapping[str, Any]) -> dict[str, Any]:
     """Of the arguments that say how to read a model, those that are not at the default of `READING`."""
     return {name: value for name, value in reading.items() if value != READING[name]}
-
-
-def load_from(model: str, arguments: dict[str, Any], device: str) -> SequenceModel:
-    """Load the model that command-line arguments name, taking those that say how out of `arguments`.
-
-    Of several targets it is loaded for the first. It is loaded on the run's device: an exported or traced model may
-    have tensors of its own that do not move with it.
-    """
-    from seqsal.models import load_model
-
-    if isinstance(arguments.get("target"), Sequence):
-        arguments["target"] = arguments["target"][0]
-    names = ("target", *READING)
-    reading = {name: arguments.pop(name) for name in names if name in arguments}
-    return load_model(model, device=device, **reading)

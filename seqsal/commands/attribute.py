@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from seqsal.attribution.api import attribute
-from seqsal.commands.arguments import PathArgument, load_from
+from seqsal.commands.arguments import PathArgument
 from seqsal.io.atomic import check_writable
 from seqsal.io.attributions import Attributions
 from seqsal.io.tracks import load_bigwig_writer, write_bigwig
@@ -20,11 +20,9 @@ def attribute_to_file(
     for path in (out, bigwig):
         if path is not None:
             check_writable(path)
-    target = arguments.get("target")
-    scalar = load_from(model, arguments, arguments.get("device", "auto"))
     if bigwig is not None:
         load_bigwig_writer()
-    attr = attribute(scalar, out=out, progress=progress, target=target, **arguments)
+    attr = attribute(model, out=out, progress=progress, **arguments)
     if bigwig is not None:
         write_bigwig(attr, attr.chrom_sizes, bigwig, progress=progress)
     return attr

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from seqsal.attribution.api import score
-from seqsal.commands.arguments import PathArgument, load_from
+from seqsal.commands.arguments import PathArgument
 from seqsal.errors import UsageError
 from seqsal.io.atomic import check_writable
 from seqsal.io.tracks import SCORE_FORMATS, write_scores
@@ -20,12 +20,8 @@ def score_to_file(out: PathArgument, *, model: str, progress: bool = False, **ar
     """Do what `seqsal score` does: predict regions and write them; returns the table."""
     check_score_format(out)
     check_writable(out)
-    scalar = load_from(model, arguments, arguments.get("device", "auto"))
     arguments.pop("seed", None)
-    inputs = {key: arguments[key] for key in ("genome", "regions", "fasta")}
-    table = score(
-        scalar, **inputs, device=arguments["device"], progress=progress, ignore_strand=arguments["ignore_strand"]
-    )
+    table = score(model, progress=progress, **arguments)
     write_scores(table, out)
     return table
 

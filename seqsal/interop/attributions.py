@@ -17,6 +17,7 @@ from seqsal.io.attributions import Attributions
 from seqsal.io.inputs import open_input
 from seqsal.io.store import read_attributions
 from seqsal.io.store_writer import AttributionWriter
+from seqsal.sequence.shuffle import control_parents, default_n_controls
 
 __all__ = ["import_attributions", "write_controls"]
 
@@ -130,9 +131,6 @@ def write_controls(
     UsageError, FastaError, BedError, RegionError, OutputError
         Input that cannot be used, or a file that cannot be written.
     """
-    from seqsal.attribution.engine import default_n_controls
-    from seqsal.attribution.passes import control_parents
-
     check_writable(out)
     forward = fasta is None and not stranded  # records are as they are written
     source = open_input(genome=genome, regions=regions, fasta=fasta, length=length, ignore_strand=forward)

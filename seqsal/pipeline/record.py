@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import logging
-import os
 import platform
 import time
 from collections.abc import Hashable, Iterator, Mapping
@@ -88,12 +87,10 @@ def describe_run(
     seqlet_fdr
         Largest q-value of the peaks that motifs were looked for among.
     """
-    inputs = prepared.inputs.items()
-    given = {name: str(value) for name, value in inputs if isinstance(value, (str, os.PathLike))}
     return {
         "schema": RUN_SCHEMA,
         "seqsal_version": VERSION,
-        "parameters": {**prepared.parameters, **given},
+        "parameters": prepared.parameters,
         "versions": {"python": platform.python_version(), **_versions()},
         "inputs": attr.attrs.get("genome", {}),
         "model": attr.attrs.get("model", {}),

@@ -27,15 +27,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from torch import nn
 
 from seqsal.attribution.api import score_table
+from seqsal.attribution.methods.base import Method
 from seqsal.browser import read_instances, read_motif_instances, write_bundle
 from seqsal.commands.motifs import write_motif_files
 from seqsal.io.attributions import Attributions
 from seqsal.io.bed import write_narrowpeak
 from seqsal.io.config import write_config
 from seqsal.io.folder import make_folder
-from seqsal.io.store import read_attributions
 from seqsal.io.tracks import load_bigwig_writer, write_bigwig, write_scores
 from seqsal.motifs import MotifResult, discover_motifs
 from seqsal.peaks import call_peaks, write_peaks_tsv
@@ -113,13 +114,13 @@ class RunResult:
 
 
 def run(
+    model: str | os.PathLike[str] | nn.Module,
     *,
-    model: str,
     out: str | os.PathLike[str],
     genome: str | os.PathLike[str] | None = None,
     regions: str | os.PathLike[str] | pd.DataFrame | None = None,
     fasta: str | os.PathLike[str] | None = None,
-    method: str | Sequence[str] = "gradient_x_input",
+    method: str | Method | Sequence[str | Method] = "gradient_x_input",
     fdr: float = 0.05,
     motif_db: str | os.PathLike[str] | None = None,
     audit: bool = True,
@@ -136,13 +137,15 @@ def run(
     Parameters
     ----------
     model
-        A model file or factory, as :func:`seqsal.load_model` takes it.
+        A model file or ``package.module:factory``, any `nn.Module`, or a model from :func:`seqsal.load_model` or
+        :func:`seqsal.wrap`. Of a module in memory, its class and the checksum of its weights are recorded.
     out
         Folder; made if it is not there.
     genome, regions, fasta
         Genome and regions, or sequences alone.
     method
-        Attribution method, or several: all are in `attributions.h5`, the first is what everything else is about.
+        Attribution method by name, or a :class:`seqsal.attribution.Method`, or several: all are in `attributions.h5`,
+        the first is what everything else is about.
     fdr
         Largest q-value of a peak. Motifs are looked for among the peaks up to `SEQLET_FDR`, when that is larger; those
         that are in `peaks.narrowPeak` too have the same names there.
@@ -167,28 +170,33 @@ def run(
     progress
         Show progress bars.
     options
-        Of :func:`seqsal.load_model` (`weights`, `output_space`, `input_length`, `trust_pickle`, `layout`,
-        `channel_order`, `output`, `reduce`, `track_layout`) and of
-        :func:`seqsal.attribute` (`target`, one or several; `rc_average`, `n_controls`, `batch_size`, `precision`,
-        `compiled`, `ignore_strand`, `gradient_correction`), and of :func:`seqsal.audit` (`positives`, `negatives`,
-        `artifacts`, `annotations`, `strata`, `other_models`; `settings` as a mapping).
+        Those of :func:`seqsal.attribute`: `target`, `n_controls`, `rc_average`, how the model is read, and so on; and
+        of :func:`seqsal.audit`: `positives`, `negatives`, `artifacts`, `annotations`, `strata`, `other_models`, and
+        `settings` as a mapping.
 
     Raises
     ------
     SeqsalError
         Input that cannot be used; nothing is written then.
+
+    Examples
+    --------
+    >>> import seqsal
+    >>> result = seqsal.run("M.safetensors", genome="hg38.fa", regions="peaks.bed", out="results")  # doctest: +SKIP
+    >>> result.audit.verdict.text  # doctest: +SKIP
     """
     clock = Clock()
     with clock.stage("load"):
         prepared = prepare_run(
-            model=model, genome=genome, regions=regions, fasta=fasta, method=method, fdr=fdr, motif_db=motif_db,
+            model, genome=genome, regions=regions, fasta=fasta, method=method, fdr=fdr, motif_db=motif_db,
             audit=audit, genome_name=genome_name, url_base=url_base, device=device, seed=seed, **options,
         )  # fmt: skip
     with prepared, make_folder(out) as folder, clock.stage("attribute"):
         (folder / "run.json").unlink(missing_ok=True)  # an earlier run's: the folder is not complete now
-        attr = _attribute(prepared, folder, resume=resume, progress=progress)
+        load_bigwig_writer()  # while the model computes
+        attr = prepared.opened.attribute(folder / "attributions.h5", resume=resume, reuse=resume, progress=progress)
     with clock.stage("scores"):
-        scores = score_table(attr.regions, np.asarray(attr.prediction), prepared.model)
+        scores = score_table(attr.regions, np.asarray(attr.prediction), prepared.opened.model)
         write_scores(scores, folder / "scores.tsv")
     with clock.stage("tracks"):
         write_bigwig(attr, attr.chrom_sizes, folder / "attributions.bw", progress=progress)
@@ -207,22 +215,10 @@ def run(
         _write_browser(folder, attr, peaks, audited=found is not None, genome_name=genome_name, url_base=url_base)
     info = describe_run(prepared, attr, peaks, motifs, found, seqlet_fdr=max(fdr, SEQLET_FDR))
     with clock.stage("report"):
-        _write_report(folder, attr, (scores, peaks), motifs, found, info, model)
-    write_config(folder / "run.toml", config_of(prepared))
+        _write_report(folder, attr, (scores, peaks), motifs, found, info)
+    write_config(folder / "run.toml", config_of(prepared.parameters))
     write_run_json(folder / "run.json", info, clock.seconds)
     return RunResult(folder, attr, scores, peaks, motifs, found, clock.seconds)
-
-
-def _attribute(prepared: PreparedRun, folder: Path, *, resume: bool, progress: bool) -> Attributions:
-    """Attribute into the folder, or use what an earlier run of the same inputs and settings left there."""
-    from seqsal.attribution import attribute_to_file
-
-    load_bigwig_writer()
-    path = attribute_to_file(
-        prepared.model, prepared.source, folder / "attributions.h5", prepared.settings,
-        device=prepared.device, resume=resume, reuse=resume, progress=progress,
-    )  # fmt: skip
-    return read_attributions(path, in_memory=False)
 
 
 def _audit(
@@ -232,8 +228,8 @@ def _audit(
     if prepared.plan is None:
         return None
     return prepared.plan.run(
-        attr, prepared.model, other_models=prepared.other_models, peaks=peaks, patterns=motifs,
-        device=prepared.device, seed=prepared.parameters["seed"], progress=progress,
+        attr, prepared.opened.model, other_models=prepared.other_models, peaks=peaks, patterns=motifs,
+        device=prepared.opened.device, seed=prepared.parameters["seed"], progress=progress,
     )  # fmt: skip
 
 
@@ -276,14 +272,13 @@ def _write_report(
     motifs: MotifResult,
     audit: AuditResult | None,
     info: dict[str, Any],
-    model: str,
 ) -> None:
     from seqsal.report import ReportInputs, write_report
 
     parameters = info["parameters"]
     given = parameters.get("regions") or parameters.get("fasta") or "regions"
-    details = {**info, "model": {**info["model"], **_training_facts(model)}}
-    title = f"{Path(model).stem} · {Path(given).name}"
+    details = {**info, "model": {**info["model"], **_training_facts(parameters["model"])}}
+    title = f"{Path(parameters['model']).stem} · {Path(given).name}"
     write_report(folder / "report.html", ReportInputs(attr, *tables, details, motifs=motifs, audit=audit, title=title))
 
 

@@ -17,15 +17,14 @@ from seqsal.attribution.engine import (
     AttributeOptions,
     attribute_to_file,
     attribute_windows,
-    default_n_controls,
 )
 from seqsal.attribution.ism.mutants import Mutator
 from seqsal.attribution.methods import deeplift_shap as deeplift
 from seqsal.attribution.methods import ism
 from seqsal.attribution.methods.base import mask_unknown, project
 from seqsal.attribution.methods.registry import make_method
-from seqsal.attribution.passes import chunk_rows, control_parents
-from seqsal.attribution.request import Family
+from seqsal.attribution.passes import chunk_rows
+from seqsal.attribution.request import PlannedMethod
 from seqsal.errors import DeviceError, ModelError, RegionError, UsageError
 from seqsal.io.store import read_attributions
 from seqsal.sequence.tensors import one_hot_tensor
@@ -94,13 +93,6 @@ def test_seed_changes_controls_only(source: Windows) -> None:
     one, two = (attribute_windows(Small(), source, AttributeOptions(seed=seed), device=CPU) for seed in (1, 2))
     np.testing.assert_array_equal(one.track, two.track)
     assert not np.array_equal(one.null_codes, two.null_codes)
-
-
-def test_number_of_controls() -> None:
-    assert [default_n_controls(n, 2000) for n in (1, 100, 500, 200_000)] == [100, 100, 500, 1000]
-    assert [default_n_controls(1, length) for length in (100, 200, 500, 100_000)] == [1000, 1000, 400, 100]
-    assert control_parents(np.arange(4), 8, 4).tolist() == [0, 2, 4, 6]
-    assert control_parents(np.arange(5), 2, 5).tolist() == [0, 1, 0, 1, 0]
 
 
 class _Stops(Windows):
@@ -317,7 +309,7 @@ def test_disk_array_indexes_like_numpy(source: Windows, tmp_path: Path) -> None:
 def test_slow_methods_get_short_chunks_and_few_windows_at_once():
     def rows(n_passes, length):
         method = make_method("deeplift_shap", n_references=n_passes)
-        return chunk_rows([Family(method, ())], SimpleNamespace(length=length))
+        return chunk_rows([PlannedMethod(method, ())], SimpleNamespace(length=length))
 
     assert rows(20, 2048) == 512
     assert rows(640, 2048) == 25

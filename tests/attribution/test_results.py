@@ -149,7 +149,7 @@ def test_targets_are_shared_in_groups(source: Windows, monkeypatch: pytest.Monke
     together = attribute_windows(wrap(Many()), source, settings, device=CPU)
     monkeypatch.setattr(requests, "TARGETS_AT_ONCE", 2)
     apart = attribute_windows(wrap(Many()), source, settings, device=CPU)
-    assert len(requests.plan_families(settings)) == 3
+    assert len(requests.plan_methods(settings)) == 3
     for name in together.results:
         same(together.result(name), apart.result(name))
 

@@ -140,16 +140,19 @@ def test_everything_that_run_takes_can_be_repeated(inputs: Inputs) -> None:
     """Names of `run.toml` are names of options, whatever Python was given."""
     (inputs.folder / "strata.tsv").write_text("name\tbatch\n" + "".join(f"r{i}\t{i % 2}\n" for i in range(20)))
     with prepare_run(
-        model=str(inputs.model), genome=inputs.folder / "genome.fa", regions=inputs.folder / "regions.bed",
+        str(inputs.model), genome=inputs.folder / "genome.fa", regions=inputs.folder / "regions.bed",
         n_controls=100, settings={"n_regions": 5}, other_models=[str(inputs.model)], n_samples=3, method="smoothgrad",
-        strata=f"{inputs.folder}/strata.tsv:batch", target=[0], genome_name="hub_1", compiled=False,
+        strata=f"{inputs.folder}/strata.tsv:batch", target=[0], genome_name="hub_1", compile=False,
     ) as prepared:  # fmt: skip
-        values = config_of(prepared)
-    named = {name.lstrip("-") for option in run_command.params for name in option.opts}
+        values = config_of(prepared.parameters)
+    named = {str(option.name).replace("_", "-") for option in run_command.params}
     assert set(values) <= named
     assert values["compile"] is False
-    assert values["controls"] == 100 and values["method-option"] == {"n_samples": 3}
-    assert values["setting"] == {"n_regions": 5} and "weights" not in values
+    assert values["n-controls"] == 100 and values["method-options"] == {"n_samples": 3}
+    assert values["settings"] == {"n_regions": 5} and "weights" not in values
+    write_config(inputs.folder / "r.toml", values)
+    result = call("run", "--config", inputs.folder / "r.toml", "--out", inputs.folder / "run", "--dry-run")
+    assert result.exit_code == 0, result.output
 
 
 TOML = st.recursive(

@@ -133,12 +133,12 @@ def test_models_are_loaded_for_the_device_of_the_run(
     lab, asked = Inputs.write(tmp_path, np.random.default_rng(0)), []
 
     def refuse(spec: object, **reading: Any) -> None:
-        asked.append(reading["device"])
+        asked.append(str(reading["device"]))
         raise ModelError("model: seen enough")
 
-    monkeypatch.setattr("seqsal.models.load_model", refuse)
+    monkeypatch.setattr("seqsal.attribution.request.load_model", refuse)
     monkeypatch.setattr("seqsal.auditing.given.load_model", refuse)
-    model = ["--model", lab.model, "--device", "auto"]
+    model = ["--model", lab.model, "--device", "cpu"]
     given = [*model, "--genome", tmp_path / "genome.fa", "--regions", tmp_path / "regions.bed"]
     if verb in ("audit", "report"):
         codes = np.zeros((1, command_line.LENGTH), dtype=np.uint8)
@@ -147,4 +147,4 @@ def test_models_are_loaded_for_the_device_of_the_run(
         given = [path, *model]
     out = {"attribute": "B.h5", "score": "s.tsv", "run": "run", "audit": "a.json", "report": "r.html"}[verb]
     result = CliRunner().invoke(main, [verb, *map(str, given), "--out", str(tmp_path / out)])
-    assert "seen enough" in result.stderr and asked == ["auto"]
+    assert "seen enough" in result.stderr and asked == ["cpu"]

@@ -15,7 +15,7 @@ from scipy.stats import chisquare, kstest
 from seqsal.errors import UsageError
 from seqsal.sequence import shuffle
 from seqsal.sequence.codes import decode, encode
-from seqsal.sequence.shuffle import dinucleotide_shuffle
+from seqsal.sequence.shuffle import control_parents, default_n_controls, dinucleotide_shuffle
 
 sequences = st.text("ACGTN", max_size=60).map(encode)
 batches = hnp.arrays(np.uint8, st.tuples(st.integers(0, 6), st.integers(0, 40)), elements=st.integers(0, 4))
@@ -107,3 +107,10 @@ def test_wrong_arguments_are_named() -> None:
         dinucleotide_shuffle(np.full((1, 4), 65, np.uint8), seed=0)
     with pytest.raises(UsageError, match=r"rows: got shape \(2,\) for 3 sequences"):
         dinucleotide_shuffle(np.zeros((3, 4), np.uint8), seed=0, rows=[1, 2])
+
+
+def test_number_of_controls() -> None:
+    assert [default_n_controls(n, 2000) for n in (1, 100, 500, 200_000)] == [100, 100, 500, 1000]
+    assert [default_n_controls(1, length) for length in (100, 200, 500, 100_000)] == [1000, 1000, 400, 100]
+    assert control_parents(np.arange(4), 8, 4).tolist() == [0, 2, 4, 6]
+    assert control_parents(np.arange(5), 2, 5).tolist() == [0, 1, 0, 1, 0]

@@ -11,7 +11,7 @@ from seqsal.attribution.methods.deeplift_shap import DeepLiftShap
 from seqsal.attribution.methods.gradients import GradientXInput, Saliency
 from seqsal.attribution.methods.ism import InSilicoMutagenesis
 from seqsal.attribution.methods.paths import ExpectedGradients, IntegratedGradients, SmoothGrad
-from seqsal.errors import MethodError
+from seqsal.errors import MethodError, did_you_mean
 
 __all__ = ["METHODS", "make_method"]
 
@@ -51,12 +51,16 @@ def make_method(name: str, *, rc_average: bool = False, seed: int = 0, **options
         The name or an option is unknown.
     """
     if name not in METHODS:
-        raise MethodError(f"method: got {name!r}, expected one of {', '.join(sorted(METHODS))}")
+        known_names = ", ".join(sorted(METHODS))
+        raise MethodError(f"method: got {name!r}, expected one of {known_names}{did_you_mean(name, METHODS)}")
     known = inspect.signature(METHODS[name]).parameters
     unknown = sorted(set(options) - set(known))
     if unknown:
         allowed = ", ".join(name for name in known if name != "seed") or "none"
-        raise MethodError(f"method {name}: unknown option {', '.join(unknown)}; its options are: {allowed}")
+        raise MethodError(
+            f"method {name}: unknown option {', '.join(unknown)}; its options are: {allowed}"
+            f"{did_you_mean(unknown[0], known)}"
+        )
     for option, value in options.items():
         _check_kind(name, option, value, known[option].default)
     if "seed" in known:

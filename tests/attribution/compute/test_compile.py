@@ -70,7 +70,7 @@ def test_compiled_models_give_the_same_attributions(
     codes: Codes, device: torch.device, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "seqsal")
-    expected, found = (attribute(codes, device, compiled=compiled, batch_size=4) for compiled in (False, True))
+    expected, found = (attribute(codes, device, compile=compiled, batch_size=4) for compiled in (False, True))
     scale = np.abs(expected.track).max()
     np.testing.assert_allclose(found.track, expected.track, atol=1e-5 * scale)
     np.testing.assert_allclose(found.null_track, expected.null_track, atol=1e-5 * scale)
@@ -83,7 +83,7 @@ def test_compiled_models_give_the_same_attributions(
 
 def test_methods_that_look_into_the_model_are_left_alone(codes: Codes, compiled: list[str]) -> None:
     methods = ["gradient_x_input", "ism", "integrated_gradients"]
-    found = attribute(codes, method=methods, compiled=True, rc_average=True, target=[0, 1])
+    found = attribute(codes, method=methods, compile=True, rc_average=True, target=[0, 1])
     expected = attribute(codes, method=methods, rc_average=True, target=[0, 1])
     assert set(compiled) == {"forward", "columns"}
     for name in expected.results:
@@ -93,7 +93,7 @@ def test_methods_that_look_into_the_model_are_left_alone(codes: Codes, compiled:
 @pytest.mark.parametrize("method", ["ism", "deeplift_shap", "grad_cam", "cam"])
 def test_a_method_that_cannot_use_it_is_refused(codes: Codes, method: str) -> None:
     with pytest.raises(MethodError, match=rf"^compile: {method} looks into the model.*leave it out, or use a method"):
-        attribute(codes, method=method, compiled=True)
+        attribute(codes, method=method, compile=True)
 
 
 def test_a_model_that_cannot_be_compiled_is_refused_in_one_line(codes: Codes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +102,7 @@ def test_a_model_that_cannot_be_compiled_is_refused_in_one_line(codes: Codes, mo
 
     monkeypatch.setattr(torch, "compile", lambda function: fail)
     with pytest.raises(ModelError, match=r"^compile: torch cannot compile this model for cpu \(no compiler\); leave"):
-        attribute(codes, compiled=True)
+        attribute(codes, compile=True)
 
 
 def test_the_model_itself_stays_as_it_is(compiled: list[str]) -> None:
@@ -122,7 +122,7 @@ def test_a_precision_that_the_model_refuses_is_not_blamed_on_the_compiler(codes:
             return super().forward(X)
 
     model = seqsal.wrap(OnlySingle(), input_length=L)
-    options = AttributeOptions(n_controls=0, precision="bf16", compiled=True)
+    options = AttributeOptions(n_controls=0, precision="bf16", compile=True)
     with pytest.raises(RuntimeError, match=r"^only float32 here$"):
         attribute_windows(model, open_codes(codes), options, device=CPU)
     assert not compiled
