@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DEMO_OUT ?= demo_out
 JOBS ?= 2
 
-.PHONY: all demo test lint types quick bench clean
+.PHONY: all demo test lint types quick bench device-check device-site clean
 
 all: test demo
 
@@ -40,6 +40,17 @@ quick: $(STAMP)
 
 bench: $(STAMP)
 	cd benchmarks && ../$(BIN)/python attribution.py && ../$(BIN)/python loaders.py && ../$(BIN)/python peaks.py && ../$(BIN)/python logos.py
+
+## Everything about CUDA, on a machine with a GPU, torch already installed and no network; at most 8 minutes.
+device-check:
+	cd benchmarks && PYTHONPATH="$(CURDIR):$(CURDIR)/device_site:$$PYTHONPATH" $(PYTHON) device_check.py --seconds 450 \
+		--json "$(or $(OUT),$(CURDIR))/device.json"
+
+## What device-check needs and that machine may lack, collected on one with a network: make device-site DEVICE_PYTHON=3.12
+DEVICE_PYTHON ?= 3.12
+device-site:
+	$(PYTHON) -m pip install --quiet --upgrade --target device_site --python-version $(DEVICE_PYTHON) --only-binary=:all: \
+		--no-deps --constraint constraints.txt bioframe pyfaidx pybigtools figwig pyBigWig importlib_metadata
 
 clean:
 	rm -rf $(VENV) $(DEMO_OUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -94,7 +94,7 @@ def test_tf32_is_refused_on_the_cpu(source: Windows) -> None:
     check_precision("tf32", torch.device("cuda"))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.cuda
 def test_tf32_on_a_gpu(source: Windows) -> None:
     switches = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     result = attribute_windows(Small(64), source, AttributeOptions(precision="tf32"), device=torch.device("cuda"))

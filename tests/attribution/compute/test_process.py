@@ -114,7 +114,7 @@ def test_recurrent_layers_that_do_more_in_training_are_evaluated() -> None:
     assert all(module.training for module in layers.modules())
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.cuda
 def test_a_recurrent_model_is_explained_on_a_gpu() -> None:
     class Recurrent(nn.Module):
         def __init__(self) -> None:
