@@ -13,7 +13,7 @@ from seqsal.io.views import name_views
 from seqsal.version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from seqsal.agreement.attributions import compare_attributions
+    from seqsal.agreement import compare_attributions
     from seqsal.attribution.api import attribute, score
     from seqsal.auditing import AuditSettings, audit
     from seqsal.auditing.result import AuditResult, read_audit
@@ -34,7 +34,7 @@ _HOMES = {
     "attribute": "seqsal.attribution.api",
     "audit": "seqsal.auditing",
     "call_peaks": "seqsal.peaks",
-    "compare_attributions": "seqsal.agreement.attributions",
+    "compare_attributions": "seqsal.agreement",
     "discover_motifs": "seqsal.motifs",
     "import_attributions": "seqsal.interop.attributions",
     "load_model": "seqsal.models",

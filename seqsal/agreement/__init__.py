@@ -1,8 +1,13 @@
 """Agreement: how alike the attributions of several methods, seeds, folds or strands are."""
 
-from seqsal.agreement.compare import Agreement, compare_attributions
-from seqsal.agreement.inputs import Comparable, open_results
-from seqsal.agreement.local import AGREEMENT_BP, check_width, write_agreement_bigwig
+from seqsal.agreement.compare import (
+    AGREEMENT_BP,
+    Agreement,
+    check_width,
+    compare_attributions,
+    write_agreement_bigwig,
+)
+from seqsal.agreement.match import Comparable, open_results
 
 __all__ = [
     "AGREEMENT_BP",

@@ -4,6 +4,8 @@ What is kept for every region and pair is some numbers, never a track, so that m
 length. All overall values but one follow exactly from those. The exception is Spearman's ρ of all positions together,
 whose ranks need all values at once: it is taken over a sample of about `SAMPLE_BP` positions at most, chosen by a hash
 of region and position, and over all of them where there are no more.
+
+Where in the genome results agree is written as a bigWig of their local agreement (:mod:`seqsal.agreement.measures`).
 """
 
 from __future__ import annotations
@@ -11,25 +13,40 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from seqsal.agreement.match import Matched, match_regions
-from seqsal.agreement.measures import Moments, Values, overlap, rank_rows, row_moments, top_weights
-from seqsal.errors import UsageError
+from seqsal.agreement.match import Comparable, Matched, match_regions, open_results
+from seqsal.agreement.measures import (
+    Moments,
+    Values,
+    divide,
+    local_cosine,
+    overlap,
+    rank_rows,
+    row_moments,
+    top_weights,
+)
+from seqsal.errors import OutputError, UsageError
+from seqsal.io.atomic import check_writable
 from seqsal.io.attributions import Attributions
 from seqsal.io.sweep import CHUNK_BP, chunk_rows
+from seqsal.io.tracks import write_bigwig
 from seqsal.io.views import view
+from seqsal.sequence.codes import N_CODE
 
-__all__ = ["Agreement", "compare_attributions"]
+__all__ = ["AGREEMENT_BP", "Agreement", "check_width", "compare_attributions", "write_agreement_bigwig"]
 
 SAMPLE_BP = 1_000_000
 TOP_SHARE = 0.05  # of the window
+AGREEMENT_BP = 21  # wider than most motifs' cores, narrower than the distance between sites
 logger = logging.getLogger(__name__)
 
 
@@ -80,37 +97,60 @@ class Agreement:
 
 
 def compare_attributions(
-    results: Mapping[str, Attributions],
+    attributions: Comparable | Sequence[str | os.PathLike[str]] | Mapping[str, Comparable],
     *,
     top: int | None = None,
+    bigwig: str | os.PathLike[str] | None = None,
+    width: int = AGREEMENT_BP,
     chunk_bp: int = CHUNK_BP,
     progress: bool = False,
 ) -> Agreement:
-    """Compare attributions of the same regions by several methods, seeds, folds or strands.
+    """Say how alike the attributions of several methods, seeds, folds or strands are, pair by pair.
+
+    Rows are matched by region; those of strand "-" are turned to the genome's direction, so that the two strands of a
+    region can be compared.
 
     Parameters
     ----------
-    results
-        Two or more by name, of windows of one length. Rows are matched by region; those of strand "-" are turned to the
-        genome's direction, so that the two strands of a region can be compared.
+    attributions
+        Results or files by name, `{"seed 0": attr, "seed 1": "B.h5"}`; or a list of files; or one result or file that
+        was made with others, which are then all compared. `A.h5:ism` is that result of a file.
     top
-        k of the top overlap; None is 5 % of the window, rounded up.
+        How many positions of largest magnitude in a region the top overlap looks at; None is 5 % of the window,
+        rounded up.
+    bigwig
+        Also write the local agreement of the tracks, from −1 to 1.
+    width
+        Bases around each base that its local agreement is computed over, odd.
     chunk_bp
-        Values of a result read at a time.
+        Values of a result read at a time; does not change the result.
     progress
         Show a progress bar.
+
+    Returns
+    -------
+    Agreement
+        `overall`, one row a pair; `regions`, one row a region and pair; `unmatched`, regions that not all results have.
 
     Raises
     ------
     UsageError
-        Fewer than two results, windows of different lengths, or `top` beyond them.
+        Fewer than two results, windows of different lengths, `top` beyond them, or a width that is not odd.
     RegionError
         No region is in all results.
     StoreError
-        A track that is not finite.
+        A file that cannot be read, or a track that is not finite.
+    OutputError
+        The bigWig cannot be written.
     """
+    results = open_results(attributions)
+    if bigwig is not None:
+        check_width(width)
+        check_writable(bigwig)
     matched = match_regions(results)
-    k = _top(top, matched.length)
+    k = math.ceil(TOP_SHARE * matched.length) if top is None else top
+    if not 1 <= k <= matched.length:
+        raise UsageError(f"top: got {k}, expected 1 to {matched.length}, the window's length")
     pairs = [_Pair(a, b, matched, k) for a, b in itertools.combinations(range(len(matched.names)), 2)]
     n_other = np.zeros(len(matched.names), dtype=np.int64)
     for rows in _chunks(matched, chunk_bp, progress):
@@ -121,7 +161,14 @@ def compare_attributions(
         sample = known & _sampled(rows, matched.length, len(matched.regions))
         for pair in pairs:
             pair.add(rows, tracks, known, ranks, tops, sample)
-    _warn_of_other_bases(matched, n_other)
+    for name, count in zip(matched.names, n_other, strict=True):
+        if count:
+            logger.warning(
+                "%s: %d of %d regions have other bases than in %s; are they of the same genome?",
+                name, count, len(matched.regions), matched.names[0],
+            )  # fmt: skip
+    if bigwig is not None:
+        write_agreement_bigwig(results, bigwig, width=width, chunk_bp=chunk_bp, progress=progress)
     regions = pd.concat([pair.regions() for pair in pairs], ignore_index=True)
     overall = pd.DataFrame([pair.overall() for pair in pairs])
     return Agreement(matched.names, k, matched.length, regions, overall, matched.unmatched)
@@ -164,7 +211,7 @@ class _Pair:
             spearman=self.spearman,
             top_overlap=self.top_overlap,
             top_expected=self._expected(),
-            sign_agreement=_ratio(self.n_same, self.n_common),
+            sign_agreement=divide(self.n_same, self.n_common),
         )
 
     def overall(self) -> dict[str, str | int | float]:
@@ -184,19 +231,12 @@ class _Pair:
             "mean_spearman": _of_known(np.mean, self.spearman),
             "top_overlap": _of_known(np.mean, self.top_overlap),
             "top_expected": _of_known(np.mean, self._expected()),
-            "sign_agreement": float(_ratio(self.n_same.sum(keepdims=True), self.n_common.sum(keepdims=True))[0]),
+            "sign_agreement": float(divide(self.n_same.sum(keepdims=True), self.n_common.sum(keepdims=True))[0]),
         }
 
     def _expected(self) -> Values:
         """Top overlap by chance, k / n and at most 1; NaN where nothing is known."""
-        return np.minimum(_ratio(np.full(len(self.moments.n), float(self.top)), self.moments.n), 1.0)
-
-
-def _top(top: int | None, length: int) -> int:
-    k = math.ceil(TOP_SHARE * length) if top is None else top
-    if not 1 <= k <= length:
-        raise UsageError(f"top: got {k}, expected 1 to {length}, the window's length")
-    return k
+        return np.minimum(divide(np.full(len(self.moments.n), float(self.top)), self.moments.n), 1.0)
 
 
 def _chunks(matched: Matched, chunk_bp: int, progress: bool) -> Iterator[slice]:
@@ -225,19 +265,107 @@ def _sampled(rows: slice, length: int, n_regions: int) -> NDArray[np.bool_]:
     return (mixed % np.uint64(every) == 0).reshape(shape)
 
 
-def _warn_of_other_bases(matched: Matched, n_other: NDArray[np.int64]) -> None:
-    for name, count in zip(matched.names, n_other, strict=True):
-        if count:
-            logger.warning(
-                "%s: %d of %d regions have other bases than in %s; are they of the same genome?",
-                name, count, len(matched.regions), matched.names[0],
-            )  # fmt: skip
-
-
-def _ratio(top: Values, bottom: Values) -> Values:
-    return np.divide(top, bottom, out=np.full(len(top), np.nan), where=bottom > 0)
-
-
 def _of_known(statistic: Callable[[Values], np.floating], values: Values) -> float:
     known = values[~np.isnan(values)]
     return float(statistic(known)) if len(known) else math.nan
+
+
+def check_width(width: int) -> None:
+    """Raise unless a width (bp) has a centre.
+
+    Raises
+    ------
+    UsageError
+        It is even, or below 3.
+    """
+    if width < 3 or width % 2 == 0:
+        raise UsageError(f"width: got {width}, expected an odd number of bases, 3 or more")
+
+
+def write_agreement_bigwig(
+    results: Mapping[str, Attributions],
+    path: str | os.PathLike[str],
+    *,
+    width: int = AGREEMENT_BP,
+    chunk_bp: int = CHUNK_BP,
+    progress: bool = False,
+) -> None:
+    """Write the local agreement of attributions, from −1 to 1, as bigWig.
+
+    At each base it is Σ a b / √(Σ a² Σ b²) over the `width` bases around it (see :mod:`seqsal.agreement.measures`), the
+    mean over all pairs of results that have a value there. Where windows overlap it is the mean over the windows.
+
+    Parameters
+    ----------
+    results
+        Two or more by name, of windows of one length.
+    path
+        File to write.
+    width
+        Odd, in bp.
+    chunk_bp
+        Values of a result read at a time.
+    progress
+        Show a progress bar.
+
+    Raises
+    ------
+    UsageError
+        Fewer than two results, windows of different lengths, or a width that is not odd.
+    RegionError
+        No region is in all results.
+    OutputError
+        The first result has no chromosome sizes, or the file cannot be written.
+    """
+    check_width(width)
+    matched = match_regions(results)
+    first = matched.results[matched.names[0]]
+    if not first.chrom_sizes:
+        raise OutputError(f"{matched.names[0]}: holds no chromosome sizes, which tracks need; make it again")
+    rows = _AgreementRows(matched, width)
+    track = Attributions(
+        regions=matched.regions.assign(strand="."),  # rows are in the genome's direction
+        codes=_Column(rows, 0, np.dtype(np.uint8)),  # type: ignore[arg-type]
+        track=_Column(rows, 1, np.dtype(np.float32)),  # type: ignore[arg-type]
+        prediction=np.zeros(len(matched.regions), dtype=np.float32),
+    )
+    write_bigwig(track, first.chrom_sizes, path, chunk_bp=chunk_bp, progress=progress)
+
+
+class _AgreementRows:
+    """Codes and local agreement of regions, computed when they are asked for; the last answer is kept for the other."""
+
+    def __init__(self, matched: Matched, width: int) -> None:
+        self.matched, self.width = matched, width
+        self.shape = (len(matched.regions), matched.length)
+        self._last: tuple[Any, tuple[NDArray[np.uint8], NDArray[np.float32]]] | None = None
+
+    def read(self, regions: slice | NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        index = np.arange(self.shape[0])[regions]
+        if self._last is None or not np.array_equal(self._last[0], index):
+            self._last = (index, self._compute(index))
+        return self._last[1]
+
+    def _compute(self, regions: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        tracks, known = self.matched.read(regions)
+        total, n_pairs = np.zeros(known.shape), np.zeros(known.shape)
+        for a, b in itertools.combinations(tracks, 2):
+            values = local_cosine(a, b, known, self.width)
+            n_pairs += ~np.isnan(values)
+            total += np.nan_to_num(values)
+        codes = np.where(n_pairs > 0, 0, N_CODE).astype(np.uint8)  # of which only "unknown" is looked at
+        return codes, (total / np.maximum(n_pairs, 1)).astype(np.float32)
+
+
+class _Column:
+    """One of the two arrays as the track writer indexes them."""
+
+    def __init__(self, rows: _AgreementRows, column: int, dtype: np.dtype[Any]) -> None:
+        self._rows, self._column = rows, column
+        self.shape, self.dtype, self.ndim = rows.shape, dtype, 2
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
+        return self._rows.read(rows)[self._column]

@@ -1,4 +1,6 @@
-"""The same region in several results: rows are matched by place, never by number.
+"""Which results are compared, and which of their rows are the same region: matched by place, never by number.
+
+Results are given in memory, as files, or as single results of files, `A.h5:NAME`.
 
 Regions match by chromosome, start, end and strand; those that are left then match by chromosome, start and end alone,
 so that the strands of one region can be compared. A region that is there several times matches in the order of rows.
@@ -8,8 +10,10 @@ Everything is compared in the genome's direction: rows of strand "-" are turned.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,11 +21,74 @@ from numpy.typing import NDArray
 
 from seqsal.errors import RegionError, UsageError
 from seqsal.io.attributions import Attributions
+from seqsal.io.store import read_attributions
 from seqsal.io.sweep import read_forward
 from seqsal.regions import format_region
 from seqsal.sequence.codes import N_CODE, reverse_complement
 
-__all__ = ["Matched", "match_regions"]
+__all__ = ["Comparable", "Matched", "match_regions", "open_results"]
+
+Comparable = Attributions | str | os.PathLike[str]
+
+
+def open_results(
+    given: Comparable | Sequence[str | os.PathLike[str]] | Mapping[str, Comparable],
+) -> dict[str, Attributions]:
+    """Open results to be compared, by name; files stay on disk.
+
+    Parameters
+    ----------
+    given
+        Results or files by name; or a list of files, each named by its stem (by its path where stems repeat); or one
+        result or file that was made with others, which are then all taken. A file may be `A.h5:NAME`, for that result
+        of it; else it stands for its first.
+
+    Raises
+    ------
+    StoreError
+        A file cannot be read, or lacks the result.
+    UsageError
+        The same is given twice.
+    """
+    if isinstance(given, Mapping):
+        return {str(name): _open(one) for name, one in given.items()}
+    if isinstance(given, (Attributions, str, os.PathLike)):
+        return _all_results(_open(given))
+    texts = [os.fspath(one) for one in given]
+    if len(texts) == 1 and _split(texts[0])[1] is None:
+        return _all_results(_open(texts[0]))
+    return dict(zip(_labels(texts), map(_open, texts), strict=True))
+
+
+def _all_results(attr: Attributions) -> dict[str, Attributions]:
+    return {name: attr.result(name) for name in attr.results}
+
+
+def _open(one: Comparable) -> Attributions:
+    if isinstance(one, Attributions):
+        return one
+    path, result = _split(os.fspath(one))
+    return read_attributions(path, result, in_memory=False)
+
+
+def _split(text: str) -> tuple[str, str | None]:
+    """Path and result of `A.h5:NAME`; a file that has such a name goes first."""
+    path, colon, result = text.rpartition(":")
+    return (path, result) if colon and path and not Path(text).exists() else (text, None)
+
+
+def _labels(texts: list[str]) -> list[str]:
+    repeated = next(_repeats(texts), None)
+    if repeated is not None:
+        raise UsageError(f"compare: {repeated} is given twice, expected different results")
+    parts = [_split(text) for text in texts]
+    short = [Path(path).stem + (f":{result}" if result else "") for path, result in parts]
+    return texts if next(_repeats(short), None) else short
+
+
+def _repeats(names: list[str]) -> Iterator[str]:
+    return (name for i, name in enumerate(names) if name in names[:i])
+
 
 SPAN = ["chrom", "start", "end"]
 logger = logging.getLogger(__name__)
@@ -99,7 +166,10 @@ def match_regions(results: Mapping[str, Attributions]) -> Matched:
     """
     if len(results) < 2:
         raise UsageError(f"compare: got {len(results)} result{'s'[: len(results) != 1]}, expected two or more")
-    _check_lengths(results)
+    lengths = {name: attr.length for name, attr in results.items()}
+    if len(set(lengths.values())) > 1:
+        listed = ", ".join(f"{length} bp in {name}" for name, length in lengths.items())
+        raise UsageError(f"compare: windows of different lengths, {listed}; attribute windows of one length")
     (first_name, first), *others = results.items()
     rows = np.stack([np.arange(len(first)), *(_rows_of(first.regions, attr.regions) for _, attr in others)])
     common = (rows >= 0).all(0)
@@ -119,13 +189,6 @@ def match_regions(results: Mapping[str, Attributions]) -> Matched:
     )
     _warn_of_unmatched(matched)
     return matched
-
-
-def _check_lengths(results: Mapping[str, Attributions]) -> None:
-    lengths = {name: attr.length for name, attr in results.items()}
-    if len(set(lengths.values())) > 1:
-        listed = ", ".join(f"{length} bp in {name}" for name, length in lengths.items())
-        raise UsageError(f"compare: windows of different lengths, {listed}; attribute windows of one length")
 
 
 def _rows_of(regions: pd.DataFrame, other: pd.DataFrame) -> NDArray[np.int64]:

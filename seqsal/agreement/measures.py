@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Moments", "local_cosine", "overlap", "rank_rows", "row_moments", "top_weights"]
+__all__ = ["Moments", "divide", "local_cosine", "overlap", "rank_rows", "row_moments", "top_weights"]
 
 ROUNDING = 1e-10  # of the mean: a spread below that of float32 values, so that of a constant
 Values = NDArray[np.float64]
@@ -109,7 +109,7 @@ def overlap(
     n_common = common.sum(1)
     n_same = (common * (np.sign(a) == np.sign(b))).sum(1)
     size = top_a.sum(1)
-    return _divide(n_common, size), n_common, n_same
+    return divide(n_common, size), n_common, n_same
 
 
 def local_cosine(a: NDArray[np.floating], b: NDArray[np.floating], known: Known, width: int) -> Values:
@@ -147,9 +147,9 @@ def _centred(values: NDArray[np.floating], known: Known, n: Values) -> tuple[Val
 
 
 def _correlation(S_aa: Values, S_bb: Values, S_ab: Values) -> Values:
-    return np.clip(_divide(S_ab, np.sqrt(S_aa) * np.sqrt(S_bb)), -1, 1)
+    return np.clip(divide(S_ab, np.sqrt(S_aa) * np.sqrt(S_bb)), -1, 1)
 
 
-def _divide(top: Values, bottom: Values) -> Values:
+def divide(top: Values, bottom: Values) -> Values:
     """Quotient, NaN where the divisor is not above 0."""
     return np.divide(top, bottom, out=np.full(len(top), np.nan), where=bottom > 0)

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from seqsal.agreement import Agreement
-from seqsal.agreement.attributions import compare_attributions
+from seqsal.agreement import Agreement, compare_attributions
 from seqsal.commands.arguments import PathArgument, check_ending
 from seqsal.io.atomic import atomic_path
 

@@ -3,9 +3,8 @@
 from seqsal.motifs.discover import discover_motifs
 from seqsal.motifs.match import group_motifs, match_motifs
 from seqsal.motifs.matrices import Motif, read_motifs, write_meme
-from seqsal.motifs.patterns import MotifResult, Pattern
+from seqsal.motifs.patterns import MotifResult, Pattern, write_motifs
 from seqsal.motifs.scan import scan_motifs
-from seqsal.motifs.write import write_motifs
 
 __all__ = [
     "Motif",

@@ -11,39 +11,45 @@ depends on the last digits of the scores: of 110 peaks of a yeast Reb1 model, so
 look at the seqlets that are left; what they find there joins the pattern that it is the same motif as.
 
 The same attributions and peaks give the same patterns: no step but the decoys of the usage table is random.
+
+*First use.* On a fresh installation TOMTOM, FIMO and TF-MoDISco take minutes to compile; numba keeps the result on
+disk. That is said when it is about to happen, and `compiling_kernels` does it ahead in another process.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Hashable, Sequence
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from seqsal.errors import MotifError, UsageError
 from seqsal.io.attributions import Attributions
-from seqsal.motifs.alignment import Alignment
 from seqsal.motifs.kmers import MIN_SEQLETS, align_kmers
-from seqsal.motifs.match import best_matches, group_motifs
+from seqsal.motifs.match import best_matches, group_motifs, match_motifs
 from seqsal.motifs.matrices import Motif, read_motifs
 from seqsal.motifs.modisco import MODISCO_MIN_SEQLETS, align_modisco
 from seqsal.motifs.patterns import MotifResult, Pattern, make_pattern, merge_alignments, trim
-from seqsal.motifs.seqlets import Seqlets, cut_seqlets
+from seqsal.motifs.scan import scan_codes
+from seqsal.motifs.seqlets import CONTEXT_BP, Alignment, Seqlets, cut_seqlets
 from seqsal.motifs.usage import motif_usage
 
-__all__ = ["ALGORITHMS", "discover_motifs"]
+__all__ = ["ALGORITHMS", "compile_kernels", "compiling_kernels", "discover_motifs"]
 
 ALGORITHMS = ("auto", "modisco", "kmers")
 MODISCO_SURE_SEQLETS = 1_000  # below, TF-MoDISco may drop most instances: aligned k-mers look at what it left out
 FLANK_BP = 3  # added to trimmed patterns before they are compared, as short ones have no small p-values
 _PSEUDOCOUNT = 0.25  # of each base, for positions that no instance knows
 N_BACKGROUND = 2_000  # rows of controls that word frequencies are taken from
+COMPILE_CODE = "import sys; sys.path.append(sys.argv[1]); import seqsal.motifs.discover as d; d.compile_kernels()"
 _SIGNS = {"pos": "raise", "neg": "lower"}
 logger = logging.getLogger(__name__)
 
@@ -96,12 +102,12 @@ def discover_motifs(
         raise UsageError(f"algorithm: got {algorithm!r}, expected one of {', '.join(ALGORITHMS)}")
     database, database_name = _open_database(motif_db)
     seqlets = cut_seqlets(attr, peaks, progress=progress)
-    notes = _Notes()
-    notes.add_if(not len(seqlets), "no peaks, so there are no motifs; call peaks with a larger --fdr to see more")
+    notes = [] if len(seqlets) else ["no peaks, so there are no motifs; call peaks with a larger --fdr to see more"]
     patterns: list[Pattern] = []
-    background = _background(attr)
     for sign in tqdm(_SIGNS, desc="motifs", unit="sign", disable=not progress):
-        patterns.extend(_patterns_of_sign(seqlets.of_sign(sign), sign, algorithm, background, attr, notes))
+        patterns.extend(_patterns_of_sign(seqlets.of_sign(sign), sign, algorithm, attr, notes))
+    for note in notes:
+        logger.warning("motifs: %s", note)
     if database is not None and patterns:
         patterns = _with_matches(patterns, database)
     return MotifResult(
@@ -109,7 +115,7 @@ def discover_motifs(
         {sign: int((seqlets.table["sign"] == sign).sum()) for sign in _SIGNS},
         database=database_name,
         usage=None if database is None else motif_usage(attr, peaks, database, seed=seed, progress=progress),
-        warnings=tuple(notes.lines),
+        warnings=tuple(notes),
     )
 
 
@@ -124,69 +130,56 @@ def _open_database(
     return motif_db, f"{len(motif_db)} motifs given"
 
 
-class _Notes:
-    """Warnings, logged and kept."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def add_if(self, condition: bool, text: str) -> None:
-        if condition:
-            logger.warning("motifs: %s", text)
-            self.lines.append(text)
-
-
-def _background(attr: Attributions) -> NDArray[np.uint8]:
-    """Codes (M, L) that word frequencies are taken from: the controls, else the windows themselves."""
-    codes = attr.codes if attr.null_codes is None or len(attr.null_codes) == 0 else attr.null_codes
-    return np.asarray(codes[:N_BACKGROUND])
-
-
 def _patterns_of_sign(
     seqlets: Seqlets,
     sign: str,
     algorithm: str,
-    background: NDArray[np.uint8],
     attr: Attributions,
-    notes: _Notes,
+    notes: list[str],
 ) -> list[Pattern]:
     """Patterns of one sign, numbered from the most frequent."""
-    n_seqlets, effect = len(seqlets), _SIGNS[sign]
-    if n_seqlets < MIN_SEQLETS:
-        notes.add_if(
-            n_seqlets > 0,
-            f"{n_seqlets} peaks {effect} the prediction, motif discovery needs {MIN_SEQLETS} or more: no pattern",
-        )
+    peaks = f"{len(seqlets)} peaks {_SIGNS[sign]} the prediction"
+    if len(seqlets) < MIN_SEQLETS:
+        if len(seqlets):
+            notes.append(f"{peaks}, motif discovery needs {MIN_SEQLETS} or more: no pattern")
         return []
-    aligned = _align(seqlets, effect, algorithm, background, notes)
-    notes.add_if(not aligned, f"nothing recurs in the {n_seqlets} peaks that {effect} the prediction")
-    made = [_pattern(group, seqlets, used, attr) for group, used in _merged(aligned, seqlets)]
+    aligned = _align(seqlets, peaks, algorithm, attr, notes)
+    if not aligned:
+        notes.append(f"nothing recurs in the {peaks.replace(' peaks ', ' peaks that ', 1)}")
+    made = [
+        make_pattern(trim(alignment, seqlets), seqlets, "pattern", used, attr.chrom_sizes)
+        for alignment, used in _merged(aligned, seqlets)
+    ]
     kept = [pattern for pattern in made if pattern is not None and pattern.n_seqlets >= MIN_SEQLETS]
     kept.sort(key=lambda pattern: -pattern.n_seqlets)
-    return [_renamed(pattern, f"{sign}_pattern_{i}") for i, pattern in enumerate(kept, start=1)]
+    return [pattern.rename(f"{sign}_pattern_{i}") for i, pattern in enumerate(kept, start=1)]
 
 
 def _align(
-    seqlets: Seqlets, effect: str, algorithm: str, background: NDArray[np.uint8], notes: _Notes
+    seqlets: Seqlets, peaks: str, algorithm: str, attr: Attributions, notes: list[str]
 ) -> list[tuple[Alignment, str]]:
     """Alignments of one sign's seqlets, each with the name of the algorithm that made it."""
-    n_seqlets, peaks = len(seqlets), f"{len(seqlets)} peaks {effect} the prediction"
-    used = algorithm
+    n_seqlets, used = len(seqlets), algorithm
+    # word frequencies are those of the controls, or of the windows where there are none
+    codes = attr.codes if attr.null_codes is None or len(attr.null_codes) == 0 else attr.null_codes
+    background = np.asarray(codes[:N_BACKGROUND])
     if algorithm == "auto":
         used = "modisco" if n_seqlets >= MODISCO_MIN_SEQLETS else "kmers"
-        few = f"{peaks}, TF-MoDISco needs {MODISCO_MIN_SEQLETS}: aligned k-mers were used instead"
-        notes.add_if(used == "kmers", few)
+        if used == "kmers":
+            notes.append(f"{peaks}, TF-MoDISco needs {MODISCO_MIN_SEQLETS}: aligned k-mers were used instead")
     if used == "kmers":
         return [(alignment, "kmers") for alignment in align_kmers(seqlets, background)]
-    notes.add_if(
-        seqlets.is_approximate,
-        "the attributions keep no hypothetical scores, so TF-MoDISco compared X · track alone; attribute with "
-        "--hypothetical for patterns that also know the bases that are not there",
-    )
+    if seqlets.is_approximate:
+        notes.append(
+            "the attributions keep no hypothetical scores, so TF-MoDISco compared X · track alone; attribute with "
+            "--hypothetical for patterns that also know the bases that are not there"
+        )
     found, failure = _modisco(seqlets, may_fail=algorithm == "auto")
     if algorithm == "auto":
-        notes.add_if(bool(failure), f"{failure}: aligned k-mers were used instead")
-        notes.add_if(not found and not failure, f"TF-MoDISco found nothing in {peaks}: aligned k-mers")
+        if failure:
+            notes.append(f"{failure}: aligned k-mers were used instead")
+        elif not found:
+            notes.append(f"TF-MoDISco found nothing in {peaks}: aligned k-mers")
         if not found or n_seqlets < MODISCO_SURE_SEQLETS:
             taken = np.concatenate([np.zeros(0, np.int64), *(alignment.rows for alignment in found)])
             left = np.setdiff1d(np.arange(n_seqlets), taken)
@@ -203,15 +196,6 @@ def _modisco(seqlets: Seqlets, *, may_fail: bool) -> tuple[list[Alignment], str]
         if not may_fail:
             raise
         return [], str(error).removeprefix("seqlets: ").partition(", expected")[0]
-
-
-def _pattern(alignment: Alignment, seqlets: Seqlets, algorithm: str, attr: Attributions) -> Pattern | None:
-    return make_pattern(trim(alignment, seqlets), seqlets, "pattern", algorithm, attr.chrom_sizes)
-
-
-def _renamed(pattern: Pattern, name: str) -> Pattern:
-    motif = Motif(name, "", pattern.motif.counts, pattern.motif.n_sites)
-    return replace(pattern, name=name, motif=motif, seqlets=pattern.seqlets.assign(pattern=name))
 
 
 def _merged(aligned: list[tuple[Alignment, str]], seqlets: Seqlets) -> list[tuple[Alignment, str]]:
@@ -234,11 +218,49 @@ def _with_matches(patterns: list[Pattern], database: Sequence[Motif]) -> list[Pa
     """Add to each pattern its best match, and turn it to read as that does."""
     best = best_matches([pattern.motif for pattern in patterns], database)
     rows = dict(zip(best["query"], best.to_dict("records"), strict=True))
-    return [_named(pattern, rows[pattern.name]) for pattern in patterns]
+    named = []
+    for pattern in patterns:
+        row = rows[pattern.name]
+        match = {"match": str(row["target"]), "accession": str(row["accession"])}
+        scores = {"p_value": float(row["p_value"]), "q_value": float(row["q_value"])}
+        turned = pattern.flip() if row["strand"] == "-" else pattern
+        named.append(replace(turned, match={**match, **scores}))
+    return named
 
 
-def _named(pattern: Pattern, best: dict[Hashable, Any]) -> Pattern:
-    match = {"match": str(best["target"]), "accession": str(best["accession"])}
-    scores = {"p_value": float(best["p_value"]), "q_value": float(best["q_value"])}
-    turned = pattern.flip() if best["strand"] == "-" else pattern
-    return replace(turned, match={**match, **scores})
+def compile_kernels() -> None:
+    """Cluster seqlets, name a motif and scan a window, so that numba compiles and keeps all that this takes."""
+    rng = np.random.default_rng(0)
+    motifs = [Motif(f"motif_{i}", "", rng.integers(1, 50, (4, 8)).astype(np.float64), 100.0) for i in range(60)]
+    match_motifs(motifs[:1], motifs)
+    scan_codes(rng.integers(0, 4, (4, 200), dtype=np.uint8), motifs[:2])
+    align_modisco(_two_words(rng))
+
+
+def _two_words(rng: np.random.Generator) -> Seqlets:
+    """Make seqlets of two words of 12 bases, so that there is something to split and to merge."""
+    n, width, half = 2 * MODISCO_MIN_SEQLETS, 12, CONTEXT_BP // 2
+    codes = rng.integers(0, 4, (n, CONTEXT_BP), dtype=np.uint8)
+    contributions = rng.normal(0, 0.1, (n, CONTEXT_BP)).astype(np.float32)
+    word = np.s_[half - width // 2 : half + width // 2]
+    codes[: n // 2, word], codes[n // 2 :, word] = rng.integers(0, 4, (2, width))
+    contributions[:, word] += 1
+    hypothetical = np.where(np.arange(4)[None, :, None] == codes[:, None], contributions[:, None], -0.1)
+    table = pd.DataFrame({"sign": ["pos"] * n})
+    return Seqlets(table, codes, hypothetical.astype(np.float32), contributions, is_approximate=False)
+
+
+@contextmanager
+def compiling_kernels() -> Iterator[subprocess.Popen[bytes]]:
+    """Run :func:`compile_kernels` in another process for as long as the block lasts, at most.
+
+    The process looks for modules where this one's interpreter has them installed and then where seqsal is, never first
+    in the current folder: a `numpy.py` there is not run.
+    """
+    command = [sys.executable, "-P", "-c", COMPILE_CODE, str(Path(__file__).resolve().parents[2])]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait()

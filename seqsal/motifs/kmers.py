@@ -23,8 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtrc
 
-from seqsal.motifs.alignment import Alignment
-from seqsal.motifs.seqlets import SEQLET_BP, Seqlets
+from seqsal.motifs.seqlets import SEQLET_BP, Alignment, Seqlets
 from seqsal.sequence.codes import N_CODE, one_hot, reverse_complement
 
 __all__ = ["MIN_SEQLETS", "align_kmers"]

@@ -14,8 +14,11 @@ factors and 0.03 % of pairs from different classes do (0.07 % at 1e-4).
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -24,7 +27,10 @@ from numpy.typing import NDArray
 from seqsal.errors import UsageError
 from seqsal.motifs.matrices import Motif, read_motifs
 
-__all__ = ["MATCH_COLUMNS", "MIN_TARGETS", "SAME_MOTIF_P", "best_matches", "group_motifs", "match_motifs"]
+__all__ = [
+    "MATCH_COLUMNS", "MIN_TARGETS", "SAME_MOTIF_P", "announce_compilation", "best_matches", "group_motifs",
+    "match_motifs",
+]  # fmt: skip
 
 MIN_TARGETS = 50  # below which the MEME suite's tomtom warns
 SAME_MOTIF_P = 1e-5
@@ -34,6 +40,7 @@ MATCH_COLUMNS = {
     "q_value": np.float64, "offset": np.int64, "strand": str, "overlap": np.int64,
 }  # fmt: skip
 _BACKGROUND_SPEC = "jaspar:2026:vertebrates"
+logger = logging.getLogger(__name__)
 
 
 def match_motifs(queries: Sequence[Motif], database: Sequence[Motif], *, q_max: float = 0.1) -> pd.DataFrame:
@@ -119,10 +126,23 @@ def _tomtom(queries: Sequence[Motif], targets: Sequence[Motif]) -> NDArray[np.fl
     """P-value, score, offset, overlap and strand (1 for reverse), (5, Q, T)."""
     from memelite import tomtom  # here because it loads numba, half a second that most commands can do without
 
+    announce_compilation("memelite", "TOMTOM and FIMO", 60)
     fill = _background() if len(targets) < MIN_TARGETS else ()
     probabilities = [motif.ppm for motif in (*targets, *fill)]
     found = np.asarray(tomtom([motif.ppm for motif in queries], probabilities))
     return found[:, :, : len(targets)]
+
+
+@cache
+def announce_compilation(package: str, what: str, seconds: int) -> None:
+    """Say in one line when numba has the kernels of an imported package to compile, as after its installation."""
+    from numba.core.dispatcher import Dispatcher
+
+    modules = [module for name, module in list(sys.modules.items()) if name.startswith(package)]
+    kernels = {value for module in modules for value in vars(module).values() if isinstance(value, Dispatcher)}
+    folders = {Path(kernel.stats.cache_path) for kernel in kernels if kernel.stats.cache_path}
+    if not any(any(folder.glob("*.nbi")) for folder in folders):
+        logger.warning("motifs: compiling %s, once after installation: about %d s", what, seconds)
 
 
 @cache

@@ -15,8 +15,8 @@ from functools import cache
 import numpy as np
 
 from seqsal.errors import MotifError
-from seqsal.motifs.alignment import Alignment
-from seqsal.motifs.seqlets import SEQLET_BP, Seqlets
+from seqsal.motifs.match import announce_compilation
+from seqsal.motifs.seqlets import SEQLET_BP, Alignment, Seqlets
 from seqsal.sequence.codes import one_hot
 
 __all__ = ["MODISCO_MIN_SEQLETS", "align_modisco"]
@@ -46,6 +46,7 @@ def align_modisco(seqlets: Seqlets) -> list[Alignment]:
     from modiscolite import core, tfmodisco
 
     _keep_compiled()
+    announce_compilation("modiscolite", "TF-MoDISco", 90)
     letters = np.ascontiguousarray(one_hot(seqlets.codes).transpose(0, 2, 1), dtype=np.float32)  # (n, W, 4)
     scores = np.ascontiguousarray(seqlets.hypothetical.transpose(0, 2, 1), dtype=np.float32)
     tracks = core.TrackSet(one_hot=letters, contrib_scores=letters * scores, hypothetical_contribs=scores)

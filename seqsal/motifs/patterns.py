@@ -7,21 +7,33 @@ and the table of instances are all of what is left, so they always agree.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from seqsal.io.atomic import atomic_path
 from seqsal.io.views import view
-from seqsal.motifs.alignment import Alignment, best_offset, join
-from seqsal.motifs.matrices import Motif
-from seqsal.motifs.seqlets import Seqlets
+from seqsal.motifs.matrices import Motif, write_meme
+from seqsal.motifs.seqlets import Alignment, Seqlets, best_offset, join
+from seqsal.motifs.usage import write_usage_tsv
 from seqsal.regions import lift_span
 from seqsal.sequence.codes import decode, encode, reverse_complement
 
-__all__ = ["SEQLET_COLUMNS", "TABLE_COLUMNS", "MotifResult", "Pattern", "make_pattern", "merge_alignments", "trim"]
+__all__ = [
+    "SEQLET_COLUMNS",
+    "TABLE_COLUMNS",
+    "MotifResult",
+    "Pattern",
+    "make_pattern",
+    "merge_alignments",
+    "trim",
+    "write_motifs",
+]
 
 TRIM_SHARE = 0.2  # of the largest contribution of a column
 MIN_WIDTH = 5
@@ -104,6 +116,11 @@ class Pattern:
             sequence=[decode(reverse_complement(encode(text))) for text in self.seqlets["sequence"]],
         )
         return replace(self, motif=self.motif.reverse_complement(), cwm=self.cwm[::-1, ::-1], seqlets=seqlets)
+
+    def rename(self, name: str) -> Pattern:
+        """Give the pattern, its motif and its instances another name."""
+        motif = Motif(name, "", self.motif.counts, self.motif.n_sites)
+        return replace(self, name=name, motif=motif, seqlets=self.seqlets.assign(pattern=name))
 
     def __repr__(self) -> str:
         named = f", {self.match['match']} (q {self.match['q_value']:.2g})" if self.match else ""
@@ -267,3 +284,56 @@ def _distinct(table: pd.DataFrame, width: int) -> NDArray[np.int64]:
             keep.append(int(row))
             taken.setdefault((chrom[row], cell), []).append(int(start[row]))
     return np.sort(np.array(keep, dtype=np.int64))
+
+
+_BED_COLUMNS = ("chrom", "start", "end", "pattern", "bed_score", "strand", "score", "name", "sequence")
+_BED_HEADER = ("#chrom", "start", "end", "name", "score", "strand", "contribution", "peak", "sequence")
+
+
+def write_motifs(result: MotifResult, folder: str | os.PathLike[str]) -> list[Path]:
+    """Write `motifs.meme`, `motifs.tsv`, `seqlets.bed` and, where there is one, `motif_usage.tsv`.
+
+    Parameters
+    ----------
+    result
+        Of :func:`seqsal.discover_motifs`; may be without patterns.
+    folder
+        Where to write; is there already.
+
+    Returns
+    -------
+    list of Path
+        The files.
+
+    Raises
+    ------
+    OutputError
+        A file cannot be written.
+    """
+    target = Path(folder)
+    written = [target / name for name in ("motifs.meme", "motifs.tsv", "seqlets.bed")]
+    write_meme([_for_meme(pattern) for pattern in result.patterns], written[0])
+    _write_table(result.table, written[1])
+    _write_table(_bed(result.seqlets), written[2])
+    if result.usage is not None:
+        written.append(target / "motif_usage.tsv")
+        write_usage_tsv(result.usage, written[3])
+    return written
+
+
+def _for_meme(pattern: Pattern) -> Motif:
+    name = pattern.match["match"] if pattern.match else pattern.motif.consensus
+    return Motif(name, pattern.name, pattern.motif.counts, pattern.motif.n_sites)
+
+
+def _bed(seqlets: pd.DataFrame) -> pd.DataFrame:
+    strength = seqlets["score"].abs()
+    largest = strength.groupby(seqlets["pattern"]).transform("max").to_numpy(np.float64)
+    share = strength.to_numpy(np.float64) / np.where(largest > 0, largest, 1.0)
+    table = seqlets.assign(bed_score=np.rint(1000 * share).astype(np.int64))[list(_BED_COLUMNS)]
+    return table.set_axis(list(_BED_HEADER), axis=1)
+
+
+def _write_table(table: pd.DataFrame, path: Path) -> None:
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as handle:
+        table.to_csv(handle, sep="\t", index=False, na_rep="NA", float_format="%.6g", lineterminator="\n")

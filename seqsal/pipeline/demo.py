@@ -18,7 +18,7 @@ import seqsal
 from seqsal.commands.train import train_to_file
 from seqsal.errors import OutputError
 from seqsal.io.folder import make_folder
-from seqsal.motifs.compile import compiling
+from seqsal.motifs.discover import compiling_kernels
 from seqsal.pipeline.run import RunResult, run
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def run_demo(out: str | os.PathLike[str], *, device: str = "auto", seed: int = 0
     """
     data = example_folder()
     settings: dict[str, Any] = {"device": device, "seed": seed, "progress": progress}
-    with make_folder(out) as folder, compiling():
+    with make_folder(out) as folder, compiling_kernels():
         trained = _train(folder, data / "ctcf_sites.fa", settings)
         with make_folder(folder / "contaminated") as second:
             trained_on_untrimmed = _train(second, data / "ctcf_sites_contaminated.fa", settings)

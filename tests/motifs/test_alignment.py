@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqsal.motifs.alignment import Alignment, best_offset, join
-from seqsal.motifs.seqlets import Seqlets
+from seqsal.motifs.seqlets import Alignment, Seqlets, best_offset, join
 from seqsal.sequence.codes import decode, one_hot, reverse_complement
 
 WIDTH, CONTEXT = 9, 40

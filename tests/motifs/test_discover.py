@@ -6,6 +6,7 @@ import logging
 import re
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,9 @@ from toys import random_codes
 
 from seqsal.errors import MotifError, RegionError, UsageError
 from seqsal.motifs import Motif, MotifResult, discover_motifs
+from seqsal.motifs.discover import compiling_kernels
 from seqsal.motifs.kmers import MIN_SEQLETS, align_kmers
+from seqsal.motifs.match import announce_compilation
 from seqsal.motifs.modisco import MODISCO_MIN_SEQLETS, align_modisco
 from seqsal.motifs.patterns import SEQLET_COLUMNS, TABLE_COLUMNS
 from seqsal.motifs.seqlets import cut_seqlets
@@ -300,3 +303,26 @@ def test_modisco_of_nothing_in_common_is_empty_or_small(rng: np.random.Generator
     planted = plant(rng, {"ACGT": (30, 0.0)}, noise=0.5)
     seqlets = cut_seqlets(planted.attr, planted.peaks.assign(sign="pos"))
     assert sum(len(alignment) for alignment in align_modisco(seqlets)) <= len(seqlets)
+
+
+def test_kernels_are_compiled_without_looking_into_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "numpy.py").write_text("open('was_run', 'w')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.setattr("seqsal.motifs.discover.COMPILE_CODE", "import sys; sys.path.append(sys.argv[1]); import numpy")
+    with compiling_kernels() as process:
+        assert process.wait(60) == 0
+    monkeypatch.undo()
+    assert not (tmp_path / "was_run").exists()
+
+
+def test_compilation_is_announced_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: iter(()))
+    announce_compilation.cache_clear()
+    for _ in range(2):
+        announce_compilation("memelite", "FIMO", 60)
+    assert [record.getMessage() for record in caplog.records] == [
+        "motifs: compiling FIMO, once after installation: about 60 s"
+    ]

@@ -12,9 +12,8 @@ from motif_toys import CTCF, REB1, plant
 from seqsal.errors import OutputError
 from seqsal.io.bed import read_bed
 from seqsal.motifs import Motif, MotifResult, discover_motifs, read_motifs, write_motifs
-from seqsal.motifs.alignment import Alignment
 from seqsal.motifs.patterns import MIN_WIDTH, make_pattern, trim
-from seqsal.motifs.seqlets import Seqlets
+from seqsal.motifs.seqlets import Alignment, Seqlets
 from seqsal.sequence.codes import encode, one_hot
 
 CONTEXT = 40
