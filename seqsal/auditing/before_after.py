@@ -25,13 +25,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from seqsal.agreement.measures import rank_rows, row_moments
-from seqsal.auditing.bootstrap import percentile_interval, resample_means
+from seqsal.agreement.measures import row_moments
 from seqsal.auditing.context import AuditContext
 from seqsal.auditing.settings import AuditSettings
+from seqsal.auditing.stats import mean_known, percentile_interval, rank_correlation, resample_means
 from seqsal.models import SequenceModel
 
-__all__ = ["MEASURES", "SAME", "Comparison", "attribute_afresh", "map_similarity", "mean_or_none"]
+__all__ = ["MEASURES", "SAME", "Comparison", "attribute_afresh", "map_similarity"]
 
 MEASURES = ("similarity", "signed_similarity", "mass_similarity")
 SAME = 1e-9  # from 1: maps that are the same, up to rounding
@@ -58,8 +58,8 @@ def map_similarity(a: Maps, b: Maps, known: Known) -> dict[str, Values]:
     """
     sizes = np.abs(a), np.abs(b)
     values = {
-        "similarity": _ranked(*sizes, known),
-        "signed_similarity": _ranked(a, b, known),
+        "similarity": rank_correlation(*sizes, known),
+        "signed_similarity": rank_correlation(a, b, known),
         "mass_similarity": row_moments(*sizes, known).pearson(),
     }
     same = ((a == b) | ~known).all(axis=1) & ((a != 0) & known).any(axis=1)
@@ -108,7 +108,7 @@ class Comparison:
         for maps, shuffles in zip(after, of_shuffles, strict=True):
             same, shuffled = (map_similarity(before, other, known) for other in (maps, shuffles))
             for name in MEASURES:
-                sign = -1.0 if name == "signed_similarity" and (mean_or_none(same[name]) or 0.0) < 0 else 1.0
+                sign = -1.0 if name == "signed_similarity" and (mean_known(same[name]) or 0.0) < 0 else 1.0
                 self.same[name] += sign * same[name] / len(after)
                 self.shuffled[name] += sign * shuffled[name] / len(after)
 
@@ -123,7 +123,7 @@ class Comparison:
         return value if np.isfinite(value) else None
 
     def _excess(self, measure: str) -> float:
-        s, b = mean_or_none(self.same[measure]), mean_or_none(self.shuffled[measure])
+        s, b = mean_known(self.same[measure]), mean_known(self.shuffled[measure])
         return -np.inf if s is None else float(_beyond(np.array(s), np.array(b or 0.0)))
 
     def interval(self, measure: str, rng: np.random.Generator, settings: AuditSettings) -> list[float] | None:
@@ -136,19 +136,9 @@ class Comparison:
         return [float(end) for end in percentile_interval(resampled, len(both), settings.confidence)[:, 0]]
 
 
-def mean_or_none(values: Values) -> float | None:
-    """Return the mean of the finite values, None without any."""
-    finite = values[np.isfinite(values)]
-    return float(finite.mean()) if len(finite) else None
-
-
 def _beyond(s: Values, b: Values) -> Values:
     b = np.maximum(b, 0.0)
     return np.where(s >= 1 - SAME, 1.0, (s - b) / np.maximum(1 - b, SAME))
-
-
-def _ranked(a: Maps, b: Maps, known: Known) -> Values:
-    return row_moments(rank_rows(a, known), rank_rows(b, known), known).pearson()
 
 
 def _is_flat(values: Maps, known: Known) -> Known:

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqsal.auditing.content import auroc, cpg_ratio, cpg_sites, gc_content, mononucleotide_shuffle, unknown_share
+from seqsal.auditing.content import cpg_ratio, cpg_sites, gc_content, mononucleotide_shuffle, unknown_share
 from seqsal.auditing.context import AuditContext, Codes
 from seqsal.auditing.finding import Change, Finding, signed_rank
+from seqsal.auditing.stats import auroc, mann_whitney_p
 
 __all__ = ["ClassEvidence", "composition_evidence", "composition_finding"]
 
@@ -128,7 +129,7 @@ def composition_finding(
         enrichment=float(ours.mean() / theirs.mean()) if theirs.mean() > 0 else None,
         marginal=effect,
         ablation=None,
-        presence_p=_mann_whitney(ours, theirs),
+        presence_p=mann_whitney_p(ours, theirs),
         is_present=separates,
         can_be_shortcut=separates and _is_used(context, evidence, effect),
         text=_text(name, alone, evidence, effect),
@@ -159,15 +160,7 @@ def _gc_effect(context: AuditContext, high: float, low: float) -> Change | None:
 
 
 def _difference(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> Change:
-    return Change(float(ours.mean() - theirs.mean()), _mann_whitney(ours, theirs))
-
-
-def _mann_whitney(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> float:
-    from scipy.stats import mannwhitneyu  # here because it takes half a second to load
-
-    if np.ptp(np.concatenate([ours, theirs])) == 0:
-        return 1.0
-    return float(mannwhitneyu(ours, theirs, alternative="two-sided").pvalue)
+    return Change(float(ours.mean() - theirs.mean()), mann_whitney_p(ours, theirs))
 
 
 def _n_outside(values: NDArray[np.float64], negatives: NDArray[np.float64], upper: bool) -> int:

@@ -41,11 +41,13 @@ from seqsal.auditing.context import AuditContext, Codes
 from seqsal.auditing.finding import judge_findings
 from seqsal.auditing.places import edge_finding, place_finding, profile
 from seqsal.auditing.section import AuditSection
+from seqsal.auditing.stats import pearson, spearman
 from seqsal.auditing.tracts import padding_finding, repeat_finding
 
 __all__ = ["audit_composition", "composition_findings"]
 
 MIN_CLASS = 10  # sequences of either class, with fewer the classes are not compared
+ROUNDING = 1e-6  # of the largest prediction: float32
 
 
 def audit_composition(context: AuditContext) -> AuditSection:
@@ -88,7 +90,7 @@ def audit_composition(context: AuditContext) -> AuditSection:
     judged = judge_findings(findings, context.settings.fdr)
     values = {
         "n_regions": len(rows),
-        "shuffle_r2": _squared(_pearson(predictions, shuffles)),
+        "shuffle_r2": _squared(pearson(predictions, shuffles, min_spread=ROUNDING)),
         **correlations,
         "repeat_share": float(repeat_mask(codes).mean()),
         "unknown_share": float(unknown_share(codes).mean()),
@@ -137,23 +139,7 @@ def _sample(context: AuditContext, codes: Codes | None, name: str) -> Codes | No
 def _correlations(
     values: NDArray[np.float64], predictions: NDArray[np.float64], shuffles: NDArray[np.float64] | None
 ) -> dict[str, float | None]:
-    return {"regions": _spearman(values, predictions), "shuffles": _spearman(values, shuffles)}
-
-
-def _spearman(a: NDArray[np.float64], b: NDArray[np.float64] | None) -> float | None:
-    from scipy.stats import rankdata  # here because it takes half a second to load
-
-    if b is None or not (np.isfinite(a).all() and np.isfinite(b).all()):
-        return None
-    return _pearson(rankdata(a), rankdata(b))
-
-
-def _pearson(a: NDArray[np.float64], b: NDArray[np.float64] | None) -> float | None:
-    """Correlation, None where either hardly varies or is not known."""
-    if b is None or len(a) < 3 or not (np.isfinite(a).all() and np.isfinite(b).all()):
-        return None
-    spread = min(np.ptp(a) / max(np.abs(a).max(), 1e-12), np.ptp(b) / max(np.abs(b).max(), 1e-12))
-    return float(np.corrcoef(a, b)[0, 1]) if spread > 1e-6 else None
+    return {"regions": spearman(values, predictions), "shuffles": spearman(values, shuffles)}
 
 
 def _squared(value: float | None) -> float | None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from seqsal.sequence.codes import N_CODE
 
-__all__ = ["auroc", "cpg_ratio", "cpg_sites", "gc_content", "mononucleotide_shuffle", "repeat_mask", "unknown_share"]
+__all__ = ["cpg_ratio", "cpg_sites", "gc_content", "mononucleotide_shuffle", "repeat_mask", "unknown_share"]
 
 REPEAT_UNITS = range(1, 7)
 REPEAT_COPIES, REPEAT_BP = 3, 12
@@ -68,17 +68,6 @@ def mononucleotide_shuffle(codes: NDArray[np.uint8], rng: np.random.Generator) -
     shuffled = codes.copy()
     np.put_along_axis(shuffled, slots, np.take_along_axis(codes, order, axis=1), axis=1)
     return shuffled
-
-
-def auroc(positives: NDArray[np.float64], negatives: NDArray[np.float64]) -> float | None:
-    """P(positive > negative) + ½ P(equal); None where either is empty."""
-    from scipy.stats import rankdata
-
-    n, m = len(positives), len(negatives)
-    if not n or not m:
-        return None
-    ranks = rankdata(np.concatenate([positives, negatives]))
-    return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * m))
 
 
 def _long_runs(flags: NDArray[np.bool_], least: int) -> NDArray[np.bool_]:

@@ -1,7 +1,7 @@
 """What replacement curves of many regions come to: means, differences to baselines, and how sure they are.
 
 The area under a region's curve is compared with that of a baseline order in the same region; means of these paired
-differences get confidence intervals by resampling regions (:mod:`seqsal.auditing.bootstrap`).
+differences get confidence intervals by resampling regions (:mod:`seqsal.auditing.stats`).
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from seqsal.auditing.bootstrap import percentile_interval, resample_means
 from seqsal.auditing.curves import ORDERS, ReplacementCurves
 from seqsal.auditing.settings import AuditSettings
+from seqsal.auditing.stats import percentile_interval, resample_means
 
 __all__ = ["BASELINES", "CurveSummary", "areas_by_region", "empty_values", "rounding_of"]
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from seqsal.auditing.context import AuditContext
 from seqsal.auditing.locality import region_columns
-from seqsal.auditing.map_change import mean_interval
+from seqsal.auditing.stats import mean_interval
 from seqsal.sequence.codes import N_CODE
 
 __all__ = ["Edits", "count_edits"]

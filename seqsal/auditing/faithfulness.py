@@ -19,13 +19,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from seqsal.auditing.bootstrap import mean_interval
 from seqsal.auditing.context import AuditContext
 from seqsal.auditing.curve_summary import CurveSummary, areas_by_region, empty_values, rounding_of
 from seqsal.auditing.curves import ReplacementCurves, replacement_curves
 from seqsal.auditing.local_agreement import LocalAgreement, local_agreement
 from seqsal.auditing.peak_effects import PeakEffects, peak_effects
 from seqsal.auditing.section import AuditSection
+from seqsal.auditing.stats import mean_interval
 
 __all__ = ["audit_faithfulness"]
 

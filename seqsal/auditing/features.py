@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from seqsal.auditing.content import gc_content
 from seqsal.auditing.context import AuditContext
+from seqsal.auditing.stats import rank_correlation
 from seqsal.sequence.codes import N_CODE
 
 __all__ = ["EDGE_SHARE", "FEATURES", "region_features"]
@@ -79,8 +80,6 @@ def _in_peaks(context: AuditContext, rows: NDArray[np.int64]) -> NDArray[np.bool
 
 def _ism_agreement(context: AuditContext, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     """Spearman correlation (n,) of the map with the loss of each base, NaN where no substitutions were tried."""
-    from scipy.stats import rankdata
-
     tried = context.rows(context.settings.n_ism_regions)
     effects = context.substitutions(context.settings.n_ism_regions)
     codes, track = context.codes(tried), context.track(tried)
@@ -88,9 +87,5 @@ def _ism_agreement(context: AuditContext, rows: NDArray[np.int64]) -> NDArray[np
     if not context.attr.attrs.get("signed", True):
         loss = np.abs(loss)
     agreement = np.full(len(rows), np.nan)
-    for i, row in enumerate(tried):
-        known = codes[i] < N_CODE
-        a, b = rankdata(track[i, known]), rankdata(loss[i, known])
-        if known.sum() > 2 and a.std() > 0 and b.std() > 0:
-            agreement[np.searchsorted(rows, row)] = np.corrcoef(a, b)[0, 1]
+    agreement[np.searchsorted(rows, tried)] = rank_correlation(track, loss, codes < N_CODE)
     return agreement

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Change", "Finding", "fisher_p", "judge_findings", "signed_rank"]
+from seqsal.auditing.stats import number, q_values_of, signed_rank_p
 
-MIN_PAIRS = 6  # the fewest with which a signed-rank test can be significant at 0.05
-MOST_EXACT = 50
+__all__ = ["Change", "Finding", "judge_findings", "signed_rank"]
+
 EQUAL = 1e-6  # of the model's range: float32
 
 
@@ -71,15 +71,8 @@ class Finding:
 
 def judge_findings(findings: Sequence[Finding], fdr: float) -> list[dict[str, Any]]:
     """Return the rows of `audit.json`, with q-values of Benjamini and Hochberg (1995) and verdicts."""
-    from scipy.stats import false_discovery_control  # here because it takes half a second to load
-
-    tested = [i for i, finding in enumerate(findings) if finding.p_value is not None]
-    q_values: list[float | None] = [None] * len(findings)
-    if tested:
-        found = false_discovery_control([findings[i].p_value or 0.0 for i in tested], method="bh")
-        for i, q_value in zip(tested, found, strict=True):
-            q_values[i] = float(q_value)
-    return [_row(finding, q_value, fdr) for finding, q_value in zip(findings, q_values, strict=True)]
+    p_values = [np.nan if finding.p_value is None else finding.p_value for finding in findings]
+    return [_row(finding, number(q), fdr) for finding, q in zip(findings, q_values_of(p_values), strict=True)]
 
 
 def signed_rank(differences: NDArray[np.float64], scale: float) -> Change | None:
@@ -92,24 +85,9 @@ def signed_rank(differences: NDArray[np.float64], scale: float) -> Change | None
     scale
         The model's range: differences of less than a millionth of it are none.
     """
-    from scipy.stats import wilcoxon
-
     if not len(differences):
         return None
-    kept = differences[np.abs(differences) > EQUAL * scale]
-    if len(kept) < MIN_PAIRS:
-        return Change(float(differences.mean()), 1.0)
-    is_exact = len(kept) <= MOST_EXACT and len(np.unique(np.abs(kept))) == len(kept)  # scipy permutes where ties are
-    p_value = float(wilcoxon(kept, method="exact" if is_exact else "asymptotic").pvalue)
-    return Change(float(differences.mean()), p_value)
-
-
-def fisher_p(n_held: int, n: int, other_held: int, other_n: int) -> float:
-    """P-value that n_held of n is no larger a share than other_held of other_n; Fisher's exact test."""
-    from scipy.stats import fisher_exact
-
-    table = [[n_held, n - n_held], [other_held, other_n - other_held]]
-    return float(fisher_exact(table, alternative="greater").pvalue)
+    return Change(float(differences.mean()), signed_rank_p(differences, EQUAL * scale))
 
 
 def _row(finding: Finding, q_value: float | None, fdr: float) -> dict[str, Any]:

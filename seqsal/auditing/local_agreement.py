@@ -24,9 +24,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from seqsal.agreement.measures import rank_rows, row_moments
+from seqsal.agreement.measures import row_moments
 from seqsal.auditing.context import AuditContext
 from seqsal.auditing.curves import first_in_order
+from seqsal.auditing.stats import rank_correlation
 from seqsal.sequence.codes import N_CODE
 
 __all__ = ["LocalAgreement", "infidelity", "local_agreement", "loss_effects", "mutagenesis_agreement"]
@@ -109,8 +110,7 @@ def mutagenesis_agreement(
         NaN where the map or the effects are constant.
     """
     a, b = (track, effects) if signed else (np.abs(track), np.abs(effects))
-    spearman = row_moments(rank_rows(a, known), rank_rows(b, known), known).pearson()
-    return spearman, row_moments(a, b, known).pearson()
+    return rank_correlation(a, b, known), row_moments(a, b, known).pearson()
 
 
 def infidelity(

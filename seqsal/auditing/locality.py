@@ -28,9 +28,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from seqsal.auditing.context import AuditContext
-from seqsal.auditing.map_change import mean_known, number, pearson_of, share_interval
 from seqsal.auditing.probes import SIZES, Probe, make_probes
 from seqsal.auditing.settings import AuditSettings
+from seqsal.auditing.stats import mean_known, number, pearson, share_interval
 from seqsal.sequence.codes import N_CODE
 
 __all__ = ["ABOUT", "LinearPicture", "Locality", "linear_picture", "probe_locality", "region_columns", "sum_changes"]
@@ -256,8 +256,8 @@ def _probe_table(
                 "n_substitutions": changes.n_replaced[own].sum() / n,
                 "cliffs": cliffs[own].sum() / n,
                 "plateaus": plateaus[own].sum() / n,
-                "linear_pearson": pearson_of(real, linear),
-                "additive_pearson": pearson_of(real, additive),
+                "linear_pearson": pearson(real, linear),
+                "additive_pearson": pearson(real, additive),
                 "additive_misses": _median(np.abs(real - additive) / scale),
             }
         )
@@ -272,7 +272,7 @@ def _additivity(changes: _Changes, tried: NDArray[np.bool_], scale: float) -> di
         real, additive = changes.real[own], changes.additive[own]
         off = np.abs(real - additive) / scale
         missed = {"median_missed": _median(off), "mean_missed": mean_known(off)}
-        result[kind] = {"pearson": pearson_of(real, additive), **missed}
+        result[kind] = {"pearson": pearson(real, additive), **missed}
     return result
 
 

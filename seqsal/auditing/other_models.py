@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from seqsal.agreement.measures import overlap, top_weights
 from seqsal.auditing.context import AuditContext
-from seqsal.auditing.map_change import compare_maps, mean_known, mean_rows, pearson_of
+from seqsal.auditing.stats import compare_maps, mean_known, mean_rows, pearson
 from seqsal.sequence.codes import N_CODE
 
 __all__ = ["ModelAgreement", "compare_models"]
@@ -69,12 +69,12 @@ def compare_models(context: AuditContext, rows: Rows) -> ModelAgreement:
                 "spearman": mean_known(found[-1].spearman),
                 **_top_agreement(maps[a], maps[b], known),
                 "peak_sign_agreement": _same_sign(maps[a][in_peaks], maps[b][in_peaks]),
-                "prediction_pearson": pearson_of(predictions[a], predictions[b]),
+                "prediction_pearson": pearson(predictions[a], predictions[b]),
             }
         )
-    pearson, spearman, _ = (mean_rows(np.stack(columns)) for columns in zip(*found, strict=True))
+    r, rho, _ = (mean_rows(np.stack(columns)) for columns in zip(*found, strict=True))
     shares = {key: mean_known(np.array([pair[key] for pair in pairs], dtype=np.float64)) for key in SHARES}
-    return ModelAgreement(pearson, spearman, shares, pairs)
+    return ModelAgreement(r, rho, shares, pairs)
 
 
 def _top_agreement(a: Maps, b: Maps, known: NDArray[np.bool_]) -> dict[str, float | None]:

@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from seqsal.auditing.bootstrap import mean_interval
 from seqsal.auditing.context import AuditContext
+from seqsal.auditing.stats import mean_interval
 from seqsal.sequence.codes import N_CODE
 
 __all__ = ["PeakEffects", "peak_effects", "peak_masks", "place_spans", "spans_of"]

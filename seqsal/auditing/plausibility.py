@@ -18,11 +18,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from seqsal.auditing.bootstrap import ratio_interval
 from seqsal.auditing.context import AuditContext
 from seqsal.auditing.hits import MotifHits, find_hits, mask_of, span_positions, spans_in_windows
 from seqsal.auditing.placements import Matched, Spans, match_gc, runs_of, shift_circularly
 from seqsal.auditing.section import AuditSection
+from seqsal.auditing.stats import auroc, mann_whitney_p, ratio_interval
 from seqsal.motifs import MotifResult
 from seqsal.sequence.codes import N_CODE
 
@@ -246,8 +246,6 @@ def _strands(
     context: AuditContext, sample: _Sample, hits: MotifHits, table: pd.DataFrame, untested: list[str]
 ) -> Values | None:
     """Test the foremost motif with enough hits on either strand."""
-    from scipy.stats import mannwhitneyu  # here because it takes half a second to load
-
     labels = {(motif.name, motif.accession): idx for idx, motif in enumerate(context.motifs or ())}
     for name, accession in zip(table["motif"], table["accession"], strict=True):
         own = hits.table[hits.table["motif_idx"] == labels[name, accession]]
@@ -256,16 +254,14 @@ def _strands(
             continue
         sums = _sums(sample, own)
         forward, reverse = sums[is_forward], sums[~is_forward]
-        alike = np.ptp(sums) == 0
-        test = None if alike else mannwhitneyu(forward, reverse, method="asymptotic")
         return {
             "motif": name,
             "n_forward": len(forward),
             "n_reverse": len(reverse),
             "mean_forward": float(forward.mean()),
             "mean_reverse": float(reverse.mean()),
-            "auc": 0.5 if test is None else float(test.statistic / (len(forward) * len(reverse))),
-            "p_value": 1.0 if test is None else float(test.pvalue),
+            "auc": auroc(forward, reverse),
+            "p_value": mann_whitney_p(forward, reverse, method="asymptotic"),
             "rc_average": context.rc_average,
         }
     untested.append(

@@ -21,16 +21,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from seqsal.agreement.measures import rank_rows, row_moments
+from seqsal.agreement.measures import row_moments
 from seqsal.attribution import METHODS, make_method
 from seqsal.auditing.activity import Activity, relu_activity
 from seqsal.auditing.blindness import blind_positions, cold_spots, important_positions
-from seqsal.auditing.bootstrap import mean_interval, ratio_interval
 from seqsal.auditing.context import AuditContext
 from seqsal.auditing.local_agreement import loss_effects
 from seqsal.auditing.probability import Probability, probabilities
 from seqsal.auditing.removal import Hidden, Tiles, choose_tiles, find_hidden, remove_tiles, tile_sums
 from seqsal.auditing.section import AuditSection
+from seqsal.auditing.stats import mean_interval, rank_correlation, ratio_interval
 from seqsal.errors import SeqsalError
 from seqsal.sequence.codes import N_CODE
 
@@ -259,7 +259,7 @@ def _agreement(maps: _Maps, name: str, tiles: Tiles, effects: Floats) -> dict[st
         track, ism, worth = np.abs(track), np.abs(ism), np.abs(worth)
     sums = tile_sums(tiles.edges, track)
     return {
-        "ism_spearman": row_moments(rank_rows(track, maps.known), rank_rows(ism, maps.known), maps.known).pearson(),
+        "ism_spearman": rank_correlation(track, ism, maps.known),
         "ism_pearson": row_moments(track, ism, maps.known).pearson(),
         "removal_pearson": row_moments(sums, worth, tiles.tested).pearson(),
     }

@@ -23,9 +23,9 @@ from seqsal.attribution import predict_windows
 from seqsal.auditing.context import AuditContext
 from seqsal.auditing.edits import count_edits
 from seqsal.auditing.locality import ABOUT, probe_locality, region_columns
-from seqsal.auditing.map_change import Similarity, compare_maps, mean_interval, mean_known, mean_rows, number
 from seqsal.auditing.other_models import compare_models
 from seqsal.auditing.section import AuditSection
+from seqsal.auditing.stats import Similarity, compare_maps, mean_interval, mean_known, mean_rows, number
 from seqsal.io.inputs import open_codes
 from seqsal.regions import format_region
 from seqsal.sequence.codes import N_CODE, reverse_complement

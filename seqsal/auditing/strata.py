@@ -23,6 +23,7 @@ from seqsal.auditing.content import gc_content
 from seqsal.auditing.context import AuditContext
 from seqsal.auditing.features import FEATURES, region_features
 from seqsal.auditing.section import AuditSection
+from seqsal.auditing.stats import fisher_p, kruskal_wallis, q_values_of
 from seqsal.auditing.strata_file import read_strata
 from seqsal.errors import UsageError
 
@@ -158,7 +159,7 @@ def _feature_tests(
         groups = {name: group for name, group in groups.items() if len(group) >= MIN_REGIONS}
         if len(groups) < 2:
             continue
-        effect, p_value = _kruskal(list(groups.values()))
+        effect, p_value = kruskal_wallis(list(groups.values()))
         medians = {name: float(np.median(group)) for name, group in groups.items()}
         highest, lowest = max(medians, key=medians.__getitem__), min(medians, key=medians.__getitem__)
         tests.append(
@@ -168,23 +169,10 @@ def _feature_tests(
     return tests
 
 
-def _kruskal(groups: list[NDArray[np.float64]]) -> tuple[float, float]:
-    """ε² and p-value; 0 and 1 where all values are equal."""
-    from scipy.stats import kruskal
-
-    pooled = np.concatenate(groups)
-    if np.ptp(pooled) == 0:
-        return 0.0, 1.0
-    result = kruskal(*groups)
-    return float(result.statistic / (len(pooled) - 1)), float(result.pvalue)
-
-
 def _artifact_tests(
     factors: Mapping[str, NDArray[np.object_]], rows: NDArray[np.int64], hits: pd.DataFrame
 ) -> list[dict[str, Any]]:
     """Of each artifact and factor, the stratum that holds it most tellingly more often than the others."""
-    from scipy.stats import fisher_exact
-
     tests = []
     for artifact, part in hits.groupby("artifact", sort=True):
         holds = np.isin(rows, part["row"].to_numpy())
@@ -194,8 +182,7 @@ def _artifact_tests(
             for name in names:
                 inside, outside = labels == name, np.array([label not in (None, name) for label in labels])
                 a, b = int(holds[inside].sum()), int(holds[outside].sum())
-                counts = [[a, int(inside.sum()) - a], [b, int(outside.sum()) - b]]
-                p_value = min(1.0, len(names) * float(fisher_exact(counts, alternative="greater").pvalue))
+                p_value = min(1.0, len(names) * float(fisher_p(a, int(inside.sum()), b, int(outside.sum()))))
                 if best is None or p_value < best["p_value"]:
                     best = {"artifact": str(artifact), "factor": factor, "stratum": name, "n_holding": a,
                             "share_inside": a / int(inside.sum()), "share_outside": b / int(outside.sum()),
@@ -206,12 +193,8 @@ def _artifact_tests(
 
 
 def _add_q_values(tests: list[dict[str, Any]]) -> None:
-    from scipy.stats import false_discovery_control
-
-    if tests:
-        q_values = false_discovery_control([test["p_value"] for test in tests], method="bh")
-        for test, q_value in zip(tests, q_values, strict=True):
-            test["q_value"] = float(q_value)
+    for test, q_value in zip(tests, q_values_of([test["p_value"] for test in tests]), strict=True):
+        test["q_value"] = float(q_value)
 
 
 def _summaries(

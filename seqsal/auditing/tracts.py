@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from seqsal.auditing.content import repeat_mask
 from seqsal.auditing.context import AuditContext, Codes
-from seqsal.auditing.finding import Change, Finding, fisher_p, signed_rank
+from seqsal.auditing.finding import Change, Finding, signed_rank
+from seqsal.auditing.stats import fisher_p
 from seqsal.sequence.codes import N_CODE
 
 __all__ = ["padding_finding", "repeat_finding"]
@@ -85,7 +86,7 @@ def _enrichment(
         return None, 1.0
     n, m = len(positives), len(negatives)
     a, b = int(find(positives).any(axis=1).sum()), int(find(negatives).any(axis=1).sum())
-    return ((a + 0.5) / (n + 1)) / ((b + 0.5) / (m + 1)), fisher_p(a, n, b, m)
+    return ((a + 0.5) / (n + 1)) / ((b + 0.5) / (m + 1)), float(fisher_p(a, n, b, m))
 
 
 def _removal(context: AuditContext, codes: Codes, mask: Mask, kind: str) -> Change | None:

@@ -18,9 +18,10 @@ import torch
 from numpy.typing import NDArray
 
 from seqsal.attribution.methods.registry import make_method
-from seqsal.auditing.before_after import MEASURES, SAME, Comparison, attribute_afresh, map_similarity, mean_or_none
+from seqsal.auditing.before_after import MEASURES, SAME, Comparison, attribute_afresh, map_similarity
 from seqsal.auditing.context import AuditContext
 from seqsal.auditing.randomize import Layer, Randomizer
+from seqsal.auditing.stats import mean_known
 from seqsal.errors import MethodError, ModelError
 from seqsal.sequence.codes import N_CODE
 
@@ -130,7 +131,7 @@ class WeightTest:
             return None
         n = len(self.codes)
         alike = map_similarity(self.before, maps[:n], self._known)
-        means = {name: mean_or_none(values) for name, values in alike.items()}
+        means = {name: mean_known(values) for name, values in alike.items()}
         label = self._randomizer.label(layers[-1])
         sizes = {"n_layers": len(layers), "n_regions": n}
         self._rows.append({"kind": kind, "stage": stage, "layer": label, "seed": draw, **sizes, **means})
@@ -140,7 +141,7 @@ class WeightTest:
         settings, measure = self._context.settings, comparison.strongest
         alike = comparison.excess(measure)
         assert alike is not None  # some map is not flat
-        raw, other = mean_or_none(comparison.same[measure]), mean_or_none(comparison.shuffled[measure])
+        raw, other = mean_known(comparison.same[measure]), mean_known(comparison.shuffled[measure])
         self.values = {
             "depends_on_model": alike <= settings.max_randomized_similarity,
             "randomized_similarity": alike,
@@ -155,7 +156,7 @@ class WeightTest:
 
     def _between(self, after: Sequence[Maps], measure: str) -> float | None:
         pairs = [map_similarity(a, b, self._known)[measure] for a, b in itertools.pairwise(after)]
-        return mean_or_none(np.concatenate(pairs)) if pairs else None
+        return mean_known(np.concatenate(pairs)) if pairs else None
 
     def _warn(self) -> None:
         threshold = self._context.settings.max_randomized_similarity

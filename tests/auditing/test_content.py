@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seqsal.auditing.content import (
-    auroc,
     cpg_ratio,
     cpg_sites,
     gc_content,
@@ -76,10 +75,3 @@ def test_mononucleotide_shuffle_keeps_bases_and_places_of_n(rng: np.random.Gener
     np.testing.assert_array_equal(shuffled == 4, codes == 4)
     np.testing.assert_array_equal(np.sort(shuffled, axis=1), np.sort(codes, axis=1))
     assert (shuffled != codes).mean() > 0.5
-
-
-def test_auroc_counts_pairs(rng: np.random.Generator) -> None:
-    a, b = rng.integers(0, 5, 30).astype(float), rng.integers(1, 6, 20).astype(float)
-    pairs = (a[:, None] > b).mean() + 0.5 * (a[:, None] == b).mean()
-    assert auroc(a, b) == pytest.approx(pairs)
-    assert auroc(a, b[:0]) is None

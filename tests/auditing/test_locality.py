@@ -11,9 +11,9 @@ from audit_cases import context_of
 from torch import nn
 
 from seqsal.auditing.locality import linear_picture, probe_locality, sum_changes
-from seqsal.auditing.map_change import share_interval
 from seqsal.auditing.probes import PATH_SHARES, make_probes
 from seqsal.auditing.settings import AuditSettings
+from seqsal.auditing.stats import share_interval
 from seqsal.sequence.codes import one_hot
 from tests.toys import Linear, Small, random_codes
 

@@ -19,11 +19,12 @@ from seqsal.auditing.artifacts.biology import all_motifs
 from seqsal.auditing.artifacts.causal import ablation_effect, attribution_share, marginal_effect
 from seqsal.auditing.artifacts.effects import Effect
 from seqsal.auditing.artifacts.hits import Hits
-from seqsal.auditing.artifacts.judge import explain_word, false_discovery
+from seqsal.auditing.artifacts.judge import explain_word
 from seqsal.auditing.artifacts.library import AMBIGUOUS_KINDS, Artifact
 from seqsal.auditing.artifacts.occurrences import PART_BP
 from seqsal.auditing.artifacts.presence import Found, find_enriched, hits_of
 from seqsal.auditing.context import AuditContext, Codes
+from seqsal.auditing.stats import q_values_of
 
 __all__ = ["COMPARISONS", "Finding", "Place", "find_artifacts"]
 
@@ -112,7 +113,7 @@ def find_artifacts(context: AuditContext, artifacts: Sequence[Artifact]) -> list
     regions = context.codes(rows)
     excesses = _excesses(context, artifacts, regions)
     p_values = [excesses[i].found.p_value if i in excesses else 1.0 for i in range(len(words))]
-    q_values = false_discovery(p_values)
+    q_values = q_values_of(p_values)
     findings = []
     for i, artifact in enumerate(artifacts):
         if i not in excesses or q_values[i] > context.settings.fdr:
@@ -229,7 +230,7 @@ def _judged(context: AuditContext, findings: Sequence[Finding]) -> list[Finding]
     for name in ("marginal", "ablation"):
         effects = [(finding.artifact.name, getattr(finding, name)) for finding in tested]
         effects = [(label, effect) for label, effect in effects if effect is not None]
-        q_values = false_discovery([effect.p_value for _, effect in effects])
+        q_values = q_values_of([effect.p_value for _, effect in effects])
         least = settings.min_effect * context.effect_scale if effects else 0.0
         used |= {
             label

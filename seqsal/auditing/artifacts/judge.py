@@ -29,7 +29,7 @@ from seqsal.auditing.settings import AuditSettings
 from seqsal.motifs import Motif
 from seqsal.sequence.codes import ALPHABET, N_CODE, reverse_complement
 
-__all__ = ["WordCounts", "count_word", "explain_word", "false_discovery", "is_repetitive"]
+__all__ = ["WordCounts", "count_word", "explain_word", "is_repetitive"]
 
 FLANK_BP = 8
 LEAST_P = 1e-4
@@ -132,13 +132,6 @@ def is_repetitive(word: Codes) -> bool:
         return False
     words = np.lib.stride_tricks.sliding_window_view(word, 3)
     return len(np.unique(words, axis=0)) <= REPEAT_KINDS * len(words)
-
-
-def false_discovery(p_values: Sequence[float]) -> NDArray[np.float64]:
-    """Q-values of Benjamini and Hochberg (1995)."""
-    from scipy.stats import false_discovery_control  # here because it takes half a second to load
-
-    return np.asarray(false_discovery_control(p_values, method="bh")) if len(p_values) else np.zeros(0)
 
 
 def _n_others(codes: Codes, word: Codes) -> NDArray[np.uint8]:

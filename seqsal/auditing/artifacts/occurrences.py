@@ -26,9 +26,10 @@ from numpy.typing import NDArray
 
 from seqsal.auditing.artifacts.hits import Hits
 from seqsal.auditing.context import Codes
+from seqsal.auditing.stats import fisher_p
 from seqsal.sequence.codes import N_CODE, reverse_complement
 
-__all__ = ["PART_BP", "Alignments", "Part", "align", "chance_scores", "enriched_p_values", "find_parts"]
+__all__ = ["PART_BP", "Alignments", "Part", "align", "chance_scores", "find_parts"]
 
 SEED_BP, DROP = 6, 8
 PART_BP = 8
@@ -146,22 +147,11 @@ def find_parts(
     return [_best_part(key, counts, sizes, n_tests or n_distinct) if len(key) else None for key in keys]
 
 
-def enriched_p_values(
-    n_with: NDArray[np.int64] | int, n: int, m_with: NDArray[np.int64] | int, m: int
-) -> NDArray[np.float64]:
-    """P-value that a larger share of n sequences than of m others has a word: Fisher's exact test, one-sided."""
-    from scipy.stats import hypergeom  # here because it takes half a second to load
-
-    a, b = np.asarray(n_with, dtype=np.int64), np.asarray(m_with, dtype=np.int64)
-    p_values = np.where(a > 0, hypergeom.sf(a - 1, n + m, a + b, n), 1.0)
-    return np.clip(np.nan_to_num(p_values, nan=1.0), 0.0, 1.0)
-
-
 def _best_part(
     keys: NDArray[np.int64], counts: Sequence[NDArray[np.int64]], sizes: tuple[int, int], n_tests: int
 ) -> Part:
     a, b = counts[0][keys], counts[1][keys]
-    p_values = enriched_p_values(a, sizes[0], b, sizes[1])
+    p_values = fisher_p(a, sizes[0], b, sizes[1])
     excess = a / max(sizes[0], 1) - b / max(sizes[1], 1)
     core = int(np.lexsort((-excess, p_values))[0])
     in_excess = excess >= MOSTLY * max(float(excess[core]), 1e-9)

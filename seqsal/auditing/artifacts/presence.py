@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqsal.auditing.artifacts.hits import Hits
-from seqsal.auditing.artifacts.occurrences import PART_BP, align, chance_scores, enriched_p_values, find_parts
+from seqsal.auditing.artifacts.occurrences import PART_BP, align, chance_scores, find_parts
 from seqsal.auditing.context import Codes
 from seqsal.auditing.settings import AuditSettings
+from seqsal.auditing.stats import fisher_p
 
 __all__ = ["Found", "Query", "find_enriched", "hits_of"]
 
@@ -95,7 +96,7 @@ class _Candidate:
         return float(self.ours[1].sum() / max(n, 1) - self.theirs[1].sum() / max(m, 1))
 
     def p_value(self, n: int, m: int) -> float:
-        fisher = float(enriched_p_values(len(self.ours[0]), n, len(self.theirs[0]), m))
+        fisher = float(fisher_p(len(self.ours[0]), n, len(self.theirs[0]), m))
         return min(fisher * self.n_tests, 1.0)
 
     def is_enough(self, n: int, m: int, settings: AuditSettings) -> bool:

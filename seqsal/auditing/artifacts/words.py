@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from seqsal.auditing.artifacts.hits import Hits
 from seqsal.auditing.context import Codes
+from seqsal.auditing.stats import fisher_p
 from seqsal.sequence.codes import N_CODE, reverse_complement
 
 __all__ = ["Block", "count_rows", "enrichment_p", "exact_hits", "exactness", "find_blocks"]
@@ -114,12 +115,9 @@ def enrichment_p(n_rows: int, codes: Codes, backgrounds: Sequence[Codes], word: 
     Fisher's exact test; against the first background, the shuffles, times the number of words of 8 bp that the word was
     picked from; the largest over the backgrounds.
     """
-    from scipy.stats import hypergeom  # here because it takes half a second to load
-
     largest = 0.0
     for i, other in enumerate(backgrounds):
-        both = n_rows + count_rows(other, word)
-        p_value = float(hypergeom.sf(n_rows - 1, len(codes) + len(other), both, len(codes)))
+        p_value = float(fisher_p(n_rows, len(codes), count_rows(other, word), len(other)))
         largest = max(largest, p_value * (_N_WORDS / 2) if i == 0 else p_value)
     return min(1.0, largest)
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from toys import random_codes
 
 from seqsal.auditing.artifacts.biology import all_motifs
-from seqsal.auditing.artifacts.judge import count_word, explain_word, false_discovery, is_repetitive
+from seqsal.auditing.artifacts.judge import count_word, explain_word, is_repetitive
 from seqsal.auditing.settings import AuditSettings
 from seqsal.motifs import Motif
 from seqsal.sequence.codes import encode, reverse_complement
@@ -103,8 +103,3 @@ def test_repeats_are_told() -> None:
     assert is_repetitive(encode("GAGAGAGAGAGAGA"))
     assert is_repetitive(encode("AAAAAAAAAA"))
     assert not is_repetitive(ADAPTER)
-
-
-def test_no_p_values_have_no_q_values() -> None:
-    assert len(false_discovery([])) == 0
-    np.testing.assert_allclose(false_discovery([0.01, 0.04, 0.03]), [0.03, 0.04, 0.04])

@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import fisher_exact
 from toys import random_codes
 
 from seqsal.auditing.artifacts.library import load_library
-from seqsal.auditing.artifacts.occurrences import align, chance_scores, enriched_p_values, find_parts
+from seqsal.auditing.artifacts.occurrences import align, chance_scores, find_parts
 from seqsal.sequence.codes import encode, reverse_complement
 
 WORD = encode("AGATCGGAAGAGCACACGTCTGAACTCCAGTCA")
@@ -80,13 +79,6 @@ def test_chance_reaches_the_least_score_rarely(rng: np.random.Generator) -> None
     least = chance_scores(first, words, 200, 1e-3)
     assert (second.score >= least).mean() < 1e-3
     assert least.min() >= 8
-
-
-def test_enrichment_is_fishers() -> None:
-    for a, n, b, m in ((5, 20, 1, 30), (0, 10, 5, 10), (10, 10, 0, 10)):
-        expected = fisher_exact([[a, n - a], [b, m - b]], alternative="greater").pvalue
-        np.testing.assert_allclose(enriched_p_values(a, n, b, m), expected, rtol=1e-9)
-    assert enriched_p_values(0, 0, 0, 0) == 1
 
 
 @pytest.mark.parametrize("width", [8, 11])
