@@ -109,7 +109,7 @@ def peer(**options: float) -> Caller:
 
 
 def _peer_sign(attr: Attributions, sign: int, options: dict[str, float]) -> pd.DataFrame:
-    control = torch.from_numpy(sign * np.asarray(attr.null_track)) if "target_fdr" in options else None
+    control = torch.from_numpy(sign * np.asarray(attr.controls.track)) if "target_fdr" in options else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns where nothing passes
         found = recursive_seqlets(torch.from_numpy(sign * np.asarray(attr.track)), X_control=control, **options)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from tangermeme.seqlet import recursive_seqlets
 
-from seqsal.io.attributions import Attributions
+from seqsal.io.attributions import Attributions, Controls
 from seqsal.peaks import call_peaks
 from seqsal.regions import make_regions
 
@@ -48,7 +48,7 @@ def noise(law: Draw, rng: np.random.Generator, n: int, length: int) -> NDArray[n
     return np.asarray(smooth, dtype=np.float32)
 
 
-def attributions(track: NDArray[np.float32], null_track: NDArray[np.float32]) -> Attributions:
+def attributions(track: NDArray[np.float32], controls: NDArray[np.float32]) -> Attributions:
     n, length = track.shape
     start = np.arange(n) * (length + 10)
     return Attributions(
@@ -56,13 +56,12 @@ def attributions(track: NDArray[np.float32], null_track: NDArray[np.float32]) ->
         codes=np.zeros(track.shape, np.uint8),
         track=track,
         prediction=np.zeros(n, np.float32),
-        null_track=null_track,
-        null_codes=np.zeros(null_track.shape, np.uint8),
+        controls=Controls(controls, np.zeros(controls.shape, np.uint8)),
     )
 
 
-def peer_calls(track: NDArray[np.float32], null_track: NDArray[np.float32] | None) -> int:
-    control = None if null_track is None else torch.from_numpy(null_track)
+def peer_calls(track: NDArray[np.float32], controls: NDArray[np.float32] | None) -> int:
+    control = None if controls is None else torch.from_numpy(controls)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns where nothing passes
         return len(recursive_seqlets(torch.from_numpy(track), X_control=control, target_fdr=FDR))

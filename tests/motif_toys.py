@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from toys import random_codes
 
-from seqsal.io.attributions import Attributions
+from seqsal.io.attributions import Attributions, Controls
 from seqsal.regions import make_regions
 from seqsal.sequence.codes import encode, one_hot, reverse_complement
 
@@ -58,14 +58,17 @@ def plant(
     codes[reverse] = reverse_complement(codes[reverse])
     scores[reverse] = scores[reverse, ::-1, ::-1]
     track = (scores * one_hot(codes)).sum(axis=1)
+    controls = None
+    if seed_controls:
+        shuffles = random_codes(rng, 200, length)
+        controls = Controls(rng.normal(0, noise, size=shuffles.shape).astype(np.float32), shuffles)
     attr = Attributions(
         regions=make_regions(["chr1"] * n, starts, starts + length, strand=strands),
         codes=codes,
         track=track.astype(np.float32),
         prediction=np.zeros(n, np.float32),
         hypothetical=scores.astype(np.float32) if hypothetical else None,
-        null_codes=random_codes(rng, 200, length) if seed_controls else None,
-        null_track=rng.normal(0, noise, size=(200, length)).astype(np.float32) if seed_controls else None,
+        controls=controls,
         chrom_sizes={"chr1": CHROM_BP},
         attrs={"method": "gradient_x_input", "output_space": "logit"},
     )

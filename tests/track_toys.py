@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from seqsal.io.attributions import Attributions
+from seqsal.io.attributions import Attributions, Controls
 from seqsal.regions import make_regions
 from seqsal.sequence.codes import N_CODE
 
@@ -19,8 +19,8 @@ def make_attr(
     chrom: Any = None,
     strand: Any = None,
     codes: ArrayLike | None = None,
-    null_track: ArrayLike | None = None,
-    null_codes: ArrayLike | None = None,
+    controls: ArrayLike | None = None,
+    control_codes: ArrayLike | None = None,
 ) -> Attributions:
     """Attributions of some tracks (N, L); without starts, windows lie 10 bp apart on chr1."""
     values = np.asarray(track, dtype=np.float32)
@@ -31,8 +31,11 @@ def make_attr(
         codes=np.zeros((n, length), np.uint8) if codes is None else np.asarray(codes, np.uint8),
         track=values,
         prediction=np.zeros(n, np.float32),
-        null_track=None if null_track is None else np.asarray(null_track, np.float32),
-        null_codes=None if null_codes is None else np.asarray(null_codes, np.uint8),
+        controls=None
+        if controls is None
+        else Controls(
+            np.asarray(controls, np.float32), None if control_codes is None else np.asarray(control_codes, np.uint8)
+        ),
     )
 
 

@@ -24,6 +24,7 @@ from seqsal.attribution.methods.base import Method, Scores, TargetsModel, mask_u
 from seqsal.attribution.request import AttributeOptions, PlannedMethod
 from seqsal.attribution.targets import TargetView
 from seqsal.errors import ModelError
+from seqsal.io.attributions import Controls
 from seqsal.io.store import result_prefix
 from seqsal.io.store_layout import StoreLayout
 from seqsal.regions import format_region
@@ -121,12 +122,14 @@ class MemorySink:
         for name, rows in arrays.items():
             self.arrays[prefix + name][start : start + len(rows)] = rows
 
-    def fields(self, result: str | None) -> Arrays:
-        """Arrays of one result (None for the first) by the name of their field in :class:`Attributions`."""
-        shared = ("codes", "null/codes", "null/source")
-        own = ("track", "prediction", "hypothetical", "completeness_error", "null/track")
-        paths = {name: name for name in shared} | {name: result_prefix(result) + name for name in own}
-        return {name.replace("/", "_"): self.arrays[path] for name, path in paths.items() if path in self.arrays}
+    def fields(self, result: str | None) -> dict[str, Any]:
+        """Return the fields of :class:`Attributions` for one result, None for the first."""
+        own, prefix = ("track", "prediction", "hypothetical", "completeness_error"), result_prefix(result)
+        found: dict[str, Any] = {name: self.arrays[prefix + name] for name in own if prefix + name in self.arrays}
+        if prefix + "null/track" in self.arrays:
+            shared = (self.arrays["null/codes"], self.arrays["null/source"])
+            found["controls"] = Controls(self.arrays[prefix + "null/track"], *shared)
+        return found | {"codes": self.arrays["codes"]}
 
 
 class Miss(NamedTuple):

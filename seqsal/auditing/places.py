@@ -91,8 +91,9 @@ def place_finding(context: AuditContext, shares: list[float] | None) -> Finding:
 
 def profile(context: AuditContext) -> list[float] | None:
     """Share of the attribution of shuffled sequence in each tenth of the window; None where it cannot be had."""
-    if context.attr.null_track is not None and len(context.attr.null_track):
-        track = np.asarray(context.attr.null_track[: context.settings.n_regions])
+    controls = context.attr.controls
+    if controls is not None and len(controls):
+        track = np.asarray(controls.track[: context.settings.n_regions])
     elif context.can_attribute:
         codes = context.codes(context.rows(context.settings.n_small))
         track = context.attribute(context.shuffled(codes, PROFILE_DRAW))

@@ -97,12 +97,12 @@ def _input(context: AuditContext, codes: NDArray[np.uint8], before: Maps) -> dic
 
 def _stored_input(context: AuditContext) -> dict[str, Any] | None:
     """Compare regions with the shuffles that came with the attributions, None where none did."""
-    attr, n = context.attr, context.settings.n_small
-    if attr.null_track is None or attr.null_source is None or not len(attr.null_track):
+    controls, n = context.attr.controls, context.settings.n_small
+    if controls is None or controls.source is None or not len(controls):
         return None
-    picked = np.sort(context.rng("stored shuffles").permutation(len(attr.null_track))[:n])
-    source = np.asarray(attr.null_source[picked]).astype(np.int64)
-    return _sizes(context.track(source), np.asarray(attr.null_track[picked]), [None, None])
+    picked = np.sort(context.rng("stored shuffles").permutation(len(controls))[:n])
+    source = np.asarray(controls.source[picked]).astype(np.int64)
+    return _sizes(context.track(source), np.asarray(controls.track[picked]), [None, None])
 
 
 def _sizes(real: Maps, shuffled: Maps, predictions: Sequence[float | None]) -> dict[str, Any]:

@@ -150,5 +150,5 @@ def _in_memory(opened: ImportedScores, progress: bool) -> Attributions:
         rejected=layout.rejected,
         chrom_sizes=dict(layout.chrom_sizes),
         attrs=opened.attrs,
-        **sink.fields(None),  # type: ignore[arg-type]
+        **sink.fields(None),
     )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from seqsal.regions import Region
 
-__all__ = ["Array", "Attributions", "DiskArray", "check_result"]
+__all__ = ["Array", "Attributions", "Controls", "DiskArray", "check_result"]
 
 
 class DiskArray:
@@ -65,6 +65,28 @@ Array = NDArray[Any] | DiskArray
 _SPACE_NAMES = {name: name for name in ("logit", "probability", "count")} | {"log": "log output", "unknown": "output"}
 
 
+@dataclass(frozen=True, eq=False)
+class Controls:
+    """Shuffled windows, attributed as the windows themselves are: what a track looks like where nothing is meant.
+
+    Attributes
+    ----------
+    track
+        (M, L) float32, their attributions.
+    codes
+        (M, L) uint8, or None where their sequences are not known.
+    source
+        (M,) row of the window that each is a shuffle of, or None.
+    """
+
+    track: Array
+    codes: Array | None = None
+    source: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.track)
+
+
 @dataclass(frozen=True, repr=False, eq=False)
 class Attributions:
     """Attributions of N windows of L bases, with the regions that they are about.
@@ -83,8 +105,8 @@ class Attributions:
         (N, 4, L) float32, scores of all four bases, or None when they were not kept.
     completeness_error
         (N,) float32, relative error of the promised sum, or None when the method promises none.
-    null_track, null_codes, null_source
-        (M, L), (M, L) and (M,): attributions, codes and parent rows of the dinucleotide-shuffled controls, or None.
+    controls
+        The dinucleotide-shuffled controls, or None while there are none.
     rejected
         Regions of the input that could not be used, with a `reason` each.
     chrom_sizes
@@ -101,9 +123,7 @@ class Attributions:
     prediction: Array
     hypothetical: Array | None = None
     completeness_error: Array | None = None
-    null_track: Array | None = None
-    null_codes: Array | None = None
-    null_source: Array | None = None
+    controls: Controls | None = None
     rejected: pd.DataFrame = field(default_factory=lambda: pd.DataFrame())
     chrom_sizes: dict[str, int] = field(default_factory=dict)
     attrs: dict[str, Any] = field(default_factory=dict)
@@ -127,7 +147,7 @@ class Attributions:
     @property
     def n_controls(self) -> int:
         """Number of shuffled controls."""
-        return 0 if self.null_track is None else len(self.null_track)
+        return 0 if self.controls is None else len(self.controls)
 
     @property
     def output_space(self) -> str:

@@ -44,7 +44,7 @@ import numpy as np
 import pandas as pd
 
 from seqsal.errors import StoreError
-from seqsal.io.attributions import Array, Attributions, DiskArray, check_result
+from seqsal.io.attributions import Array, Attributions, Controls, DiskArray, check_result
 from seqsal.version import VERSION
 
 __all__ = ["REGION_TYPES", "SCHEMA", "read_attributions", "read_attrs", "result_prefix"]
@@ -83,14 +83,16 @@ def read_attributions(
                 f"{path}: unfinished, only some of the rows are there; run the command that makes it again"
             )
         attrs, prefix = _choose_result(file, path, result)
-        arrays = {name: _load(file, name if name in _SHARED else prefix + name, in_memory) for name in _ARRAYS}
+        arrays = {name: _load(file, prefix + name, in_memory) for name in _ARRAYS}
         attributions = Attributions(
             regions=_read_table(file["regions"]),
             rejected=_read_table(file["rejected"]) if "rejected" in file else pd.DataFrame(),
             chrom_sizes=_read_sizes(file),
             attrs=attrs,
             open_result=partial(read_attributions, path, in_memory=in_memory),
-            **{name.replace("/", "_"): array for name, array in arrays.items()},  # type: ignore[arg-type]
+            codes=_load(file, "codes", in_memory),  # type: ignore[arg-type]
+            controls=_load_controls(file, prefix, in_memory),
+            **arrays,  # type: ignore[arg-type]
         )
     except (KeyError, OSError, UnicodeDecodeError) as error:
         file.close()
@@ -103,10 +105,7 @@ def read_attributions(
     return attributions
 
 
-_ARRAYS = (
-    "codes", "track", "prediction", "hypothetical", "completeness_error", "null/track", "null/codes", "null/source",
-)  # fmt: skip
-_SHARED = ("codes", "null/codes", "null/source")
+_ARRAYS = ("track", "prediction", "hypothetical", "completeness_error")
 _REQUIRED = ("regions", "codes", "track", "prediction")
 _FOREIGN = "shap/seq"  # of chrombpnet
 
@@ -180,6 +179,14 @@ def _load(file: h5py.File, name: str, in_memory: bool) -> Array | None:
     if name not in file:
         return None
     return np.asarray(file[name][...]) if in_memory else DiskArray(file[name])
+
+
+def _load_controls(file: h5py.File, prefix: str, in_memory: bool) -> Controls | None:
+    track, codes, source = (
+        _load(file, f"{path}null/{name}", in_memory)
+        for path, name in ((prefix, "track"), ("", "codes"), ("", "source"))
+    )
+    return None if track is None else Controls(track, codes, source)
 
 
 def _read_table(group: h5py.Group) -> pd.DataFrame:

@@ -161,7 +161,8 @@ def _align(
     """Alignments of one sign's seqlets, each with the name of the algorithm that made it."""
     n_seqlets, used = len(seqlets), algorithm
     # word frequencies are those of the controls, or of the windows where there are none
-    codes = attr.codes if attr.null_codes is None or len(attr.null_codes) == 0 else attr.null_codes
+    controls = None if attr.controls is None else attr.controls.codes
+    codes = attr.codes if controls is None or len(controls) == 0 else controls
     background = np.asarray(codes[:N_BACKGROUND])
     if algorithm == "auto":
         used = "modisco" if n_seqlets >= MODISCO_MIN_SEQLETS else "kmers"

@@ -1,8 +1,7 @@
 """Peaks: the bases that drive a prediction, both signs, with p- and q-values from shuffled controls."""
 
-from seqsal.peaks.call import PEAK_COLUMNS, call_peaks, check_fdr, write_peaks_tsv
+from seqsal.peaks.call import PEAK_COLUMNS, call_peaks, check_fdr, read_peaks, write_peaks_tsv
 from seqsal.peaks.candidates import CandidateRules, find_candidates
-from seqsal.peaks.read import read_peaks
 
 __all__ = [
     "PEAK_COLUMNS",

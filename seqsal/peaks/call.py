@@ -5,15 +5,14 @@ anything is called: a base counts once and no peak is called twice. An average o
 windows of the controls, so overlap makes the test conservative. Where windows contradict each other, most of their
 attribution cancels, and a warning says so.
 
-Candidates (:mod:`seqsal.peaks.candidates`), all of them or those under the seeds of a coarse map
-(:mod:`seqsal.peaks.seeds`), have a strength (:mod:`seqsal.peaks.strength`) in the track as it is or relative to their
-window (:mod:`seqsal.peaks.level`). The strengths of the controls' candidates give p-values (:mod:`seqsal.peaks.null`),
-and these q-values (:mod:`seqsal.peaks.pool`).
+Candidates (:mod:`seqsal.peaks.candidates`), all of them or those under the seeds of a coarse map, have a strength in
+the track as it is or relative to their window (:mod:`seqsal.peaks.controls`). The strengths of the controls' candidates
+give p-values (:mod:`seqsal.peaks.null`), and these q-values (:mod:`seqsal.peaks.pool`).
 
 What a q-value is about: candidates that are no higher than shuffled sequence gives. A chance match of a motif in the
 shuffles, which the model may read as it reads a real one, counts as null; so among calls on sequence with real motifs
 the share that no motif explains is smaller than q. `benchmarks/calibration.py` measures both, on six trained networks
-and 204 data sets of 20 to 40 windows, beside tangermeme 1.6's recursive_seqlets (RS) on the same attributions::
+and 204 data sets of 20 to 40 windows, next to tangermeme 1.6's recursive_seqlets (RS) on the same attributions::
 
                          any call on shuffles   false calls   recall   summit within 3 bp
     q ≤ 0.05                    0.005              0.021       0.315        0.955
@@ -29,23 +28,24 @@ import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from seqsal.errors import UsageError
+from seqsal.errors import BedError, StoreError, UsageError
 from seqsal.io.atomic import atomic_path
-from seqsal.io.attributions import Attributions
+from seqsal.io.attributions import Array, Attributions
+from seqsal.io.bed import read_bed
 from seqsal.io.sweep import CHUNK_BP, Axis, Scale, TrackBlock, sweep_track
-from seqsal.peaks.candidates import SIGNS, CandidateRules, find_candidates
-from seqsal.peaks.level import check_controls, choose_scale
-from seqsal.peaks.null import fit_null
+from seqsal.peaks.candidates import SEED_REACH_BP, SIGNS, CandidateRules, find_candidates, under_seeds
+from seqsal.peaks.controls import check_controls, choose_scale, fit_null
 from seqsal.peaks.pool import PEAK_COLUMNS, Pool, peak_table
-from seqsal.peaks.seeds import SEED_REACH_BP, check_seeds, under_seeds
 
-__all__ = ["PEAK_COLUMNS", "call_peaks", "check_fdr", "write_peaks_tsv"]
+__all__ = ["PEAK_COLUMNS", "call_peaks", "check_fdr", "read_peaks", "write_peaks_tsv"]
 
+_CHECKED_ROWS = 4096  # read at a time
 MUCH_CANCELLED = 0.5  # share of the attribution where windows overlap
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def call_peaks(
     Parameters
     ----------
     attr
-        Attributions with shuffled controls (`null_track`); read in chunks of rows.
+        Attributions with shuffled controls; read in chunks of rows.
     fdr
         Largest q-value reported, in (0, 1].
     min_width, max_width
@@ -104,7 +104,8 @@ def call_peaks(
         An argument outside its range.
     """
     rules = CandidateRules(smooth_bp=smooth_bp, min_width=min_width, max_width=max_width)
-    signs = _chosen_signs(sign)
+    if sign not in ("both", *SIGNS):
+        raise UsageError(f"sign: got {sign!r}, expected both, {' or '.join(SIGNS)}")
     check_fdr(fdr)
     check_controls(attr)
     coarse = attr.result(seeds) if isinstance(seeds, str) else seeds
@@ -113,7 +114,7 @@ def call_peaks(
     axis = Axis.of(attr)
     scale = choose_scale(attr, chunk_bp=chunk_bp)
     null = fit_null(attr, rules, scale=scale, seeds=coarse, chunk_bp=chunk_bp)
-    pool = Pool(fdr, {name: null[name] for name in signs})
+    pool = Pool(fdr, {name: null[name] for name in SIGNS if sign in ("both", name)})
     overlap = _Overlap(scale)
     stretches = _stretches(attr, coarse, axis, overlap, chunk_bp, progress)
     for stretch, due in _overlapping_pieces(stretches, rules.reach_bp if coarse is None else SEED_REACH_BP):
@@ -129,7 +130,7 @@ def call_peaks(
         best_q=pool.best_q(),
         fdr=fdr,
         n_candidates=pool.n_tested,
-        n_null_candidates=sum(len(null[name].distribution.heights) for name in signs),
+        n_null_candidates=sum(len(of_sign.distribution.heights) for of_sign in pool.null.values()),
         n_controls=attr.n_controls,
         output_space=attr.output_space,
         relative=scale is not None,
@@ -150,6 +151,22 @@ def check_fdr(fdr: float) -> None:
         raise UsageError(f"fdr: got {fdr}, expected a rate above 0 and at most 1, for example 0.05")
 
 
+def read_peaks(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read a narrowPeak file; an empty one, as `seqsal peaks` writes when none is called, is a table without rows.
+
+    Raises
+    ------
+    BedError
+        There is no such file, or it has no summits.
+    """
+    if Path(path).is_file() and Path(path).stat().st_size == 0:
+        return pd.DataFrame({key: pd.Series(dtype=kind) for key, kind in PEAK_COLUMNS.items()})
+    table = read_bed(path)
+    if "signal" not in table:
+        raise BedError(f"{path}: has no summits, expected a narrowPeak file of 10 columns as `seqsal peaks` writes it")
+    return table
+
+
 def write_peaks_tsv(peaks: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     """Write a peak table, all columns with a header line, as tab-separated text.
 
@@ -164,14 +181,6 @@ def write_peaks_tsv(peaks: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     peaks = peaks if space is None else peaks.assign(output_space=space)
     with atomic_path(path) as temporary:
         peaks.to_csv(temporary, sep="\t", index=False, float_format="%.6g", lineterminator="\n")
-
-
-def _chosen_signs(sign: str) -> tuple[str, ...]:
-    if sign == "both":
-        return SIGNS
-    if sign not in SIGNS:
-        raise UsageError(f"sign: got {sign!r}, expected both, {' or '.join(SIGNS)}")
-    return (sign,)
 
 
 @dataclass(frozen=True)
@@ -224,7 +233,7 @@ class _Overlap:
         return block
 
     def warn(self) -> None:
-        """Tell of windows that contradict each other."""
+        """Warn where windows contradict each other."""
         lost = self._given - self._kept
         shared = self._kept_shared + lost
         if self._kept_shared > 0 and lost > MUCH_CANCELLED * shared:
@@ -255,3 +264,43 @@ def _overlapping_pieces(stretches: Iterator[_Stretch], reach_bp: int) -> Iterato
         due_from = due_to
     if held is not None and len(held.fine.positions):
         yield held, (due_from, np.inf)
+
+
+def check_seeds(attr: Attributions, seeds: Attributions) -> None:
+    """Raise unless a coarse map is about the same windows and the same controls.
+
+    Raises
+    ------
+    UsageError
+        It is the fine track itself.
+    StoreError
+        Other regions, other sequences, or other controls.
+    """
+    if seeds is attr:
+        raise UsageError(
+            f"seeds: {seeds.name} is the track that is called, expected a coarser map of the same windows; attribute "
+            "with both: `seqsal attribute … --method gradient_x_input --method grad_cam`"
+        )
+    same_place = [name for name in ("chrom", "start", "end", "strand") if name in attr.regions]
+    if len(attr) != len(seeds) or not attr.regions[same_place].equals(seeds.regions[same_place]):
+        raise StoreError(
+            f"seeds: are about other windows ({len(seeds):,} of {seeds.length:,} bp) than the track ({len(attr):,} of "
+            f"{attr.length:,} bp), expected the same in the same order; attribute the same regions with both methods"
+        )
+    own, others = attr.controls, seeds.controls
+    if attr.n_controls != seeds.n_controls or (own and others and not _same_codes(own.codes, others.codes)):
+        raise StoreError(
+            f"seeds: have other shuffled controls ({seeds.n_controls:,}) than the track ({attr.n_controls:,}), "
+            "expected the same ones; attribute with the same --seed and --controls, or with both methods in one run"
+        )
+    if not _same_codes(attr.codes, seeds.codes):
+        raise StoreError("seeds: are about other sequences than the track; attribute the same genome with both methods")
+
+
+def _same_codes(a: Array | None, b: Array | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    if a is b:
+        return True
+    chunks = (slice(i, i + _CHECKED_ROWS) for i in range(0, len(a), _CHECKED_ROWS))
+    return a.shape == b.shape and all(np.array_equal(a[rows], b[rows]) for rows in chunks)

@@ -256,7 +256,7 @@ def test_batches_do_not_matter(rng: np.random.Generator, name: str, batch_size: 
         for size in (None, batch_size)
     )
     np.testing.assert_allclose(one.track, other.track, rtol=1e-4, atol=1e-7)
-    np.testing.assert_allclose(one.null_track, other.null_track, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(one.controls.track, other.controls.track, rtol=1e-4, atol=1e-7)
 
 
 def test_the_hook_goes_when_a_pass_fails(rng: np.random.Generator) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from operator import attrgetter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -60,9 +61,9 @@ def test_batch_size_does_not_matter(source: Windows, batch_size: int) -> None:
     model = Small()
     reference = attribute_windows(model, source, AttributeOptions(), device=CPU)
     other = attribute_windows(model, source, AttributeOptions(batch_size=batch_size), device=CPU)
-    for name in ("track", "prediction", "null_track"):
-        np.testing.assert_allclose(getattr(other, name), getattr(reference, name), rtol=1e-4, atol=1e-7)
-    np.testing.assert_array_equal(other.null_codes, reference.null_codes)
+    for name in ("track", "prediction", "controls.track"):
+        np.testing.assert_allclose(*map(attrgetter(name), (other, reference)), rtol=1e-4, atol=1e-7)
+    np.testing.assert_array_equal(other.controls.codes, reference.controls.codes)
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -70,8 +71,8 @@ def test_file_and_memory_hold_the_same(source: Windows, tmp_path: Path) -> None:
     options = AttributeOptions(hypothetical=True, seed=3)
     path = attribute_to_file(Small(), source, tmp_path / "A.h5", options, device=CPU)
     memory, disk = attribute_windows(Small(), source, options, device=CPU), read_attributions(path)
-    for name in ("codes", "track", "prediction", "hypothetical", "null_track", "null_codes", "null_source"):
-        np.testing.assert_array_equal(getattr(disk, name), getattr(memory, name))
+    for name in ("codes", "track", "prediction", "hypothetical", "controls.track", "controls.codes", "controls.source"):
+        np.testing.assert_array_equal(*map(attrgetter(name), (disk, memory)))
     assert disk.attrs["method"] == "gradient_x_input"
     assert disk.attrs["gradient_correction"] is True
     assert disk.attrs["options"]["rc_average"] is False
@@ -82,17 +83,17 @@ def test_file_and_memory_hold_the_same(source: Windows, tmp_path: Path) -> None:
 
 def test_controls_are_shuffles_of_their_windows(source: Windows) -> None:
     result = attribute_windows(Small(), source, AttributeOptions(n_controls=80), device=CPU)
-    assert result.null_track.shape == (80, 50)
-    for codes, parent in zip(result.null_codes, result.null_source, strict=True):
+    assert result.controls.track.shape == (80, 50)
+    for codes, parent in zip(result.controls.codes, result.controls.source, strict=True):
         np.testing.assert_array_equal(np.sort(codes), np.sort(source.codes[parent]))
-    assert len(np.unique(np.asarray(result.null_codes), axis=0)) > 70  # draws of one window differ
-    assert np.bincount(result.null_source, minlength=37).min() >= 2
+    assert len(np.unique(np.asarray(result.controls.codes), axis=0)) > 70  # draws of one window differ
+    assert np.bincount(result.controls.source, minlength=37).min() >= 2
 
 
 def test_seed_changes_controls_only(source: Windows) -> None:
     one, two = (attribute_windows(Small(), source, AttributeOptions(seed=seed), device=CPU) for seed in (1, 2))
     np.testing.assert_array_equal(one.track, two.track)
-    assert not np.array_equal(one.null_codes, two.null_codes)
+    assert not np.array_equal(one.controls.codes, two.controls.codes)
 
 
 class _Stops(Windows):
@@ -295,7 +296,7 @@ def test_without_controls(source: Windows, tmp_path: Path) -> None:
     weight = torch.ones(4, 50)
     path = attribute_to_file(Linear(weight), source, tmp_path / "A.h5", AttributeOptions(n_controls=0), device=CPU)
     result = read_attributions(path)
-    assert result.null_track is None and result.n_controls == 0
+    assert result.controls is None and result.n_controls == 0
 
 
 def test_disk_array_indexes_like_numpy(source: Windows, tmp_path: Path) -> None:

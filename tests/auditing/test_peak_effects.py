@@ -112,7 +112,7 @@ def test_a_window_full_of_peaks_is_left_out_and_counted(rng: np.random.Generator
 def test_no_peaks_come_to_nothing(rng: np.random.Generator) -> None:
     codes = random_codes(rng, 3, 60)
     model = Linear(weights(rng))
-    attr = replace(attributions_of(model, codes), null_track=None, null_codes=None, null_source=None)
+    attr = replace(attributions_of(model, codes), controls=None)
     context = context_of(model, codes, attr=attr, settings=SETTINGS)
     found = peak_effects(context, context.rows(3), codes, np.zeros(3))["neg"].summarise(context, True, 0.0)
     assert found["n_regions"] == found["n_peaks"] == 0

@@ -35,7 +35,7 @@ def store(attr: Attributions, path: Path) -> None:
             file[f"regions/{key}"] = values if values.dtype.kind in "if" else values.astype(object)
         for key in ("codes", "track", "prediction", "hypothetical"):
             file[key] = getattr(attr, key)
-        file["null/track"], file["null/codes"] = attr.null_track, attr.null_codes
+        file["null/track"], file["null/codes"] = attr.controls.track, attr.controls.codes
         file["chrom_sizes/chrom"], file["chrom_sizes/size"] = ["chr1"], np.array([attr.chrom_sizes["chr1"]])
 
 

@@ -60,7 +60,7 @@ def test_one_file_holds_what_separate_runs_give(given: list[object], tmp_path: P
     assert alone.exit_code == 0, alone.output
     one, other = attr.result("ism.target2"), seqsal.read_attributions(tmp_path / "B.h5")
     np.testing.assert_array_equal(np.asarray(one.track), other.track)
-    np.testing.assert_array_equal(np.asarray(one.null_track), other.null_track)
+    np.testing.assert_array_equal(np.asarray(one.controls.track), other.controls.track)
 
 
 def test_verbs_open_any_result(given: list[object], tmp_path: Path) -> None:

@@ -271,10 +271,10 @@ def test_controls_come_back(tmp_path: Path, rng: np.random.Generator, kind: str)
         case.attr.hypothetical, sequences=one_hot(case.attr.codes), regions=case.attr.regions, genome=case.genome,
         out=tmp_path / "A.h5", **null,
     )  # fmt: skip
-    np.testing.assert_array_equal(np.asarray(found.null_codes), codes)
-    np.testing.assert_array_equal(np.asarray(found.null_track), track)
+    np.testing.assert_array_equal(np.asarray(found.controls.codes), codes)
+    np.testing.assert_array_equal(np.asarray(found.controls.track), track)
     parents = np.arange(30) % 12
-    np.testing.assert_array_equal(np.asarray(found.null_source), parents)
+    np.testing.assert_array_equal(np.asarray(found.controls.source), parents)
     np.testing.assert_array_equal(codes, dinucleotide_shuffle(case.attr.codes[parents], seed=3, rows=np.arange(30)))
     assert call_peaks(found, fdr=1.0).attrs["n_candidates"] > 0
 
@@ -305,7 +305,7 @@ def test_controls_are_the_ones_that_attribute_makes(tmp_path: Path, case: Case) 
     native = seqsal.attribute(
         seqsal.wrap(Linear(torch.randn(4, 61))), genome=case.genome, regions=case.attr.regions, n_controls=20, seed=3
     )
-    np.testing.assert_array_equal(native.null_codes, controls_of(case, tmp_path, 20)[1])
+    np.testing.assert_array_equal(native.controls.codes, controls_of(case, tmp_path, 20)[1])
     with pytest.raises(UsageError, match=r"c\.txt: unknown extension, expected \.fa or \.fasta"):
         write_controls(tmp_path / "c.txt", genome=case.genome, regions=case.attr.regions)
 

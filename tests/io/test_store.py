@@ -52,7 +52,7 @@ def test_round_trip(tmp_path: Path) -> None:
     assert back.rejected["reason"].tolist() == ["unknown"]
     assert back.chrom_sizes == {"chr1": 100, "2": 50}
     assert {key: back.attrs[key] for key in ATTRS} == ATTRS
-    np.testing.assert_array_equal(back.null_source, [0, 2])
+    np.testing.assert_array_equal(back.controls.source, [0, 2])
     assert repr(back) == ("Attributions(3 regions × 10 bp, method=saliency, output_space=unknown, 2 controls)")
 
 
@@ -205,7 +205,7 @@ def test_results_are_read_by_name(tmp_path: Path) -> None:
     ism = root.result("ism")
     assert (root.method, root.target, root.completeness_error) == ("saliency", 0, None)
     assert (ism.method, ism.target, ism.attrs["options"], ism.attrs["seed"]) == ("ism", 4, {"n": 1}, 7)
-    assert np.asarray(ism.track).min() == 2 and np.asarray(ism.null_track).min() == 3
+    assert np.asarray(ism.track).min() == 2 and np.asarray(ism.controls.track).min() == 3
     assert ism.completeness_error is not None and ism.results == root.results == ("saliency", "ism")
     assert ism.result("saliency").name == "saliency"
     alone = Attributions(root.regions, root.codes, root.track, root.prediction, attrs=root.attrs)

@@ -194,7 +194,7 @@ def test_low_complexity_of_the_background_is_no_motif(rng: np.random.Generator) 
     planted = plant(rng, {REB1: (25, 1.0)})
     shares = np.array([0.45, 0.05, 0.05, 0.45])
     biased = rng.choice(4, size=(300, 150), p=shares).astype(np.uint8)
-    attr = replace(planted.attr, null_codes=biased)
+    attr = replace(planted.attr, controls=replace(planted.attr.controls, codes=biased))
     found = discover_motifs(attr, planted.peaks, motif_db=[known(REB1)]).patterns
     assert [pattern.motif.consensus in REB1 for pattern in found] == [True]
 
@@ -263,7 +263,7 @@ def test_what_is_not_about_the_seqlets_stops_the_run(
 
 def test_instances_that_modisco_drops_join_their_pattern(small: Planted, monkeypatch: pytest.MonkeyPatch) -> None:
     def fifth(seqlets):  # type: ignore[no-untyped-def]
-        found = align_kmers(seqlets, small.attr.null_codes)[0]
+        found = align_kmers(seqlets, small.attr.controls.codes)[0]
         return [found.take(np.arange(0, len(found), 5))]
 
     monkeypatch.setattr("seqsal.motifs.discover.MODISCO_MIN_SEQLETS", 25)
@@ -294,7 +294,7 @@ def test_reprs_say_what_was_found(small: Planted) -> None:
 
 def test_kmer_alignments_do_not_share_seqlets(rng: np.random.Generator) -> None:
     planted = plant(rng, {REB1: (30, 1.0), CTCF: (25, 1.0)})
-    found = align_kmers(cut_seqlets(planted.attr, planted.peaks), planted.attr.null_codes)
+    found = align_kmers(cut_seqlets(planted.attr, planted.peaks), planted.attr.controls.codes)
     assert len(found) == 2
     assert all(not set(a.rows) & set(b.rows) for a, b in pairwise(found))
 

@@ -19,7 +19,7 @@ from seqsal.errors import StoreError, UsageError
 from seqsal.io.attributions import Attributions
 from seqsal.io.bed import write_narrowpeak
 from seqsal.peaks import PEAK_COLUMNS, call_peaks, pool, write_peaks_tsv
-from seqsal.peaks.level import choose_scale, window_scale
+from seqsal.peaks.controls import choose_scale, window_scale
 from seqsal.peaks.pool import Pool, SignCount, benjamini_hochberg, sign_weights
 
 LENGTH = 600
@@ -27,7 +27,7 @@ PLANTED = ((100, 10, 6.0), (250, 14, -5.0), (400, 8, 8.0), (500, 10, -7.0))  # c
 
 
 @pytest.fixture
-def null_track(rng: np.random.Generator) -> NDArray[np.float32]:
+def controls(rng: np.random.Generator) -> NDArray[np.float32]:
     return 0.3 * noise(rng, 60, LENGTH)
 
 
@@ -39,9 +39,9 @@ def same(a: pd.DataFrame, b: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(a, b, check_exact=False, rtol=1e-9)
 
 
-def test_planted_peaks_of_both_signs(rng: np.random.Generator, null_track: NDArray[np.float32]) -> None:
+def test_planted_peaks_of_both_signs(rng: np.random.Generator, controls: NDArray[np.float32]) -> None:
     track = planted(rng)
-    peaks = call_peaks(make_attr(track, null_track=null_track), fdr=1e-3)
+    peaks = call_peaks(make_attr(track, controls=controls), fdr=1e-3)
     assert list(peaks.columns) == list(PEAK_COLUMNS)
     assert len(peaks) == 4 * len(PLANTED)
     for i in range(4):
@@ -63,7 +63,7 @@ def test_planted_peaks_of_both_signs(rng: np.random.Generator, null_track: NDArr
 def test_names_count_from_the_strongest_and_rows_follow_the_genome() -> None:
     ripple = 0.01 * np.where(np.arange(200) % 2, 1, -1)  # the same level in every window, lost in the smoothing
     track = np.stack([ripple + bump(200, 100, 10, h) for h in (3, -9, 5, -2)])
-    attr = make_attr(track, chrom=["b", "a", "a", "b"], start=[0, 900, 300, 500], null_track=_spiky())
+    attr = make_attr(track, chrom=["b", "a", "a", "b"], start=[0, 900, 300, 500], controls=_spiky())
     peaks = call_peaks(attr, fdr=1)
     peaks = peaks[peaks["signal"].abs() > 1].reset_index(drop=True)
     assert peaks["name"].tolist() == ["pos_1", "neg_1", "pos_2", "neg_2"]
@@ -76,32 +76,30 @@ def _spiky() -> NDArray[np.float32]:
 
 
 @pytest.mark.parametrize("sign", ["pos", "neg"])
-def test_one_sign_is_tested_alone(rng: np.random.Generator, null_track: NDArray[np.float32], sign: str) -> None:
-    attr = make_attr(planted(rng), null_track=null_track)
+def test_one_sign_is_tested_alone(rng: np.random.Generator, controls: NDArray[np.float32], sign: str) -> None:
+    attr = make_attr(planted(rng), controls=controls)
     both, one = call_peaks(attr, fdr=1e-3), call_peaks(attr, fdr=1e-3, sign=sign)
     assert set(one["sign"]) == {sign}
     assert one["name"].tolist() == both.loc[both["sign"] == sign, "name"].tolist()
     assert one.attrs["n_candidates"] < both.attrs["n_candidates"]
 
 
-def test_strand_and_order_of_the_windows_do_not_matter(
-    rng: np.random.Generator, null_track: NDArray[np.float32]
-) -> None:
+def test_strand_and_order_of_the_windows_do_not_matter(rng: np.random.Generator, controls: NDArray[np.float32]) -> None:
     track = planted(rng, 6)
-    forward = call_peaks(make_attr(track, null_track=null_track))
+    forward = call_peaks(make_attr(track, controls=controls))
     start = np.arange(6) * (LENGTH + 10)
     order, strand = np.array([3, 0, 5, 1, 4, 2]), np.array(["+", "-", "-", ".", "+", "-"])
     turned = np.where(strand[:, None] == "-", track[:, ::-1], track)
-    same(forward, call_peaks(make_attr(turned[order], start=start[order], strand=strand[order], null_track=null_track)))
+    same(forward, call_peaks(make_attr(turned[order], start=start[order], strand=strand[order], controls=controls)))
 
 
-def test_reversal_mirrors_the_calls(rng: np.random.Generator, null_track: NDArray[np.float32]) -> None:
+def test_reversal_mirrors_the_calls(rng: np.random.Generator, controls: NDArray[np.float32]) -> None:
     track = planted(rng, 5)
     codes = rng.choice(5, size=track.shape, p=[0.24, 0.25, 0.25, 0.25, 0.01])
     starts = np.arange(5) * 350  # neighbours overlap
-    attr = make_attr(track, start=starts, codes=codes, null_track=null_track)
+    attr = make_attr(track, start=starts, codes=codes, controls=controls)
     total = int(starts[-1]) + LENGTH
-    mirrored = make_attr(track[:, ::-1], start=total - LENGTH - starts, codes=codes[:, ::-1], null_track=null_track)
+    mirrored = make_attr(track[:, ::-1], start=total - LENGTH - starts, codes=codes[:, ::-1], controls=controls)
     peaks, mirror = call_peaks(attr), call_peaks(mirrored)
     assert len(peaks) > 5
     expected = peaks.assign(
@@ -114,24 +112,24 @@ def test_reversal_mirrors_the_calls(rng: np.random.Generator, null_track: NDArra
 
 
 @pytest.mark.parametrize("chunk_bp", [1, 601, 3000])
-def test_chunks_do_not_matter(rng: np.random.Generator, null_track: NDArray[np.float32], chunk_bp: int) -> None:
+def test_chunks_do_not_matter(rng: np.random.Generator, controls: NDArray[np.float32], chunk_bp: int) -> None:
     starts = np.concatenate([np.arange(10) * 200, 10_000 + np.arange(5) * 590])
-    attr = make_attr(planted(rng, 15), start=starts, null_track=null_track)
+    attr = make_attr(planted(rng, 15), start=starts, controls=controls)
     whole, small = call_peaks(attr), call_peaks(attr, chunk_bp=chunk_bp)
     pd.testing.assert_frame_equal(whole, small, check_exact=True)
     assert whole.attrs == small.attrs
     assert len(whole) > 0
 
 
-def test_tiles_give_the_calls_of_one_long_window(rng: np.random.Generator, null_track: NDArray[np.float32]) -> None:
+def test_tiles_give_the_calls_of_one_long_window(rng: np.random.Generator, controls: NDArray[np.float32]) -> None:
     long = planted(rng, 8).reshape(1, -1)
     tile, step = 400, 150
     starts = np.arange(0, long.shape[1] - tile + 1, step)
     covered = int(starts[-1]) + tile
     tiles = np.stack([long[0, s : s + tile] for s in starts])
-    wide_null = np.tile(null_track, (1, 8))[:, : long.shape[1]]
-    from_tiles = call_peaks(make_attr(tiles, start=starts, null_track=null_track[:, :tile]), fdr=1e-3)
-    from_long = call_peaks(make_attr(long[:, :covered], start=[0], null_track=wide_null[:, :covered]), fdr=1e-3)
+    wide_null = np.tile(controls, (1, 8))[:, : long.shape[1]]
+    from_tiles = call_peaks(make_attr(tiles, start=starts, controls=controls[:, :tile]), fdr=1e-3)
+    from_long = call_peaks(make_attr(long[:, :covered], start=[0], controls=wide_null[:, :covered]), fdr=1e-3)
     assert not from_tiles.attrs["relative"] and not from_long.attrs["relative"]
     assert len(from_tiles) == len(from_long) >= 28
     assert from_tiles["sign"].tolist() == from_long["sign"].tolist()
@@ -143,11 +141,11 @@ def test_tiles_give_the_calls_of_one_long_window(rng: np.random.Generator, null_
 
 
 def test_where_windows_lie_lower_than_controls_their_scale_does_not_matter(
-    rng: np.random.Generator, null_track: NDArray[np.float32]
+    rng: np.random.Generator, controls: NDArray[np.float32]
 ) -> None:
     track, gains = planted(rng), np.array([[0.01], [1.0], [7.0], [300.0]], dtype=np.float32)
-    plain = call_peaks(make_attr(track, null_track=null_track * 1000))
-    gained = call_peaks(make_attr(track * gains, null_track=null_track * 5000))
+    plain = call_peaks(make_attr(track, controls=controls * 1000))
+    gained = call_peaks(make_attr(track * gains, controls=controls * 5000))
     assert plain.attrs["relative"] and gained.attrs["relative"] and len(plain) > 10
     columns = ["chrom", "start", "end", "summit", "sign", "n_windows"]
     pd.testing.assert_frame_equal(plain[columns], gained[columns])
@@ -155,37 +153,37 @@ def test_where_windows_lie_lower_than_controls_their_scale_does_not_matter(
 
 
 def test_where_windows_lie_higher_heights_are_taken_as_they_are(
-    rng: np.random.Generator, null_track: NDArray[np.float32]
+    rng: np.random.Generator, controls: NDArray[np.float32]
 ) -> None:
     track = 2 * planted(rng)
-    peaks = call_peaks(make_attr(track, null_track=null_track))
+    peaks = call_peaks(make_attr(track, controls=controls))
     assert not peaks.attrs["relative"]
-    both = call_peaks(make_attr(7 * track, null_track=7 * null_track))
+    both = call_peaks(make_attr(7 * track, controls=7 * controls))
     np.testing.assert_allclose(both["q_value"], peaks["q_value"], rtol=1e-4)
-    taller = call_peaks(make_attr(7 * track, null_track=null_track))
+    taller = call_peaks(make_attr(7 * track, controls=controls))
     assert taller["q_value"].min() < peaks["q_value"].min()
 
 
-def test_the_scale_is_chosen_by_medians_of_known_windows(null_track: NDArray[np.float32]) -> None:
-    level = np.abs(null_track).max()
+def test_the_scale_is_chosen_by_medians_of_known_windows(controls: NDArray[np.float32]) -> None:
+    level = np.abs(controls).max()
     track, codes = np.full((5, LENGTH), level), np.zeros((5, LENGTH), np.uint8)
     track[:2] *= 1e-3
-    assert choose_scale(make_attr(track, null_track=null_track)) is None
+    assert choose_scale(make_attr(track, controls=controls)) is None
     codes[2:4] = 4
-    assert choose_scale(make_attr(track, codes=codes, null_track=null_track)) is window_scale
+    assert choose_scale(make_attr(track, codes=codes, controls=controls)) is window_scale
     codes[:] = 4
-    assert choose_scale(make_attr(track, codes=codes, null_track=null_track)) is None
+    assert choose_scale(make_attr(track, codes=codes, controls=controls)) is None
 
 
-def _coarse(track: NDArray[np.float32], null_track: NDArray[np.float32], at: tuple[int, ...]) -> Attributions:
+def _coarse(track: NDArray[np.float32], controls: NDArray[np.float32], at: tuple[int, ...]) -> Attributions:
     hills = np.asarray(sum(bump(LENGTH, centre, 40, 1.0) for centre in at), dtype=np.float32)
-    null_hills = np.tile(bump(LENGTH, 300, 80, 1.0), (len(null_track), 1))
-    return make_attr(np.tile(hills, (len(track), 1)), null_track=null_hills)
+    null_hills = np.tile(bump(LENGTH, 300, 80, 1.0), (len(controls), 1))
+    return make_attr(np.tile(hills, (len(track), 1)), controls=null_hills)
 
 
-def test_seeds_grow_to_the_peaks_under_them(rng: np.random.Generator, null_track: NDArray[np.float32]) -> None:
+def test_seeds_grow_to_the_peaks_under_them(rng: np.random.Generator, controls: NDArray[np.float32]) -> None:
     track = planted(rng)
-    attr, coarse = make_attr(track, null_track=null_track), _coarse(track, null_track, (110, 390))
+    attr, coarse = make_attr(track, controls=controls), _coarse(track, controls, (110, 390))
     everything, seeded = call_peaks(attr), call_peaks(attr, seeds=coarse)
     assert 0 < seeded.attrs["n_candidates"] < everything.attrs["n_candidates"] / 3
     assert 0 < seeded.attrs["n_null_candidates"] < everything.attrs["n_null_candidates"] / 3
@@ -197,78 +195,76 @@ def test_seeds_grow_to_the_peaks_under_them(rng: np.random.Generator, null_track
 
 
 @pytest.mark.parametrize("chunk_bp", [601, 3000])
-def test_seeds_do_not_depend_on_chunks(
-    rng: np.random.Generator, null_track: NDArray[np.float32], chunk_bp: int
-) -> None:
+def test_seeds_do_not_depend_on_chunks(rng: np.random.Generator, controls: NDArray[np.float32], chunk_bp: int) -> None:
     starts = np.arange(12) * 250
     track = planted(rng, 12)
-    attr = make_attr(track, start=starts, null_track=null_track)
+    attr = make_attr(track, start=starts, controls=controls)
     wide = rng.normal(size=(12, LENGTH)).cumsum(axis=1)
-    coarse = make_attr(wide, start=starts, null_track=rng.normal(size=null_track.shape).cumsum(axis=1))
+    coarse = make_attr(wide, start=starts, controls=rng.normal(size=controls.shape).cumsum(axis=1))
     whole, small = call_peaks(attr, seeds=coarse, fdr=0.5), call_peaks(attr, seeds=coarse, fdr=0.5, chunk_bp=chunk_bp)
     pd.testing.assert_frame_equal(whole, small, check_exact=True)
     assert len(whole) > 0
 
 
-def test_seeds_of_something_else_are_refused(rng: np.random.Generator, null_track: NDArray[np.float32]) -> None:
+def test_seeds_of_something_else_are_refused(rng: np.random.Generator, controls: NDArray[np.float32]) -> None:
     track = planted(rng)
-    codes = np.zeros(null_track.shape, np.uint8)
-    attr = make_attr(track, null_track=null_track, null_codes=codes)
+    codes = np.zeros(controls.shape, np.uint8)
+    attr = make_attr(track, controls=controls, control_codes=codes)
     with pytest.raises(UsageError, match="is the track that is called, expected a coarser map"):
         call_peaks(attr, seeds=attr)
     with pytest.raises(StoreError, match="are about other windows"):
-        call_peaks(attr, seeds=make_attr(track[:3], null_track=null_track, null_codes=codes))
+        call_peaks(attr, seeds=make_attr(track[:3], controls=controls, control_codes=codes))
     with pytest.raises(StoreError, match="are about other windows"):
-        call_peaks(attr, seeds=make_attr(track, start=np.arange(4) * 5, null_track=null_track, null_codes=codes))
+        call_peaks(attr, seeds=make_attr(track, start=np.arange(4) * 5, controls=controls, control_codes=codes))
     for other in (
-        {"null_track": null_track[:9], "null_codes": codes[:9]},
-        {"null_track": null_track, "null_codes": codes + 1},
+        {"controls": controls[:9], "control_codes": codes[:9]},
+        {"controls": controls, "control_codes": codes + 1},
         {},
     ):
         with pytest.raises(StoreError, match="have other shuffled controls"):
             call_peaks(attr, seeds=make_attr(track, **other))
     with pytest.raises(StoreError, match="about other sequences"):
-        call_peaks(attr, seeds=make_attr(track, codes=codes[:4] + 1, null_track=null_track, null_codes=codes))
+        call_peaks(attr, seeds=make_attr(track, codes=codes[:4] + 1, controls=controls, control_codes=codes))
     with pytest.raises(StoreError, match="has no result 'grad_cam'"):
         call_peaks(attr, seeds="grad_cam")
 
 
 def test_windows_that_contradict_each_other_are_told_of(
-    rng: np.random.Generator, null_track: NDArray[np.float32], caplog: pytest.LogCaptureFixture
+    rng: np.random.Generator, controls: NDArray[np.float32], caplog: pytest.LogCaptureFixture
 ) -> None:
     track = planted(rng)
     both, starts = np.concatenate([track, -0.9 * track]), np.tile(np.arange(4) * (LENGTH + 10), 2)
     with caplog.at_level("WARNING"):
-        call_peaks(make_attr(np.concatenate([track, track]), start=starts, null_track=null_track))
+        call_peaks(make_attr(np.concatenate([track, track]), start=starts, controls=controls))
         assert not caplog.records
-        call_peaks(make_attr(both, start=starts, null_track=null_track))
+        call_peaks(make_attr(both, start=starts, controls=controls))
     assert "where windows overlap, 95 % of their attribution cancels" in caplog.text  # 0.1 of 1.9 is left
 
 
 @pytest.mark.parametrize(("side", "words"), [(-1, "below 0.*that raise"), (1, "above 0.*that lower")])
 def test_a_reference_that_is_far_off_is_told_of(
-    rng: np.random.Generator, null_track: NDArray[np.float32], caplog: pytest.LogCaptureFixture, side: int, words: str
+    rng: np.random.Generator, controls: NDArray[np.float32], caplog: pytest.LogCaptureFixture, side: int, words: str
 ) -> None:
-    far = make_attr(planted(rng) + side, null_track=null_track + side)
+    far = make_attr(planted(rng) + side, controls=controls + side)
     with caplog.at_level("WARNING"):
         call_peaks(far)  # of a method that promises no sum
-        call_peaks(dataclasses.replace(make_attr(planted(rng), null_track=null_track), completeness_error=np.zeros(4)))
+        call_peaks(dataclasses.replace(make_attr(planted(rng), controls=controls), completeness_error=np.zeros(4)))
         assert not caplog.records
         call_peaks(dataclasses.replace(far, completeness_error=np.zeros(4)))
-    assert re.search(rf"null_track: (9\d|100) % of the bases .* {words} the prediction", caplog.text)
+    assert re.search(rf"controls: (9\d|100) % of their bases .* {words} the prediction", caplog.text)
 
 
-def test_a_peak_at_the_edge_of_a_window_is_whole(rng: np.random.Generator, null_track: NDArray[np.float32]) -> None:
+def test_a_peak_at_the_edge_of_a_window_is_whole(rng: np.random.Generator, controls: NDArray[np.float32]) -> None:
     track = 0.3 * noise(rng, 3, LENGTH) + bump(LENGTH, 3, 10, 8.0) - bump(LENGTH, LENGTH - 4, 10, 8.0)
-    peaks = call_peaks(make_attr(track, null_track=null_track), fdr=0.01)
+    peaks = call_peaks(make_attr(track, controls=controls), fdr=0.01)
     first, last = peaks[peaks["sign"] == "pos"], peaks[peaks["sign"] == "neg"]
     offset = np.arange(3) * (LENGTH + 10)
     assert first["start"].tolist() == offset.tolist()
     assert last["end"].tolist() == (offset + LENGTH).tolist()
 
 
-def test_one_region_is_enough(rng: np.random.Generator, null_track: NDArray[np.float32]) -> None:
-    assert len(call_peaks(make_attr(planted(rng, 1), null_track=null_track))) >= 4
+def test_one_region_is_enough(rng: np.random.Generator, controls: NDArray[np.float32]) -> None:
+    assert len(call_peaks(make_attr(planted(rng, 1), controls=controls))) >= 4
 
 
 def test_window_scale_is_the_mean_of_the_lower_three_quarters(rng: np.random.Generator) -> None:
@@ -287,30 +283,30 @@ def test_window_scale_is_the_mean_of_the_lower_three_quarters(rng: np.random.Gen
 
 
 def test_unknown_bases_and_padding_are_never_called_nor_bridged(
-    rng: np.random.Generator, null_track: NDArray[np.float32]
+    rng: np.random.Generator, controls: NDArray[np.float32]
 ) -> None:
     track, codes = planted(rng, 2), np.zeros((2, LENGTH), np.uint8)
     codes[:, 90:111] = 4  # on the first planted peak
     codes[:, 400] = 4  # inside the third
     codes[0, :60] = 4  # padding
     track[0, :60] = 50
-    peaks = call_peaks(make_attr(track, codes=codes, start=[-60, 5000], null_track=null_track))
+    peaks = call_peaks(make_attr(track, codes=codes, start=[-60, 5000], controls=controls))
     unknown = {start + int(j) for start, row in zip((-60, 5000), codes, strict=True) for j in np.flatnonzero(row == 4)}
     assert len(peaks) > 4
     assert all(unknown.isdisjoint(range(p.start, p.end)) for p in peaks.itertuples())
     assert (peaks["start"] >= 0).all()
 
 
-def test_overlapping_windows_count_a_base_once(null_track: NDArray[np.float32]) -> None:
+def test_overlapping_windows_count_a_base_once(controls: NDArray[np.float32]) -> None:
     one = bump(LENGTH, 300, 10, 5.0)[None]
-    single = call_peaks(make_attr(one, null_track=null_track))
-    triple = call_peaks(make_attr(np.repeat(one, 3, axis=0), start=[0, 0, 0], null_track=null_track))
+    single = call_peaks(make_attr(one, controls=controls))
+    triple = call_peaks(make_attr(np.repeat(one, 3, axis=0), start=[0, 0, 0], controls=controls))
     same(single.drop(columns="n_windows"), triple.drop(columns="n_windows"))
     assert triple["n_windows"].tolist() == [3]
 
 
-def test_no_peak_is_a_result(rng: np.random.Generator, null_track: NDArray[np.float32], tmp_path: Path) -> None:
-    peaks = call_peaks(make_attr(0.3 * noise(rng, 3, LENGTH), null_track=null_track), fdr=1e-9)
+def test_no_peak_is_a_result(rng: np.random.Generator, controls: NDArray[np.float32], tmp_path: Path) -> None:
+    peaks = call_peaks(make_attr(0.3 * noise(rng, 3, LENGTH), controls=controls), fdr=1e-9)
     assert len(peaks) == 0
     assert list(peaks.columns) == list(PEAK_COLUMNS)
     assert 1e-9 < peaks.attrs["best_q"] <= 1
@@ -321,9 +317,9 @@ def test_no_peak_is_a_result(rng: np.random.Generator, null_track: NDArray[np.fl
 
 
 def test_tables_are_written_and_read_back(
-    rng: np.random.Generator, null_track: NDArray[np.float32], tmp_path: Path
+    rng: np.random.Generator, controls: NDArray[np.float32], tmp_path: Path
 ) -> None:
-    peaks = call_peaks(make_attr(planted(rng), null_track=null_track))
+    peaks = call_peaks(make_attr(planted(rng), controls=controls))
     write_peaks_tsv(peaks, tmp_path / "p.tsv")
     written = pd.read_csv(tmp_path / "p.tsv", sep="\t")
     assert set(written.pop("output_space")) == {peaks.attrs["output_space"]}
@@ -334,14 +330,14 @@ def test_tables_are_written_and_read_back(
     assert [line[3] for line in fields] == peaks["name"].tolist()
 
 
-def test_a_track_with_nothing_to_call_is_refused(null_track: NDArray[np.float32]) -> None:
+def test_a_track_with_nothing_to_call_is_refused(controls: NDArray[np.float32]) -> None:
     with pytest.raises(StoreError, match="no shuffled controls"):
         call_peaks(make_attr(np.ones((1, LENGTH))))
     for value in (0, 2):
         with pytest.raises(StoreError, match=f"cannot have peaks, the track is {value} at every base"):
-            call_peaks(make_attr(np.full((2, LENGTH), value), null_track=null_track))
+            call_peaks(make_attr(np.full((2, LENGTH), value), controls=controls))
     with pytest.raises(StoreError, match="has no known base"):
-        call_peaks(make_attr(np.ones((1, LENGTH)), codes=np.full((1, LENGTH), 4), null_track=null_track))
+        call_peaks(make_attr(np.ones((1, LENGTH)), codes=np.full((1, LENGTH), 4), controls=controls))
 
 
 @pytest.mark.parametrize(
@@ -354,9 +350,9 @@ def test_a_track_with_nothing_to_call_is_refused(null_track: NDArray[np.float32]
         ({"min_width": 9, "max_width": 8}, "min_width, max_width: got 9 and 8"),
     ],
 )
-def test_arguments_out_of_range(options: dict[str, float], message: str, null_track: NDArray[np.float32]) -> None:
+def test_arguments_out_of_range(options: dict[str, float], message: str, controls: NDArray[np.float32]) -> None:
     with pytest.raises(UsageError, match=message):
-        call_peaks(make_attr(np.ones((1, LENGTH)), null_track=null_track), **options)  # type: ignore[arg-type]
+        call_peaks(make_attr(np.ones((1, LENGTH)), controls=controls), **options)  # type: ignore[arg-type]
 
 
 @given(st.lists(st.floats(1e-12, 1), min_size=1, max_size=30), st.integers(0, 20))
@@ -422,9 +418,9 @@ def test_one_sign_alone_has_no_weight() -> None:
 
 @pytest.mark.parametrize("fdr", [0.05, 0.2])
 def test_candidates_that_are_forgotten_change_no_call(
-    rng: np.random.Generator, null_track: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch, fdr: float
+    rng: np.random.Generator, controls: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch, fdr: float
 ) -> None:
-    attr = make_attr(planted(rng, 6), null_track=null_track)
+    attr = make_attr(planted(rng, 6), controls=controls)
     peaks = call_peaks(attr, fdr=fdr)
     monkeypatch.setattr(pool, "KEPT", np.inf)
     same(call_peaks(attr, fdr=fdr), peaks)
@@ -433,9 +429,7 @@ def test_candidates_that_are_forgotten_change_no_call(
 
 def _null_data(seed: int, window_sd: float, n: int, n_controls: int) -> Attributions:
     rng = np.random.default_rng(seed)
-    return make_attr(
-        noise(rng, n, 300, window_sd=window_sd), null_track=noise(rng, n_controls, 300, window_sd=window_sd)
-    )
+    return make_attr(noise(rng, n, 300, window_sd=window_sd), controls=noise(rng, n_controls, 300, window_sd=window_sd))
 
 
 @pytest.mark.slow

@@ -9,9 +9,8 @@ from track_toys import make_attr, noise
 
 from seqsal.errors import StoreError
 from seqsal.peaks.candidates import CandidateRules
-from seqsal.peaks.level import check_controls
-from seqsal.peaks.null import NullDistribution, dispersion, fit_null
-from seqsal.peaks.tail import fit_tail
+from seqsal.peaks.controls import check_controls, fit_null
+from seqsal.peaks.null import NullDistribution, dispersion, fit_tail
 
 RULES = CandidateRules()
 
@@ -37,7 +36,7 @@ def test_tail_follows_exact_quantiles(law: stats.rv_continuous) -> None:
 
 
 def test_posterior_average_has_the_closed_form_of_a_known_shape(monkeypatch: pytest.MonkeyPatch) -> None:
-    from seqsal.peaks import tail
+    from seqsal.peaks import null as tail
 
     monkeypatch.setattr(tail, "SHAPES", np.zeros(1))
     monkeypatch.setattr(tail, "LOG_SCALES", np.linspace(-6, 6, 2001))
@@ -89,34 +88,34 @@ def test_clusters_make_the_tail_less_sure(rng: np.random.Generator) -> None:
 
 def test_fit_null_is_independent_of_chunks_and_skips_unknown_bases(rng: np.random.Generator) -> None:
     track = noise(rng, 12, 300)
-    whole = fit_null(make_attr(track[:1], null_track=track), RULES)
-    small = fit_null(make_attr(track[:1], null_track=track), RULES, chunk_bp=700)
+    whole = fit_null(make_attr(track[:1], controls=track), RULES)
+    small = fit_null(make_attr(track[:1], controls=track), RULES, chunk_bp=700)
     for sign in ("pos", "neg"):
         np.testing.assert_array_equal(whole[sign].distribution.heights, small[sign].distribution.heights)
         x = np.linspace(0, 5, 50)
         np.testing.assert_array_equal(whole[sign].distribution.p_values(x), small[sign].distribution.p_values(x))
     codes = np.zeros(track.shape, np.uint8)
     codes[6:] = 4
-    masked = fit_null(make_attr(track[:1], null_track=track, null_codes=codes), RULES)
-    half = fit_null(make_attr(track[:1], null_track=track[:6]), RULES)
+    masked = fit_null(make_attr(track[:1], controls=track, control_codes=codes), RULES)
+    half = fit_null(make_attr(track[:1], controls=track[:6]), RULES)
     np.testing.assert_array_equal(masked["pos"].distribution.heights, half["pos"].distribution.heights)
 
 
 def test_very_many_controls_are_thinned_evenly(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     track = noise(rng, 20, 100)
-    monkeypatch.setattr("seqsal.peaks.null.MAX_NULL_BP", 700)
-    thinned = fit_null(make_attr(track[:1], null_track=track), RULES)
+    monkeypatch.setattr("seqsal.peaks.controls.MAX_CONTROL_BP", 700)
+    thinned = fit_null(make_attr(track[:1], controls=track), RULES)
     monkeypatch.undo()
-    expected = fit_null(make_attr(track[:1], null_track=track[::3]), RULES)
+    expected = fit_null(make_attr(track[:1], controls=track[::3]), RULES)
     np.testing.assert_array_equal(thinned["neg"].distribution.heights, expected["neg"].distribution.heights)
 
 
 def test_controls_that_cannot_serve_are_refused() -> None:
     track = np.ones((1, 20))
-    for null_track in (None, np.zeros((0, 20))):
+    for controls in (None, np.zeros((0, 20))):
         with pytest.raises(StoreError, match=r"no shuffled controls.*seqsal attribute … --controls N"):
-            check_controls(make_attr(track, null_track=null_track))
+            check_controls(make_attr(track, controls=controls))
     with pytest.raises(StoreError, match="controls are equal"):
-        fit_null(make_attr(track, null_track=np.zeros((3, 20))), RULES)
+        fit_null(make_attr(track, controls=np.zeros((3, 20))), RULES)
     with pytest.raises(StoreError, match="controls have values that are not finite"):
-        fit_null(make_attr(track, null_track=np.full((3, 20), np.nan)), RULES)
+        fit_null(make_attr(track, controls=np.full((3, 20), np.nan)), RULES)

@@ -8,8 +8,15 @@ from numpy.typing import NDArray
 from track_toys import bump, make_attr, noise
 
 from seqsal.peaks import call_peaks
-from seqsal.peaks.candidates import CandidateRules, find_candidates
-from seqsal.peaks.strength import COMPRESSION, Ruler, compressed, kernel_widths, smoothed_at
+from seqsal.peaks.candidates import (
+    COMPRESSION,
+    CandidateRules,
+    Ruler,
+    compressed,
+    find_candidates,
+    kernel_widths,
+    smoothed_at,
+)
 
 
 def test_widths_follow_the_kernel_of_the_height() -> None:
@@ -75,15 +82,15 @@ def planted(rng: np.random.Generator, half_width: int, height: float) -> NDArray
 def test_the_unit_of_the_track_does_not_matter(rng: np.random.Generator, factor: float) -> None:
     track, controls = planted(rng, 12, 8.0), noise(rng, 60, 300)
     names = ["start", "end", "p_value", "q_value"]
-    expected = call_peaks(make_attr(track, null_track=controls))[names]
-    found = call_peaks(make_attr(factor * track, null_track=factor * controls))[names]
+    expected = call_peaks(make_attr(track, controls=controls))[names]
+    found = call_peaks(make_attr(factor * track, controls=factor * controls))[names]
     assert len(expected) == 10
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("half_width", "height"), [(4, 15.0), (12, 6.0), (40, 4.0)])
 def test_narrow_and_wide_elements_are_called(rng: np.random.Generator, half_width: int, height: float) -> None:
-    peaks = call_peaks(make_attr(planted(rng, half_width, height), null_track=noise(rng, 60, 300)))
+    peaks = call_peaks(make_attr(planted(rng, half_width, height), controls=noise(rng, 60, 300)))
     summits = (peaks["start"] + peaks["summit"]).to_numpy()
     expected = 150 + 310 * np.arange(0, 30, 3)  # windows lie 10 bp apart
     assert len(summits) == 10

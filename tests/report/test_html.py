@@ -13,7 +13,7 @@ import pytest
 from pages import EVIL, Page, rows_of
 
 from seqsal.errors import OutputError, UsageError
-from seqsal.io.attributions import Attributions
+from seqsal.io.attributions import Attributions, Controls
 from seqsal.plot.locus import window_locus
 from seqsal.report import ReportInputs, write_report
 from seqsal.report.gallery import strongest_place, top_rows
@@ -98,7 +98,7 @@ def test_no_peaks_is_said_and_not_hidden(make_inputs: Make) -> None:
     none = make_inputs(5).peaks.iloc[:0]
     inputs = make_inputs(5, peaks=none)
     assert "No peak could be called: these attributions have no shuffled controls" in render_report(inputs)
-    controlled = replace(inputs, attr=replace(inputs.attr, null_track=np.zeros((3, 80), np.float32)))
+    controlled = replace(inputs, attr=replace(inputs.attr, controls=Controls(np.zeros((3, 80), np.float32))))
     assert "No peak was called: nothing stands out" in render_report(controlled)
     none.attrs.update(fdr=0.05, best_q=0.213)
     assert "rate of 0.05; the best candidate has a q-value of 0.213" in render_report(make_inputs(5, peaks=none))

@@ -73,7 +73,7 @@ def test_compiled_models_give_the_same_attributions(
     expected, found = (attribute(codes, device, compile=compiled, batch_size=4) for compiled in (False, True))
     scale = np.abs(expected.track).max()
     np.testing.assert_allclose(found.track, expected.track, atol=1e-5 * scale)
-    np.testing.assert_allclose(found.null_track, expected.null_track, atol=1e-5 * scale)
+    np.testing.assert_allclose(found.controls.track, expected.controls.track, atol=1e-5 * scale)
     np.testing.assert_allclose(found.prediction, expected.prediction, rtol=1e-5)
     assert found.attrs["compiled"] is True
     assert found.attrs["precision_correlation"] == pytest.approx(1)

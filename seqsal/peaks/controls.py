@@ -1,11 +1,13 @@
-"""The background level of a window, and whether heights are taken relative to it.
+"""The shuffled controls as peaks need them: read, checked, and fitted by the null distribution of candidates.
+
+That needs the background level of a window, and whether heights are taken relative to it.
 
 A network that saturates is steepest where it is undecided: on shuffled sequence, and on half of a motif, its gradients
 are larger than on a site that it is sure of. Then the windows of the data lie *lower* than the controls, and a height
-means something only beside the level of its window, here the mean |track| of the lower three quarters of its bases,
-where motifs hardly count. (Figures here are of calls by the height of the smoothed track, before strengths.) With a CNN
-trained on 350 CTCF sites (median level of the data 0.84 of that of the controls), none of 61 held-out sites was called
-at q ≤ 0.05 from heights as they are, and 42 from relative ones.
+means something only relative to the level of its window, here the mean |track| of the lower three quarters of its
+bases, where motifs hardly count. (Figures here are of calls by the height of the smoothed track, before strengths.)
+With a CNN trained on 350 CTCF sites (median level of the data 0.84 of that of the controls), none of 61 held-out sites
+was called at q ≤ 0.05 from heights as they are, and 42 from relative ones.
 
 A network that adds up what it sees does the opposite: windows with many motifs lie *higher* than the controls, because
 motifs take up more than a quarter of the bases or because the network is steeper there. Then dividing punishes the very
@@ -29,12 +31,15 @@ from numpy.typing import NDArray
 from seqsal.errors import StoreError
 from seqsal.io.attributions import Attributions
 from seqsal.io.sweep import CHUNK_BP, Scale, chunk_rows, read_forward
+from seqsal.peaks.candidates import SIGNS, CandidateRules, find_candidates, under_seeds
+from seqsal.peaks.null import SignNull
 from seqsal.sequence.codes import N_CODE
 
-__all__ = ["MAX_LEVEL_ROWS", "check_controls", "choose_scale", "read_controls", "warn_if_one_sided", "window_scale"]
+__all__ = ["MAX_CONTROL_BP", "check_controls", "choose_scale", "fit_null", "read_controls", "window_scale"]
 
+MAX_CONTROL_BP = 50_000_000  # control bases looked at; beyond that, evenly spaced controls
 MAX_LEVEL_ROWS = 5000  # windows, and controls, that levels are taken of
-MAX_ONE_SIDED = 0.8  # share of the controls' bases of one sign, beyond which a reference is told of
+MAX_ONE_SIDED = 0.8  # share of the controls' bases of one sign, beyond which there is a warning about the reference
 logger = logging.getLogger(__name__)
 
 
@@ -50,11 +55,11 @@ def check_controls(attr: Attributions) -> None:
         return
     if attr.method == "imported":
         raise StoreError(
-            "null_track: the imported attributions have no shuffled controls, expected some to compare peaks with; "
+            "controls: the imported attributions have no shuffled controls, expected some to compare peaks with; "
             "write sequences with `seqsal controls`, score them as the windows were, and import again with --null"
         )
     raise StoreError(
-        "null_track: the attributions have no shuffled controls, expected some to compare peaks with; make "
+        "controls: the attributions have no shuffled controls, expected some to compare peaks with; make "
         "them with `seqsal attribute … --controls N`"
     )
 
@@ -67,18 +72,18 @@ def read_controls(attr: Attributions, rows: NDArray[np.int64]) -> tuple[NDArray[
     StoreError
         Values that are not finite.
     """
-    assert attr.null_track is not None
+    assert attr.controls is not None
     index = slice(int(rows[0]), int(rows[-1]) + 1, int(rows[1] - rows[0]) if len(rows) > 1 else 1)
-    values = np.asarray(attr.null_track[index], dtype=np.float32)
+    values = np.asarray(attr.controls.track[index], dtype=np.float32)
     if not np.isfinite(values).all():
-        raise StoreError("null_track: the shuffled controls have values that are not finite; attribute again")
-    if attr.null_codes is None:
+        raise StoreError("controls: the shuffled controls have values that are not finite; attribute again")
+    if attr.controls.codes is None:
         return values, np.ones(values.shape, dtype=bool)
-    return values, np.asarray(attr.null_codes[index]) != N_CODE
+    return values, np.asarray(attr.controls.codes[index]) != N_CODE
 
 
-def warn_if_one_sided(attr: Attributions, n_negative: int, n_positive: int) -> None:
-    """Tell of a map whose reference is so far off that every base bears a part of the distance.
+def _warn_if_one_sided(attr: Attributions, n_negative: int, n_positive: int) -> None:
+    """Warn of a reference so far off that every base bears a part of the distance.
 
     A method that promises a sum shares f(X) − f(R) among the bases. Where the reference R, an even mixture of bases
     say, predicts something that no sequence does, what the bases have in common outweighs what sets them apart. In one
@@ -89,7 +94,7 @@ def warn_if_one_sided(attr: Attributions, n_negative: int, n_positive: int) -> N
     Parameters
     ----------
     attr
-        The attributions; where they promise no sum nothing is told.
+        The attributions; where they promise no sum there is no warning.
     n_negative, n_positive
         Known bases of the controls with attributions below and above 0.
     """
@@ -98,7 +103,7 @@ def warn_if_one_sided(attr: Attributions, n_negative: int, n_positive: int) -> N
         return
     lost, side = ("raise", "below") if n_negative > n_positive else ("lower", "above")
     logger.warning(
-        "null_track: %.0f %% of the bases of the shuffled controls have attributions %s 0, since the reference of %s "
+        "controls: %.0f %% of their bases have attributions %s 0, since the reference of %s "
         "predicts something far from what sequences do and every base bears a part of the difference; peaks that %s "
         "the prediction can hardly be found. Take shuffled references, as deeplift_shap does by default, or "
         "gradient_x_input",
@@ -121,25 +126,16 @@ def choose_scale(attr: Attributions, *, chunk_bp: int = CHUNK_BP) -> Scale | Non
     """
     step = chunk_rows(attr.length, chunk_bp)
     order = np.argsort(attr.regions["start"].to_numpy(), kind="stable")
-    rows = order[_evenly(len(order))]
-    n_controls = attr.n_controls
-    stride = -(-n_controls // MAX_LEVEL_ROWS)
-    controls = np.arange(0, n_controls, stride, dtype=np.int64)
-    data = [_levels(*read_forward(attr, rows[i : i + step])) for i in range(0, len(rows), step)]
-    null = [_levels(*read_controls(attr, controls[i : i + step])) for i in range(0, len(controls), step)]
-    windows, shuffles = np.concatenate(data), np.concatenate(null)
-    lower = len(windows) > 0 and len(shuffles) > 0 and np.median(windows) < np.median(shuffles)
-    return window_scale if lower else None
-
-
-def _evenly(n: int) -> NDArray[np.int64]:
-    """At most `MAX_LEVEL_ROWS` of n places, evenly spaced from the first to the last."""
-    return np.unique(np.round(np.linspace(0, n - 1, min(n, MAX_LEVEL_ROWS))).astype(np.int64))
-
-
-def _levels(values: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Levels of the windows that have a known base."""
-    return window_scale(values, known)[known.any(axis=1)]
+    n_read = min(len(order), MAX_LEVEL_ROWS)
+    rows = order[np.unique(np.round(np.linspace(0, len(order) - 1, n_read)).astype(np.int64))]
+    stride = -(-attr.n_controls // MAX_LEVEL_ROWS)
+    controls = np.arange(0, attr.n_controls, stride, dtype=np.int64)
+    medians = []
+    for read, chosen in ((read_forward, rows), (read_controls, controls)):
+        chunks = (read(attr, chosen[i : i + step]) for i in range(0, len(chosen), step))
+        levels = [window_scale(values, known)[known.any(axis=1)] for values, known in chunks]
+        medians.append(float(np.median(np.concatenate(levels))) if any(map(len, levels)) else np.nan)
+    return window_scale if medians[0] < medians[1] else None
 
 
 def window_scale(values: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -163,3 +159,70 @@ def window_scale(values: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArr
     low = total[row, n_low - 1] / n_low
     full = total[row, -1] / np.maximum(n_known, 1)
     return np.where(low > 0, low, np.where(full > 0, full, 1.0))
+
+
+def fit_null(
+    attr: Attributions,
+    rules: CandidateRules,
+    *,
+    scale: Scale | None = window_scale,
+    seeds: Attributions | None = None,
+    chunk_bp: int = CHUNK_BP,
+) -> dict[str, SignNull]:
+    """Find the candidates of the controls, a chunk of rows at a time, and fit their strengths.
+
+    Parameters
+    ----------
+    attr
+        Attributions with controls.
+    rules
+        What counts as a candidate, the same as for the data.
+    scale
+        What a control's values are divided by, the same as for the data; None for nothing.
+    seeds
+        A coarse map with the same controls: only candidates under its seeds count.
+    chunk_bp
+        Values read at a time.
+
+    Returns
+    -------
+    dict
+        `pos` and `neg`.
+
+    Raises
+    ------
+    StoreError
+        No controls; values that are not finite, or that are all equal.
+    """
+    check_controls(attr)
+    profiles: dict[str, list[NDArray[np.float64]]] = {sign: [] for sign in SIGNS}
+    windows: dict[str, list[NDArray[np.int64]]] = {sign: [] for sign in SIGNS}
+    lowest, highest = np.inf, -np.inf
+    n_negative = n_positive = 0
+    rows = np.arange(0, attr.n_controls, -(-attr.n_controls * attr.length // MAX_CONTROL_BP), dtype=np.int64)
+    step = chunk_rows(attr.length, chunk_bp)
+    for i in range(0, len(rows), step):
+        chunk = rows[i : i + step]
+        values, known = read_controls(attr, chunk)
+        if not known.any():
+            continue
+        lowest, highest = min(lowest, float(values[known].min())), max(highest, float(values[known].max()))
+        n_negative += int((values[known] < 0).sum())
+        n_positive += int((values[known] > 0).sum())
+        positions = (np.arange(len(chunk), dtype=np.int64)[:, None] * (attr.length + 1) + np.arange(attr.length))[known]
+        scaled = values if scale is None else values / scale(values, known)[:, None]
+        found = find_candidates(positions, scaled[known], rules)
+        if seeds is not None:
+            found = under_seeds(positions, read_controls(seeds, chunk)[0][known], found)
+        for sign, candidates in found.items():
+            profiles[sign].append(candidates.profile)
+            windows[sign].append(i + positions[candidates.summit] // (attr.length + 1))
+    if not lowest < highest:
+        raise StoreError(
+            "controls: all values of the shuffled controls are equal, expected a track that varies; check that the "
+            "model depends on its input, then attribute again"
+        )
+    _warn_if_one_sided(attr, n_negative, n_positive)
+    return {
+        sign: SignNull.fit(np.concatenate(profiles[sign]), np.concatenate(windows[sign]), len(rows)) for sign in SIGNS
+    }
