@@ -25,7 +25,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from seqsal.errors import ModelError
 
-__all__ = ["Graph", "Op", "Ref", "trace"]
+__all__ = ["Graph", "Op", "Ref", "leaves", "trace"]
 
 _SIZES = (2, 3)  # batches that are traced: with one window, its axis could not be told from others of length 1
 _WRAPPER = "module."  # where `seqsal.wrap` keeps the caller's model

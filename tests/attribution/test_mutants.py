@@ -62,7 +62,7 @@ class Columns(nn.Module):
 def check(
     module: nn.Module, X: Tensor, n_at_once: int = 24, tolerance: float = 1e-10, *, may_be_flat: bool = False
 ) -> Mutator:
-    """Assert that a model's mutants are right to within a share of the largest effect."""
+    """Assert that a model's mutants are right to within a share of the largest effect; give what found them."""
     model = Columns(module).to(X.dtype).eval().requires_grad_(False)
     with torch.no_grad():
         mutator = Mutator(model, X, 1 << 20, n_at_once)
@@ -73,9 +73,35 @@ def check(
     return mutator
 
 
+def whole(mutator: Mutator) -> set[str]:
+    """Names of the operations that were computed on whole results although only some positions changed."""
+    return {op.name for op in mutator.whole.values()}
+
+
+WHOLE = {  # what goes over the length at once; every other operation works on what changes
+    "nn.PReLU": set(),
+    "F.logsigmoid": {"log_sigmoid_forward"},
+    "AdaptiveMaxPool1d(7)": {"adaptive_max_pool2d"},
+    "AdaptiveAvgPool1d(7)": {"_adaptive_avg_pool2d"},
+    "GroupNorm": {"native_group_norm"},
+    "InstanceNorm1d": {"view"},
+    "softmax": {"view"},
+    "logsumexp": {"logsumexp"},
+    "std over the length": {"std"},
+    "squeeze and excite": {"mul"},
+    "attention pooling": {"view"},
+    "MultiheadAttention": {"transpose", "add"},
+    "scaled_dot_product_attention": {"bmm"},
+    "outer product (einsum)": {"bmm"},
+    "LSTM": {"transpose"},
+    "GRU": {"transpose"},
+    "assignment to a slice": {"copy", "slice_scatter"},
+}
+
+
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_every_operation(name: str) -> None:
-    check(toy(name), one_window(LENGTH, unknown=(0, 17)))
+    assert whole(check(toy(name), one_window(LENGTH, unknown=(0, 17)))) == WHOLE.get(name, set())
 
 
 @pytest.mark.parametrize("n_at_once", [1, 7, 1000])
@@ -89,13 +115,13 @@ def test_built_in_network(pooling: str, stem_pool: int) -> None:
     config = CNNConfig(input_length=151, n_filters=8, pooling=pooling, stem_pool=stem_pool, n_blocks=3, n_targets=3)
     torch.manual_seed(0)
     mutator = check(CNN(config), one_window(151, unknown=(60,)))
-    assert mutator.period == stem_pool
+    assert mutator.period == stem_pool and not mutator.whole
 
 
 def test_dilated_residual_network() -> None:
     torch.manual_seed(0)
     mutator = check(DilatedCNN(20, 4), one_window(260))  # 20 filters take the path with channels last
-    assert mutator.largest < 20 * 260 / 2  # nothing is computed whole
+    assert mutator.largest < 20 * 260 / 2 and not mutator.whole
 
 
 def test_single_precision() -> None:
@@ -152,7 +178,15 @@ class AsImage(nn.Module):
         return self.head(self.pool(F.relu(self.stem(X.unsqueeze(1)))).flatten(1))
 
 
+def used_again(h: Tensor) -> Tensor:
+    """Add two results neither of which may be written to, since both are used again."""
+    a, b = F.conv1d(h, torch.ones(8, 1, 3, dtype=h.dtype), groups=8), 2 * h[:, :, 1:-1].cos()
+    total = a + b
+    return total * a + total.sin() * b + (a + a)
+
+
 ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {
+    "sums that are used again": lambda: layers(Function(used_again)),
     "odd strides": lambda: layers(
         nn.ReLU(), nn.MaxPool1d(3, 2), nn.Conv1d(8, 6, 4, stride=3, padding=1), nn.ELU(), nn.Flatten(), nn.LazyLinear(1)
     ),
@@ -198,6 +232,7 @@ def test_basset_is_followed_to_its_dense_layers() -> None:
     mutator = Mutator(model, one_window(600, dtype=torch.float32), 8, 100)
     assert mutator.period == 3 * 4 * 4
     assert mutator.largest == 300 * 19  # the stem's result
+    assert whole(mutator) == {"addmm"}
 
 
 @st.composite

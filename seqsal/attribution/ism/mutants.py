@@ -1,15 +1,20 @@
 """All single-base substitutions of a window through a traced model, computing only what each of them changes.
 
-Operations with a rule (:mod:`seqsal.attribution.ism.rules`) work on the changed positions; from the first one without
-a rule the whole result is computed, so that every model works and gives what it gives for each mutant by itself, up to
-rounding.
+Operations with a rule work on the changed positions (:data:`RULES`); from the first one without a rule the whole result
+is computed, so that every model works and gives what it gives for each mutant by itself, up to rounding. Which
+operations those were is in :attr:`Mutator.whole`.
+
+A rule is called with the operation's arguments, at least one of them a state and all tensors among them constants, and
+gives the result as a state or a whole tensor; None where it does not apply. With r the reference and δ the difference:
+linear operations map δ, maxima and all that works on every position by itself map the value r + δ.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -18,64 +23,87 @@ import torch
 from numpy.typing import NDArray
 
 from seqsal.attribution.compute import run_op
-from seqsal.attribution.graph import Graph, Op, trace
-from seqsal.attribution.ism.rules import rule_for, takes_any_order
-from seqsal.attribution.ism.state import Frame, Local, Reference, State
-from seqsal.attribution.ism.step import Rule, Step
+from seqsal.attribution.graph import Op, leaves, trace
+from seqsal.attribution.ism import axis_rules, local_rules
+from seqsal.attribution.ism.state import Frame, Local, Rule, State, Step, Window
 
 __all__ = ["Mutator"]
+
+logger = logging.getLogger(__name__)
 
 Tensor = torch.Tensor
 MAX_STRIDES = (128, 16, 1)  # tried in turn, until the period is at most MAX_PERIOD
 MAX_PERIOD = 256
 ENTRIES_PER_OPERATION = {"cpu": 10_000, "cuda": 500_000}  # that take as long as it takes to start an operation
 
+RULES: dict[str, Rule] = {
+    "relu": local_rules.relu,
+    "add": local_rules.add,
+    "sub": local_rules.subtract,
+    "mul": axis_rules.multiply,
+    "div": local_rules.scale,
+    **dict.fromkeys(
+        ("native_batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm"), local_rules.batch_norm
+    ),
+    "native_layer_norm": local_rules.layer_norm,
+    "_prelu_kernel": local_rules.pointwise,
+    **dict.fromkeys(("_softmax", "_safe_softmax"), axis_rules.softmax),
+    **dict.fromkeys(("_log_softmax", "glu"), local_rules.by_column(0)),
+    "convolution": local_rules.convolution,
+    "max_pool2d_with_indices": local_rules.max_pool,
+    **dict.fromkeys(("avg_pool1d", "avg_pool2d"), local_rules.avg_pool),
+    "constant_pad_nd": local_rules.pad,
+    "slice": local_rules.slice_,
+    "flip": local_rules.flip,
+    "unsqueeze": axis_rules.unsqueeze,
+    "squeeze": axis_rules.squeeze,
+    "select": axis_rules.select,
+    "permute": axis_rules.permute,
+    "transpose": axis_rules.transpose,
+    **dict.fromkeys(("clone", "alias", "detach"), axis_rules.same),
+    "expand": axis_rules.expand,
+    **dict.fromkeys(("split", "split_with_sizes", "unbind"), axis_rules.parts),
+    "cat": axis_rules.cat,
+    **dict.fromkeys(("view", "_unsafe_view", "reshape"), axis_rules.view),
+    "mm": axis_rules.matmul,
+    "addmm": axis_rules.addmm,
+    **dict.fromkeys(("mean", "sum"), axis_rules.reduce),
+    **dict.fromkeys(("amax", "amin", "var", "logsumexp"), axis_rules.column_reduce),
+    "max": axis_rules.greatest,
+    "adaptive_max_pool2d": axis_rules.adaptive_max_pool,
+}
+_FIRST_ONLY = frozenset(
+    "native_batch_norm _native_batch_norm_legit_no_training cudnn_batch_norm native_layer_norm max "
+    "adaptive_max_pool2d max_pool2d_with_indices".split()
+)  # their other results are not followed
+_OVERLOADS = {
+    "max": ("dim",),
+    "mean": ("dim",),
+    "sum": ("dim_IntList",),
+    "squeeze": ("dim", "dims"),
+    "div": ("Tensor", "Scalar"),
+    "var": ("correction",),
+}  # that the rule is for, where others mean something else
 
-class Window:
-    """One window's results, which its mutants are compared with.
 
-    Parameters
-    ----------
-    graph
-        The model.
-    X
-        (1, 4, L).
-    """
+def rule_for(op: Op, consumers: Sequence[Op]) -> Rule | None:
+    """Find the rule of an operation whose result some `consumers` take."""
+    if op.target is operator.getitem:
+        return None
+    overload = getattr(op.target, "_overloadname", "")
+    if op.name in RULES and overload in _OVERLOADS.get(op.name, (overload,)):
+        takes_first = all(user.target is operator.getitem and user.args[1] == 0 for user in consumers)
+        return RULES[op.name] if op.name not in _FIRST_ONLY or takes_first else None
+    return local_rules.pointwise if _is_pointwise(op) and op.batch_axis == 0 else None
 
-    def __init__(self, graph: Graph, X: Tensor) -> None:
-        self.results: dict[int, Any] = {graph.ops[0].idx: X}
-        self._references: dict[tuple[Any, ...], Reference] = {}
-        self._finite: dict[int, bool] = {}
 
-        def keep(op: Op, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            self.results[op.idx] = result = _apply(op, args, kwargs)
-            return result
-
-        self.output: Tensor = graph.run(X, keep)
-
-    def reference(self, idx: int, axis: int, part: int | None = None) -> Reference:
-        """Return the result of an operation, or one part of it, to be read in slices along an axis."""
-        result = self.results[idx] if part is None else self.results[idx][part]
-        return self.sliced((idx, axis, part), result, axis)
-
-    def sliced(self, key: tuple[Any, ...], tensor: Tensor, axis: int) -> Reference:
-        """Any tensor, (1, …), to be read in slices along an axis; remembered by its key."""
-        if key not in self._references:
-            self._references[key] = Reference(tensor, axis)
-        return self._references[key]
-
-    def is_finite(self, idx: int) -> bool:
-        """Whether differences from an operation's result are numbers."""
-        if idx not in self._finite:
-            first = self.results[idx]
-            tensor = first[0] if isinstance(first, (tuple, list)) else first
-            self._finite[idx] = not tensor.is_floating_point() or bool(tensor.isfinite().all())
-        return self._finite[idx]
+def _is_pointwise(op: Op) -> bool:
+    return torch.Tag.pointwise in getattr(op.target, "tags", ())
 
 
 def _apply(op: Op, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run an operation on whole results, whose order in memory some operations insist on."""
-    if op.target is not operator.getitem and not takes_any_order(op):
+    if op.target is not operator.getitem and not (op.name in RULES or _is_pointwise(op)):
         args = tuple(arg.contiguous() if isinstance(arg, Tensor) else arg for arg in args)
     return run_op(op.target, args, kwargs)
 
@@ -93,16 +121,18 @@ class _Pass:
     def __call__(self, op: Op, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if op.target is operator.getitem:
             return args[0][args[1]]
-        result = self._follow(op, args, kwargs)
+        followed = [leaf for leaf in leaves(args) if isinstance(leaf, State)]
+        result = self._follow(op, args, kwargs, len(followed))
         if result is None:
-            result = _apply(op, _whole(args), _whole(kwargs))
+            if followed:
+                self.mutator.whole[op.idx] = op
+            result = _apply(op, _full(args), _full(kwargs))
         self._note(result)
         return result
 
-    def _follow(self, op: Op, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _follow(self, op: Op, args: tuple[Any, ...], kwargs: dict[str, Any], n_followed: int) -> Any:
         """Compute an operation on what changes; None where it cannot be."""
         rule = self.mutator.rules.get(op.idx)
-        n_followed = sum(isinstance(leaf, State) for leaf in _leaves(args))
         if rule is None or n_followed != self.mutator.n_varying[op.idx] or not self.window.is_finite(op.idx):
             return None
         return rule(Step(op, self.window, self.frame, self.mutator.last_use, self.mutator.cache), *args, **kwargs)
@@ -116,23 +146,15 @@ class _Pass:
                 self.n_entries.append(item.numel())
 
 
-def _whole(value: Any) -> Any:
+def _full(value: Any) -> Any:
     """Put whole results for all states in arguments."""
     if isinstance(value, State):
         return value.full()
     if isinstance(value, (list, tuple)):
-        return type(value)(_whole(item) for item in value)
+        return type(value)(_full(item) for item in value)
     if isinstance(value, dict):
-        return {key: _whole(item) for key, item in value.items()}
+        return {key: _full(item) for key, item in value.items()}
     return value
-
-
-def _leaves(value: Any) -> Iterator[Any]:
-    for item in value:
-        if isinstance(item, (list, tuple)):
-            yield from _leaves(item)
-        else:
-            yield item
 
 
 class _Batch(NamedTuple):
@@ -158,6 +180,13 @@ class Mutator:
     n_at_once
         Mutants in a batch, at most.
 
+    Attributes
+    ----------
+    whole
+        Operations that were computed on whole results although only some positions had changed, by number.
+    saving
+        How many times less there is to compute than with a whole forward pass for each mutant, roughly.
+
     Raises
     ------
     ModelError
@@ -172,6 +201,7 @@ class Mutator:
         self.last_use = {idx: op.idx for op in self.graph.ops for idx in op.refs()}
         self.last_use[self.graph.output] = -1
         self.cache: dict[Any, Any] = {}
+        self.whole: dict[int, Op] = {}
         consumers: dict[int, list[Op]] = {}
         for op in self.graph.ops:
             for idx in op.refs():
@@ -187,14 +217,19 @@ class Mutator:
         n_batches = self.period * math.ceil(n_mutants / self.period / self.n_at_once)
         start = ENTRIES_PER_OPERATION.get(X.device.type, ENTRIES_PER_OPERATION["cpu"]) * len(self.graph.varying)
         self.saving = n_mutants * self.n_entries / (n_mutants * self.n_carried + n_batches * start)
+        logger.debug(
+            "mutants: %d operations, of which %d on whole results (%s); %.3g times less to compute than whole passes",
+            len(self.graph.varying), len(self.whole), ", ".join(map(str, self.whole.values())) or "none", self.saving,
+        )  # fmt: skip
 
     def _learn(self, X: Tensor) -> None:
         """Follow one mutant through the model, to see strides and sizes."""
-        window = Window(self.graph, X)
+        window = Window(self.graph, X, _apply)
         results = [result for result in window.results.values() if isinstance(result, Tensor)]
         self.n_entries = sum(result.numel() for result in results)
         self.dtypes = {result.dtype for result in results if result.is_floating_point()}
         for max_stride in MAX_STRIDES:
+            self.whole.clear()
             frame = Frame(np.zeros(1, dtype=np.int64), 1, 0, max_stride)
             passed = _Pass(self, window, frame)
             middle = X.shape[2] // 2
@@ -219,7 +254,7 @@ class Mutator:
         Tensor
             Output with each base at each position, (T, 4, L); the window's own at other positions.
         """
-        window = Window(self.graph, X)
+        window = Window(self.graph, X, _apply)
         outputs = window.output[0][:, None, None].repeat(1, *X.shape[1:])  # right for the base that is there
         positions = np.arange(X.shape[2]) if positions is None else positions
         for batch in self._batches(X[0].argmax(0).cpu().numpy(), (X[0].sum(0) == 0).cpu().numpy(), positions):
@@ -238,7 +273,7 @@ class Mutator:
         delta[torch.arange(len(delta), device=delta.device), torch.from_numpy(bases.ravel()).to(delta.device), 0] += 1
         start = int(positions[0] - passed.frame.offsets(1)[0])
         state = Local(passed.frame, reference, start, 1, delta=delta, owned=False)
-        output: Tensor = _whole(self.graph.run(state, passed))  # type: ignore[arg-type]
+        output: Tensor = _full(self.graph.run(state, passed))  # type: ignore[arg-type]
         return output
 
     def _batches(
