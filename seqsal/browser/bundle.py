@@ -17,26 +17,23 @@ anything fails. Tracks of an earlier bundle that are no longer there are removed
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import numpy as np
 import pandas as pd
 
 from seqsal.browser.assembly import SIZES_FILE, Reference, choose_reference, write_reference
-from seqsal.browser.content import Content, choose_locus
-from seqsal.browser.hub import hub_files
-from seqsal.browser.igv import igv_json, igv_xml
-from seqsal.browser.text import Links, check_email, check_url_base, clean_label
+from seqsal.browser.labels import Links, check_email, check_url_base, clean_label
+from seqsal.browser.sessions import Content, hub_files, igv_json, igv_xml, washu_json
 from seqsal.browser.tracks import SignalTrack, feature_tracks
-from seqsal.browser.washu import washu_json
-from seqsal.errors import OutputError, UsageError
+from seqsal.errors import OutputError
 from seqsal.io.atomic import output_error
 from seqsal.io.attributions import Attributions
 from seqsal.io.folder import make_folder
@@ -45,10 +42,11 @@ from seqsal.io.tracks import write_bigwig
 __all__ = ["Bundle", "check_bundle_settings", "write_bundle"]
 
 NOBODY = "nobody@example.org"  # UCSC wants an address in every hub
-_DATA = ("attributions.bw", "peaks_positive.bb", "peaks_negative.bb", "motifs.bb", "artifacts.bb", SIZES_FILE)
+SIGNAL_FILE = "attributions.bw"
+_DATA = (SIGNAL_FILE, "peaks_positive.bb", "peaks_negative.bb", "motifs.bb", "artifacts.bb", SIZES_FILE)
 _HUB = ("genomes.txt", "seqsal_tracks.html", "hub.txt")
 _HOW_TO = "BROWSERS.txt"
-_PLAIN_PATH = re.compile(r"[A-Za-z0-9_./-]+")
+VIEW_BP = 120  # wide enough to see an element and its surroundings, narrow enough for letters
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,8 @@ def write_bundle(
     email
         Whom the hub names for questions.
     bigwig
-        Of the same attributions, to be referred to instead of written again.
+        Of the same attributions, which the folder gets as a hard link, or as a copy where the file system has none,
+        instead of writing it again. So the folder is complete by itself: moved or shared, it holds all that it shows.
     progress
         Show a progress bar.
 
@@ -146,19 +145,21 @@ def write_bundle(
         fasta=None if genome is None else Path(genome),
     )
     features = feature_tracks(attr.chrom_sizes, peaks=peaks, motifs=motifs, artifacts=artifacts)
-    file = "attributions.bw" if bigwig is None else _relative(Path(bigwig), folder)
     with _staged(folder) as staging:
+        signal_file = staging / SIGNAL_FILE
         if bigwig is None:
-            write_bigwig(attr, attr.chrom_sizes, staging / file, progress=progress)
+            write_bigwig(attr, attr.chrom_sizes, signal_file, progress=progress)
+        else:
+            _link_or_copy(Path(bigwig), signal_file)
         for track in features:
             track.write(staging, attr.chrom_sizes)
         write_reference(staging, reference, attr.chrom_sizes)
-        signal = SignalTrack(file, *_extremes(staging / file if bigwig is None else Path(bigwig)), _label(attr))
+        signal = SignalTrack(SIGNAL_FILE, *_extremes(signal_file), _label(attr))
         signed = bool(attr.attrs.get("signed", True))
-        content = Content(_title(attr), signed, reference, signal, features, choose_locus(attr, peaks), links, email)
+        content = Content(_title(attr), signed, reference, signal, features, _choose_locus(attr, peaks), links, email)
         addresses = _addresses(content)
         _write_texts(staging, content, addresses)
-        files = {file, *(path.relative_to(staging).as_posix() for path in staging.rglob("*") if path.is_file())}
+        files = [path.relative_to(staging).as_posix() for path in staging.rglob("*") if path.is_file()]
     return Bundle(folder, tuple(sorted(files)), reference, addresses)
 
 
@@ -223,12 +224,27 @@ def _write_texts(folder: Path, content: Content, addresses: dict[str, str]) -> N
         (folder / name).write_text(text, encoding="utf-8", newline="\n")
 
 
-def _relative(path: Path, folder: Path) -> str:
-    """Where a file is, seen from the bundle's folder; only plain names, which need no quoting in an address."""
-    relative = PurePosixPath(Path(os.path.relpath(path, folder))).as_posix()
-    if not _PLAIN_PATH.fullmatch(relative):
-        raise UsageError(f"bigwig: {relative} cannot be referred to, expected letters, digits, dots and dashes only")
-    return relative
+def _choose_locus(attr: Attributions, peaks: pd.DataFrame | None) -> str:
+    """Choose what a browser opens at: around the best peak, else the middle of the first region."""
+    if peaks is not None and len(peaks):
+        order = np.lexsort((-peaks["signal"].abs().to_numpy(), peaks["q_value"].fillna(1.0).to_numpy()))
+        best = peaks.iloc[int(order[0])]
+        offset = best["summit"] if best["summit"] >= 0 else (best["end"] - best["start"]) // 2
+        chrom, centre = str(best["chrom"]), int(best["start"] + offset)
+    else:
+        first = attr.regions.iloc[0]
+        chrom, centre = str(first["chrom"]), int(first["start"] + first["end"]) // 2
+    size = attr.chrom_sizes[chrom]
+    start = min(max(centre - VIEW_BP // 2, 0), max(size - VIEW_BP, 0))
+    return f"{chrom}:{start + 1}-{min(start + VIEW_BP, size)}"
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    """Give a finished file a second name, or copy it to another device or on a file system without hard links."""
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _extremes(bigwig: Path) -> tuple[float, float]:
@@ -254,7 +270,7 @@ def _addresses(content: Content) -> dict[str, str]:
     """Addresses that open the bundle, where its own is known."""
     if content.links.base is None:
         return {}
-    name, locus = content.reference.name, str(content.locus)
+    name, locus = content.reference.name, content.locus
     ucsc = {"db" if content.reference.known else "genome": name, "hubUrl": content.links.to("hub.txt")}
     washu = {"genome": name, "hub": content.links.to("washu.json")}
     found = {"IGV-Web": f"https://igv.org/app/?{urlencode({'sessionURL': content.links.to('igv_session.json')})}"}

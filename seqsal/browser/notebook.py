@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from seqsal.browser.text import clean_label, clean_name
+from seqsal.browser.labels import clean_label, clean_name
 from seqsal.browser.tracks import NEGATIVE, POSITIVE, RGB
 from seqsal.errors import UsageError
 from seqsal.io.attributions import Attributions

@@ -1,24 +1,46 @@
-"""The tracks of a bundle: what each file holds and how it looks, told once for all browsers.
+"""The tracks of a bundle: what each file holds and how it looks, once for all browsers.
 
 Peaks are split by sign, since bigNarrowPeak has no colour for each item. A table without rows makes no track: an empty
 bigBed is not valid.
+
+Features are written as bigBed (Kent et al. 2010, doi:10.1093/bioinformatics/btq351) through pybigtools, which counts
+every field that the autoSql describes as a field of BED. The header tells them apart: `fieldCount` is all of them,
+`definedFieldCount` those that are BED's own, and igv.js and UCSC's tools read the others by their autoSql name. The
+second number, two bytes at offset 34, is therefore corrected.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import struct
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from seqsal.browser.bigbed import ARTIFACT_SCHEMA, MOTIF_SCHEMA, PEAK_SCHEMA, PLAIN_SCHEMA, BedSchema, Row, write_bigbed
-from seqsal.browser.text import clean_name
-from seqsal.errors import RegionError
-from seqsal.io.bed import narrowpeak_columns
+from seqsal.browser.labels import clean_name
+from seqsal.errors import BedError, OutputError, RegionError
+from seqsal.io.atomic import atomic_path
+from seqsal.io.bed import narrowpeak_columns, read_bed
+from seqsal.regions import make_regions
 
-__all__ = ["NEGATIVE", "POSITIVE", "FeatureTrack", "SignalTrack", "feature_tracks"]
+__all__ = [
+    "ARTIFACT_SCHEMA",
+    "MOTIF_SCHEMA",
+    "NEGATIVE",
+    "PEAK_SCHEMA",
+    "PLAIN_SCHEMA",
+    "POSITIVE",
+    "BedSchema",
+    "FeatureTrack",
+    "SignalTrack",
+    "feature_tracks",
+    "read_instances",
+    "read_motif_instances",
+    "write_bigbed",
+]
 
 RGB = tuple[int, int, int]
 POSITIVE: RGB = (0, 114, 178)  # the blue and vermilion of the figures
@@ -129,15 +151,11 @@ def feature_tracks(
 
 
 def _peak_track(sign: str, peaks: pd.DataFrame, color: RGB, verb: str) -> FeatureTrack:
-    label = f"Called elements that {verb} the prediction"
-    name = f"{sign.capitalize()} peaks"
-    return FeatureTrack(f"peaks_{sign}", name, label, color, PEAK_SCHEMA, _narrowpeak(peaks))
-
-
-def _narrowpeak(peaks: pd.DataFrame) -> list[Row]:
     table = peaks.assign(score=_scores(peaks), name=_names(peaks["name"]))
     chrom, start, end, *rest = (list(column) for column in narrowpeak_columns(table))
-    return [(c, int(s), int(e), "\t".join(r)) for c, s, e, *r in zip(chrom, start, end, *rest, strict=True)]
+    rows = [(c, int(s), int(e), "\t".join(r)) for c, s, e, *r in zip(chrom, start, end, *rest, strict=True)]
+    label = f"Called elements that {verb} the prediction"
+    return FeatureTrack(f"peaks_{sign}", f"{sign.capitalize()} peaks", label, color, PEAK_SCHEMA, rows)
 
 
 def _motif_track(table: pd.DataFrame) -> FeatureTrack:
@@ -189,3 +207,190 @@ def _fit(table: pd.DataFrame, chrom_sizes: Mapping[str, int], what: str) -> pd.D
         inside = (table["summit"].to_numpy() >= 0) & (at >= fitted["start"]) & (at < fitted["end"])
         fitted["summit"] = np.where(inside, at - fitted["start"], -1)
     return fitted
+
+
+Row = tuple[str, int, int, str]
+_DATA_OFFSET, _DEFINED_FIELDS = 16, 34  # where the numbers lie in the header
+_BED = (
+    ("string", "chrom", "Chromosome or contig"),
+    ("uint", "chromStart", "First base, from 0"),
+    ("uint", "chromEnd", "One past the last base"),
+    ("string", "name", "Name"),
+    ("uint", "score", "0 to 1000"),
+    ("char[1]", "strand", "+, - or ."),
+    ("uint", "thickStart", "Same as chromStart"),
+    ("uint", "thickEnd", "Same as chromEnd"),
+    ("uint", "itemRgb", "Colour as red,green,blue"),
+)
+
+
+@dataclass(frozen=True)
+class BedSchema:
+    """What the columns of a bigBed are.
+
+    Attributes
+    ----------
+    table, comment
+        Name and description in autoSql.
+    n_bed
+        How many of the columns are BED's own, from the first.
+    extra
+        (type, name, comment) of the columns behind them.
+    """
+
+    table: str
+    comment: str
+    n_bed: int
+    extra: tuple[tuple[str, str, str], ...] = ()
+
+    @property
+    def autosql(self) -> str:
+        """The declaration that goes into the file."""
+        fields = "".join(f'    {kind} {name}; "{comment}"\n' for kind, name, comment in self._fields)
+        return f'table {self.table}\n"{self.comment}"\n(\n{fields})\n'
+
+    @property
+    def trackdb_type(self) -> str:
+        """The value of `type` in a trackDb."""
+        return "bigNarrowPeak" if self.table == "bigNarrowPeak" else f"bigBed {self.n_bed} {'+' if self.extra else '.'}"
+
+    @property
+    def _fields(self) -> tuple[tuple[str, str, str], ...]:
+        return _BED[: self.n_bed] + self.extra
+
+
+PEAK_SCHEMA = BedSchema(
+    "bigNarrowPeak",
+    "Peaks of attribution",
+    6,
+    (
+        ("float", "signalValue", "Signed sum of the attributions under the peak"),
+        ("float", "pValue", "-log10 of the p-value, -1 for none"),
+        ("float", "qValue", "-log10 of the q-value, -1 for none"),
+        ("int", "peak", "Summit, in bases from chromStart, -1 for none"),
+    ),
+)
+MOTIF_SCHEMA = BedSchema(
+    "motifInstances",
+    "Instances of motif patterns",
+    9,
+    (
+        ("string", "pattern", "Pattern that the instance belongs to"),
+        ("float", "contribution", "Signed sum of the attributions under the instance"),
+    ),
+)
+PLAIN_SCHEMA = BedSchema("instances", "Instances", 9)
+ARTIFACT_SCHEMA = BedSchema("artifactHits", "Occurrences of artifacts that the model uses", 9)
+
+
+def write_bigbed(
+    path: str | os.PathLike[str], rows: Sequence[Row], chrom_sizes: Mapping[str, int], schema: BedSchema
+) -> None:
+    """Write items as bigBed.
+
+    Parameters
+    ----------
+    path
+        File to write.
+    rows
+        (chrom, start, end, the other columns joined by tabs) of each item, at least one, in any order, inside their
+        chromosomes.
+    chrom_sizes
+        Chromosome lengths (bp).
+    schema
+        What the columns are.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written in full.
+    """
+    import pybigtools  # here because few commands write one
+
+    with atomic_path(path) as temporary:
+        try:
+            writer = pybigtools.open(str(temporary), "w")
+            writer.write(dict(chrom_sizes), iter(sorted(rows)), autosql=schema.autosql)
+            n_written = _finish(temporary, schema.n_bed)
+        except OSError:
+            raise
+        except BaseException as error:
+            if not _is_theirs(error):
+                raise
+            raise OutputError(
+                f"{path}: cannot be written as bigBed ({error}); is there space on the device?"
+            ) from error
+        if n_written != len(rows):
+            raise OutputError(f"{path}: has {n_written} of {len(rows)} items; is there space on the device?")
+
+
+def _is_theirs(error: BaseException) -> bool:
+    """Whether pybigtools raised an error: a plain Exception, or on a full disk a panic, which is none."""
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+
+
+def _finish(path: Path, n_bed: int) -> int:
+    """Correct the number of BED's own fields in the header, and return the number of items in the file."""
+    with path.open("r+b") as file:
+        file.seek(_DEFINED_FIELDS)
+        file.write(struct.pack("<H", n_bed))
+        file.seek(_DATA_OFFSET)
+        (data,) = struct.unpack("<Q", file.read(8))
+        file.seek(data)
+        (n_items,) = struct.unpack("<Q", file.read(8))
+    return int(n_items)
+
+
+_MORE_COLUMNS = {"contribution", "peak", "sequence"}  # of a seqlets.bed
+
+
+def read_instances(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read a BED file that may hold no line but comments, as artifacts that were not found leave it.
+
+    Raises
+    ------
+    BedError
+        There is no such file, or a line is malformed.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            empty = all(not line.strip() or line.startswith(b"#") for line in file)
+    except OSError as error:
+        raise BedError(f"{path}: cannot be read ({error.strerror}); expected a BED file") from error
+    return make_regions([], [], []) if empty else read_bed(path)
+
+
+def read_motif_instances(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read instances of motifs: a folder of `seqsal motifs`, or any BED file.
+
+    Parameters
+    ----------
+    path
+        The folder, of which `seqlets.bed` and `motifs.tsv` are read, or a BED file.
+
+    Returns
+    -------
+    DataFrame
+        Region table. Where the file says so, `contribution` (float64) is the signed sum of the attributions under an
+        instance; from a folder, `match` (str) is what the pattern was named by, empty where it was not.
+
+    Raises
+    ------
+    BedError
+        There is no such file, or a line is malformed.
+    """
+    path = Path(path)
+    bed = path / "seqlets.bed" if path.is_dir() else path
+    table = read_instances(bed)
+    with bed.open("rb") as file:  # the first line of an uncompressed file may name its columns
+        header = file.readline().decode(errors="replace").lstrip("#").rstrip("\r\n").split("\t")
+    if len(table) and _MORE_COLUMNS <= set(header):
+        values = pd.read_csv(bed, sep="\t", quoting=3, usecols=["contribution"])["contribution"]
+        table["contribution"] = pd.to_numeric(values, errors="coerce").to_numpy(np.float64)
+    if path.is_dir() and (path / "motifs.tsv").is_file():
+        patterns = pd.read_csv(path / "motifs.tsv", sep="\t", quoting=3, dtype=str, keep_default_na=False)
+        if {"pattern", "match"} <= set(patterns):
+            matches = dict(zip(patterns["pattern"], patterns["match"].replace("NA", ""), strict=True))
+            table["match"] = table["name"].map(matches).fillna("")
+    return table

@@ -46,7 +46,7 @@ def align_modisco(seqlets: Seqlets) -> list[Alignment]:
     from modiscolite import core, tfmodisco
 
     _keep_compiled()
-    announce_compilation("modiscolite", "TF-MoDISco", 90)
+    announce_compilation("modiscolite", "TF-MoDISco", 50)
     letters = np.ascontiguousarray(one_hot(seqlets.codes).transpose(0, 2, 1), dtype=np.float32)  # (n, W, 4)
     scores = np.ascontiguousarray(seqlets.hypothetical.transpose(0, 2, 1), dtype=np.float32)
     tracks = core.TrackSet(one_hot=letters, contrib_scores=letters * scores, hypothetical_contribs=scores)

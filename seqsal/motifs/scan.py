@@ -259,7 +259,7 @@ def _fimo(codes: NDArray[np.uint8], motifs: Sequence[Motif], p_value: float, lea
     """Hits on codes (P,) without an unknown base and above a score, in order of motif."""
     from memelite import fimo  # here because it loads numba, half a second that most commands can do without
 
-    announce_compilation("memelite", "TOMTOM and FIMO", 60)
+    announce_compilation("memelite", "TOMTOM and FIMO", 90)
     if len(codes) < max(motif.width for motif in motifs):
         codes = np.concatenate([codes, np.full(max(motif.width for motif in motifs), N_CODE, dtype=np.uint8)])
     one_hot = (codes == np.arange(4, dtype=np.uint8)[:, None]).astype(np.int8)[None]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from bundle_checks import read_bigbed
 
-from seqsal.browser.bigbed import MOTIF_SCHEMA, PEAK_SCHEMA, PLAIN_SCHEMA, write_bigbed
+from seqsal.browser.tracks import MOTIF_SCHEMA, PEAK_SCHEMA, PLAIN_SCHEMA, write_bigbed
 from seqsal.errors import OutputError
 
 SIZES = {"chr2": 5000, "chr10": 900, "chr1": 1_000_000}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -122,17 +125,27 @@ def test_colours_are_those_of_the_figures() -> None:
     assert ["#{:02x}{:02x}{:02x}".format(*color) for color in (POSITIVE, NEGATIVE)] == [POSITIVE_HEX, NEGATIVE_HEX]
 
 
-def test_a_big_wig_that_is_there_is_referred_to(tmp_path: Path, fasta: Path) -> None:
+@pytest.mark.parametrize("links", [True, False])
+def test_the_folder_is_complete_by_itself(
+    tmp_path: Path, fasta: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
     attr = toy(fasta)
-    write_bigwig(attr, attr.chrom_sizes, tmp_path / "attributions.bw")
-    write_bundle(tmp_path / "browser", attr, bigwig=tmp_path / "attributions.bw", peaks=peak_table())
-    check_bundle(tmp_path / "browser", attr, sequences=SEQUENCES)
-    assert not list((tmp_path / "browser").glob("*.bw"))
-    url = f"https://example.org/{tmp_path.name}/browser"
-    write_bundle(tmp_path / "browser", attr, bigwig=tmp_path / "attributions.bw", url_base=url)
-    check_bundle(tmp_path / "browser", attr, base=url, sequences=SEQUENCES)
-    with pytest.raises(UsageError, match="cannot be referred to"):
-        write_bundle(tmp_path / "browser", attr, bigwig=tmp_path / "my tracks.bw")
+    bigwig = tmp_path / "my tracks.bw"
+    write_bigwig(attr, attr.chrom_sizes, bigwig)
+    if not links:
+        monkeypatch.setattr(os, "link", fail_to_link)
+    out = tmp_path / "run" / "browser"
+    out.parent.mkdir()
+    monkeypatch.chdir("/")  # where containers work
+    write_bundle(out, attr, bigwig=bigwig, peaks=peak_table())
+    assert (out / "attributions.bw").samefile(bigwig) == links
+    moved = shutil.move(out, tmp_path / "shared")
+    bigwig.unlink()
+    check_bundle(Path(moved), attr, sequences=SEQUENCES)
+
+
+def fail_to_link(source: Path, target: Path) -> None:
+    raise OSError(errno.EXDEV, "Invalid cross-device link")
 
 
 def test_names_break_nothing(tmp_path: Path, fasta: Path) -> None:

@@ -11,7 +11,7 @@ from bundle_checks import check_twobit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqsal.browser.twobit import write_twobit
+from seqsal.browser.assembly import write_twobit
 from seqsal.errors import FastaError
 
 
