@@ -12,7 +12,7 @@ Greenside and Kundaje 2017, arXiv:1704.02685), and so the contributions m Δx of
   Shapley value, m_i Δx_i = ½ [max(x_i, r_j) − r_j + x_i − max(r_i, x_j)] and the rest of Δy goes to j; both m are
   within [0, 1]. It does not matter how windows of a pooling overlap, or what their sizes are;
 * softmax, layer norm and their like: written as sums, exponentials, powers and products, to which the above applies.
-  A softmax is not changed by a shift that both points share, so it is computed stably with no further rule.
+  A softmax is not changed by a shift, so each point's own maximum is subtracted first, by the rule of the maximum.
 
 Every function below takes the reference's value `r`, which carries the gradient, and the sequence's value `x`.
 """
@@ -156,14 +156,31 @@ def maximum_at(
     return result
 
 
-def summed_exp(r: torch.Tensor, x: torch.Tensor, dims: Sequence[int]) -> tuple[Any, Any, torch.Tensor]:
-    """Exponentials after a common shift: (e, Σ e) at the reference, the same at the sequence, and the shift."""
+def summed_exp(
+    r: torch.Tensor, x: torch.Tensor, dims: Sequence[int]
+) -> tuple[tuple[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """Exponentials, each point shifted by its own maximum: (e, Σ e) at the reference, at the sequence, and the shift.
+
+    The reference's shift carries the gradient by the rule of the maximum. One shift for both would leave e^(−Δ) at the
+    point with the lower maximum, and its reciprocal loses all digits where the maxima differ by 15 in float32.
+    """
     dims = list(dims)
-    shift = torch.maximum(r.detach().amax(dims, keepdim=True), x.amax(dims, keepdim=True))
-    shift = torch.where(shift.isfinite(), shift, torch.zeros_like(shift))
-    r, x = r - shift, (x - shift).expand_as(r)
+    shift, shift_there = _maxima(r, x.expand_as(r), dims)
+    r, x = r - shift, x - shift_there
     e_r, e_x = rescale(torch.exp, r, x), x.exp()
     return (e_r, e_r.sum(dims, keepdim=True)), (e_x, e_x.sum(dims, keepdim=True)), shift
+
+
+def _maxima(r: torch.Tensor, x: torch.Tensor, dims: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Maxima over some axes, kept with length 1, the first by :func:`maximum_at`; 0 where either is infinite."""
+    last = list(range(-len(dims), 0))
+    at_r, at_x = (value.movedim(dims, last).flatten(-len(dims)) for value in (r, x))
+    r_index, x_index = (value.argmax(-1, keepdim=True) for value in (at_r, at_x))
+    largest = [maximum_at(at_r, at_x, r_index, x_index), at_x.amax(-1, keepdim=True)]
+    finite = largest[0].isfinite() & largest[1].isfinite()
+    shape = [1 if dim in {d % r.ndim for d in dims} else size for dim, size in enumerate(r.shape)]
+    kept = [torch.where(finite, value, torch.zeros_like(value)).reshape(shape) for value in largest]
+    return kept[0], kept[1]
 
 
 def softmax(r: torch.Tensor, x: torch.Tensor, dim: int) -> torch.Tensor:
