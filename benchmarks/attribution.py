@@ -32,7 +32,7 @@ from seqsal.attribution import AttributeOptions, attribute_windows
 from seqsal.io.inputs import open_codes, open_input
 from seqsal.io.tracks import write_bigwig
 from seqsal.sequence.codes import decode
-from seqsal.sequence.shuffle import default_n_controls
+from seqsal.sequence.draws import default_n_controls
 from seqsal.sequence.tensors import one_hot_tensor
 
 LENGTH = 2114

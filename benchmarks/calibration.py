@@ -44,7 +44,7 @@ from seqsal.io.attributions import Attributions
 from seqsal.motifs.scan import scan_codes
 from seqsal.peaks import call_peaks
 from seqsal.sequence.codes import one_hot
-from seqsal.sequence.shuffle import dinucleotide_shuffle
+from seqsal.sequence.draws import dinucleotide_shuffle
 
 FDR = 0.05
 NEAR_BP = 3

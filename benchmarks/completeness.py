@@ -21,7 +21,7 @@ from torch import nn
 from toy_operations import LENGTH, OPERATIONS, toy
 
 from seqsal.attribution.methods.deeplift_shap import DeepLiftShap
-from seqsal.sequence.shuffle import dinucleotide_shuffle
+from seqsal.sequence.draws import dinucleotide_shuffle
 from seqsal.sequence.tensors import one_hot_tensor
 
 Tensor = torch.Tensor
@@ -43,7 +43,7 @@ class Column(nn.Module):
 def seqsal_sum(model: nn.Module, X: Tensor, R: Tensor) -> Tensor:
     method = DeepLiftShap(n_references=1, seed=1)
     method.prepare(model, X[:1], len(X))
-    scores = method.attribute(model, X, np.arange(len(X)))
+    scores = method.attribute(model, X)
     return (scores.hypothetical * X).sum((1, 2))
 
 

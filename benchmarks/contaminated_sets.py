@@ -15,7 +15,7 @@ from seqsal.io.fasta import read_fasta_records
 from seqsal.io.inputs import open_input
 from seqsal.motifs.scan import scan_codes
 from seqsal.sequence.codes import encode, reverse_complement
-from seqsal.sequence.shuffle import dinucleotide_shuffle
+from seqsal.sequence.draws import dinucleotide_shuffle
 
 __all__ = ["LENGTH", "Codes", "Labelled", "draw_sets"]
 

@@ -20,7 +20,7 @@ from seqsal.io.inputs import open_codes
 from seqsal.io.store import read_attributions
 from seqsal.models import CNNConfig, SequenceModel, load_model, resolve_device
 from seqsal.sequence.codes import decode, one_hot
-from seqsal.sequence.shuffle import dinucleotide_shuffle
+from seqsal.sequence.draws import dinucleotide_shuffle
 from seqsal.training import TrainConfig, train_model
 
 __all__ = ["LEAST_EFFECT", "Trial", "prepared"]

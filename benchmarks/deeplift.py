@@ -13,7 +13,6 @@ import argparse
 import statistics
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from contest import contest, fastest, random_codes, ratios
 from models import NETWORKS
@@ -63,8 +62,8 @@ def compare_values(network: str) -> None:
     method = DeepLiftShap(n_references=N_REFERENCES)
     model = seqsal.wrap(factory().requires_grad_(False), input_length=length)
     method.prepare(model, X[:1], 4)
-    ours = method.attribute(model, X, np.arange(2)).hypothetical
-    R = method.references_of(X, np.arange(2))
+    ours = method.attribute(model, X).hypothetical
+    R = method.references_of(X)
     theirs = deep_lift_shap(factory(), X, references=R, hypothetical=True, device="cpu", warning_threshold=1e9)
     error = float((ours - theirs).abs().max() / theirs.abs().max())
     print(f"values against tangermeme: largest difference {error:.1e} of the largest value")

@@ -23,7 +23,7 @@ from seqsal.io.bed import read_bed, write_bed
 from seqsal.io.fasta import Genome
 from seqsal.regions import make_regions
 from seqsal.sequence.codes import encode, one_hot
-from seqsal.sequence.shuffle import dinucleotide_shuffle
+from seqsal.sequence.draws import dinucleotide_shuffle
 
 N_CHROMS = 4
 LINE_BP = 60

@@ -43,7 +43,7 @@ from scipy import stats
 from seqsal.auditing.artifacts import audit_artifacts
 from seqsal.auditing.context import AuditContext
 from seqsal.sequence.codes import decode, encode, reverse_complement
-from seqsal.sequence.shuffle import dinucleotide_shuffle
+from seqsal.sequence.draws import dinucleotide_shuffle
 
 KNOWN_BP, UNKNOWN_BP = 8, 6
 ON_SITES = 0.5

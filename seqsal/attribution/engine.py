@@ -27,7 +27,7 @@ from seqsal.errors import RegionError
 from seqsal.io.attributions import Attributions
 from seqsal.io.store_layout import ResultLayout, StoreLayout
 from seqsal.io.store_writer import AttributionWriter, is_finished
-from seqsal.sequence.shuffle import default_n_controls
+from seqsal.sequence.draws import default_n_controls
 from seqsal.version import VERSION
 
 __all__ = [
@@ -173,6 +173,7 @@ class AttributionRun:
             "reading": dict(getattr(self.model, "reading", {})),
             "genome": dict(self.provenance),
             "seed": self.options.seed,
+            **({"draw": self.options.draw} if self.options.draw else {}),
             "precision": self.options.precision,
             **({"compiled": True} if self.options.compile else {}),
             "results": [result.name for result in self.results],

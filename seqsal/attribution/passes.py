@@ -28,7 +28,7 @@ from seqsal.io.attributions import Controls
 from seqsal.io.store import result_prefix
 from seqsal.io.store_layout import StoreLayout
 from seqsal.regions import format_region
-from seqsal.sequence.shuffle import control_parents, dinucleotide_shuffle
+from seqsal.sequence.draws import ShuffledControls, control_parents
 from seqsal.sequence.tensors import one_hot_tensor
 
 __all__ = ["FirstWindows", "MemorySink", "Miss", "Sink", "WindowReader", "first_window", "run_pass"]
@@ -168,7 +168,7 @@ def run_pass(
     source
         The windows.
     options
-        Batch size, seed and precision.
+        Batch size, seed, draw and precision.
     families
         Methods and targets.
     layout
@@ -213,7 +213,7 @@ def run_pass(
             batches.fit(partial(family.prepare, view, first_window(source, device)))
         shares = [batches.resized(family.method.windows_at_once(batches.batch_size)) for family in families]
         names = [result.name for family in families for result in family.results]
-        for chunk in read_ahead(_chunks(source, layout, chunk_rows(families, layout), options.seed, dict(sink.done))):
+        for chunk in read_ahead(_chunks(source, layout, chunk_rows(families, layout), options, dict(sink.done))):
             for family, view, share in zip(families, views, shares, strict=True):
                 tables = _attribute_chunk(family, view, chunk, layout, share, device, bar)
                 for result, arrays in zip(family.results, tables, strict=True):
@@ -241,17 +241,19 @@ def chunk_rows(families: Sequence[PlannedMethod], layout: StoreLayout) -> int:
 
 
 def _chunks(
-    source: WindowReader, layout: StoreLayout, n_rows: int, seed: int, done: Mapping[str, int]
+    source: WindowReader, layout: StoreLayout, n_rows: int, options: AttributeOptions, done: Mapping[str, int]
 ) -> Iterator[_Chunk]:
     n_windows, n_controls = len(layout.regions), layout.n_controls
     for start in range(done["main"], n_windows, n_rows):
         rows = np.arange(start, min(start + n_rows, n_windows))
         yield _Chunk("main", start, source.read(slice(start, start + len(rows))), rows)
+    if done["null"] == n_controls:
+        return
+    parents = control_parents(np.arange(n_controls), n_windows, n_controls)
+    controls = ShuffledControls(source, parents, seed=options.seed, draw=options.draw)
     for start in range(done["null"], n_controls, n_rows):
-        controls = np.arange(start, min(start + n_rows, n_controls))
-        parents = control_parents(controls, n_windows, n_controls)
-        shuffled = dinucleotide_shuffle(source.read(parents), seed=seed, rows=controls)
-        yield _Chunk("null", start, shuffled, parents)
+        here = slice(start, min(start + n_rows, n_controls))
+        yield _Chunk("null", start, controls.read(here), parents[here])
 
 
 def _attribute_chunk(
@@ -268,8 +270,7 @@ def _attribute_chunk(
 
     def compute(start: int, stop: int) -> None:
         X = one_hot_tensor(torch.from_numpy(chunk.codes[start:stop]).to(device))
-        rows = np.arange(chunk.start + start, chunk.start + stop)
-        for scores, arrays in zip(family.attribute(view, X, rows), tables, strict=True):
+        for scores, arrays in zip(family.attribute(view, X), tables, strict=True):
             _fill(arrays, slice(start, stop), scores, X, family.method)
         bar.update(stop - start)
 

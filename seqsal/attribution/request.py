@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from seqsal.attribution.compute import check_precision
@@ -30,6 +29,7 @@ from seqsal.errors import MethodError, ModelError, UsageError, did_you_mean
 from seqsal.io.attributions import Attributions
 from seqsal.models import SequenceModel, load_model, wrap
 from seqsal.models.output_space import OUTPUT_SPACES
+from seqsal.sequence.draws import MAX_DRAWS
 
 __all__ = [
     "AttributeOptions",
@@ -66,12 +66,14 @@ class AttributeOptions:
     rc_average
         Average over both strands.
     n_controls
-        Dinucleotide-shuffled controls; None for :func:`seqsal.sequence.shuffle.default_n_controls`, 0 for none.
+        Dinucleotide-shuffled controls; None for :func:`seqsal.sequence.draws.default_n_controls`, 0 for none.
     hypothetical
         Keep the (N, 4, L) scores of all four bases, of the methods that give them; None does so too, but does not mind
         where none does.
     seed
         Of everything random.
+    draw
+        Another number asks for other controls, references and noise; see :mod:`seqsal.sequence.draws`.
     batch_size
         Windows at a time; None lets the device decide.
     precision
@@ -94,6 +96,7 @@ class AttributeOptions:
     n_controls: int | None = None
     hypothetical: bool | None = False
     seed: int = 0
+    draw: int = 0
     batch_size: int | None = None
     precision: str = "fp32"
     compile: bool = False
@@ -103,6 +106,8 @@ class AttributeOptions:
             value = getattr(self, name)
             if value is not None and not (_is_whole(value) and value >= least):
                 raise UsageError(f"{name}: got {value!r}, expected a whole number from {least} on")
+        if not _is_whole(self.draw) or not 0 <= self.draw < MAX_DRAWS:
+            raise UsageError(f"draw: got {self.draw!r}, expected a whole number from 0 to {MAX_DRAWS - 1}")
         for target in self.targets:
             if target is not None and not _is_whole(target):
                 raise UsageError(f"target: got a {type(target).__name__}, expected a whole number or a list of them")
@@ -371,11 +376,11 @@ class PlannedMethod:
         else:
             self.method.prepare_targets(model, X, batch_size)
 
-    def attribute(self, model: TargetsModel, X: torch.Tensor, rows: NDArray[np.int64]) -> list[Scores]:
+    def attribute(self, model: TargetsModel, X: torch.Tensor) -> list[Scores]:
         """Score one batch, one :class:`Scores` a result; see :meth:`Method.attribute_targets`."""
         if len(self.results) == 1:
-            return [self.method.attribute(model.single[0], X, rows)]
-        return self.method.attribute_targets(model, X, rows)
+            return [self.method.attribute(model.single[0], X)]
+        return self.method.attribute_targets(model, X)
 
 
 def plan_methods(options: AttributeOptions) -> list[PlannedMethod]:
@@ -414,7 +419,7 @@ def _make(method: str | Method, options: AttributeOptions) -> Method:
     """Make an instance, which may keep what it learns about a model: the caller's own stays as it is."""
     own = options_of(method, options)
     if isinstance(method, str):
-        return make_method(method, rc_average=options.rc_average, seed=options.seed, **own)
+        return make_method(method, rc_average=options.rc_average, seed=options.seed, draw=options.draw, **own)
     instance = copy.copy(method)
     return ReverseComplementAverage(instance) if options.rc_average else instance
 
@@ -454,7 +459,7 @@ def option_names(method: str | Method) -> list[str]:
     """Options that a method takes by name; none for an unknown one, which `make_method` refuses."""
     if not isinstance(method, str) or method not in METHODS:
         return []
-    return [name for name in inspect.signature(METHODS[method]).parameters if name != "seed"]
+    return [name for name in inspect.signature(METHODS[method]).parameters if name not in ("seed", "draw")]
 
 
 def _method_name(method: str | Method) -> str:

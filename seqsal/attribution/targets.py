@@ -11,9 +11,7 @@ import copy
 from abc import abstractmethod
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from seqsal.attribution.compute import model_view
@@ -117,10 +115,10 @@ class SharedForward(Method):
 
     shares_targets = True
 
-    def attribute(self, model: ScalarModel, X: torch.Tensor, rows: NDArray[np.int64]) -> Scores:
+    def attribute(self, model: ScalarModel, X: torch.Tensor) -> Scores:
         """Score one batch; see :meth:`Method.attribute`."""
-        return self.attribute_targets(OneTarget(model), X, rows)[0]
+        return self.attribute_targets(OneTarget(model), X)[0]
 
     @abstractmethod
-    def attribute_targets(self, model: TargetsModel, X: torch.Tensor, rows: NDArray[np.int64]) -> list[Scores]:
+    def attribute_targets(self, model: TargetsModel, X: torch.Tensor) -> list[Scores]:
         """Score one batch for several targets; see :meth:`Method.attribute_targets`."""

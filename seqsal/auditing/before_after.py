@@ -74,10 +74,10 @@ def attribute_afresh(
 ) -> NDArray[np.float32]:
     """Attribute regions (n, L) with other draws than `context.attribute` makes: (n, L).
 
-    Methods that draw references or noise draw others for another row, so the rows change places. Two maps that share
-    their draws are alike because of them: expected gradients are 0 where the reference has the same base.
+    Two maps that share their draws are alike because of them: expected gradients are 0 where the reference has the same
+    base. An explainer of the user's own draws as it likes.
     """
-    return np.roll(context.attribute(np.roll(codes, 1, axis=0), model=model), -1, axis=0)
+    return context.attribute(codes, model=model, draw=1)
 
 
 class Comparison:

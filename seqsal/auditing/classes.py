@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqsal.auditing.content import cpg_ratio, cpg_sites, gc_content, mononucleotide_shuffle, unknown_share
+from seqsal.auditing.content import cpg_ratio, cpg_sites, gc_content, unknown_share
 from seqsal.auditing.context import AuditContext, Codes
 from seqsal.auditing.finding import Change, Finding, signed_rank
 from seqsal.auditing.stats import auroc, mann_whitney_p
+from seqsal.sequence.draws import mononucleotide_shuffle
 
 __all__ = ["ClassEvidence", "composition_evidence", "composition_finding"]
 
@@ -67,12 +68,11 @@ class ClassEvidence:
 
 def composition_evidence(context: AuditContext, positives: Codes, negatives: Codes) -> ClassEvidence:
     """Predict both classes, their dinucleotide shuffles and their mononucleotide shuffles."""
-    rng = context.rng("mononucleotide shuffles")
     values, pairs, singles = [], [], []
     for codes in (positives, negatives):
         values.append(context.predict(codes))
         pairs.append(context.predict(context.shuffled(codes, SHUFFLE_DRAW)))
-        singles.append(context.predict(mononucleotide_shuffle(codes, rng)))
+        singles.append(context.predict(mononucleotide_shuffle(codes, seed=context.seed)))
     gap = float(values[0].mean() - values[1].mean())
     kept = float(pairs[0].mean() - pairs[1].mean())
     effects = {

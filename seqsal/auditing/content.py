@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from seqsal.sequence.codes import N_CODE
 
-__all__ = ["cpg_ratio", "cpg_sites", "gc_content", "mononucleotide_shuffle", "repeat_mask", "unknown_share"]
+__all__ = ["cpg_ratio", "cpg_sites", "gc_content", "repeat_mask", "unknown_share"]
 
 REPEAT_UNITS = range(1, 7)
 REPEAT_COPIES, REPEAT_BP = 3, 12
@@ -61,13 +61,6 @@ def repeat_mask(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return mask
 
 
-def mononucleotide_shuffle(codes: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Shuffle the known bases of each sequence (n, L), which keeps GC and nothing else; N stays where it is."""
-    order = np.argsort(np.where(codes == N_CODE, 2.0, rng.random(codes.shape)), axis=1)
-    slots = np.argsort(codes == N_CODE, axis=1, kind="stable")  # the known places first, as in `order`
-    shuffled = codes.copy()
-    np.put_along_axis(shuffled, slots, np.take_along_axis(codes, order, axis=1), axis=1)
-    return shuffled
 
 
 def _long_runs(flags: NDArray[np.bool_], least: int) -> NDArray[np.bool_]:

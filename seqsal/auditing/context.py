@@ -25,7 +25,7 @@ from seqsal.models import SequenceModel
 from seqsal.motifs import Motif, MotifResult
 from seqsal.peaks import PEAK_COLUMNS, call_peaks
 from seqsal.sequence.codes import N_CODE, reverse_complement
-from seqsal.sequence.shuffle import dinucleotide_shuffle
+from seqsal.sequence.draws import dinucleotide_shuffle, draw_number
 
 __all__ = ["AuditContext", "Explainer"]
 
@@ -148,7 +148,7 @@ class AuditContext:
 
     def shuffled(self, codes: Codes, draw: int = 0) -> Codes:
         """Return dinucleotide-preserving shuffles (n, L); another draw, another shuffle."""
-        return dinucleotide_shuffle(codes, seed=self.seed, draw=draw)
+        return dinucleotide_shuffle(codes, seed=self.seed, draw=draw_number("audit", draw))
 
     def predict(self, codes: Codes, model: SequenceModel | None = None) -> NDArray[np.float64]:
         """Predict any sequences, in the output space of the attributions.
@@ -179,7 +179,13 @@ class AuditContext:
         return values
 
     def attribute(
-        self, codes: Codes, *, method: str | None = None, model: SequenceModel | None = None, **options: Any
+        self,
+        codes: Codes,
+        *,
+        method: str | None = None,
+        model: SequenceModel | None = None,
+        draw: int = 0,
+        **options: Any,
     ) -> NDArray[np.float32]:
         """Attribute any sequences, by the method of the attributions and with its options, or by another.
 
@@ -192,6 +198,8 @@ class AuditContext:
         With an `explainer`, None is that one.
         model
             Another model than that under audit.
+        draw
+            Counts other draws of references and noise than those of the attributions.
         options
             Options of the method.
 
@@ -201,7 +209,7 @@ class AuditContext:
         """
         if self.explainer is not None and method is None:
             return np.asarray(self.explainer(self._asked(model), codes), dtype=np.float32)
-        result = self._attribute(codes, method, model, options, hypothetical=False)
+        result = self._attribute(codes, method, model, options, hypothetical=False, draw=draw)
         return np.asarray(result.track)
 
     def map_by(self, method: str, n: int) -> NDArray[np.float32]:
@@ -274,6 +282,7 @@ class AuditContext:
         options: dict[str, Any],
         *,
         hypothetical: bool,
+        draw: int = 0,
     ) -> Attributions:
         own = {key: value for key, value in self._options.items() if key not in ("rc_average", "input_length")}
         if " " in str(own.get("layer", "")):  # a layer that cam or grad_cam found, "last convolution", and not a name
@@ -286,6 +295,7 @@ class AuditContext:
             n_controls=0,
             hypothetical=hypothetical,
             seed=int(self.attr.attrs.get("seed", self.seed)),
+            draw=int(self.attr.attrs.get("draw", 0)) + draw,
         )
         return attribute_windows(
             self._asked(model), open_codes(codes), settings, device=self.device, progress=self.progress

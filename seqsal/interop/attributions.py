@@ -17,7 +17,7 @@ from seqsal.io.attributions import Attributions
 from seqsal.io.inputs import open_input
 from seqsal.io.store import read_attributions
 from seqsal.io.store_writer import AttributionWriter
-from seqsal.sequence.shuffle import control_parents, default_n_controls
+from seqsal.sequence.draws import control_parents, default_n_controls
 
 __all__ = ["import_attributions", "write_controls"]
 

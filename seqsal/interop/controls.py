@@ -20,7 +20,7 @@ from seqsal.io.inputs import WindowSource
 from seqsal.io.sweep import chunk_rows
 from seqsal.regions import format_region, make_regions
 from seqsal.sequence.codes import N_CODE, decode
-from seqsal.sequence.shuffle import dinucleotide_shuffle
+from seqsal.sequence.draws import ShuffledControls
 
 __all__ = ["ParentFinder", "write_controls"]
 
@@ -65,14 +65,13 @@ def write_controls(
         raise UsageError(f"{path}: unknown extension, expected {' or '.join(_SUFFIXES)}; give a FASTA name")
     windows = source.windows.iloc[parents]
     of = [format_region(*row) for row in zip(windows["chrom"], windows["start"], windows["end"], strict=True)]
-    step = chunk_rows(source.length)
+    step, controls = chunk_rows(source.length), ShuffledControls(source, parents, seed=seed)
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
         for start in range(0, len(parents), step):
-            rows = np.arange(start, min(start + step, len(parents)))
-            shuffled = dinucleotide_shuffle(source.read(parents[rows]), seed=seed, rows=rows)
+            shuffled = controls.read(slice(start, min(start + step, len(parents))))
             file.writelines(
                 f">control_{row + 1} shuffle of {of[row]}\n{decode(codes)}\n"
-                for row, codes in zip(rows.tolist(), shuffled, strict=True)
+                for row, codes in enumerate(shuffled, start)
             )
     regions = path.with_suffix(".regions.bed")
     names = [f"control_{row + 1}" for row in range(len(parents))]

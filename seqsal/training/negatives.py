@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from seqsal.errors import UsageError
 from seqsal.io.fasta import Genome
 from seqsal.regions import check_chroms
-from seqsal.sequence.shuffle import dinucleotide_shuffle
+from seqsal.sequence.draws import count_repeats, dinucleotide_shuffle, draw_number, window_keys
 from seqsal.training.sampling import gc_fraction, sample_windows
 from seqsal.training.settings import TrainConfig
 from seqsal.training.sources import Regions, is_fasta, read_table
@@ -42,7 +42,9 @@ def sample_negatives(
     n_each = training.negatives_per_positive
     provenance = {"sampling": sampling, "negatives_per_positive": n_each}
     if sampling == "shuffle":
-        draws = [dinucleotide_shuffle(positive.codes, seed=seed, draw=draw) for draw in range(n_each)]
+        repeats = count_repeats(window_keys(positive.codes))  # a window that is there twice gets other negatives
+        numbers = [draw_number("negatives", n_each * repeats + i) for i in range(n_each)]
+        draws = [dinucleotide_shuffle(positive.codes, seed=seed, draw=number) for number in numbers]
         windows = pd.concat([positive.windows] * n_each, ignore_index=True)
         return ClassWindows(windows, np.concatenate(draws), np.tile(positive.parts, n_each), provenance)
     if genome is None:

@@ -23,7 +23,6 @@ from seqsal.errors import MethodError
 from seqsal.models import CNN, CNNConfig, wrap
 from seqsal.sequence.tensors import one_hot_tensor, reverse_complement_tensor
 
-ROWS = np.arange(6)
 LENGTH = 48
 
 
@@ -32,7 +31,7 @@ def windows(rng: np.random.Generator, n: int = 6, length: int = LENGTH, share_un
 
 
 def track(name: str, model: Callable[..., torch.Tensor], X: torch.Tensor, **options: object) -> torch.Tensor:
-    return project(make_method(name, **options).attribute(model, X, np.arange(len(X))).hypothetical, X)
+    return project(make_method(name, **options).attribute(model, X).hypothetical, X)
 
 
 class Stack(nn.Module):
@@ -215,7 +214,7 @@ def test_a_cropped_layer_points_at_the_base_that_it_sees() -> None:
 @pytest.mark.parametrize("name", ["cam", "grad_cam"])
 def test_only_the_base_that_is_there_is_scored(rng: np.random.Generator, name: str) -> None:
     X = windows(rng, share_unknown=0.2)
-    scores = make_method(name).attribute(Small().eval(), X, ROWS)
+    scores = make_method(name).attribute(Small().eval(), X)
     assert not METHODS[name].hypothetical
     assert (scores.hypothetical[X == 0] == 0).all() and (scores.hypothetical[X == 1] != 0).any()
     torch.testing.assert_close(scores.prediction, Small().eval()(X).detach())
@@ -234,9 +233,9 @@ def test_threads_share_one_model(rng: np.random.Generator, name: str, layer: str
     model, method = Averaged().eval().requires_grad_(False), make_method(name, layer=layer)
     batches = [windows(rng) for _ in range(40)]
     method.prepare(model, batches[0][:1], 8)
-    expected = [method.attribute(model, X, ROWS).hypothetical for X in batches]
+    expected = [method.attribute(model, X).hypothetical for X in batches]
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda X: method.attribute(model, X, ROWS).hypothetical, batches))
+        found = list(pool.map(lambda X: method.attribute(model, X).hypothetical, batches))
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other)
     assert not any(module._forward_hooks for module in model.modules())
@@ -268,7 +267,7 @@ def test_the_hook_goes_when_a_pass_fails(rng: np.random.Generator) -> None:
     method.prepare(model, X[:1], 8)
     model.head = fail
     with pytest.raises(FloatingPointError):
-        method.attribute(model, X, ROWS)
+        method.attribute(model, X)
     assert not model.features[0]._forward_hooks
 
 

@@ -18,7 +18,6 @@ from seqsal.attribution.targets import OneTarget, TargetView
 from seqsal.errors import MethodError, SeqsalError
 from seqsal.sequence.tensors import one_hot_tensor
 
-ROWS = np.arange(3)
 RIGHT_IN_PEERS = ["nn.ReLU", "nn.ELU", "AvgPool1d(4, stride 3)", "AdaptiveAvgPool1d(7)", "BatchNorm1d"]
 
 
@@ -27,10 +26,10 @@ def one_hot(n=3, length=LENGTH, dtype=torch.float64, unknown=0.0):
     return one_hot_tensor(torch.from_numpy(codes)).to(dtype)
 
 
-def attribute(model, X, batch_size=8, rows=ROWS, **options):
+def attribute(model, X, batch_size=8, **options):
     method = DeepLiftShap(**{"n_references": 6, **options})
     method.prepare(model, X[:1], batch_size)
-    return method, method.attribute(model, X, rows[: len(X)])
+    return method, method.attribute(model, X)
 
 
 class Column(nn.Module):
@@ -66,7 +65,7 @@ def test_batches_do_not_matter(name, batch_size):
 def test_hypothetical_contributions_equal_tangermeme(name):
     X, model = one_hot(), toy(name).double()
     method, scores = attribute(model, X)
-    R = method.references_of(X, ROWS)
+    R = method.references_of(X)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         expected = deep_lift_shap(Column(model), X, references=R, hypothetical=True, device="cpu")
@@ -78,9 +77,9 @@ def test_contributions_equal_captum(name):
     X, model = one_hot(), toy(name).double()
     reference = X.flip(2)
     method = DeepLiftShap(n_references=1)
-    method.references_of = lambda X, rows: reference[:, None]
+    method.references_of = lambda X: reference[:, None]
     method.prepare(model, X[:1], 8)
-    scores = method.attribute(model, X, ROWS)
+    scores = method.attribute(model, X)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         expected = DeepLift(Column(model)).attribute(X.clone().requires_grad_(), reference, target=0)
@@ -120,7 +119,7 @@ def test_a_convolution_and_relu_from_the_definition():
 
     model = Model()
     method, scores = attribute(model, X, n_references=2)
-    R = method.references_of(X, ROWS[:2])
+    R = method.references_of(X)
     arrays = [value.detach().numpy() for value in (conv.weight, conv.bias, head)]
     expected = np.mean(
         [[slow_definition(x, r, *arrays) for x, r in zip(X.numpy(), R[:, k].numpy(), strict=True)] for k in range(2)],
@@ -133,16 +132,18 @@ def test_a_linear_model_gives_its_weights_less_the_references_mean():
     X = one_hot()
     weight = torch.randn(4, LENGTH, dtype=torch.float64)
     method, scores = attribute(Linear(weight).double(), X)
-    R = method.references_of(X, ROWS)
+    R = method.references_of(X)
     expected = weight - (R * weight).sum(2, keepdim=True).mean(1)
     assert torch.allclose(scores.hypothetical, expected)
 
 
-def test_references_are_shuffles_that_depend_on_the_row():
+def test_references_are_shuffles_that_depend_on_the_bases():
     X = one_hot(2)
     method = DeepLiftShap(n_references=4, seed=3)
-    both = method.references_of(X, np.array([7, 8]))
-    assert torch.equal(method.references_of(X[1:], np.array([8])), both[1:])
+    both = method.references_of(X)
+    assert torch.equal(method.references_of(X[1:]), both[1:])
+    other = DeepLiftShap(n_references=4, seed=3, draw=1).references_of(X)
+    assert not (other == both).flatten(2).all(2).any()
     assert torch.equal(both.sum(3), X.sum(2)[:, None].expand(-1, 4, -1))
     assert len({shuffle.numpy().tobytes() for shuffle in both[0]}) == 4
 
@@ -151,7 +152,7 @@ def test_references_are_shuffles_that_depend_on_the_row():
 def test_other_references(references):
     X = one_hot(unknown=0.1)
     method, scores = attribute(toy("nn.ReLU").double(), X, references=references)
-    R = method.references_of(X, ROWS)
+    R = method.references_of(X)
     known = X.sum(1, keepdim=True)
     assert torch.allclose(R[:, 0].sum(1, keepdim=True), known * (1.0 if references == "uniform" else 0.0))
     assert float(scores.completeness_error.max()) < 1e-10
@@ -166,7 +167,7 @@ def test_several_targets_from_one_forward_pass():
     view = TargetView(model.eval().requires_grad_(False), [2, 0], torch.device("cpu"))
     method = DeepLiftShap(n_references=6)
     method.prepare_targets(view, X[:1], 8)
-    both = method.attribute_targets(view, X, ROWS)
+    both = method.attribute_targets(view, X)
     for scores, target in zip(both, [2, 0], strict=True):
         alone = attribute(seqsal.wrap(module, target=target, input_length=LENGTH), X)[1]
         assert torch.allclose(scores.hypothetical, alone.hypothetical, atol=1e-6)
@@ -222,7 +223,7 @@ def test_the_engine_streams_it(device):
     assert (np.asarray(attr.track)[codes == 4] == 0).all()
     total = np.asarray(attr.track).sum(1)
     X = one_hot_tensor(torch.from_numpy(codes))
-    _, scores = attribute(Small().eval().requires_grad_(False), X, rows=np.arange(9), n_references=20)
+    _, scores = attribute(Small().eval().requires_grad_(False), X, n_references=20)
     np.testing.assert_allclose(np.asarray(attr.track), (scores.hypothetical * X).sum(1).numpy(), atol=1e-5)
     assert np.isfinite(total).all()
 

@@ -13,11 +13,11 @@ from seqsal.attribution.methods.base import project
 from seqsal.attribution.methods.registry import make_method
 from seqsal.sequence.tensors import one_hot_tensor
 
-ROWS = np.arange(4)
+N_WINDOWS = 4
 
 
 def windows(rng: np.random.Generator, share_unknown: float = 0.0) -> torch.Tensor:
-    return one_hot_tensor(torch.from_numpy(random_codes(rng, len(ROWS), 25, share_unknown)))
+    return one_hot_tensor(torch.from_numpy(random_codes(rng, N_WINDOWS, 25, share_unknown)))
 
 
 @pytest.mark.parametrize("n_at_once", [1, 7, 1000])
@@ -31,7 +31,7 @@ def test_equals_the_definition(rng: np.random.Generator, n_at_once: int) -> None
                 mutated[0, :, position] = 0
                 mutated[0, base, position] = 1
                 slow[n, base, position] = model(mutated).item()
-    scores = make_method("ism", n_at_once=n_at_once).attribute(model, X, ROWS)
+    scores = make_method("ism", n_at_once=n_at_once).attribute(model, X)
     torch.testing.assert_close(scores.hypothetical, slow - slow.mean(1, keepdim=True), rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(scores.prediction, model(X).detach())
 
@@ -39,7 +39,7 @@ def test_equals_the_definition(rng: np.random.Generator, n_at_once: int) -> None
 def test_linear_model_gives_its_corrected_weights(rng: np.random.Generator) -> None:
     weight = torch.from_numpy(rng.normal(size=(4, 25)).astype(np.float32))
     X = windows(rng)
-    track = project(make_method("ism").attribute(Linear(weight), X, ROWS).hypothetical, X)
+    track = project(make_method("ism").attribute(Linear(weight), X).hypothetical, X)
     torch.testing.assert_close(track, ((weight - weight.mean(0)) * X).sum(1), rtol=1e-4, atol=1e-5)
 
 
@@ -47,11 +47,11 @@ def test_equals_tangermeme(rng: np.random.Generator) -> None:
     X = windows(rng)
     model = nn.Sequential(Small(), nn.Unflatten(0, (-1, 1))).eval()
     theirs = saturation_mutagenesis(model, X, hypothetical=True, device="cpu")
-    ours = make_method("ism").attribute(model[0], X, ROWS).hypothetical
+    ours = make_method("ism").attribute(model[0], X).hypothetical
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
 def test_needs_no_gradient(rng: np.random.Generator) -> None:
     X = windows(rng)
-    scores = make_method("ism").attribute(lambda X: (X[:, 0].sum(1) > 6).float(), X, ROWS)
+    scores = make_method("ism").attribute(lambda X: (X[:, 0].sum(1) > 6).float(), X)
     assert torch.isfinite(scores.hypothetical).all()

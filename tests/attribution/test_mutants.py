@@ -288,7 +288,7 @@ def test_a_model_that_cannot_be_read_gets_whole_passes(caplog: pytest.LogCapture
     with caplog.at_level(logging.INFO):
         method.prepare(Decides(), X, 4)
     assert "whole forward passes" in caplog.text
-    scores = method.attribute(Decides(), X, np.arange(1))
+    scores = method.attribute(Decides(), X)
     assert torch.isfinite(scores.hypothetical).all()
 
 
@@ -301,7 +301,7 @@ def test_a_mutator_that_is_wrong_is_not_used(monkeypatch: pytest.MonkeyPatch, ca
         method.prepare(model, X, 256)
     assert "off by" in caplog.text
     expected = one_by_one(Columns(model), X)[0]
-    torch.testing.assert_close(method.attribute(model, X, np.arange(1)).hypothetical[0], expected - expected.mean(0))
+    torch.testing.assert_close(method.attribute(model, X).hypothetical[0], expected - expected.mean(0))
 
 
 def test_targets_share_the_passes() -> None:
@@ -317,8 +317,8 @@ def test_targets_share_the_passes() -> None:
     X = one_window(151, dtype=torch.float32)
     method = InSilicoMutagenesis()
     method.prepare_targets(All(), X, 64)
-    for scores, single in zip(method.attribute_targets(All(), X, np.arange(1)), All.single, strict=True):
-        alone = InSilicoMutagenesis().attribute(single, X, np.arange(1))
+    for scores, single in zip(method.attribute_targets(All(), X), All.single, strict=True):
+        alone = InSilicoMutagenesis().attribute(single, X)
         torch.testing.assert_close(scores.hypothetical, alone.hypothetical, rtol=1e-4, atol=1e-6)
         torch.testing.assert_close(scores.prediction, alone.prediction)
 

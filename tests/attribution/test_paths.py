@@ -15,14 +15,14 @@ from seqsal.attribution.methods.paths import completeness_error, shuffled_refere
 from seqsal.attribution.methods.registry import METHODS, make_method
 from seqsal.errors import MethodError
 from seqsal.sequence.codes import codes_from_one_hot
-from seqsal.sequence.shuffle import dinucleotide_shuffle
+from seqsal.sequence.draws import dinucleotide_shuffle, draw_number
 from seqsal.sequence.tensors import one_hot_tensor
 
-ROWS = np.arange(5)
+N_WINDOWS = 5
 
 
 def windows(rng: np.random.Generator, length: int = 40, share_unknown: float = 0.05) -> torch.Tensor:
-    return one_hot_tensor(torch.from_numpy(random_codes(rng, len(ROWS), length, share_unknown)))
+    return one_hot_tensor(torch.from_numpy(random_codes(rng, N_WINDOWS, length, share_unknown)))
 
 
 def test_smoothgrad_without_noise_is_the_gradient(rng: np.random.Generator) -> None:
@@ -30,16 +30,14 @@ def test_smoothgrad_without_noise_is_the_gradient(rng: np.random.Generator) -> N
     for correction in (True, False):
         smooth = make_method("smoothgrad", noise=0.0, n_samples=3, gradient_correction=correction)
         plain = make_method("gradient_x_input", gradient_correction=correction)
-        torch.testing.assert_close(
-            smooth.attribute(model, X, ROWS).hypothetical, plain.attribute(model, X, ROWS).hypothetical
-        )
+        torch.testing.assert_close(smooth.attribute(model, X).hypothetical, plain.attribute(model, X).hypothetical)
 
 
 def test_smoothgrad_of_a_quadratic_has_a_known_mean(rng: np.random.Generator) -> None:
     """∂/∂x Σ x² at x + σ ε is 2 x + 2 σ ε, whose mean over samples tends to 2 x."""
     X = windows(rng, share_unknown=0)
     method = make_method("smoothgrad", noise=0.5, n_samples=400, gradient_correction=False)
-    scores = method.attribute(lambda X: (X**2).sum((1, 2)), X, ROWS)
+    scores = method.attribute(lambda X: (X**2).sum((1, 2)), X)
     assert (scores.hypothetical - 2 * X).abs().max() < 5 * 2 * 0.5 / 20
     torch.testing.assert_close(scores.prediction, (X**2).sum((1, 2)))
 
@@ -48,12 +46,12 @@ def test_smoothgrad_of_a_quadratic_has_a_known_mean(rng: np.random.Generator) ->
 def test_linear_model_gives_weights_relative_to_the_reference(rng: np.random.Generator, name: str) -> None:
     weight = torch.from_numpy(rng.normal(size=(4, 40)).astype(np.float32))
     X, model = windows(rng), Linear(weight)
-    scores = make_method(name).attribute(model, X, ROWS)
+    scores = make_method(name).attribute(model, X)
     if name == "integrated_gradients":
         known = X.sum(1)
         expected = ((weight - weight.mean(0)) * X).sum(1) * known
     else:
-        references = torch.stack(list(shuffled_references(X, ROWS, 0, 50)))
+        references = torch.stack(list(shuffled_references(X, 50, seed=0)))
         expected = ((weight * X).sum(1) - (weight * references).sum(2).mean(0)) * X.sum(1)
     torch.testing.assert_close(project(scores.hypothetical, X), expected, rtol=1e-4, atol=1e-5)
     assert scores.completeness_error is not None and scores.completeness_error.max() < 1e-3
@@ -63,11 +61,11 @@ def test_linear_model_gives_weights_relative_to_the_reference(rng: np.random.Gen
 def test_integrated_gradients_equals_captum(rng: np.random.Generator, baseline: str) -> None:
     X, model = windows(rng), Small().eval().requires_grad_(False)
     method = make_method("integrated_gradients", baseline=baseline, n_steps=50)
-    scores = method.attribute(model, X, ROWS)
+    scores = method.attribute(model, X)
     reference = {
         "uniform": 0.25 * X.sum(1, keepdim=True).expand(X.shape),
         "zero": torch.zeros_like(X),
-        "shuffle": next(shuffled_references(X, ROWS, 0, 1)),
+        "shuffle": next(shuffled_references(X, 1, seed=0)),
     }[baseline]
     theirs = captum.attr.IntegratedGradients(model).attribute(
         X, baselines=reference, n_steps=50, method="gausslegendre"
@@ -80,14 +78,14 @@ def test_integrated_gradients_equals_captum(rng: np.random.Generator, baseline: 
     ("integrated_gradients", {"n_steps": 200}, 1e-3), ("expected_gradients", {"n_references": 600}, 0.1),
 ])  # fmt: skip
 def test_the_sum_is_the_difference(rng: np.random.Generator, name: str, option: dict[str, int], limit: float) -> None:
-    X, model = windows(rng, length=20), Small().eval()
-    scores = make_method(name, **option).attribute(model, X, ROWS)
+    X, model = windows(rng, length=20).double(), Small().eval().double()
+    scores = make_method(name, **option).attribute(model, X)
     assert METHODS[name].sums_to_difference
     assert scores.completeness_error is not None
     if name == "integrated_gradients":
         reference = model(0.25 * X.sum(1, keepdim=True).expand(X.shape)).detach()
     else:
-        draws = [model(reference).detach() for reference in shuffled_references(X, ROWS, 0, 600)]
+        draws = [model(reference).detach() for reference in shuffled_references(X, 600, seed=0)]
         reference = torch.stack(draws).mean(0)
     difference = scores.prediction - reference
     total = project(scores.hypothetical, X).sum(1)
@@ -98,20 +96,21 @@ def test_the_sum_is_the_difference(rng: np.random.Generator, name: str, option: 
 
 
 @pytest.mark.parametrize("name", ["smoothgrad", "integrated_gradients", "expected_gradients"])
-def test_rows_seed_the_draws_and_batches_do_not(rng: np.random.Generator, name: str) -> None:
+def test_bases_seed_the_draws_and_batches_do_not(rng: np.random.Generator, name: str) -> None:
     X, model = windows(rng), Small().eval()
     method = make_method(name, seed=3)
-    whole = method.attribute(model, X, ROWS).hypothetical
-    parts = torch.cat([method.attribute(model, X[i : i + 2], ROWS[i : i + 2]).hypothetical for i in range(0, 5, 2)])
+    whole = method.attribute(model, X).hypothetical
+    parts = torch.cat([method.attribute(model, X[i : i + 2]).hypothetical for i in range(0, 5, 2)])
     torch.testing.assert_close(whole, parts, rtol=1e-4, atol=1e-7)
-    again = make_method(name, seed=4).attribute(model, X, ROWS).hypothetical
-    assert torch.equal(whole, again) == (name == "integrated_gradients")
+    for other in ({"seed": 4}, {"seed": 3, "draw": 1}):
+        again = make_method(name, **other).attribute(model, X).hypothetical
+        assert torch.equal(whole, again) == (name == "integrated_gradients")
 
 
 def test_unknown_bases_get_zero(rng: np.random.Generator) -> None:
     X = windows(rng, share_unknown=0.3)
     for name in ("smoothgrad", "integrated_gradients", "expected_gradients", "ism"):
-        track = project(make_method(name).attribute(Small().eval(), X, ROWS).hypothetical, X)
+        track = project(make_method(name).attribute(Small().eval(), X).hypothetical, X)
         assert (track[X.sum(1) == 0] == 0).all(), name
 
 
@@ -141,11 +140,11 @@ def test_a_miss_within_rounding_is_no_error():
 def test_references_do_not_depend_on_what_is_drawn_together(
     rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, together: int
 ) -> None:
-    codes, rows = random_codes(rng, 3, 40, 0.05), np.array([4, 0, 9])
+    codes = random_codes(rng, 3, 40, 0.05)
     monkeypatch.setattr(paths, "SHUFFLED_BP", together)
     X = one_hot_tensor(torch.from_numpy(codes))
-    for draw, reference in enumerate(shuffled_references(X, rows, 7, 5)):
-        alone = dinucleotide_shuffle(codes, seed=7, rows=rows, draw=draw)
+    for draw, reference in enumerate(shuffled_references(X, 5, seed=7, draw=2)):
+        alone = dinucleotide_shuffle(codes, seed=7, draw=draw_number("references", draw, 2))
         assert np.array_equal(codes_from_one_hot(reference.numpy()), alone)
 
 
@@ -155,8 +154,8 @@ def test_what_is_made_ahead_for_a_gpu_is_the_same(
 ) -> None:
     X = one_hot_tensor(torch.from_numpy(random_codes(rng, 3, 40)))
     model = Small().eval()
-    expected = make_method(method).attribute(model, X, np.arange(3)).hypothetical
+    expected = make_method(method).attribute(model, X).hypothetical
     monkeypatch.setattr(paths, "made_ahead", lambda items, device: read_ahead(items))
-    assert torch.equal(make_method(method).attribute(model, X, np.arange(3)).hypothetical, expected)
+    assert torch.equal(make_method(method).attribute(model, X).hypothetical, expected)
     assert made_ahead(items := iter([1, 2]), torch.device("cpu")) is items
     assert list(made_ahead(items, torch.device("cuda"))) == [1, 2]

@@ -11,7 +11,6 @@ from seqsal.auditing.content import (
     cpg_ratio,
     cpg_sites,
     gc_content,
-    mononucleotide_shuffle,
     repeat_mask,
     unknown_share,
 )
@@ -69,9 +68,3 @@ def test_few_random_bases_lie_in_a_repeat(rng: np.random.Generator) -> None:
     assert repeat_mask(random_codes(rng, 200, 500)).mean() < 1e-3
 
 
-def test_mononucleotide_shuffle_keeps_bases_and_places_of_n(rng: np.random.Generator) -> None:
-    codes = random_codes(rng, 20, 100, share_unknown=0.1)
-    shuffled = mononucleotide_shuffle(codes, rng)
-    np.testing.assert_array_equal(shuffled == 4, codes == 4)
-    np.testing.assert_array_equal(np.sort(shuffled, axis=1), np.sort(codes, axis=1))
-    assert (shuffled != codes).mean() > 0.5

@@ -12,7 +12,7 @@ from toys import random_codes
 from seqsal.auditing import curves
 from seqsal.auditing.curves import area, first_in_order, replacement_counts, replacement_curves, replacement_orders
 from seqsal.sequence.codes import N_CODE
-from seqsal.sequence.shuffle import dinucleotide_shuffle
+from seqsal.sequence.draws import dinucleotide_shuffle
 
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
 MAP, RANDOM, REVERSE, CENTRE, EDGES = range(5)

@@ -18,7 +18,7 @@ from seqsal.models import CNNConfig, load_model
 from seqsal.motifs import Motif, read_motifs
 from seqsal.pipeline.demo import HELD_OUT
 from seqsal.sequence.codes import decode, encode, one_hot
-from seqsal.sequence.shuffle import dinucleotide_shuffle
+from seqsal.sequence.draws import dinucleotide_shuffle
 from seqsal.training import TrainConfig, train_model
 
 ADAPTER = "AGATCGGAAGAGCACACGTC"  # the first 20 bp of Illumina's TruSeq adapter

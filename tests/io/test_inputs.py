@@ -20,7 +20,7 @@ from seqsal.io.fasta import Genome
 from seqsal.io.inputs import open_codes, open_input
 from seqsal.regions import COLUMNS, format_region, make_regions, resize_regions
 from seqsal.sequence.codes import decode, reverse_complement
-from seqsal.sequence.shuffle import dinucleotide_shuffle
+from seqsal.sequence.draws import dinucleotide_shuffle
 
 SIZES = {"chr1": 300, "chr2": 120}
 

@@ -101,7 +101,7 @@ def test_letters_are_not_taken_for_codes() -> None:
 
 def test_loaders_do_not_import_torch() -> None:
     code = (
-        "import sys, seqsal.regions, seqsal.io.inputs, seqsal.io.bed, seqsal.sequence.shuffle; "
+        "import sys, seqsal.regions, seqsal.io.inputs, seqsal.io.bed, seqsal.sequence.draws; "
         "print(*({'torch', 'matplotlib', 'pyfaidx'} & set(sys.modules)))"
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

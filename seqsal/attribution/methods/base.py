@@ -11,9 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple, Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from seqsal.errors import ModelError
 from seqsal.sequence.tensors import reverse_complement_tensor
@@ -143,7 +141,7 @@ class Method(ABC):
         return 1
 
     @abstractmethod
-    def attribute(self, model: ScalarModel, X: torch.Tensor, rows: NDArray[np.int64]) -> Scores:
+    def attribute(self, model: ScalarModel, X: torch.Tensor) -> Scores:
         """Score one batch.
 
         Parameters
@@ -151,20 +149,19 @@ class Method(ABC):
         model
             f: (N, 4, L) → (N,), frozen and in evaluation mode.
         X
-            One-hot windows, (N, 4, L), on the model's device.
-        rows
-            Row of each window in the whole data set, (N,): what seeds anything random, so that no result depends on
-            how the windows were batched.
+            One-hot windows, (N, 4, L), on the model's device. Anything random comes from their bases
+            (:mod:`seqsal.sequence.draws`), so that no result depends on which other windows there are; a batch of
+            another size may round differently, by about 1e-6 of the largest score or prediction.
         """
 
-    def attribute_targets(self, model: TargetsModel, X: torch.Tensor, rows: NDArray[np.int64]) -> list[Scores]:
+    def attribute_targets(self, model: TargetsModel, X: torch.Tensor) -> list[Scores]:
         """Score one batch for several targets, each exactly as :meth:`attribute` would by itself.
 
         Parameters
         ----------
         model
             The targets, frozen and in evaluation mode.
-        X, rows
+        X
             As for :meth:`attribute`.
 
         Returns
@@ -172,7 +169,7 @@ class Method(ABC):
         list of Scores
             One a target. A method that overrides this to share work between targets sets `shares_targets`.
         """
-        return [self.attribute(single, X, rows) for single in model.single]
+        return [self.attribute(single, X) for single in model.single]
 
     @property
     def options(self) -> dict[str, bool | int | float | str]:
@@ -183,7 +180,8 @@ class Method(ABC):
 class ReverseComplementAverage(Method):
     """Average a method over both strands: ½ (h(x) + rc(h(rc(x)))), and the same for the prediction.
 
-    The result for the reverse complement of a sequence is the reverse complement of its result, whatever the model.
+    The result for the reverse complement of a sequence is exactly the reverse complement of its result, whatever the
+    model: each strand's references and noise are drawn from its own bases, so both sequences have the same two halves.
     """
 
     name = "reverse_complement_average"
@@ -210,15 +208,15 @@ class ReverseComplementAverage(Method):
         """Twice those of the averaged method; see :meth:`Method.n_passes`."""
         return 2 * self.method.n_passes(length)
 
-    def attribute(self, model: ScalarModel, X: torch.Tensor, rows: NDArray[np.int64]) -> Scores:
+    def attribute(self, model: ScalarModel, X: torch.Tensor) -> Scores:
         """Score both strands of one batch and average; see :meth:`Method.attribute`."""
-        forward = self.method.attribute(model, X, rows)
-        return _strand_mean(forward, self.method.attribute(model, reverse_complement_tensor(X), rows))
+        forward = self.method.attribute(model, X)
+        return _strand_mean(forward, self.method.attribute(model, reverse_complement_tensor(X)))
 
-    def attribute_targets(self, model: TargetsModel, X: torch.Tensor, rows: NDArray[np.int64]) -> list[Scores]:
+    def attribute_targets(self, model: TargetsModel, X: torch.Tensor) -> list[Scores]:
         """Score both strands for several targets and average; see :meth:`Method.attribute_targets`."""
-        forward = self.method.attribute_targets(model, X, rows)
-        reverse = self.method.attribute_targets(model, reverse_complement_tensor(X), rows)
+        forward = self.method.attribute_targets(model, X)
+        reverse = self.method.attribute_targets(model, reverse_complement_tensor(X))
         return [_strand_mean(*pair) for pair in zip(forward, reverse, strict=True)]
 
     @property

@@ -26,7 +26,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from seqsal.attribution.methods.activations import (
     Change,
@@ -130,7 +129,7 @@ class _ActivationMap(Method):
         self._placement = measure_placement(model, X, tap, batch_size)
         self._tap = tap
 
-    def attribute(self, model: ScalarModel, X: torch.Tensor, rows: NDArray[np.int64]) -> Scores:
+    def attribute(self, model: ScalarModel, X: torch.Tensor) -> Scores:
         """Score one batch; see :meth:`Method.attribute`. Prepares itself when nobody has."""
         if self._tap is None:
             self.prepare(model, X[:1], len(X))

@@ -18,9 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from seqsal.attribution.compute import Batches, run_op
 from seqsal.attribution.deeplift.operations import NO_RULE, Args, Rule, rule_for
@@ -34,7 +32,6 @@ __all__ = ["DeepLiftShap"]
 
 REFERENCES = ("shuffle", "uniform", "zero")
 MAX_ERROR = 0.01
-Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -135,19 +132,19 @@ class DeepLiftShap(SharedForward):
         Dinucleotide shuffles of each window; one reference for the other kinds.
     references
         `shuffle`, `uniform` (every base ¼) or `zero`.
-    seed
-        Of the shuffles.
+    seed, draw
+        Of the shuffles; another draw, other shuffles.
     """
 
     name = "deeplift_shap"
     sums_to_difference = True
 
-    def __init__(self, *, n_references: int = 20, references: str = "shuffle", seed: int = 0) -> None:
+    def __init__(self, *, n_references: int = 20, references: str = "shuffle", seed: int = 0, draw: int = 0) -> None:
         if n_references < 1:
             raise MethodError(f"n_references: got {n_references}, expected a whole number above 0")
         if references not in REFERENCES:
             raise MethodError(f"references: got {references!r}, expected one of {', '.join(REFERENCES)}")
-        self.references, self.seed = references, seed
+        self.references, self.seed, self.draw = references, seed, draw
         self.n_references = n_references if references == "shuffle" else 1
         self._plan: _Plan | None = None
         self._batch_size = 8
@@ -172,10 +169,10 @@ class DeepLiftShap(SharedForward):
         """One pass for each reference; see :meth:`Method.n_passes`."""
         return self.n_references
 
-    def attribute_targets(self, model: TargetsModel, X: torch.Tensor, rows: Rows) -> list[Scores]:
+    def attribute_targets(self, model: TargetsModel, X: torch.Tensor) -> list[Scores]:
         """Score one batch; see :meth:`Method.attribute_targets`."""
         plan = self._plan or _Plan.of(model, X[:1])
-        R = self.references_of(X, rows)  # (N, n_references, 4, L)
+        R = self.references_of(X)  # (N, n_references, 4, L)
         n_targets = len(model.single)
         hypothetical = X.new_zeros(n_targets, *X.shape)
         prediction, baseline = X.new_zeros(n_targets, len(X)), X.new_zeros(n_targets, len(X))
@@ -207,10 +204,10 @@ class DeepLiftShap(SharedForward):
             windows = slice(start, min(start + n_at_once, len(X)))
             yield windows, *plan.forward(X[windows])
 
-    def references_of(self, X: torch.Tensor, rows: Rows) -> torch.Tensor:
-        """Make the references of windows (N, 4, L) that are these rows of the data: (N, n_references, 4, L)."""
+    def references_of(self, X: torch.Tensor) -> torch.Tensor:
+        """Make the references of windows (N, 4, L), which depend on their bases alone: (N, n_references, 4, L)."""
         if self.references == "shuffle":
-            return torch.stack(list(shuffled_references(X, rows, self.seed, self.n_references)), dim=1)
+            return torch.stack(list(shuffled_references(X, self.n_references, seed=self.seed, draw=self.draw)), dim=1)
         known = X.sum(dim=1, keepdim=True)
         return (torch.zeros_like(X) + (0.25 * known if self.references == "uniform" else 0.0))[:, None]
 

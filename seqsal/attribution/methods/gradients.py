@@ -17,9 +17,7 @@ from __future__ import annotations
 
 import contextlib
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from seqsal.attribution.compute import fast_backward, is_compiled
 from seqsal.attribution.methods.base import ScalarModel, Scores, TargetsModel
@@ -83,7 +81,7 @@ class GradientXInput(SharedForward):
     def __init__(self, *, gradient_correction: bool = True) -> None:
         self.gradient_correction = gradient_correction
 
-    def attribute_targets(self, model: TargetsModel, X: torch.Tensor, rows: NDArray[np.int64]) -> list[Scores]:
+    def attribute_targets(self, model: TargetsModel, X: torch.Tensor) -> list[Scores]:
         """Score one batch; see :meth:`Method.attribute_targets`."""
         predictions, gradients = input_gradients(model, X)
         return [

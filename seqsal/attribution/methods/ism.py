@@ -15,7 +15,6 @@ import logging
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from seqsal.attribution.compute import Batches, is_out_of_memory
 from seqsal.attribution.ism.mutants import Mutator
@@ -72,7 +71,7 @@ class InSilicoMutagenesis(SharedForward):
         self._n_windows, self._n_plain, self._is_prepared = batch_size, 0, True
         self._mutator = _confirmed_mutator(model, X, batch_size, self.n_at_once)
 
-    def attribute_targets(self, model: TargetsModel, X: torch.Tensor, rows: NDArray[np.int64]) -> list[Scores]:
+    def attribute_targets(self, model: TargetsModel, X: torch.Tensor) -> list[Scores]:
         """Score one batch; see :meth:`Method.attribute_targets`."""
         mutator = self._mutator
         if not self._is_prepared:

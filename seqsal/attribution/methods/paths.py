@@ -28,31 +28,29 @@ from seqsal.attribution.methods.base import Scores, TargetsModel, project
 from seqsal.attribution.methods.gradients import input_gradients
 from seqsal.attribution.targets import SharedForward
 from seqsal.errors import MethodError
-from seqsal.sequence.codes import codes_from_one_hot
-from seqsal.sequence.shuffle import dinucleotide_shuffle
-from seqsal.sequence.tensors import one_hot_tensor
+from seqsal.sequence.draws import dinucleotide_shuffle, draw_number, generators
+from seqsal.sequence.tensors import nearest_codes, one_hot_tensor
 
 __all__ = ["ExpectedGradients", "IntegratedGradients", "SmoothGrad", "completeness_error", "shuffled_references"]
 
 SHUFFLED_BP = 1 << 19  # bases shuffled together
 ROUNDING = 32  # a network adds up many numbers, each rounded
 BASELINES = ("uniform", "zero", "shuffle")
-Rows = NDArray[np.int64]
 
 
-def shuffled_references(X: torch.Tensor, rows: Rows, seed: int, n_draws: int) -> Iterator[torch.Tensor]:
+def shuffled_references(X: torch.Tensor, n_draws: int, *, seed: int, draw: int = 0) -> Iterator[torch.Tensor]:
     """Shuffle each window of X (N, 4, L), its dinucleotides kept, `n_draws` times: yield references (N, 4, L).
 
-    A reference depends on (seed, row, number of the draw) and the window alone. Several draws of few windows are made
+    A reference depends on (seed, draw, its number) and the window's bases alone. Several of few windows are made
     together, as a shuffle takes a step for each position, whatever the number of sequences.
     """
-    codes = codes_from_one_hot(X.cpu().numpy())
+    codes = nearest_codes(X)
     n_together = max(SHUFFLED_BP // max(codes.size, 1), 1)
     for first in range(0, n_draws, n_together):
-        draws = np.arange(first, min(first + n_together, n_draws))
-        each = {"rows": np.tile(rows, len(draws)), "draw": np.repeat(draws, len(rows))}
-        shuffled = dinucleotide_shuffle(np.tile(codes, (len(draws), 1)), seed=seed, **each)
-        for of_draw in shuffled.reshape(len(draws), *codes.shape):
+        numbers = draw_number("references", np.arange(first, min(first + n_together, n_draws)), draw)
+        tiled = np.tile(codes, (len(numbers), 1))
+        shuffled = dinucleotide_shuffle(tiled, seed=seed, draw=np.repeat(numbers, len(codes)))
+        for of_draw in shuffled.reshape(len(numbers), *codes.shape):
             yield one_hot_tensor(torch.from_numpy(of_draw).to(X.device), X.dtype)
 
 
@@ -86,31 +84,37 @@ class SmoothGrad(SharedForward):
         σ, in units of the one-hot input; unknown bases stay unknown.
     gradient_correction
         As in `gradient_x_input`.
-    seed
-        Of the noise.
+    seed, draw
+        Of the noise; another draw, other noise.
     """
 
     name = "smoothgrad"
     can_compile = True
 
     def __init__(
-        self, *, n_samples: int = 20, noise: float = 0.15, gradient_correction: bool = True, seed: int = 0
+        self,
+        *,
+        n_samples: int = 20,
+        noise: float = 0.15,
+        gradient_correction: bool = True,
+        seed: int = 0,
+        draw: int = 0,
     ) -> None:
         _check_count("n_samples", n_samples)
         if noise < 0:
             raise MethodError(f"noise: got {noise}, expected 0 or more")
         self.n_samples, self.noise = n_samples, noise
-        self.gradient_correction, self.seed = gradient_correction, seed
+        self.gradient_correction, self.seed, self.draw = gradient_correction, seed, draw
 
     def n_passes(self, length: int) -> int:
         """One for each gradient; see :meth:`Method.n_passes`."""
         return self.n_samples
 
-    def attribute_targets(self, model: TargetsModel, X: torch.Tensor, rows: Rows) -> list[Scores]:
+    def attribute_targets(self, model: TargetsModel, X: torch.Tensor) -> list[Scores]:
         """Score one batch; see :meth:`Method.attribute_targets`."""
         means = [torch.zeros_like(X) for _ in model.single]
         known = X.sum(dim=1, keepdim=True)
-        for noise in made_ahead(self._noises(X, rows), X.device):
+        for noise in made_ahead(self._noises(X), X.device):
             _, gradients = input_gradients(model, X + known * noise)
             for mean, gradient in zip(means, gradients, strict=True):
                 mean += gradient / self.n_samples
@@ -119,11 +123,12 @@ class SmoothGrad(SharedForward):
         with torch.no_grad():
             return list(map(Scores, model(X).unbind(dim=1), means))
 
-    def _noises(self, X: torch.Tensor, rows: Rows) -> Iterator[torch.Tensor]:
-        """Yield the noise (N, 4, L) of each sample, which depends on (seed, row, number of the sample) alone."""
-        for sample in range(self.n_samples):
-            generators = [np.random.default_rng([self.seed, int(row), sample]) for row in rows]
-            draws = np.stack([generator.standard_normal(X.shape[1:], np.float32) for generator in generators])
+    def _noises(self, X: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Yield the noise (N, 4, L) of each sample, which depends on (seed, bases, draw, number of the sample)."""
+        codes = nearest_codes(X)
+        for number in draw_number("noise", np.arange(self.n_samples), self.draw).tolist():
+            own = generators(codes, seed=self.seed, number=number)
+            draws = np.stack([generator.standard_normal(X.shape[1:], np.float32) for generator in own])
             yield self.noise * torch.from_numpy(draws).to(X)
 
     @property
@@ -145,8 +150,8 @@ class IntegratedGradients(SharedForward):
         Points of the quadrature.
     baseline
         The reference: `uniform` (every base ¼), `zero`, or `shuffle` (one dinucleotide shuffle of the window).
-    seed
-        Of the shuffle.
+    seed, draw
+        Of the shuffle; another draw, another shuffle.
     """
 
     name = "integrated_gradients"
@@ -154,19 +159,19 @@ class IntegratedGradients(SharedForward):
     sums_to_difference = True
     cure = "raise n_steps"
 
-    def __init__(self, *, n_steps: int = 50, baseline: str = "uniform", seed: int = 0) -> None:
+    def __init__(self, *, n_steps: int = 50, baseline: str = "uniform", seed: int = 0, draw: int = 0) -> None:
         _check_count("n_steps", n_steps)
         if baseline not in BASELINES:
             raise MethodError(f"baseline: got {baseline!r}, expected one of {', '.join(BASELINES)}")
-        self.n_steps, self.baseline, self.seed = n_steps, baseline, seed
+        self.n_steps, self.baseline, self.seed, self.draw = n_steps, baseline, seed, draw
 
     def n_passes(self, length: int) -> int:
         """One for each gradient; see :meth:`Method.n_passes`."""
         return self.n_steps
 
-    def attribute_targets(self, model: TargetsModel, X: torch.Tensor, rows: Rows) -> list[Scores]:
+    def attribute_targets(self, model: TargetsModel, X: torch.Tensor) -> list[Scores]:
         """Score one batch; see :meth:`Method.attribute_targets`."""
-        reference = self._reference(X, rows)
+        reference = self._reference(X)
         means = [torch.zeros_like(X) for _ in model.single]
         nodes, weights = np.polynomial.legendre.leggauss(self.n_steps)
         for alpha, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
@@ -177,9 +182,9 @@ class IntegratedGradients(SharedForward):
             predictions, baselines = model(X), model(reference)
         return _path_scores(X, predictions, baselines, [_relative_to(mean, reference) for mean in means])
 
-    def _reference(self, X: torch.Tensor, rows: Rows) -> torch.Tensor:
+    def _reference(self, X: torch.Tensor) -> torch.Tensor:
         if self.baseline == "shuffle":
-            return next(shuffled_references(X, rows, self.seed, 1))
+            return next(shuffled_references(X, 1, seed=self.seed, draw=self.draw))
         known = X.sum(dim=1, keepdim=True)
         return torch.zeros_like(X) + (0.25 * known if self.baseline == "uniform" else 0.0)
 
@@ -196,8 +201,8 @@ class ExpectedGradients(SharedForward):
     ----------
     n_references
         Dinucleotide shuffles, one gradient each.
-    seed
-        Of the shuffles and of the places on the lines.
+    seed, draw
+        Of the shuffles and of the places on the lines; another draw, others.
     """
 
     name = "expected_gradients"
@@ -205,19 +210,19 @@ class ExpectedGradients(SharedForward):
     sums_to_difference = True
     cure = "raise n_references (the error falls with their square root), or use integrated_gradients"
 
-    def __init__(self, *, n_references: int = 50, seed: int = 0) -> None:
+    def __init__(self, *, n_references: int = 50, seed: int = 0, draw: int = 0) -> None:
         _check_count("n_references", n_references)
-        self.n_references, self.seed = n_references, seed
+        self.n_references, self.seed, self.draw = n_references, seed, draw
 
     def n_passes(self, length: int) -> int:
         """One for each gradient and each reference; see :meth:`Method.n_passes`."""
         return 2 * self.n_references
 
-    def attribute_targets(self, model: TargetsModel, X: torch.Tensor, rows: Rows) -> list[Scores]:
+    def attribute_targets(self, model: TargetsModel, X: torch.Tensor) -> list[Scores]:
         """Score one batch; see :meth:`Method.attribute_targets`."""
         hypothetical = [torch.zeros_like(X) for _ in model.single]
         baselines = torch.zeros(len(X), len(hypothetical), dtype=X.dtype, device=X.device)
-        for reference, alpha in made_ahead(self._draws(X, rows), X.device):
+        for reference, alpha in made_ahead(self._draws(X), X.device):
             _, gradients = input_gradients(model, reference + alpha * (X - reference))
             for mean, gradient in zip(hypothetical, gradients, strict=True):
                 mean += _relative_to(gradient, reference) / self.n_references
@@ -227,15 +232,16 @@ class ExpectedGradients(SharedForward):
             predictions = model(X)
         return _path_scores(X, predictions, baselines, hypothetical)
 
-    def _draws(self, X: torch.Tensor, rows: Rows) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def _draws(self, X: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield references (N, 4, L) with their places on the line (N, 1, 1)."""
-        places = np.stack([self._places(int(row)) for row in rows])  # (N, n_references)
-        references = shuffled_references(X, rows, self.seed, self.n_references)
+        number = int(draw_number("references", 0, self.draw))
+        own = generators(nearest_codes(X), seed=self.seed, number=number)
+        places = np.stack([self._places(generator) for generator in own])  # (N, n_references)
+        references = shuffled_references(X, self.n_references, seed=self.seed, draw=self.draw)
         for place, reference in zip(places.T, references, strict=True):
             yield reference, torch.from_numpy(place.copy()).to(X)[:, None, None]
 
-    def _places(self, row: int) -> NDArray[np.float64]:
-        generator = np.random.default_rng([self.seed, row])
+    def _places(self, generator: np.random.Generator) -> NDArray[np.float64]:
         strata = (np.arange(self.n_references) + generator.random(self.n_references)) / self.n_references
         return generator.permutation(strata)
 

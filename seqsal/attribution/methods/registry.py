@@ -31,7 +31,7 @@ METHODS: dict[str, type[Method]] = {
 }
 
 
-def make_method(name: str, *, rc_average: bool = False, seed: int = 0, **options: Any) -> Method:
+def make_method(name: str, *, rc_average: bool = False, seed: int = 0, draw: int = 0, **options: Any) -> Method:
     """Make a method from its name and options.
 
     Parameters
@@ -40,8 +40,8 @@ def make_method(name: str, *, rc_average: bool = False, seed: int = 0, **options
         One of :data:`METHODS`.
     rc_average
         Average over both strands.
-    seed
-        Of what the method draws at random, if anything.
+    seed, draw
+        Of what the method draws at random, if anything; another draw, other references or noise.
     options
         Options of the method, such as `gradient_correction` for the gradient methods.
 
@@ -56,7 +56,7 @@ def make_method(name: str, *, rc_average: bool = False, seed: int = 0, **options
     known = inspect.signature(METHODS[name]).parameters
     unknown = sorted(set(options) - set(known))
     if unknown:
-        allowed = ", ".join(name for name in known if name != "seed") or "none"
+        allowed = ", ".join(name for name in known if name not in ("seed", "draw")) or "none"
         raise MethodError(
             f"method {name}: unknown option {', '.join(unknown)}; its options are: {allowed}"
             f"{did_you_mean(unknown[0], known)}"
@@ -64,7 +64,7 @@ def make_method(name: str, *, rc_average: bool = False, seed: int = 0, **options
     for option, value in options.items():
         _check_kind(name, option, value, known[option].default)
     if "seed" in known:
-        options["seed"] = seed
+        options |= {"seed": seed, "draw": draw}
     method = METHODS[name](**options)
     return ReverseComplementAverage(method) if rc_average else method
 

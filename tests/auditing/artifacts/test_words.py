@@ -9,7 +9,7 @@ from scipy import stats
 from seqsal.auditing.artifacts.unknown import MIN_COPIES
 from seqsal.auditing.artifacts.words import count_rows, enrichment_p, exact_hits, exactness, find_blocks
 from seqsal.sequence.codes import decode, encode, reverse_complement
-from seqsal.sequence.shuffle import dinucleotide_shuffle
+from seqsal.sequence.draws import dinucleotide_shuffle
 from tests.toys import random_codes
 
 WORD = "GATTCCGTACAG"

@@ -1,21 +1,32 @@
-"""Shuffles that keep every dinucleotide count: the controls against which attributions are judged.
+"""Everything random about a window, drawn from (seed, the window's own bases, number of the draw).
 
-A sequence is a walk over the graph of its bases, one edge for each dinucleotide. Every sequence with the same
-dinucleotide counts, first base and last base is another Eulerian walk over the same edges. Such a walk is given by the
-order in which the edges of each base are used, and an order makes a full walk if and only if the *last* edges of all
-bases other than the final one form a tree towards the final base (Altschul and Erickson 1985,
-doi:10.1093/oxfordjournals.molbev.a040370; Kandel, Matias, Unger and Winkler 1996,
+A window therefore has the same references, noise and controls alone, in another order, in another batch, shard, thread
+or file; the same bases on another chromosome have them too. The reverse complement of a window has other bases, and so
+draws of its own.
+
+*Numbers.* :func:`draw_number` gives each use (controls, a method's references, the audit, ...) numbers of its own, so
+that a control is never one of the references of its window. Control k of a window is ``dinucleotide_shuffle(codes,
+seed=seed, draw=k)``.
+
+*Keys.* The bases of a window, eight at a time and keyed by their place, go through SplitMix64's finalizer and are added
+up; (seed, that sum, number) is hashed once more. SplitMix64: Steele, Lea and Flood 2014, doi:10.1145/2660193.2660195.
+Two windows whose 64-bit sums are equal by chance (one pair in 2⁶⁴) would share draws, and nothing worse.
+
+*Shuffles* keep every dinucleotide count. A sequence is a walk over the graph of its bases, one edge for each
+dinucleotide. Every sequence with the same dinucleotide counts, first base and last base is another Eulerian walk over
+the same edges. Such a walk is given by the order in which the edges of each base are used, and an order makes a full
+walk if and only if the *last* edges of all bases other than the final one form a tree towards the final base (Altschul
+and Erickson 1985, doi:10.1093/oxfordjournals.molbev.a040370; Kandel, Matias, Unger and Winkler 1996,
 doi:10.1016/S0166-218X(97)81456-4). So a draw of such a tree, in proportion to the product of its edge counts, and of a
 random order of the edges that remain is uniform. With four bases there are only 16 trees for each final base, so they
 are listed and drawn from directly.
-
-Randomness comes from the SplitMix64 hash of (seed, row, draw, position) (Steele, Lea and Flood 2014,
-doi:10.1145/2660193.2660195), which is why a row's shuffle does not depend on the batch it is in.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,9 +34,21 @@ from numpy.typing import ArrayLike, NDArray
 from seqsal.errors import UsageError
 from seqsal.sequence.codes import N_CODE
 
-__all__ = ["control_parents", "default_n_controls", "dinucleotide_shuffle"]
+__all__ = [
+    "ShuffledControls",
+    "control_parents",
+    "count_repeats",
+    "default_n_controls",
+    "dinucleotide_shuffle",
+    "draw_number",
+    "generators",
+    "mononucleotide_shuffle",
+    "window_keys",
+]
 
+MAX_DRAWS = 1 << 20  # of everything, and items of a use in each
 CONTROL_BASES = 200_000
+USES = ("controls", "references", "noise", "audit", "negatives")
 
 _CHUNK_BP = 1 << 20  # bases shuffled at a time: bounds the memory, some 60 bytes for each
 _SHORTEST_BP = 4  # a run of three bases or fewer has no other arrangement
@@ -34,9 +57,130 @@ _GAMMA = 0x9E3779B97F4A7C15
 _NO_EDGE = 255
 
 
-def dinucleotide_shuffle(
-    codes: NDArray[np.uint8], *, seed: int, rows: ArrayLike | None = None, draw: ArrayLike = 0
-) -> NDArray[np.uint8]:
+class _Source(Protocol):
+    """Where windows come from; see :class:`seqsal.attribution.engine.WindowReader`."""
+
+    length: int
+
+    def read(self, rows: slice | NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return codes of some windows, (n, L) uint8."""
+        ...
+
+
+def draw_number(use: str, item: ArrayLike, draw: int = 0) -> NDArray[np.int64]:
+    """Give random items of a window their numbers.
+
+    Parameters
+    ----------
+    use
+        Of `USES`: what the item is for. Items for different uses are different.
+    item
+        Which of them, from 0 to `MAX_DRAWS` - 1; any shape.
+    draw
+        Which draw of all of them, from 0 to `MAX_DRAWS` - 1.
+
+    Returns
+    -------
+    ndarray of int64
+        In the shape of `item`. The k-th control has the number k.
+    """
+    return np.asarray(item, dtype=np.int64) + (USES.index(use) * MAX_DRAWS + draw) * MAX_DRAWS
+
+
+def window_keys(codes: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Hash the bases of each window, (N, L) → (N,); windows of different length differ as well."""
+    n_windows, length = codes.shape
+    padded = np.zeros((n_windows, -(-length // 8) * 8), dtype=np.uint8)
+    padded[:, :length] = codes
+    words = padded.view("<u8").astype(np.uint64, copy=False)  # (N, L / 8)
+    places = np.arange(1, words.shape[1] + 1, dtype=np.uint64) * np.uint64(_GAMMA)
+    mixed: NDArray[np.uint64] = _mix(words + _mix(places)).sum(axis=1, dtype=np.uint64)
+    return _mix(mixed + np.uint64(length))
+
+
+def generators(codes: NDArray[np.uint8], *, seed: int, number: int) -> Iterator[np.random.Generator]:
+    """Yield a generator for each window (N, L), which depends on (seed, bases, number) alone."""
+    for key in window_keys(codes).tolist():
+        yield np.random.default_rng([seed & _MASK, key, number])
+
+
+def count_repeats(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Count, for each key (N,), how many equal ones stand before it.
+
+    Examples
+    --------
+    >>> count_repeats(np.array([7, 5, 7, 7], dtype=np.uint64)).tolist()
+    [0, 0, 1, 2]
+    """
+    order = np.argsort(keys, kind="stable")
+    in_order = keys[order]
+    first = np.flatnonzero(np.concatenate([[True], in_order[1:] != in_order[:-1]])) if len(keys) else order
+    repeats = np.empty(len(keys), dtype=np.int64)
+    repeats[order] = np.arange(len(keys)) - np.repeat(first, np.diff(np.append(first, len(keys))))
+    return repeats
+
+
+def default_n_controls(n_windows: int, length: int) -> int:
+    """Choose the number of shuffled controls for N windows of L bases.
+
+    One a window, but no fewer than hold 200 kb, which a tail of the null needs (100 windows of 2 kb, 1,000 of 200 bp),
+    and between 100 and 1,000 in any case.
+    """
+    return min(max(n_windows, CONTROL_BASES // length, 100), 1000)
+
+
+def control_parents(controls: NDArray[np.int64], n_windows: int, n_controls: int) -> NDArray[np.int64]:
+    """Window that each control shuffles: spread evenly when controls are fewer than windows, else cycled."""
+    if n_controls <= n_windows:
+        return controls * n_windows // n_controls
+    return controls % n_windows
+
+
+class ShuffledControls:
+    """Controls of some windows: control k of a window is draw k of its own bases.
+
+    Windows with the same bases count together, so that no two controls are the same draw.
+
+    Parameters
+    ----------
+    source
+        The windows, each of which that has a control is read once for the numbers of the draws.
+    parents
+        (M,) row of `source` that each control is a shuffle of.
+    seed
+        Of the whole experiment.
+    draw
+        Another draw of all of them.
+    """
+
+    def __init__(self, source: _Source, parents: NDArray[np.int64], *, seed: int, draw: int = 0) -> None:
+        self.parents, self._source, self._seed = parents, source, seed
+        rows, of = np.unique(parents, return_inverse=True)
+        step = max(1, _CHUNK_BP // max(1, source.length))
+        chunks = [window_keys(source.read(rows[first : first + step])) for first in range(0, len(rows), step)]
+        keys = np.concatenate(chunks) if chunks else np.empty(0, dtype=np.uint64)
+        self._numbers = draw_number("controls", count_repeats(keys[of]), draw)
+
+    def read(self, rows: slice) -> NDArray[np.uint8]:
+        """Return codes of some controls, (n, L) uint8."""
+        codes = self._source.read(self.parents[rows])
+        return dinucleotide_shuffle(codes, seed=self._seed, draw=self._numbers[rows])
+
+
+def mononucleotide_shuffle(codes: NDArray[np.uint8], *, seed: int, draw: ArrayLike = 0) -> NDArray[np.uint8]:
+    """Shuffle the known bases of each sequence (N, L), which keeps GC and nothing else; N stays where it is.
+
+    `seed` and `draw` are those of :func:`dinucleotide_shuffle`.
+    """
+    random = _hash(_draw_keys(codes, seed, draw)[:, None], np.arange(codes.shape[1])) >> np.uint64(1)
+    order = np.argsort(np.where(codes == N_CODE, np.uint64(_MASK), random), axis=1, kind="stable")
+    slots = np.argsort(codes == N_CODE, axis=1, kind="stable")  # the known positions first, as in `order`
+    shuffled = codes.copy()
+    np.put_along_axis(shuffled, slots, np.take_along_axis(codes, order, axis=1), axis=1)
+    return shuffled
+
+
+def dinucleotide_shuffle(codes: NDArray[np.uint8], *, seed: int, draw: ArrayLike = 0) -> NDArray[np.uint8]:
     """Shuffle each sequence, uniformly over those with the same dinucleotide counts, first and last base.
 
     N stays where it is, and each run of A, C, G, T between Ns is shuffled on its own.
@@ -46,10 +190,8 @@ def dinucleotide_shuffle(
     codes : ndarray of uint8, shape (N, L)
         A C G T N = 0 1 2 3 4.
     seed
-        Of the whole experiment.
-    rows : array of int, shape (N,), optional
-        A number for each sequence, by default 0 … N − 1. A sequence's shuffle depends on (seed, its number, draw)
-        and on the sequence, and on nothing else in the batch.
+        Of the whole experiment. A sequence's shuffle depends on (seed, its bases, draw), and on nothing else in the
+        batch: the same bases twice give the same shuffle twice.
     draw : int or array of int, shape (N,)
         Counts the shuffles of one sequence: another draw is another shuffle.
 
@@ -60,17 +202,21 @@ def dinucleotide_shuffle(
     Raises
     ------
     UsageError
-        `codes` has another shape or values above 4, or `rows` another length.
+        `codes` has another shape or values above 4, or `draw` another length.
+
+    Examples
+    --------
+    >>> from seqsal.sequence.codes import decode, encode
+    >>> codes = np.stack([encode("GATTACAGATTACA")] * 2)
+    >>> [decode(row) for row in dinucleotide_shuffle(codes, seed=0, draw=[0, 1])]
+    ['GATACATTTACAGA', 'GACATTTAGATACA']
     """
     codes = np.ascontiguousarray(codes, dtype=np.uint8)
     if codes.ndim != 2 or (codes.size and codes.max() > N_CODE):
         raise UsageError(
             f"codes: got shape {codes.shape}, expected (N, L) with values 0 to 4; encode the sequences first"
         )
-    numbers = np.arange(len(codes)) if rows is None else np.asarray(rows)
-    if numbers.shape != codes.shape[:1]:
-        raise UsageError(f"rows: got shape {numbers.shape} for {len(codes)} sequences; give one number for each")
-    keys = _row_keys(seed, _as_words(numbers), _as_words(np.atleast_1d(draw)))
+    keys = _draw_keys(codes, seed, draw)
     shuffled = codes.copy()
     step = max(1, _CHUNK_BP // max(1, codes.shape[1]))
     for first in range(0, len(codes), step):
@@ -189,13 +335,13 @@ def _mix(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return words ^ (words >> np.uint64(31))
 
 
-def _as_words(numbers: NDArray[np.int_]) -> NDArray[np.uint64]:
-    return numbers.astype(np.int64).view(np.uint64)
-
-
-def _row_keys(seed: int, rows: NDArray[np.uint64], draws: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def _draw_keys(codes: NDArray[np.uint8], seed: int, draw: ArrayLike) -> NDArray[np.uint64]:
+    """Hash (seed, bases, draw) of each window, (N,)."""
+    draws = np.asarray(draw, dtype=np.int64).view(np.uint64)
+    if draws.shape not in ((), codes.shape[:1]):
+        raise UsageError(f"draw: got shape {draws.shape} for {len(codes)} sequences; give one number, or one for each")
     keys = np.array([seed & _MASK], dtype=np.uint64)
-    for part in (rows, draws):
+    for part in (window_keys(codes), draws):
         keys = _mix(_mix(keys + np.uint64(_GAMMA)) ^ part)
     return keys
 
@@ -217,6 +363,15 @@ def _trees() -> NDArray[np.int64]:
 
 
 _TREES = _trees()
+
+
+def default_n_controls(n_windows: int, length: int) -> int:
+    """Choose the number of shuffled controls for N windows of L bases.
+
+    One a window, but no fewer than hold 200 kb, which a tail of the null needs (100 windows of 2 kb, 1,000 of 200 bp),
+    and between 100 and 1,000 in any case.
+    """
+    return min(max(n_windows, CONTROL_BASES // length, 100), 1000)
 
 
 def default_n_controls(n_windows: int, length: int) -> int:
