@@ -73,8 +73,8 @@ def attribute(
     device
         `auto`, `cpu` or `cuda[:i]`.
     seed
-        Seeds everything random: controls, references and noise. What is drawn for a window depends on its own bases, not
-        on the other windows.
+        Seeds everything random: controls, references and noise. What is drawn for a window depends on its own bases, and
+        on no other window.
     resume
         Go on with an unfinished `out` of the same model, windows and settings; False starts over.
     progress
@@ -82,9 +82,10 @@ def attribute(
     options
         `rc_average`, `n_controls`, `hypothetical` (keep the scores of all four bases, where the method gives them; by
         default in memory but not on disk), `draw` (another number: other controls, references and noise), `batch_size`,
-        `precision` (`fp32`, `bf16` or, on CUDA, `tf32`), `compile` (let torch.compile fuse the model's operations), `ignore_strand`; the methods' own, such as
-        `gradient_correction` (with several methods an option goes to those that have it; in a dictionary
-        `method_options`, the key `"ism.n_at_once"` addresses one); and how a file or a module is read, as in
+        `precision` (`fp32`, `bf16` or, on CUDA, `tf32`), `compile` (let torch.compile fuse the model's operations),
+        `ignore_strand`; the methods' own, such as `gradient_correction` (with several methods an option goes to those
+        that have it; in a dictionary `method_options`, the key `"ism.n_at_once"` addresses one); and how a file or a
+        module is read, as in
         :func:`seqsal.load_model` and :func:`seqsal.wrap`: `weights`, `layout`, `output_space` and so on.
 
     Returns

@@ -363,28 +363,3 @@ def _trees() -> NDArray[np.int64]:
 
 
 _TREES = _trees()
-
-
-def default_n_controls(n_windows: int, length: int) -> int:
-    """Choose the number of shuffled controls for N windows of L bases.
-
-    One a window, but no fewer than hold 200 kb, which a tail of the null needs (100 windows of 2 kb, 1,000 of 200 bp),
-    and between 100 and 1,000 in any case.
-    """
-    return min(max(n_windows, CONTROL_BASES // length, 100), 1000)
-
-
-def default_n_controls(n_windows: int, length: int) -> int:
-    """Choose the number of shuffled controls for N windows of L bases.
-
-    One a window, but no fewer than hold 200 kb, which a tail of the null needs (100 windows of 2 kb, 1,000 of 200 bp),
-    and between 100 and 1,000 in any case.
-    """
-    return min(max(n_windows, CONTROL_BASES // length, 100), 1000)
-
-
-def control_parents(controls: NDArray[np.int64], n_windows: int, n_controls: int) -> NDArray[np.int64]:
-    """Window that each control shuffles: spread evenly when controls are fewer than windows, else cycled."""
-    if n_controls <= n_windows:
-        return controls * n_windows // n_controls
-    return controls % n_windows

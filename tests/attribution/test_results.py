@@ -168,7 +168,7 @@ class _KeepsItsModel(Method):
     def prepare(self, model, X, batch_size):  # type: ignore[no-untyped-def]
         self.model = model
 
-    def attribute(self, model, X, rows):  # type: ignore[no-untyped-def]
+    def attribute(self, model, X):  # type: ignore[no-untyped-def]
         with torch.no_grad():
             return Scores(self.model(X), torch.zeros_like(X))
 
