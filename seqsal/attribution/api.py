@@ -73,8 +73,8 @@ def attribute(
     device
         `auto`, `cpu` or `cuda[:i]`.
     seed
-        Seeds everything random: controls, references and noise. What is drawn for a window depends on its own bases, and
-        on no other window.
+        Seeds everything random: controls, references and noise. What is drawn for a window depends on its own bases,
+        and on no other window.
     resume
         Go on with an unfinished `out` of the same model, windows and settings; False starts over.
     progress

@@ -61,8 +61,6 @@ def repeat_mask(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return mask
 
 
-
-
 def _long_runs(flags: NDArray[np.bool_], least: int) -> NDArray[np.bool_]:
     """Keep runs of at least `least` flags along the rows."""
     padded = np.zeros((len(flags), flags.shape[1] + 2), dtype=np.int8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -94,10 +95,12 @@ def test_alone_in_a_subset_permuted_or_in_another_batch(codes: NDArray[np.uint8]
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_controls_of_a_window_are_its_own(codes: NDArray[np.uint8], method: str) -> None:
     whole, part = attribute(codes, method), attribute(codes[[9]], method, n_controls=2)
-    mine = np.flatnonzero(np.asarray(whole.null_source) == 9)
-    np.testing.assert_array_equal(np.asarray(part.null_codes), np.asarray(whole.null_codes)[mine])
-    np.testing.assert_allclose(part.null_track, np.asarray(whole.null_track)[mine], rtol=0, atol=1e-6)
-    assert len(np.unique(np.asarray(whole.null_codes), axis=0)) == 24, "windows with the same bases have other controls"
+    mine = np.flatnonzero(np.asarray(whole.controls.source) == 9)
+    np.testing.assert_array_equal(np.asarray(part.controls.codes), np.asarray(whole.controls.codes)[mine])
+    np.testing.assert_allclose(part.controls.track, np.asarray(whole.controls.track)[mine], rtol=0, atol=1e-6)
+    assert len(np.unique(np.asarray(whole.controls.codes), axis=0)) == 24, (
+        "windows with the same bases have other controls"
+    )
 
 
 @pytest.fixture
@@ -140,8 +143,8 @@ def test_in_memory_through_a_file_or_resumed(codes: NDArray[np.uint8], method: s
                 attribute_to_file(Averaged(), source, path, options, device=CPU)
             source.limit = 10**9
         found = read_attributions(attribute_to_file(Averaged(), source, path, options, device=CPU))
-        for name in ("track", "prediction", "hypothetical", "completeness_error", "null_track", "null_codes"):
-            one, other = getattr(found, name), getattr(memory, name)
+        for name in ("track", "prediction", "hypothetical", "completeness_error", "controls.track", "controls.codes"):
+            one, other = (attrgetter(name)(attr) for attr in (found, memory))
             assert (one is None) == (other is None)
             if one is not None:
                 np.testing.assert_array_equal(np.asarray(one), np.asarray(other), err_msg=name)
@@ -153,7 +156,7 @@ def test_another_draw_is_other_references_noise_and_controls(codes: NDArray[np.u
     first, second, again = (attribute(codes, method, draw=draw) for draw in (0, 1, 1))
     np.testing.assert_array_equal(second.track, again.track)
     assert np.array_equal(first.track, second.track) == (method not in DRAWING)
-    assert not np.array_equal(first.null_codes, second.null_codes)
+    assert not np.array_equal(first.controls.codes, second.controls.codes)
     assert "draw" not in first.attrs and second.attrs["draw"] == 1
 
 

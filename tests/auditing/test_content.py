@@ -66,5 +66,3 @@ def test_repeats_are_those_of_the_definition(text: str) -> None:
 
 def test_few_random_bases_lie_in_a_repeat(rng: np.random.Generator) -> None:
     assert repeat_mask(random_codes(rng, 200, 500)).mean() < 1e-3
-
-
