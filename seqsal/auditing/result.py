@@ -1,8 +1,8 @@
 """What an audit found, in Python and as `audit.json`.
 
-`audit.json` (schema 1) holds `verdict`, one key a part (`faithfulness`, `sanity`, `stability`, `saturation`,
-`plausibility`, `artifacts`, `composition`, `strata`), and `warnings`, `untested`, `settings` and `provenance`. Numbers
-have six significant digits, what could not be had is null, and the same inputs give the same bytes.
+`audit.json` (schema 1) holds `verdict`, one key a part (the names in :data:`seqsal.auditing.registry.PARTS`), and
+`warnings`, `untested`, `settings` and `provenance`. Numbers have six significant digits, what could not be had is null,
+and the same inputs give the same bytes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from seqsal.auditing.section import AuditSection
+from seqsal.auditing.part import PartResult, R, Results
+from seqsal.auditing.registry import PARTS, load_part
 from seqsal.auditing.settings import AuditSettings
 from seqsal.auditing.text import html_summary, text_summary
 from seqsal.auditing.verdict import Verdict
@@ -32,7 +33,6 @@ __all__ = ["SCHEMA", "AuditResult", "read_audit"]
 
 SCHEMA = 1
 DIGITS = 6
-_NOT_PARTS = ("schema", "verdict", "warnings", "untested", "settings", "provenance")
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -43,8 +43,8 @@ class AuditResult:
     ----------
     verdict
         Whether the map is faithful and plausible, the shortcuts, a sentence, and the reasons.
-    sections
-        What each part found, by its key in `audit.json`.
+    results
+        What each part found, a frozen dataclass each, by its key in `audit.json`.
     warnings
         What to know before trusting the verdict, a sentence each.
     untested
@@ -58,7 +58,7 @@ class AuditResult:
     """
 
     verdict: Verdict
-    sections: Mapping[str, AuditSection]
+    results: Results
     warnings: tuple[str, ...] = ()
     untested: tuple[str, ...] = ()
     settings: AuditSettings = field(default_factory=AuditSettings)
@@ -66,16 +66,20 @@ class AuditResult:
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Any:
-        """Values of a part, as in `audit.json`."""
-        if name not in self.sections:
-            raise UsageError(f"audit: has no part {name!r}, expected one of {', '.join(self.sections)}")
-        return self.sections[name].values
+        """Numbers of a part by their keys in `audit.json`."""
+        if name not in self.results:
+            raise UsageError(f"audit: has no part {name!r}, expected one of {', '.join(self.results)}")
+        return self.results[name].to_json()
+
+    def of(self, kind: type[R]) -> R | None:
+        """Return the result of a part by its type; None where that part was not run."""
+        return self.results.of(kind)
 
     @property
     def tables(self) -> Mapping[str, pd.DataFrame]:
         """All tables by `part.name`; none in an audit that was read from a file."""
         named = {
-            f"{part}.{name}": table for part, section in self.sections.items() for name, table in section.tables.items()
+            f"{part}.{name}": table for part, found in self.results.items() for name, table in found.tables.items()
         }
         return MappingProxyType(named)
 
@@ -104,7 +108,7 @@ class AuditResult:
         content = {
             "schema": SCHEMA,
             "verdict": self.verdict.as_dict(),
-            **{name: section.values for name, section in self.sections.items()},
+            **{name: found.to_json() for name, found in self.results.items()},
             "warnings": self.warnings,
             "untested": self.untested,
             "settings": asdict(self.settings),
@@ -169,7 +173,9 @@ def read_audit(path: str | os.PathLike[str]) -> AuditResult:
     try:
         return AuditResult(
             verdict=Verdict.from_dict(content["verdict"]),
-            sections={key: AuditSection(key, content[key]) for key in _parts_first(content)},
+            results=Results(
+                {name: load_part(name).result.from_json(content[name]) for name in PARTS if name in content}
+            ),
             warnings=tuple(content["warnings"]),
             untested=tuple(content["untested"]),
             settings=AuditSettings().changed(content["settings"]),
@@ -189,14 +195,6 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or "verdict" not in content:
         raise StoreError(f"{path}: has no verdict, expected an audit.json of seqsal; give the file of `seqsal audit`")
     return content
-
-
-def _parts_first(content: Mapping[str, Any]) -> list[str]:
-    """Keys of the parts in the order in which they are told."""
-    from seqsal.auditing.text import PART_ORDER
-
-    keys = [key for key in content if key not in _NOT_PARTS]
-    return sorted(keys, key=lambda key: (PART_ORDER.index(key) if key in PART_ORDER else len(PART_ORDER), key))
 
 
 def _plain(value: Any) -> Any:

@@ -22,16 +22,6 @@ from seqsal.report.tables import Column, Table, make_table, show, two_digits
 __all__ = ["Answer", "answers", "artifact_table", "draw_curves", "evidence", "reason_rows", "worst_cards", "worst_rows"]
 
 N_WORST = 3
-PART_NAMES = {
-    "faithfulness": "Faithfulness",
-    "sanity": "Sanity",
-    "stability": "Stability",
-    "saturation": "Saturation",
-    "plausibility": "Plausibility",
-    "artifacts": "Artifacts",
-    "composition": "Composition",
-    "strata": "Strata",
-}
 _CURVES_INCHES = (6.6, 2.6)
 _VERDICTS = ("shortcut", "present", "clean")
 
@@ -73,7 +63,7 @@ def reason_rows(audit: AuditResult) -> list[tuple[str, str, str, str, str]]:
 
 def evidence(audit: AuditResult) -> list[tuple[str, str]]:
     """Name of each part of the audit, and its numbers in a line."""
-    return [(PART_NAMES.get(name, name), line) for name, line in part_lines(audit).items()]
+    return [(name.capitalize(), line) for name, line in part_lines(audit).items()]
 
 
 def draw_curves(inputs: ReportInputs, audit: AuditResult) -> list[Markup]:
@@ -94,7 +84,7 @@ def draw_curves(inputs: ReportInputs, audit: AuditResult) -> list[Markup]:
 
 def artifact_table(audit: AuditResult) -> Table | None:
     """List what was looked for: shortcuts first, then what is present, then the rest."""
-    found = list(audit.sections["artifacts"].values) if "artifacts" in audit.sections else []
+    found = list(audit["artifacts"]) if "artifacts" in audit.results else []
     if not found:
         return None
     found.sort(key=lambda one: (_VERDICTS.index(one["verdict"]), -(one.get("n_regions") or 0)))

@@ -1,0 +1,287 @@
+"""What a part of the audit gives: a typed result that knows its facts, what it says for the verdict, and its JSON.
+
+A part is one file or folder in :mod:`seqsal.auditing.parts` and one line in :mod:`seqsal.auditing.registry`. Its module
+has a frozen dataclass that inherits from :class:`PartResult`, and ``PART = Part(TheResult, run)``; text, HTML,
+`audit.json`, the verdict and ``--help`` follow from these.
+
+A number that was not measured is a :class:`NotTested`, which says why; in `audit.json` it is null.
+"""
+
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from seqsal.auditing.settings import AuditSettings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from seqsal.auditing.context import AuditContext
+
+__all__ = [
+    "FAILED",
+    "NOT_IN_JSON",
+    "OMITTED_IF_NONE",
+    "UNTESTED",
+    "Fact",
+    "Interval",
+    "Measured",
+    "NotTested",
+    "Part",
+    "PartResult",
+    "Reason",
+    "Results",
+    "Shortcut",
+    "from_json",
+    "measured",
+    "to_json",
+    "with_interval",
+]
+
+NOT_IN_JSON = {"json": False}  # metadata of a field that `audit.json` does not have
+OMITTED_IF_NONE = {"omit": True}  # of a field whose key `audit.json` has only where there is a value
+PASSED, FAILED, UNTESTED = "passed", "failed", "not tested"
+
+
+@dataclass(frozen=True)
+class NotTested:
+    """What stands where something was not measured: why not."""
+
+    reason: str = "the file does not say why"
+
+    def __bool__(self) -> bool:
+        return False
+
+
+Measured = float | NotTested
+Interval = tuple[float, float]
+R = TypeVar("R", bound="PartResult")
+
+
+def measured(value: float | None, reason: str) -> Measured:
+    """Return a number that is finite as it is, and anything else as not tested for this reason."""
+    return NotTested(reason) if value is None or not math.isfinite(value) else float(value)
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One number for the reader: what it is, its value in words, and what a good map has, if that is judged."""
+
+    name: str
+    value: str
+    threshold: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.value}".strip()
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One criterion of the verdict.
+
+    Attributes
+    ----------
+    about
+        `faithful` or `plausible`.
+    name
+        Of the criterion.
+    got
+        The value measured; for a difference, the lower end of its interval. None where there is none.
+    needed
+        What passes.
+    outcome
+        `passed`, `failed` or `not tested`.
+    sentence
+        What the verdict says of it; not in `audit.json`.
+    is_decisive
+        Whether passing it is evidence enough, together with nothing else failing; not in `audit.json`.
+    """
+
+    about: str
+    name: str
+    got: float | None
+    needed: str
+    outcome: str
+    sentence: str = field(default="", metadata=NOT_IN_JSON)
+    is_decisive: bool = field(default=False, metadata=NOT_IN_JSON)
+
+    def __str__(self) -> str:
+        got = "" if self.got is None else f": {self.got:.3g}"
+        return f"{self.name}{got} (needed {self.needed}), {self.outcome}"
+
+    @classmethod
+    def at_least(cls, about: str, name: str, value: Measured, least: float, needed: str = "", **more: Any) -> Reason:
+        """Judge a value that has to be `least` or more."""
+        return cls._judged(about, name, value, needed or f"{least:g} or more", lambda got: got >= least, more)
+
+    @classmethod
+    def above(cls, about: str, name: str, value: Measured, least: float, needed: str, **more: Any) -> Reason:
+        """Judge a value that has to be more than `least`."""
+        return cls._judged(about, name, value, needed, lambda got: got > least, more)
+
+    @classmethod
+    def at_most(cls, about: str, name: str, value: Measured, most: float, needed: str = "", **more: Any) -> Reason:
+        """Judge a value that has to be `most` or less."""
+        return cls._judged(about, name, value, needed or f"{most:g} or less", lambda got: got <= most, more)
+
+    @classmethod
+    def _judged(
+        cls, about: str, name: str, value: Measured, needed: str, holds: Callable[[float], bool], more: dict[str, Any]
+    ) -> Reason:
+        if isinstance(value, NotTested):
+            return cls(about, name, None, needed, UNTESTED, **more)
+        return cls(about, name, value, needed, PASSED if holds(value) else FAILED, **more)
+
+
+@dataclass(frozen=True)
+class Shortcut:
+    """Something that the model uses and that is not biology: its name, and a sentence on what it does."""
+
+    name: str
+    sentence: str
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PartResult:
+    """Base of what a part found.
+
+    Fields of a part's own are its numbers, and stand in `audit.json` under their names.
+
+    Attributes
+    ----------
+    tables
+        Everything that is one row a region, curve point, position or artifact.
+    warnings
+        What the reader should know before trusting the verdict, a sentence each.
+    untested
+        What was not tested, and why, a sentence each.
+    """
+
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict, repr=False, metadata=NOT_IN_JSON)
+    warnings: tuple[str, ...] = field(default=(), metadata=NOT_IN_JSON)
+    untested: tuple[str, ...] = field(default=(), metadata=NOT_IN_JSON)
+
+    def facts(self, settings: AuditSettings) -> Iterable[Fact]:
+        """Yield the numbers that matter most."""
+        return ()
+
+    def reasons(self, settings: AuditSettings) -> Iterable[Reason]:
+        """Yield the criteria of the verdict that this part judges."""
+        return ()
+
+    def shortcuts(self, output: str) -> Iterable[Shortcut]:
+        """Yield the shortcuts that the model takes; `output` is what the model's output is called, such as `logit`."""
+        return ()
+
+    @property
+    def recommended_method(self) -> str | None:
+        """A method that would do better than that of the map."""
+        return None
+
+    def to_json(self) -> Any:
+        """Return what `audit.json` has under the part's name."""
+        return to_json(self)
+
+    @classmethod
+    def from_json(cls, content: Any) -> Self:
+        """Read that back."""
+        result: Self = from_json(cls, content)
+        return result
+
+
+class Results(dict[str, PartResult]):
+    """Results by the names of their parts, in the order of the audit."""
+
+    def of(self, kind: type[R]) -> R | None:
+        """Return the result of a part by its type; None where that part was not run."""
+        return next((result for result in self.values() if isinstance(result, kind)), None)
+
+
+@dataclass(frozen=True)
+class Part(Generic[R]):
+    """A part of the audit: the type of its result, and (context, results of the parts before) → result."""
+
+    result: type[R]
+    run: Callable[[AuditContext, Results], R]
+
+
+def with_interval(value: float, interval: Interval | None, number: str = "{:.3g}") -> str:
+    """Write a number and its confidence interval: ``0.31 (0.2 to 0.4)``."""
+    ends = "" if interval is None else f" ({number.format(interval[0])} to {number.format(interval[1])})"
+    return number.format(value) + ends
+
+
+def to_json(value: Any, hint: Any = None) -> Any:
+    """Turn a dataclass into mappings and lists, field by field.
+
+    A `NotTested` is None; where the field's type is a dataclass with a class attribute `UNTESTED`, it is that.
+    """
+    if isinstance(value, NotTested):
+        kind = _kind(hint)
+        return getattr(kind, "UNTESTED", None)
+    if is_dataclass(value) and not isinstance(value, type):
+        return {key: to_json(getattr(value, name), one) for name, key, one in _in_json(type(value), value)}
+    if isinstance(value, Mapping):
+        return {key: to_json(one) for key, one in value.items()}
+    return [to_json(one) for one in value] if isinstance(value, (list, tuple)) else value
+
+
+def _in_json(kind: type, value: Any = None) -> Iterator[tuple[str, str, Any]]:
+    """Yield name, key and type of the fields of a dataclass that stand in `audit.json`."""
+    hints = _hints(kind)
+    for one in fields(kind):
+        absent = value is not None and one.metadata.get("omit") and getattr(value, one.name) is None
+        if one.metadata.get("json", True) and not absent:
+            yield one.name, one.metadata.get("key", one.name), hints[one.name]
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    import pandas as pd  # which the types of tables name
+
+    return get_type_hints(kind, localns={"pd": pd})
+
+
+def _choices(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
+def _kind(hint: Any) -> Any:
+    """Return the type that a value has where it is there."""
+    return next((one for one in _choices(hint) if one not in (NotTested, type(None))), None)
+
+
+def from_json(hint: Any, value: Any) -> Any:
+    """Build a value of a type from what :func:`to_json` made of it; None is not tested where the type allows that.
+
+    Raises
+    ------
+    KeyError, TypeError
+        The content is of another shape.
+    """
+    choices, kind = _choices(hint), _kind(hint)
+    untested = getattr(kind, "UNTESTED", None)
+    if NotTested in choices and (value is None or (untested is not None and value == untested)):
+        return NotTested()
+    if value is None and type(None) in choices:
+        return None
+    if is_dataclass(kind):
+        return kind(**{name: _entry(one, value, key) for name, key, one in _in_json(kind)})  # type: ignore[operator]
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is tuple:
+        each = [inner[0]] * len(value) if inner[-1] is Ellipsis else inner
+        return tuple(from_json(one, entry) for one, entry in zip(each, value, strict=True))
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return {key: from_json(inner[1], one) for key, one in value.items()}
+    return value
+
+
+def _entry(hint: Any, content: Mapping[str, Any], key: str) -> Any:
+    if key not in content and not {NotTested, type(None)} & set(_choices(hint)):
+        raise KeyError(key)
+    return from_json(hint, content.get(key))
