@@ -23,8 +23,7 @@ from torch import nn
 import seqsal
 from seqsal.attribution import AttributeOptions, attribute_windows
 from seqsal.auditing.context import AuditContext
-from seqsal.auditing.curve_summary import CurveSummary
-from seqsal.auditing.curves import replacement_curves
+from seqsal.auditing.parts.faithfulness.curves import replacement_curves, summarise_curves
 from seqsal.io.inputs import open_codes
 from seqsal.models import CNN, CNNConfig
 
@@ -62,7 +61,7 @@ def draw_curves(context: AuditContext) -> list[object]:
     shuffles = (context.shuffled(codes, draw) for draw in range(settings.n_draws))
     curves = replacement_curves(context.predict, codes, track, shuffles, context.rng("orders"), settings.n_steps)
     rng = context.rng("bootstrap")
-    return [CurveSummary(curves, kind, settings, rng).values() for kind in ("deletion", "insertion")]
+    return [summarise_curves(curves, kind, settings, rng) for kind in ("deletion", "insertion")]
 
 
 def compare(network: str, length: int, n_regions: int, n_rounds: int) -> float:

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from seqsal.attribution import AttributeOptions, attribute_windows
 from seqsal.auditing.context import AuditContext
+from seqsal.auditing.part import PartResult, Results
+from seqsal.auditing.registry import load_part
 from seqsal.auditing.settings import AuditSettings
 from seqsal.io.attributions import Attributions
 from seqsal.io.inputs import open_codes
 from seqsal.models import SequenceModel, wrap
 from seqsal.regions import make_regions
 
-__all__ = ["Ignores", "OneBase", "attributions_of", "context_of", "model_of", "regions_of"]
+__all__ = [
+    "Ignores", "OneBase", "Seen", "attributions_of", "context_of", "model_of", "part_of", "parts_of",
+    "regions_of", "seen",
+]  # fmt: skip
 
 CPU = torch.device("cpu")
 
@@ -86,3 +93,53 @@ def context_of(
     others = [model_of(other, codes.shape[1]) for other in other_models]
     model = model_of(module, codes.shape[1])
     return AuditContext(attr, model, settings=settings, device=CPU, other_models=others, **given)
+
+
+NO_CURVE = {
+    **dict.fromkeys(("auc", "random_auc", "reverse_auc", "centre_auc", "difference", "ci", "share_better")),
+    "normalised": None, "normalised_ci": None, "against": {}, "n_regions": 0,
+}  # fmt: skip
+BLANK: dict[str, dict[str, Any]] = {  # audit.json of parts that tested nothing
+    "faithfulness": {
+        "deletion": NO_CURVE, "insertion": NO_CURVE, "peaks": {"positive": None, "negative": None},
+        "ism_n_regions": 0, "ism_n_undefined": 0, "order": "attribution", "n_untestable": 0, "n_passes": 0,
+    },
+}  # fmt: skip
+
+
+def part_of(name: str, values: Any, tables: Mapping[str, pd.DataFrame] | None = None) -> PartResult:
+    """Result of a part from some of what `audit.json` has under its name; the rest was not tested."""
+    content = {**BLANK.get(name, {}), **values} if isinstance(values, Mapping) else values
+    if name == "faithfulness":
+        for kind in ("deletion", "insertion"):
+            if content[kind] != NO_CURVE:
+                content[kind] = {
+                    **dict.fromkeys(NO_CURVE, 0.0),
+                    "ci": None,
+                    "normalised_ci": None,
+                    "against": {},
+                } | content[kind]
+    result: PartResult = load_part(name).result.from_json(content)
+    return replace(result, tables=tables or {})
+
+
+def parts_of(content: Mapping[str, Any]) -> Results:
+    """Results of several parts, see :func:`part_of`."""
+    return Results({name: part_of(name, values) for name, values in content.items()})
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A result as `audit.json` has it, with its tables and sentences."""
+
+    values: Any
+    tables: Mapping[str, pd.DataFrame]
+    warnings: tuple[str, ...]
+    untested: tuple[str, ...]
+
+
+def seen(result: PartResult) -> Seen:
+    """Write a part's result as JSON has it, and read it back to see that nothing is lost."""
+    values = result.to_json()
+    assert type(result).from_json(values).to_json() == values
+    return Seen(values, result.tables, result.warnings, result.untested)

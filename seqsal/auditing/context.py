@@ -126,6 +126,17 @@ class AuditContext:
         """Return the map (n, L) of some windows; 0 where the base is unknown."""
         return np.asarray(self.attr.track[rows])
 
+    @property
+    def signed(self) -> bool:
+        """Whether the map has signs, or magnitudes only."""
+        return bool(self.attr.attrs.get("signed", True))
+
+    def region_table(self, rows: NDArray[np.int64]) -> pd.DataFrame:
+        """Return columns `row`, chrom, start, end and name of some windows."""
+        table = self.attr.regions.iloc[rows][["chrom", "start", "end", "name"]].reset_index(drop=True)
+        table.insert(0, "row", rows)
+        return table
+
     @cached_property
     def peaks(self) -> pd.DataFrame:
         """The peaks, with chrom, start, end, sign, summit and q_value; empty where none could be called."""

@@ -14,7 +14,7 @@ import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from seqsal.auditing.settings import AuditSettings
 
@@ -107,8 +107,8 @@ class Reason:
     got: float | None
     needed: str
     outcome: str
-    sentence: str = field(default="", metadata=NOT_IN_JSON)
-    is_decisive: bool = field(default=False, metadata=NOT_IN_JSON)
+    sentence: str = field(default="", compare=False, metadata=NOT_IN_JSON)
+    is_decisive: bool = field(default=False, compare=False, metadata=NOT_IN_JSON)
 
     def __str__(self) -> str:
         got = "" if self.got is None else f": {self.got:.3g}"
@@ -133,7 +133,7 @@ class Reason:
     def _judged(
         cls, about: str, name: str, value: Measured, needed: str, holds: Callable[[float], bool], more: dict[str, Any]
     ) -> Reason:
-        if isinstance(value, NotTested):
+        if isinstance(value, NotTested) or not math.isfinite(value):
             return cls(about, name, None, needed, UNTESTED, **more)
         return cls(about, name, value, needed, PASSED if holds(value) else FAILED, **more)
 
@@ -176,6 +176,10 @@ class PartResult:
 
     def shortcuts(self, output: str) -> Iterable[Shortcut]:
         """Yield the shortcuts that the model takes; `output` is what the model's output is called, such as `logit`."""
+        return ()
+
+    def caveats(self) -> Iterable[str]:
+        """Yield what the verdict's text has to add, a sentence each."""
         return ()
 
     @property
@@ -270,8 +274,8 @@ def from_json(hint: Any, value: Any) -> Any:
         return NotTested()
     if value is None and type(None) in choices:
         return None
-    if is_dataclass(kind):
-        return kind(**{name: _entry(one, value, key) for name, key, one in _in_json(kind)})  # type: ignore[operator]
+    if isinstance(kind, type) and is_dataclass(kind):
+        return kind(**{name: _entry(one, value, key) for name, key, one in _in_json(kind)})
     origin, inner = get_origin(kind), get_args(kind)
     if origin is tuple:
         each = [inner[0]] * len(value) if inner[-1] is Ellipsis else inner

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from seqsal.auditing.part import PartResult, R, Results
+from seqsal.auditing.part import R, Results
 from seqsal.auditing.registry import PARTS, load_part
 from seqsal.auditing.settings import AuditSettings
 from seqsal.auditing.text import html_summary, text_summary

@@ -26,7 +26,7 @@ from seqsal.attribution import METHODS, make_method
 from seqsal.auditing.activity import Activity, relu_activity
 from seqsal.auditing.blindness import blind_positions, cold_spots, important_positions
 from seqsal.auditing.context import AuditContext
-from seqsal.auditing.local_agreement import loss_effects
+from seqsal.auditing.parts.faithfulness.local import loss_effects
 from seqsal.auditing.probability import Probability, probabilities
 from seqsal.auditing.removal import Hidden, Tiles, choose_tiles, find_hidden, remove_tiles, tile_sums
 from seqsal.auditing.section import AuditSection

@@ -46,9 +46,7 @@ _STYLE = (
 
 def part_lines(result: AuditResult) -> dict[str, str]:
     """Return one line with the numbers that matter for each part that was run."""
-    return {
-        name: "; ".join(map(str, part.facts(result.settings))) or NOTHING for name, part in result.results.items()
-    }
+    return {name: "; ".join(map(str, part.facts(result.settings))) or NOTHING for name, part in result.results.items()}
 
 
 def _row(label: str, text: str) -> str:

@@ -175,7 +175,8 @@ def judge(
     failed = [one.sentence for one in reasons if one.about == "faithful" and one.outcome == FAILED]
     sentence = _WITH_SHORTCUTS if shortcuts and faithful and plausible else _SENTENCES[faithful, plausible]
     advice = f", try {advised}" if advised else ""
-    text = [sentence.format(mass=mass, failed=" and ".join(failed), advice=advice), *_told(shortcuts)]
+    caveats = [caveat for result in results.values() for caveat in result.caveats()]
+    text = [sentence.format(mass=mass, failed=" and ".join(failed), advice=advice), *caveats, *_told(shortcuts)]
     return Verdict(faithful, plausible, tuple(one.name for one in shortcuts), " ".join(text), reasons)
 
 

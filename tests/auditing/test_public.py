@@ -16,7 +16,7 @@ from toys import Linear, Small, random_codes
 
 import seqsal
 from seqsal.auditing.given import describe_given, load_audited, read_peaks_of, read_sequences
-from seqsal.auditing.run import PARTS
+from seqsal.auditing.registry import PARTS
 from seqsal.errors import BedError, FastaError, ModelError, RegionError, UsageError
 from seqsal.io.attributions import Attributions
 from seqsal.sequence.codes import decode, one_hot
@@ -59,7 +59,7 @@ def test_it_can_be_called_whatever_is_imported_first(statements: str) -> None:
 def test_audit_of_a_linear_model(module: Linear, attr: Attributions, tmp_path: Path) -> None:
     model = model_of(module, LENGTH)
     first, second = (seqsal.audit(model, attr, settings=TINY, device="cpu") for _ in range(2))
-    assert list(first.sections) == list(PARTS) == list(first.seconds)
+    assert list(first.results) == list(PARTS) == list(first.seconds)
     assert first.verdict.faithful is True and first.verdict.plausible is None and first.verdict.shortcuts == ()
     for name, audit in {"a": first, "b": second}.items():
         audit.to_json(tmp_path / name)

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from audit_cases import part_of
 
+from seqsal.auditing.part import Results
 from seqsal.auditing.result import AuditResult, read_audit
-from seqsal.auditing.section import AuditSection
 from seqsal.auditing.settings import AuditSettings
 from seqsal.auditing.verdict import judge
 from seqsal.errors import OutputError, StoreError, UsageError
@@ -34,25 +35,25 @@ HITS = pd.DataFrame(
 def result(**changes: Any) -> AuditResult:
     curve = {"auc": 1.0, "random_auc": 2.0, "difference": 1.0, "ci": [0.5, 1.5]}
     found = {"name": "TruSeq", "kind": "adapter", "n_regions": 2, "share": 0.5, "verdict": "shortcut"}
-    sections = {
-        "faithfulness": AuditSection(
+    sections = Results(
+        faithfulness=part_of(
             "faithfulness",
             {
                 "deletion": curve,
                 "insertion": curve,
                 "ism_spearman": 0.625,
-                "infidelity": np.float32(1 / 3),
+                "infidelity": 1 / 3,
                 "completeness_error": None,
             },
             {"deletion": pd.DataFrame({"share": [0.0, 1.0]}), "regions": pd.DataFrame({"row": [0]})},
         ),
-        "plausibility": AuditSection(
+        plausibility=part_of(
             "plausibility",
             {"motif_mass": 0.5, "expected": 0.2, "gain": 0.3, "ci": (0.1, 0.5)},
             {"regions": pd.DataFrame()},
         ),
-        "artifacts": AuditSection("artifacts", [found], {"hits": HITS}),
-    }
+        artifacts=part_of("artifacts", [found], {"hits": HITS}),
+    )
     made = AuditResult(
         judge(sections),
         sections,
@@ -98,20 +99,14 @@ def test_json_follows_the_contract_and_comes_back(tmp_path: Path) -> None:
     again.to_json(tmp_path / "again.json")
     assert (tmp_path / "again.json").read_bytes() == (tmp_path / "audit.json").read_bytes()
     assert again.verdict == audit.verdict and again.settings == audit.settings and repr(again) == repr(audit)
-    assert list(again.sections) == ["faithfulness", "plausibility", "artifacts"] and not again.tables
+    assert list(again.results) == ["faithfulness", "plausibility", "artifacts"] and not again.tables
 
 
 def test_json_has_no_infinities(tmp_path: Path) -> None:
-    odd = {
-        "odd": AuditSection("odd", {"a": [np.inf, np.nan], "b": np.array([1, 2]), "c": np.bool_(True), "d": Path("x")})
-    }
-    result(sections=odd).to_json(tmp_path / "audit.json")
-    assert json.loads((tmp_path / "audit.json").read_text())["odd"] == {
-        "a": [None, None],
-        "b": [1, 2],
-        "c": True,
-        "d": "x",
-    }
+    odd = {"a": [np.inf, np.nan], "b": np.array([1, 2]), "c": np.bool_(True), "d": Path("x")}
+    result(provenance=odd).to_json(tmp_path / "audit.json")
+    content = json.loads((tmp_path / "audit.json").read_text())
+    assert content["provenance"] == {"a": [None, None], "b": [1, 2], "c": True, "d": "x"}
 
 
 def test_bed_has_each_shortcut_once_in_order(tmp_path: Path) -> None:
@@ -120,13 +115,13 @@ def test_bed_has_each_shortcut_once_in_order(tmp_path: Path) -> None:
 
 
 def test_bed_without_shortcuts_is_empty(tmp_path: Path) -> None:
-    for name, audit in {"a": result(sections={}), "b": _with_hits(HITS[:0]), "c": _with_hits(HITS[3:])}.items():
+    for name, audit in {"a": result(results=Results()), "b": _with_hits(HITS[:0]), "c": _with_hits(HITS[3:])}.items():
         audit.write_shortcuts_bed(tmp_path / name)
         assert (tmp_path / name).read_text() == ""
 
 
 def _with_hits(hits: pd.DataFrame) -> AuditResult:
-    return result(sections={"artifacts": AuditSection("artifacts", [], {"hits": hits})})
+    return result(results=Results(artifacts=part_of("artifacts", [], {"hits": hits})))
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
@@ -152,8 +147,7 @@ def test_text_is_cut_short_when_there_is_much_to_say() -> None:
 
 
 def test_a_part_without_numbers_says_so() -> None:
-    values = {"deletion": {"auc": None}, "insertion": {"auc": None}, "ism_spearman": None}
-    audit = result(sections={"faithfulness": AuditSection("faithfulness", values)})
+    audit = result(results=Results(faithfulness=part_of("faithfulness", {})))
     assert "faithfulness   nothing could be tested" in repr(audit).splitlines()
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from typing import Any
 
 import pytest
+from audit_cases import parts_of
 
-from seqsal.auditing.section import AuditSection
 from seqsal.auditing.settings import AuditSettings
 from seqsal.auditing.verdict import FAILURES, Reason, Verdict, check_failures, judge
 from seqsal.errors import UsageError
@@ -35,8 +36,7 @@ def good() -> Parts:
 
 
 def verdict_of(parts: Parts, artifacts: tuple[dict[str, Any], ...] = (), **options: Any) -> Verdict:
-    sections = {name: AuditSection(name, values) for name, values in parts.items()}
-    return judge(sections | {"artifacts": AuditSection("artifacts", list(artifacts))}, **options)
+    return judge(parts_of({**parts, "artifacts": list(artifacts)}), **options)
 
 
 def reason_of(verdict: Verdict, name: str) -> Reason:
@@ -51,6 +51,12 @@ FAULTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "completeness": ("faithfulness", {"completeness_error": 0.2}, "it misses 20% of what it should add up to"),
     "blindness": ("saturation", {"blind_share": 0.63}, "it shows nothing at 63% of the bases"),
 }
+
+
+def test_a_map_without_signs_is_said_to_have_none() -> None:
+    parts = good()
+    parts["faithfulness"]["order"] = "magnitude"
+    assert "The map has no signs: it says which bases matter" in verdict_of(parts).text
 
 
 def test_a_gain_that_hardly_matters_is_not_plausible() -> None:
@@ -121,7 +127,7 @@ def test_a_value_at_its_threshold_passes() -> None:
 
 
 def test_what_was_not_tested_is_none() -> None:
-    verdict = verdict_of({})
+    verdict = verdict_of({"faithfulness": {}, "sanity": {}, "saturation": {}, "plausibility": {}})
     assert verdict.faithful is None and verdict.plausible is None
     assert {reason.outcome for reason in verdict.reasons} == {"not tested"}
     assert verdict.undecided(FAILURES) == ["unfaithful", "implausible"] and verdict.failures(FAILURES) == []
@@ -151,7 +157,9 @@ def test_numbers_that_are_none_prove_nothing() -> None:
 
 
 def test_mutagenesis_is_not_compared_with_itself() -> None:
-    assert reason_of(verdict_of(good(), method="ism"), "ism").outcome == "not tested"
+    parts = parts_of(good())
+    own = dataclasses.replace(parts["faithfulness"], is_mutagenesis=True)  # type: ignore[call-arg]
+    assert reason_of(judge({**parts, "faithfulness": own}), "ism").outcome == "not tested"
 
 
 @pytest.mark.parametrize(("faithful", "plausible"), list(itertools.product([True, False, None], repeat=2)))

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from audit_cases import part_of
 from pages import EVIL, Page, rows_of
 
+from seqsal.auditing.part import Results
 from seqsal.auditing.result import AuditResult
-from seqsal.auditing.section import AuditSection
 from seqsal.auditing.verdict import Reason, Verdict
 from seqsal.report import ReportInputs
 from seqsal.report.html import render_report
@@ -44,13 +45,13 @@ def make_audit(**changes: Any) -> AuditResult:
     worst = pd.DataFrame({"row": [3, 1], "ism_spearman": [0.1234, 0.2], "name": ["peak 3", "peak 1"]})
     hits = pd.DataFrame({"chrom": ["chr1"], "start": [5], "end": [30], "name": ["TruSeq"], "score": [20.0],
                          "strand": ["+"], "verdict": ["shortcut"]})  # fmt: skip
-    sections = {
-        "faithfulness": AuditSection(
+    sections = Results(
+        faithfulness=part_of(
             "faithfulness", {"ism_spearman": 0.5},
             {"deletion": curve(-1), "insertion": curve(1), "ism_worst": worst},
         ),
-        "artifacts": AuditSection("artifacts", artifacts, {"hits": hits}),
-    }  # fmt: skip
+        artifacts=part_of("artifacts", artifacts, {"hits": hits}),
+    )  # fmt: skip
     reasons = (
         Reason("faithful", "deletion", 0.5, "above 0", "passed"),
         Reason("plausible", "known biology", None, "above 0", "not tested"),
@@ -94,15 +95,15 @@ def test_curves_and_the_worst_regions_are_drawn(page: Page) -> None:
 
 def test_an_audit_read_from_its_file_has_no_pictures(make_inputs: Make) -> None:
     audit = make_audit()
-    bare = {name: replace(section, tables={}) for name, section in audit.sections.items()}
-    page = Page(render_report(make_inputs(5, audit=replace(audit, sections=bare))))
+    bare = Results({name: replace(one, tables={}) for name, one in audit.results.items()})
+    page = Page(render_report(make_inputs(5, audit=replace(audit, results=bare))))
     assert "worst-1" not in page.ids and "artifacts-table" in page.ids
 
 
 def test_names_do_not_break_the_page(make_inputs: Make) -> None:
     audit = make_audit(
         verdict=Verdict(False, False, (EVIL, "b"), EVIL, (Reason("faithful", EVIL, 1.0, EVIL, "failed"),)),
-        sections={"artifacts": AuditSection("artifacts", [artifact(EVIL, "shortcut", 3)])},
+        results=Results(artifacts=part_of("artifacts", [artifact(EVIL, "shortcut", 3)])),
         warnings=(EVIL,), untested=(EVIL,),
     )  # fmt: skip
     page = Page(render_report(make_inputs(3, audit=audit)))

@@ -31,20 +31,18 @@ class ArtifactsResult(SectionResult):
     def shortcuts(self, output: str) -> Iterator[Shortcut]:
         for one in self.values:
             if one["verdict"] == "shortcut":
-                text = f"The model uses {one['name']}, which is not biology: {_effects(one, output)}."
-                if one.get("text"):
-                    text = f"The model takes a shortcut: {one['text']}"
-                yield Shortcut(str(one["name"]), text)
+                told = f"The model takes a shortcut: {one['text']}" if one.get("text") else _sentence(one, output)
+                yield Shortcut(str(one["name"]), told)
 
 
-def _effects(one: Mapping[str, Any], output: str) -> str:
+def _sentence(one: Mapping[str, Any], output: str) -> str:
     facts = [_occurrence(one)]
     # an effect is what the sequence adds to the output, so that taking it away does the opposite
     for key, action, sign in (("marginal_effect", "inserting it alone", 1), ("ablation_effect", "removing it", -1)):
         effect = one.get(key)
         if effect is not None:
             facts.append(f"{action} {'raises' if sign * effect > 0 else 'lowers'} the {output} by {abs(effect):.2g}")
-    return ", ".join(facts)
+    return f"The model uses {one['name']}, which is not biology: {', '.join(facts)}."
 
 
 def _occurrence(one: Mapping[str, Any]) -> str:

@@ -42,4 +42,6 @@ class PlausibilityResult(SectionResult):
         )
 
 
-PART = part_of_section(PlausibilityResult, lambda context, _: audit_plausibility(context, motif_result=context.patterns))
+PART = part_of_section(
+    PlausibilityResult, lambda context, _: audit_plausibility(context, motif_result=context.patterns)
+)

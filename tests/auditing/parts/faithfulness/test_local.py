@@ -7,7 +7,7 @@ from audit_cases import Ignores, OneBase, context_of
 from scipy import stats
 from toys import Linear, Small, random_codes
 
-from seqsal.auditing.local_agreement import infidelity, local_agreement, loss_effects, mutagenesis_agreement
+from seqsal.auditing.parts.faithfulness.local import infidelity, local_agreement, loss_effects, mutagenesis_agreement
 from seqsal.auditing.settings import AuditSettings
 from seqsal.sequence.codes import N_CODE
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from seqsal.agreement.measures import row_moments
 from seqsal.auditing.context import AuditContext
-from seqsal.auditing.curves import first_in_order
+from seqsal.auditing.parts.faithfulness.curves import first_in_order
 from seqsal.auditing.stats import rank_correlation
 from seqsal.sequence.codes import N_CODE
 

@@ -9,8 +9,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from toys import random_codes
 
-from seqsal.auditing import curves
-from seqsal.auditing.curves import area, first_in_order, replacement_counts, replacement_curves, replacement_orders
+from seqsal.auditing.parts.faithfulness import curves
+from seqsal.auditing.parts.faithfulness.curves import (
+    area,
+    first_in_order,
+    replacement_counts,
+    replacement_curves,
+    replacement_orders,
+    summarise_curves,
+)
+from seqsal.auditing.settings import AuditSettings
 from seqsal.sequence.codes import N_CODE
 from seqsal.sequence.draws import dinucleotide_shuffle
 
@@ -183,6 +191,25 @@ def test_a_sequence_that_no_shuffle_changes_has_flat_curves(rng: np.random.Gener
     found = replacement_curves(pairwise(9), codes, rng.normal(size=codes.shape), [codes, codes], rng, 4)
     assert found.n_passes == 6
     np.testing.assert_allclose(found.outputs, np.broadcast_to(found.prediction[:, None], found.outputs.shape))
+
+
+def test_a_map_without_signs_is_judged_by_the_size_of_the_change(rng: np.random.Generator) -> None:
+    codes = random_codes(rng, 12, 40)
+    (shuffled,) = shuffles(codes, 1)
+
+    def one_by_one(some: NDArray[np.uint8]) -> NDArray[np.float64]:
+        return np.array([3.0, -1.0, 0.0, 2.0])[some[:, 17]]
+
+    importance = np.where(np.arange(40) == 17, 1.0, np.zeros(codes.shape))
+    found = replacement_curves(one_by_one, codes, importance, [shuffled], rng, 10, signed=False)
+    size = np.abs(one_by_one(codes) - one_by_one(shuffled))[:, None]
+    for kind in (found.deletion(), found.insertion()):  # all of the change comes with the first base
+        np.testing.assert_allclose(kind.outputs["map"], np.where(kind.share > 0, size, 0.0))
+    settings = AuditSettings(n_bootstrap=100)
+    for kind_of in ("deletion", "insertion"):
+        result, table = summarise_curves(found, kind_of, settings, rng)
+        assert result.difference > 0 and result.ci is not None and result.ci[0] > 0
+        assert table.loc[table["order"] == "map", "mean"].is_monotonic_increasing
 
 
 def test_areas_are_those_of_trapezoids() -> None:

@@ -16,28 +16,44 @@ the reverse order; so the points lie close together at both ends. With t = 0, 1/
 t² / (t² + (1 − t)²), whose odds are the squares of those of t: of 20 steps five end within the first 10 %, the first of
 them after 0.3 % (one base of 200 bp). The grid is symmetric, as the exchange of deletion and insertion needs.
 Counts are rounded to whole bases; areas use the shares after rounding.
+
+*Maps without signs* say how much a base matters, and not which way. Their curves are of the size of the change,
+|f(x with k bases replaced) − f(x)| or, for insertion, the distance from the prediction of the shuffle; both rise.
+
+*Confidence.* The area under a region's curve is compared with that of a baseline order in the same region; means of
+these paired differences get confidence intervals by resampling regions (:mod:`seqsal.auditing.stats`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
+from seqsal.auditing.part import Interval, Measured, NotTested
+from seqsal.auditing.settings import AuditSettings
+from seqsal.auditing.stats import percentile_interval, resample_means
 from seqsal.sequence.codes import N_CODE
 
 __all__ = [
+    "BASELINES",
     "ORDERS",
     "CurveSet",
+    "Gain",
     "ReplacementCurves",
+    "ReplacementResult",
     "area",
+    "areas_by_region",
     "first_in_order",
     "replacement_counts",
     "replacement_curves",
     "replacement_orders",
+    "summarise_curves",
 ]
 
 Codes = NDArray[np.uint8]
@@ -46,6 +62,8 @@ Counts = NDArray[np.int64]
 Predict = Callable[[Codes], Values]
 
 ORDERS = ("map", "random", "reverse", "centre")
+BASELINES = ("random", "reverse", "centre")
+ROUNDING = 1e-6  # of the largest prediction: what single precision makes of equal outputs
 _DELETED = ("map", "random", "reverse", "centre", "edges")
 _INSERTED_AS = {"map": "reverse", "random": "random", "reverse": "map", "centre": "edges"}
 CHUNK_BYTES = 1 << 23  # of perturbed codes; some six times as much is held
@@ -81,7 +99,9 @@ class ReplacementCurves:
         (n, S + 1) share of the known bases that are replaced.
     outputs
         (5, n, S + 1) output with the bases replaced by the map, at random, by the map reversed, from the centre, and
-        from the edges; averaged over the shuffles.
+        from the edges; averaged over the shuffles. Of a map without signs, the size of the change from f(x).
+    restored
+        The same as seen from the shuffle, for insertion: equal to `outputs`, or the size of the change from f(shuffle).
     prediction
         (n,) f(x).
     shuffled_prediction
@@ -92,9 +112,11 @@ class ReplacementCurves:
 
     share: Values
     outputs: Values
+    restored: Values
     prediction: Values
     shuffled_prediction: Values
     n_passes: int
+    signed: bool = True
 
     def deletion(self) -> CurveSet:
         """Curves from the sequence to its shuffle."""
@@ -102,8 +124,25 @@ class ReplacementCurves:
 
     def insertion(self) -> CurveSet:
         """Curves from the shuffle to the sequence, from the same predictions."""
-        curves = {order: self.outputs[_DELETED.index(_INSERTED_AS[order])][:, ::-1] for order in ORDERS}
+        curves = {order: self.restored[_DELETED.index(_INSERTED_AS[order])][:, ::-1] for order in ORDERS}
         return CurveSet(1 - self.share[:, ::-1], curves)
+
+    @property
+    def rounding(self) -> float:
+        """Size up to which a change of the output is rounding."""
+        return ROUNDING * float(max(np.abs(self.prediction).max(), np.abs(self.shuffled_prediction).max()))
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether no replacement changes the output."""
+        start = self.prediction[:, None] if self.signed else 0.0
+        return bool(np.abs(self.outputs - start).max() <= self.rounding)
+
+    def flattened(self) -> ReplacementCurves:
+        """Return the curves without rounding, of a model that ignores its input."""
+        start = self.prediction[:, None] if self.signed else 0.0
+        flat = np.broadcast_to(start, self.outputs.shape)
+        return replace(self, outputs=flat, restored=flat)
 
 
 def area(outputs: Values, share: Values) -> Values:
@@ -179,6 +218,7 @@ def replacement_curves(
     rng: np.random.Generator,
     n_steps: int,
     *,
+    signed: bool = True,
     progress: bool = False,
 ) -> ReplacementCurves:
     """Replace bases in five orders and predict; no sequence of an order is predicted twice.
@@ -197,6 +237,8 @@ def replacement_curves(
         Of the orders.
     n_steps
         S, points after the first.
+    signed
+        False measures the size of the change of the output.
     progress
         Show a progress bar.
     """
@@ -206,6 +248,7 @@ def replacement_curves(
     step = max(1, CHUNK_BYTES // (len(_DELETED) * counts.shape[1] * codes.shape[1]))
     prediction = predict(codes)
     outputs, shuffled_prediction = np.zeros((len(_DELETED), *counts.shape)), np.zeros(len(codes))
+    restored = outputs if signed else np.zeros_like(outputs)
     n_draws, n_passes = 0, len(codes)
     with tqdm(desc="curves", unit="sequence", disable=not progress) as bar:
         for shuffled in shuffles:
@@ -218,12 +261,18 @@ def replacement_curves(
                 found, n_predicted = _predict_points(
                     predict, codes[part], shuffled[part], ranks, counts[part], ends[part]
                 )
-                outputs[:, part] += found
+                if signed:
+                    outputs[:, part] += found
+                else:
+                    outputs[:, part] += np.abs(found - ends[part, :1])
+                    restored[:, part] += np.abs(found - ends[part, 1:])
                 n_passes += n_predicted
                 bar.update(n_predicted)
             n_draws += 1
     share = counts / n_known[:, None]
-    return ReplacementCurves(share, outputs / n_draws, prediction, shuffled_prediction / n_draws, n_passes)
+    return ReplacementCurves(
+        share, outputs / n_draws, restored / n_draws, prediction, shuffled_prediction / n_draws, n_passes, signed
+    )
 
 
 def _predict_points(
@@ -244,3 +293,141 @@ def _predict_points(
     outputs[order, row, point] = predict(np.where(replaced[order, row, point], shuffled[row], codes[row]))
     latest = np.maximum.accumulate(np.where(is_new, np.arange(counts.shape[1]), 0), axis=-1)
     return np.take_along_axis(outputs, latest, axis=-1), len(order)
+
+
+@dataclass(frozen=True)
+class Gain:
+    """How much better than a baseline order the map does: positive for a faithful map.
+
+    Attributes
+    ----------
+    difference
+        Mean paired difference of the areas, in units of the output.
+    ci
+        Of it; None for one region alone.
+    share_better
+        Regions in which the map does better.
+    """
+
+    difference: float
+    ci: Interval | None
+    share_better: float
+
+
+@dataclass(frozen=True)
+class ReplacementResult:
+    """What the deletion or insertion curves of many regions come to, in units of the output.
+
+    Attributes
+    ----------
+    auc, random_auc, reverse_auc, centre_auc
+        Mean area under the curve by the map, and by each baseline.
+    difference, ci, share_better
+        Gain over random order.
+    normalised, normalised_ci
+        Sum of the differences over the size of the sum of f(x) − f(shuffle), without a unit.
+    against
+        Gain over each baseline.
+    n_regions
+        Regions tested.
+    """
+
+    UNTESTED: ClassVar[dict[str, Any]] = {
+        **dict.fromkeys(("auc", "random_auc", "reverse_auc", "centre_auc", "difference", "ci", "share_better")),
+        "normalised": None, "normalised_ci": None, "against": {}, "n_regions": 0,
+    }  # fmt: skip
+
+    auc: float
+    random_auc: float
+    reverse_auc: float
+    centre_auc: float
+    difference: float
+    ci: Interval | None
+    share_better: float
+    normalised: Measured
+    normalised_ci: Interval | None
+    against: dict[str, Gain]
+    n_regions: int
+
+
+def summarise_curves(
+    curves: ReplacementCurves, kind: str, settings: AuditSettings, rng: np.random.Generator
+) -> tuple[ReplacementResult, pd.DataFrame]:
+    """Average curves over regions, and resample the regions.
+
+    Parameters
+    ----------
+    curves
+        Of n regions, n ≥ 1.
+    kind
+        `deletion` or `insertion`.
+    settings
+        `n_bootstrap` and `confidence`.
+    rng
+        Of the resamples.
+
+    Returns
+    -------
+    ReplacementResult, DataFrame
+        The table has the mean curves: order, share, mean, lo, hi.
+    """
+    of_kind, n = curves.insertion() if kind == "insertion" else curves.deletion(), len(curves.prediction)
+    areas = of_kind.areas()
+    better = 1.0 if kind == "insertion" or not curves.signed else -1.0
+    differences = {order: better * (areas["map"] - areas[order]) for order in BASELINES}
+    fall = curves.prediction - curves.shuffled_prediction if curves.signed else curves.outputs[0, :, -1]
+    points = [of_kind.outputs[order] for order in ORDERS]
+    columns = np.column_stack([*differences.values(), fall, *points])
+    means, resampled = columns.mean(axis=0), resample_means(columns, rng, settings.n_bootstrap)
+    low = high = np.full(len(means), np.nan)
+    if n > 1:
+        low, high = percentile_interval(resampled, n, settings.confidence)
+    against = {
+        order: Gain(
+            float(values.mean()),
+            (float(low[i]), float(high[i])) if n > 1 else None,
+            float((values > curves.rounding).mean()),
+        )
+        for i, (order, values) in enumerate(differences.items())
+    }
+    column, first = len(BASELINES), len(BASELINES) + 1
+    is_unsure = abs(means[column]) <= curves.rounding or (n > 1 and low[column] <= 0 <= high[column])
+    normalised: Measured = NotTested("on average the model predicts the regions as it predicts their shuffles")
+    interval = None
+    if not is_unsure:
+        normalised = float(means[0] / abs(means[column]))
+        interval = _ratio_interval(means[column], resampled, column, n, settings.confidence)
+    result = ReplacementResult(
+        auc=float(areas["map"].mean()),
+        random_auc=float(areas["random"].mean()),
+        reverse_auc=float(areas["reverse"].mean()),
+        centre_auc=float(areas["centre"].mean()),
+        difference=against["random"].difference,
+        ci=against["random"].ci,
+        share_better=against["random"].share_better,
+        normalised=normalised,
+        normalised_ci=interval,
+        against=against,
+        n_regions=n,
+    )
+    shares = {"order": np.repeat(ORDERS, of_kind.share.shape[1]), "share": np.tile(of_kind.share.mean(0), len(ORDERS))}
+    return result, pd.DataFrame(shares | {"mean": means[first:], "lo": low[first:], "hi": high[first:]})
+
+
+def _ratio_interval(total: float, resampled: Values, column: int, n: int, confidence: float) -> Interval | None:
+    """Interval of the first column over the size of another, whose sign is sure."""
+    if n < 2:
+        return None
+    same_side = np.sign(total) * resampled[:, column]
+    ratios = resampled[:, 0] / np.maximum(same_side, same_side[same_side > 0].min())
+    low, high = percentile_interval(ratios[:, None], n, confidence)[:, 0]
+    return float(low), float(high)
+
+
+def areas_by_region(curves: ReplacementCurves) -> dict[str, Values]:
+    """Return predictions and areas of each region, (n,) by column of a table."""
+    columns = {"prediction": curves.prediction, "shuffled_prediction": curves.shuffled_prediction}
+    for kind, found in (("deletion", curves.deletion()), ("insertion", curves.insertion())):
+        for order, values in found.areas().items():
+            columns[f"{kind}_auc" if order == "map" else f"{kind}_{order}_auc"] = values
+    return columns

@@ -10,7 +10,8 @@ from audit_cases import attributions_of, context_of
 from toys import Linear, random_codes
 
 from seqsal.auditing.context import AuditContext
-from seqsal.auditing.peak_effects import peak_effects, peak_masks, place_spans, spans_of
+from seqsal.auditing.part import NotTested
+from seqsal.auditing.parts.faithfulness.peaks import peak_effects, peak_masks, place_spans, spans_of
 from seqsal.auditing.settings import AuditSettings
 from seqsal.regions import make_regions
 from seqsal.sequence.codes import N_CODE
@@ -85,15 +86,15 @@ def test_both_signs_count_the_right_way(context: AuditContext) -> None:
     codes = context.codes(rows)
     effects = peak_effects(context, rows, codes, context.predict(codes))
     positive, negative = (effects[sign].summarise(context, True, 1e-6) for sign in ("pos", "neg"))
-    assert positive["change"] < -5 < -0.5 < positive["random_change"]
-    assert positive["difference"] == pytest.approx(positive["random_change"] - positive["change"])
-    assert positive["ci"][0] > 5
-    assert positive["share_better"] == 1
-    assert negative["change"] > 2
-    assert negative["difference"] > 2
-    assert negative["n_peaks"] == negative["n_regions"] == 2
+    assert positive.change < -5 < -0.5 < positive.random_change
+    assert positive.difference == pytest.approx(positive.random_change - positive.change)
+    assert positive.ci[0] > 5
+    assert positive.share_better == 1
+    assert negative.change > 2
+    assert negative.difference > 2
+    assert negative.n_peaks == negative.n_regions == 2
     unsigned = effects["neg"].summarise(context, False, 1e-6)
-    assert unsigned["difference"] == pytest.approx(abs(effects["neg"].change).mean()
+    assert unsigned.difference == pytest.approx(abs(effects["neg"].change).mean()
                                                    - abs(effects["neg"].random_change).mean())  # fmt: skip
 
 
@@ -106,7 +107,7 @@ def test_a_window_full_of_peaks_is_left_out_and_counted(rng: np.random.Generator
     found = peak_effects(context, rows, codes, context.predict(codes))["pos"]
     assert found.index.tolist() == [1]
     assert found.n_unmatched == 1
-    assert found.summarise(context, True, 0.0)["ci"] is None
+    assert found.summarise(context, True, 0.0).ci is None
 
 
 def test_no_peaks_come_to_nothing(rng: np.random.Generator) -> None:
@@ -115,5 +116,7 @@ def test_no_peaks_come_to_nothing(rng: np.random.Generator) -> None:
     attr = replace(attributions_of(model, codes), controls=None)
     context = context_of(model, codes, attr=attr, settings=SETTINGS)
     found = peak_effects(context, context.rows(3), codes, np.zeros(3))["neg"].summarise(context, True, 0.0)
-    assert found["n_regions"] == found["n_peaks"] == 0
-    assert found["change"] is found["difference"] is found["ci"] is found["share_better"] is None
+    assert found.n_regions == found.n_peaks == 0
+    assert found.ci is None and found.change == found.difference == found.share_better == NotTested(
+        "none lies within a tested region"
+    )

@@ -1,4 +1,4 @@
-"""What replacing whole peaks does to the output, beside replacing as much elsewhere in the same window.
+"""What replacing whole peaks does to the output, compared with replacing as much elsewhere in the same window.
 
 All peaks of one sign that lie in a window are replaced together by what a dinucleotide-preserving shuffle of the window
 has there. The control replaces, by the same shuffle, spans of the same widths at random places of the same window that
@@ -10,17 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from seqsal.auditing.context import AuditContext
+from seqsal.auditing.part import Interval, Measured, NotTested
 from seqsal.auditing.stats import mean_interval
 from seqsal.sequence.codes import N_CODE
 
-__all__ = ["PeakEffects", "peak_effects", "peak_masks", "place_spans", "spans_of"]
+__all__ = ["PeakEffects", "PeakResult", "peak_effects", "peak_masks", "place_spans", "spans_of"]
 
 Codes = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -44,7 +44,7 @@ class PeakEffects:
     change
         (n,) f(replaced) − f(x), averaged over shuffles.
     random_change
-        (n,) the same for the spans beside the peaks.
+        (n,) the same for the spans elsewhere.
     n_unmatched
         Regions left out because the rest of the window has no room for the control.
     n_passes
@@ -71,27 +71,55 @@ class PeakEffects:
             return np.abs(self.change) - np.abs(self.random_change)
         return _EXPECTED[self.sign] * (self.change - self.random_change)
 
-    def summarise(self, context: AuditContext, signed: bool, rounding: float) -> dict[str, Any]:
-        """Return means over regions for `audit.json`; None where there is no region, or one alone has no interval."""
+    def summarise(self, context: AuditContext, signed: bool, rounding: float) -> PeakResult:
+        """Return means over regions."""
         difference = self.difference(signed)
-        some = len(difference) > 0
-        rng = context.rng(f"faithfulness {self.sign} peaks bootstrap")
-        return {
-            "change": float(self.change.mean()) if some else None,
-            "random_change": float(self.random_change.mean()) if some else None,
-            "difference": float(difference.mean()) if some else None,
-            "ci": mean_interval(difference, rng, context.settings),
-            "share_better": float((difference > rounding).mean()) if some else None,
-            "n_regions": len(difference),
-            "n_peaks": self.n_peaks,
-            "n_unmatched": self.n_unmatched,
-        }
+        n_peaks, n_unmatched = self.n_peaks, self.n_unmatched
+        if not len(difference):
+            none = NotTested("none lies within a tested region")
+            return PeakResult(none, none, none, None, none, 0, n_peaks, n_unmatched)
+        interval = mean_interval(difference, context.rng(f"faithfulness {self.sign} peaks bootstrap"), context.settings)
+        return PeakResult(
+            float(self.change.mean()),
+            float(self.random_change.mean()),
+            float(difference.mean()),
+            None if interval is None else (interval[0], interval[1]),
+            float((difference > rounding).mean()),
+            len(difference),
+            n_peaks,
+            n_unmatched,
+        )
+
+
+@dataclass(frozen=True)
+class PeakResult:
+    """What replacing the peaks of one sign does, on average over regions, in units of the output.
+
+    Attributes
+    ----------
+    change, random_change
+        Of the output when the peaks are replaced, and when as much elsewhere is.
+    difference, ci, share_better
+        By how much more the peaks change it, positive for a faithful map; its interval, None for one region alone; and
+        the share of the regions in which they do.
+    n_regions, n_peaks, n_unmatched
+        Regions with such peaks, their peaks, and regions without room for the control.
+    """
+
+    change: Measured
+    random_change: Measured
+    difference: Measured
+    ci: Interval | None
+    share_better: Measured
+    n_regions: int
+    n_peaks: int
+    n_unmatched: int
 
 
 def peak_effects(
     context: AuditContext, rows: NDArray[np.int64], codes: Codes, prediction: Values
 ) -> dict[str, PeakEffects]:
-    """Replace the peaks of each sign in some windows, and as much beside them.
+    """Replace the peaks of each sign in some windows, and as much elsewhere.
 
     Parameters
     ----------
@@ -196,8 +224,8 @@ def _effects_of(
     change, random_change = np.zeros(len(index)), np.zeros(len(index))
     for draw in range(n_draws if len(index) else 0):
         shuffled = context.shuffled(codes, draw)[index]
-        beside = np.stack([placed[int(i)][draw] for i in index])
-        both = np.concatenate([np.where(where, shuffled, codes[index]) for where in (mask[index], beside)])
+        elsewhere = np.stack([placed[int(i)][draw] for i in index])
+        both = np.concatenate([np.where(where, shuffled, codes[index]) for where in (mask[index], elsewhere)])
         outputs = context.predict(both).reshape(2, -1) - prediction[index]
         change += outputs[0] / n_draws
         random_change += outputs[1] / n_draws

@@ -8,12 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from audit_cases import Ignores, OneBase, attributions_of, context_of
+from audit_cases import Ignores, OneBase, Seen, attributions_of, context_of, seen
 from toys import Linear, random_codes
 
 from seqsal.auditing.context import AuditContext
-from seqsal.auditing.faithfulness import audit_faithfulness
-from seqsal.auditing.section import AuditSection
+from seqsal.auditing.parts.faithfulness import audit_faithfulness
 from seqsal.auditing.settings import AuditSettings
 from seqsal.sequence.codes import N_CODE
 
@@ -51,9 +50,8 @@ def check_values(value: Any) -> None:
         assert type(value) is not float or np.isfinite(value)
 
 
-def audited(context: AuditContext) -> AuditSection:
-    section = audit_faithfulness(context)
-    assert section.name == "faithfulness"
+def audited(context: AuditContext) -> Seen:
+    section = seen(audit_faithfulness(context))
     check_values(section.values)
     json.dumps(section.values, allow_nan=False)
     return section

@@ -1,0 +1,373 @@
+"""Faithfulness: whether the bases that a map names are those that the model uses.
+
+Five questions, each against what a map that knows nothing would give: do bases removed (deletion) and restored
+(insertion) in the order of the map change the output faster than in random order, in the reverse order, and in the
+order of their distance to the centre, which any model of centred regions favours
+(:mod:`seqsal.auditing.parts.faithfulness.curves`); do whole peaks change it more than as many bases elsewhere
+(:mod:`~seqsal.auditing.parts.faithfulness.peaks`); does the map agree with the effect of losing each base, and does it
+foretell what small sets of substitutions do (:mod:`~seqsal.auditing.parts.faithfulness.local`); and do attributions sum
+to what their method promises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from seqsal.auditing.context import AuditContext
+from seqsal.auditing.part import (
+    NOT_IN_JSON,
+    Fact,
+    Interval,
+    Measured,
+    NotTested,
+    Part,
+    PartResult,
+    Reason,
+    with_interval,
+)
+from seqsal.auditing.parts.faithfulness.curves import (
+    ReplacementCurves,
+    ReplacementResult,
+    areas_by_region,
+    replacement_curves,
+    summarise_curves,
+)
+from seqsal.auditing.parts.faithfulness.local import LocalAgreement, local_agreement
+from seqsal.auditing.parts.faithfulness.peaks import PeakEffects, PeakResult, peak_effects
+from seqsal.auditing.settings import AuditSettings
+from seqsal.auditing.stats import mean_interval
+
+__all__ = ["PART", "FaithfulnessResult", "audit_faithfulness"]
+
+Rows = NDArray[np.int64]
+Values = NDArray[np.float64]
+KINDS = ("deletion", "insertion")
+SIGN_WORDS = {"pos": "positive", "neg": "negative"}
+NO_MODEL = NotTested("no model was given")
+_FAILED = {
+    "deletion": "taking away the bases that it ranks first changes the output no more than taking away random ones",
+    "insertion": "putting back the bases that it ranks first restores the output no more than putting back random ones",
+}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FaithfulnessResult(PartResult):
+    """Whether the bases that the map names are those that the model uses.
+
+    Tables: `deletion` and `insertion` (order, share of the bases, mean, lo, hi), `faithfulness_regions`, and
+    `ism_worst`, the regions of least agreement.
+
+    Attributes
+    ----------
+    deletion, insertion
+        Areas under the curves by the map and by the baselines.
+    peaks
+        For `positive` and `negative` ones, what replacing them does.
+    ism_spearman, ism_spearman_ci, ism_pearson, ism_pearson_ci
+        Mean correlation with the effect of losing each base; intervals are None for one region alone.
+    ism_share_below
+        Regions below `min_ism_spearman`.
+    ism_n_regions, ism_n_undefined
+        Regions compared, and those in which map or mutagenesis is the same at every base.
+    infidelity, infidelity_ci, permuted_infidelity
+        From 0 to 1, see :mod:`seqsal.auditing.parts.faithfulness.local`.
+    completeness_error
+        Median share of the promised sum that the attributions miss.
+    order
+        `attribution`, or `magnitude` for a map without signs, whose curves are of the size of the change.
+    n_untestable
+        Sampled regions that no shuffle changes.
+    n_passes
+        Sequences that were predicted.
+    is_mutagenesis
+        Whether the map is in-silico mutagenesis, which is not compared with itself.
+    """
+
+    deletion: ReplacementResult | NotTested
+    insertion: ReplacementResult | NotTested
+    peaks: dict[str, PeakResult | NotTested]
+    ism_spearman: Measured
+    ism_spearman_ci: Interval | None
+    ism_pearson: Measured
+    ism_pearson_ci: Interval | None
+    ism_share_below: Measured
+    ism_n_regions: int
+    ism_n_undefined: int
+    infidelity: Measured
+    infidelity_ci: Interval | None
+    permuted_infidelity: Measured
+    completeness_error: Measured
+    order: str
+    n_untestable: int = 0
+    n_passes: int = 0
+    is_mutagenesis: bool = field(default=False, metadata=NOT_IN_JSON)
+
+    def facts(self, settings: AuditSettings) -> Iterator[Fact]:
+        for kind, curve in zip(KINDS, (self.deletion, self.insertion), strict=True):
+            if isinstance(curve, ReplacementResult):
+                gain = with_interval(curve.difference, curve.ci)
+                yield Fact(kind, f"{gain} better than random order", "an interval above 0")
+        if isinstance(self.ism_spearman, float):
+            yield Fact("correlation with mutagenesis", f"{self.ism_spearman:.2f}", f"{settings.min_ism_spearman:g}")
+        if isinstance(self.completeness_error, float):
+            threshold = f"{settings.max_completeness_error:.0%}"
+            yield Fact("misses", f"{self.completeness_error:.1%} of the promised sum", threshold)
+
+    def reasons(self, settings: AuditSettings) -> Iterator[Reason]:
+        above = f"an interval ({settings.confidence:.0%}) of the gain over random order above 0"
+        for kind, curve in zip(KINDS, (self.deletion, self.insertion), strict=True):
+            low = lower_end(curve.ci) if isinstance(curve, ReplacementResult) else curve
+            yield Reason.above("faithful", kind, low, 0.0, above, sentence=_FAILED[kind], is_decisive=True)
+        spearman = NotTested("it is mutagenesis itself") if self.is_mutagenesis else self.ism_spearman
+        said = "it hardly agrees with the effects of single substitutions (correlation {:.2f})"
+        yield Reason.at_least(
+            "faithful", "ism", spearman, settings.min_ism_spearman, sentence=_filled(said, spearman), is_decisive=True
+        )
+        missed, most = self.completeness_error, settings.max_completeness_error
+        said = _filled("it misses {:.0%} of what it should add up to", missed)
+        yield Reason.at_most("faithful", "completeness", missed, most, sentence=said)
+
+    def caveats(self) -> Iterator[str]:
+        if self.order == "magnitude":
+            yield "The map has no signs: it says which bases matter, and not whether they raise or lower the output."
+
+
+def lower_end(interval: Interval | None) -> Measured:
+    """Return the lower end of the interval of a gain over chance."""
+    if interval is None:
+        return NotTested("one region alone has no interval")
+    return NotTested("nothing that was tried made any difference") if interval == (0, 0) else interval[0]
+
+
+def _filled(sentence: str, value: Measured) -> str:
+    return "" if isinstance(value, NotTested) else sentence.format(value)
+
+
+def audit_faithfulness(context: AuditContext) -> FaithfulnessResult:
+    """Test whether the bases that the map names are those that the model uses.
+
+    Without a model only the sums of the attributions are looked at.
+    """
+    return _Audit(context).result()
+
+
+class _Audit:
+    """One audit, with what its tests share."""
+
+    def __init__(self, context: AuditContext) -> None:
+        self.context, self.settings, self.signed = context, context.settings, context.signed
+        self.tables: dict[str, pd.DataFrame] = {}
+        self.warnings: list[str] = []
+        self.untested: list[str] = []
+
+    def result(self) -> FaithfulnessResult:
+        found = self._without_model() if self.context.model is None else self._with_model()
+        return FaithfulnessResult(
+            **found,
+            completeness_error=self._completeness(),
+            order="attribution" if self.signed else "magnitude",
+            is_mutagenesis=self.context.attr.method == "ism",
+            tables=self.tables,
+            warnings=tuple(self.warnings),
+            untested=tuple(self.untested),
+        )
+
+    def _without_model(self) -> dict[str, Any]:
+        self.untested.append(
+            "Without the model, deletion, insertion, peaks and in-silico mutagenesis could not be tested."
+        )
+        peaks = dict.fromkeys(SIGN_WORDS.values(), NO_MODEL)
+        return {"deletion": NO_MODEL, "insertion": NO_MODEL, "peaks": peaks, **self._local(None)}
+
+    def _with_model(self) -> dict[str, Any]:
+        context, settings = self.context, self.settings
+        sampled = context.rows(settings.n_regions)
+        rows = self._testable(sampled)
+        curves = self._curves(rows) if len(rows) else None
+        rounding = 0.0 if curves is None else curves.rounding
+        effects = {} if curves is None else peak_effects(context, rows, context.codes(rows), curves.prediction)
+        local = local_agreement(context, signed=self.signed, rounding=rounding)
+        tests = [test for test in (curves, *effects.values(), local) if test is not None]
+        self.tables["faithfulness_regions"] = self._region_table(rows, curves, effects, local)
+        return {
+            **self._summarised(curves),
+            "peaks": self._peaks(effects, rounding),
+            **self._local(local),
+            "n_untestable": len(sampled) - len(rows),
+            "n_passes": int(sum(test.n_passes for test in tests)),
+        }
+
+    def _testable(self, rows: Rows) -> Rows:
+        """Leave out regions that no shuffle changes: all N, of one base only, or of a few bases."""
+        codes = self.context.codes(rows)
+        changes = np.zeros(len(rows), dtype=bool)
+        for draw in range(self.settings.n_draws):
+            changes |= (self.context.shuffled(codes, draw) != codes).any(axis=1)
+        n_left_out = int((~changes).sum())
+        if n_left_out:
+            self.untested.append(
+                f"{n_left_out} of {len(rows)} regions could not be tested by deletion and insertion, because "
+                "shuffling does not change them (unknown bases, or a single repeat)."
+            )
+        return rows[changes]
+
+    def _curves(self, rows: Rows) -> ReplacementCurves:
+        context, settings = self.context, self.settings
+        codes, track = context.codes(rows), context.track(rows).astype(np.float64)
+        curves = replacement_curves(
+            context.predict,
+            codes,
+            track if self.signed else np.abs(track),
+            (context.shuffled(codes, draw) for draw in range(settings.n_draws)),
+            context.rng("faithfulness orders"),
+            settings.n_steps,
+            signed=self.signed,
+            progress=context.progress,
+        )
+        if not curves.is_flat:
+            return curves
+        self.warnings.append(
+            "The prediction does not change when every base is replaced: the model ignores its input here, and no "
+            "map of it can be right or wrong."
+        )
+        return curves.flattened()
+
+    def _summarised(self, curves: ReplacementCurves | None) -> dict[str, ReplacementResult | NotTested]:
+        if curves is None:
+            return dict.fromkeys(KINDS, NotTested("no region can be tested by shuffling"))
+        if len(curves.prediction) == 1:
+            self.untested.append("With one region alone there are no confidence intervals.")
+        found = {}
+        for kind in KINDS:
+            rng = self.context.rng(f"faithfulness {kind} bootstrap")
+            found[kind], self.tables[kind] = summarise_curves(curves, kind, self.settings, rng)
+        if all(isinstance(one.normalised, NotTested) for one in found.values()):
+            self.untested.append(
+                "How large the differences are for the model could not be said, because on average it predicts the "
+                "regions as it predicts their shuffles."
+            )
+        self._warn_of_curves(found)
+        return dict(found)
+
+    def _warn_of_curves(self, found: dict[str, ReplacementResult]) -> None:
+        verbs = ("lower", "raise") if self.signed else ("change", "change")
+        starts = [
+            f"{word} bases in the order of the map does not {verb} the prediction faster than"
+            for word, verb in zip(("Replacing", "Restoring"), verbs, strict=True)
+        ]
+        baselines = {"random": "random order", "centre": "going from the centre outwards"}
+        for start, curve in zip(starts, found.values(), strict=True):
+            for order, name in baselines.items():
+                gain = curve.against[order]
+                if gain.ci is not None and gain.ci[0] <= 0:
+                    low, high = gain.ci
+                    self.warnings.append(
+                        f"{start} {name} (difference {gain.difference:.3g}, confidence interval {low:.3g} to "
+                        f"{high:.3g})."
+                    )
+
+    def _peaks(self, effects: dict[str, PeakEffects], rounding: float) -> dict[str, PeakResult | NotTested]:
+        results: dict[str, PeakResult | NotTested] = {}
+        for sign, word in SIGN_WORDS.items():
+            if sign not in effects:
+                results[word] = NotTested("no region can be tested by shuffling")
+                continue
+            found = results[word] = effects[sign].summarise(self.context, self.signed, rounding)
+            if sign == "neg" and not self.signed:
+                continue
+            if not found.n_regions:
+                self.untested.append(f"No {word} peaks could be replaced: none lies within a tested region.")
+            elif found.ci is not None and found.ci[0] <= 0:
+                verb = "change" if not self.signed else "lower" if sign == "pos" else "raise"
+                self.warnings.append(
+                    f"Replacing whole {word} peaks does not {verb} the prediction more than replacing as many bases "
+                    f"elsewhere in the same {found.n_regions} regions."
+                )
+        return results
+
+    def _local(self, local: LocalAgreement | None) -> dict[str, Any]:
+        if local is None:
+            none = dict.fromkeys(("ism_spearman", "ism_pearson", "infidelity"), NO_MODEL)
+            intervals = dict.fromkeys(("ism_spearman_ci", "ism_pearson_ci", "infidelity_ci"))
+            counts = {"ism_n_regions": 0, "ism_n_undefined": 0}
+            return {**none, **intervals, **counts, "ism_share_below": NO_MODEL, "permuted_infidelity": NO_MODEL}
+        columns = {"ism_spearman": local.spearman, "ism_pearson": local.pearson, "infidelity": local.infidelity}
+        found: dict[str, Any] = {}
+        for key, column in columns.items():
+            values = _defined(column)
+            found[key] = _mean(values)
+            interval = mean_interval(values, self.context.rng(f"{key} bootstrap"), self.settings)
+            found[f"{key}_ci"] = None if interval is None else tuple(interval)
+        spearman = _defined(local.spearman)
+        found["permuted_infidelity"] = _mean(_defined(local.permuted_infidelity))
+        found["ism_share_below"] = _mean((spearman < self.settings.min_ism_spearman).astype(np.float64))
+        found |= {"ism_n_regions": len(spearman), "ism_n_undefined": len(local.rows) - len(spearman)}
+        self._comment_on_local(local, found["ism_spearman"], found["ism_share_below"], found["ism_n_undefined"])
+        self.tables["ism_worst"] = self._worst(local)
+        return found
+
+    def _comment_on_local(self, local: LocalAgreement, rho: Measured, below: Measured, n_undefined: int) -> None:
+        if n_undefined:
+            self.untested.append(
+                f"In {n_undefined} of {len(local.rows)} regions map or in-silico mutagenesis is the same at every "
+                "base, so that they cannot be correlated."
+            )
+        if self.context.attr.method == "ism":
+            self.untested.append("The map is in-silico mutagenesis itself, so that agreeing with it proves nothing.")
+        if isinstance(rho, float) and isinstance(below, float) and rho < self.settings.min_ism_spearman:
+            self.warnings.append(
+                f"The map hardly agrees with what single substitutions do (mean rank correlation {rho:.2f}, below "
+                f"{self.settings.min_ism_spearman:g} in {below:.0%} of the regions)."
+            )
+        if not self.signed:
+            self.untested.append("The map has no signs, so that it foretells no changes: infidelity is not defined.")
+
+    def _completeness(self) -> Measured:
+        stored = self.context.attr.completeness_error
+        errors = np.zeros(0) if stored is None else _defined(np.asarray(stored, dtype=np.float64))
+        if not len(errors):
+            return NotTested("the method promises no sum")
+        median = float(np.median(errors))
+        if median > self.settings.max_completeness_error:
+            self.warnings.append(
+                f"The attributions miss {median:.1%} of the sum that their method promises, in the median region."
+            )
+        return median
+
+    def _region_table(
+        self, rows: Rows, curves: ReplacementCurves | None, effects: dict[str, PeakEffects], local: LocalAgreement
+    ) -> pd.DataFrame:
+        every = np.union1d(self.context.rows(self.settings.n_regions), local.rows)
+        table = self.context.region_table(every)
+        columns = {"ism_spearman": local.spearman, "ism_pearson": local.pearson, "infidelity": local.infidelity}
+        placed = {name: (local.rows, column) for name, column in columns.items()}
+        if curves is not None:
+            placed = {name: (rows, values) for name, values in areas_by_region(curves).items()} | placed
+        for sign, found in effects.items():
+            placed[f"{SIGN_WORDS[sign]}_peaks_change"] = rows[found.index], found.change
+            placed[f"{SIGN_WORDS[sign]}_peaks_random_change"] = rows[found.index], found.random_change
+        for name, (where, values) in placed.items():
+            table[name] = pd.Series(values, index=where, dtype=np.float64).reindex(every).to_numpy()
+        return table
+
+    def _worst(self, local: LocalAgreement) -> pd.DataFrame:
+        table = self.context.region_table(local.rows).assign(ism_spearman=local.spearman, ism_pearson=local.pearson)
+        table = table[np.isfinite(local.spearman)].sort_values("ism_spearman", kind="stable")
+        return table.head(self.settings.n_worst).reset_index(drop=True)
+
+
+def _defined(values: Values) -> Values:
+    return values[np.isfinite(values)]
+
+
+def _mean(values: Values) -> Measured:
+    return float(values.mean()) if len(values) else NotTested("it is defined in no region")
+
+
+PART = Part(FaithfulnessResult, lambda context, _: audit_faithfulness(context))
