@@ -22,7 +22,6 @@ LEVELS = [
     {"auditing"},
     {"plot"},
     {"report", "browser"},
-    {"commands"},
     {"pipeline"},
     {"cli"},
 ]

@@ -1,4 +1,4 @@
-"""The command line: one file a verb, each of which parses, makes one API call and says what was written.
+"""The command line: one file for each verb, which reads options, makes one call and says what was written.
 
 Exit codes: 0 done, 1 a bug, 2 bad usage or bad input (one line on stderr), 3 an audit that failed, 130 interrupted.
 Nothing heavy is imported before a command runs, so that help comes at once.
@@ -20,7 +20,7 @@ from typing import Any
 
 import click
 
-from seqsal.errors import SeqsalError
+from seqsal.errors import SeqsalError, did_you_mean
 from seqsal.version import VERSION
 
 __all__ = ["keep_freed_memory", "main"]
@@ -32,7 +32,7 @@ VERBS = (
 
 
 class _Verbs(click.Group):
-    """Loads a verb's module when it is asked for, and turns every error into one line and an exit code."""
+    """Loads a verb's module when it is needed, and turns every error into one line and an exit code."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)
@@ -43,6 +43,13 @@ class _Verbs(click.Group):
         module = importlib.import_module(f"seqsal.cli.{cmd_name}{'_' * keyword.iskeyword(cmd_name)}")
         command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in VERBS and not args[0].startswith("-"):
+            ctx.fail(f"No such command {args[0]!r}{did_you_mean(args[0], VERBS)}.")
+        return super().resolve_command(ctx, args)
 
     def main(self, args: Sequence[str] | None = None, **extra: Any) -> Any:  # type: ignore[override]
         extra["prog_name"] = "seqsal"

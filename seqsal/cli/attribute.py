@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from seqsal.cli.options import (
+    HelpInGroups,
     attribution_options,
     common_options,
     input_options,
@@ -22,6 +23,7 @@ __all__ = ["attribute_command"]
 
 @click.command(
     "attribute",
+    cls=HelpInGroups,
     epilog="Example: seqsal attribute --model M.safetensors --genome hg38.fa --regions peaks.bed --out A.h5",
 )
 @model_options
@@ -32,12 +34,19 @@ __all__ = ["attribute_command"]
 @click.option("--bigwig", type=path_type, help="Also write the track as bigWig.")
 @resume_option
 @common_options
-def attribute_command(out: Path, bigwig: Path | None, quiet: bool, **arguments: Any) -> None:
+def attribute_command(model: str, out: Path, bigwig: Path | None, quiet: bool, **arguments: Any) -> None:
     """Attribute the model's output to single bases; an interrupted run resumes."""
-    from seqsal.commands.attribute import attribute_to_file
+    from seqsal.attribution.api import attribute
+    from seqsal.io.atomic import check_writable
+    from seqsal.io.tracks import load_bigwig_writer, write_bigwig
 
-    attr = attribute_to_file(out, bigwig=bigwig, progress=show_progress(quiet), **arguments)
+    progress = show_progress(quiet)
+    check_writable(out)
+    if bigwig is not None:
+        check_writable(bigwig)
+        load_bigwig_writer()
+    attr = attribute(model, out=out, progress=progress, **arguments)
+    if bigwig is not None:
+        write_bigwig(attr, attr.chrom_sizes, bigwig, progress=progress)
     if not quiet:
-        click.echo(f"{out}: {attr!r}")
-        if bigwig is not None:
-            click.echo(f"{bigwig}: track in genome coordinates")
+        click.echo(f"{out}: {attr!r}" + f"\n{bigwig}: track in genome coordinates" * (bigwig is not None))

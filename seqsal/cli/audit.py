@@ -1,4 +1,4 @@
-"""`seqsal audit`: whether a map can be believed, and whether the model cheats."""
+"""`seqsal audit`: whether a map can be believed, and whether the model takes a shortcut."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from typing import Any
 import click
 
 from seqsal.cli.options import (
+    HelpInGroups,
+    check_ending,
     common_options,
     end_by_verdict,
     evidence_options,
     motif_db_option,
     optional_model_options,
     path_type,
+    pop_reading,
     result_option,
     show_progress,
 )
@@ -23,6 +26,7 @@ __all__ = ["audit_command"]
 
 @click.command(
     "audit",
+    cls=HelpInGroups,
     epilog="Example: seqsal audit --model M.safetensors A.h5 --motif-db jaspar:2026:vertebrates "
     "--fail-on shortcut,unfaithful --out audit.json",
 )
@@ -34,20 +38,50 @@ __all__ = ["audit_command"]
 @evidence_options
 @click.option("--genome", type=path_type, help="Genome FASTA, for --positives and --negatives that are BED.")
 @click.option(
-    "--out", type=path_type, required=True, help="Audit to write (.json); the places of shortcuts as BED beside it."
+    "--out",
+    type=path_type,
+    required=True,
+    help="Audit to write (.json); positions of shortcuts go to .shortcuts.bed of the same name.",
 )
 @common_options
 @click.pass_context
 def audit_command(
-    ctx: click.Context, attributions: Path, out: Path, quiet: bool, fail_on: list[str], **arguments: Any
+    ctx: click.Context,
+    attributions: Path,
+    model: str | None,
+    other_models: tuple[str, ...],
+    result: str | None,
+    out: Path,
+    quiet: bool,
+    fail_on: list[str],
+    **arguments: Any,
 ) -> None:
     """Test whether attributions are faithful and plausible, and whether the model takes a shortcut.
 
-    The model is read as the attributions were made. Without one, what asks no model is tested.
+    The model is read as the attributions were made. Without a model, only the tests that need none are run.
     """
-    from seqsal.commands.audit import audit_to_file
+    from seqsal.attribution.request import read_model_of
+    from seqsal.auditing import audit
+    from seqsal.auditing.verdict import check_failures
+    from seqsal.io.atomic import check_writable
+    from seqsal.io.store import read_attributions
 
-    audit = audit_to_file(attributions, out, fail_on=fail_on, progress=show_progress(quiet), **arguments)
+    check_ending(out, ".json")
+    bed = out.with_suffix(".shortcuts.bed")
+    check_writable(bed)
+    check_failures(fail_on)
+    attr = read_attributions(attributions, result, in_memory=False)
+    reading = pop_reading(arguments) | {"device": arguments["device"]}
+    first, *others = [None if one is None else read_model_of(one, attr, **reading) for one in (model, *other_models)]
+    found = audit(
+        first,
+        attr,
+        other_models=[one for one in others if one is not None],
+        progress=show_progress(quiet),
+        **arguments,
+    )
+    found.to_json(out)
+    found.write_shortcuts_bed(bed)
     if not quiet:
-        click.echo(f"{audit!r}\n{out}")
-    end_by_verdict(ctx, audit, fail_on)
+        click.echo(f"{found!r}\n{out}")
+    end_by_verdict(ctx, found, fail_on)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from seqsal.cli.options import config_option, path_type, show_progress, talk_options
+from seqsal.cli.options import check_ending, config_option, path_type, show_progress, talk_options
 
 __all__ = ["compare_command"]
 
@@ -14,7 +14,7 @@ __all__ = ["compare_command"]
 @click.command("compare", epilog="Example: seqsal compare A.h5 B.h5 C.h5:ism --out agreement.tsv --bigwig agreement.bw")
 @click.argument("attributions", nargs=-1, required=True)
 @click.option(
-    "--out", type=path_type, required=True, help="Table of all regions to write (.tsv); .overall.tsv beside it."
+    "--out", type=path_type, required=True, help="Table of all regions to write (.tsv); means go to .overall.tsv."
 )
 @click.option("--bigwig", type=path_type, help="Also write the local agreement, from -1 to 1, as bigWig.")
 @click.option("--top", type=click.IntRange(min=1), help="Positions of the top overlap [default: 5 % of the window].")
@@ -30,10 +30,13 @@ def compare_command(
     Each is a file, or NAME of a file's results as A.h5:NAME; one file alone stands for all its results. Rows are
     matched by region, and turned to the genome's direction.
     """
-    from seqsal.commands.compare import compare_to_file
+    from seqsal.agreement import compare_attributions
+    from seqsal.io.atomic import atomic_path
 
-    agreement = compare_to_file(attributions, out, bigwig=bigwig, top=top, width=width, progress=show_progress(quiet))
+    check_ending(out, ".tsv")
+    agreement = compare_attributions(attributions, bigwig=bigwig, top=top, width=width, progress=show_progress(quiet))
+    for table, path in ((agreement.regions, out), (agreement.overall, out.with_suffix(".overall.tsv"))):
+        with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as handle:
+            table.to_csv(handle, sep="\t", index=False, na_rep="NA", float_format="%.6g", lineterminator="\n")
     if not quiet:
-        click.echo(f"{out}: {agreement!r}")
-        if bigwig is not None:
-            click.echo(f"{bigwig}: local agreement over {width} bp")
+        click.echo(f"{out}: {agreement!r}" + f"\n{bigwig}: local agreement over {width} bp" * (bigwig is not None))

@@ -7,12 +7,13 @@ option is a list, NAME=VALUE options may be a table. What the command line says 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from seqsal.errors import SeqsalError, did_you_mean
 
 __all__ = ["config_option"]
 
@@ -30,7 +31,6 @@ def config_option(command: Command) -> Command:
 
 
 def _take(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> None:
-    from seqsal.errors import SeqsalError
     from seqsal.io.config import read_config
 
     if value is None:
@@ -64,9 +64,8 @@ def _options(command: click.Command) -> dict[str, tuple[click.Option, bool]]:
 
 
 def _unknown(path: Path, key: str, options: Mapping[str, Any], verb: str) -> str:
-    close = difflib.get_close_matches(key.replace("_", "-"), options, n=1, cutoff=0.5)
-    hint = f"the closest is {close[0]!r}" if close else f"`seqsal {verb} --help` lists them"
-    return f"{path}: {key}: no such option of {verb}; {hint}."
+    hint = did_you_mean(key.replace("_", "-"), options) or f"; `seqsal {verb} --help` lists them"
+    return f"{path}: {key}: no such option of {verb}{hint}."
 
 
 def _read(ctx: click.Context, where: str, option: click.Option, entry: Any, is_negated: bool) -> Any:

@@ -25,13 +25,13 @@ __all__ = ["controls_command"]
     help="How many [default: one a region, 100 to 1,000 and at least 200 kb].",
 )  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the shuffles.")
-@click.option("--out", type=path_type, required=True, help="FASTA to write; its regions go beside it as narrowPeak.")
+@click.option("--out", type=path_type, required=True, help="FASTA to write; its regions go to .regions.bed.")
 @config_option
 @talk_options
 def controls_command(out: Path, quiet: bool, **arguments: Any) -> None:
     """Write dinucleotide-preserving shuffles of regions, to be attributed by another program and imported as --null."""
-    from seqsal.commands.controls import controls_to_file
+    from seqsal.interop.attributions import write_controls
 
-    paths = controls_to_file(out, **arguments)
+    paths = write_controls(out, **arguments)
     if not quiet:
         click.echo("\n".join(map(str, paths)))

@@ -57,22 +57,76 @@ def hub_options(command: Callable[..., None]) -> Callable[..., None]:
 def export_command(
     attributions: Path, result: str | None, kind: str, approximate: bool, out: Path, quiet: bool, **hub: Any
 ) -> None:
-    """Write the track in genome coordinates, or the windows for TF-MoDISco and Fi-NeMo with their regions beside.
+    """Write the track in genome coordinates, or the windows for TF-MoDISco and Fi-NeMo with a BED of their regions.
 
     Tracks are sorted, overlapping windows averaged, and N left out; windows are in order, and forward.
     """
-    from seqsal.commands.export import export_to_file, export_to_hub
-
-    progress = show_progress(quiet)
     given = {name: value for name, value in hub.items() if value is not None}
-    if kind == "hub":
-        bundle = export_to_hub(attributions, out, result=result, progress=progress, **given)
-        if not quiet:
-            click.echo(bundle.summary())
-        return
-    if given:
+    if kind != "hub" and given:
         name = next(iter(given)).replace("_", "-")
-        raise click.UsageError(f"--{name} is for --format hub; choose that format, or leave the option away.")
-    paths = export_to_file(attributions, kind, out, result=result, approximate=approximate, progress=progress)
+        raise click.UsageError(f"--{name} is for --format hub; choose that format, or leave the option out.")
+    if kind == "hub":
+        told = _write_hub(attributions, result, out, show_progress(quiet), **given)
+    else:
+        paths = _write(attributions, result, kind, out, approximate, show_progress(quiet))
+        told = "\n".join(f"{path}: {kind} of {attributions}" for path in paths)
     if not quiet:
-        click.echo("\n".join(f"{path}: {kind} of {attributions}" for path in paths))
+        click.echo(told)
+
+
+def _write(
+    attributions: Path, result: str | None, kind: str, out: Path, approximate: bool, progress: bool
+) -> list[Path]:
+    import numpy as np
+
+    from seqsal.errors import OutputError
+    from seqsal.interop.modisco import write_chrombpnet_h5, write_modisco_npz
+    from seqsal.io.atomic import check_writable
+    from seqsal.io.store import read_attributions
+    from seqsal.io.tracks import write_bedgraph, write_bigwig, write_scores
+
+    check_writable(out)
+    attr = read_attributions(attributions, result, in_memory=False)
+    if kind in ("chrombpnet-h5", "npz"):
+        write = write_chrombpnet_h5 if kind == "chrombpnet-h5" else write_modisco_npz
+        return write(attr, out, approximate=approximate, progress=progress)
+    if not attr.chrom_sizes:
+        raise OutputError(f"{attributions}: holds no chromosome sizes, which tracks need; make it again")
+    if kind == "bed":
+        table = attr.regions.assign(prediction=np.asarray(attr.prediction, dtype=np.float64))
+        write_scores(table, out, chrom_sizes=attr.chrom_sizes)
+    else:
+        write_track = write_bigwig if kind == "bigwig" else write_bedgraph
+        write_track(attr, attr.chrom_sizes, out, progress=progress)
+    return [out]
+
+
+def _write_hub(
+    attributions: Path,
+    result: str | None,
+    out: Path,
+    progress: bool,
+    *,
+    peaks: Path | None = None,
+    motifs: Path | None = None,
+    artifacts: Path | None = None,
+    **settings: Any,
+) -> str:
+    """Write a folder that genome browsers open, and say what is in it."""
+    from seqsal.browser import read_instances, read_motif_instances, write_bundle
+    from seqsal.io.store import read_attributions
+    from seqsal.io.tracks import load_bigwig_writer
+    from seqsal.peaks import read_peaks
+
+    load_bigwig_writer()
+    attr = read_attributions(attributions, result, in_memory=False)
+    bundle = write_bundle(
+        out,
+        attr,
+        peaks=None if peaks is None else read_peaks(peaks),
+        motifs=None if motifs is None else read_motif_instances(motifs),
+        artifacts=None if artifacts is None else read_instances(artifacts),
+        progress=progress,
+        **settings,
+    )
+    return bundle.summary()

@@ -32,11 +32,13 @@ __all__ = ["import_command"]
 @click.option("--out", type=path_type, required=True, help="Attribution file to write (.h5).")
 @config_option
 @talk_options
-def import_command(out: Path, quiet: bool, **arguments: Any) -> None:
+def import_command(scores: Path, out: Path, quiet: bool, **arguments: Any) -> None:
     """Read chrombpnet's *_scores.h5, modisco's .npz, or a bigWig, for peaks, motifs, logos and the audit."""
-    from seqsal.commands.import_ import import_to_file
+    from seqsal.interop.attributions import import_attributions
+    from seqsal.io.atomic import check_writable
 
-    attr = import_to_file(out, progress=show_progress(quiet), **arguments)
+    check_writable(out)
+    attr = import_attributions(scores, out=out, progress=show_progress(quiet), **arguments)
     if not quiet:
         hint = "" if attr.n_controls else "; peaks need shuffled controls too: see `seqsal controls`"
         click.echo(f"{out}: {attr!r}{hint}")

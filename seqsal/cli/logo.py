@@ -10,6 +10,8 @@ from seqsal.cli.options import config_option, path_type, result_option, talk_opt
 
 __all__ = ["logo_command"]
 
+ROW_BP = 100  # longer logos are wrapped
+
 
 @click.command("logo", epilog="Example: seqsal logo A.h5 --region chr11:190100-190160 --out locus.svg")
 @click.argument("attributions", type=path_type)
@@ -20,8 +22,18 @@ __all__ = ["logo_command"]
 @talk_options
 def logo_command(attributions: Path, result: str | None, region: str, out: Path, quiet: bool) -> None:
     """Draw each base at the height of its attribution."""
-    from seqsal.commands.logo import logo_to_file
+    from seqsal.io.atomic import check_writable
+    from seqsal.io.store import read_attributions
+    from seqsal.plot import plot_logo, plot_region_rows, save_figure
+    from seqsal.regions import parse_region
 
-    logo_to_file(attributions, region, out, result=result)
+    check_writable(out)
+    attr = read_attributions(attributions, result, in_memory=False)
+    span = parse_region(region)
+    title = f"{attr.method}, target {attr.target}"
+    if span.end - span.start > ROW_BP * 1.2:
+        save_figure(plot_region_rows(attr, region, row_bp=ROW_BP, title=title)[0], out)
+    else:
+        save_figure(plot_logo(attr, region, title=title), out)
     if not quiet:
         click.echo(f"{out}: {region}")

@@ -35,10 +35,22 @@ __all__ = ["motifs_command"]
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the decoys in motif_usage.tsv.")
 @config_option
 @talk_options
-def motifs_command(attributions: Path, out: Path, quiet: bool, **arguments: Any) -> None:
-    """Find the motifs among the peaks of both signs, name them and list their places; needs no model."""
-    from seqsal.commands.motifs import motifs_to_file
+def motifs_command(
+    attributions: Path, result: str | None, peaks: Path, out: Path, quiet: bool, **arguments: Any
+) -> None:
+    """Find the motifs among the peaks of both signs, name them and list their instances; needs no model."""
+    from seqsal.io.folder import make_folder
+    from seqsal.io.store import read_attributions
+    from seqsal.motifs import discover_motifs, write_motifs
+    from seqsal.peaks import read_peaks
+    from seqsal.plot import write_logos
 
-    motifs = motifs_to_file(attributions, out, progress=show_progress(quiet), **arguments)
+    attr = read_attributions(attributions, result, in_memory=False)
+    table = read_peaks(peaks)
+    with make_folder(out) as folder:
+        motifs = discover_motifs(attr, table, progress=show_progress(quiet), **arguments)
+        write_motifs(motifs, folder)
+        with make_folder(folder / "logos") as logos:
+            write_logos(motifs, logos, unit=attr.unit)
     if not quiet:
         click.echo(f"{out}: {motifs.summary()}")

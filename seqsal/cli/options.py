@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from seqsal.auditing.result import AuditResult
 
 __all__ = [
+    "METHOD_NAMES",
+    "TRAIN_DEFAULTS",
+    "HelpInGroups",
     "attribution_options",
+    "check_ending",
     "common_options",
     "config_option",
     "end_by_verdict",
@@ -27,6 +31,7 @@ __all__ = [
     "motif_db_option",
     "optional_model_options",
     "path_type",
+    "pop_reading",
     "result_option",
     "resume_option",
     "show_progress",
@@ -34,18 +39,87 @@ __all__ = [
     "target_option",
 ]
 
+_READING = (
+    "weights", "output_space", "input_length", "trust_pickle", "layout", "channel_order", "output", "reduce",
+    "track_layout",
+)  # fmt: skip
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+# what help texts show, here so that help does not import torch; a test compares the originals
+METHOD_NAMES = (
+    "gradient_x_input",
+    "saliency",
+    "smoothgrad",
+    "integrated_gradients",
+    "expected_gradients",
+    "deeplift_shap",
+    "ism",
+    "cam",
+    "grad_cam",
+)
+TRAIN_DEFAULTS = {
+    "n_filters": 64,
+    "n_blocks": 4,
+    "epochs": 12,
+    "patience": 6,
+    "learning_rate": 2e-3,
+    "negatives_per_positive": 4,
+}
 path_type = click.Path(path_type=Path, readable=False)  # what is wrong with a file is for its reader to say
 
 
-def _stack(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
+def _stack(*decorators: Callable[[Command], Command], group: str | None = None) -> Callable[[Command], Command]:
+    """Add several options, in their order, which help lists together under the name of their group."""
+
     def decorate(command: Command) -> Command:
+        known = list(getattr(command, "__click_params__", ()))
         for decorator in reversed(decorators):
             command = decorator(command)
+        for parameter in getattr(command, "__click_params__", ()):
+            if group is not None and parameter not in known:
+                parameter.help_group = group
         return command
 
     return decorate
+
+
+class HelpInGroups(click.Command):
+    """A verb with many options, which its help lists by subject."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, the verb's own first."""
+        groups: dict[str, list[tuple[str, str]]] = {"Options": []}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                groups.setdefault(getattr(parameter, "help_group", "Options"), []).append(record)
+        for name, records in groups.items():
+            with formatter.section(name):
+                formatter.write_dl(records)
+
+
+def check_ending(out: Path, ending: str, *, name: str = "a name") -> None:
+    """Raise unless `out` ends in `ending` and can be written; `name` says what it names.
+
+    Raises
+    ------
+    UsageError
+        It ends otherwise.
+    OutputError
+        It cannot be written.
+    """
+    from seqsal.errors import UsageError
+    from seqsal.io.atomic import check_writable
+
+    if out.suffix != ending:
+        raise UsageError(f"{out}: unknown extension, expected {name} that ends in {ending}")
+    check_writable(out)
+
+
+def pop_reading(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Take the arguments that say how a model is read out of `arguments`, as far as they were given."""
+    reading = {name: arguments.pop(name) for name in _READING if name in arguments}
+    return {name: value for name, value in reading.items() if value is not None and value is not False}
 
 
 def show_progress(quiet: bool) -> bool:
@@ -101,12 +175,12 @@ def motif_db_option(command: Command) -> Command:
 
 def model_options(command: Command) -> Command:
     """Add --model and what says how to read it, but for --target."""
-    return _model_option(required=True)(_reading_options(command))
+    return _stack(_model_option(required=True))(_reading_options(command))
 
 
 def optional_model_options(command: Command) -> Command:
-    """Add the same, but the model may be left away."""
-    return _model_option(required=False)(_reading_options(command))
+    """Add the same, but the model may be left out, and is read as the attributions were made where nothing is said."""
+    return _stack(_model_option(required=False))(_reading_options(command))
 
 
 def _model_option(*, required: bool) -> Callable[[Command], Command]:
@@ -118,33 +192,34 @@ def _reading_options(command: Command) -> Command:
     return _stack(
         click.option("--weights", type=path_type, help="State dict for a package.module:factory model."),
         click.option(
-            "--output-space", default="auto", show_default=True,
+            "--output-space", show_default="auto",
             type=click.Choice(["auto", "logit", "log", "probability", "count", "linear"]),
             help="What to attribute; auto takes the value before a final sigmoid, softmax or exp.",
         ),
         click.option("--input-length", type=click.IntRange(min=1), help="Window (bp), if the model does not tell."),
         click.option(
-            "--layout", default="NCL", show_default=True, type=click.Choice(["NCL", "NLC"]),
+            "--layout", show_default="NCL", type=click.Choice(["NCL", "NLC"]),
             help="What the model reads: (N, 4, L) or (N, L, 4).",
         ),
-        click.option("--channel-order", default="ACGT", show_default=True, help="Bases of the input channels."),
+        click.option("--channel-order", show_default="ACGT", help="Bases of the input channels."),
         click.option("--output", metavar="NAME", help="Which output, of a model with several: index, key or path a.b."),
         click.option(
             "--reduce", type=click.Choice(["sum", "mean", "profile", "profile_strand"]),
             help="One number from a profile; 'profile' weighs its logits by their softmax, as for ChromBPNet.",
         ),
         click.option(
-            "--track-layout", default="NTL", show_default=True, type=click.Choice(["NTL", "NLT"]),
+            "--track-layout", show_default="NTL", type=click.Choice(["NTL", "NLT"]),
             help="Of a profile: (N, tracks, positions) or (N, positions, tracks).",
         ),
         click.option("--trust-pickle", is_flag=True, help="Allow a pickled module, which can run any code."),
+        group="How the model is read",
     )(command)  # fmt: skip
 
 
 def evidence_options(command: Command) -> Command:
-    """Add what an audit can be given beside attributions and model, and what makes it fail."""
+    """Add the evidence that an audit can use, and what makes it fail."""
     return _stack(
-        click.option("--artifacts", type=path_type, metavar="FASTA", help="Own artifact sequences beside the library."),
+        click.option("--artifacts", type=path_type, metavar="FASTA", help="Artifact sequences to add to the library."),
         click.option("--positives", type=path_type, help="BED or FASTA of positives, such as the training data."),
         click.option("--negatives", type=path_type, help="BED or FASTA of negatives."),
         click.option("--annotations", type=path_type, metavar="BED", help="Regions that are known to matter."),
@@ -161,6 +236,7 @@ def evidence_options(command: Command) -> Command:
             "--fail-on", default="", metavar="NAMES", callback=_split_commas,
             help="Exit with code 3 if any of these holds: shortcut, unfaithful, implausible; separated by commas.",
         ),
+        group="Audit",
     )(command)  # fmt: skip
 
 
@@ -188,13 +264,12 @@ def input_options(command: Command) -> Command:
             help="Sequences instead of genome and regions; names like chr1:10-210 keep those coordinates.",
         ),
         click.option("--ignore-strand", is_flag=True, help="Read '-' regions forward, not as reverse complement."),
+        group="Input",
     )(command)  # fmt: skip
 
 
 def attribution_options(command: Command) -> Command:
     """Add the method and its settings."""
-    from seqsal.cli.names import METHOD_NAMES
-
     return _stack(
         click.option(
             "--method", multiple=True, default=["gradient_x_input"], show_default=True, metavar="NAME",
@@ -227,6 +302,7 @@ def attribution_options(command: Command) -> Command:
             "--compile", is_flag=True,
             help="Let torch.compile fuse the model's operations; compared with the plain model on the first windows.",
         ),
+        group="Attribution",
     )(command)  # fmt: skip
 
 
@@ -278,6 +354,4 @@ def resume_option(command: Command) -> Command:
 
 def complete_methods(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Names of methods that a shell may complete to."""
-    from seqsal.cli.names import METHOD_NAMES
-
     return [name for name in METHOD_NAMES if name.startswith(incomplete)]

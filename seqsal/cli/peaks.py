@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from seqsal.cli.options import config_option, path_type, result_option, show_progress, talk_options
+
+if TYPE_CHECKING:
+    from seqsal.io.attributions import Attributions
 
 __all__ = ["peaks_command"]
 
@@ -15,7 +18,7 @@ __all__ = ["peaks_command"]
 @click.command("peaks", epilog="Example: seqsal peaks A.h5 --out P.narrowPeak --fdr 0.05")
 @click.argument("attributions", type=path_type)
 @result_option
-@click.option("--out", type=path_type, required=True, help="narrowPeak to write; a .tsv table goes beside it.")
+@click.option("--out", type=path_type, required=True, help="narrowPeak to write; a .tsv table of the same name too.")
 @click.option("--fdr", type=float, default=0.05, show_default=True, help="Largest q-value reported.")
 @click.option(
     "--sign", type=click.Choice(["both", "pos", "neg"]), default="both", show_default=True, help="Which peaks."
@@ -29,14 +32,44 @@ __all__ = ["peaks_command"]
 )  # fmt: skip
 @config_option
 @talk_options
-def peaks_command(attributions: Path, out: Path, quiet: bool, **arguments: Any) -> None:
-    """Call peaks of both signs against the shuffled controls in the file; needs no model."""
-    from seqsal.commands.peaks import peaks_to_file
+def peaks_command(
+    attributions: Path, result: str | None, seeds: str | None, out: Path, quiet: bool, **arguments: Any
+) -> None:
+    """Call peaks of both signs against the shuffled controls in the file."""
+    from seqsal.errors import UsageError
+    from seqsal.io.atomic import check_writable
+    from seqsal.io.bed import write_narrowpeak
+    from seqsal.io.store import read_attributions
+    from seqsal.peaks import call_peaks, write_peaks_tsv
 
-    peaks = peaks_to_file(attributions, out, progress=show_progress(quiet), **arguments)
+    table = out.with_suffix(".tsv")
+    if table == out:
+        raise UsageError(f"{out}: ends in .tsv, as the table of the same name will; give a name ending in .narrowPeak")
+    check_writable(out)
+    attr = read_attributions(attributions, result, in_memory=False)
+    coarse = None if seeds is None else _open_seeds(attr, seeds)
+    peaks = call_peaks(attr, seeds=coarse, progress=show_progress(quiet), **arguments)
+    write_narrowpeak(peaks, out)
+    write_peaks_tsv(peaks, table)
     if not quiet:
         n_negative = int((peaks["sign"] == "neg").sum())
         click.echo(
             f"{out}: {len(peaks):,} peaks at q ≤ {arguments['fdr']:g} ({n_negative:,} negative); "
             f"best q {peaks.attrs['best_q']:.2g} of {peaks.attrs['n_candidates']:,} candidates"
         )
+
+
+def _open_seeds(attr: Attributions, seeds: str) -> Attributions:
+    """Open the coarse map that `--from` names: a result of the same file, or another file and perhaps its result."""
+    from seqsal.errors import UsageError
+    from seqsal.io.store import read_attributions
+
+    if seeds in attr.results:
+        return attr.result(seeds)
+    path, _, name = (seeds, "", "") if Path(seeds).exists() else seeds.rpartition(":")
+    if path and Path(path).exists():
+        return read_attributions(path, name or None, in_memory=False)
+    raise UsageError(
+        f"--from: got {seeds!r}, expected another result of the file (it has {', '.join(attr.results)}) or an "
+        "attribution file; to make one: `seqsal attribute … --method gradient_x_input --method grad_cam`"
+    )

@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from seqsal.cli.options import (
+    HelpInGroups,
+    check_ending,
     common_options,
     motif_db_option,
     optional_model_options,
     path_type,
+    pop_reading,
     result_option,
     show_progress,
 )
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from seqsal.io.attributions import Attributions
+
 __all__ = ["report_command"]
 
 
-@click.command("report", epilog="Example: seqsal report A.h5 --motif-db jaspar:2026:vertebrates --out report.html")
+@click.command(
+    "report",
+    cls=HelpInGroups,
+    epilog="Example: seqsal report A.h5 --motif-db jaspar:2026:vertebrates --out report.html",
+)
 @click.argument("attributions", type=path_type)
 @optional_model_options
 @result_option
@@ -27,10 +39,52 @@ __all__ = ["report_command"]
 @click.option("--peaks", type=path_type, help="narrowPeak of `seqsal peaks`; called at q ≤ 0.05 without it.")
 @click.option("--out", type=path_type, required=True, help="Page to write (.html).")
 @common_options
-def report_command(attributions: Path, out: Path, quiet: bool, **arguments: Any) -> None:
+def report_command(
+    attributions: Path,
+    model: str | None,
+    result: str | None,
+    motif_db: str | None,
+    peaks: Path | None,
+    out: Path,
+    device: str,
+    seed: int,
+    quiet: bool,
+    **reading: Any,
+) -> None:
     """Call peaks, find motifs, audit, and put all of it on one page; for imported attributions too."""
-    from seqsal.commands.report import report_to_file
+    import numpy as np
 
-    audit = report_to_file(attributions, out, progress=show_progress(quiet), **arguments)
+    from seqsal.attribution.request import read_model_of
+    from seqsal.auditing import audit
+    from seqsal.auditing.settings import RUN_SIZES
+    from seqsal.io.store import read_attributions
+    from seqsal.motifs import discover_motifs
+    from seqsal.report import ReportInputs, write_report
+
+    check_ending(out, ".html")
+    shared: dict[str, Any] = {"motif_db": motif_db, "seed": seed, "progress": show_progress(quiet)}
+    attr = read_attributions(attributions, result, in_memory=False)
+    loaded = None if model is None else read_model_of(model, attr, device=device, **pop_reading(reading))
+    table = _peaks_of(attr, peaks)
+    motifs = discover_motifs(attr, table, **shared)
+    found = audit(loaded, attr, peaks=table, patterns=motifs, settings=RUN_SIZES, device=device, **shared)
+    scores = attr.regions.assign(prediction=np.asarray(attr.prediction, dtype=np.float64))
+    given = {"attributions": attributions, "model": model, "peaks": peaks, "motif_db": motif_db, "seed": seed}
+    info = {"parameters": {name: str(value) for name, value in given.items() if value is not None}}
+    title = f"{attr.method} · {attributions.name}"
+    write_report(out, ReportInputs(attr, scores, table, info, motifs=motifs, audit=found, title=title))
     if not quiet:
-        click.echo(f"{audit.verdict.text}\n{audit.verdict.answers}\n{out}")
+        click.echo(f"{found.verdict.text}\n{found.verdict.answers}\n{out}")
+
+
+def _peaks_of(attr: Attributions, peaks: Path | None) -> pd.DataFrame:
+    """Peaks of a file, or called; none where there are no controls to compare with."""
+    import pandas as pd
+
+    from seqsal.peaks import PEAK_COLUMNS, call_peaks, read_peaks
+
+    if peaks is not None:
+        return read_peaks(peaks)
+    if attr.n_controls:
+        return call_peaks(attr)
+    return pd.DataFrame({key: pd.Series(dtype=kind) for key, kind in PEAK_COLUMNS.items()})

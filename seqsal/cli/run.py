@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from seqsal.cli.options import (
+    HelpInGroups,
     attribution_options,
     common_options,
     end_by_verdict,
@@ -24,7 +25,9 @@ __all__ = ["run_command"]
 
 
 @click.command(
-    "run", epilog="Example: seqsal run --model M.safetensors --genome hg38.fa --regions peaks.bed --out results/"
+    "run",
+    cls=HelpInGroups,
+    epilog="Example: seqsal run --model M.safetensors --genome hg38.fa --regions peaks.bed --out results/",
 )
 @model_options
 @input_options

@@ -27,10 +27,17 @@ __all__ = ["score_command"]
 @input_options
 @click.option("--out", type=path_type, required=True, help="File to write: .tsv, .bed or .bedgraph.")
 @common_options
-def score_command(out: Path, quiet: bool, **arguments: Any) -> None:
+def score_command(model: str, out: Path, quiet: bool, seed: int, **arguments: Any) -> None:
     """Predict each region and write a table, a BED with scores, or a bedGraph."""
-    from seqsal.commands.score import score_to_file
+    from seqsal.attribution.api import score
+    from seqsal.errors import UsageError
+    from seqsal.io.atomic import check_writable
+    from seqsal.io.tracks import SCORE_FORMATS, write_scores
 
-    table = score_to_file(out, progress=show_progress(quiet), **arguments)
+    if out.suffix.lower() not in SCORE_FORMATS:
+        raise UsageError(f"{out}: unknown extension, expected one of {', '.join(SCORE_FORMATS)}")
+    check_writable(out)
+    table = score(model, progress=show_progress(quiet), **arguments)
+    write_scores(table, out)
     if not quiet:
         click.echo(f"{out}: {len(table):,} regions scored")

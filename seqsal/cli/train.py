@@ -7,8 +7,7 @@ from typing import Any
 
 import click
 
-from seqsal.cli.names import TRAIN_DEFAULTS
-from seqsal.cli.options import common_options, path_type, resume_option, show_progress
+from seqsal.cli.options import TRAIN_DEFAULTS, check_ending, common_options, path_type, resume_option, show_progress
 
 __all__ = ["train_command"]
 
@@ -103,10 +102,24 @@ def _names(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
 @resume_option
 @click.option("--out", type=path_type, required=True, help="Checkpoint to write (.safetensors).")
 @common_options  # fmt: skip
-def train_command(out: Path, quiet: bool, **arguments: Any) -> None:
+def train_command(positives: Path, out: Path, quiet: bool, **arguments: Any) -> None:
     """Train a CNN that tells positives from negatives, or predicts values, and report held-out performance."""
-    from seqsal.commands.train import train_to_file
+    from seqsal.models import CNNConfig
+    from seqsal.training import TrainConfig, train_model
+    from seqsal.training.sources import common_length
 
-    result = train_to_file(out, progress=show_progress(quiet), **arguments)
+    check_ending(out, ".safetensors", name="a checkpoint name")
+    training = {key: arguments.pop(key) for key in TrainConfig.__dataclass_fields__ if key in arguments}
+    sizes = {key: arguments.pop(key) for key in CNNConfig.__dataclass_fields__ if key in arguments}
+    sizes["input_length"] = sizes["input_length"] or common_length(positives)
+    sizes["n_targets"] = 1 if sizes["loss"] == "binary" else len(training["target_columns"])
+    result = train_model(
+        positives,
+        config=CNNConfig(**sizes),
+        training=TrainConfig(**training),
+        out=out,
+        progress=show_progress(quiet),
+        **arguments,
+    )
     if not quiet:
         click.echo(f"{out}: {result!r}")

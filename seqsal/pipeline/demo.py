@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import seqsal
-from seqsal.commands.train import train_to_file
 from seqsal.errors import OutputError
 from seqsal.io.folder import make_folder
 from seqsal.motifs.discover import compiling_kernels
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["HELD_OUT", "DemoResult", "example_folder", "run_demo"]
 
 HELD_OUT = ["chr8", "chr9", "chr13", "chr20"]
-TRAINING: dict[str, Any] = {"epochs": 15, "patience": 8}
 MOTIF_DB = "jaspar:2026:vertebrates"
 MODEL_NAME = "model.safetensors"
 GENOME_FDR = 0.1  # half of its windows hold nothing, which costs power
@@ -139,4 +137,7 @@ def run_demo(out: str | os.PathLike[str], *, device: str = "auto", seed: int = 0
 
 
 def _train(folder: Path, positives: Path, settings: dict[str, Any]) -> TrainResult:
-    return train_to_file(folder / MODEL_NAME, positives=positives, test_chroms=HELD_OUT, **TRAINING, **settings)
+    from seqsal.training import TrainConfig, train_model
+
+    training = TrainConfig(epochs=15, patience=8)
+    return train_model(positives, test_chroms=HELD_OUT, training=training, out=folder / MODEL_NAME, **settings)

@@ -16,7 +16,7 @@ from seqsal.attribution.engine import AttributionRun
 from seqsal.attribution.passes import FirstWindows, MemorySink, run_pass
 from seqsal.errors import OutputError
 from seqsal.io.folder import check_folder
-from seqsal.pipeline.info.file_info import size_text, table_text
+from seqsal.pipeline.file_info import size_text, table_text
 from seqsal.pipeline.preparation import prepare_run
 
 __all__ = ["DryRun", "try_run"]

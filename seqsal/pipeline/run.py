@@ -32,15 +32,14 @@ from torch import nn
 from seqsal.attribution.api import score_table
 from seqsal.attribution.methods.base import Method
 from seqsal.browser import read_instances, read_motif_instances, write_bundle
-from seqsal.commands.motifs import write_motif_files
 from seqsal.io.attributions import Attributions
 from seqsal.io.bed import write_narrowpeak
 from seqsal.io.config import write_config
 from seqsal.io.folder import make_folder
 from seqsal.io.tracks import load_bigwig_writer, write_bigwig, write_scores
-from seqsal.motifs import MotifResult, discover_motifs
+from seqsal.motifs import MotifResult, discover_motifs, write_motifs
 from seqsal.peaks import call_peaks, write_peaks_tsv
-from seqsal.pipeline.info.file_info import table_text
+from seqsal.pipeline.file_info import table_text
 from seqsal.pipeline.preparation import PreparedRun, config_of, prepare_run
 from seqsal.pipeline.record import Clock, describe_run, write_run_json
 
@@ -204,10 +203,14 @@ def run(
         peaks = call_peaks(attr, fdr=fdr, progress=progress)
         write_narrowpeak(peaks, folder / "peaks.narrowPeak")
         write_peaks_tsv(peaks, folder / "peaks.tsv")
+    from seqsal.plot import write_logos  # matplotlib is not imported before it draws
+
     with clock.stage("motifs"), make_folder(folder / "motifs") as motif_folder:
         seqlets = peaks if fdr >= SEQLET_FDR else call_peaks(attr, fdr=SEQLET_FDR, progress=progress)
         motifs = discover_motifs(attr, seqlets, motif_db=motif_db, seed=seed, progress=progress)
-        write_motif_files(motifs, motif_folder, unit=attr.unit)
+        write_motifs(motifs, motif_folder)
+        with make_folder(motif_folder / "logos") as logos:
+            write_logos(motifs, logos, unit=attr.unit)
     with clock.stage("audit"):
         found = _audit(prepared, attr, peaks, motifs, progress=progress)
         _write_audit(folder, found)

@@ -18,7 +18,6 @@ import seqsal
 from seqsal.auditing.settings import RUN_SIZES, AuditSettings
 from seqsal.auditing.verdict import Verdict
 from seqsal.cli import main
-from seqsal.commands.arguments import READING
 from seqsal.models import CNN, CNNConfig, save_checkpoint
 from seqsal.sequence.codes import decode, encode
 
@@ -262,13 +261,6 @@ def test_the_model_is_read_as_it_was(lab: Lab) -> None:
     result = lab.audit(attributions=lab.folder / "P.h5")
     assert result.exit_code == 0, (result.output, result.exception)
     assert lab.json["provenance"]["attributions"]["output_space"] == "probability"  # type: ignore[index]
-
-
-def test_reading_defaults_are_those_of_the_options() -> None:
-    from seqsal.cli.audit import audit_command
-
-    context = audit_command.make_context("audit", ["A.h5", "--out", "audit.json"])
-    assert {name: context.params[name] for name in READING} == READING
 
 
 def run(lab: Lab, *more: object) -> Result:

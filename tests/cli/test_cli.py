@@ -24,7 +24,7 @@ from toys import random_codes
 import seqsal
 from seqsal.attribution import METHODS
 from seqsal.cli import VERBS, main
-from seqsal.cli.names import METHOD_NAMES, TRAIN_DEFAULTS
+from seqsal.cli.options import METHOD_NAMES, TRAIN_DEFAULTS
 from seqsal.models import CNN, CNNConfig, save_checkpoint
 from seqsal.sequence.codes import decode
 from seqsal.training import TrainConfig
@@ -396,7 +396,7 @@ def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*arguments: object, **options: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("seqsal.commands.peaks.peaks_to_file", broken)
+    monkeypatch.setattr("seqsal.io.store.read_attributions", broken)
     result = call("peaks", "A.h5", "--out", "P.narrowPeak")
     assert result.exit_code == 1 and isinstance(result.exception, ZeroDivisionError)
 

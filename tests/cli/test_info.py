@@ -15,12 +15,10 @@ import torch
 from command_line import LENGTH, Inputs, call, refused
 
 import seqsal
-from seqsal.auditing.result import SCHEMA as AUDIT_SCHEMA_WRITTEN
 from seqsal.errors import StoreError
 from seqsal.models.checkpoint import write_tensors
+from seqsal.pipeline.file_info import size_text, table_text
 from seqsal.pipeline.info import describe_file
-from seqsal.pipeline.info.file_info import size_text, table_text
-from seqsal.pipeline.info.json_files import AUDIT_SCHEMA
 from seqsal.version import VERSION
 
 
@@ -180,10 +178,6 @@ def test_a_newer_checkpoint_says_what_wrote_it(inputs: Inputs, tmp_path: Path) -
     (tmp_path / "M.safetensors").write_bytes(newer)
     facts = told(tmp_path / "M.safetensors")
     assert facts["schema"] == 7 and "upgrade" in facts["unreadable"]
-
-
-def test_schemas_are_those_that_are_written() -> None:
-    assert AUDIT_SCHEMA == AUDIT_SCHEMA_WRITTEN
 
 
 def test_what_is_not_of_seqsal(inputs: Inputs, tmp_path: Path) -> None:

@@ -137,7 +137,6 @@ def test_models_are_loaded_for_the_device_of_the_run(
         raise ModelError("model: seen enough")
 
     monkeypatch.setattr("seqsal.attribution.request.load_model", refuse)
-    monkeypatch.setattr("seqsal.auditing.given.load_model", refuse)
     model = ["--model", lab.model, "--device", "cpu"]
     given = [*model, "--genome", tmp_path / "genome.fa", "--regions", tmp_path / "regions.bed"]
     if verb in ("audit", "report"):
