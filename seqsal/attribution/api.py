@@ -19,6 +19,7 @@ from seqsal.attribution.predict import predict_windows
 from seqsal.attribution.request import (
     AttributeOptions,
     Request,
+    as_given,
     identify_model,
     make_request,
     read_model,
@@ -168,7 +169,7 @@ def score(
     ['chrom', 'start', 'end', 'name', 'strand', 'padded', 'prediction', 'logit']
     """
     options = AttributeOptions(target=target, batch_size=batch_size)
-    request = Request(model, reading, genome, regions, fasta, X, ignore_strand, options, device)
+    request = Request(model, as_given(reading), genome, regions, fasta, X, ignore_strand, options, device)
     with open_request(request) as opened:
         return opened.score(progress=progress)
 

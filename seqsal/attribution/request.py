@@ -227,7 +227,7 @@ def make_request(model: PathLike | nn.Module, *, known: Iterable[str] = (), **ar
     engine = [one.name for one in fields(AttributeOptions)]
     parts = {name: {key: arguments.pop(key) for key in names if key in arguments} for name, names in
              (("own", own), ("engine", engine), ("reading", READING))}  # fmt: skip
-    reading = {name: value for name, value in parts["reading"].items() if value is not None and value is not False}
+    reading = as_given(parts["reading"])
     loose = {name: value for name, value in arguments.items() if value is not None}
     of_methods = {option for method in METHODS for option in option_names(method)}
     if unknown := [name for name in loose if name not in of_methods and "." not in name]:
@@ -238,6 +238,11 @@ def make_request(model: PathLike | nn.Module, *, known: Iterable[str] = (), **ar
         )  # fmt: skip
     parts["engine"]["method_options"] = {**loose, **(parts["engine"].get("method_options") or {})}
     return Request(model, reading, options=AttributeOptions(**parts["engine"]), **parts["own"])
+
+
+def as_given(reading: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what None or False stands for as not given."""
+    return {name: value for name, value in reading.items() if value is not None and value is not False}
 
 
 def check_reading(model: PathLike | nn.Module, reading: Mapping[str, Any]) -> None:

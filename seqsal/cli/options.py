@@ -39,10 +39,6 @@ __all__ = [
     "target_option",
 ]
 
-_READING = (
-    "weights", "output_space", "input_length", "trust_pickle", "layout", "channel_order", "output", "reduce",
-    "track_layout",
-)  # fmt: skip
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 # what help texts show, here so that help does not import torch; a test compares the originals
@@ -118,8 +114,9 @@ def check_ending(out: Path, ending: str, *, name: str = "a name") -> None:
 
 def pop_reading(arguments: dict[str, Any]) -> dict[str, Any]:
     """Take the arguments that say how a model is read out of `arguments`, as far as they were given."""
-    reading = {name: arguments.pop(name) for name in _READING if name in arguments}
-    return {name: value for name, value in reading.items() if value is not None and value is not False}
+    from seqsal.attribution.request import READING, as_given
+
+    return as_given({name: arguments.pop(name) for name in READING if name in arguments})
 
 
 def show_progress(quiet: bool) -> bool:
