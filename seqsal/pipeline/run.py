@@ -7,7 +7,7 @@ The folder that it fills::
     peaks.narrowPeak  peaks.tsv          called elements of both signs
     motifs/                              the patterns among them: motifs.meme, motifs.tsv, seqlets.bed, logos/*.svg
     audit.json  shortcuts.bed            whether the map can be believed, and where artifacts that the model uses stand
-    browser/                             the tracks as UCSC, IGV and WashU open them, around ../attributions.bw
+    browser/                             the tracks as UCSC, IGV and WashU open them, complete by itself
     report.html                          all of it on one page
     run.toml                             the parameters, as `seqsal run --config run.toml --out DIR` takes them
     run.json                             parameters, versions, input checksums, unusable regions, seconds per stage
@@ -255,7 +255,7 @@ def _write_browser(
     genome_name: str | None,
     url_base: str | None,
 ) -> None:
-    """Write the bundle of the run, which refers to the run's bigWig."""
+    """Write the bundle of the run, which shares the run's bigWig."""
     write_bundle(
         folder / "browser",
         attr,
