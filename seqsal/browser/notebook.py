@@ -26,10 +26,9 @@ from seqsal.browser.tracks import NEGATIVE, POSITIVE, RGB
 from seqsal.errors import UsageError
 from seqsal.io.attributions import Attributions
 from seqsal.io.tracks import write_bedgraph
-from seqsal.plot.boxes import MotifBoxes, name_motifs
 from seqsal.plot.locus import pick_region, read_locus
 from seqsal.plot.style import in_notebook
-from seqsal.plot.tracks import negative_peaks
+from seqsal.plot.tracks import MotifBoxes, name_motifs, negative_peaks
 from seqsal.regions import Region, merge_regions
 from seqsal.sequence.codes import N_CODE, decode
 

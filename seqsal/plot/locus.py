@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from seqsal.plot.style import one_line
 from seqsal.regions import Region, format_region, parse_region
 from seqsal.sequence.codes import N_CODE, reverse_complement
 
-__all__ = ["Locus", "pick_region", "read_locus", "window_locus"]
+__all__ = ["Locus", "common_limits", "pick_region", "read_locus", "window_locus"]
+
+SMOOTH_BP = 9
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,31 @@ class Locus:
     hypothetical: NDArray[np.float64] | None
     n_windows: int
 
+    @property
+    def span(self) -> Region:
+        """The span without its data."""
+        return Region(self.chrom, self.start, self.end)
+
+    def around(self, position: int, length: int) -> Region:
+        """Return a span of at most `length` bases around a position, within this one."""
+        length = min(length, self.end - self.start)
+        first = int(np.clip(position - length // 2, self.start, self.end - length))
+        return Region(self.chrom, first, first + length)
+
+    @property
+    def strongest_position(self) -> int:
+        """Where the magnitude of the track, smoothed over `SMOOTH_BP` bases, is largest."""
+        smooth = np.convolve(np.nan_to_num(self.track), np.full(SMOOTH_BP, 1 / SMOOTH_BP), mode="same")
+        return self.start + int(np.argmax(np.abs(smooth)))
+
+
+def common_limits(loci: Iterable[Locus]) -> tuple[float, float]:
+    """Limits of a y axis that holds the tracks of all, with 5 % of air."""
+    values = np.concatenate([[0.0], *(locus.track for locus in loci)])
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    air = 0.05 * (high - low) or 1.0
+    return low - air, high + air
+
 
 def pick_region(attr: Attributions, region: str | int | Region | None) -> Region:
     """Find the place that is meant.
@@ -68,12 +96,9 @@ def pick_region(attr: Attributions, region: str | int | Region | None) -> Region
     if not 0 <= (region or 0) < len(attr):
         asked = "attributions" if region is None else f"region: got row {region}"
         raise RegionError(f"{asked}, but there are {len(attr):,} regions; give a row from 0, or chrom:start-end")
-    row = int(np.nanargmax(_finite_or_lowest(attr.prediction))) if region is None else region
-    return _window(attr.regions.iloc[int(row)])
-
-
-def _finite_or_lowest(values: Any) -> NDArray[np.float64]:
-    return np.nan_to_num(np.asarray(values, dtype=np.float64), nan=-np.inf)
+    if region is None:
+        region = int(np.argmax(np.nan_to_num(np.asarray(attr.prediction, dtype=np.float64), nan=-np.inf)))
+    return _window(attr.regions.iloc[int(region)])
 
 
 def _window(window: pd.Series) -> Region:
@@ -142,7 +167,15 @@ def read_locus(
         raise RegionError(
             f"region {format_region(*span[:3])}: the windows over it hold only unknown bases (N); choose another region"
         )
-    return _cut(locus, int(known[0]), int(known[-1]) + 1)
+    keep = slice(int(known[0]), int(known[-1]) + 1)
+    return replace(
+        locus,
+        start=first + keep.start,
+        end=first + keep.stop,
+        codes=locus.codes[keep],
+        track=locus.track[keep],
+        hypothetical=None if locus.hypothetical is None else locus.hypothetical[:, keep],
+    )
 
 
 def window_locus(attr: Attributions, row: int) -> Locus:
@@ -183,20 +216,6 @@ def _plus_strand(
         codes, layers = reverse_complement(codes), layers[:, ::-1]
         scores = None if scores is None else scores[::-1, ::-1]
     return codes, layers if scores is None else np.concatenate([layers, scores])
-
-
-def _cut(locus: Locus, first: int, last: int) -> Locus:
-    keep = slice(first, last)
-    scores = None if locus.hypothetical is None else locus.hypothetical[:, keep]
-    return Locus(
-        locus.chrom,
-        locus.start + first,
-        locus.start + last,
-        locus.codes[keep],
-        locus.track[keep],
-        scores,
-        locus.n_windows,
-    )
 
 
 def _not_covered(table: pd.DataFrame, span: Region) -> str:

@@ -10,18 +10,17 @@ from typing import TypeAlias
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from seqsal.agreement import open_results
 from seqsal.errors import RegionError, UsageError
 from seqsal.io.attributions import Attributions
-from seqsal.plot.boxes import LANE_INCHES, MotifBoxes, boxes_within, draw_boxes, n_lanes, name_motifs
-from seqsal.plot.locus import Locus, pick_region, read_locus
+from seqsal.plot.locus import Locus, common_limits, pick_region, read_locus
 from seqsal.plot.logo import MAX_LOGO_BP, plot_letters
 from seqsal.plot.style import drawing_style, label_positions, new_figure, one_line, shown, two_lines
-from seqsal.plot.tracks import plot_track
+from seqsal.plot.tracks import LANE_INCHES, MotifBoxes, boxes_within, draw_boxes, n_lanes, name_motifs, plot_track
 from seqsal.regions import Region, format_region, parse_region
+from seqsal.sequence.codes import N_CODE
 
 __all__ = ["LETTERS_BP", "Tracks", "plot_attributions", "plot_tracks"]
 
@@ -34,7 +33,6 @@ Tracks: TypeAlias = (
 )
 LETTERS_BP = 160  # up to here a base has room for a letter
 ZOOM_BP = 100
-_SMOOTH_BP = 9
 _WIDTH, _MARGIN = 10.0, 1.4  # inches: of the figure, and of it what the labels on the left take
 _LETTERS_INCHES, _LINE_INCHES, _RULER_INCHES = 1.35, 1.0, 0.45
 
@@ -105,12 +103,12 @@ def plot_attributions(
     if zoom_bp < 1:
         raise UsageError(f"zoom_bp: got {zoom_bp}, expected a number of bases, 1 or more")
     locus = read_locus(attr, pick_region(attr, region))
-    span = Region(locus.chrom, locus.start, locus.end)
+    span = locus.span
     kinds = _kinds(peaks, motifs)
     if span.end - span.start <= LETTERS_BP:
         rows = [_letters_row(locus, span, attr.unit, colors), *_box_rows(kinds, span)]
     else:
-        zoom = _strongest(locus, zoom_bp)
+        zoom = locus.around(locus.strongest_position, zoom_bp)
         line = _line_row(locus, span, attr.unit, highlight=[(zoom.start, zoom.end)])
         rows = [line, *_box_rows(kinds, span), _letters_row(locus, zoom, attr.unit, colors), *_box_rows(kinds, zoom)]
     return _draw(rows, title or f"{attr.name}, {_place(span)}")
@@ -173,8 +171,10 @@ def plot_tracks(
         )
     units = {name: results[name].unit if name in results else "value" for name in loci}
     order = [str(name) for name in tracks] if isinstance(tracks, Mapping) else list(loci)
-    drawn = [_Track(name, loci[name], units[name], as_letters and _has_bases(loci[name])) for name in order]
-    limits = _common_limits(drawn) if same_scale else None
+    drawn = [
+        _Track(name, loci[name], units[name], as_letters and bool((loci[name].codes < N_CODE).any())) for name in order
+    ]
+    limits = common_limits(loci.values()) if same_scale else None
     rows = [_track_row(track, span, colors, limits) for track in drawn]
     return _draw([*rows, *_box_rows(_kinds(peaks, motifs), span)], title or _place(span), n_titled=len(rows))
 
@@ -212,28 +212,8 @@ def _array_locus(name: str, values: ArrayLike, span: Region, known: Sequence[Loc
             f"base of {_place(span)}"
         )
     same = [one for one in known if (one.start, one.end) == (span.start, span.end)]
-    codes = same[0].codes if same else np.full(len(array), 4, dtype=np.uint8)
+    codes = same[0].codes if same else np.full(len(array), N_CODE, dtype=np.uint8)
     return Locus(span.chrom, span.start, span.end, codes, array, None, n_windows=1)
-
-
-def _has_bases(locus: Locus) -> bool:
-    return bool((locus.codes < 4).any())
-
-
-def _common_limits(tracks: Sequence[_Track]) -> tuple[float, float]:
-    values = np.concatenate([[0.0], *(track.locus.track for track in tracks)])
-    low, high = float(np.nanmin(values)), float(np.nanmax(values))
-    air = 0.05 * (high - low) or 1.0
-    return low - air, high + air
-
-
-def _strongest(locus: Locus, length: int) -> Region:
-    """Span of at most `length` bases around the largest value of the smoothed track."""
-    smooth = np.convolve(np.nan_to_num(locus.track), np.full(_SMOOTH_BP, 1 / _SMOOTH_BP), mode="same")
-    length = min(length, locus.end - locus.start)
-    first = locus.start + int(np.argmax(np.abs(smooth))) - length // 2
-    first = int(np.clip(first, locus.start, locus.end - length))
-    return Region(locus.chrom, first, first + length)
 
 
 def _kinds(peaks: pd.DataFrame | None, motifs: MotifBoxes | None) -> dict[str, pd.DataFrame]:
@@ -244,7 +224,7 @@ def _kinds(peaks: pd.DataFrame | None, motifs: MotifBoxes | None) -> dict[str, p
 def _track_row(
     track: _Track, span: Region, colors: str | Mapping[str, str], limits: tuple[float, float] | None
 ) -> _Row:
-    make = _letters_row(track.locus, _span_of(track.locus), track.unit, colors) if track.letters else None
+    make = _letters_row(track.locus, track.locus.span, track.unit, colors) if track.letters else None
     row = make or _line_row(track.locus, span, track.unit)
 
     def draw(ax: Axes) -> None:
@@ -254,10 +234,6 @@ def _track_row(
             ax.set_ylim(*limits)
 
     return replace(row, draw=draw, span=span)
-
-
-def _span_of(locus: Locus) -> Region:
-    return Region(locus.chrom, locus.start, locus.end)
 
 
 def _letters_row(locus: Locus, span: Region, unit: str, colors: str | Mapping[str, str]) -> _Row:
@@ -296,7 +272,8 @@ def _draw(rows: Sequence[_Row], title: str, *, n_titled: int = 0) -> list[Axes]:
     height = sum(inches) + _RULER_INCHES * sum(ruled) + 0.2 * n_titled + 0.3
     figure = new_figure(_WIDTH, height)
     with drawing_style():
-        axes = _grid(figure, inches)
+        grid = figure.add_gridspec(len(inches), 1, height_ratios=inches)
+        axes = [figure.add_subplot(grid[i, 0]) for i in range(len(inches))]
         for ax, row, has_ruler in zip(axes, rows, ruled, strict=True):
             row.draw(ax)
             label_positions(ax, row.span.chrom, row.span.start, row.span.end)
@@ -306,11 +283,6 @@ def _draw(rows: Sequence[_Row], title: str, *, n_titled: int = 0) -> list[Axes]:
         figure.suptitle(one_line(title, 120), x=0.01, ha="left", fontsize="medium", parse_math=False)
         figure.align_ylabels(axes)
     return axes
-
-
-def _grid(figure: Figure, inches: Sequence[float]) -> list[Axes]:
-    grid = figure.add_gridspec(len(inches), 1, height_ratios=list(inches))
-    return [figure.add_subplot(grid[i, 0]) for i in range(len(inches))]
 
 
 def _place(span: Region) -> str:

@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from seqsal.auditing.result import AuditResult
 from seqsal.auditing.text import part_lines
 from seqsal.plot.curves import plot_replacement_curves
-from seqsal.report.figures import inline_svg
-from seqsal.report.gallery import Card, draw_cards
+from seqsal.plot.style import inline_svg
+from seqsal.report.cards import Card, draw_cards
 from seqsal.report.inputs import ReportInputs
 from seqsal.report.tables import Column, Table, make_table, show, two_digits
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,20 +19,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from seqsal.errors import RegionError
-from seqsal.plot.boxes import name_motifs
 from seqsal.plot.locus import Locus, read_locus
 from seqsal.plot.style import NEGATIVE, POSITIVE, one_line
-from seqsal.plot.tracks import negative_peaks
-from seqsal.regions import Region
+from seqsal.plot.tracks import name_motifs, negative_peaks
+from seqsal.regions import Region, make_regions, merge_regions
 from seqsal.report.audit import worst_rows
-from seqsal.report.gallery import top_rows
+from seqsal.report.cards import MAX_PATTERNS, N_EXAMPLES, strongest, top_rows
 from seqsal.report.inputs import ReportInputs
-from seqsal.report.listings import by_rank
-from seqsal.report.motifs import MAX_PATTERNS, N_EXAMPLES, strongest
-from seqsal.report.spans import Spans, choose_spans
 from seqsal.sequence.codes import decode
 
-__all__ = ["MAX_BP", "GenomeView", "view_genome"]
+__all__ = ["MAX_BP", "GenomeView", "Spans", "choose_spans", "view_genome"]
 
 MAX_BP = 100_000  # 0.4 MB of the page, and as many bars for igv.js to hold
 MAX_WINDOW_BP = 5_000  # of longer windows the middle
@@ -44,6 +41,44 @@ ARTIFACTS = "Artifacts"
 ARTIFACT, NEUTRAL = "#94346e", "#586373"
 _ODD = re.compile(r"[^A-Za-z0-9_.*#+-]+")
 _MARKUP = str.maketrans("<>\"'`", "‹›”’‘")  # igv.js writes names into elements and attributes as they are
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Spans that do not overlap.
+
+    Attributes
+    ----------
+    table
+        Region table, sorted by chromosome and start.
+    """
+
+    table: pd.DataFrame
+
+    def find(self, places: pd.DataFrame) -> NDArray[np.int64]:
+        """Return for each place (chrom, start, end) the row of the first span that it overlaps, -1 for none, (n,)."""
+        found = np.full(len(places), -1)
+        for chrom, spans in self.table.groupby("chrom", sort=False):
+            rows = np.flatnonzero((places["chrom"] == chrom).to_numpy(dtype=bool))
+            start, end = (places[key].to_numpy()[rows].astype(np.int64) for key in ("start", "end"))
+            at = np.searchsorted(spans["end"].to_numpy(), start, side="right")
+            inside = at < len(spans)
+            inside[inside] = spans["start"].to_numpy()[at[inside]] < end[inside]
+            found[rows[inside]] = spans.index.to_numpy()[at[inside]]
+        return found
+
+
+def choose_spans(wanted: pd.DataFrame, max_bp: int) -> Spans:
+    """Join the first of the places that are wanted, as many as take `max_bp` bases together, but one at least."""
+
+    def join(n: int) -> pd.DataFrame:
+        return merge_regions(make_regions(*(wanted[key].to_numpy()[:n] for key in ("chrom", "start", "end"))))
+
+    def size(n: int) -> int:
+        joined = join(n)
+        return int((joined["end"] - joined["start"]).sum())
+
+    return Spans(join(max(1, bisect_right(range(1, len(wanted) + 1), max_bp, key=size))))
 
 
 @dataclass(frozen=True)
@@ -138,7 +173,7 @@ def _wanted(inputs: ReportInputs) -> Iterator[pd.DataFrame]:
     for pattern in inputs.motifs.patterns[:MAX_PATTERNS] if inputs.motifs else ():
         yield _with_sides(strongest(pattern.seqlets).iloc[:N_EXAMPLES])
     if len(inputs.peaks):
-        yield _with_sides(by_rank(inputs.peaks).iloc[:MAX_FEATURES])
+        yield _with_sides(inputs.ranked_peaks.iloc[:MAX_FEATURES])
     yield _middles(regions.iloc[inputs.order[: MAX_BP // min(inputs.attr.length, MAX_WINDOW_BP) + 1]])
 
 

@@ -2,6 +2,9 @@
 
 The page forbids itself any connection by its Content-Security-Policy, and runs only the scripts whose hashes stand in
 it, its own and igv.js: a name from an input file that slipped through the escaping would still not run.
+
+igv.js (Robinson et al. 2023, doi:10.1093/bioinformatics/btac830, MIT licence) is in the wheel of igv-notebook, so that
+no page has to fetch it.
 """
 
 from __future__ import annotations
@@ -9,8 +12,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 from functools import cache
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -18,13 +23,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from seqsal.io.atomic import atomic_path
 from seqsal.plot.style import one_line
 from seqsal.report.genome import view_genome
-from seqsal.report.igvjs import igv_script
 from seqsal.report.inputs import ReportInputs
 from seqsal.report.sections import SECTIONS
 from seqsal.report.tables import PAGE_ROWS, page_json
 from seqsal.version import VERSION
 
-__all__ = ["render_report", "write_report"]
+__all__ = ["igv_script", "render_report", "write_report"]
 
 
 @cache
@@ -86,3 +90,21 @@ def write_report(path: str | os.PathLike[str], results: ReportInputs) -> Path:
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
     return Path(path)
+
+
+_FILE = Path("js", "igv.iife.js")
+_SOURCE_MAP = re.compile(r"^//# sourceMappingURL=.*$", re.MULTILINE)
+_ENDS_ELEMENT = re.compile(r"<(?=/script|!--)", re.IGNORECASE)
+
+
+def igv_script() -> str | None:
+    """Return igv.js as text for the middle of a page, or None where igv-notebook is not installed.
+
+    Its source map, which a browser would look for beside the page, is left out, and what would end a `<script>`
+    element is spelled as an escape.
+    """
+    spec = find_spec("igv_notebook")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        if (path := Path(folder) / _FILE).is_file():
+            return _ENDS_ELEMENT.sub(r"<\\", _SOURCE_MAP.sub("", path.read_text(encoding="utf-8")))
+    return None

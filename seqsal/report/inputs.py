@@ -100,6 +100,14 @@ class ReportInputs:
             values = np.concatenate([np.abs(part, dtype=np.float64).sum(axis=1) for part in parts])
         return np.argsort(-values, kind="stable")
 
+    @cached_property
+    def ranked_peaks(self) -> pd.DataFrame:
+        """Peaks of the smallest q-value first, then by the number in their name, which counts from the highest."""
+        peaks = self.peaks
+        number = pd.to_numeric(peaks["name"].astype(str).str.extract(r"(\d+)$")[0]).fillna(np.inf).to_numpy()
+        q_values = peaks["q_value"].to_numpy() if "q_value" in peaks else np.zeros(len(peaks))
+        return peaks.iloc[np.lexsort((-peaks["signal"].abs().to_numpy(), number, q_values))]
+
     @property
     def raw_column(self) -> str:
         """Column of `scores` that holds what was attributed."""

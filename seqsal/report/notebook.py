@@ -18,9 +18,8 @@ from seqsal.io.attributions import Attributions
 from seqsal.motifs import MotifResult
 from seqsal.motifs.patterns import Pattern
 from seqsal.plot.motifs import plot_cwm
-from seqsal.plot.style import one_line
+from seqsal.plot.style import inline_svg, one_line
 from seqsal.regions import format_region
-from seqsal.report.figures import inline_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

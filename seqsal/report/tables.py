@@ -12,15 +12,40 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from seqsal.motifs import MotifResult
 from seqsal.plot.style import one_line
+from seqsal.plot.tracks import negative_peaks
+from seqsal.regions import format_region
+from seqsal.report.inputs import ReportInputs
 
-__all__ = ["MAX_ROWS", "PAGE_ROWS", "Column", "Table", "make_table", "page_json", "show", "two_digits"]
+__all__ = [
+    "MAX_ROWS",
+    "PAGE_ROWS",
+    "SPACES",
+    "Column",
+    "Table",
+    "make_table",
+    "page_json",
+    "peak_table",
+    "region_table",
+    "rejected_table",
+    "show",
+    "two_digits",
+    "usage_table",
+]
 
 PAGE_ROWS = 12
 MAX_ROWS = 20_000  # keeps the page below 10 MB; the files beside it hold every row
 _MAX_CHARS = 80
 _DIGITS = 4
 ALMOST_ONE = 0.9999  # larger numbers below 1 would be shown as 1
+SPACES = {
+    "logit": "log-odds before the model's last sigmoid: 0 is even odds, each +1 multiplies the odds by 2.7",
+    "probability": "the model's probability, between 0 and 1",
+    "log": "the logarithm of what the model predicts: each +1 multiplies it by 2.7",
+    "count": "a number of reads",
+    "linear": "the model's output as it is",
+}
 
 
 @dataclass(frozen=True)
@@ -132,3 +157,89 @@ def _rounded(value: float) -> float | None:
         return None
     rounded = float(np.format_float_scientific(value, precision=_DIGITS + 1))
     return rounded if rounded != 1 or value >= 1 else 1 - 10.0 ** -(_DIGITS + 2)
+
+
+def peak_table(inputs: ReportInputs) -> Table | None:
+    """List the peaks, those that stand out most first; None without any."""
+    if len(inputs.peaks) == 0:
+        return None
+    peaks = inputs.ranked_peaks
+    effects = np.where(negative_peaks(peaks), "lowers", "raises")
+    columns = [
+        Column("Name"),
+        Column("Location", "place", "chrom:start-end, 0-based, end not included"),
+        Column("Effect", "effect", "does it raise or lower the prediction"),
+        Column("Width", "number", "bp"),
+        Column("Summit", "number", "position of the strongest base"),
+        Column("Signal", "number", f"sum over its bases: {inputs.attr.unit}"),
+    ]
+    cells = [
+        peaks["name"],
+        _places(peaks),
+        effects,
+        peaks["end"] - peaks["start"],
+        peaks["start"] + peaks["summit"],
+        peaks["signal"],
+    ]
+    if "q_value" in peaks:
+        columns.append(Column("q-value", "number", "expected share of false peaks among those at least as strong"))
+        cells.append(two_digits(peaks["q_value"]))
+    return make_table("peaks-table", columns, cells, places=peaks)
+
+
+def region_table(inputs: ReportInputs) -> Table:
+    """List every region with its score, the highest first."""
+    raw = inputs.raw_column
+    scores = inputs.scores.iloc[np.argsort(-inputs.scores[raw].to_numpy(), kind="stable")]
+    columns = [
+        Column("Location", "place", "chrom:start-end(strand), 0-based, end not included"),
+        Column("Prediction", "number", "on the model's own scale"),
+    ]
+    cells: list[Any] = [_places(scores), scores["prediction"]]
+    if raw != "prediction":
+        columns.append(Column(raw.capitalize(), "number", SPACES.get(raw, "")))
+        cells.append(scores[raw])
+    if "name" in scores:
+        columns.insert(0, Column("Name"))
+        cells.insert(0, scores["name"])
+    if "padded" in scores and scores["padded"].any():
+        columns.append(Column("Padded", hint="hangs over a chromosome's end, filled up with N"))
+        cells.append(scores["padded"])
+    return make_table("regions-table", columns, cells, places=scores)
+
+
+def rejected_table(inputs: ReportInputs) -> Table | None:
+    """List the regions that could not be used; None without any."""
+    rejected = inputs.rejected_regions
+    if len(rejected) == 0:
+        return None
+    columns = [Column("Location", "place"), Column("Reason")]
+    cells: list[Any] = [_places(rejected), rejected["reason"]]
+    if "name" in rejected:
+        columns.insert(0, Column("Name"))
+        cells.insert(0, rejected["name"])
+    return make_table("rejected-table", columns, cells)
+
+
+def _places(table: pd.DataFrame) -> list[str]:
+    strands = table["strand"] if "strand" in table else ["."] * len(table)
+    rows = zip(table["chrom"], table["start"], table["end"], strands, strict=True)
+    return [format_region(one_line(chrom), start, end, str(strand)) for chrom, start, end, strand in rows]
+
+
+def usage_table(motifs: MotifResult) -> Table | None:
+    """List the known motifs, those that the model uses most first."""
+    usage = motifs.usage
+    if usage is None or len(usage) == 0:
+        return None
+    columns = [
+        Column("Known motif"),
+        Column("Accession"),
+        Column("Hits", "number", "places that look like the motif (p ≤ 1e-4)"),
+        Column("In peaks", "number", "hits that share a base with a peak"),
+        Column("Attribution", "number", "mean over the hits of the summed attribution"),
+        Column("Enrichment", "number", "how much more often its hits lie in peaks than those of its shuffled copies"),
+        Column("q-value", "number", "of the enrichment, over all motifs"),
+    ]
+    names = ("motif", "accession", "n_hits", "n_hits_in_peaks", "mean_attribution", "enrichment", "q_value")
+    return make_table("usage-table", columns, [usage[name] for name in names])

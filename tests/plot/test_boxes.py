@@ -12,8 +12,8 @@ from matplotlib.colors import to_hex
 from seqsal.errors import UsageError
 from seqsal.motifs.matrices import Motif
 from seqsal.motifs.patterns import MotifResult, Pattern
-from seqsal.plot.boxes import MAX_LANES, boxes_within, draw_boxes, n_lanes, name_motifs
 from seqsal.plot.style import NEGATIVE, POSITIVE, new_axes
+from seqsal.plot.tracks import MAX_LANES, boxes_within, draw_boxes, n_lanes, name_motifs
 from seqsal.regions import Region
 
 SPAN = Region("chr1", 100, 200)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.path import Path as Outline
 
 from seqsal.errors import UsageError
-from seqsal.plot.letters import compound_outline, stack_letters
+from seqsal.plot.logo import compound_outline, stack_letters
 from seqsal.sequence.codes import ALPHABET, encode
 
 

@@ -15,7 +15,7 @@ from track_toys import make_attr
 from seqsal.errors import RegionError, UsageError
 from seqsal.io.attributions import Attributions
 from seqsal.plot import BASE_COLORS, plot_letters, plot_logo, plot_region_rows, save_figure
-from seqsal.plot.letters import compound_outline, stack_letters
+from seqsal.plot.logo import compound_outline, stack_letters
 from seqsal.sequence.codes import ALPHABET, encode
 
 

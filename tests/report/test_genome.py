@@ -20,10 +20,8 @@ from track_toys import make_attr, slow_track
 
 from seqsal.regions import Region
 from seqsal.report import ReportInputs
-from seqsal.report.genome import MAX_BP, MAX_WINDOW_BP, MISSING, SIDE_BP, GenomeView, view_genome
-from seqsal.report.html import render_report
-from seqsal.report.igvjs import igv_script
-from seqsal.report.spans import Spans, choose_spans
+from seqsal.report.genome import MAX_BP, MAX_WINDOW_BP, MISSING, SIDE_BP, GenomeView, Spans, choose_spans, view_genome
+from seqsal.report.html import igv_script, render_report
 from seqsal.sequence.codes import N_CODE, decode, encode
 
 Make = Callable[..., ReportInputs]
@@ -165,7 +163,7 @@ def test_tracks_of_zeros_have_a_step() -> None:
 
 
 def test_without_igv_the_page_says_what_to_install(make_inputs: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seqsal.report.igvjs.find_spec", lambda name: None)
+    monkeypatch.setattr("seqsal.report.html.find_spec", lambda name: None)
     assert igv_script() is None
     text = render_report(make_inputs(3))
     assert "pip install &#39;seqsal[jupyter]&#39;" in text or "pip install 'seqsal[jupyter]'" in text
@@ -180,7 +178,7 @@ def test_igv_can_stand_inside_a_page(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     (tmp_path / "js").mkdir()
     (tmp_path / "js" / "igv.iife.js").write_text("a = '</SCRIPT><!--'\n//# sourceMappingURL=igv.map\n")
     spec = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
-    monkeypatch.setattr("seqsal.report.igvjs.find_spec", lambda name: spec)
+    monkeypatch.setattr("seqsal.report.html.find_spec", lambda name: spec)
     assert igv_script() == "a = '<\\/SCRIPT><\\!--'\n\n"
 
 

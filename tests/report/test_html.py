@@ -16,7 +16,7 @@ from seqsal.errors import OutputError, UsageError
 from seqsal.io.attributions import Attributions, Controls
 from seqsal.plot.locus import window_locus
 from seqsal.report import ReportInputs, write_report
-from seqsal.report.gallery import strongest_place, top_rows
+from seqsal.report.cards import strongest_position, top_rows
 from seqsal.report.html import render_report
 from seqsal.report.tables import PAGE_ROWS
 
@@ -187,9 +187,9 @@ def test_top_regions_are_the_highest_that_do_not_overlap(make_inputs: Make) -> N
 def test_the_enlarged_place_is_the_strongest(make_inputs: Make) -> None:
     inputs = make_inputs(2)
     locus = window_locus(inputs.attr, 0)
-    assert strongest_place(locus, inputs.peaks.iloc[:1]) == 40
-    assert strongest_place(locus, inputs.peaks.iloc[:1].assign(summit=-1)) == 40
-    assert abs(strongest_place(locus, inputs.peaks.iloc[:0]) - 40) <= 2
+    assert strongest_position(locus, inputs.peaks.iloc[:1]) == 40
+    assert strongest_position(locus, inputs.peaks.iloc[:1].assign(summit=-1)) == 40
+    assert abs(strongest_position(locus, inputs.peaks.iloc[:0]) - 40) <= 2
 
 
 def test_arrays_on_disk_are_read_row_by_row(make_inputs: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,8 @@ import pandas as pd
 
 from seqsal.motifs import Motif, MotifResult, Pattern
 from seqsal.report import ReportInputs
+from seqsal.report.cards import MAX_PATTERNS
 from seqsal.report.html import render_report
-from seqsal.report.motifs import MAX_PATTERNS
 from seqsal.sequence.codes import encode, one_hot
 
 Make = Callable[..., ReportInputs]

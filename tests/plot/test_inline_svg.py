@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from seqsal.plot import plot_letters, plot_track
-from seqsal.report.figures import inline_svg
+from seqsal.plot.style import inline_svg
 
 
 def draw(ax: Axes) -> None:
