@@ -147,6 +147,20 @@ class AuditContext:
         except StoreError:  # no controls, or a track without signal
             return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in PEAK_COLUMNS.items()})
 
+    def in_peaks(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether each base (n, L) of some windows, as the model reads them, is in a peak of either sign."""
+        windows, length = self.attr.regions.iloc[rows], self.attr.length
+        inside = np.zeros((len(rows), length), dtype=bool)
+        spans = {chrom: part[["start", "end"]].to_numpy() for chrom, part in self.peaks.groupby("chrom", sort=False)}
+        for mask, chrom, start, strand in zip(
+            inside, windows["chrom"], windows["start"], windows["strand"], strict=True
+        ):
+            for first, last in np.clip(spans.get(chrom, np.zeros((0, 2), np.int64)) - start, 0, length):
+                mask[first:last] = True
+            if strand == "-":
+                mask[:] = mask[::-1].copy()
+        return inside
+
     @property
     def can_attribute(self) -> bool:
         """Whether any sequence can be attributed as the attributions were: by a method of seqsal, or the explainer."""
@@ -257,6 +271,10 @@ class AuditContext:
             self._substitutions = new if self._substitutions is None else np.concatenate([self._substitutions, new])
         assert self._substitutions is not None
         return self._substitutions[: len(rows)][np.argsort(rows)]
+
+    def losses(self, n: int) -> NDArray[np.float64]:
+        """Return the effect of losing each base of `rows(n)`, (n, L): −⅓ Σ of the three substitutions' effects."""
+        return -self.substitutions(n).astype(np.float64).sum(axis=1) / 3
 
     def _substitute(self, codes: Codes) -> NDArray[np.float32]:
         scores = self._attribute(codes, "ism", None, {}, hypothetical=True).hypothetical

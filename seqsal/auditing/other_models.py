@@ -57,7 +57,7 @@ def compare_models(context: AuditContext, rows: Rows) -> ModelAgreement:
     maps = [context.track(rows), *(context.attribute(codes, model=model) for model in context.other_models)]
     predictions = [context.predict(codes), *(context.predict(codes, model) for model in context.other_models)]
     known = codes != N_CODE
-    in_peaks = _in_peaks(context, rows) & known & bool(context.attr.attrs.get("signed", True))
+    in_peaks = context.in_peaks(rows) & known & context.signed
     pairs, found = [], []
     for a, b in itertools.combinations(range(len(maps)), 2):
         found.append(compare_maps(maps[a], maps[b], known))
@@ -90,17 +90,3 @@ def _top_agreement(a: Maps, b: Maps, known: NDArray[np.bool_]) -> dict[str, floa
 
 def _same_sign(a: Maps, b: Maps) -> float | None:
     return float((np.sign(a) == np.sign(b)).mean()) if len(a) else None
-
-
-def _in_peaks(context: AuditContext, rows: Rows) -> NDArray[np.bool_]:
-    """Whether each position of some windows, as the model reads them, is in a peak; (n, L)."""
-    windows, peaks = context.attr.regions.iloc[rows], context.peaks
-    result = np.zeros((len(rows), context.attr.length), dtype=bool)
-    chrom, start, end = (peaks[name].to_numpy() for name in ("chrom", "start", "end"))
-    for inside, window in zip(result, windows.itertuples(), strict=True):
-        own = (chrom == window.chrom) & (start < window.end) & (end > window.start)
-        for first, last in zip(start[own] - window.start, end[own] - window.start, strict=True):
-            inside[max(first, 0) : last] = True
-        if getattr(window, "strand", ".") == "-":
-            inside[:] = inside[::-1].copy()
-    return result

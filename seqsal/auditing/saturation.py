@@ -26,7 +26,6 @@ from seqsal.attribution import METHODS, make_method
 from seqsal.auditing.activity import Activity, relu_activity
 from seqsal.auditing.blindness import blind_positions, cold_spots, important_positions
 from seqsal.auditing.context import AuditContext
-from seqsal.auditing.parts.faithfulness.local import loss_effects
 from seqsal.auditing.probability import Probability, probabilities
 from seqsal.auditing.removal import Hidden, Tiles, choose_tiles, find_hidden, remove_tiles, tile_sums
 from seqsal.auditing.section import AuditSection
@@ -121,7 +120,7 @@ def _maps(context: AuditContext, untested: list[str]) -> _Maps:
     rows = context.rows(n)
     codes = context.codes(rows)
     known = codes != N_CODE
-    ism = np.where(known, loss_effects(context.substitutions(n)), 0.0)
+    ism = np.where(known, context.losses(n), 0.0)
     tracks = {AUDITED: context.track(rows).astype(np.float64)}
     for method in COMPARED:
         try:

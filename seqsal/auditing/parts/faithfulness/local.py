@@ -30,7 +30,7 @@ from seqsal.auditing.parts.faithfulness.curves import first_in_order
 from seqsal.auditing.stats import rank_correlation
 from seqsal.sequence.codes import N_CODE
 
-__all__ = ["LocalAgreement", "infidelity", "local_agreement", "loss_effects", "mutagenesis_agreement"]
+__all__ = ["LocalAgreement", "infidelity", "local_agreement", "mutagenesis_agreement"]
 
 Codes = NDArray[np.uint8]
 Values = NDArray[np.float64]
@@ -75,7 +75,7 @@ def local_agreement(context: AuditContext, *, signed: bool, rounding: float) -> 
     settings = context.settings
     rows = context.rows(settings.n_ism_regions)
     codes, track = context.codes(rows), context.track(rows).astype(np.float64)
-    effects = loss_effects(context.substitutions(settings.n_ism_regions))
+    effects = context.losses(settings.n_ism_regions)
     effects[np.abs(effects) <= rounding] = 0
     spearman, pearson = mutagenesis_agreement(track, effects, codes != N_CODE, signed=signed)
     missing = np.full(len(rows), np.nan)
@@ -85,11 +85,6 @@ def local_agreement(context: AuditContext, *, signed: bool, rounding: float) -> 
         errors = infidelity(context, rows, codes, track, rounding)
         n_passes += len(rows) * (settings.n_perturbations + 1)
     return LocalAgreement(rows, spearman, pearson, *errors, n_passes)
-
-
-def loss_effects(substitutions: NDArray[np.float32]) -> Values:
-    """Return the effect of losing each base, (n, L): minus the mean of the other three bases' (n, 4, L)."""
-    return -np.asarray(substitutions, dtype=np.float64).sum(axis=1) / 3
 
 
 def mutagenesis_agreement(

@@ -7,7 +7,7 @@ from audit_cases import Ignores, OneBase, context_of
 from scipy import stats
 from toys import Linear, Small, random_codes
 
-from seqsal.auditing.parts.faithfulness.local import infidelity, local_agreement, loss_effects, mutagenesis_agreement
+from seqsal.auditing.parts.faithfulness.local import infidelity, local_agreement, mutagenesis_agreement
 from seqsal.auditing.settings import AuditSettings
 from seqsal.sequence.codes import N_CODE
 
@@ -22,7 +22,7 @@ def test_losing_a_base_is_the_mean_of_the_other_three(rng: np.random.Generator) 
     codes = random_codes(rng, 5, 30)
     weight = rng.normal(size=(4, 30)).astype(np.float32)
     context = context_of(Linear(torch.from_numpy(weight)), codes, settings=SETTINGS)
-    effects = loss_effects(context.substitutions(5))
+    effects = context.losses(5)
     there = weight[codes, np.arange(30)]
     np.testing.assert_allclose(effects, there - (weight.sum(axis=0) - there) / 3, atol=1e-5)
 
