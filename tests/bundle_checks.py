@@ -99,7 +99,7 @@ def check_bigwig(path: Path, attr: Attributions) -> tuple[float, float]:
     expected = slow_track(attr, attr.chrom_sizes)
     found = {}
     with pyBigWig.open(str(path)) as bigwig:
-        assert bigwig.chroms() == attr.chrom_sizes
+        assert bigwig.chroms().items() <= attr.chrom_sizes.items()  # those without a value are left out
         for chrom, size in attr.chrom_sizes.items():
             for start, end, value in bigwig.intervals(chrom) or ():
                 assert 0 <= start < end <= size

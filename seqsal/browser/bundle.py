@@ -36,6 +36,7 @@ from seqsal.browser.tracks import SignalTrack, feature_tracks
 from seqsal.errors import OutputError
 from seqsal.io.atomic import output_error
 from seqsal.io.attributions import Attributions
+from seqsal.io.bigwig import summarize_bigwig
 from seqsal.io.folder import make_folder
 from seqsal.io.tracks import write_bigwig
 
@@ -154,7 +155,8 @@ def write_bundle(
         for track in features:
             track.write(staging, attr.chrom_sizes)
         write_reference(staging, reference, attr.chrom_sizes)
-        signal = SignalTrack(SIGNAL_FILE, *_extremes(signal_file), _label(attr))
+        summary = summarize_bigwig(signal_file)
+        signal = SignalTrack(SIGNAL_FILE, summary.least, summary.largest or float(not summary.n_bases), _label(attr))
         signed = bool(attr.attrs.get("signed", True))
         content = Content(_title(attr), signed, reference, signal, features, _choose_locus(attr, peaks), links, email)
         addresses = _addresses(content)
@@ -245,15 +247,6 @@ def _link_or_copy(source: Path, target: Path) -> None:
         os.link(source.resolve(), target)
     except OSError:
         shutil.copyfile(source, target)
-
-
-def _extremes(bigwig: Path) -> tuple[float, float]:
-    """Least and largest value, 0 and 1 of a file without any."""
-    import pybigtools
-
-    with pybigtools.open(str(bigwig)) as reader:
-        summary = reader.info()["summary"]
-    return (float(summary["min"]), float(summary["max"])) if summary["basesCovered"] else (0.0, 1.0)
 
 
 def _label(attr: Attributions) -> str:

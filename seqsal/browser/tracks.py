@@ -2,17 +2,11 @@
 
 Peaks are split by sign, since bigNarrowPeak has no colour for each item. A table without rows makes no track: an empty
 bigBed is not valid.
-
-Features are written as bigBed (Kent et al. 2010, doi:10.1093/bioinformatics/btq351) through pybigtools, which counts
-every field that the autoSql describes as a field of BED. The header tells them apart: `fieldCount` is all of them,
-`definedFieldCount` those that are BED's own, and igv.js and UCSC's tools read the others by their autoSql name. The
-second number, two bytes at offset 34, is therefore corrected.
 """
 
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from seqsal.browser.labels import clean_name
-from seqsal.errors import BedError, OutputError, RegionError
-from seqsal.io.atomic import atomic_path
+from seqsal.errors import BedError, RegionError
+from seqsal.io import bigwig
 from seqsal.io.bed import narrowpeak_columns, read_bed
 from seqsal.regions import make_regions
 
@@ -210,7 +204,6 @@ def _fit(table: pd.DataFrame, chrom_sizes: Mapping[str, int], what: str) -> pd.D
 
 
 Row = tuple[str, int, int, str]
-_DATA_OFFSET, _DEFINED_FIELDS = 16, 34  # where the numbers lie in the header
 _BED = (
     ("string", "chrom", "Chromosome or contig"),
     ("uint", "chromStart", "First base, from 0"),
@@ -305,40 +298,7 @@ def write_bigbed(
     OutputError
         The file cannot be written in full.
     """
-    import pybigtools  # here because few commands write one
-
-    with atomic_path(path) as temporary:
-        try:
-            writer = pybigtools.open(str(temporary), "w")
-            writer.write(dict(chrom_sizes), iter(sorted(rows)), autosql=schema.autosql)
-            n_written = _finish(temporary, schema.n_bed)
-        except OSError:
-            raise
-        except BaseException as error:
-            if not _is_theirs(error):
-                raise
-            raise OutputError(
-                f"{path}: cannot be written as bigBed ({error}); is there space on the device?"
-            ) from error
-        if n_written != len(rows):
-            raise OutputError(f"{path}: has {n_written} of {len(rows)} items; is there space on the device?")
-
-
-def _is_theirs(error: BaseException) -> bool:
-    """Whether pybigtools raised an error: a plain Exception, or on a full disk a panic, which is none."""
-    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
-
-
-def _finish(path: Path, n_bed: int) -> int:
-    """Correct the number of BED's own fields in the header, and return the number of items in the file."""
-    with path.open("r+b") as file:
-        file.seek(_DEFINED_FIELDS)
-        file.write(struct.pack("<H", n_bed))
-        file.seek(_DATA_OFFSET)
-        (data,) = struct.unpack("<Q", file.read(8))
-        file.seek(data)
-        (n_items,) = struct.unpack("<Q", file.read(8))
-    return int(n_items)
+    bigwig.write_bigbed(path, chrom_sizes, rows, schema.autosql, schema.n_bed)
 
 
 _MORE_COLUMNS = {"contribution", "peak", "sequence"}  # of a seqlets.bed

@@ -38,13 +38,12 @@ def attribute_command(model: str, out: Path, bigwig: Path | None, quiet: bool, *
     """Attribute the model's output to single bases; an interrupted run resumes."""
     from seqsal.attribution.api import attribute
     from seqsal.io.atomic import check_writable
-    from seqsal.io.tracks import load_bigwig_writer, write_bigwig
+    from seqsal.io.tracks import write_bigwig
 
     progress = show_progress(quiet)
     check_writable(out)
     if bigwig is not None:
         check_writable(bigwig)
-        load_bigwig_writer()
     attr = attribute(model, out=out, progress=progress, **arguments)
     if bigwig is not None:
         write_bigwig(attr, attr.chrom_sizes, bigwig, progress=progress)

@@ -115,10 +115,8 @@ def _write_hub(
     """Write a folder that genome browsers open, and say what is in it."""
     from seqsal.browser import read_instances, read_motif_instances, write_bundle
     from seqsal.io.store import read_attributions
-    from seqsal.io.tracks import load_bigwig_writer
     from seqsal.peaks import read_peaks
 
-    load_bigwig_writer()
     attr = read_attributions(attributions, result, in_memory=False)
     bundle = write_bundle(
         out,

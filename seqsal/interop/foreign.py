@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 
 from seqsal.errors import RegionError, StoreError
 from seqsal.io.arrays import RowArray, open_array, open_dataset, rows_of
-from seqsal.regions import check_chroms, format_region
+from seqsal.io.bigwig import read_bigwig, summarize_bigwig
+from seqsal.regions import check_chroms
 
-__all__ = ["ARRAY_SUFFIXES", "Given", "Scores", "is_bigwig", "open_bigwig", "open_scores"]
+__all__ = ["ARRAY_SUFFIXES", "Given", "Scores", "open_bigwig", "open_scores"]
 
 ARRAY_SUFFIXES = (".npz", ".npy")
 _CHROMBPNET = ("raw/seq", "shap/seq")
-_BIGWIG_MAGIC = {b"\x26\xfc\x8f\x88", b"\x88\x8f\xfc\x26"}
 Given = str | os.PathLike[str] | NDArray[Any]
 
 
@@ -111,14 +111,6 @@ def open_scores(given: Given) -> Scores:
     return _open_chrombpnet(path)
 
 
-def is_bigwig(given: Given) -> bool:
-    """Whether a file begins as every bigWig does."""
-    if isinstance(given, np.ndarray) or not Path(given).is_file():
-        return False
-    with Path(given).open("rb") as file:
-        return file.read(4) in _BIGWIG_MAGIC
-
-
 def open_bigwig(
     path: str | os.PathLike[str], windows: pd.DataFrame, length: int, chrom_sizes: Mapping[str, int]
 ) -> Scores:
@@ -147,43 +139,21 @@ def open_bigwig(
     RegionError
         Its chromosomes have other names or lengths.
     """
-    import pyBigWig
-
-    try:
-        with pyBigWig.open(str(path)) as file:
-            sizes = dict(file.chroms())
-    except RuntimeError as error:
-        raise StoreError(f"{path}: cannot be read as bigWig ({error}); copy or download it again") from error
-    check_chroms(windows, sizes, regions_name="regions", genome_name=str(path))
-    for chrom in dict.fromkeys(windows["chrom"]):
-        if sizes.get(chrom) != chrom_sizes[chrom]:
+    sizes = summarize_bigwig(path).chrom_sizes
+    if sizes and not sizes.keys() & chrom_sizes.keys():
+        check_chroms(windows, sizes, regions_name="regions", genome_name=str(path))
+    for chrom in dict.fromkeys(windows["chrom"]):  # writers leave out chromosomes without data
+        if sizes.get(chrom, chrom_sizes[chrom]) != chrom_sizes[chrom]:
             raise RegionError(
-                f"{path}: {chrom} has {sizes.get(chrom, 0):,} bp, but {chrom_sizes[chrom]:,} in the genome; give the "
+                f"{path}: {chrom} has {sizes[chrom]:,} bp, but {chrom_sizes[chrom]:,} in the genome; give the "
                 "genome that the bigWig was made for"
             )
+    chroms, start = windows["chrom"].tolist(), windows["start"].to_numpy(np.int64)
 
     def read(step: int) -> Iterator[NDArray[Any]]:
-        with pyBigWig.open(str(path)) as file:
-            for first in range(0, len(windows), step):
-                yield _read_values(file, windows.iloc[first : first + step], length, sizes, str(path))
+        return read_bigwig(path, chroms, start, length, sizes, step)
 
     return Scores(str(path), "bigwig", RowArray(str(path), (len(windows), length), read))
-
-
-def _read_values(
-    file: Any, windows: pd.DataFrame, length: int, sizes: Mapping[str, int], name: str
-) -> NDArray[np.float32]:
-    """Values (n, L) of some windows, NaN where there are none."""
-    values = np.full((len(windows), length), np.nan, dtype=np.float32)
-    spans = zip(windows["chrom"], windows["start"].tolist(), windows["end"].tolist(), strict=True)
-    for row, (chrom, start, end) in zip(values, spans, strict=True):
-        low, high = max(start, 0), min(end, sizes[chrom])
-        try:
-            row[low - start : high - start] = file.values(chrom, low, high, numpy=True)
-        except RuntimeError as error:
-            where = format_region(chrom, start, end)
-            raise StoreError(f"{name}: damaged at {where} ({error}); copy or download it again") from error
-    return values
 
 
 def _open_chrombpnet(path: Path) -> Scores:

@@ -17,8 +17,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from seqsal.errors import RegionError, StoreError, UsageError
-from seqsal.interop.foreign import ARRAY_SUFFIXES, Given, Scores, is_bigwig, open_bigwig, open_scores
+from seqsal.interop.foreign import ARRAY_SUFFIXES, Given, Scores, open_bigwig, open_scores
 from seqsal.io.bed import read_bed
+from seqsal.io.bigwig import is_bigwig
 from seqsal.io.inputs import WindowSource, open_codes, open_input
 from seqsal.regions import complete_regions, format_region, resize_regions
 from seqsal.sequence.codes import N_CODE, codes_from_one_hot, reverse_complement
@@ -130,11 +131,11 @@ def open_scored_windows(
     what = "null_sequences" if is_null else "sequences"
     is_array = isinstance(sequences, np.ndarray) or Path(sequences or "").suffix in ARRAY_SUFFIXES
     fasta = None if is_array else sequences
-    if is_bigwig(given):
+    if not isinstance(given, np.ndarray) and is_bigwig(given):
         if is_array:
             raise UsageError(f"{what}: are an array, but the windows of a bigWig need a place; give a FASTA")
         source = open_input(genome=genome, regions=regions, fasta=fasta, length=length, ignore_strand=True)  # type: ignore[arg-type]
-        return _on_bigwig(given, source)  # type: ignore[arg-type]
+        return _on_bigwig(given, source)
     scores = open_scores(given)
     if is_array and sequences is not None:
         if scores.one_hot is not None:

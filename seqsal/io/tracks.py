@@ -1,47 +1,35 @@
 """Results as genome-browser tracks: bigWig and bedGraph of the attributions, tables of the predictions.
 
 Per-base tracks come from :mod:`seqsal.io.sweep`: sorted, overlapping windows averaged, N and positions outside the
-chromosome left out, float32. A bigWig without any value is valid (pyBigWig opens it), so it is written, with a
-warning.
-
-The bigWig (Kent et al. 2010, doi:10.1093/bioinformatics/btq351) is written by figwig, which streams data and zoom
-levels and raises when the disk is full. libBigWig, underneath pyBigWig, holds the zoom levels of the file and the
-entries of a whole chromosome in memory on closing (15 bytes per base in all), and only prints when that fails.
+chromosome left out, float32, neighbours of equal value joined. A track without any value is written too, and said so.
 """
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from seqsal.errors import UsageError
+from seqsal.io import bigwig
 from seqsal.io.atomic import atomic_path
 from seqsal.io.attributions import Attributions
 from seqsal.io.bed import write_bed
+from seqsal.io.bigwig import Intervals
 from seqsal.io.sweep import CHUNK_BP, Axis, TrackBlock, sweep_track
 
-__all__ = ["SCORE_FORMATS", "load_bigwig_writer", "write_bedgraph", "write_bigwig", "write_scores"]
+__all__ = ["SCORE_FORMATS", "write_bedgraph", "write_bigwig", "write_scores"]
 
 SCORE_FORMATS = (".tsv", ".bed", ".bedgraph")
-N_JOBS = 2  # threads that compress; the file does not depend on them
 LINES_AT_ONCE = 1 << 16
-MIN_MEAN_RUN = 16  # bases; shorter runs are cheaper as single positions than as sections of their own
 logger = logging.getLogger(__name__)
-
-
-def load_bigwig_writer() -> None:
-    """Begin to load the bigWig writer, whose compiled kernels take most of a second, while something else computes."""
-    threading.Thread(target=importlib.import_module, args=("figwig",), name="seqsal-loader", daemon=True).start()
 
 
 def write_bigwig(
@@ -74,16 +62,12 @@ def write_bigwig(
     RegionError
         A window lies on a chromosome that `chrom_sizes` lacks.
     """
-    from figwig import BigWigWriter  # here because it loads numba, half a second that most commands can do without
-
     axis = Axis.of(attr, list(chrom_sizes))
-    sizes = {chrom: int(size) for chrom, size in chrom_sizes.items()}
     blocks = sweep_track(attr, axis, chunk_bp=chunk_bp, progress=progress)
-    n_bases = 0
-    with atomic_path(path) as temporary, BigWigWriter(temporary, sizes, engine="zlib", n_jobs=N_JOBS) as bigwig:
-        for block in (_inside(block, axis, chrom_sizes) for block in blocks):
-            _add_block(bigwig, axis, block)
-            n_bases += len(block.positions)
+    sizes = {chrom: int(size) for chrom, size in chrom_sizes.items()}
+    n_bases = bigwig.write_bigwig(
+        path, sizes, _intervals(axis, (_inside(block, axis, chrom_sizes) for block in blocks))
+    )
     if not n_bases:
         logger.warning("%s: no position has a value (only N or beyond the chromosomes); the track is empty", path)
 
@@ -103,9 +87,8 @@ def write_bedgraph(
     axis = Axis.of(attr, list(chrom_sizes))
     blocks = sweep_track(attr, axis, chunk_bp=chunk_bp, progress=progress)
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as handle:
-        for start, end, values in _joined_runs(_inside(block, axis, chrom_sizes) for block in blocks):
-            chrom_idx, chrom_start = axis.locate(start)
-            _write_runs(handle, axis.chroms, chrom_idx, chrom_start, chrom_start + end - start, values)
+        for runs in _intervals(axis, (_inside(block, axis, chrom_sizes) for block in blocks)):
+            _write_runs(handle, runs)
 
 
 def write_scores(
@@ -167,20 +150,16 @@ def _run_bounds(breaks: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[n
     return np.concatenate([[0], cuts]), np.append(cuts, len(breaks) + 1)
 
 
-def _add_block(bigwig: Any, axis: Axis, block: TrackBlock) -> None:
-    """Add a block: runs of adjacent bases where they are long, single bases where they are short."""
-    if not len(block.positions):
-        return
-    chrom_idx, position = axis.locate(block.positions)
-    values = block.values.astype(np.float32)
-    for lo, hi in zip(*_run_bounds(np.diff(chrom_idx) != 0), strict=True):
-        chrom, here, signal = axis.chroms[chrom_idx[lo]], position[lo:hi], values[lo:hi]
-        first, last = _run_bounds(np.diff(here) != 1)
-        if len(first) * MIN_MEAN_RUN > len(here):
-            bigwig.write(chrom, here, signal[:, None], missing=np.nan)  # also keeps zeros of either sign
+def _intervals(axis: Axis, blocks: Iterable[TrackBlock]) -> Iterator[Intervals]:
+    """Turn blocks of an axis into runs of equal values on its chromosomes."""
+    for start, end, values in _joined_runs(blocks):
+        if not len(start):
             continue
-        for a, b in zip(first, last, strict=True):
-            bigwig.write(chrom, here[a : a + 1], signal[None, a:b], missing=np.nan)
+        chrom_idx, chrom_start = axis.locate(start)
+        for lo, hi in zip(*_run_bounds(np.diff(chrom_idx) != 0), strict=True):
+            part = slice(lo, hi)
+            chrom = axis.chroms[chrom_idx[lo]]
+            yield Intervals(chrom, chrom_start[part], (chrom_start + end - start)[part], values[part])
 
 
 def _joined_runs(
@@ -202,24 +181,14 @@ def _joined_runs(
     yield start, end, values
 
 
-def _write_runs(
-    handle: TextIO,
-    chroms: list[str],
-    chrom_idx: NDArray[np.int64],
-    start: NDArray[np.int64],
-    end: NDArray[np.int64],
-    values: NDArray[np.floating],
-) -> None:
+def _write_runs(handle: TextIO, runs: Intervals) -> None:
     """Write bedGraph lines, many to a formatting call."""
-    if not len(start):
-        return
-    for lo, hi in zip(*_run_bounds(np.diff(chrom_idx) != 0), strict=True):
-        line = chroms[chrom_idx[lo]].replace("%", "%%") + "\t%d\t%d\t%s\n"
-        for a in range(lo, hi, LINES_AT_ONCE):
-            part = slice(a, min(a + LINES_AT_ONCE, hi))
-            texts = values[part].astype("U24").tolist()  # numpy prints the shortest digits that round-trip the type
-            fields = chain.from_iterable(zip(start[part].tolist(), end[part].tolist(), texts, strict=True))
-            handle.write((line * len(texts)) % tuple(fields))
+    line = runs.chrom.replace("%", "%%") + "\t%d\t%d\t%s\n"
+    for a in range(0, len(runs.start), LINES_AT_ONCE):
+        part = slice(a, a + LINES_AT_ONCE)
+        texts = runs.values[part].astype("U24").tolist()  # numpy prints the shortest digits that round-trip the type
+        fields = chain.from_iterable(zip(runs.start[part].tolist(), runs.end[part].tolist(), texts, strict=True))
+        handle.write((line * len(texts)) % tuple(fields))
 
 
 def _clip(table: pd.DataFrame, chrom_sizes: Mapping[str, int] | None) -> pd.DataFrame:
@@ -236,12 +205,12 @@ def _write_score_bedgraph(handle: TextIO, table: pd.DataFrame) -> None:
     usable = table[np.isfinite(table["prediction"].to_numpy(dtype=np.float64))]
     kind = np.float32 if table["prediction"].dtype == np.float32 else np.float64
     groups = {chrom: rows for chrom, rows in usable.groupby("chrom", sort=False)}
-    for i, chrom in enumerate(chroms):
+    for chrom in chroms:
         if chrom in groups:
             rows = groups[chrom]
             spans = (rows["start"].to_numpy(np.int64), rows["end"].to_numpy(np.int64))
             start, end, mean = _mean_coverage(*spans, rows["prediction"].to_numpy(dtype=np.float64))
-            _write_runs(handle, chroms, np.full(len(start), i), start, end, mean.astype(kind))
+            _write_runs(handle, Intervals(chrom, start, end, mean.astype(kind)))
 
 
 def _mean_coverage(

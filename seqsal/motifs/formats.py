@@ -1,24 +1,27 @@
-"""Motif file formats: MEME, JASPAR, TRANSFAC and HOMER, told apart by their content.
+"""Motif file formats: MEME, JASPAR, cluster-buster, HOMER, TRANSFAC and XMS, told apart by their content.
 
 * MEME (minimal, or the text output of MEME and STREME): ``MEME version``, then per motif ``MOTIF id [name]`` and
   ``letter-probability matrix: alength= 4 w= W nsites= N`` with W rows of four probabilities.
 * JASPAR: ``>id name``, then four rows of counts, ``A [ 1 2 … ]``, or the numbers alone in the order A, C, G, T.
-* HOMER: ``>consensus <tab> name <tab> threshold …``, then a row of four probabilities per position. A header without
-  tabs is the name (the PFM of GimmeMotifs).
+* cluster-buster, and the PFM of GimmeMotifs: ``>name``, then a row of four numbers per position.
+* HOMER: the same with the header ``>consensus <tab> name <tab> threshold …``.
 * TRANSFAC: lines with two-letter keys (``AC ID NA``), ``P0 A C G T``, a row ``01 1 2 3 4`` per position, and ``//``.
+* XMS: XML with ``<motif>``, ``<name>`` and ``<weight symbol="adenine">``.
 
-The parsers here keep count of lines, for errors, and keep all digits: Biopython's MEME parser, the oracle of the tests
-with its JASPAR and TRANSFAC parsers, rounds probabilities to whole sites and needs a background in the file.
+Biopython reads all but MEME, where it rounds probabilities to whole sites and needs a background in the file, and the
+header of HOMER. Since it skips what it does not understand and knows no line numbers, each entry is checked first.
 """
 
 from __future__ import annotations
 
 import gzip
+import io
 import re
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
+from xml.parsers.expat import ExpatError
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +30,9 @@ from seqsal.errors import MotifError
 
 __all__ = ["MotifRecord", "parse_motifs", "read_text"]
 
+FORMATS = "MEME, JASPAR, TRANSFAC, HOMER, cluster-buster or XMS"
 SUM_TOLERANCE = 0.05  # of the probabilities at a position
+MOST_POSITIONS = 1_000  # of a motif; the longest in JASPAR has 35
 _BASES = "ACGT"
 _TOOL_NAMES = re.compile(r"(MEME|STREME|DREME)-\d+|width|w|=|.*=.*")  # second words that are not names
 
@@ -104,7 +109,7 @@ def read_text(path: str) -> str:
         data = Path(path).read_bytes()
         return (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise MotifError(f"{path}: is not text; expected motifs in MEME, JASPAR, TRANSFAC or HOMER format") from None
+        raise MotifError(f"{path}: is not text; expected motifs in {FORMATS} format") from None
     except FileNotFoundError:
         raise MotifError(
             f"{path}: no such file; expected a motif file, or jaspar:RELEASE:TAXGROUP such as jaspar:2026:vertebrates"
@@ -132,18 +137,41 @@ def parse_motifs(text: str, source: str) -> list[MotifRecord]:
     lines = _Lines(text, source)
     first = next((line for line in lines.lines if not line.text.startswith("#")), None)
     if first is None:
-        raise MotifError(f"{source}: is empty; expected motifs in MEME, JASPAR, TRANSFAC or HOMER format")
+        raise MotifError(f"{source}: is empty; expected motifs in {FORMATS} format")
     if any(line.text.startswith("MEME version") for line in lines.lines[:10]):
         records = _parse_meme(lines)
     elif first.text.startswith(">"):
         records = _parse_headed(lines)
+    elif first.text.startswith("<"):
+        records = _parse_xms(text, source)
     elif re.fullmatch(r"[A-Z][A-Z0-9]", first.text.split()[0]):
         records = _parse_transfac(lines)
     else:
-        lines.fail(first.number, f"starts with {first.text[:40]!r}, expected MEME, JASPAR, TRANSFAC or HOMER format")
+        lines.fail(
+            first.number,
+            f"starts with {first.text[:40]!r}, expected {FORMATS} format",
+        )
     if not records:
         raise MotifError(f"{source}: holds no motif; expected at least one")
+    for record in records:
+        if record.counts.ndim == 2 and record.counts.shape[1] > MOST_POSITIONS:
+            lines.fail(
+                record.line,
+                f"motif {record.name[:60]!r} has {record.counts.shape[1]:,} positions, expected at most "
+                f"{MOST_POSITIONS:,}; is this a motif?",
+            )
     return records
+
+
+def _biopython(text: str, kind: str) -> Any:
+    """Motifs that Bio.motifs reads from a text that was checked."""
+    from Bio import motifs
+
+    return motifs.parse(io.StringIO(text), kind, strict=False)
+
+
+def _bases_by_position(motif: Any) -> NDArray[np.float64]:
+    return np.array([motif.counts[base] for base in _BASES], dtype=np.float64)
 
 
 def _parse_meme(lines: _Lines) -> list[MotifRecord]:
@@ -217,105 +245,163 @@ def _meme_rows(lines: _Lines, matrix: _Line, width: float | None) -> list[list[f
     return rows
 
 
+class _Entry(NamedTuple):
+    """A header with > and the rows below it."""
+
+    header: _Line
+    fields: list[str]
+    rows: list[_Line]
+
+    @property
+    def is_homer(self) -> bool:
+        return len(self.fields) > 2 or (len(self.fields) == 2 and not self.fields[1])
+
+    @property
+    def is_lettered(self) -> bool:
+        return not re.match(r"[-+.\d]", self.rows[0].text)
+
+    def fail(self, lines: _Lines, fact: str) -> NoReturn:
+        lines.fail(self.header.number, fact)
+
+
 def _parse_headed(lines: _Lines) -> list[MotifRecord]:
-    """JASPAR and HOMER: a header with > and the rows below it."""
-    records: list[MotifRecord] = []
-    header: _Line | None = None
-    rows: list[_Line] = []
-    for line in [*lines.lines, _Line(0, ">")]:
-        if line.text.startswith("#"):
-            continue
-        if not line.text.startswith(">"):
-            rows.append(line)
-            continue
-        if header is not None:
-            records.append(_headed_record(lines, header, rows))
-        header, rows = line, []
-    return records
+    """JASPAR, cluster-buster and HOMER: a header with > and the rows below it."""
+    entries: list[_Entry] = []
+    for line in lines.lines:
+        if line.text.startswith(">"):
+            entries.append(_Entry(line, [field.strip() for field in line.text[1:].strip(" ").split("\t")], []))
+        elif not line.text.startswith("#") and entries:
+            entries[-1].rows.append(line)
+    for entry in entries:
+        if not any(entry.fields):
+            entry.fail(lines, "a motif without a name; write it after the >")
+        if not entry.rows:
+            entry.fail(lines, f"motif {entry.fields[0]!r} has no matrix; the file is malformed or cut")
+    orientations = {_orientation(entry) for entry in entries} - {None}
+    return [_headed_record(lines, entry, orientations) for entry in entries]
 
 
-def _headed_record(lines: _Lines, header: _Line, rows: list[_Line]) -> MotifRecord:
-    fields = [field.strip() for field in header.text[1:].strip(" ").split("\t")]
-    if not any(fields):
-        lines.fail(header.number, "a motif without a name; write it after the >")
-    if not rows:
-        lines.fail(header.number, f"motif {fields[0]!r} has no matrix; the file is malformed or cut")
-    is_homer = len(fields) > 2 or (len(fields) == 2 and not fields[1])
-    by_position = all(len(row.text.split()) == 4 for row in rows) and (len(rows) != 4 or is_homer)
-    if not re.match(r"[-+.\d]", rows[0].text):
-        name, accession = _jaspar_name(fields)
-        return MotifRecord(name, accession, _lettered_rows(lines, header, rows), None, header.number)
-    if is_homer or by_position:
+def _orientation(entry: _Entry) -> str | None:
+    """Whether the rows of a bare matrix are bases or positions, None where its shape and sums fit both."""
+    if entry.is_homer or entry.is_lettered:
+        return None
+    words = [row.text.split() for row in entry.rows]
+    if len(words) != 4 or any(len(row) != 4 for row in words):
+        return "positions" if all(len(row) == 4 for row in words) else "bases"
+    try:
+        values = np.array(words, dtype=np.float64)
+    except ValueError:
+        return None
+    by_row, by_column = (bool(np.ptp(values.sum(axis=axis)) <= 0.01 * values.sum(axis=axis).max()) for axis in (1, 0))
+    return None if by_row == by_column else ("positions" if by_row else "bases")
+
+
+def _headed_record(lines: _Lines, entry: _Entry, orientations: set[str | None]) -> MotifRecord:
+    """Read one entry; `orientations` are those that the matrices of the file show."""
+    header, fields, rows = entry
+    if entry.is_lettered:
+        text = _checked_letters(lines, entry)
+    elif entry.is_homer or (_orientation(entry) or _shared(lines, entry, orientations)) == "positions":
         if len(fields) > 1 and not fields[1]:
-            lines.fail(header.number, "a motif without a name; write it after the consensus and a tab")
-        values = [lines.numbers(row, row.text.split(), 4) for row in rows]
-        return MotifRecord(fields[1] if len(fields) > 1 else fields[0], "", np.array(values).T, None, header.number)
-    name, accession = _jaspar_name(fields)
-    return MotifRecord(name, accession, _bare_rows(lines, header, rows), None, header.number)
+            entry.fail(lines, "a motif without a name; write it after the consensus and a tab")
+        for row in rows:
+            lines.numbers(row, row.text.split(), 4)
+        motif = _biopython("\n".join([">motif", *(row.text for row in rows)]), "clusterbuster")[0]
+        return MotifRecord(
+            fields[1] if len(fields) > 1 else fields[0], "", _bases_by_position(motif), None, header.number
+        )
+    else:
+        if len(rows) != 4:
+            entry.fail(lines, f"a matrix of {len(rows)} rows, expected 4 (A, C, G, T) or 4 values a row")
+        for row in rows:
+            lines.numbers(row, row.text.split(), len(rows[0].text.split()))
+        text = "\n".join(row.text for row in rows)
+    words = " ".join(fields).split(maxsplit=1)  # id and name, or a name alone; Biopython's ends at a blank
+    motif = _biopython(f">motif\n{text}", "jaspar")[0]
+    return MotifRecord(words[-1], words[0] if len(words) == 2 else "", _bases_by_position(motif), None, header.number)
 
 
-def _jaspar_name(fields: list[str]) -> tuple[str, str]:
-    """Name and accession of ``id name``, or of a name alone."""
-    words = " ".join(fields).split(maxsplit=1)
-    return (words[1], words[0]) if len(words) == 2 else (words[0], "")
+def _shared(lines: _Lines, entry: _Entry, orientations: set[str | None]) -> str:
+    """Orientation of a matrix of 4 × 4 that fits both, from the other motifs of the file."""
+    if len(orientations) == 1:
+        return str(next(iter(orientations)))
+    entry.fail(
+        lines,
+        f"motif {entry.fields[0]!r} is 4 × 4 and the other motifs do not tell whether its rows are bases or positions; "
+        "write the rows as A [ … ], C [ … ], G [ … ], T [ … ]",
+    )
 
 
-def _lettered_rows(lines: _Lines, header: _Line, rows: list[_Line]) -> NDArray[np.float64]:
-    """Four rows that start with their letter: ``A [ 1 2 3 ]``."""
-    values: dict[str, list[float]] = {}
-    for row in rows:
+def _checked_letters(lines: _Lines, entry: _Entry) -> str:
+    """Four rows that start with their letter, ``A [ 1 2 3 ]``, as JASPAR writes them."""
+    found: dict[str, list[str]] = {}
+    for row in entry.rows:
         letter = row.text[0].upper().replace("U", "T")
         if letter not in _BASES:
             lines.fail(row.number, f"a row of {row.text.split()[0]!r}, expected A, C, G or T; protein cannot be used")
-        if letter in values:
+        if letter in found:
             lines.fail(row.number, f"a second row of {letter} in one motif; the file is malformed")
-        numbers = re.sub(r"[\[\]]", " ", row.text[1:]).split()
-        values[letter] = lines.numbers(row, numbers, len(next(iter(values.values()))) if values else None)
-    if len(values) != 4 or not values["A"]:
-        lines.fail(header.number, f"got rows of {', '.join(values) or 'nothing'}, expected A, C, G and T with counts")
-    return np.array([values[base] for base in _BASES])
-
-
-def _bare_rows(lines: _Lines, header: _Line, rows: list[_Line]) -> NDArray[np.float64]:
-    """Four rows of numbers in the order A, C, G, T."""
-    if len(rows) != 4:
-        lines.fail(header.number, f"a matrix of {len(rows)} rows, expected 4 (A, C, G, T) or 4 values a row")
-    width = len(rows[0].text.split())
-    return np.array([lines.numbers(row, row.text.split(), width) for row in rows])
+        words = re.sub(r"[\[\]]", " ", row.text[1:]).split()
+        lines.numbers(row, words, len(next(iter(found.values()))) if found else None)
+        found[letter] = words
+    if len(found) != 4 or not found["A"]:
+        entry.fail(lines, f"got rows of {', '.join(found) or 'nothing'}, expected A, C, G and T with counts")
+    return "\n".join(f"{base} [ {' '.join(found[base])} ]" for base in _BASES)
 
 
 def _parse_transfac(lines: _Lines) -> list[MotifRecord]:
     records: list[MotifRecord] = []
-    entry: dict[str, str] = {}
-    rows: list[list[float]] = []
-    start: _Line | None = None
+    entry: list[_Line] = []
     for line in lines:
-        key, *values = line.text.split()
-        start = start or line
-        if key == "//":
-            if "P0" in entry:
-                records.append(_transfac_record(lines, start, entry, rows))
-            entry, rows, start = {}, [], None
-        elif key.upper() in ("P0", "PO"):
-            if [value.upper().replace("U", "T") for value in values[:4]] != list(_BASES) or len(values) > 5:
-                lines.fail(line.number, f"columns {' '.join(values)!r}, expected A C G T; protein cannot be used")
-            entry["P0"] = line.text
-        elif key.isdigit() and "P0" in entry:
-            rows.append(lines.numbers(line, values[:4], 4))
-        elif "P0" in entry and not rows:
-            lines.fail(line.number, f"got {line.text[:60]!r}, expected a numbered row of four counts")
-        else:
-            entry.setdefault(key, " ".join(values))
-    if start is not None:
-        lines.fail(start.number, "an entry without // at its end; the file is cut")
+        entry.append(line)
+        if line.text.split()[0] == "//":
+            records += _transfac_records(lines, entry)
+            entry = []
+    if entry:
+        lines.fail(entry[0].number, "an entry without // at its end; the file is cut")
     return records
 
 
-def _transfac_record(lines: _Lines, start: _Line, entry: dict[str, str], rows: list[list[float]]) -> MotifRecord:
-    accession = entry.get("AC", "")
-    name = entry.get("NA") or entry.get("ID") or accession
-    if not name:
-        lines.fail(start.number, "a motif without a name; give it a line AC, ID or NA")
-    if not rows:
-        lines.fail(start.number, f"motif {name!r} has no rows of counts; the file is malformed or cut")
-    return MotifRecord(name, accession if accession != name else "", np.array(rows).T, None, start.number)
+def _transfac_records(lines: _Lines, entry: list[_Line]) -> list[MotifRecord]:
+    """Read one entry: one motif, or none where it has no matrix."""
+    text: list[str] = []
+    n_rows: int | None = None  # None before the matrix
+    for line in entry:
+        key, *values = line.text.split()
+        if key.upper() in ("P0", "PO"):
+            if [value.upper().replace("U", "T") for value in values[:4]] != list(_BASES) or len(values) > 5:
+                lines.fail(line.number, f"columns {' '.join(values)!r}, expected A C G T; protein cannot be used")
+            text.append("P0      A      C      G      T")
+            n_rows = 0
+            continue
+        if key.isdigit() and n_rows is not None:
+            lines.numbers(line, values[:4], 4)
+            n_rows += 1
+        elif n_rows == 0 and key != "//":
+            lines.fail(line.number, f"got {line.text[:60]!r}, expected a numbered row of four counts")
+        if (
+            key in ("AC", "ID", "NA", "//") or key.isdigit()
+        ):  # Biopython is strict about references, which say nothing here
+            text.append(line.text)
+    if n_rows is None:
+        return []
+    start = entry[0].number
+    if not any(line.split()[0] in ("AC", "ID", "NA") and len(line.split()) > 1 for line in text):
+        lines.fail(start, "a motif without a name; give it a line AC, ID or NA")
+    try:
+        (motif,) = _biopython("\n".join(text) + "\n", "transfac")
+    except ValueError as error:
+        lines.fail(start, f"an entry that cannot be read ({' '.join(str(error).split())[:120]})")
+    accession = motif.get("AC", "")
+    name = motif.get("NA") or motif.get("ID") or accession
+    if not n_rows:
+        lines.fail(start, f"motif {name!r} has no rows of counts; the file is malformed or cut")
+    return [MotifRecord(name, accession if accession != name else "", _bases_by_position(motif), None, start)]
+
+
+def _parse_xms(text: str, source: str) -> list[MotifRecord]:
+    try:
+        motifs = _biopython(text, "xms")
+        return [MotifRecord(motif.name.strip(), "", _bases_by_position(motif), None, 0) for motif in motifs]
+    except (ExpatError, ValueError) as error:
+        raise MotifError(f"{source}: cannot be read as XMS ({error}); expected XML with <motif> elements") from None

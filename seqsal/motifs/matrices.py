@@ -10,6 +10,7 @@ with n the number of sites (20, MEME's assumption, where the source does not say
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ from seqsal.sequence.codes import ALPHABET
 
 __all__ = ["ASSUMED_SITES", "PSEUDOCOUNT", "UNIFORM", "Motif", "read_motifs", "write_meme"]
 
+logger = logging.getLogger(__name__)
 ASSUMED_SITES = 20.0
 PSEUDOCOUNT = 0.1
 UNIFORM: NDArray[np.float64] = np.full(4, 0.25)
@@ -130,12 +132,13 @@ def read_motifs(spec: str | os.PathLike[str]) -> list[Motif]:
     ----------
     spec
         `jaspar:RELEASE:TAXGROUP`, for example `jaspar:2026:vertebrates` (the CORE collection, latest versions, by
-        accession), or a MEME, JASPAR, TRANSFAC or HOMER file, plain or gzipped. The format is told by the content.
+        accession), or a MEME, JASPAR, TRANSFAC, HOMER, cluster-buster or XMS file, plain or gzipped. The format is told
+        by the content.
 
     Returns
     -------
     list of Motif
-        In the order of the file; never empty.
+        In the order of the file; never empty. Motifs of the same accession and name are numbered, with a warning.
 
     Raises
     ------
@@ -144,9 +147,8 @@ def read_motifs(spec: str | os.PathLike[str]) -> list[Motif]:
         motifs, or a motif without a name. File and line are named.
     """
     text = os.fspath(spec)
-    if text.startswith(JASPAR_PREFIX):
-        return [_as_motif(record, text) for record in fetch_jaspar(text)]
-    return [_as_motif(record, text) for record in parse_motifs(read_text(text), text)]
+    records = fetch_jaspar(text) if text.startswith(JASPAR_PREFIX) else parse_motifs(read_text(text), text)
+    return [_as_motif(record, text) for record in _distinct(records, text)]
 
 
 def write_meme(motifs: Sequence[Motif], path: str | os.PathLike[str], background: ArrayLike = UNIFORM) -> None:
@@ -189,6 +191,28 @@ def write_meme(motifs: Sequence[Motif], path: str | os.PathLike[str], background
     blocks = [_meme_block(motif, name) for motif, name in zip(motifs, names, strict=True)]
     with atomic_path(path) as temporary:
         temporary.write_text("\n".join([*head, *blocks]), encoding="utf-8")
+
+
+def _distinct(records: Sequence[MotifRecord], source: str) -> list[MotifRecord]:
+    """Add numbers to motifs that have the same accession and name, so that rows about them can be told apart."""
+    taken = {(record.accession, record.name) for record in records}
+    if len(taken) == len(records):
+        return list(records)
+    seen: set[tuple[str, str]] = set()
+    distinct = []
+    for record in records:
+        name, number = record.name, 2
+        while (record.accession, name) in (seen if name == record.name else seen | taken):
+            name, number = f"{record.name}_{number}", number + 1
+        seen.add((record.accession, name))
+        distinct.append(record._replace(name=name))
+    changed = [(old, new) for old, new in zip(records, distinct, strict=True) if old.name != new.name]
+    old, new = changed[0]
+    logger.warning(
+        "%s: %d motifs have the name of another, the first %r (line %d); numbered, such as %r",
+        source, len(changed), old.name, old.line, new.name,
+    )  # fmt: skip
+    return distinct
 
 
 def _as_motif(record: MotifRecord, source: str) -> Motif:

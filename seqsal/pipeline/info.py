@@ -15,10 +15,10 @@ from typing import Any
 import h5py
 import numpy as np
 import pandas as pd
-import pyBigWig
 
 from seqsal.errors import BedError, CheckpointError, StoreError, UsageError
 from seqsal.io.bed import read_bed
+from seqsal.io.bigwig import summarize_bigwig
 from seqsal.io.checkpoint_format import FORMAT, FORMAT_VERSION
 from seqsal.io.store import SCHEMA, read_attrs, result_prefix
 from seqsal.pipeline.file_info import FileInfo, version_facts
@@ -224,12 +224,8 @@ def _training_facts(training: dict[str, Any]) -> dict[str, Any]:
 
 def _describe_bigwig(path: Path) -> Described:
     """Say what a bigWig covers."""
-    try:
-        with pyBigWig.open(str(path)) as track:
-            header, chroms = track.header(), track.chroms()
-    except RuntimeError as error:
-        raise StoreError(f"{path}: damaged or truncated bigWig; export it again") from error
-    return "bigWig track", {"n_chroms": len(chroms), "n_bases": int(header["nBasesCovered"])}
+    summary = summarize_bigwig(path)
+    return "bigWig track", {"n_chroms": len(summary.chrom_sizes), "n_bases": summary.n_bases}
 
 
 def _describe_folder(path: Path) -> Described | None:

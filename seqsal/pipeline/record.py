@@ -34,7 +34,6 @@ VERSIONS_OF = (
     "scipy",
     "h5py",
     "pyfaidx",
-    "pyBigWig",
     "pybigtools",
     "bioframe",
     "logomaker",

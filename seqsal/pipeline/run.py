@@ -36,7 +36,7 @@ from seqsal.io.attributions import Attributions
 from seqsal.io.bed import write_narrowpeak
 from seqsal.io.config import write_config
 from seqsal.io.folder import make_folder
-from seqsal.io.tracks import load_bigwig_writer, write_bigwig, write_scores
+from seqsal.io.tracks import write_bigwig, write_scores
 from seqsal.motifs import MotifResult, discover_motifs, write_motifs
 from seqsal.peaks import call_peaks, write_peaks_tsv
 from seqsal.pipeline.file_info import table_text
@@ -192,7 +192,6 @@ def run(
         )  # fmt: skip
     with prepared, make_folder(out) as folder, clock.stage("attribute"):
         (folder / "run.json").unlink(missing_ok=True)  # an earlier run's: the folder is not complete now
-        load_bigwig_writer()  # while the model computes
         attr = prepared.opened.attribute(folder / "attributions.h5", resume=resume, reuse=resume, progress=progress)
     with clock.stage("scores"):
         scores = score_table(attr.regions, np.asarray(attr.prediction), prepared.opened.model)

@@ -97,7 +97,7 @@ def test_sweep_is_the_slow_average_whatever_the_chunks(attr: Attributions, chunk
 
 
 @given(attr=attributions())
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=20)
 def test_files_hold_the_track_inside_the_chromosomes(
     attr: Attributions, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -223,7 +223,7 @@ def test_scores_as_bedgraph_are_sorted_and_averaged(tmp_path: Path) -> None:
         max_size=12,
     )
 )
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=20)
 def test_score_bedgraph_is_the_slow_average(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, int, int, float]]
 ) -> None:

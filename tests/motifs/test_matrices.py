@@ -268,6 +268,56 @@ def test_jaspar_file_as_biopython_reads_it(tmp_path: Path) -> None:
     assert (third.name, third.accession, third.consensus) == ("lonely", "", "AC")
 
 
+def test_bare_matrices_of_four_positions_are_read_as_the_file_shows(tmp_path: Path) -> None:
+    square = np.array([[8, 1, 1, 0], [2, 6, 1, 1], [0, 3, 7, 0], [4, 4, 1, 1]])  # each row sums to 10
+    text = "\n".join(" ".join(map(str, row)) for row in square)
+    by_position = square.T
+    (motif,) = read_motifs(write(tmp_path, f">m\n{text}\n"))
+    assert np.array_equal(motif.counts, by_position)
+    (motif,) = read_motifs(write(tmp_path, ">m\n" + "\n".join(" ".join(map(str, row)) for row in square.T)))
+    assert np.array_equal(motif.counts, square.T)
+    even = "1 0 0 0\n0 1 0 0\n0 0 0 1\n0 0 1 0"  # sums to 1 both ways; the other motif tells
+    first, _ = read_motifs(write(tmp_path, f">e\n{even}\n>long\n1 0 0 0\n0 1 0 0\n0 0 0 1\n0 0 1 0\n0 0 1 0\n"))
+    assert first.consensus == "ACTG"
+    _, second = read_motifs(write(tmp_path, f">wide\n1 0\n0 1\n0 0\n0 0\n>e\n{even.replace('0 0 0 1', '0 0 0 1')}\n"))
+    assert second.consensus == "ACTG"
+    with pytest.raises(MotifError, match=r"line 1: motif 'e' is 4 × 4 .* write the rows as A \["):
+        read_motifs(write(tmp_path, f">e\n{even}\n"))
+
+
+def test_cluster_buster_and_xms_as_biopython_reads_them(tmp_path: Path) -> None:
+    text = ">AbdA\n# GAP 4\n1 3 0 14\n0 0 0 18\n16 0 0 2\n18 0 0 0\n1 0 0 17\n"
+    (motif,) = read_motifs(write(tmp_path, text))
+    theirs = bio.parse(io.StringIO(text), "clusterbuster")[0]
+    assert np.array_equal(motif.counts, [theirs.counts[base] for base in "ACGT"])
+    names = ("adenine", "cytosine", "guanine", "thymine")
+    columns = ""
+    for column in ([0.1, 0.2, 0.3, 0.4], [1, 0, 0, 0]):
+        weights = (f'<weight symbol="{name}">{v}</weight>' for name, v in zip(names, column, strict=True))
+        columns += f"<column>{''.join(weights)}</column>"
+    (motif,) = read_motifs(write(tmp_path, f"<motifset><motif><name>x1</name>{columns}</motif></motifset>"))
+    assert motif.name == "x1"
+    assert motif.counts == pytest.approx(np.array([[0.1, 0.2, 0.3, 0.4], [1, 0, 0, 0]]).T)
+    with pytest.raises(MotifError, match="cannot be read as XMS"):
+        read_motifs(write(tmp_path, "<motifset><motif>"))
+
+
+@pytest.mark.parametrize("accession", ["", "M1 "])
+def test_equal_names_are_numbered_with_a_warning(
+    tmp_path: Path, accession: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = ["same", "same_2", "same", "other", "same"]
+    text = "".join(f">{accession}{name}\nA [ 1 2 ]\nC [ 1 2 ]\nG [ 3 4 ]\nT [ 3 5 ]\n" for name in names)
+    motifs = read_motifs(write(tmp_path, text))
+    assert [motif.name for motif in motifs] == ["same", "same_2", "same_3", "other", "same_4"]
+    assert "2 motifs have the name of another, the first 'same' (line 11); numbered, such as 'same_3'" in caplog.text
+
+
+def test_a_motif_of_impossible_width_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MotifError, match="line 1: motif 'wide' has 3,000 positions, expected at most 1,000"):
+        read_motifs(write(tmp_path, ">wide\n" + "1 0 0 0\n" * 3000))
+
+
 def test_homer_file(tmp_path: Path) -> None:
     first, second = read_motifs(write(tmp_path, HOMER))
     assert (first.name, first.accession, first.consensus) == ("PU.1(ETS)/ThioMac/Homer", "", "ASTT")
@@ -312,7 +362,7 @@ def test_transfac_file_as_biopython_reads_it(tmp_path: Path) -> None:
         (TRANSFAC.replace("1\t0.0\t0.0\t7.0\t0.0\n", ""), "line 16: motif 'M00002' has no rows of counts"),
         (TRANSFAC.replace("1\t0.0\t0.0\t7.0\t0.0\n", "a 1 2 3 4\n"), "line 18: got 'a 1 2 3 4', expected a numbered"),
         (TRANSFAC[: TRANSFAC.rindex("//")], "line 16: an entry without // at its end"),
-        ("hello world\n", "line 1: starts with 'hello world', expected MEME, JASPAR, TRANSFAC or HOMER"),
+        ("hello world\n", "line 1: starts with 'hello world', expected MEME, JASPAR, TRANSFAC, HOMER, cluster"),
     ],
 )  # fmt: skip
 def test_malformed_files(tmp_path: Path, text: str, message: str) -> None:
