@@ -100,7 +100,7 @@ def check_bigwig(path: Path, attr: Attributions) -> tuple[float, float]:
     found = {}
     with pyBigWig.open(str(path)) as bigwig:
         assert bigwig.chroms().items() <= attr.chrom_sizes.items()  # those without a value are left out
-        for chrom, size in attr.chrom_sizes.items():
+        for chrom, size in bigwig.chroms().items():
             for start, end, value in bigwig.intervals(chrom) or ():
                 assert 0 <= start < end <= size
                 found |= {(chrom, position): value for position in range(start, end)}

@@ -148,7 +148,7 @@ def write_bigwig(path: FilePath, chrom_sizes: Mapping[str, int], blocks: Iterabl
     Parameters
     ----------
     path
-        File to write. Without any interval it is a valid bigWig that names one chromosome.
+        File to write. Without any interval it is a valid bigWig that names no chromosome.
     chrom_sizes
         Chromosome lengths (bp).
     blocks
@@ -335,11 +335,12 @@ def _serve_bigwig(source: IO[bytes], answer: IO[bytes], path: str, chrom_sizes: 
 
 
 def _empty(path: Path) -> None:
-    """Take the one value out of a bigWig, since pybigtools writes none without: counts, and the index's only leaf."""
+    """Take the one value and its chromosome out of a bigWig, since pybigtools writes none without."""
     with path.open("r+b") as file:
         header = file.read(64)
-        data, index, summary = (struct.unpack_from("<Q", header, at)[0] for at in (16, 24, 44))
-        for at, zeros in ((data, 8), (index + 8, 8), (index + 50, 2), (summary, 40)):
+        chroms, data, index, summary = (struct.unpack_from("<Q", header, at)[0] for at in (8, 16, 24, 44))
+        counts = ((chroms + 16, 8), (chroms + 34, 2), (data, 8), (index + 8, 8), (index + 50, 2))
+        for at, zeros in (*counts, (summary, 40)):
             file.seek(at)
             file.write(bytes(zeros))
 
