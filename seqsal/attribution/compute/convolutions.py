@@ -31,6 +31,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import logging
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -50,6 +51,7 @@ __all__ = [
     "run_op",
 ]
 
+logger = logging.getLogger(__name__)
 _aten = torch.ops.aten
 _RESHAPES = frozenset({_aten.view.default, _aten._unsafe_view.default})
 _LOSE_ORDER = _RESHAPES | {_aten.mean.dim, _aten.sum.dim_IntList}  # their gradients come in the plain order
@@ -83,7 +85,7 @@ def run_op(target: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     tensor([2., 2.])
     """
     if target is _aten.convolution.default and _gains_by_order(args):
-        return _LastConvolution.apply(*args[:6], args[8])
+        return _ImageConvolution.apply(*args[:6], args[8])
     if target in _LOSE_ORDER and args[0].requires_grad and not args[0].is_contiguous():
         args = (_KeepOrder.apply(args[0]), *args[1:])
     if target in _RESHAPES:
@@ -105,8 +107,8 @@ class _KeepOrder(torch.autograd.Function):
 
 
 def _ordered(tensor: torch.Tensor, stride: tuple[int, ...]) -> torch.Tensor:
-    """Copy a tensor into another order of memory unless it has it."""
-    if tensor.stride() == stride:
+    """Copy a tensor into another order of memory unless it has it; the stride of the first axis follows from it."""
+    if tensor.stride()[1:] == stride[1:] and (len(tensor) == 1 or tensor.stride(0) == stride[0]):
         return tensor
     return torch.empty_strided(tensor.shape, stride, dtype=tensor.dtype, device=tensor.device).copy_(tensor)
 
@@ -118,7 +120,7 @@ def _gains_by_order(args: Sequence[Any]) -> bool:
     )
 
 
-class _LastConvolution(torch.autograd.Function):
+class _ImageConvolution(torch.autograd.Function):
     """1-D convolution of (N, C, L) by way of (N, C, 1, L), channels last."""
 
     @staticmethod
@@ -219,8 +221,9 @@ def _gains_by_channels_last(model: nn.Module, X: torch.Tensor) -> bool:
         try:
             with torch.no_grad():
                 _KNOWN_TO_GAIN[model] = _try(model, X[:1])
-        except Exception:
-            return False  # the pass that counts will tell what is wrong
+        except Exception as error:  # the pass that counts will tell what is wrong
+            logger.debug("predictions: in torch's own layout, because a trial failed (%s)", error)
+            return False
     return _KNOWN_TO_GAIN[model]
 
 
@@ -408,7 +411,7 @@ def relu_multipliers(r: torch.Tensor, x: torch.Tensor, grad: torch.Tensor) -> to
     Parameters
     ----------
     r, grad
-        (N, …), of one order in memory.
+        (N, …).
     x
         The same shape, or with a first axis of 1.
 
@@ -418,9 +421,9 @@ def relu_multipliers(r: torch.Tensor, x: torch.Tensor, grad: torch.Tensor) -> to
     tensor([[0.5000, 1.0000]])
     """
     dense = r.device.type == "cpu" and r.dtype in (torch.float32, torch.float64) and _is_block(r)
-    if not dense or len(x) not in (1, len(r)) or x[0].stride() != r[0].stride():
+    if not dense or len(x) not in (1, len(r)):
         return None
-    grad = _ordered(grad, r.stride())
+    x, grad = _ordered(x, r.stride()), _ordered(grad, r.stride())
     out = torch.empty_strided(r.shape, r.stride(), dtype=r.dtype)
     _relu_kernel()(*(_block(tensor) for tensor in (r, x, grad, out)))
     return out
