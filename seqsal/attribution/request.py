@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 TARGETS_AT_ONCE = 16  # that share a forward pass: each one's scores of a chunk are in memory together
-FILE_READING = ("weights", "trust_pickle")  # how a file is read, which a module in memory has no use for
+FILE_READING = ("weights", "trust_model", "trust_pickle")  # how a file is read, which a module in memory has no use for
 READING = (*FILE_READING, *(name for name in inspect.signature(wrap).parameters if name not in ("module", "target")))
 PathLike = str | os.PathLike[str]
 

@@ -19,7 +19,8 @@ __all__ = ["config_option"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-_NOT_IN_FILES = ("config", "help", "dry_run")
+_TRUST = ("trust-model", "trust-pickle")
+_NOT_IN_FILES = ("config", "help", "dry_run", "trust_model")
 
 
 def config_option(command: Command) -> Command:
@@ -43,6 +44,11 @@ def _take(ctx: click.Context, parameter: click.Parameter, value: Path | None) ->
     options = _options(ctx.command)
     found: dict[str, Any] = {}
     for key, entry in given.items():
+        if key.replace("_", "-") in _TRUST:
+            raise click.UsageError(
+                f"{value}: {key}: a file cannot say that a model is trusted; give --trust-model on the command line.",
+                ctx,
+            )
         option, is_negated = options.get(key.replace("_", "-"), (None, False))
         if option is None or option.name is None:
             raise click.UsageError(_unknown(value, key, options, verb), ctx)

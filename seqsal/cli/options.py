@@ -208,7 +208,10 @@ def _reading_options(command: Command) -> Command:
             "--track-layout", show_default="NTL", type=click.Choice(["NTL", "NLT"]),
             help="Of a profile: (N, tracks, positions) or (N, positions, tracks).",
         ),
-        click.option("--trust-pickle", is_flag=True, help="Allow a pickled module, which can run any code."),
+click.option(
+            "--trust-model", "--trust-pickle", "trust_model", is_flag=True,
+            help="Load a program (TorchScript, torch.export, a pickle), which may run any code.",
+        ),
         group="How the model is read",
     )(command)  # fmt: skip
 

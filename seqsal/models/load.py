@@ -1,15 +1,15 @@
 """Models by what the user writes: a seqsal checkpoint, ``package.module:factory``, TorchScript, or a torch.export file.
 
-Nothing here runs code out of a data file: a pickle (a whole module saved by ``torch.save``, or a pickled object inside
-a torch.export archive) is refused unless the caller trusts it.
+A checkpoint and a state dict are data: reading them runs nothing. A TorchScript file, a torch.export archive and a
+pickled module are programs, which may run any code or write any file with the rights of whoever loads them (an export
+may carry compiled libraries and pickles, TorchScript can open files by ``torch.from_file``). They are loaded only for a
+caller who says that the author is trusted; no screening of such archives would be safe.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib
-import io
-import json
 import logging
 import os
 import pickle
@@ -17,7 +17,7 @@ import re
 import sys
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,7 @@ __all__ = ["load_model"]
 
 logger = logging.getLogger(__name__)
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_PREFIXES = ("module.", "model.", "_orig_mod.")  # of DataParallel, Lightning and torch.compile
 _STATE_KEYS = ("state_dict", "model_state_dict")  # where training frameworks keep the weights in a larger file
 # What torch raises on a file that is damaged or of another kind.
 _LOAD_ERRORS = (
@@ -51,6 +52,7 @@ def load_model(
     output_space: str = "auto",
     weights: str | os.PathLike[str] | None = None,
     input_length: int | None = None,
+    trust_model: bool = False,
     trust_pickle: bool = False,
     device: str | torch.device = "cpu",
     **reading: Any,
@@ -67,8 +69,11 @@ def load_model(
         As in `wrap`.
     weights
         For a factory: a state dict (``.safetensors``, or ``torch.save``'s, read with ``weights_only=True``).
+    trust_model
+        Allow a file that is a program (TorchScript, torch.export or a pickled module), which runs whatever code its
+        author put there.
     trust_pickle
-        Allow a pickled module, which runs whatever code its author put there.
+        The former name of `trust_model`.
     device
         As in `resolve_device`.
     reading
@@ -83,7 +88,7 @@ def load_model(
     Raises
     ------
     CheckpointError
-        A file that is missing, damaged, of an unknown kind, or a pickle that is not trusted.
+        A file that is missing, damaged, of an unknown kind, or a program that is not trusted.
     ModelError
         A factory that cannot be imported or called, weights that do not fit, or a model that `wrap` refuses.
     DeviceError
@@ -98,9 +103,9 @@ def load_model(
             _load_weights(module, Path(weights))
             source |= _identity(Path(weights))
     elif weights is not None:
-        raise ModelError(f"weights: {weights} given for the file {spec}, which has its own; leave --weights away")
+        raise ModelError(f"weights: {weights} given for the file {spec}, which has its own; remove --weights")
     else:
-        module = _load_file(path, trust_pickle, where)
+        module = _load_file(path, trust_model or trust_pickle, where)
         source = _identity(path)
     for part in module.modules():
         part.training = False
@@ -127,6 +132,8 @@ def _call_factory(spec: str) -> nn.Module:
         ) from error
     try:
         module = factory()
+    except SystemExit as error:
+        raise ModelError(f"model {spec}: {name}() ended the program (sys.exit); it must return a model") from error
     except (TypeError, ValueError, RuntimeError, OSError, KeyError, AttributeError, ImportError) as error:
         raise ModelError(
             f"model {spec}: {name}() failed ({type(error).__name__}: {_first_line(error)}); "
@@ -140,23 +147,29 @@ def _call_factory(spec: str) -> nn.Module:
 
 
 def _import(name: str) -> Any:
-    """Import a module, from the current folder when nothing installed has this name."""
+    """Import a module, from the current folder when nothing installed has this name.
+
+    The folder stands last in the search path meanwhile: no file there shadows what the module imports.
+    """
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise  # found, but it imports something that is missing
     folder = str(Path.cwd())
-    sys.path.insert(0, folder)
+    sys.path.append(folder)
     try:
         importlib.invalidate_caches()
         return importlib.import_module(name)
     finally:
+        sys.path.reverse()  # the last of its kind, for the folder may have been there before
         sys.path.remove(folder)
+        sys.path.reverse()
 
 
 def _load_weights(module: nn.Module, path: Path) -> None:
     state = read_tensors(path)[0] if path.suffix == ".safetensors" else _read_state_dict(path)
+    state = _without_prefix(state, module.state_dict().keys(), path)
     try:
         missing, unexpected = module.load_state_dict(state, strict=False)
     except RuntimeError as error:  # shapes
@@ -168,6 +181,19 @@ def _load_weights(module: nn.Module, path: Path) -> None:
             f"{path}: weights do not fit the model: {len(missing)} missing ({_some(missing)}), "
             f"{len(unexpected)} unknown to it ({_some(unexpected)}); check that they belong together"
         )
+
+
+def _without_prefix(state: Mapping[str, Any], expected: Iterable[str], path: Path) -> Mapping[str, Any]:
+    """Strip the prefixes that a wrapper put before every name, where the model knows the names only without them."""
+    wanted, stripped, renamed = set(expected), "", dict(state)
+    while not wanted & renamed.keys():
+        prefix = next((one for one in _PREFIXES if renamed and all(name.startswith(one) for name in renamed)), None)
+        if prefix is None:
+            return state
+        renamed, stripped = {name.removeprefix(prefix): value for name, value in renamed.items()}, stripped + prefix
+    if stripped:
+        logger.warning("%s: every name of a weight begins with %r, which was stripped to fit the model", path, stripped)
+    return renamed
 
 
 def _read_state_dict(path: Path) -> Mapping[str, Any]:
@@ -189,7 +215,7 @@ def _read_state_dict(path: Path) -> Mapping[str, Any]:
     return state
 
 
-def _load_file(path: Path, trust_pickle: bool, device: torch.device) -> nn.Module:
+def _load_file(path: Path, is_trusted: bool, device: torch.device) -> nn.Module:
     _check_file(path)
     if path.suffix == ".safetensors":
         return load_checkpoint(path)[0]
@@ -199,14 +225,24 @@ def _load_file(path: Path, trust_pickle: bool, device: torch.device) -> nn.Modul
             "package.module:factory, a TorchScript or a torch.export file"
         )
     with zipfile.ZipFile(path) as archive:
-        names = [name.partition("/")[2] for name in archive.namelist()]
-    if "archive_format" in names or "serialized_exported_program.json" in archive.namelist():
-        if not trust_pickle:
-            _quietly(path, lambda: _check_export(path))
+        names = {name.partition("/")[2] for name in archive.namelist()} | set(archive.namelist())
+    if {"archive_format", "serialized_exported_program.json"} & names:
+        _check_trusted(path, is_trusted, "a torch.export archive")
         return _quietly(path, lambda: _exported_for(device, torch.export.load(path)))
     if "constants.pkl" in names:
+        _check_trusted(path, is_trusted, "a TorchScript file")
         return _quietly(path, lambda: torch.jit.load(str(path), map_location="cpu"))
-    return _load_pickle(path, trust_pickle)
+    _check_trusted(path, is_trusted, "a pickle")
+    return _load_pickle(path)
+
+
+def _check_trusted(path: Path, is_trusted: bool, kind: str) -> None:
+    if not is_trusted:
+        raise CheckpointError(
+            f"{path}: is {kind}, a program that may run any code when it is loaded; give --trust-model (in Python "
+            "trust_model=True) if you trust its author, or package.module:factory as the model and a state dict by "
+            "--weights"
+        )
 
 
 def _exported_for(device: torch.device, program: ExportedProgram) -> nn.Module:
@@ -218,12 +254,7 @@ def _exported_for(device: torch.device, program: ExportedProgram) -> nn.Module:
     return program.module()
 
 
-def _load_pickle(path: Path, trust_pickle: bool) -> nn.Module:
-    if not trust_pickle:
-        raise CheckpointError(
-            f"{path}: is a pickle, which may run any code when it is loaded; give package.module:factory as the model "
-            "and this file's state dict by --weights, or --trust-pickle if you trust its author"
-        )
+def _load_pickle(path: Path) -> nn.Module:
     module = _quietly(path, lambda: torch.load(path, map_location="cpu", weights_only=False))
     if not isinstance(module, nn.Module):
         raise CheckpointError(
@@ -246,38 +277,6 @@ def _quietly(path: Path, load: Callable[[], Any]) -> Any:
             ) from error
 
 
-def _check_export(path: Path) -> None:
-    """Refuse a torch.export archive that torch would unpickle without restraint (torch 2.6 to 2.13 do, in places)."""
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-        suspects = {name for name in names if name.endswith((".pt", ".pkl"))}
-        for name in names:
-            if name.endswith("_config.json"):
-                pickled = _pickled_members(json.loads(archive.read(name)))
-                suspects |= {member for member in names if Path(member).name in pickled}
-        for name in suspects:
-            try:
-                torch.load(io.BytesIO(archive.read(name)), map_location="cpu", weights_only=True)
-            except _LOAD_ERRORS as error:
-                raise CheckpointError(
-                    f"{path}: {name} inside is a pickle of more than tensors, which may run any code; "
-                    "export the model without it, or give --trust-pickle if you trust its author"
-                ) from error
-
-
-def _pickled_members(config: Any) -> set[str]:
-    """Return the file names of a payload configuration that are marked as pickles or as opaque objects."""
-    if isinstance(config, list):
-        return set().union(*map(_pickled_members, config))
-    if not isinstance(config, dict):
-        return set()
-    name = config.get("path_name")
-    if isinstance(name, str):
-        is_tensor = re.match(r"(weight|tensor)_\d+$", name) and config.get("use_pickle") is False
-        return set() if is_tensor else {Path(name).name}
-    return set().union(*map(_pickled_members, config.values()))
-
-
 def _check_file(path: Path) -> None:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "no such file"
@@ -287,6 +286,8 @@ def _check_file(path: Path) -> None:
 
 
 def _first_line(error: BaseException) -> str:
+    if isinstance(error, KeyError):  # its text is a key alone, such as 101 for a byte that is no pickle's
+        return "its content is damaged or of another kind"
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 

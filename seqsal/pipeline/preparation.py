@@ -117,8 +117,9 @@ def _with_room(options: AttributeOptions, source: WindowSource) -> AttributeOpti
 def config_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters of a run as a configuration file holds them, so that it can repeat the run.
 
-    Left out are what was not given, and arrays and tables of Python.
+    Left out are what was not given, arrays and tables of Python, and that the model is trusted, which no file may say.
     """
     plain = (str, os.PathLike, int, float, list, tuple, Mapping)
-    names = sorted(name for name, value in parameters.items() if isinstance(value, plain) and name != "hypothetical")
+    left_out = ("hypothetical", "trust_model", "trust_pickle")
+    names = sorted(name for name, value in parameters.items() if isinstance(value, plain) and name not in left_out)
     return {name.replace("_", "-"): parameters[name] for name in names if parameters[name] not in ("", [], (), {})}

@@ -14,6 +14,7 @@ from command_line import Inputs, call, refused
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seqsal.cli import main
 from seqsal.cli.options import common_options
 from seqsal.cli.run import run_command
 from seqsal.errors import UsageError
@@ -180,3 +181,11 @@ def test_read_config_refuses(tmp_path: Path) -> None:
         read_config(tmp_path / "c.toml", "run")
     with pytest.raises(UsageError, match="no such file"):
         read_config(tmp_path / "d.toml", "run")
+
+
+@pytest.mark.parametrize("name", ["trust-model", "trust_model", "trust-pickle"])
+def test_a_file_cannot_say_that_a_model_is_trusted(name: str, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(f"{name} = true\n")
+    result = CliRunner().invoke(main, ["score", "--config", str(tmp_path / "c.toml"), "--model", "m.pt2"])
+    assert result.exit_code == 2
+    assert "a file cannot say that a model is trusted" in result.output

@@ -71,6 +71,13 @@ def test_factory_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.Monke
     assert sys.path == before
     with pytest.raises(ModelError, match="No module named 'a_package_that_is_absent'"):
         load_model("my_broken_model:make")
+    (tmp_path / "colorsys.py").write_text("raise AssertionError('a file of the current folder was run')\n")
+    (tmp_path / "uses_colorsys.py").write_text("import colorsys\nfrom torch import nn\n\nmake = nn.Flatten\n")
+    sys.modules.pop("colorsys", None)
+    load_model("uses_colorsys:make")
+    (tmp_path / "exits.py").write_text("import sys\n\n\ndef make():\n    sys.exit(0)\n")
+    with pytest.raises(ModelError, match=r"make\(\) ended the program"):
+        load_model("exits:make")
 
 
 @pytest.mark.parametrize(
@@ -114,7 +121,9 @@ def test_bad_weights(tmp_path: Path) -> None:
 def test_torchscript(tmp_path: Path) -> None:
     path = tmp_path / "m.ts"
     torch.jit.save(torch.jit.script(SigmoidEnd().eval()), str(path))
-    model = load_model(path, input_length=LENGTH)
+    with pytest.raises(CheckpointError, match=r"is a TorchScript file, a program that may run any code.*--trust-model"):
+        load_model(path)
+    model = load_model(path, input_length=LENGTH, trust_model=True)
     assert model.output_space == "logit"
     torch.testing.assert_close(model(random_X(3)), _expected(), rtol=1e-4, atol=1e-5)
     assert model.source["sha256"] == _sha256(path)
@@ -129,7 +138,9 @@ def _export(path: Path) -> None:
 def test_torch_export(tmp_path: Path) -> None:
     path = tmp_path / "m.pt2"
     _export(path)
-    model = load_model(path, input_length=LENGTH)
+    with pytest.raises(CheckpointError, match=r"is a torch.export archive, a program that may run any code"):
+        load_model(path)
+    model = load_model(path, input_length=LENGTH, trust_model=True)
     torch.testing.assert_close(model(random_X(3)), _expected())
 
 
@@ -178,7 +189,7 @@ class _Bomb:
 def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
     path, trace = tmp_path / "m.pt", tmp_path / "trace"
     torch.save(_Bomb(trace), path)
-    with pytest.raises(CheckpointError, match=r"is a pickle, which may run any code.*--trust-pickle"):
+    with pytest.raises(CheckpointError, match=r"is a pickle, a program that may run any code.*--trust-model"):
         load_model(path)
     assert not trace.exists()
 
@@ -190,27 +201,59 @@ def test_a_trusted_pickle(tmp_path: Path) -> None:
     torch.testing.assert_close(model(random_X(3)), _expected())
     torch.save(SigmoidEnd().state_dict(), path)
     with pytest.raises(CheckpointError, match="holds a OrderedDict, expected a whole model"):
-        load_model(path, trust_pickle=True)
+        load_model(path, trust_model=True)
 
 
-@pytest.mark.parametrize("member", ["data/sample_inputs/model.pt", "data/constants/opaque_obj_0"])
-def test_a_pickle_inside_an_export_is_not_opened(member: str, tmp_path: Path) -> None:
-    path, bomb, trace = tmp_path / "m.pt2", tmp_path / "bomb.pt", tmp_path / "trace"
-    _export(path)
-    torch.save(_Bomb(trace), bomb)
-    with zipfile.ZipFile(path) as archive:
-        content = {name: archive.read(name) for name in archive.namelist()}
-    top = next(iter(content)).partition("/")[0]
-    content[f"{top}/{member}"] = bomb.read_bytes()
-    config = f"{top}/data/constants/model_constants_config.json"
-    if "constants" in member:
-        content[config] = b'{"config": {"x": {"path_name": "opaque_obj_0", "is_param": false, "use_pickle": true}}}'
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, data in content.items():
-            archive.writestr(name, data)
-    with pytest.raises(CheckpointError, match=r"inside is a pickle of more than tensors, which may run any code"):
+@pytest.mark.parametrize("write", ["pickle inside an export", "script that writes a file", "pickle named as a script"])
+def test_no_program_is_opened_without_trust(write: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No archive is screened: whatever is inside, torch's loaders are not called at all."""
+    path, trace = tmp_path / "m.pt2", tmp_path / "trace"
+    if write == "script that writes a file":
+        torch.jit.save(torch.jit.script(SigmoidEnd()), str(path))
+    else:
+        torch.save(_Bomb(trace), path)
+    if write == "pickle inside an export":
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("m/archive_format", "pt2")
+    for loader in ("torch.jit.load", "torch.export.load", "torch.load"):
+        monkeypatch.setattr(loader, lambda *given, **options: pytest.fail("a loader was called"))
+    with pytest.raises(CheckpointError, match="a program that may run any code"):
         load_model(path)
     assert not trace.exists()
+
+
+@pytest.mark.parametrize("prefix", ["module.", "model.", "_orig_mod.", "model._orig_mod.", "module.model."])
+def test_prefixes_of_wrappers_are_stripped(prefix: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    state = {f"{prefix}{key}": value + 1 for key, value in make_sigmoid().state_dict().items()}
+    path = tmp_path / "w.ckpt"
+    torch.save({"state_dict": state, "epoch": 3}, path)
+    model = load_model(f"{NETS}:make_sigmoid", weights=path, input_length=LENGTH)
+    reference = make_sigmoid()
+    reference.load_state_dict({key.removeprefix(prefix): value for key, value in state.items()})
+    torch.testing.assert_close(model(random_X(3)), reference.body(random_X(3))[:, 0])
+    assert f"begins with {prefix!r}, which was stripped" in caplog.text
+
+
+def test_a_name_that_the_model_has_is_not_stripped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "own_prefix.py").write_text(
+        "from torch import nn\n\n\nclass Own(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.model = nn.Linear(4, 1)\n\n    def forward(self, X):\n        return self.model(X.mean(-1))\n"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        weights = {"model.weight": torch.ones(1, 4), "model.bias": torch.zeros(1)}
+        torch.save(weights, tmp_path / "w.pt")
+        model = load_model("own_prefix:Own", weights=tmp_path / "w.pt", input_length=LENGTH)
+    assert model(random_X(1)).item() == pytest.approx(1.0)
+    assert not caplog.text
+
+
+def test_weights_that_are_no_pickle(tmp_path: Path) -> None:
+    path = tmp_path / "w.pt"
+    path.write_bytes(b"Hello, this is text and no pickle.")
+    with pytest.raises(CheckpointError) as caught:
+        load_model(f"{NETS}:make_sigmoid", weights=path)
+    assert "(101)" not in str(caught.value)
 
 
 def test_files_of_no_known_kind(tmp_path: Path) -> None:
@@ -231,4 +274,4 @@ def test_files_of_no_known_kind(tmp_path: Path) -> None:
         for name, data in content.items():
             archive.writestr(name, data)
     with pytest.raises(CheckpointError, match=r"cannot be loaded \(.*it may be damaged"):
-        load_model(damaged)
+        load_model(damaged, trust_model=True)
