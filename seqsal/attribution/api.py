@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from seqsal.attribution.request import (
     AttributeOptions,
     Request,
     as_given,
+    check_reading,
     identify_model,
     make_request,
     read_model,
@@ -168,6 +170,7 @@ def score(
     >>> list(seqsal.score(model, X=X, device="cpu"))
     ['chrom', 'start', 'end', 'name', 'strand', 'padded', 'prediction', 'logit']
     """
+    check_reading(model, reading, known=inspect.signature(score).parameters)
     options = AttributeOptions(target=target, batch_size=batch_size)
     request = Request(model, as_given(reading), genome, regions, fasta, X, ignore_strand, options, device)
     with open_request(request) as opened:

@@ -232,10 +232,8 @@ def make_request(model: PathLike | nn.Module, *, known: Iterable[str] = (), **ar
     of_methods = {option for method in METHODS for option in option_names(method)}
     if unknown := [name for name in loose if name not in of_methods and "." not in name]:
         names = [*own, *engine, *READING, *sorted(of_methods), *known]
-        raise UsageError(
-            f"{unknown[0]}: no such option{did_you_mean(unknown[0], names)}" if did_you_mean(unknown[0], names) else
-            f"{unknown[0]}: no such option, expected some of {', '.join(names)}"
-        )  # fmt: skip
+        hint = did_you_mean(unknown[0], names) or f"; there are {', '.join(names)}"
+        raise UsageError(f"{unknown[0]}: no such option{hint}")
     parts["engine"]["method_options"] = {**loose, **(parts["engine"].get("method_options") or {})}
     return Request(model, reading, options=AttributeOptions(**parts["engine"]), **parts["own"])
 
@@ -245,13 +243,12 @@ def as_given(reading: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in reading.items() if value is not None and value is not False}
 
 
-def check_reading(model: PathLike | nn.Module, reading: Mapping[str, Any]) -> None:
-    """Raise unless a model is of a kind that can be read, and in this way."""
+def check_reading(model: PathLike | nn.Module, reading: Mapping[str, Any], known: Iterable[str] = ()) -> None:
+    """Raise unless a model is of a kind that can be read, and in this way; `known` names may be meant instead."""
     for name in reading:
         if name not in READING:
-            raise UsageError(
-                f"{name}: no such option of a model{did_you_mean(name, READING)}; it takes {', '.join(READING)}"
-            )
+            hint = did_you_mean(name, [*READING, *known]) or f"; a model is read by {', '.join(READING)}"
+            raise UsageError(f"{name}: no such option{hint}")
     if isinstance(model, (str, os.PathLike)):
         return
     if not isinstance(model, nn.Module):
@@ -260,8 +257,9 @@ def check_reading(model: PathLike | nn.Module, reading: Mapping[str, Any]) -> No
         )
     refused = reading if isinstance(model, SequenceModel) else [name for name in reading if name in FILE_READING]
     for name in refused:
-        what = "is wrapped already; give it to seqsal.wrap" if isinstance(model, SequenceModel) else "is no file"
-        raise UsageError(f"{name}: given for a model that {what}, or leave it out")
+        is_wrapped = isinstance(model, SequenceModel)
+        what = "is wrapped already; give it to seqsal.wrap" if is_wrapped else "is a module, not a file; leave it out"
+        raise UsageError(f"{name}: given for a model that {what}")
 
 
 def read_model(

@@ -293,6 +293,10 @@ def attribution_options(command: Command) -> Command:
             "--controls", "n_controls", type=click.IntRange(min=0),
             help="Dinucleotide-shuffled controls [default: one a region, 100 to 1,000 and at least 200 kb].",
         ),
+        click.option(
+            "--draw", type=click.IntRange(min=0), default=0, show_default=True,
+            help="Another number draws other references and noise, to see how far a map depends on them.",
+        ),
         click.option("--batch-size", type=click.IntRange(min=1), help="Windows at a time [default: by the device]."),
         click.option(
             "--precision", type=click.Choice(["fp32", "bf16", "tf32"]), default="fp32", show_default=True,

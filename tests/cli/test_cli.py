@@ -392,6 +392,19 @@ def test_no_peak_is_a_result(lab: Lab) -> None:
     assert (lab.out / "P.tsv").read_text().startswith("chrom\tstart\tend")
 
 
+def test_a_misspelled_verb_is_suggested() -> None:
+    refused(call("atribute", "--out", "A.h5"), "No such command 'atribute'; did you mean 'attribute'?", "seqsal --help")
+    refused(call("zzz"), "No such command 'zzz'.")
+
+
+def test_help_of_long_verbs_is_in_groups() -> None:
+    text = call("run", "--help").output
+    places = [
+        text.index(f"\n{name}:\n") for name in ("Options", "How the model is read", "Input", "Attribution", "Audit")
+    ]
+    assert places == sorted(places) and text.index("--layout") > places[1] and text.index("--genome ") > places[2]
+
+
 def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*arguments: object, **options: object) -> None:
         raise ZeroDivisionError
