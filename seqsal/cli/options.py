@@ -208,7 +208,7 @@ def _reading_options(command: Command) -> Command:
             "--track-layout", show_default="NTL", type=click.Choice(["NTL", "NLT"]),
             help="Of a profile: (N, tracks, positions) or (N, positions, tracks).",
         ),
-click.option(
+        click.option(
             "--trust-model", "--trust-pickle", "trust_model", is_flag=True,
             help="Load a program (TorchScript, torch.export, a pickle), which may run any code.",
         ),
