@@ -1,5 +1,7 @@
-"""The version, in one place: pyproject.toml reads it from here."""
+"""The version, which pyproject.toml reads from here, and that of the files of trained models."""
 
-__all__ = ["VERSION"]
+__all__ = ["CHECKPOINT_FORMAT", "CHECKPOINT_VERSION", "VERSION"]
 
 VERSION = "0.1.0"
+CHECKPOINT_FORMAT = "seqsal-cnn"
+CHECKPOINT_VERSION = 1

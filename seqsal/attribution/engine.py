@@ -20,12 +20,12 @@ from torch import nn
 
 from seqsal.attribution.compute import check_precision, compile_error, frozen_on_device, pearson
 from seqsal.attribution.methods.base import Method
-from seqsal.attribution.passes import FirstWindows, MemorySink, Sink, WindowReader, first_window, run_pass
+from seqsal.attribution.passes import FirstWindows, Sink, WindowReader, first_window, run_pass
 from seqsal.attribution.request import AttributeOptions, Result, plan_methods
 from seqsal.attribution.targets import aimed
 from seqsal.errors import RegionError
 from seqsal.io.attributions import Attributions
-from seqsal.io.store_layout import ResultLayout, StoreLayout
+from seqsal.io.store_layout import MemorySink, ResultLayout, StoreLayout
 from seqsal.io.store_writer import AttributionWriter, is_finished
 from seqsal.sequence.draws import default_n_controls
 from seqsal.version import VERSION

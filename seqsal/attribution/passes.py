@@ -24,14 +24,12 @@ from seqsal.attribution.methods.base import Method, Scores, TargetsModel, mask_u
 from seqsal.attribution.request import AttributeOptions, PlannedMethod
 from seqsal.attribution.targets import TargetView
 from seqsal.errors import ModelError
-from seqsal.io.attributions import Controls
-from seqsal.io.store import result_prefix
 from seqsal.io.store_layout import StoreLayout
 from seqsal.regions import format_region
 from seqsal.sequence.draws import ShuffledControls, control_parents
 from seqsal.sequence.tensors import one_hot_tensor
 
-__all__ = ["FirstWindows", "MemorySink", "Miss", "Sink", "WindowReader", "first_window", "run_pass"]
+__all__ = ["FirstWindows", "Miss", "Sink", "WindowReader", "first_window", "run_pass"]
 
 CHUNK_BASES = 1 << 20  # bases read, and written, at a time
 CHEAP_PASSES = 32  # of the model, which a window of a full chunk may take
@@ -93,43 +91,6 @@ class Sink(Protocol):
     ) -> None:
         """Take rows from `start` on; see :meth:`AttributionWriter.write`."""
         ...
-
-
-class MemorySink:
-    """Collects what an :class:`AttributionWriter` would put on disk.
-
-    Parameters
-    ----------
-    layout
-        What there will be.
-    """
-
-    def __init__(self, layout: StoreLayout) -> None:
-        self.arrays = {name: np.empty(shape, dtype=kind) for name, (shape, kind) in layout.datasets().items()}
-        self.done = {"main": 0, "null": 0}
-
-    def write(
-        self,
-        part: str,
-        start: int,
-        arrays: Mapping[str, NDArray[Any]],
-        *,
-        result: str | None = None,
-        complete: bool = True,
-    ) -> None:
-        """Take rows from `start` on."""
-        prefix = result_prefix(result) + ("null/" if part == "null" else "")
-        for name, rows in arrays.items():
-            self.arrays[prefix + name][start : start + len(rows)] = rows
-
-    def fields(self, result: str | None) -> dict[str, Any]:
-        """Return the fields of :class:`Attributions` for one result, None for the first."""
-        own, prefix = ("track", "prediction", "hypothetical", "completeness_error"), result_prefix(result)
-        found: dict[str, Any] = {name: self.arrays[prefix + name] for name in own if prefix + name in self.arrays}
-        if prefix + "null/track" in self.arrays:
-            shared = (self.arrays["null/codes"], self.arrays["null/source"])
-            found["controls"] = Controls(self.arrays[prefix + "null/track"], *shared)
-        return found | {"codes": self.arrays["codes"]}
 
 
 class Miss(NamedTuple):

@@ -34,10 +34,9 @@ from seqsal.browser.labels import Links, check_email, check_url_base, clean_labe
 from seqsal.browser.sessions import Content, hub_files, igv_json, igv_xml, washu_json
 from seqsal.browser.tracks import SignalTrack, feature_tracks
 from seqsal.errors import OutputError
-from seqsal.io.atomic import output_error
+from seqsal.io.atomic import make_folder, output_error
 from seqsal.io.attributions import Attributions
 from seqsal.io.bigwig import summarize_bigwig
-from seqsal.io.folder import make_folder
 from seqsal.io.tracks import write_bigwig
 
 __all__ = ["Bundle", "check_bundle_settings", "write_bundle"]

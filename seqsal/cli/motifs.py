@@ -39,7 +39,7 @@ def motifs_command(
     attributions: Path, result: str | None, peaks: Path, out: Path, quiet: bool, **arguments: Any
 ) -> None:
     """Find the motifs among the peaks of both signs, name them and list their instances; needs no model."""
-    from seqsal.io.folder import make_folder
+    from seqsal.io.atomic import make_folder
     from seqsal.io.store import read_attributions
     from seqsal.motifs import discover_motifs, write_motifs
     from seqsal.peaks import read_peaks

@@ -1,41 +1,64 @@
-"""Public functions about attributions that other programs make: read them, and make the controls that they need."""
+"""Attributions that other programs make, as attribution files, and the controls that these programs need to score.
+
+Scores meet the windows that they are about (:mod:`seqsal.interop.scores`) and become what seqsal's own attributions are
+but for what only the model knows: `method` is `imported`, predictions are NaN, and there are no controls unless they
+were scored too.
+
+A control is worth something as a null only if it is what seqsal's own are: a window with its bases in another order and
+every dinucleotide as often as before. That can be told from its sequence alone, so nothing but the sequences has to
+survive the other program.
+"""
 
 from __future__ import annotations
 
-import os
+import logging
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Protocol, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from tqdm.auto import tqdm
 
-from seqsal.interop.controls import write_controls as write_control_files
-from seqsal.interop.importing import ImportedScores
-from seqsal.io.atomic import check_writable
+from seqsal.errors import StoreError, UsageError
+from seqsal.interop.scores import ArrayOrPath, FilePath, ScoredChunk, ScoredWindows, Scores, open_scored_windows
+from seqsal.io.atomic import atomic_path, check_writable
 from seqsal.io.attributions import Attributions
+from seqsal.io.bed import write_narrowpeak
 from seqsal.io.inputs import open_input
 from seqsal.io.store import read_attributions
+from seqsal.io.store_layout import MemorySink, StoreLayout
 from seqsal.io.store_writer import AttributionWriter
-from seqsal.sequence.draws import control_parents, default_n_controls
+from seqsal.io.sweep import CHUNK_BP, chunk_rows
+from seqsal.regions import format_region, make_regions
+from seqsal.sequence.codes import N_CODE, decode
+from seqsal.sequence.draws import ShuffledControls, control_parents, default_n_controls
+from seqsal.version import VERSION
 
-__all__ = ["import_attributions", "write_controls"]
+__all__ = ["IMPORTED", "ImportedScores", "import_attributions", "write_controls"]
 
-_PATH = str | os.PathLike[str]
+IMPORTED = "imported"
+FASTA_SUFFIXES = (".fa", ".fasta")
+_N_PAIRS = 16
+Rows = NDArray[np.float32]
+logger = logging.getLogger(__name__)
 
 
 def import_attributions(
-    scores: _PATH | NDArray[Any],
+    scores: ArrayOrPath,
     *,
-    sequences: _PATH | NDArray[Any] | None = None,
-    regions: _PATH | pd.DataFrame | None = None,
-    genome: _PATH | None = None,
+    sequences: ArrayOrPath | None = None,
+    regions: FilePath | pd.DataFrame | None = None,
+    genome: FilePath | None = None,
     length: int | None = None,
     stranded: bool = False,
-    null: _PATH | NDArray[Any] | None = None,
-    null_sequences: _PATH | NDArray[Any] | None = None,
+    null: ArrayOrPath | None = None,
+    null_sequences: ArrayOrPath | None = None,
     output_space: str = "unknown",
-    out: _PATH | None = None,
+    out: FilePath | None = None,
     progress: bool = False,
 ) -> Attributions:
     """Take attributions that another program made, so that peaks, motifs, logos and the audit work on them.
@@ -94,11 +117,11 @@ def import_attributions(
 
 
 def write_controls(
-    out: _PATH,
+    out: FilePath,
     *,
-    genome: _PATH | None = None,
-    regions: _PATH | pd.DataFrame | None = None,
-    fasta: _PATH | None = None,
+    genome: FilePath | None = None,
+    regions: FilePath | pd.DataFrame | None = None,
+    fasta: FilePath | None = None,
     length: int | None = None,
     n_controls: int | None = None,
     seed: int = 0,
@@ -131,18 +154,32 @@ def write_controls(
     UsageError, FastaError, BedError, RegionError, OutputError
         Input that cannot be used, or a file that cannot be written.
     """
-    check_writable(out)
+    path = check_writable(out)
+    if path.suffix not in FASTA_SUFFIXES:
+        raise UsageError(f"{path}: unknown extension, expected {' or '.join(FASTA_SUFFIXES)}; give a FASTA name")
     forward = fasta is None and not stranded  # records are as they are written
-    source = open_input(genome=genome, regions=regions, fasta=fasta, length=length, ignore_strand=forward)
-    with source:
+    with open_input(genome=genome, regions=regions, fasta=fasta, length=length, ignore_strand=forward) as source:
         n = default_n_controls(len(source), source.length) if n_controls is None else n_controls
         parents = control_parents(np.arange(n, dtype=np.int64), len(source), n)
-        return write_control_files(source, parents, out, seed=seed)
+        windows = source.windows.iloc[parents]
+        of = [format_region(*row) for row in zip(windows["chrom"], windows["start"], windows["end"], strict=True)]
+        step, controls = chunk_rows(source.length), ShuffledControls(source, parents, seed=seed)
+        with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
+            for start in range(0, len(parents), step):
+                shuffled = controls.read(slice(start, min(start + step, len(parents))))
+                file.writelines(
+                    f">control_{row + 1} shuffle of {of[row]}\n{decode(codes)}\n"
+                    for row, codes in enumerate(shuffled, start)
+                )
+        regions = path.with_suffix(".regions.bed")
+        names = [f"control_{row + 1}" for row in range(len(parents))]
+        table = make_regions(names, np.zeros_like(parents), np.full_like(parents, source.length), name=of, score=0)
+        values = {"signal": 0.0, "p_value": np.nan, "q_value": np.nan, "summit": source.length // 2}
+        write_narrowpeak(table.assign(**values), regions)
+        return [path, regions]
 
 
 def _in_memory(opened: ImportedScores, progress: bool) -> Attributions:
-    from seqsal.attribution.passes import MemorySink
-
     sink, layout = MemorySink(opened.layout), opened.layout
     opened.stream(sink, progress=progress)
     return Attributions(
@@ -152,3 +189,272 @@ def _in_memory(opened: ImportedScores, progress: bool) -> Attributions:
         attrs=opened.attrs,
         **sink.fields(None),
     )
+
+
+class RowSink(Protocol):
+    """Where rows go: :class:`seqsal.io.store_writer.AttributionWriter`, or memory."""
+
+    def write(self, part: str, start: int, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take rows from `start` on."""
+        ...
+
+
+class ImportedScores:
+    """Scores of others on their way into attributions; a context manager.
+
+    Parameters
+    ----------
+    scores
+        A file, or an array (N, 4, L) or (N, L): see :mod:`seqsal.interop.scores`.
+    sequences
+        One-hot (N, 4, L) as an array, `.npz` or `.npy`, or a FASTA of the windows, where the scores bring none.
+    regions, genome
+        Where the windows are; sequences come from the genome where there are no others, and else must agree with it.
+    length
+        L, for a bigWig with regions of several lengths, which are centred on summit or midpoint.
+    stranded
+        Rows of regions on "-" are reverse complements; by default all rows are forward.
+    null, null_sequences
+        The same for dinucleotide-preserving shuffles of the windows: scores, and one-hot or FASTA.
+    output_space
+        What the scores are about, such as `logit`.
+
+    Attributes
+    ----------
+    layout
+        What the attributions hold.
+    attrs
+        What they say about themselves.
+
+    Raises
+    ------
+    UsageError
+        Something needed is missing, or contradicts something else.
+    StoreError
+        A file is damaged or of another kind, or its shape, values or sequences cannot be.
+    RegionError
+        As many regions as scores are needed, on the genome, and with the sequences that were scored.
+    """
+
+    def __init__(
+        self,
+        scores: ArrayOrPath,
+        *,
+        sequences: ArrayOrPath | None = None,
+        regions: FilePath | pd.DataFrame | None = None,
+        genome: FilePath | None = None,
+        length: int | None = None,
+        stranded: bool = False,
+        null: ArrayOrPath | None = None,
+        null_sequences: ArrayOrPath | None = None,
+        output_space: str = "unknown",
+    ) -> None:
+        if null is None and null_sequences is not None:
+            raise UsageError("null_sequences: given without null; give the scores of the controls too")
+        self._files = ExitStack()
+        with ExitStack() as opened:
+            self._main = open_scored_windows(
+                scores, sequences, regions=regions, genome=genome, length=length, stranded=stranded
+            )
+            opened.enter_context(self._main.source)
+            self._null = None if null is None else open_scored_windows(null, null_sequences, is_null=True)
+            if self._null is not None:
+                opened.enter_context(self._null.source)
+                self._check_null(self._null)
+            self._keeps_hypothetical = _scores_absent_bases(self._main.scores)
+            self._files = opened.pop_all()
+        self._n_missing = 0
+        source = self._main.source
+        self.layout = StoreLayout(
+            regions=source.windows,
+            rejected=source.rejected,
+            length=source.length,
+            chrom_sizes=source.chrom_sizes,
+            n_controls=0 if self._null is None else len(self._null.source),
+            hypothetical=self._keeps_hypothetical,
+        )
+        self.attrs = self._describe(output_space)
+
+    def stream(self, sink: RowSink, *, chunk_bp: int = CHUNK_BP, progress: bool = False) -> None:
+        """Send every window, then every control, to a sink.
+
+        Parameters
+        ----------
+        sink
+            Takes them.
+        chunk_bp
+            Bases at a time.
+        progress
+            Show a progress bar.
+        """
+        finder = ParentFinder()
+        step = chunk_rows(4 * self.layout.length, chunk_bp)
+        total = len(self.layout.regions) + self.layout.n_controls
+        with tqdm(total=total, desc="import", unit="window", disable=not progress) as bar:
+            for chunk in self._main.chunks(step):
+                if self._null is not None:
+                    finder.add(chunk.codes)
+                sink.write("main", chunk.start, self._arrays(self._main, chunk))
+                bar.update(len(chunk.codes))
+            if self._null is not None:
+                self._stream_null(self._null, finder, sink, step, bar)
+        self._warn()
+
+    def _stream_null(self, null: ScoredWindows, finder: ParentFinder, sink: RowSink, step: int, bar: tqdm[Any]) -> None:
+        for chunk in null.chunks(step):
+            source = finder.find(chunk.codes, null.scores.name, chunk.start)
+            arrays = self._arrays(null, chunk)
+            arrays.pop("hypothetical", None)
+            sink.write("null", chunk.start, {**arrays, "source": source})
+            bar.update(len(chunk.codes))
+
+    def close(self) -> None:
+        """Release the files."""
+        self._files.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _arrays(self, part: ScoredWindows, chunk: ScoredChunk) -> dict[str, NDArray[Any]]:
+        """Rows of the attribution file."""
+        values, codes, known = self._finite(part, chunk), chunk.codes, chunk.codes != N_CODE
+        arrays: dict[str, NDArray[Any]] = {"codes": codes, "prediction": np.full(len(codes), np.nan, np.float32)}
+        if values.ndim == 2:
+            return arrays | {"track": np.where(known, values, np.float32(0))}
+        present = np.where(known, codes, 0).astype(np.intp)[:, None]
+        track = np.where(known, np.take_along_axis(values, present, axis=1)[:, 0], np.float32(0))
+        if self._keeps_hypothetical:
+            return arrays | {"track": track, "hypothetical": values}
+        elsewhere = np.count_nonzero(values, axis=(1, 2)) != np.count_nonzero(track, axis=1)
+        if elsewhere.any():
+            raise StoreError(
+                f"{part.scores.name}: {part.describe(chunk.start + int(np.argmax(elsewhere)))} has scores for bases "
+                "that are not in its sequence, expected those of the base that is there or of all four; give the "
+                "sequences that were scored"
+            )
+        return arrays | {"track": track}
+
+    def _finite(self, part: ScoredWindows, chunk: ScoredChunk) -> Rows:
+        """Scores with 0 where there is none to be: at unknown bases, and where a bigWig leaves bases out."""
+        known = chunk.codes != N_CODE
+        lacks = ~np.isfinite(chunk.values if chunk.values.ndim == 2 else chunk.values.sum(axis=1)) & known
+        what, remedy = "scores that are not finite", "score it again"
+        bad = lacks.any(axis=1)
+        if part.scores.kind == "bigwig":
+            self._n_missing += int(lacks.sum())
+            what, remedy = "no value at all", "give only regions that were scored"
+            bad = (lacks == known).all(axis=1) & known.any(axis=1)
+        if bad.any():
+            where = part.describe(chunk.start + int(np.argmax(bad)))
+            others = int(bad.sum()) - 1
+            raise StoreError(f"{part.scores.name}: {where} and {others} more have {what}, expected numbers; {remedy}")
+        return np.where(np.isfinite(chunk.values), chunk.values, np.float32(0))
+
+    def _check_null(self, null: ScoredWindows) -> None:
+        if null.source.length != self._main.source.length:
+            raise StoreError(
+                f"{null.scores.name}: controls of {null.source.length} bp, expected {self._main.source.length} bp as "
+                "the windows; make them with `seqsal controls` from the same regions and length"
+            )
+
+    def _describe(self, output_space: str) -> dict[str, Any]:
+        """Root attributes of the attribution file."""
+        files = {"scores": self._main.scores, "null": None if self._null is None else self._null.scores}
+        return {
+            "seqsal_version": VERSION,
+            "method": IMPORTED,
+            "result": IMPORTED,
+            "results": [IMPORTED],
+            "target": 0,
+            "output_space": output_space,
+            "gradient_correction": False,
+            "signed": True,
+            "seed": 0,
+            "model": {},
+            "genome": dict(self._main.source.provenance),
+            "options": {"input_length": self.layout.length},
+            IMPORTED: {
+                name: {"file": scores.name, "format": scores.kind}
+                for name, scores in files.items()
+                if scores is not None
+            },
+        }
+
+    def _warn(self) -> None:
+        name = self._main.scores.name
+        if self._n_missing:
+            logger.warning("%s: has no value at %s bases, which count as 0", name, f"{self._n_missing:,}")
+        if self._main.scores.has_all_bases and not self._keeps_hypothetical:
+            logger.warning(
+                "%s: scores only the base that is there, so there are no hypothetical scores of all four bases", name
+            )
+        if not self._main.has_sequences:
+            logger.warning(
+                "%s: no genome was given, so its sequences were not compared with one, and chromosomes count as long "
+                "as the windows reach",
+                name,
+            )
+
+
+def _scores_absent_bases(scores: Scores) -> bool:
+    """Whether anywhere more than one of the four bases has a score."""
+    if not scores.has_all_bases:
+        return False
+    step = chunk_rows(4 * scores.length)
+    return any(bool((np.count_nonzero(values, axis=1) > 1).any()) for values in scores.values.read(step))
+
+
+class ParentFinder:
+    """Finds the window that a control is a shuffle of, by its dinucleotides.
+
+    The 16 counts of adjacent known bases, and the number of pairs with an unknown one, are the same in a window and in
+    its shuffles.
+    """
+
+    def __init__(self) -> None:
+        self._rows: dict[bytes, int] = {}
+        self._n = 0
+
+    def add(self, codes: NDArray[np.uint8]) -> None:
+        """Take windows (n, L), the next rows."""
+        for row, key in enumerate(_composition(codes), start=self._n):
+            self._rows.setdefault(key.tobytes(), row)
+        self._n += len(codes)
+
+    def find(self, codes: NDArray[np.uint8], name: str, first: int) -> NDArray[np.int64]:
+        """Return the row (n,) that each control (n, L) is a shuffle of.
+
+        Parameters
+        ----------
+        codes
+            Controls.
+        name, first
+            For messages: where they are from, and the number of the first.
+
+        Raises
+        ------
+        StoreError
+            One is no shuffle of any window.
+        """
+        rows = np.array([self._rows.get(key.tobytes(), -1) for key in _composition(codes)], dtype=np.int64)
+        if (rows < 0).any():
+            raise StoreError(
+                f"{name}: sequence {first + int(np.argmax(rows < 0))} (from 0) is not a dinucleotide-preserving "
+                "shuffle of any of the windows, which controls must be; make them with `seqsal controls` from the same "
+                "regions, score them as the windows were, and give those"
+            )
+        return rows
+
+
+def _composition(codes: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """Return the counts (n, 17) of the dinucleotides, and of pairs with an unknown base."""
+    left, right = codes[:, :-1].astype(np.int64), codes[:, 1:].astype(np.int64)
+    pair = np.where((left == N_CODE) | (right == N_CODE), _N_PAIRS, 4 * left + right)
+    pair += np.arange(len(codes))[:, None] * (_N_PAIRS + 1)
+    counts = np.bincount(pair.ravel(), minlength=len(codes) * (_N_PAIRS + 1))
+    return counts.reshape(len(codes), _N_PAIRS + 1).astype(np.int32)

@@ -20,8 +20,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from seqsal.errors import FastaError, RegionError
-from seqsal.io.bgzf import BgzfContent
-from seqsal.io.fasta_index import check_fasta, check_layout, open_index
+from seqsal.io.fasta_index import BgzfContent, check_fasta, check_layout, open_index
 from seqsal.sequence.codes import BYTE_TO_CODE, N_CODE, encode, reverse_complement
 
 __all__ = ["Genome", "read_fasta_letters", "read_fasta_records"]

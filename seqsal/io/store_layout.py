@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from seqsal.io.attributions import Controls
 from seqsal.io.store import SCHEMA, result_prefix
 
-__all__ = ["ResultLayout", "StoreLayout", "fingerprint"]
+__all__ = ["MemorySink", "ResultLayout", "StoreLayout", "fingerprint"]
 
 MEASURED = ("precision_correlation", "precision_correlation_prediction")  # outcomes, not settings
 Shapes = dict[str, tuple[tuple[int, ...], Any]]
@@ -116,3 +118,40 @@ def fingerprint(layout: StoreLayout, attrs: Mapping[str, Any]) -> str:
     for column in ("chrom", "start", "end", "strand", "name"):
         digest.update("\n".join(map(str, layout.regions[column])).encode())
     return digest.hexdigest()
+
+
+class MemorySink:
+    """Collects what :class:`seqsal.io.store_writer.AttributionWriter` would put on disk.
+
+    Parameters
+    ----------
+    layout
+        What there will be.
+    """
+
+    def __init__(self, layout: StoreLayout) -> None:
+        self.arrays = {name: np.empty(shape, dtype=kind) for name, (shape, kind) in layout.datasets().items()}
+        self.done = {"main": 0, "null": 0}
+
+    def write(
+        self,
+        part: str,
+        start: int,
+        arrays: Mapping[str, NDArray[Any]],
+        *,
+        result: str | None = None,
+        complete: bool = True,
+    ) -> None:
+        """Take rows from `start` on."""
+        prefix = result_prefix(result) + ("null/" if part == "null" else "")
+        for name, rows in arrays.items():
+            self.arrays[prefix + name][start : start + len(rows)] = rows
+
+    def fields(self, result: str | None) -> dict[str, Any]:
+        """Return the fields of :class:`Attributions` for one result, None for the first."""
+        own, prefix = ("track", "prediction", "hypothetical", "completeness_error"), result_prefix(result)
+        found: dict[str, Any] = {name: self.arrays[prefix + name] for name in own if prefix + name in self.arrays}
+        if prefix + "null/track" in self.arrays:
+            shared = (self.arrays["null/codes"], self.arrays["null/source"])
+            found["controls"] = Controls(self.arrays[prefix + "null/track"], *shared)
+        return found | {"codes": self.arrays["codes"]}

@@ -20,13 +20,10 @@ from safetensors.torch import save
 
 from seqsal.errors import CheckpointError, ModelError
 from seqsal.io.atomic import atomic_path
-from seqsal.io.checkpoint_format import FORMAT, FORMAT_VERSION
 from seqsal.models.cnn import CNN, CNNConfig
-from seqsal.version import VERSION
+from seqsal.version import CHECKPOINT_FORMAT, CHECKPOINT_VERSION, VERSION
 
 __all__ = [
-    "FORMAT",
-    "FORMAT_VERSION",
     "load_checkpoint",
     "read_tensors",
     "save_checkpoint",
@@ -53,8 +50,8 @@ def save_checkpoint(path: str | os.PathLike[str], model: CNN, metadata: Mapping[
         The file cannot be written.
     """
     strings = {
-        "format": FORMAT,
-        "format_version": str(FORMAT_VERSION),
+        "format": CHECKPOINT_FORMAT,
+        "format_version": str(CHECKPOINT_VERSION),
         "seqsal_version": VERSION,
         "config": to_json(model.config.to_dict()),
         "training": to_json(metadata),
@@ -79,7 +76,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[CNN, dict[str, Any]]:
         The file is missing, damaged, not a seqsal checkpoint, or of a newer format.
     """
     tensors, strings = read_tensors(path)
-    if strings.get("format") != FORMAT:
+    if strings.get("format") != CHECKPOINT_FORMAT:
         raise CheckpointError(
             f"{path}: is a safetensors file but not a seqsal checkpoint; make one by `seqsal train`, or give "
             "package.module:factory as the model and this file as its weights"
@@ -159,7 +156,8 @@ def _finite(value: Any) -> Any:
 def _check_version(path: str | os.PathLike[str], version: str) -> None:
     if not version.isdecimal():
         raise CheckpointError(f"{path}: damaged, its format version is {version!r}, expected a number; train it again")
-    if int(version) > FORMAT_VERSION:
+    if int(version) > CHECKPOINT_VERSION:
         raise CheckpointError(
-            f"{path}: written in format {version}, this seqsal {VERSION} reads up to {FORMAT_VERSION}; upgrade seqsal"
+            f"{path}: written in format {version}, this seqsal {VERSION} reads up to {CHECKPOINT_VERSION}; upgrade "
+            "seqsal"
         )

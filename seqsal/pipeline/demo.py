@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import seqsal
 from seqsal.errors import OutputError
-from seqsal.io.folder import make_folder
+from seqsal.io.atomic import make_folder
 from seqsal.motifs.discover import compiling_kernels
 from seqsal.pipeline.run import RunResult, run
 

@@ -13,9 +13,10 @@ from torch import nn
 
 from seqsal.attribution.api import OpenRequest
 from seqsal.attribution.engine import AttributionRun
-from seqsal.attribution.passes import FirstWindows, MemorySink, run_pass
+from seqsal.attribution.passes import FirstWindows, run_pass
 from seqsal.errors import OutputError
-from seqsal.io.folder import check_folder
+from seqsal.io.atomic import check_folder
+from seqsal.io.store_layout import MemorySink
 from seqsal.pipeline.file_info import size_text, table_text
 from seqsal.pipeline.preparation import prepare_run
 

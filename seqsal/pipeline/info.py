@@ -19,9 +19,9 @@ import pandas as pd
 from seqsal.errors import BedError, CheckpointError, StoreError, UsageError
 from seqsal.io.bed import read_bed
 from seqsal.io.bigwig import summarize_bigwig
-from seqsal.io.checkpoint_format import FORMAT, FORMAT_VERSION
 from seqsal.io.store import SCHEMA, read_attrs, result_prefix
 from seqsal.pipeline.file_info import FileInfo, version_facts
+from seqsal.version import CHECKPOINT_FORMAT, CHECKPOINT_VERSION
 
 __all__ = ["RUN_SCHEMA", "describe_file"]
 
@@ -169,14 +169,14 @@ def _describe_checkpoint(path: Path) -> Described:
         progress = _parse(strings, "progress", path)["progress"]
         done = {"done": len(progress.get("history", [])), "best": progress.get("best_epoch")}
         return "unfinished training", {"epochs": done, "finish": "run the command that makes it again"}
-    if strings.get("format") != FORMAT:
+    if strings.get("format") != CHECKPOINT_FORMAT:
         raise CheckpointError(
             f"{path}: a safetensors file, but not a checkpoint of seqsal; as --weights of a package.module:factory it "
             "may be usable"
         )
     text = strings.get("format_version", "")
     version = int(text) if text.isdecimal() else None
-    known = FORMAT_VERSION if version is None else min(version, FORMAT_VERSION)  # every earlier one is read too
+    known = CHECKPOINT_VERSION if version is None else min(version, CHECKPOINT_VERSION)  # every earlier one is read too
     facts = version_facts(strings.get("seqsal_version"), version, known)
     n_parameters = sum(math.prod(entry["shape"]) for entry in tensors.values())
     facts |= {

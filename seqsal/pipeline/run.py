@@ -32,10 +32,10 @@ from torch import nn
 from seqsal.attribution.api import score_table
 from seqsal.attribution.methods.base import Method
 from seqsal.browser import read_instances, read_motif_instances, write_bundle
+from seqsal.io.atomic import make_folder
 from seqsal.io.attributions import Attributions
 from seqsal.io.bed import write_narrowpeak
 from seqsal.io.config import write_config
-from seqsal.io.folder import make_folder
 from seqsal.io.tracks import write_bigwig, write_scores
 from seqsal.motifs import MotifResult, discover_motifs, write_motifs
 from seqsal.peaks import call_peaks, write_peaks_tsv

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from exchange_toys import Case, make_case
+from interop_toys import Case, make_case
 from motif_toys import REB1, plant
 
 import seqsal

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from seqsal.errors import FastaError, RegionError
 from seqsal.io import fasta as fasta_module
 from seqsal.io import fasta_index
-from seqsal.io.bgzf import EOF_BLOCK
 from seqsal.io.fasta import Genome, read_fasta_records
+from seqsal.io.fasta_index import EOF_BLOCK
 from seqsal.regions import make_regions
 from seqsal.sequence.codes import decode, encode
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from exchange_toys import make_case
+from interop_toys import make_case
 from numpy.typing import NDArray
 
 from seqsal.errors import OutputError, RegionError, StoreError

@@ -13,11 +13,10 @@ import hdf5plugin
 import numpy as np
 import pandas as pd
 import pytest
-from exchange_toys import Case, make_case
+from interop_toys import Case, make_case
 
 from seqsal.errors import RegionError, StoreError, UsageError
-from seqsal.interop.attributions import import_attributions, write_controls
-from seqsal.interop.importing import ImportedScores
+from seqsal.interop.attributions import ImportedScores, import_attributions, write_controls
 from seqsal.interop.modisco import write_chrombpnet_h5, write_modisco_npz
 from seqsal.io.attributions import Attributions
 from seqsal.io.tracks import write_bigwig
