@@ -1,4 +1,4 @@
-"""Imports run one way: errors → regions, sequence → io → models → attribution … → report → pipeline → cli."""
+"""Imports run one way: errors → regions, sequence → io → interop → models → attribution … → report → pipeline → cli."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LEVELS = [
     {"interop"},
     {"models"},
     {"attribution"},
-    {"training"},
+    {"training"},  # above attribution: maps of the network that is trained come into it
     {"peaks", "motifs", "agreement"},
     {"auditing"},
     {"plot"},
