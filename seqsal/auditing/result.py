@@ -21,7 +21,7 @@ import pandas as pd
 
 from seqsal.auditing.part import R, Results
 from seqsal.auditing.registry import PARTS, load_part
-from seqsal.auditing.settings import AuditSettings
+from seqsal.auditing.settings import FORMER, AuditSettings
 from seqsal.auditing.text import html_summary, text_summary
 from seqsal.auditing.verdict import Verdict
 from seqsal.errors import StoreError, UsageError
@@ -178,7 +178,9 @@ def read_audit(path: str | os.PathLike[str]) -> AuditResult:
             ),
             warnings=tuple(content["warnings"]),
             untested=tuple(content["untested"]),
-            settings=AuditSettings().changed(content["settings"]),
+            settings=AuditSettings().changed(
+                {name: value for name, value in content["settings"].items() if name not in FORMER}
+            ),
             provenance=content["provenance"],
         )
     except (KeyError, TypeError, AttributeError, UsageError) as error:

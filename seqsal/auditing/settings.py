@@ -8,14 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
 from typing import Any
 
 from seqsal.errors import UsageError
 
-__all__ = ["RUN_SIZES", "AuditSettings"]
+__all__ = ["FORMER", "RUN_SIZES", "AuditSettings"]
 
 # What `seqsal run` takes instead of the defaults, so that its audit lasts seconds; `seqsal audit` takes the defaults.
 RUN_SIZES = {"n_steps": 10, "n_draws": 2, "n_ism_regions": 24, "n_small": 24}
+
+LARGEST = 1_000_000_000
+LEAST: dict[str, int] = {}  # of whole numbers that have to be more than 1
+FORMER = {  # settings of earlier versions, by the constant that each has become
+    "n_randomizations": "parts.sanity.weights.N_RANDOMIZATIONS",
+    "n_random_layers": "parts.sanity.weights.N_RANDOM_LAYERS",
+    "max_random_passes": "parts.sanity.weights.MAX_RANDOM_PASSES",
+    "n_retrain_examples": "parts.sanity.labels.N_EXAMPLES",
+    "n_retrain_epochs": "parts.sanity.labels.N_EPOCHS",
+    "min_reproduced": "parts.sanity.MIN_REPRODUCED",
+}
 
 
 @dataclass(frozen=True)
@@ -85,21 +97,8 @@ class AuditSettings:
     max_randomized_similarity
         Largest similarity of the map with that of the model with random weights, beyond that with the random model's
         map of shuffles: a map that is more alike hardly depends on the model.
-    min_reproduced
-        Least correlation of the map with the one that the method gives now: below it they are not the same map.
-    n_randomizations
-        Draws of random weights for the whole model.
-    n_random_layers
-        Layers that are randomised one by one, and stages from the top layer down, at most; evenly spaced.
-    max_random_passes
-        Passes of single windows that attributing models with random weights may take: layer by layer is left out, and
-        regions are, where it would take more.
     retrain
         Whether to train the built-in network anew on permuted labels.
-    n_retrain_examples
-        Sequences that it is then trained on, at most.
-    n_retrain_epochs
-        Passes over them.
     max_completeness_error
         Largest median share of the difference from the reference that attributions may miss.
     saturated
@@ -206,13 +205,7 @@ class AuditSettings:
     min_effect: float = 0.1
     min_ism_spearman: float = 0.3
     max_randomized_similarity: float = 0.5
-    min_reproduced: float = 0.9
-    n_randomizations: int = 3
-    n_random_layers: int = 10
-    max_random_passes: int = 50_000
     retrain: bool = False
-    n_retrain_examples: int = 2_000
-    n_retrain_epochs: int = 8
     max_completeness_error: float = 0.05
     saturated: float = 0.01
     min_stratum_effect: float = 0.06
@@ -251,14 +244,8 @@ class AuditSettings:
     min_stability: float = 0.7
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.type == "int" and (not isinstance(value, int) or value < 1):
-                raise UsageError(f"{field.name}: got {value!r}, expected a whole number of 1 or more")
-            if field.type == "bool" and not isinstance(value, bool):
-                raise UsageError(f"{field.name}: got {value!r}, expected True or False")
-            if field.type == "float" and not 0 < value <= 1:
-                raise UsageError(f"{field.name}: got {value!r}, expected a number above 0 and at most 1")
+        for one in fields(self):
+            _check(one.name, str(one.type), getattr(self, one.name))
 
     def changed(self, changes: Mapping[str, Any]) -> AuditSettings:
         """Return these settings with some of them changed.
@@ -268,8 +255,24 @@ class AuditSettings:
         UsageError
             There is no such setting, or a value is outside its range.
         """
-        known = [field.name for field in fields(self)]
+        known = [one.name for one in fields(self)]
         for name in changes:
+            if name in FORMER:
+                raise UsageError(f"setting: {name} is no longer one, it is fixed in seqsal.auditing ({FORMER[name]})")
             if name not in known:
-                raise UsageError(f"setting: got {name!r}, expected one of {', '.join(known)}")
+                near = get_close_matches(str(name), known, 1)
+                hint = f", perhaps {near[0]}" if near else ""
+                raise UsageError(f"setting: got {name!r}{hint}, expected one of {', '.join(known)}")
         return replace(self, **changes)
+
+
+def _check(name: str, kind: str, value: Any) -> None:
+    if kind == "bool":
+        if not isinstance(value, bool):
+            raise UsageError(f"{name}: got {value!r}, expected True or False")
+    elif kind == "int":
+        least = LEAST.get(name, 1)
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= LARGEST:
+            raise UsageError(f"{name}: got {value!r}, expected a whole number from {least} to {LARGEST:,}")
+    elif isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
+        raise UsageError(f"{name}: got {value!r}, expected a number above 0 and at most 1")

@@ -10,26 +10,35 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from audit_cases import CPU, Ignores, OneBase, attributions_of, context_of, model_of
+from audit_cases import CPU, Ignores, OneBase, Seen, attributions_of, context_of, model_of, seen
 from numpy.typing import NDArray
 from scipy.stats import pearsonr, spearmanr
 from torch import nn
 
-from seqsal.auditing.before_after import Comparison, map_similarity
 from seqsal.auditing.context import AuditContext
 from seqsal.auditing.painter import paint_motifs
-from seqsal.auditing.randomize import Randomizer
-from seqsal.auditing.sanity import audit_sanity
+from seqsal.auditing.parts.sanity import audit_sanity as audit_part
+from seqsal.auditing.parts.sanity import labels, weights
+from seqsal.auditing.parts.sanity.randomize import Randomizer
+from seqsal.auditing.parts.sanity.weights import Comparison, map_similarity, spread_evenly
 from seqsal.auditing.settings import AuditSettings
-from seqsal.auditing.weights import spread_evenly
 from seqsal.errors import UsageError
 from seqsal.models import CNN, CNNConfig
 from seqsal.motifs import Motif
 from tests.toys import Linear, Small, random_codes
 
 LENGTH = 60
-SETTINGS = AuditSettings(n_small=6, n_bootstrap=100, n_randomizations=2)
+SETTINGS = AuditSettings(n_small=6, n_bootstrap=100)
 SITE = np.array([0, 1, 1, 2, 3, 0, 2, 2], dtype=np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def two_random_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "N_RANDOMIZATIONS", 2)
+
+
+def audit_sanity(context: AuditContext) -> Seen:
+    return seen(audit_part(context))
 
 
 class Locked(Small):
@@ -274,10 +283,10 @@ def test_one_layer_one_region_and_nothing_known(rng: np.random.Generator) -> Non
     assert unknown.values["depends_on_model"] is None
 
 
-def test_passes_are_bounded(rng: np.random.Generator) -> None:
+def test_passes_are_bounded(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     codes = random_codes(rng, 12, LENGTH)
-    few = dataclasses.replace(SETTINGS, max_random_passes=3 * 3 * LENGTH)
-    values = audit_sanity(context_of(Small(), codes, "ism", settings=few)).values
+    monkeypatch.setattr(weights, "MAX_RANDOM_PASSES", 3 * 3 * LENGTH)
+    values = audit_sanity(context_of(Small(), codes, "ism", settings=SETTINGS)).values
     assert values["n_regions"] == 1 and values["cascade"] == [] and values["depends_on_model"] is not None
 
 
@@ -293,11 +302,13 @@ def test_stages_are_spread_evenly() -> None:
     assert spread_evenly(100, 1) == [100]
 
 
-def test_labels_that_mean_nothing_give_another_map(rng: np.random.Generator) -> None:
+def test_labels_that_mean_nothing_give_another_map(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labels, "N_EXAMPLES", 200)
+    monkeypatch.setattr(labels, "N_EPOCHS", 6)
     config = CNNConfig(input_length=LENGTH, n_filters=8, n_blocks=0, dropout=0.0, pooling="mean")
     negatives = random_codes(rng, 100, LENGTH)
     positives = np.minimum(random_codes(rng, 100, LENGTH), 2)  # without T
-    settings = dataclasses.replace(SETTINGS, retrain=True, n_retrain_examples=200, n_retrain_epochs=6)
+    settings = dataclasses.replace(SETTINGS, retrain=True)
     given = {"positives": positives, "negatives": negatives}
     torch.manual_seed(0)
     context = context_of(CNN(config), positives[:12], settings=settings, **given)
@@ -305,7 +316,7 @@ def test_labels_that_mean_nothing_give_another_map(rng: np.random.Generator) -> 
     assert label["true"]["auroc"] > 0.95 and label["n_examples"] == 200
     assert label["permuted"]["auroc"] < 0.8
     off = audit_sanity(context_of(CNN(config), positives[:12], settings=SETTINGS, **given))
-    assert off.values["label"] is None and "the setting retrain does it" in off.untested[-1]
+    assert off.values["label"] is None and "`retrain` turns it on" in off.untested[-1]
     without = audit_sanity(context_of(CNN(config), positives[:12], settings=settings))
     assert "needs the training data: 50 positives" in without.untested[-1]
 

@@ -7,14 +7,15 @@ learnt anything from so few sequences would prove nothing. Only the built-in net
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from seqsal.auditing.before_after import Comparison, attribute_afresh
 from seqsal.auditing.context import AuditContext
+from seqsal.auditing.part import Interval, Measured, NotTested, measured
+from seqsal.auditing.parts.sanity.weights import Comparison
 from seqsal.models import CNN, CNNConfig, SequenceModel, wrap
 from seqsal.models.frozen import seeded
 from seqsal.sequence.codes import N_CODE
@@ -22,10 +23,42 @@ from seqsal.training import TrainConfig
 from seqsal.training.examples import Examples
 from seqsal.training.fit import fit
 
-__all__ = ["compare_labels", "why_not_retrained"]
+__all__ = ["LabelTest", "Retrained", "compare_labels", "why_not_retrained"]
 
 MIN_OF_CLASS = 50
 VALID_FRACTION = 0.15
+N_EXAMPLES = 2_000  # that the networks are trained on, at most
+N_EPOCHS = 8
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """A network trained again: how alike its map is to the model's beyond that of shuffles, and its held-out AUROC."""
+
+    similarity: Measured
+    ci: Interval | None
+    auroc: float
+
+
+@dataclass(frozen=True)
+class LabelTest:
+    """Networks trained on true and on permuted labels.
+
+    Attributes
+    ----------
+    n_examples, n_epochs
+        What they were trained on, and for how long.
+    true, permuted
+        What they came to.
+    depends_on_labels
+        Not tested where the network of true labels is not nearer to the model than that of permuted ones.
+    """
+
+    n_examples: int
+    n_epochs: int
+    true: Retrained
+    permuted: Retrained
+    depends_on_labels: bool | NotTested
 
 
 def why_not_retrained(context: AuditContext) -> str | None:
@@ -43,7 +76,7 @@ def why_not_retrained(context: AuditContext) -> str | None:
             f"of {config.input_length} bp."
         )
     if not context.settings.retrain:
-        return "Label randomisation was not asked for, because it trains two networks; the setting retrain does it."
+        return "Label randomisation was not requested, because it trains two networks; `retrain` turns it on."
     return None
 
 
@@ -53,7 +86,7 @@ def trained_config(module: nn.Module) -> CNNConfig | None:
     return config if config is not None and config.loss == "binary" and config.n_targets == 1 else None
 
 
-def compare_labels(context: AuditContext, codes: NDArray[np.uint8], before: NDArray[np.float32]) -> dict[str, Any]:
+def compare_labels(context: AuditContext, codes: NDArray[np.uint8], before: NDArray[np.float32]) -> LabelTest:
     """Train on true and on permuted labels, and compare the maps with those of the model.
 
     Parameters
@@ -62,43 +95,31 @@ def compare_labels(context: AuditContext, codes: NDArray[np.uint8], before: NDAr
         One that `why_not_retrained` has nothing against.
     codes, before
         Regions (n, L) and the model's maps of them.
-
-    Returns
-    -------
-    dict
-        ``n_examples``, ``n_epochs``; for ``true`` and ``permuted`` labels ``similarity`` with the model's map, beyond
-        that of shuffles, its ``ci``, and the ``auroc`` in sequences that were held out; ``depends_on_labels``:
-        None where the network of true labels is not nearer to the model than that of permuted ones.
     """
     examples = _examples(context)
-    found = {"true": _retrained(context, examples, codes, before)}
+    true = _retrained(context, examples, codes, before)
     order = context.rng("permuted labels").permutation(len(examples.targets))
     permuted = Examples(
         examples.codes, examples.targets[order], examples.parts, examples.is_positive[order], examples.chroms
     )
-    found["permuted"] = _retrained(context, permuted, codes, before)
-    return {
-        "n_examples": len(examples.codes),
-        "n_epochs": context.settings.n_retrain_epochs,
-        **found,
-        "depends_on_labels": _depends(found, context.settings.max_randomized_similarity),
-    }
+    other = _retrained(context, permuted, codes, before)
+    depends = _depends(true.similarity, other.similarity, context.settings.max_randomized_similarity)
+    return LabelTest(len(examples.codes), N_EPOCHS, true, other, depends)
 
 
-def _depends(found: dict[str, dict[str, Any]], threshold: float) -> bool | None:
-    true, permuted = found["true"]["similarity"], found["permuted"]["similarity"]
-    if true is None or permuted is None:
-        return None
+def _depends(true: Measured, permuted: Measured, threshold: float) -> bool | NotTested:
+    if isinstance(true, NotTested) or isinstance(permuted, NotTested):
+        return NotTested("a map is flat")
     if permuted > threshold:
         return False
-    return True if true > permuted else None
+    return True if true > permuted else NotTested("true labels did not teach a network the model's map either")
 
 
 def _examples(context: AuditContext) -> Examples:
     rng, codes, targets, parts = context.rng("retrained on"), [], [], []
     for label, given in ((1, context.positives), (0, context.negatives)):
         assert given is not None
-        rows = np.sort(rng.permutation(len(given))[: max(context.settings.n_retrain_examples // 2, MIN_OF_CLASS)])
+        rows = np.sort(rng.permutation(len(given))[: max(N_EXAMPLES // 2, MIN_OF_CLASS)])
         n_valid = int(np.ceil(VALID_FRACTION * len(rows)))
         part = np.array(["train"] * (len(rows) - n_valid) + ["valid"] * n_valid)
         codes.append(np.asarray(given)[rows])
@@ -112,22 +133,23 @@ def _examples(context: AuditContext) -> Examples:
 
 def _retrained(
     context: AuditContext, examples: Examples, codes: NDArray[np.uint8], before: NDArray[np.float32]
-) -> dict[str, Any]:
+) -> Retrained:
     model, auroc = _train(context, examples)
-    after, of_shuffles = np.split(attribute_afresh(context, np.concatenate([codes, context.shuffled(codes)]), model), 2)
+    maps = context.attribute(np.concatenate([codes, context.shuffled(codes)]), model=model, draw=1)
+    after, of_shuffles = np.split(maps, 2)
     comparison = Comparison(before, [after], [of_shuffles], codes != N_CODE)
     measure = comparison.strongest
-    return {
-        "similarity": comparison.excess(measure),
-        "ci": comparison.interval(measure, context.rng("retrained"), context.settings),
-        "auroc": auroc,
-    }
+    return Retrained(
+        measured(comparison.excess(measure), "a map is flat"),
+        comparison.interval(measure, context.rng("retrained"), context.settings),
+        auroc,
+    )
 
 
 def _train(context: AuditContext, examples: Examples) -> tuple[SequenceModel, float]:
     assert context.model is not None
     assert isinstance(context.model.module, CNN)
-    n_epochs = context.settings.n_retrain_epochs
+    n_epochs = N_EPOCHS
     seed = int(context.rng("retrained weights").integers(2**31))
     with seeded(seed):
         network = CNN(context.model.module.config).to(context.device)
