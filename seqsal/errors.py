@@ -27,7 +27,17 @@ __all__ = [
 
 
 class SeqsalError(Exception):
-    """Base of every error that seqsal raises on purpose."""
+    """Base of every error that seqsal raises on purpose.
+
+    Examples
+    --------
+    >>> import seqsal
+    >>> try:
+    ...     seqsal.load_model("missing.safetensors")
+    ... except seqsal.SeqsalError as error:
+    ...     print(error)
+    missing.safetensors: no such file; expected a model file or package.module:factory, check the path
+    """
 
 
 class FastaError(SeqsalError):

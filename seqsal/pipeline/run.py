@@ -84,6 +84,11 @@ class RunResult:
         Whether the map can be believed; None where it was not asked.
     seconds
         Wall time of each stage.
+
+    Examples
+    --------
+    >>> result = seqsal.run("M.safetensors", fasta="sites.fa", out="results")  # doctest: +SKIP
+    >>> result.peaks.head(), result.motifs, result.audit  # doctest: +SKIP
     """
 
     folder: Path
@@ -95,7 +100,15 @@ class RunResult:
     seconds: dict[str, float] = field(repr=False)
 
     def summary(self) -> str:
-        """Say what was found, and where every file is, in two columns."""
+        """Say what was found, and where every file is, in two columns.
+
+        Examples
+        --------
+        >>> print(result.summary())  # doctest: +SKIP
+        regions       322 of 200 bp
+        peaks         153 (4 negative), best q 2e-05
+        ...
+        """
         n_negative = int((self.peaks["sign"] == "neg").sum())
         n_rejected = len(self.attr.rejected)
         rows = [
@@ -182,7 +195,14 @@ def run(
     --------
     >>> import seqsal
     >>> result = seqsal.run("M.safetensors", genome="hg38.fa", regions="peaks.bed", out="results")  # doctest: +SKIP
-    >>> result.audit.verdict.text  # doctest: +SKIP
+    >>> print(result.audit.verdict.text)  # doctest: +SKIP
+
+    What is misspelled is refused before anything is read:
+
+    >>> seqsal.run("M.safetensors", genome="hg38.fa", regions="peaks.bed", fdrr=0.1, out="results")
+    Traceback (most recent call last):
+        ...
+    seqsal.errors.UsageError: fdrr: no such option; did you mean 'fdr'?
     """
     clock = Clock()
     with clock.stage("load"):
