@@ -72,7 +72,7 @@ def show_browser(
     Raises
     ------
     UsageError
-        The `jupyter` extra is not installed, this is no notebook, or a table lacks columns.
+        igv-notebook is not installed, this is no notebook, or a table lacks columns.
     RegionError
         `region` is malformed, or no window covers any of it.
     """
@@ -80,9 +80,7 @@ def show_browser(
     try:
         import igv_notebook
     except ImportError as error:
-        raise UsageError(
-            "browser: needs igv-notebook, which is not installed; pip install 'seqsal[jupyter]'"
-        ) from error
+        raise UsageError("browser: needs igv-notebook, which is not installed; pip install igv-notebook") from error
     if not in_notebook():
         raise UsageError(
             "browser: works in a Jupyter notebook, and this is none; write files for a genome browser with "

@@ -18,6 +18,7 @@ from seqsal.browser.labels import clean_name
 from seqsal.errors import BedError, RegionError
 from seqsal.io import bigwig
 from seqsal.io.bed import narrowpeak_columns, read_bed
+from seqsal.motifs.patterns import NAMED_Q
 from seqsal.regions import make_regions
 
 __all__ = [
@@ -139,7 +140,7 @@ def feature_tracks(
         tracks.append(_motif_track(_fit(motifs, chrom_sizes, "motif instances")))
     if artifacts is not None:
         rows = _bed9(_fit(artifacts, chrom_sizes, "artifact hits"), [ARTIFACT] * len(artifacts))
-        label = "Where artifacts stand that the model uses"
+        label = "Occurrences of artifacts that the model uses"
         tracks.append(FeatureTrack("artifacts", "Artifact hits", label, ARTIFACT, ARTIFACT_SCHEMA, rows))
     return [track for track in tracks if track.rows]
 
@@ -333,7 +334,7 @@ def read_motif_instances(path: str | os.PathLike[str]) -> pd.DataFrame:
     -------
     DataFrame
         Region table. Where the file says so, `contribution` (float64) is the signed sum of the attributions under an
-        instance; from a folder, `match` (str) is what the pattern was named by, empty where it was not.
+        instance; from a folder, `match` (str) is what the pattern was named by (q ≤ 0.1), empty where it was not.
 
     Raises
     ------
@@ -350,7 +351,8 @@ def read_motif_instances(path: str | os.PathLike[str]) -> pd.DataFrame:
         table["contribution"] = pd.to_numeric(values, errors="coerce").to_numpy(np.float64)
     if path.is_dir() and (path / "motifs.tsv").is_file():
         patterns = pd.read_csv(path / "motifs.tsv", sep="\t", quoting=3, dtype=str, keep_default_na=False)
-        if {"pattern", "match"} <= set(patterns):
-            matches = dict(zip(patterns["pattern"], patterns["match"].replace("NA", ""), strict=True))
+        if {"pattern", "match", "q_value"} <= set(patterns):
+            certain = pd.to_numeric(patterns["q_value"], errors="coerce") <= NAMED_Q
+            matches = dict(zip(patterns["pattern"], patterns["match"].where(certain, ""), strict=True))
             table["match"] = table["name"].map(matches).fillna("")
     return table

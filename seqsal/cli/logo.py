@@ -25,15 +25,17 @@ def logo_command(attributions: Path, result: str | None, region: str, out: Path,
     from seqsal.io.atomic import check_writable
     from seqsal.io.store import read_attributions
     from seqsal.plot import plot_logo, plot_region_rows, save_figure
+    from seqsal.plot.style import own_style
     from seqsal.regions import parse_region
 
     check_writable(out)
     attr = read_attributions(attributions, result, in_memory=False)
     span = parse_region(region)
     title = f"{attr.method}, target {attr.target}"
-    if span.end - span.start > ROW_BP * 1.2:
-        save_figure(plot_region_rows(attr, region, row_bp=ROW_BP, title=title)[0], out)
-    else:
-        save_figure(plot_logo(attr, region, title=title), out)
+    with own_style():
+        if span.end - span.start > ROW_BP * 1.2:
+            save_figure(plot_region_rows(attr, region, row_bp=ROW_BP, title=title)[0], out)
+        else:
+            save_figure(plot_logo(attr, region, title=title), out)
     if not quiet:
         click.echo(f"{out}: {region}")

@@ -276,6 +276,6 @@ def _meme_name(motif: Motif) -> str:
 
 def _meme_block(motif: Motif, name: str) -> str:
     sites = "" if motif.n_sites is None else f" nsites= {max(1, round(motif.n_sites))} E= 0"
-    rows = ["  ".join(f"{value:.6f}" for value in column) for column in motif.frequencies.T]
+    rows = [" ".join(f"{value:.6f}" for value in column) for column in motif.frequencies.T]  # gimmemotifs splits at one
     matrix = f"letter-probability matrix: alength= 4 w= {motif.width}{sites}"
     return "\n".join([f"MOTIF {name}\n", matrix, *rows, ""])

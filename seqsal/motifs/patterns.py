@@ -3,6 +3,16 @@
 An alignment becomes a pattern in three steps: it is cut to the columns that contribute (`trim`), instances with unknown
 bases are dropped, and instances that are the same site twice (two peaks may share one) are counted once. Counts, CWM
 and the table of instances are all of what is left, so they always agree.
+
+`write_motifs` writes a result as text; without patterns, the files hold their headers:
+
+===============  ====================================================================================================
+motifs.meme      one PFM a pattern, identifier the pattern's name, alternate name its match (q ≤ 0.1) or consensus
+motifs.tsv       one row a pattern, best first within a sign (columns of `MotifResult.table`)
+seqlets.bed      one row an instance: BED6 with the pattern as name, the motif's strand, and as score 1000 times its
+                 |contribution| over the largest of its pattern; then contribution, peak and sequence
+motif_usage.tsv  one row a motif of the database, when there was one (columns of `motif_usage`)
+===============  ====================================================================================================
 """
 
 from __future__ import annotations
@@ -25,6 +35,7 @@ from seqsal.regions import lift_span
 from seqsal.sequence.codes import decode, encode, reverse_complement
 
 __all__ = [
+    "NAMED_Q",
     "SEQLET_COLUMNS",
     "TABLE_COLUMNS",
     "MotifResult",
@@ -35,6 +46,7 @@ __all__ = [
     "write_motifs",
 ]
 
+NAMED_Q = 0.1  # the largest q-value of a match that a pattern is named by
 TRIM_SHARE = 0.2  # of the largest contribution of a column
 MIN_WIDTH = 5
 _N_LISTED = 4
@@ -69,8 +81,8 @@ class Pattern:
         One row an instance, columns `SEQLET_COLUMNS`: where it lies, the peak that it is of (`name`), the summed
         attribution of its bases (`score`), on which strand it reads, and how it reads.
     match
-        Best match in the database: `match`, `accession`, `p_value` and `q_value` (however large); None without a
-        database. The pattern is turned to read as its match does.
+        Best match in the database: `match`, `accession`, `p_value` and `q_value` (however large; `named_match` is
+        None above 0.1); None without a database. The pattern is turned to read as its match does.
     """
 
     name: str
@@ -87,11 +99,20 @@ class Pattern:
         return len(self.seqlets)
 
     @property
+    def named_match(self) -> dict[str, Any] | None:
+        """The match where it is good enough to name the pattern: q at most `NAMED_Q`."""
+        return self.match if self.match is not None and self.match["q_value"] <= NAMED_Q else None
+
+    @property
+    def label(self) -> str:
+        """What the pattern goes by: its match where that is good enough, else its consensus."""
+        return self.motif.consensus if self.named_match is None else str(self.named_match["match"])
+
+    @property
     def title(self) -> str:
-        """Best match or consensus, with what to make of it: `REB1 (412 instances, q 1e-8)`."""
-        if self.match is None:
-            return f"{self.motif.consensus} ({self.n_seqlets:,} instances)"
-        return f"{self.match['match']} ({self.n_seqlets:,} instances, q {self.match['q_value']:.1g})"
+        """Match or consensus, with what to make of it: `REB1 (412 instances, q 1e-8)`."""
+        certainty = "" if self.named_match is None else f", q {self.named_match['q_value']:.1g}"
+        return f"{self.label} ({self.n_seqlets:,} instances{certainty})"
 
     @property
     def row(self) -> dict[str, Any]:
@@ -123,7 +144,8 @@ class Pattern:
         return replace(self, name=name, motif=motif, seqlets=self.seqlets.assign(pattern=name))
 
     def __repr__(self) -> str:
-        named = f", {self.match['match']} (q {self.match['q_value']:.2g})" if self.match else ""
+        match = self.named_match
+        named = "" if match is None else f", {match['match']} (q {match['q_value']:.2g})"
         return f"Pattern({self.name}, {self.motif.consensus}, {self.n_seqlets:,} instances{named}, {self.algorithm})"
 
 
@@ -322,8 +344,7 @@ def write_motifs(result: MotifResult, folder: str | os.PathLike[str]) -> list[Pa
 
 
 def _for_meme(pattern: Pattern) -> Motif:
-    name = pattern.match["match"] if pattern.match else pattern.motif.consensus
-    return Motif(name, pattern.name, pattern.motif.counts, pattern.motif.n_sites)
+    return Motif(pattern.label, pattern.name, pattern.motif.counts, pattern.motif.n_sites)
 
 
 def _bed(seqlets: pd.DataFrame) -> pd.DataFrame:

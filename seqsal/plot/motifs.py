@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from seqsal.motifs.matrices import Motif
 from seqsal.motifs.patterns import MotifResult, Pattern
 from seqsal.plot.logo import plot_letters
-from seqsal.plot.style import drawing_style, new_axes, one_line, save_figure, two_lines
+from seqsal.plot.style import drawing_style, new_axes, one_line, own_style, save_figure, two_lines
 
 __all__ = ["plot_cwm", "plot_motif", "plot_pattern", "write_logos"]
 
@@ -125,19 +125,19 @@ def write_logos(result: MotifResult, folder: str | os.PathLike[str], *, unit: st
         A file cannot be written.
     """
     target = Path(folder)
-    written = [
-        save_figure(plot_pattern(pattern, unit=unit)[0], target / f"{pattern.name}.svg") for pattern in result.patterns
-    ]
+    with own_style():
+        written = [
+            save_figure(plot_pattern(pattern, unit=unit)[0], target / f"{pattern.name}.svg")
+            for pattern in result.patterns
+        ]
     for stale in sorted({*target.glob("pos_pattern_*.svg"), *target.glob("neg_pattern_*.svg")} - set(written)):
         stale.unlink()
     return written
 
 
 def _headline(pattern: Pattern) -> str:
-    text = f"{pattern.name}, {pattern.n_seqlets:,} instances"
-    if pattern.match is None:
-        return text
-    return f"{text}, best match {one_line(pattern.match['match'], 24)} (q {pattern.match['q_value']:.1g})"
+    text, match = f"{pattern.name}, {pattern.n_seqlets:,} instances", pattern.named_match
+    return text if match is None else f"{text}, best match {one_line(match['match'], 24)} (q {match['q_value']:.1g})"
 
 
 def _logo(heights: NDArray[np.float64], ax: Axes | None, unit: str, reverse: bool, title: str | None) -> Axes:

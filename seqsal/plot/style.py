@@ -43,6 +43,7 @@ __all__ = [
     "new_axes_column",
     "new_figure",
     "one_line",
+    "own_style",
     "root_figure",
     "save_figure",
     "shown",
@@ -66,6 +67,7 @@ _STYLE: dict[str, Any] = {
     "ytick.major.width": 0.8,
     "legend.frameon": False,
     "path.simplify": False,
+    "text.usetex": False,
     "svg.fonttype": "none",
     "svg.hashsalt": "seqsal",
     "pdf.fonttype": 42,
@@ -96,6 +98,14 @@ def drawing_style(**changes: Any) -> Iterator[None]:
     """Draw with the shared settings, given back at the end; `changes` are rcParams with `_` for the dots."""
     settings: Any = _STYLE | {key.replace("_", "."): value for key, value in changes.items()}
     with matplotlib.rc_context(settings):
+        yield
+
+
+@contextmanager
+def own_style() -> Iterator[None]:
+    """Draw as if there were no `matplotlibrc`: files that seqsal writes do not hang on the current folder."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
         yield
 
 
@@ -262,7 +272,7 @@ def inline_svg(
         ("text_color", "axes_edgecolor", "axes_labelcolor", "xtick_color", "ytick_color", "axes_titlecolor"), _INK
     )
     buffer = io.StringIO()
-    with drawing_style(**ink, svg_hashsalt=key), warnings.catch_warnings():
+    with own_style(), drawing_style(**ink, svg_hashsalt=key), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from")  # the browser has fonts of its own
         figure = Figure(figsize=size, layout="constrained" if margins is None else None)
         if margins is not None:

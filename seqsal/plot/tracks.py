@@ -194,7 +194,6 @@ def _draw_boxes(ax: Axes, peaks: pd.DataFrame) -> None:
 MotifBoxes: TypeAlias = MotifResult | pd.DataFrame
 MAX_LANES = 8  # of a kind; what finds no place is drawn on the last, without its name
 MAX_LABEL = 16
-NAMED_Q = 0.05  # a pattern goes by its best match up to this q-value, else by its consensus
 LANE_INCHES = 0.19
 _FONT_SIZE = 7.0
 _INCH_PER_LETTER = 0.066
@@ -230,7 +229,7 @@ def name_motifs(motifs: MotifBoxes) -> pd.DataFrame:
         A column is missing.
     """
     if isinstance(motifs, MotifResult):
-        names = {pattern.name: _pattern_name(pattern.match, pattern.motif.consensus) for pattern in motifs.patterns}
+        names = {pattern.name: pattern.label for pattern in motifs.patterns}
         signs = {pattern.name: pattern.sign for pattern in motifs.patterns}
         table = motifs.seqlets
         return _with_strand(table, table["pattern"].map(names)).assign(sign=table["pattern"].map(signs))
@@ -243,11 +242,6 @@ def name_motifs(motifs: MotifBoxes) -> pd.DataFrame:
         )
     negative = motifs["attribution"] < 0 if "attribution" in motifs else motifs[column].str.startswith("neg_")
     return _with_strand(motifs, motifs[column]).assign(sign=np.where(negative, "neg", "pos"))
-
-
-def _pattern_name(match: Mapping[str, object] | None, consensus: str) -> str:
-    named = match is not None and float(str(match["q_value"])) <= NAMED_Q
-    return str(match["match"]) if match is not None and named else consensus
 
 
 def _with_strand(table: pd.DataFrame, names: pd.Series) -> pd.DataFrame:

@@ -179,6 +179,10 @@ class PatternCard:
 
     Attributes
     ----------
+    match, accession, q_value
+        What names the pattern, or a dash.
+    nearest
+        The best match where it is too uncertain to name the pattern, or an empty text.
     logos
         PFM and CWM.
     other_strand
@@ -194,6 +198,7 @@ class PatternCard:
     match: str
     accession: str
     q_value: str
+    nearest: str
     n_seqlets: str
     contribution: str
     algorithm: str
@@ -210,7 +215,7 @@ def draw_patterns(inputs: ReportInputs, motifs: MotifResult) -> list[PatternCard
 
 def _draw(pattern: Pattern, windows: pd.DataFrame) -> PatternCard:
     key = pattern.name.replace("_", "-")
-    match = pattern.match
+    match, nearest = pattern.named_match, pattern.match
     return PatternCard(
         key=key,
         name=pattern.name,
@@ -219,6 +224,9 @@ def _draw(pattern: Pattern, windows: pd.DataFrame) -> PatternCard:
         match="–" if match is None else one_line(match["match"], 40),
         accession="" if match is None else one_line(match["accession"], 40),
         q_value="–" if match is None else show(float(match["q_value"])),
+        nearest=""
+        if match is not None or nearest is None
+        else f"{one_line(nearest['match'], 40)}, q {show(float(nearest['q_value']))}",
         n_seqlets=show(pattern.n_seqlets),
         contribution=show(float(pattern.seqlets["score"].mean())),
         algorithm=pattern.algorithm,

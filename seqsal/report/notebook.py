@@ -91,7 +91,7 @@ def motifs_html(result: MotifResult) -> str:
 
 
 def _pattern_cells(pattern: Pattern) -> tuple[Cell, ...]:
-    match = pattern.match or {"match": "–", "q_value": np.nan}
+    match = pattern.named_match or {"match": "–", "q_value": np.nan}
     q_value = f"{match['q_value']:.1g}" if np.isfinite(match["q_value"]) else "–"
     return _logo(pattern), pattern.name, pattern.n_seqlets, str(match["match"]), q_value, pattern.motif.consensus
 

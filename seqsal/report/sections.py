@@ -70,11 +70,16 @@ def build_summary(inputs: ReportInputs) -> Section:
         {"value": show(len(attr)), "label": "Regions explained", "note": f"{show(attr.length)} bp each"},
         {
             "value": show(len(peaks) - n_negative),
-            "label": "Raising peaks",
-            "note": "drive the prediction up",
+            "label": "Activating elements",
+            "note": "peaks that raise the prediction",
             "tone": "pos",
         },
-        {"value": show(n_negative), "label": "Lowering peaks", "note": "drive the prediction down", "tone": "neg"},
+        {
+            "value": show(n_negative),
+            "label": "Repressing elements",
+            "note": "peaks that lower the prediction",
+            "tone": "neg",
+        },
         *metric_tiles(inputs),
     ]
     space = attr.output_space
@@ -82,7 +87,7 @@ def build_summary(inputs: ReportInputs) -> Section:
         "summary",
         "Summary",
         f"A model scored {show(len(attr))} {'region' if len(attr) == 1 else 'regions'} of {show(attr.length)} bp, and "
-        "every base was asked how much it raised or lowered the score. Runs of bases that stand out against shuffled "
+        "each base was scored for its effect on the prediction. Runs of bases that stand out against shuffled "
         "sequences are called peaks.",
         "section_summary.html",
         {
@@ -182,7 +187,7 @@ def build_gallery(inputs: ReportInputs) -> Section | None:
 
 
 def build_motifs(inputs: ReportInputs) -> Section | None:
-    """Picture the patterns among the peaks, and list what is known of which the model makes use."""
+    """Picture the patterns among the peaks, and list which known motifs the model uses."""
     motifs = inputs.motifs
     if motifs is None:
         return None
@@ -190,7 +195,8 @@ def build_motifs(inputs: ReportInputs) -> Section | None:
         "motifs",
         "Motifs",
         "Sequences that recur under the peaks, aligned. The upper logo shows how often each base occurs, the lower one "
-        "what each contributes on average; a letter below the line lowers the prediction.",
+        "what each contributes on average; a letter below the line lowers the prediction. Locations are 0-based, end "
+        "not included.",
         "section_motifs.html",
         {
             "cards": draw_patterns(inputs, motifs),
@@ -206,7 +212,7 @@ def build_motifs(inputs: ReportInputs) -> Section | None:
 def _searched(inputs: ReportInputs, motifs: MotifResult) -> str:
     """Say which peaks were searched, as they may be more than are listed."""
     n_pos, n_neg = motifs.n_peaks.get("pos", 0), motifs.n_peaks.get("neg", 0)
-    text = f"Searched: {show(n_pos)} raising and {show(n_neg)} lowering peaks"
+    text = f"Searched: {show(n_pos)} activating and {show(n_neg)} repressing peaks"
     rate = inputs.run_info.get("seqlet_fdr")
     if rate is None or n_pos + n_neg <= len(inputs.peaks):
         return f"{text}."
@@ -269,7 +275,7 @@ def build_run(inputs: ReportInputs) -> Section:
     return Section(
         "run",
         "This run",
-        "What was run, with what, on what: enough to do it again.",
+        "The command, settings, inputs and versions: all that is needed to repeat the run.",
         "section_run.html",
         {"command": value_text(inputs.run_info.get("command", "")), "groups": run_facts(inputs)},
     )
@@ -287,7 +293,7 @@ def metric_tiles(inputs: ReportInputs) -> list[dict[str, str]]:
 
 
 def model_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
-    """Name and value of what identifies the model and the way it was asked."""
+    """Name and value of what identifies the model and how it was attributed."""
     attrs = inputs.attr.attrs
     stored = attrs.get("model")
     model = (dict(stored) if isinstance(stored, Mapping) else {"file": stored or ""}) | inputs.part("model")

@@ -170,7 +170,7 @@ def peak_table(inputs: ReportInputs) -> Table | None:
         Column("Location", "place", "chrom:start-end, 0-based, end not included"),
         Column("Effect", "effect", "does it raise or lower the prediction"),
         Column("Width", "number", "bp"),
-        Column("Summit", "number", "position of the strongest base"),
+        Column("Summit", "number", "position of the strongest base, 0-based"),
         Column("Signal", "number", f"sum over its bases: {inputs.attr.unit}"),
     ]
     cells = [
@@ -213,7 +213,7 @@ def rejected_table(inputs: ReportInputs) -> Table | None:
     rejected = inputs.rejected_regions
     if len(rejected) == 0:
         return None
-    columns = [Column("Location", "place"), Column("Reason")]
+    columns = [Column("Location", "place", "chrom:start-end(strand), 0-based, end not included"), Column("Reason")]
     cells: list[Any] = [_places(rejected), rejected["reason"]]
     if "name" in rejected:
         columns.insert(0, Column("Name"))
@@ -235,7 +235,7 @@ def usage_table(motifs: MotifResult) -> Table | None:
     columns = [
         Column("Known motif"),
         Column("Accession"),
-        Column("Hits", "number", "places that look like the motif (p ≤ 1e-4)"),
+        Column("Hits", "number", "positions that match the motif (p ≤ 1e-4)"),
         Column("In peaks", "number", "hits that share a base with a peak"),
         Column("Attribution", "number", "mean over the hits of the summed attribution"),
         Column("Enrichment", "number", "how much more often its hits lie in peaks than those of its shuffled copies"),

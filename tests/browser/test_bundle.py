@@ -329,9 +329,12 @@ def test_reading_instances(tmp_path: Path) -> None:
         "chr1\t3\t9\tpos_pattern_1\t1000\t-\t2.5\tpos_1\tACGTAC\nchr1\t9\t12\tneg_pattern_1\t5\t+\t-1e-3\tneg_1\tAAA\n"
     )
     (folder / "seqlets.bed").write_text(header + lines)
-    (folder / "motifs.tsv").write_text("pattern\tmatch\npos_pattern_1\tCTCF\nneg_pattern_1\tNA\n")
+    (folder / "motifs.tsv").write_text("pattern\tmatch\tq_value\npos_pattern_1\tCTCF\t1e-5\nneg_pattern_1\tSP1\t0.4\n")
     table = read_motif_instances(folder)
-    assert table["contribution"].tolist() == [2.5, -0.001] and table["match"].tolist() == ["CTCF", ""]
+    assert table["contribution"].tolist() == [2.5, -0.001] and table["match"].tolist() == [
+        "CTCF",
+        "",
+    ]
     (tmp_path / "plain.bed").write_text("chr1\t3\t9\n")
     assert "contribution" not in read_motif_instances(tmp_path / "plain.bed")
     (tmp_path / "empty.bed").write_text("")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -123,3 +125,30 @@ def test_without_a_database_patterns_are_called_by_their_consensus(rng: np.rando
 def test_a_folder_that_is_not_there(result: MotifResult, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="does not exist"):
         write_motifs(result, tmp_path / "missing")
+
+
+def test_matches_that_are_not_certain_name_nothing(result: MotifResult, tmp_path: Path) -> None:
+    match = {"match": "SP1", "accession": "MA0079", "p_value": 0.01, "q_value": 0.11}
+    doubtful = replace(result, patterns=tuple(replace(pattern, match=match) for pattern in result.patterns))
+    first = doubtful.patterns[0]
+    assert first.label == first.motif.consensus
+    assert "SP1" not in doubtful.summary() + repr(doubtful) and "SP1" not in doubtful._repr_html_()
+    write_motifs(doubtful, tmp_path)
+    assert "SP1" not in (tmp_path / "motifs.meme").read_text() and "SP1" in (tmp_path / "motifs.tsv").read_text()
+    named = replace(first, match={**match, "q_value": 0.1})
+    assert named.label == "SP1" and named.title.startswith("SP1 (")
+
+
+def test_gimmemotifs_reads_the_matrices(result: MotifResult, tmp_path: Path) -> None:
+    write_motifs(result, tmp_path)
+    found: dict[str, list[list[float]]] = {}
+    lines = iter((tmp_path / "motifs.meme").read_text().splitlines())
+    for line in lines:
+        if line.startswith("MOTIF"):  # as its reader goes about it: fields are split at every single space
+            while not next(lines).startswith("letter"):
+                continue
+            rows = iter(lambda: next(lines, "").strip(), "")
+            found[line.split(" ")[1]] = [[float(value) for value in re.split(r"\s", row)] for row in rows]
+    assert list(found) == [pattern.name for pattern in result.patterns]
+    for pattern in result.patterns:
+        np.testing.assert_allclose(found[pattern.name], pattern.motif.frequencies.T, atol=1e-6)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 
@@ -66,3 +67,17 @@ def test_margins_fix_the_place_of_the_axes() -> None:
     found = []
     inline_svg(lambda ax: found.append(ax.get_position()), (4, 2), key="k", label="", margins=(1.0, 0.5, 0.4, 0.2))
     assert np.allclose(found[0].extents, [0.25, 0.2, 0.875, 0.9])
+
+
+def test_a_matplotlibrc_changes_nothing() -> None:
+    expected = inline_svg(draw, (4, 2), key="one", label="")
+    foreign = {
+        "text.usetex": True,
+        "font.size": 20.0,
+        "lines.linewidth": 9.0,
+        "axes.facecolor": "red",
+        "figure.dpi": 30.0,
+    }
+    with matplotlib.rc_context(foreign):
+        assert inline_svg(draw, (4, 2), key="one", label="") == expected
+        assert matplotlib.rcParams["font.size"] == 20.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
@@ -79,6 +80,8 @@ def test_logos_are_svg_and_stale_ones_go(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.svg", "neg_pattern_1.svg", "pos_pattern_1.svg"]
     first = written[0].read_bytes()
     assert write_logos(result, tmp_path)[0].read_bytes() == first
+    with matplotlib.rc_context({"text.usetex": True, "font.size": 20.0, "axes.facecolor": "red"}):
+        assert write_logos(result, tmp_path)[0].read_bytes() == first
 
 
 def test_odd_motifs(tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ def test_without_igv_the_page_says_what_to_install(make_inputs: Make, monkeypatc
     monkeypatch.setattr("seqsal.report.html.find_spec", lambda name: None)
     assert igv_script() is None
     text = render_report(make_inputs(3))
-    assert "pip install &#39;seqsal[jupyter]&#39;" in text or "pip install 'seqsal[jupyter]'" in text
+    assert "pip install igv-notebook" in text
     assert "data-locus" not in re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)
     assert len(text) < 300_000
 

@@ -99,6 +99,11 @@
     });
   }
 
+  function fromZero(locus) { // igv.js counts from 1, this page from 0 with the end not included
+    const [, chrom, start, end] = locus.match(/^(.*):([0-9]+)-([0-9]+)$/);
+    return `${chrom}:${start - 1}-${end} (0-based, end not included)`;
+  }
+
   async function run() {
     status.textContent = "The browser is starting …";
     const script = document.createElement("script");
@@ -127,7 +132,7 @@
     }
     const browser = await start();
     await browser.search(to.dataset.locus);
-    status.textContent = "Showing " + to.dataset.locus;
+    status.textContent = "Showing " + fromZero(to.dataset.locus);
     box.dataset.shown = to.dataset.locus;
   });
 
