@@ -197,7 +197,7 @@ class Genome:
             data, shifted = self._bgzf.gather(first, stop)
             first, stop = shifted, shifted + (stop - first)
         slices = [data[a:b] for a, b in zip(first.tolist(), stop.tolist(), strict=True)]
-        codes = bytearray().join(slices).translate(_TABLE, b"\r\n")
+        codes = bytearray().join(slices).translate(_TABLE, b"\r\n\t ")
         if len(codes) != int((high - low).sum()):
             raise FastaError(
                 f"{self.path}: its lines are not where the index {self.index_path} says, so it was edited after it was "

@@ -1,9 +1,12 @@
 """Find, make and check the index of a FASTA file.
 
 The .fai index has one line a record: name, length in bases, offset of the first base in the (decompressed) file, bases
-a line, bytes a line (samtools faidx). pyfaidx makes it; it is put beside the FASTA, or in a cache folder when that
-folder cannot be written to. An index gives wrong bases when the FASTA was edited behind its back, so it is used only if
-it is not older than the FASTA and if every record's name and both its ends are found where it says.
+a line, bytes a line (samtools faidx). It is made by a pass over the whole file that looks at every line, since an index
+is right only if all lines of a record but the last have one length: blanks at the end of lines do no harm, and what
+else is no base is refused with its line. It is put beside the FASTA, or in a cache folder when that folder cannot be
+written to. An index that is found gives wrong bases when the FASTA was edited behind its back, so it is used only if
+every record's name, both its ends and some of its lines are found where it says, and made anew if it is older than the
+FASTA.
 
 A bgzip (BGZF) file is a row of gzip members of at most 64 KiB of content each, whose headers carry the extra field
 "BC", and ends with an empty member. The .gzi index lists, as little-endian uint64, the number of pairs that follow and
@@ -15,17 +18,18 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import logging
 import mmap
 import os
 import stat
-import struct
 import tempfile
 import zlib
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +43,10 @@ _N_KEPT = 256  # decompressed blocks held, 64 KiB each
 _log = logging.getLogger(__name__)
 _COMPRESSED = {b"BZh": "bzip2", b"PK\x03": "zip", b"\xfd7z": "xz", b"\x28\xb5\x2f": "zstd"}
 _LONGEST_HEADER = 1 << 20
+_SCAN_BYTES = 1 << 23
+_BLANKS = b" \t\r\n"
+_IS_BLANK = np.isin(np.arange(256), list(b" \t\r"))
+_IS_ODD = ~np.isin(np.arange(256), list(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz*-.\n"))
 
 
 @dataclass(frozen=True)
@@ -100,6 +108,10 @@ def check_fasta(path: Path) -> bool:
                 f"{path}: bgzip file without its end marker, so it is truncated; copy or download it again"
             )
         return True
+    if b"\r" in head and b"\n" not in head:
+        raise FastaError(
+            f"{path}: its lines end in CR alone, as old Macs wrote them; convert it, for example with tr '\\r' '\\n'"
+        )
     if head.startswith(b"\xef\xbb\xbf"):
         raise FastaError(f"{path}: begins with a byte order mark; save it as plain ASCII text")
     text = head.lstrip()
@@ -134,14 +146,16 @@ def open_index(path: Path, *, compressed: bool, cache_dir: Path | None) -> Fasta
     Raises
     ------
     FastaError
-        The FASTA is newer than its index, the index is damaged, or none can be made (see `check_fasta`).
+        The index is damaged, or none can be made (see `check_fasta`).
     """
     beside = Path(f"{path}.fai"), Path(f"{path}.gzi")
     cached = _cache_paths(path, cache_dir or default_cache_dir())
+    date = path.stat().st_mtime_ns
     for fai, gzi in (beside, cached):
-        if fai.is_file() and (gzi.is_file() or not compressed):
-            _check_age(path, (fai, gzi) if compressed else (fai,))
+        if all(file.is_file() and file.stat().st_mtime_ns >= date for file in (fai, gzi)[: 1 + compressed]):
             return _read_fai(path, fai, gzi if compressed else None)
+    if beside[0].is_file():
+        _log.info("%s is older than the FASTA, so the index is made anew", beside[0])
     fai, gzi = _make_index(path, (beside, cached), compressed)
     return _read_fai(path, fai, gzi if compressed else None)
 
@@ -164,21 +178,38 @@ def check_layout(path: Path, index: FastaIndex, read: Callable[[int, int], bytes
     last_bp, line_bp = np.maximum(index.size - 1, 0), np.maximum(index.line_bp, 1)
     ends = index.offset + last_bp // line_bp * index.line_bytes + last_bp % line_bp + (index.size > 0)
     end = 0
-    for name, offset, next_end in zip(index.names, index.offset.tolist(), ends.tolist(), strict=True):
+    columns = (index.offset, ends, index.size, index.line_bp, index.line_bytes)
+    for name, offset, next_end, size_bp, bp, n_bytes in zip(
+        index.names, *(column.tolist() for column in columns), strict=True
+    ):
         between = read(end, offset) if 0 < offset - end < _LONGEST_HEADER else b""
         if not _is_header(between, name, first=end == 0):
             raise _stale(path, index.fai, f"record {name} is not where the index says")
         last, after = read(next_end - 1, next_end), read(next_end, next_end + 1)
-        if (next_end > offset and last in b"\r\n") or after not in b"\r\n>":
+        if (next_end > offset and last in _BLANKS) or after not in _BLANKS + b">":
             raise _stale(path, index.fai, f"record {name} does not end where the index says")
+        if not _lines_fit(read, offset, size_bp, bp, n_bytes):
+            raise _stale(path, index.fai, f"lines of record {name} do not have the length that the index says")
         end = next_end
     if read(end, min(size, end + _LONGEST_HEADER)).strip():
         raise _stale(path, index.fai, f"record {index.names[-1]} is not the last one")
 
 
+def _lines_fit(read: Callable[[int, int], bytes], offset: int, size: int, line_bp: int, line_bytes: int) -> bool:
+    """Whether the first line of a record, and one in its middle, are as long as the index says."""
+    n_whole = (size - 1) // max(line_bp, 1)  # lines with another one below them
+    for line in {0, n_whole - 1, n_whole // 2} if n_whole > 0 else ():
+        text = read(offset + line * line_bytes, offset + (line + 1) * line_bytes)
+        if len(text[:line_bp].split()) != 1 or text[:line_bp].strip(_BLANKS) != text[:line_bp]:
+            return False
+        if text[line_bp:].strip(_BLANKS) or not text.endswith(b"\n"):
+            return False
+    return True
+
+
 def _is_header(between: bytes, name: str, *, first: bool) -> bool:
     """Whether the bytes between two records are one line, the header of `name`; comments may precede the first."""
-    lines = between.strip(b"\r\n").split(b"\n")
+    lines = between.strip(_BLANKS).split(b"\n")
     if not between.endswith(b"\n") or (len(lines) > 1 and not first) or any(line[:1] == b">" for line in lines[:-1]):
         return False
     return lines[-1][:1] == b">" and lines[-1][1:].decode(errors="replace").split()[:1] == [name]
@@ -191,36 +222,30 @@ def _stale(path: Path, fai: Path, what: str) -> FastaError:
     )
 
 
-def _check_age(path: Path, index_paths: tuple[Path, ...]) -> None:
-    for index_path in index_paths:
-        if path.stat().st_mtime_ns > index_path.stat().st_mtime_ns:
-            raise FastaError(
-                f"{path}: is newer than its index {index_path}, so it was edited after it was indexed; delete the "
-                f"index (rm {index_path}) and seqsal makes it again"
-            )
-
-
 def _cache_paths(path: Path, cache_dir: Path) -> tuple[Path, Path]:
     """Where the cache keeps the index of the file as it is now: another size or date is another name."""
     status = path.stat()
-    key = hashlib.sha256(f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(os.fsencode(f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}")).hexdigest()[:16]
     return cache_dir / f"{path.name}.{key}.fai", cache_dir / f"{path.name}.{key}.gzi"
 
 
 def _make_index(path: Path, choices: tuple[tuple[Path, Path], ...], compressed: bool) -> tuple[Path, Path]:
     """Make the index in the first folder that can be written to; it appears there complete or not at all."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        pairs: list[tuple[int, int]] = []
+        rows = _scan(path, _blocks(path, data, pairs) if compressed else _slices(data))
     for fai, gzi in choices:
         try:
             fai.parent.mkdir(parents=True, exist_ok=True)
             _check_folder(fai.parent)
             with tempfile.TemporaryDirectory(dir=fai.parent, prefix=".seqsal-index-") as folder:
-                link = Path(folder) / ("genome.fa.gz" if compressed else "genome.fa")  # pyfaidx goes by the suffix
-                link.symlink_to(path.resolve())
-                _log.info("indexing %s; the index is kept as %s", path, fai)
-                _run_pyfaidx(path, link)
+                made_fai, made_gzi = Path(folder) / "fai", Path(folder) / "gzi"
+                made_fai.write_text("".join("\t".join(map(str, row)) + "\n" for row in rows), encoding="utf-8")
                 if compressed:
-                    os.replace(f"{link}.gzi", gzi)
-                os.replace(f"{link}.fai", fai)
+                    made_gzi.write_bytes(np.array([len(pairs), *np.ravel(pairs)], dtype="<u8").tobytes())
+                    os.replace(made_gzi, gzi)
+                os.replace(made_fai, fai)
+                _log.info("indexed %s; the index is kept as %s", path, fai)
                 return fai, gzi
         except OSError as error:
             refusal = error
@@ -236,28 +261,183 @@ def _check_folder(folder: Path) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 
 
-def _run_pyfaidx(path: Path, link: Path) -> None:
-    """Make `link`.fai (and .gzi), and tell what is wrong with the file if that fails."""
-    import pyfaidx
+def _slices(data: mmap.mmap) -> Iterator[bytes]:
+    return (data[start : start + _SCAN_BYTES] for start in range(0, len(data), _SCAN_BYTES))
 
-    try:
-        pyfaidx.Faidx(link).close()
-    except pyfaidx.FastaIndexingError as error:
-        cure = "give all lines of a record but the last the same length, for example with seqkit seq -w 60"
-        if "not consistent" not in str(error):
-            cure = "check how the file was made"
-        reason = " ".join(str(error).split()).replace(str(link), path.name)
-        raise FastaError(f"{path}: cannot be indexed ({reason.rstrip('.!')}); {cure}") from error
-    except UnicodeDecodeError as error:
-        raise FastaError(
-            f"{path}: holds bytes that are not text, expected FASTA; check how the file was made"
-        ) from error
-    except (zlib.error, EOFError, RuntimeError, struct.error) as error:
-        raise FastaError(f"{path}: bgzip content is damaged ({error}); copy or download it again") from error
-    except ValueError as error:
-        if "Duplicate key" in str(error):
-            raise _duplicate(path, str(error).split('"')[1]) from error
-        raise FastaError(f"{path}: cannot be indexed ({error}); check that it is a FASTA file") from error
+
+def _blocks(path: Path, data: mmap.mmap, pairs: list[tuple[int, int]]) -> Iterator[bytes]:
+    """Yield the content of a bgzip file, and note where its blocks begin, as the .gzi index does."""
+    at = offset = 0
+    parts: list[bytes] = []
+    while at < len(data):
+        head = data[at : at + 18]
+        size = int.from_bytes(head[16:18], "little") + 1
+        try:
+            if not is_bgzf(head):
+                raise zlib.error("no block begins there")
+            content = zlib.decompress(data[at : at + size], wbits=31)
+        except zlib.error as error:
+            raise FastaError(
+                f"{path}: bgzip content is damaged at byte {at} ({error}); copy or download it again"
+            ) from error
+        if at and content:
+            pairs.append((at, offset))
+        at, offset = at + size, offset + len(content)
+        parts.append(content)
+        if len(parts) == _SCAN_BYTES >> 16:
+            yield b"".join(parts)
+            parts = []
+    yield b"".join(parts)
+
+
+class _Row(NamedTuple):
+    """A line of the .fai index."""
+
+    name: str
+    size: int
+    offset: int
+    line_bp: int
+    line_bytes: int
+
+
+class _Lines(NamedTuple):
+    """Some lines of a FASTA: where they start and how many bases and bytes each has; blanks at the end do not count."""
+
+    letters: NDArray[np.uint8]
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]  # of the line, where its newline is
+    n_bp: NDArray[np.int64]
+    first: NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, data: bytes) -> _Lines:
+        letters = np.frombuffer(data, dtype=np.uint8)
+        end = np.flatnonzero(letters == ord("\n"))
+        if not data.endswith(b"\n"):
+            end = np.append(end, len(data))
+        start = np.concatenate([[0], end[:-1] + 1])
+        stop = end.copy()
+        while (trailing := (stop > start) & _IS_BLANK[letters[np.maximum(stop - 1, 0)]]).any():
+            stop -= trailing
+        first = np.where(stop > start, letters[np.minimum(start, len(letters) - 1)], 0).astype(np.uint8)
+        return cls(letters, start, end, stop - start, first)
+
+
+def _scan(path: Path, chunks: Iterator[bytes]) -> list[_Row]:
+    """Index a FASTA from its content, looking at every line.
+
+    Raises
+    ------
+    FastaError
+        A line that is no bases, or of another length than those before it; a record without a name, or two of one name.
+    """
+    scan = _Scan(path)
+    rest = b""
+    for chunk in chunks:
+        whole, newline, tail = (rest + chunk).rpartition(b"\n")
+        if newline:
+            scan.add(whole + newline)
+        rest = tail
+    if rest:
+        scan.add(rest)
+    scan.finish()
+    if not scan.rows:
+        raise FastaError(f"{path}: holds no record; expected FASTA with at least one")
+    return scan.rows
+
+
+class _Scan:
+    """The rows so far, and the record that is being read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: list[_Row] = []
+        self._names: set[str] = set()
+        self._row: _Row | None = None
+        self._is_closed = False  # by a line that only the last of a record may be
+        self._n_lines = self._n_bytes = 0
+
+    def add(self, data: bytes) -> None:
+        """Take whole lines."""
+        lines = _Lines.of(data)
+        self._check_letters(lines)
+        headers = np.flatnonzero(lines.first == ord(">")).tolist()
+        bounds = [-1, *headers, len(lines.start)]
+        for header, following in itertools.pairwise(bounds):
+            if header >= 0:
+                self._begin(header, data[lines.start[header] + 1 : lines.end[header]], int(lines.end[header]) + 1)
+            if header + 1 < following:
+                self._extend(lines, header + 1, following)
+        self._n_lines += len(lines.start)
+        self._n_bytes += len(data)
+
+    def finish(self) -> None:
+        """End the record that is being read."""
+        if self._row is not None:
+            self.rows.append(self._row)
+        self._row, self._is_closed = None, False
+
+    def _begin(self, line: int, header: bytes, offset: int) -> None:
+        self.finish()
+        try:
+            name = next(iter(header.decode().split()), "")
+        except UnicodeDecodeError:
+            self._fail(line, "the record's name is not text", "check how the file was made")
+        if not name:
+            self._fail(line, "a record without a name", "write one after the >")
+        if name in self._names:
+            raise _duplicate(self.path, name)
+        self._names.add(name)
+        self._row = _Row(name, 0, self._n_bytes + offset, 0, 0)
+
+    def _extend(self, lines: _Lines, low: int, high: int) -> None:
+        """Take the lines of one record, of which blank ones may stand at its ends."""
+        filled = low + np.flatnonzero(lines.n_bp[low:high])
+        if not len(filled):
+            self._is_closed |= self._row is not None and self._row.size > 0
+            return
+        begin, last = int(filled[0]), int(filled[-1])
+        if self._row is None:
+            if (lines.first[filled] != ord(";")).any():
+                self._fail(begin, "stands before the first record", "begin the file with a line like >chr1")
+            return
+        if (comments := lines.first[filled] == ord(";")).any():
+            self._fail(int(filled[np.argmax(comments)]), "a comment inside a record", "remove it")
+        n_bp, n_bytes = lines.n_bp[begin : last + 1], (lines.end - lines.start + 1)[begin : last + 1]
+        row = self._row
+        if not row.size:
+            offset = self._n_bytes + int(lines.start[begin])
+            row = row._replace(offset=offset, line_bp=int(n_bp[0]), line_bytes=int(n_bytes[0]))
+        odd = (n_bp != row.line_bp) | (n_bytes != row.line_bytes)
+        wrong = odd[:-1] if not self._is_closed else np.ones(1, np.bool_)
+        if wrong.any() or n_bp[-1] > row.line_bp:
+            at = int(np.argmax(wrong)) if wrong.any() else len(n_bp) - 1
+            self._fail(
+                begin + at,
+                f"{row.name} has lines of different lengths (its first has {row.line_bp} bases)",
+                "give all lines of a record but the last the same length, for example with seqkit seq -w 60",
+            )
+        self._is_closed = bool(odd[-1]) or last + 1 < high
+        self._row = row._replace(size=row.size + int(n_bp.sum()))
+
+    def _check_letters(self, lines: _Lines) -> None:
+        odd = np.flatnonzero(_IS_ODD[lines.letters])
+        if not len(odd):
+            return
+        line = np.searchsorted(lines.end, odd)
+        inside = (odd - lines.start[line] < lines.n_bp[line]) & ~np.isin(lines.first[line], [ord(">"), ord(";")])
+        if inside.any():
+            at = int(np.argmax(inside))
+            code = int(lines.letters[odd[at]])
+            what = repr(chr(code)) if 32 < code < 127 else "a blank" if code in b" \t\r" else "bytes that are not text"
+            self._fail(
+                int(line[at]),
+                f"holds {what} among the bases",
+                "give FASTA with nothing but letters in its lines: no numbers, no blanks",
+            )
+
+    def _fail(self, line: int, fact: str, remedy: str) -> NoReturn:
+        raise FastaError(f"{self.path}:{self._n_lines + line + 1}: {fact}; {remedy}")
 
 
 def _duplicate(path: Path, name: str) -> FastaError:

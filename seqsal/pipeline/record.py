@@ -33,7 +33,6 @@ VERSIONS_OF = (
     "pandas",
     "scipy",
     "h5py",
-    "pyfaidx",
     "pybigtools",
     "bioframe",
     "logomaker",
