@@ -177,5 +177,5 @@ def test_the_public_function_takes_another_draw(codes: NDArray[np.uint8]) -> Non
     ]
     np.testing.assert_allclose(maps[0].track[6:], maps[1].track, rtol=0, atol=1e-6)
     assert np.abs(np.asarray(maps[1].track) - np.asarray(maps[2].track)).max() > 1e-3
-    with pytest.raises(UsageError, match="draw: got -1, expected 0 to"):
+    with pytest.raises(UsageError, match="draw: got -1, expected a whole number from 0 to"):
         seqsal.attribute(Averaged(), X=X, draw=-1)
