@@ -20,7 +20,7 @@ from tangermeme.deep_lift_shap import deep_lift_shap
 from torch import nn
 from toy_operations import LENGTH, OPERATIONS, toy
 
-from seqsal.attribution.methods.deeplift_shap import DeepLiftShap
+from seqsal.attribution.methods.contributions import DeepLiftShap
 from seqsal.sequence.draws import dinucleotide_shuffle
 from seqsal.sequence.tensors import one_hot_tensor
 

@@ -20,7 +20,7 @@ from tangermeme.deep_lift_shap import deep_lift_shap
 
 import seqsal
 from seqsal.attribution import AttributeOptions, attribute_windows
-from seqsal.attribution.methods.deeplift_shap import DeepLiftShap
+from seqsal.attribution.methods.contributions import DeepLiftShap
 from seqsal.io.inputs import open_codes
 from seqsal.sequence.tensors import one_hot_tensor
 

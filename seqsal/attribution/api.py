@@ -26,7 +26,7 @@ from seqsal.attribution.request import (
     make_request,
     read_model,
 )
-from seqsal.attribution.targets import aimed
+from seqsal.attribution.targets import with_target
 from seqsal.io.attributions import Attributions
 from seqsal.io.inputs import WindowSource, open_codes, open_input
 from seqsal.io.store import read_attributions
@@ -226,7 +226,7 @@ class OpenRequest:
     def score(self, *, progress: bool = False) -> pd.DataFrame:
         """Predict the windows; see :func:`score`."""
         options = self.request.options
-        model = cast(SequenceModel, aimed(self.model, options.targets[0]))
+        model = cast(SequenceModel, with_target(self.model, options.targets[0]))
         values = predict_windows(
             model, self.source, device=self.device, batch_size=options.batch_size, progress=progress
         )

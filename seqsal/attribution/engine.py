@@ -22,7 +22,7 @@ from seqsal.attribution.compute import check_precision, compile_error, frozen_on
 from seqsal.attribution.methods.base import Method
 from seqsal.attribution.passes import FirstWindows, Sink, WindowReader, first_window, run_pass
 from seqsal.attribution.request import AttributeOptions, Result, plan_methods
-from seqsal.attribution.targets import aimed
+from seqsal.attribution.targets import with_target
 from seqsal.errors import RegionError
 from seqsal.io.attributions import Attributions
 from seqsal.io.store_layout import MemorySink, ResultLayout, StoreLayout
@@ -163,7 +163,7 @@ class AttributionRun:
             with frozen_on_device(self.model, self.device), torch.no_grad():
                 self.model(first_window(source, self.device))
         for target in self.options.targets:
-            aimed(self.model, target)
+            with_target(self.model, target)
 
     def describe(self) -> dict[str, Any]:
         """Root attributes of the attribution file: what was done, to what, with what."""
@@ -223,7 +223,7 @@ class AttributionRun:
         for name, miss in misses.items():
             logger.warning(
                 "%s: the attributions of %d of %d windows miss the promised sum by more than 1 %% of it; %s",
-                name, miss.n_windows, len(layout.regions), miss.cure,
+                name, miss.n_windows, len(layout.regions), miss.remedy,
             )  # fmt: skip
 
     def _compare_with_plain(self, source: WindowReader) -> dict[str, dict[str, float]]:

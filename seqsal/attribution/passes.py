@@ -20,7 +20,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from seqsal.attribution.compute import Batches, WriteBehind, batches_for, read_ahead
-from seqsal.attribution.methods.base import Method, Scores, TargetsModel, mask_unknown, project
+from seqsal.attribution.methods.base import MAX_COMPLETENESS_ERROR, Method, Scores, TargetsModel, mask_unknown, project
 from seqsal.attribution.request import AttributeOptions, PlannedMethod
 from seqsal.attribution.targets import TargetView
 from seqsal.errors import ModelError
@@ -34,7 +34,6 @@ __all__ = ["FirstWindows", "Miss", "Sink", "WindowReader", "first_window", "run_
 CHUNK_BASES = 1 << 20  # bases read, and written, at a time
 CHEAP_PASSES = 32  # of the model, which a window of a full chunk may take
 FEWEST_ROWS = 8  # of a chunk: some for each worker
-MAX_COMPLETENESS_ERROR = 0.01
 NOTHING = np.zeros(0)
 Rows = NDArray[np.int64]
 Arrays = dict[str, NDArray[Any]]
@@ -97,7 +96,7 @@ class Miss(NamedTuple):
     """How many windows of a result miss the promised sum by more than 1 %, and what helps."""
 
     n_windows: int
-    cure: str
+    remedy: str
 
 
 class _Chunk(NamedTuple):
@@ -184,8 +183,8 @@ def run_pass(
                     place = None if result.name == names[0] else result.name
                     complete = result.name == names[-1]
                     writer.put(partial(sink.write, chunk.part, chunk.start, arrays, result=place, complete=complete))
-        cures = {result.name: family.method for family in families for result in family.results}
-        return {name: Miss(n, cures[name].cure) for name, n in n_off.items() if n}
+        methods = {result.name: family.method for family in families for result in family.results}
+        return {name: Miss(n, methods[name].remedy) for name, n in n_off.items() if n}
 
 
 def first_window(source: WindowReader, device: torch.device) -> torch.Tensor:

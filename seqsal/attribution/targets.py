@@ -8,42 +8,16 @@ that it runs in. Make them while the model is on its device and in evaluation mo
 from __future__ import annotations
 
 import copy
-from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
 from torch import nn
 
 from seqsal.attribution.compute import model_view
-from seqsal.attribution.methods.base import Method, ScalarModel, Scores, TargetsModel, check_prediction
+from seqsal.attribution.methods.base import OneTarget
 from seqsal.errors import ModelError
 
-__all__ = ["OneTarget", "SharedForward", "TargetView", "aimed"]
-
-
-class OneTarget:
-    """A scalar model as a model of one target.
-
-    Parameters
-    ----------
-    model
-        f: (N, 4, L) → (N,).
-    """
-
-    def __init__(self, model: ScalarModel) -> None:
-        self.single = (model,)
-
-    def __call__(self, X: torch.Tensor) -> torch.Tensor:
-        """Return f(X), shape (N, 1).
-
-        Raises
-        ------
-        ModelError
-            The model gives another shape than (N,).
-        """
-        prediction = self.single[0](X)
-        check_prediction(prediction, len(X))
-        return prediction[:, None]
+__all__ = ["TargetView", "with_target"]
 
 
 class TargetView:
@@ -78,7 +52,9 @@ class TargetView:
         *,
         compile: bool = False,
     ) -> None:
-        self.single = tuple(model_view(aimed(model, target), precision, device, compile=compile) for target in targets)
+        self.single = tuple(
+            model_view(with_target(model, target), precision, device, compile=compile) for target in targets
+        )
         self.targets = [0 if target is None else target for target in targets]
 
     def __call__(self, X: torch.Tensor) -> torch.Tensor:
@@ -89,7 +65,7 @@ class TargetView:
         return columns
 
 
-def aimed(model: nn.Module, target: int | None) -> nn.Module:
+def with_target(model: nn.Module, target: int | None) -> nn.Module:
     """Return the model as it reads another target: itself where it does already, else a view.
 
     Raises
@@ -108,17 +84,3 @@ def aimed(model: nn.Module, target: int | None) -> nn.Module:
     view = copy.copy(model)
     setattr(view, "target", target)  # noqa: B010 (nn.Module types its attributes as modules)
     return view
-
-
-class SharedForward(Method):
-    """A method that is written for several targets at once; one target is the case T = 1."""
-
-    shares_targets = True
-
-    def attribute(self, model: ScalarModel, X: torch.Tensor) -> Scores:
-        """Score one batch; see :meth:`Method.attribute`."""
-        return self.attribute_targets(OneTarget(model), X)[0]
-
-    @abstractmethod
-    def attribute_targets(self, model: TargetsModel, X: torch.Tensor) -> list[Scores]:
-        """Score one batch for several targets; see :meth:`Method.attribute_targets`."""

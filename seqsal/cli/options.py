@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from seqsal.attribution.methods.registry import METHODS
 from seqsal.cli.config import config_option
 
 if TYPE_CHECKING:
@@ -42,17 +43,7 @@ __all__ = [
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 # what help texts show, here so that help does not import torch; a test compares the originals
-METHOD_NAMES = (
-    "gradient_x_input",
-    "saliency",
-    "smoothgrad",
-    "integrated_gradients",
-    "expected_gradients",
-    "deeplift_shap",
-    "ism",
-    "cam",
-    "grad_cam",
-)
+METHOD_NAMES = tuple(METHODS)
 TRAIN_DEFAULTS = {
     "n_filters": 64,
     "n_blocks": 4,

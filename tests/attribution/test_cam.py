@@ -15,9 +15,9 @@ from toys import Linear, Small, Windows, random_codes
 
 import seqsal
 from seqsal.attribution.engine import AttributeOptions, attribute_to_file, attribute_windows
-from seqsal.attribution.methods.activations import LayerTap, cut
+from seqsal.attribution.methods.activation_maps import Placement, measure_placement
+from seqsal.attribution.methods.activations import LayerSite, new_leaf
 from seqsal.attribution.methods.base import project
-from seqsal.attribution.methods.cam import Placement, measure_placement
 from seqsal.attribution.methods.registry import METHODS, make_method
 from seqsal.errors import MethodError
 from seqsal.models import CNN, CNNConfig, wrap
@@ -164,7 +164,7 @@ def test_positions_lie_where_their_receptive_fields_are(
 ) -> None:
     torch.manual_seed(0)
     model, X = Stack(*layers).eval(), windows(rng, 1, 240)
-    found = measure_placement(model, X, LayerTap(model, "features"), 4)
+    found = measure_placement(model, X, LayerSite(model, "features"), 4)
     assert found.step == pytest.approx(expected.step, rel=0.01)
     middle = model.features(X).shape[2] // 2
     assert found.offset + found.step * middle == pytest.approx(expected.offset + expected.step * middle, abs=0.5)
@@ -175,7 +175,7 @@ def test_positions_cover_the_window_evenly_where_receptive_fields_touch_its_ends
     torch.manual_seed(0)
     mixing = [nn.Conv1d(4, 8, 9, padding=4), nn.MaxPool1d(5, ceil_mode=True), nn.Conv1d(8, 8, 49, padding=24)]
     model, X = Stack(*mixing).eval(), windows(rng, 1, 122)
-    found = measure_placement(model, X, LayerTap(model, "features"))
+    found = measure_placement(model, X, LayerSite(model, "features"))
     assert found == Placement(122 / 25 / 2 - 0.5, 122 / 25)
     torch.testing.assert_close(
         found.spread(torch.arange(25.0)[None], 122),
@@ -273,7 +273,7 @@ def test_the_hook_goes_when_a_pass_fails(rng: np.random.Generator) -> None:
 
 def test_a_thread_that_does_not_watch_is_left_alone(rng: np.random.Generator) -> None:
     model, X = Averaged().eval(), windows(rng)
-    with LayerTap(model, "convolution").watch(lambda A: cut(A * 0)) as seen, ThreadPoolExecutor(1) as pool:
+    with LayerSite(model, "convolution").watch(lambda A: new_leaf(A * 0)) as seen, ThreadPoolExecutor(1) as pool:
         elsewhere = pool.submit(model, X).result()
         assert not seen
         model(X)

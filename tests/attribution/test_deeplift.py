@@ -13,8 +13,9 @@ from toys import Linear, Small, Windows, random_codes
 
 import seqsal
 from seqsal.attribution import AttributeOptions, attribute_windows
-from seqsal.attribution.methods.deeplift_shap import DeepLiftShap, _Plan, blame
-from seqsal.attribution.targets import OneTarget, TargetView
+from seqsal.attribution.methods.base import OneTarget
+from seqsal.attribution.methods.contributions import DeepLiftShap, _Plan, blame
+from seqsal.attribution.targets import TargetView
 from seqsal.errors import MethodError, SeqsalError
 from seqsal.sequence.tensors import one_hot_tensor
 

@@ -20,8 +20,8 @@ from seqsal.attribution.engine import (
     attribute_windows,
 )
 from seqsal.attribution.ism.mutants import Mutator
-from seqsal.attribution.methods import deeplift_shap as deeplift
-from seqsal.attribution.methods import ism
+from seqsal.attribution.methods import contributions as deeplift
+from seqsal.attribution.methods import mutagenesis as ism
 from seqsal.attribution.methods.base import mask_unknown, project
 from seqsal.attribution.methods.registry import make_method
 from seqsal.attribution.passes import chunk_rows

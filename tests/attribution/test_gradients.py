@@ -111,7 +111,9 @@ def test_models_that_cannot_be_differentiated_are_named(rng: np.random.Generator
     with pytest.raises(ModelError, match="cut off from the input's gradient"):
         input_gradient(lambda X: X.detach().sum((1, 2)), X)
     with pytest.raises(ModelError, match=r"output of shape \(6, 4\) for 6 windows.*seqsal\.wrap"):
-        input_gradient(lambda X: X.sum(2), X)
+        make_method("saliency").attribute(lambda X: X.sum(2), X)
+    with pytest.raises(ModelError, match=r"output of shape \(6, 4, 1\) for 6 windows"):
+        input_gradient(lambda X: X.sum(2, keepdim=True), X)
     parameter = torch.ones((), requires_grad=True)
     with pytest.raises(ModelError, match="does not depend on the sequence"):
         input_gradient(lambda X: parameter.expand(len(X)), X)

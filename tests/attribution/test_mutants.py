@@ -19,7 +19,7 @@ from toys import Small
 
 from seqsal.attribution.ism.mutants import Mutator
 from seqsal.attribution.ism.state import Local
-from seqsal.attribution.methods.ism import InSilicoMutagenesis
+from seqsal.attribution.methods.mutagenesis import InSilicoMutagenesis
 from seqsal.models.cnn import CNN, CNNConfig
 
 Tensor = torch.Tensor

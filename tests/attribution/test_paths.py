@@ -10,8 +10,8 @@ from toys import Linear, Small, random_codes
 
 from seqsal.attribution.compute import made_ahead, read_ahead
 from seqsal.attribution.methods import paths
-from seqsal.attribution.methods.base import project
-from seqsal.attribution.methods.paths import completeness_error, shuffled_references
+from seqsal.attribution.methods.base import completeness_error, project
+from seqsal.attribution.methods.paths import integrated_gradients, shuffled_references
 from seqsal.attribution.methods.registry import METHODS, make_method
 from seqsal.errors import MethodError
 from seqsal.sequence.codes import codes_from_one_hot
@@ -58,7 +58,10 @@ def test_linear_model_gives_weights_relative_to_the_reference(rng: np.random.Gen
 
 
 @pytest.mark.parametrize("baseline", ["uniform", "zero", "shuffle"])
-def test_integrated_gradients_equals_captum(rng: np.random.Generator, baseline: str) -> None:
+def test_integrated_gradients_equals_captum(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, baseline: str
+) -> None:
+    monkeypatch.setattr(paths, "MAX_DOUBLINGS", 0)
     X, model = windows(rng), Small().eval().requires_grad_(False)
     method = make_method("integrated_gradients", baseline=baseline, n_steps=50)
     scores = method.attribute(model, X)
@@ -128,6 +131,70 @@ def test_unknown_bases_get_zero(rng: np.random.Generator) -> None:
 def test_options_out_of_range(name: str, options: dict[str, object], match: str) -> None:
     with pytest.raises(MethodError, match=match):
         make_method(name, **options)
+
+
+def kinked(X: torch.Tensor) -> torch.Tensor:
+    """Rise in the share of A, with two kinks on the way from the uniform reference to 1; linear in the share of C."""
+    share = X[:, 0].sum(1) / X.shape[2]
+    return 2 * torch.relu(share - 0.4) + torch.relu(share - 0.617) + X[:, 1].sum(1) / X.shape[2]
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_steps_double_for_the_windows_that_miss_alone(create_graph: bool) -> None:
+    codes = np.zeros((5, 12), dtype=np.uint8)
+    codes[2:] = 1  # linear on the way
+    codes[4, 1:] = 2
+    X = one_hot_tensor(torch.from_numpy(codes)).double()
+    seen: list[torch.Size] = []
+
+    def f(X: torch.Tensor) -> torch.Tensor:
+        seen.append(X.shape)
+        return kinked(X)
+
+    scores = integrated_gradients(f, X, n_steps=12, create_graph=create_graph)
+    assert scores.completeness_error is not None and scores.completeness_error.max() <= 0.01
+    n_windows = [shape[0] for shape in seen]
+    assert n_windows == [5] * (2 + 12) + [2] * 24, "f(X), f(R), the steps; and twice the steps where they were too few"
+    alone = [integrated_gradients(kinked, X[i : i + 1], n_steps=12) for i in range(5)]
+    torch.testing.assert_close(torch.cat([one.hypothetical for one in alone]), scores.hypothetical)
+    linear = integrated_gradients(kinked, X[2:], n_steps=1)
+    torch.testing.assert_close(scores.hypothetical[2:], linear.hypothetical)
+
+
+def test_doubling_of_steps_has_an_end() -> None:
+    n_calls = 0
+
+    def rough(X: torch.Tensor) -> torch.Tensor:
+        """A million kinks: no quadrature is right."""
+        nonlocal n_calls
+        n_calls += 1
+        total = X[:, 0].sum(1)
+        return total + torch.sin(1e6 * total) * 10
+
+    X = one_hot_tensor(torch.zeros(1, 7, dtype=torch.uint8)).double()
+    scores = integrated_gradients(rough, X, n_steps=3)
+    assert scores.completeness_error is not None and scores.completeness_error[0] > 0.01
+    assert n_calls == 2 + 3 * (1 + 2 + 4 + 8 + 16)
+
+
+def test_of_several_targets_only_those_that_miss_go_on() -> None:
+    X = one_hot_tensor(torch.zeros(1, 12, dtype=torch.uint8)).double()
+
+    def both(X: torch.Tensor) -> torch.Tensor:
+        return torch.stack([kinked(X), X[:, 0, 0] ** 8], dim=1)
+
+    scores = integrated_gradients(both, X, n_steps=12)
+    for target in (0, 1):
+        alone = integrated_gradients(lambda X, target=target: both(X)[:, target], X, n_steps=12)
+        torch.testing.assert_close(scores.hypothetical[:, target], alone.hypothetical)
+    plain = integrated_gradients(lambda X: X[:, 0, 0] ** 8, X, n_steps=12)
+    assert torch.equal(plain.hypothetical, scores.hypothetical[:, 1]), "it was right at once"
+
+
+def test_a_reference_of_ones_own(rng: np.random.Generator) -> None:
+    X, model = windows(rng), Small().eval()
+    R = 0.25 * X.sum(1, keepdim=True).expand(X.shape)
+    torch.testing.assert_close(integrated_gradients(model, X, baseline=R), integrated_gradients(model, X))
 
 
 def test_a_miss_within_rounding_is_no_error():

@@ -1,6 +1,6 @@
-"""Taps: the activations (N, C, L') at one place inside a model, seen and changed during a forward pass.
+"""Sites: the activations (N, C, L') at one place inside a model, seen and changed during a forward pass.
 
-A place is a named module's output, or the n-th call of a kind of function (a convolution's output, an average's input),
+A site is a named module's output, or the n-th call of a kind of function (a convolution's output, an average's input),
 which needs no name. Worker threads run the same model at once, so what a pass sees belongs to its thread: function
 calls are watched through torch's function modes, which are a thread's own, and the one hook that a named module gets,
 while any thread watches it, hands each thread its own activations.
@@ -24,15 +24,15 @@ from seqsal.attribution.methods.base import ScalarModel, check_prediction
 from seqsal.errors import MethodError
 
 __all__ = [
-    "AverageTap",
+    "AverageSite",
     "Change",
-    "ConvolutionTap",
-    "LayerTap",
-    "Tap",
-    "cut",
+    "ConvolutionSite",
+    "LayerSite",
+    "Site",
     "last_average",
     "last_convolution",
-    "run_tapped",
+    "new_leaf",
+    "run_with_site",
 ]
 
 Change = Callable[[torch.Tensor], torch.Tensor]
@@ -40,7 +40,7 @@ AVERAGES = ("mean", "adaptive_avg_pool1d", "avg_pool1d")
 N_NAMED = 12  # layers that an error lists
 
 
-class Tap(ABC):
+class Site(ABC):
     """One place inside a model.
 
     Parameters
@@ -57,7 +57,7 @@ class Tap(ABC):
         """While entered, let `change` replace the activations in passes of this thread; yields what it returned."""
 
 
-class LayerTap(Tap):
+class LayerSite(Site):
     """The output of a named module.
 
     Parameters
@@ -83,7 +83,7 @@ class LayerTap(Tap):
 
     @contextlib.contextmanager
     def watch(self, change: Change) -> Iterator[list[torch.Tensor]]:
-        """Watch the module; see :meth:`Tap.watch`. The hook goes when the last thread leaves, also after an error."""
+        """Watch the module; see :meth:`Site.watch`. The hook goes when the last thread leaves, also after an error."""
         self._own.change, self._own.seen = change, []
         with self._lock:
             if not self._n_watching:
@@ -111,7 +111,7 @@ class LayerTap(Tap):
         return changed.clone()  # what follows may work in place
 
 
-class _CallTap(Tap):
+class _CallSite(Site):
     """The n-th of the calls that `matches` accepts in one forward pass."""
 
     def __init__(self, place: str, index: int) -> None:
@@ -119,13 +119,13 @@ class _CallTap(Tap):
         self.index = index
 
     def watch(self, change: Change) -> _CallWatch:
-        """Watch the call; see :meth:`Tap.watch`."""
+        """Watch the call; see :meth:`Site.watch`."""
         return _CallWatch(self, change)
 
     @staticmethod
     @abstractmethod
     def matches(func: Any, args: Any, kwargs: Any) -> bool:
-        """Whether a call is of this tap's kind."""
+        """Whether a call is of this site's kind."""
 
     @staticmethod
     @abstractmethod
@@ -133,7 +133,7 @@ class _CallTap(Tap):
         """Make the call with `swap` applied where the activations are."""
 
 
-class ConvolutionTap(_CallTap):
+class ConvolutionSite(_CallSite):
     """The output of the n-th convolution."""
 
     @staticmethod
@@ -147,7 +147,7 @@ class ConvolutionTap(_CallTap):
         return swap(func(*args, **kwargs)).clone()  # what follows may work in place
 
 
-class AverageTap(_CallTap):
+class AverageSite(_CallSite):
     """The input (N, C, L') of the n-th average that could be one over all positions."""
 
     @staticmethod
@@ -169,9 +169,9 @@ class AverageTap(_CallTap):
 class _CallWatch(TorchFunctionMode):
     """A forward pass in which one call is changed."""
 
-    def __init__(self, tap: _CallTap, change: Change) -> None:
+    def __init__(self, site: _CallSite, change: Change) -> None:
         super().__init__()
-        self._tap, self._change = tap, change
+        self._site, self._change = site, change
         self._n_calls = 0
         self.seen: list[torch.Tensor] = []
 
@@ -181,12 +181,12 @@ class _CallWatch(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if not self._tap.matches(func, args, kwargs):
+        if not self._site.matches(func, args, kwargs):
             return func(*args, **kwargs)
         self._n_calls += 1
-        if self._n_calls - 1 != self._tap.index:
+        if self._n_calls - 1 != self._site.index:
             return func(*args, **kwargs)
-        return self._tap.call(func, args, kwargs, self._swap)
+        return self._site.call(func, args, kwargs, self._swap)
 
     def _swap(self, activations: torch.Tensor) -> torch.Tensor:
         self.seen.append(self._change(activations))
@@ -196,7 +196,7 @@ class _CallWatch(TorchFunctionMode):
 class _Calls(TorchFunctionMode):
     """Notes something about every call of a kind."""
 
-    def __init__(self, kind: type[_CallTap], note: Callable[[Any, Any, Any], bool]) -> None:
+    def __init__(self, kind: type[_CallSite], note: Callable[[Any, Any, Any], bool]) -> None:
         super().__init__()
         self._kind, self._note = kind, note
         self.notes: list[bool] = []
@@ -209,29 +209,29 @@ class _Calls(TorchFunctionMode):
         return result
 
 
-def last_convolution(model: ScalarModel, X: torch.Tensor) -> ConvolutionTap | None:
+def last_convolution(model: ScalarModel, X: torch.Tensor) -> ConvolutionSite | None:
     """Find the last convolution that a forward pass makes, wider than one position if there is such a one.
 
     A convolution of width one mixes channels where they are (a gate, an attention score, a head), so that a wider one
     before it is the last to look at the sequence.
     """
-    with torch.no_grad(), _Calls(ConvolutionTap, _is_wide) as calls:
+    with torch.no_grad(), _Calls(ConvolutionSite, _is_wide) as calls:
         model(X)
     if not calls.notes:
         return None
     wide = [i for i, is_wide in enumerate(calls.notes) if is_wide]
-    return ConvolutionTap("the last convolution", wide[-1] if wide else len(calls.notes) - 1)
+    return ConvolutionSite("the last convolution", wide[-1] if wide else len(calls.notes) - 1)
 
 
-def last_average(model: ScalarModel, X: torch.Tensor) -> AverageTap | None:
+def last_average(model: ScalarModel, X: torch.Tensor) -> AverageSite | None:
     """Find the last average over all positions, (N, C, L') → (N, C) or (N, C, 1), that a forward pass makes."""
-    with torch.no_grad(), _Calls(AverageTap, _is_global) as calls:
+    with torch.no_grad(), _Calls(AverageSite, _is_global) as calls:
         model(X)
     found = [i for i, is_global in enumerate(calls.notes) if is_global]
-    return AverageTap("the input of the global average", found[-1]) if found else None
+    return AverageSite("the input of the global average", found[-1]) if found else None
 
 
-def run_tapped(model: ScalarModel, X: torch.Tensor, tap: Tap, change: Change) -> tuple[torch.Tensor, torch.Tensor]:
+def run_with_site(model: ScalarModel, X: torch.Tensor, site: Site, change: Change) -> tuple[torch.Tensor, torch.Tensor]:
     """Return f(X), (N,), and the activations (N, C, L') after `change`, with the graph between them.
 
     Raises
@@ -239,7 +239,7 @@ def run_tapped(model: ScalarModel, X: torch.Tensor, tap: Tap, change: Change) ->
     MethodError
         The place is reached never or more than once, or what is there has another shape.
     """
-    with torch.enable_grad(), tap.watch(change) as seen:
+    with torch.enable_grad(), site.watch(change) as seen:
         prediction = model(X)
         check_prediction(prediction, len(X))
     if len(seen) != 1:
@@ -248,17 +248,17 @@ def run_tapped(model: ScalarModel, X: torch.Tensor, tap: Tap, change: Change) ->
             if seen
             else "is not reached in a forward pass that Python can see; name a layer that is, or use gradient_x_input"
         )
-        raise MethodError(f"{tap.place}: {reason}")
+        raise MethodError(f"{site.place}: {reason}")
     shape = tuple(seen[0].shape)
     if len(shape) != 3 or shape[0] != len(X) or shape[2] < 2:
         raise MethodError(
-            f"{tap.place}: its activations have shape {shape} for {len(X)} windows, expected ({len(X)}, channels, "
+            f"{site.place}: its activations have shape {shape} for {len(X)} windows, expected ({len(X)}, channels, "
             "positions) with two positions or more; name a layer before the positions are pooled"
         )
     return prediction, seen[0]
 
 
-def cut(activations: torch.Tensor) -> torch.Tensor:
+def new_leaf(activations: torch.Tensor) -> torch.Tensor:
     """Begin the graph at the activations: no backward pass goes further than it must."""
     return activations.detach().requires_grad_()
 

@@ -2,27 +2,34 @@
 
 With f the model (N, 4, L) → (N,), a method returns `hypothetical` scores h of shape (N, 4, L); the *track* is their
 projection onto the bases that are there, track[n, l] = Σ_b h[n, b, l] · X[n, b, l], which is zero where the base is
-unknown. Each method is one small class that says what it promises and overrides one function.
+unknown. Each method's formula is a pure function of (f, X), which users may call by themselves and, where its
+mathematics allow, differentiate; a small class holds its options and says what it promises.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 
-from seqsal.errors import ModelError
+from seqsal.errors import MethodError, ModelError
 from seqsal.sequence.tensors import reverse_complement_tensor
 
 __all__ = [
+    "MAX_COMPLETENESS_ERROR",
     "Method",
+    "Model",
+    "OneTarget",
     "ReverseComplementAverage",
     "ScalarModel",
     "Scores",
+    "SharedForward",
     "TargetsModel",
+    "check_option",
     "check_prediction",
+    "completeness_error",
     "mask_unknown",
     "project",
 ]
@@ -49,15 +56,20 @@ class TargetsModel(Protocol):
         ...
 
 
+Model = ScalarModel | TargetsModel
+MAX_COMPLETENESS_ERROR = 0.01  # of the promised sum, above which users are told
+ROUNDING = 32  # a network adds up many numbers, each rounded
+
+
 class Scores(NamedTuple):
-    """What a method computes for N windows of L bases.
+    """What a method computes for N windows of L bases; of a model with T targets, each with an axis T after the first.
 
     Attributes
     ----------
     prediction
         f(X), (N,).
     hypothetical
-        Scores of all four bases, (N, 4, L).
+        Scores of all four bases, (N, 4, L); 0 but at the base that is there, where a method scores positions.
     completeness_error
         (N,), |Σ track − (f(X) − f(reference))| relative to |f(X) − f(reference)|, beyond what rounding explains; None
         when no sum is promised.
@@ -66,6 +78,10 @@ class Scores(NamedTuple):
     prediction: torch.Tensor
     hypothetical: torch.Tensor
     completeness_error: torch.Tensor | None = None
+
+    def track(self, X: torch.Tensor) -> torch.Tensor:
+        """Scores of the bases that are there in X (N, 4, L): (N, L), or (N, T, L)."""
+        return project(self.hypothetical, X)
 
 
 class Method(ABC):
@@ -79,7 +95,7 @@ class Method(ABC):
         Whether negative scores mean "lowers the output"; False when only magnitudes are given.
     sums_to_difference
         Whether the track is promised to sum to f(X) − f(reference).
-    cure
+    remedy
         What to do when the sum is off.
     shares_targets
         Whether one instance scores several targets at once (:meth:`attribute_targets`); otherwise each target gets an
@@ -97,7 +113,7 @@ class Method(ABC):
     name: ClassVar[str]
     signed: ClassVar[bool] = True
     sums_to_difference: ClassVar[bool] = False
-    cure: ClassVar[str] = ""
+    remedy: ClassVar[str] = ""
     shares_targets: ClassVar[bool] = False
     scores_unknown: ClassVar[bool] = False
     hypothetical: ClassVar[bool] = True
@@ -177,6 +193,51 @@ class Method(ABC):
         return {}
 
 
+class OneTarget:
+    """A scalar model as a model of one target.
+
+    Parameters
+    ----------
+    model
+        f: (N, 4, L) → (N,).
+    """
+
+    def __init__(self, model: ScalarModel) -> None:
+        self.single = (model,)
+
+    def __call__(self, X: torch.Tensor) -> torch.Tensor:
+        """Return f(X), shape (N, 1).
+
+        Raises
+        ------
+        ModelError
+            The model gives another shape than (N,).
+        """
+        prediction = self.single[0](X)
+        check_prediction(prediction, len(X))
+        return prediction[:, None]
+
+
+class SharedForward(Method):
+    """A method whose formula scores several targets at once; one target is the case T = 1."""
+
+    shares_targets = True
+
+    @abstractmethod
+    def score(self, f: TargetsModel, X: torch.Tensor) -> Scores:
+        """Score one batch (N, 4, L) for T targets: :class:`Scores` with an axis T."""
+
+    def attribute(self, model: ScalarModel, X: torch.Tensor) -> Scores:
+        """Score one batch; see :meth:`Method.attribute`."""
+        return self.attribute_targets(OneTarget(model), X)[0]
+
+    def attribute_targets(self, model: TargetsModel, X: torch.Tensor) -> list[Scores]:
+        """Score one batch for several targets; see :meth:`Method.attribute_targets`."""
+        prediction, hypothetical, errors = self.score(model, X)
+        each = [None] * prediction.shape[1] if errors is None else errors.unbind(dim=1)
+        return list(map(Scores, prediction.unbind(dim=1), hypothetical.unbind(dim=1), each))
+
+
 class ReverseComplementAverage(Method):
     """Average a method over both strands: ½ (h(x) + rc(h(rc(x)))), and the same for the prediction.
 
@@ -220,9 +281,9 @@ class ReverseComplementAverage(Method):
         return [_strand_mean(*pair) for pair in zip(forward, reverse, strict=True)]
 
     @property
-    def cure(self) -> str:  # type: ignore[override]
+    def remedy(self) -> str:  # type: ignore[override]
         """What to do when the sum is off, as the averaged method says once it has run."""
-        return self.method.cure
+        return self.method.remedy
 
     @property
     def options(self) -> dict[str, bool | int | float | str]:
@@ -248,8 +309,40 @@ def mask_unknown(hypothetical: torch.Tensor, X: torch.Tensor) -> torch.Tensor:
 
 
 def project(hypothetical: torch.Tensor, X: torch.Tensor) -> torch.Tensor:
-    """Scores of the bases that are there: (N, 4, L) and (N, 4, L) → (N, L); zero where the base is unknown."""
-    return torch.einsum("nbl,nbl->nl", hypothetical, X)
+    """Scores of the bases that are there: (N, 4, L) and X (N, 4, L) → (N, L); zero where the base is unknown.
+
+    Scores of several targets (N, T, 4, L) give (N, T, L).
+    """
+    return torch.einsum("ntbl,nbl->ntl" if hypothetical.ndim == 4 else "nbl,nbl->nl", hypothetical, X)
+
+
+def completeness_error(total: torch.Tensor, prediction: torch.Tensor, baseline: torch.Tensor) -> torch.Tensor:
+    """|Σ track − (f(X) − f(R))| relative to |f(X) − f(R)|, beyond what rounding explains; not differentiable.
+
+    Parameters
+    ----------
+    total, prediction, baseline
+        Σ track, f(X) and f(R), of one shape. Of the miss, `ROUNDING` times |f(X)| + |f(R)| in units of the last place
+        is left out: where f(X) and f(R) are nearly the same large number, their difference is known no better.
+    """
+    total, prediction, baseline = total.detach(), prediction.detach(), baseline.detach()
+    limits, difference = torch.finfo(total.dtype), prediction - baseline
+    rounding = ROUNDING * limits.eps * (prediction.abs() + baseline.abs())
+    return ((total - difference).abs() - rounding).clamp_min(0) / difference.abs().clamp_min(limits.tiny)
+
+
+def check_option(name: str, value: int | str, allowed: Collection[str] | None = None) -> None:
+    """Raise unless an option is one of the words that are allowed or, where none are given, a number above 0.
+
+    Raises
+    ------
+    MethodError
+        It is not.
+    """
+    if allowed is None and isinstance(value, int) and value < 1:
+        raise MethodError(f"{name}: got {value}, expected a whole number above 0")
+    if allowed is not None and value not in allowed:
+        raise MethodError(f"{name}: got {value!r}, expected one of {', '.join(allowed)}")
 
 
 def check_prediction(prediction: torch.Tensor, n_windows: int) -> None:

@@ -1,33 +1,48 @@
-"""The attribution methods by name."""
+"""The attribution methods by name. To add one, add its line to `METHODS`.
+
+A class is imported when it is first asked for, so that the names are at hand without torch.
+"""
 
 from __future__ import annotations
 
+import importlib
 import inspect
-from typing import Any
+from collections import UserDict
+from typing import TYPE_CHECKING, Any
 
-from seqsal.attribution.methods.base import Method, ReverseComplementAverage
-from seqsal.attribution.methods.cam import CAM, GradCAM
-from seqsal.attribution.methods.deeplift_shap import DeepLiftShap
-from seqsal.attribution.methods.gradients import GradientXInput, Saliency
-from seqsal.attribution.methods.ism import InSilicoMutagenesis
-from seqsal.attribution.methods.paths import ExpectedGradients, IntegratedGradients, SmoothGrad
 from seqsal.errors import MethodError, did_you_mean
+
+if TYPE_CHECKING:
+    from seqsal.attribution.methods.base import Method
 
 __all__ = ["METHODS", "make_method"]
 
-METHODS: dict[str, type[Method]] = {
-    method.name: method
-    for method in (
-        GradientXInput,
-        Saliency,
-        SmoothGrad,
-        IntegratedGradients,
-        ExpectedGradients,
-        DeepLiftShap,
-        InSilicoMutagenesis,
-        CAM,
-        GradCAM,
-    )
+
+class _Methods(UserDict[str, "type[Method]"]):
+    """Classes by name; a value "module:Class" is replaced by the class when it is asked for."""
+
+    data: dict[str, Any]
+
+    def __getitem__(self, name: str) -> type[Method]:
+        found = self.data[name]
+        if isinstance(found, str):
+            module, _, cls = found.partition(":")
+            found = self.data[name] = getattr(importlib.import_module(f"{__package__}.{module}"), cls)
+        method: type[Method] = found
+        return method
+
+
+METHODS = _Methods()
+METHODS.data |= {
+    "gradient_x_input": "gradients:GradientXInput",
+    "saliency": "gradients:Saliency",
+    "smoothgrad": "paths:SmoothGrad",
+    "integrated_gradients": "paths:IntegratedGradients",
+    "expected_gradients": "paths:ExpectedGradients",
+    "deeplift_shap": "contributions:DeepLiftShap",
+    "ism": "mutagenesis:InSilicoMutagenesis",
+    "cam": "activation_maps:CAM",
+    "grad_cam": "activation_maps:GradCAM",
 }
 
 
@@ -66,7 +81,11 @@ def make_method(name: str, *, rc_average: bool = False, seed: int = 0, draw: int
     if "seed" in known:
         options |= {"seed": seed, "draw": draw}
     method = METHODS[name](**options)
-    return ReverseComplementAverage(method) if rc_average else method
+    if not rc_average:
+        return method
+    from seqsal.attribution.methods.base import ReverseComplementAverage
+
+    return ReverseComplementAverage(method)
 
 
 def _check_kind(method: str, option: str, value: Any, default: Any) -> None:

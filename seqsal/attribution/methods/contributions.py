@@ -14,7 +14,6 @@ once, not once a reference, unless the model merges windows with something else 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,15 +22,24 @@ import torch
 from seqsal.attribution.compute import Batches, run_op
 from seqsal.attribution.deeplift.operations import NO_RULE, Args, Rule, rule_for
 from seqsal.attribution.graph import Graph, Op, trace
-from seqsal.attribution.methods.base import ScalarModel, Scores, TargetsModel, project
-from seqsal.attribution.methods.paths import completeness_error, shuffled_references
-from seqsal.attribution.targets import OneTarget, SharedForward
+from seqsal.attribution.methods.base import (
+    MAX_COMPLETENESS_ERROR,
+    Model,
+    OneTarget,
+    ScalarModel,
+    Scores,
+    SharedForward,
+    TargetsModel,
+    check_option,
+    completeness_error,
+    project,
+)
+from seqsal.attribution.methods.paths import fixed_reference, shuffled_references
 from seqsal.errors import MethodError
 
-__all__ = ["DeepLiftShap"]
+__all__ = ["DeepLiftShap", "blame", "deeplift_shap", "make_references"]
 
 REFERENCES = ("shuffle", "uniform", "zero")
-MAX_ERROR = 0.01
 
 
 @dataclass(frozen=True)
@@ -110,7 +118,7 @@ def _is_moving(ref: Any, ops: dict[int, Op]) -> bool:
 class _Worst:
     """The window and target whose sum is furthest off, kept to find the operation to blame."""
 
-    error: float = MAX_ERROR
+    error: float = MAX_COMPLETENESS_ERROR
     X: torch.Tensor | None = None
     R: torch.Tensor | None = None
     target: int = 0
@@ -123,27 +131,105 @@ class _Worst:
                 self.error, self.X, self.R, self.target = float(errors[i]), X[i : i + 1].clone(), R[i].clone(), target
 
 
-class DeepLiftShap(SharedForward):
-    """Contributions by differences from shuffled references.
+def deeplift_shap(
+    f: Model,
+    X: torch.Tensor,
+    *,
+    n_references: int = 20,
+    references: str | torch.Tensor = "shuffle",
+    seed: int = 0,
+    draw: int = 0,
+    batch_size: int = 8,
+) -> Scores:
+    """Contributions by differences from references, h = mean over R of m − Σ_c R m (Lundberg and Lee 2017).
+
+    The multipliers are those of DeepLIFT's rescale rule (Shrikumar, Greenside and Kundaje 2017, arXiv:1704.02685), for
+    which Σ m (X − R) = f(X) − f(R). They are not derivatives, and cannot be differentiated in turn.
 
     Parameters
     ----------
+    f
+        (N, 4, L) → (N,), or a model of T targets, in evaluation mode.
+    X
+        One-hot windows (N, 4, L).
     n_references
         Dinucleotide shuffles of each window; one reference for the other kinds.
     references
-        `shuffle`, `uniform` (every base ¼) or `zero`.
+        `shuffle`, `uniform` (every base ¼), `zero`, or a tensor (N, K, 4, L).
     seed, draw
         Of the shuffles; another draw, other shuffles.
+    batch_size
+        References at a time.
+
+    Returns
+    -------
+    Scores
+        `hypothetical` (N, 4, L) and `completeness_error` (N,).
+
+    Raises
+    ------
+    MethodError
+        An operation of the model has no rule.
+
+    Examples
+    --------
+    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4 * 8, 1), torch.nn.ReLU(), torch.nn.Flatten(0))
+    >>> X = torch.nn.functional.one_hot(torch.tensor([[0, 1, 2, 1, 3, 0, 2, 0]]), 4).mT.float()
+    >>> scores = deeplift_shap(model, X, references="zero")
+    >>> torch.allclose(scores.track(X).sum(1), model(X) - model(0 * X), atol=1e-6)
+    True
     """
+    R = references if isinstance(references, torch.Tensor) else make_references(X, references, n_references, seed, draw)
+    if hasattr(f, "single"):
+        return _contributions(_Plan.of(f, X[:1]), X, R, batch_size)
+    prediction, hypothetical, errors = _contributions(_Plan.of(OneTarget(f), X[:1]), X, R, batch_size)
+    assert errors is not None
+    return Scores(prediction[:, 0], hypothetical[:, 0], errors[:, 0])
+
+
+def make_references(X: torch.Tensor, kind: str, n_references: int, seed: int, draw: int) -> torch.Tensor:
+    """Make the references of windows (N, 4, L), which depend on their bases alone: (N, n_references, 4, L)."""
+    if kind == "shuffle":
+        return torch.stack(list(shuffled_references(X, n_references, seed=seed, draw=draw)), dim=1)
+    return fixed_reference(X, kind)[:, None]
+
+
+def _contributions(plan: _Plan, X: torch.Tensor, R: torch.Tensor, batch_size: int) -> Scores:
+    """Score windows (N, 4, L) by their references (N, K, 4, L): (N, T), (N, T, 4, L) and (N, T)."""
+    n_references = R.shape[1]
+    n_windows = max(batch_size // n_references, 1)  # that fit in a batch with their references
+    found = []
+    for start in range(0, len(X), n_windows):
+        windows = X[start : start + n_windows]
+        prediction, recorded = plan.forward(windows)
+        h = windows.new_zeros(prediction.shape[1], *windows.shape)
+        baseline = torch.zeros_like(prediction)
+
+        def compute(
+            first: int, stop: int, start: int = start, windows: Any = windows, recorded: Any = recorded,
+            h: Any = h, baseline: Any = baseline,
+        ) -> None:  # fmt: skip
+            some = R[start : start + len(windows), first:stop]  # (n, k, 4, L)
+            outputs, multipliers = _multipliers(plan, windows, some, recorded)
+            for target, m in enumerate(multipliers):
+                h[target] += (m - (some * m).sum(2, keepdim=True)).sum(1) / n_references
+            baseline.add_(outputs.sum(2).T / n_references)
+
+        Batches(max(batch_size // len(windows), 1)).run(compute, n_references)
+        h = h.transpose(0, 1)
+        found.append((prediction, h, completeness_error(project(h, windows).sum(-1), prediction, baseline)))
+    return Scores(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+
+
+class DeepLiftShap(SharedForward):
+    """Contributions by differences from shuffled references; see :func:`deeplift_shap`, whose options these are."""
 
     name = "deeplift_shap"
     sums_to_difference = True
 
     def __init__(self, *, n_references: int = 20, references: str = "shuffle", seed: int = 0, draw: int = 0) -> None:
-        if n_references < 1:
-            raise MethodError(f"n_references: got {n_references}, expected a whole number above 0")
-        if references not in REFERENCES:
-            raise MethodError(f"references: got {references!r}, expected one of {', '.join(REFERENCES)}")
+        check_option("n_references", n_references)
+        check_option("references", references, REFERENCES)
         self.references, self.seed, self.draw = references, seed, draw
         self.n_references = n_references if references == "shuffle" else 1
         self._plan: _Plan | None = None
@@ -157,7 +243,7 @@ class DeepLiftShap(SharedForward):
     def prepare_targets(self, model: TargetsModel, X: torch.Tensor, batch_size: int) -> None:
         """Read the model's operations and find their rules; see :meth:`Method.prepare_targets`."""
         self._plan = _Plan.of(model, X)
-        # beside a reference's activations lie the sequence's; below four the time between operations counts
+        # next to a reference's activations lie the sequence's; below four the time between operations counts
         self._batch_size = max(batch_size // 2, min(batch_size, 4))
         self._worst = _Worst()
 
@@ -169,50 +255,21 @@ class DeepLiftShap(SharedForward):
         """One pass for each reference; see :meth:`Method.n_passes`."""
         return self.n_references
 
-    def attribute_targets(self, model: TargetsModel, X: torch.Tensor) -> list[Scores]:
-        """Score one batch; see :meth:`Method.attribute_targets`."""
-        plan = self._plan or _Plan.of(model, X[:1])
-        R = self.references_of(X)  # (N, n_references, 4, L)
-        n_targets = len(model.single)
-        hypothetical = X.new_zeros(n_targets, *X.shape)
-        prediction, baseline = X.new_zeros(n_targets, len(X)), X.new_zeros(n_targets, len(X))
-        for windows, outputs, recorded in self._sequences(plan, X):
-            prediction[:, windows] = outputs.T
-
-            def compute(start: int, stop: int, windows: slice = windows, recorded: Any = recorded) -> None:
-                references = R[windows, start:stop]  # (n, k, 4, L)
-                outputs, multipliers = _multipliers(plan, X[windows], references, recorded)
-                for target, m in enumerate(multipliers):
-                    scores = m - (references * m).sum(2, keepdim=True)
-                    hypothetical[target, windows] += scores.sum(1) / self.n_references
-                baseline[:, windows] += outputs.sum(2) / self.n_references
-
-            Batches(max(self._batch_size // (windows.stop - windows.start), 1)).run(compute, self.n_references)
-        return [self._scores(t, X, R, *of) for t, of in enumerate(zip(hypothetical, prediction, baseline, strict=True))]
-
-    def _scores(
-        self, target: int, X: torch.Tensor, R: torch.Tensor, hypothetical: Any, prediction: Any, baseline: Any
-    ) -> Scores:
-        errors = completeness_error(project(hypothetical, X).sum(1), prediction, baseline)
-        self._worst.note(errors, X, R, target)
-        return Scores(prediction, hypothetical, errors)
-
-    def _sequences(self, plan: _Plan, X: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor, Any]]:
-        """Yield windows that fit in a batch with their references, their outputs (n, T) and what was recorded."""
-        n_at_once = max(self._batch_size // self.n_references, 1)
-        for start in range(0, len(X), n_at_once):
-            windows = slice(start, min(start + n_at_once, len(X)))
-            yield windows, *plan.forward(X[windows])
-
     def references_of(self, X: torch.Tensor) -> torch.Tensor:
-        """Make the references of windows (N, 4, L), which depend on their bases alone: (N, n_references, 4, L)."""
-        if self.references == "shuffle":
-            return torch.stack(list(shuffled_references(X, self.n_references, seed=self.seed, draw=self.draw)), dim=1)
-        known = X.sum(dim=1, keepdim=True)
-        return (torch.zeros_like(X) + (0.25 * known if self.references == "uniform" else 0.0))[:, None]
+        """Make the references of windows (N, 4, L): (N, n_references, 4, L)."""
+        return make_references(X, self.references, self.n_references, self.seed, self.draw)
+
+    def score(self, f: TargetsModel, X: torch.Tensor) -> Scores:
+        """Score one batch; see :meth:`SharedForward.score`."""
+        R = self.references_of(X)
+        scores = _contributions(self._plan or _Plan.of(f, X[:1]), X, R, self._batch_size)
+        assert scores.completeness_error is not None
+        for target, errors in enumerate(scores.completeness_error.unbind(dim=1)):
+            self._worst.note(errors, X, R, target)
+        return scores
 
     @property
-    def cure(self) -> str:  # type: ignore[override]
+    def remedy(self) -> str:  # type: ignore[override]
         """The operation that most of the worst window's error comes from, and what to use instead."""
         advice = "use integrated_gradients, or ism, for such windows"
         worst = self._worst

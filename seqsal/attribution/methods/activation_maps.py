@@ -29,18 +29,18 @@ import torch
 
 from seqsal.attribution.methods.activations import (
     Change,
-    LayerTap,
-    Tap,
-    cut,
+    LayerSite,
+    Site,
     last_average,
     last_convolution,
-    run_tapped,
+    new_leaf,
+    run_with_site,
 )
 from seqsal.attribution.methods.base import Method, ScalarModel, Scores
 from seqsal.errors import MethodError
 from seqsal.sequence.tensors import one_hot_tensor
 
-__all__ = ["CAM", "GradCAM", "Placement", "measure_placement"]
+__all__ = ["CAM", "GradCAM", "Placement", "cam", "grad_cam", "measure_placement"]
 
 N_PROBE_WINDOWS = 4
 PROBE_PLACES = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the positions, whose receptive fields are measured
@@ -69,7 +69,7 @@ class Placement(NamedTuple):
         return spread * inside.to(values.dtype)
 
 
-def measure_placement(model: ScalarModel, X: torch.Tensor, tap: Tap, n_at_once: int = 1) -> Placement:
+def measure_placement(model: ScalarModel, X: torch.Tensor, site: Site, n_at_once: int = 1) -> Placement:
     """Find where the positions of a layer lie on the window; see the module for how.
 
     Parameters
@@ -78,18 +78,18 @@ def measure_placement(model: ScalarModel, X: torch.Tensor, tap: Tap, n_at_once: 
         f: (N, 4, L) → (N,), frozen and in evaluation mode.
     X
         One window, (1, 4, L): its length, type and device are those of the random windows that are probed.
-    tap
+    site
         The layer.
     n_at_once
         Windows that the device takes together.
     """
     length = X.shape[2]
-    n_positions = run_tapped(model, X, tap, torch.Tensor.detach)[1].shape[2]
+    n_positions = run_with_site(model, X, site, torch.Tensor.detach)[1].shape[2]
     even = Placement(length / n_positions / 2 - 0.5, length / n_positions)
     if n_positions == length:
         return even
     probes = _random_windows(min(N_PROBE_WINDOWS, max(n_at_once, 1)), X).requires_grad_()
-    _, activations = run_tapped(model, probes, tap, lambda A: A)
+    _, activations = run_with_site(model, probes, site, lambda A: A)
     places = sorted({round(share * (n_positions - 1)) for share in PROBE_PLACES})
     fields = [(j, *_receptive_field(activations, probes, j)) for j in places]
     centres = [(j, (first + last) / 2) for j, first, last in fields if 0 < first <= last < length - 1]
@@ -110,7 +110,7 @@ class _ActivationMap(Method):
 
     def __init__(self, layer: str) -> None:
         self.layer = layer
-        self._tap: Tap | None = None
+        self._site: Site | None = None
         self._placement = Placement(0, 1)
 
     def prepare(self, model: ScalarModel, X: torch.Tensor, batch_size: int) -> None:
@@ -124,31 +124,97 @@ class _ActivationMap(Method):
         """
         with torch.no_grad():
             model(X)  # a wrapped model may look at itself in its first pass
-        tap = LayerTap(model, self.layer) if self.layer else self._find_layer(model, X)
-        self._check(model, X, tap)
-        self._placement = measure_placement(model, X, tap, batch_size)
-        self._tap = tap
+        site = LayerSite(model, self.layer) if self.layer else self._find_layer(model, X)
+        self._check(model, X, site)
+        self._placement = measure_placement(model, X, site, batch_size)
+        self._site = site
 
-    def attribute(self, model: ScalarModel, X: torch.Tensor) -> Scores:
-        """Score one batch; see :meth:`Method.attribute`. Prepares itself when nobody has."""
-        if self._tap is None:
+    def attribute(self, model: ScalarModel, X: torch.Tensor, *, create_graph: bool = False) -> Scores:
+        """Score one batch; see :meth:`Method.attribute`, and :func:`grad_cam`. Prepares itself when nobody has."""
+        if self._site is None:
             self.prepare(model, X[:1], len(X))
-        assert self._tap is not None
-        prediction, activations, gradient = _gradient_at(model, X, self._tap)
+        assert self._site is not None
+        if not create_graph:
+            X = X.detach()
+        prediction, activations, gradient = _gradient_at(model, X, self._site, create_graph=create_graph)
         track = self._placement.spread(self._map(activations, gradient), X.shape[2])  # (N, L)
         return Scores(prediction, track[:, None] * X)
 
     @abstractmethod
-    def _find_layer(self, model: ScalarModel, X: torch.Tensor) -> Tap:
+    def _find_layer(self, model: ScalarModel, X: torch.Tensor) -> Site:
         """Choose the layer when none was named."""
 
-    def _check(self, model: ScalarModel, X: torch.Tensor, tap: Tap) -> None:
+    def _check(self, model: ScalarModel, X: torch.Tensor, site: Site) -> None:
         """Raise unless the method applies."""
-        _gradient_at(model, X, tap)
+        _gradient_at(model, X, site)
 
     @abstractmethod
     def _map(self, activations: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
         """Turn activations and their gradient, both (N, C, L'), into the map (N, L')."""
+
+
+def grad_cam(
+    f: ScalarModel, X: torch.Tensor, *, layer: str = "", relu: bool = False, create_graph: bool = False
+) -> Scores:
+    """Activations weighted by their mean gradient, Σ_c α_c A[c, l] with α_c = mean_l ∂f/∂A[c, l], spread over bases.
+
+    Selvaraju et al. 2017, doi:10.1109/ICCV.2017.74.
+
+    Parameters
+    ----------
+    f
+        (N, 4, L) → (N,), in evaluation mode.
+    X
+        One-hot windows (N, 4, L).
+    layer, relu
+        As in :class:`GradCAM`.
+    create_graph
+        Keep the graph, so that a loss can be built on the scores and differentiated by the parameters of `f`.
+
+    Returns
+    -------
+    Scores
+        `hypothetical` (N, 4, L), 0 but at the base that is there.
+
+    Raises
+    ------
+    MethodError
+        There is no such layer, or it has no positions.
+
+    Examples
+    --------
+    >>> model = torch.nn.Sequential(
+    ...     torch.nn.Conv1d(4, 3, 3, padding=1), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool1d(1), torch.nn.Flatten(),
+    ...     torch.nn.Linear(3, 1), torch.nn.Flatten(0),
+    ... )
+    >>> X = torch.nn.functional.one_hot(torch.tensor([[0, 1, 2, 1, 3, 0, 2, 0]]), 4).mT.float()
+    >>> grad_cam(model, X, layer="1").track(X).shape
+    torch.Size([1, 8])
+    """
+    return GradCAM(layer=layer, relu=relu).attribute(f, X, create_graph=create_graph)
+
+
+def cam(f: ScalarModel, X: torch.Tensor, *, layer: str = "", create_graph: bool = False) -> Scores:
+    """Activations weighted by the linear head that reads their average, Σ_c w_c A[c, l], spread over bases.
+
+    Zhou et al. 2016, arXiv:1512.04150. Parameters and results are those of :func:`grad_cam`.
+
+    Raises
+    ------
+    MethodError
+        The output is not linear in the average of the layer over all positions, or as for :func:`grad_cam`.
+
+    Examples
+    --------
+    >>> model = torch.nn.Sequential(
+    ...     torch.nn.Conv1d(4, 3, 3, padding=1), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool1d(1), torch.nn.Flatten(),
+    ...     torch.nn.Linear(3, 1), torch.nn.Flatten(0),
+    ... )
+    >>> X = torch.nn.functional.one_hot(torch.tensor([[0, 1, 2, 1, 3, 0, 2, 0]]), 4).mT.float()
+    >>> torch.allclose(cam(model, X).track(X).mean(1) + model[4].bias, model(X), atol=1e-6)
+    True
+    """
+    return CAM(layer=layer).attribute(f, X, create_graph=create_graph)
 
 
 class GradCAM(_ActivationMap):
@@ -175,14 +241,14 @@ class GradCAM(_ActivationMap):
         """The layer, and whether negative parts were dropped."""
         return {"layer": self.layer or "last convolution", "relu": self.relu}
 
-    def _find_layer(self, model: ScalarModel, X: torch.Tensor) -> Tap:
-        tap = last_convolution(model, X)
-        if tap is None:
+    def _find_layer(self, model: ScalarModel, X: torch.Tensor) -> Site:
+        site = last_convolution(model, X)
+        if site is None:
             raise MethodError(
                 "layer: no one-dimensional convolution is seen in a forward pass of the model; name a layer, or use "
                 "gradient_x_input"
             )
-        return tap
+        return site
 
     def _map(self, activations: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
         values = (gradient.mean(2, keepdim=True) * activations).sum(1)
@@ -209,20 +275,20 @@ class CAM(_ActivationMap):
         """The layer."""
         return {"layer": self.layer or "input of the global average"}
 
-    def _find_layer(self, model: ScalarModel, X: torch.Tensor) -> Tap:
-        tap = last_average(model, X)
-        if tap is None:
+    def _find_layer(self, model: ScalarModel, X: torch.Tensor) -> Site:
+        site = last_average(model, X)
+        if site is None:
             raise MethodError(f"cam: the model takes no average over all positions before its head; {ADVICE}")
-        return tap
+        return site
 
-    def _check(self, model: ScalarModel, X: torch.Tensor, tap: Tap) -> None:
+    def _check(self, model: ScalarModel, X: torch.Tensor, site: Site) -> None:
         """Raise unless f = Σ_c w_c · mean_l A[c, l] + b with one w and one b for all windows and all A.
 
         Tried on the window and on random ones, each with the activations that it has and with others far from them:
         a ReLU, a softmax or a second path around the layer would show.
         """
         windows = torch.cat([X, _random_windows(2, X)])
-        heads = [_head(model, window[None], tap, change) for window in windows for change in (cut, _disturb)]
+        heads = [_head(model, window[None], site, change) for window in windows for change in (new_leaf, _disturb)]
         weights = torch.stack([head.weight for head in heads])  # (6, C, L'), of which rows and positions are equal
         off = (weights - weights.mean((0, 2), keepdim=True)).abs().max() / weights.abs().max().clamp_min(1e-30)
         biases = torch.stack([head.bias for head in heads])
@@ -230,7 +296,7 @@ class CAM(_ActivationMap):
         off = torch.maximum(off, ((biases - biases[0]).abs() / (scale + scale[0]).clamp_min(1e-30)).max())
         if not off <= (LINEARITY if getattr(model, "autocast_device", None) is None else BF16_LINEARITY):
             raise MethodError(
-                f"cam: the output is not linear in the average of {tap.place} (off by {float(off):.2g} of its size), "
+                f"cam: the output is not linear in the average of {site.place} (off by {float(off):.2g} of its size), "
                 f"expected an average over all positions and one linear layer after it; {ADVICE}"
             )
 
@@ -246,25 +312,34 @@ class _Head(NamedTuple):
     scale: torch.Tensor
 
 
-def _head(model: ScalarModel, window: torch.Tensor, tap: Tap, change: Change) -> _Head:
-    prediction, activations, gradient = _gradient_at(model, window, tap, change)
+def _head(model: ScalarModel, window: torch.Tensor, site: Site, change: Change) -> _Head:
+    prediction, activations, gradient = _gradient_at(model, window, site, change)
     terms = (activations * gradient).double()[0]  # (C, L'), sums to Σ_c w_c mean_l A
     value = prediction[0].double()
     return _Head(gradient[0] * gradient.shape[2], value - terms.sum(), value.abs() + terms.abs().sum())
 
 
 def _gradient_at(
-    model: ScalarModel, X: torch.Tensor, tap: Tap, change: Change = cut
+    model: ScalarModel, X: torch.Tensor, site: Site, change: Change = new_leaf, *, create_graph: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return f(X), (N,), and the activations and their gradient, both (N, C, L')."""
-    prediction, activations = run_tapped(model, X, tap, change)  # bfloat16 under autocast
+    if create_graph:
+        change = _same
+    prediction, activations = run_with_site(model, X, site, change)  # bfloat16 under autocast
     gradient = None
     if prediction.requires_grad:
-        (gradient,) = torch.autograd.grad(prediction.sum(), activations, allow_unused=True)
+        (gradient,) = torch.autograd.grad(prediction.sum(), activations, allow_unused=True, create_graph=create_graph)
     if gradient is None:
-        raise MethodError(f"{tap.place}: the output does not depend on it differentiably; name another layer")
+        raise MethodError(f"{site.place}: the output does not depend on it differentiably; name another layer")
     wide = torch.promote_types(activations.dtype, torch.float32)
-    return prediction.detach(), activations.detach().to(wide), gradient.to(wide)
+    if not create_graph:
+        prediction, activations = prediction.detach(), activations.detach()
+    return prediction, activations.to(wide), gradient.to(wide)
+
+
+def _same(activations: torch.Tensor) -> torch.Tensor:
+    """Leave activations in their graph, or begin one."""
+    return activations if activations.requires_grad else new_leaf(activations)
 
 
 def _disturb(activations: torch.Tensor) -> torch.Tensor:
@@ -274,7 +349,7 @@ def _disturb(activations: torch.Tensor) -> torch.Tensor:
     noise = torch.randn(n, n_channels, n_positions, generator=generator)
     shift = 3 * torch.randn(n, n_channels, 1, generator=generator)
     spread = activations.abs().mean() + 1
-    return cut(activations + spread * (noise + shift).to(activations))
+    return new_leaf(activations + spread * (noise + shift).to(activations))
 
 
 def _receptive_field(activations: torch.Tensor, X: torch.Tensor, position: int) -> tuple[int, int]:

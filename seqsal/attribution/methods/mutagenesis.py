@@ -12,17 +12,24 @@ itself; a model whose structure cannot be read, or that the comparison does not 
 from __future__ import annotations
 
 import logging
+from typing import cast
 
 import numpy as np
 import torch
 
 from seqsal.attribution.compute import Batches, is_out_of_memory
 from seqsal.attribution.ism.mutants import Mutator
-from seqsal.attribution.methods.base import ScalarModel, Scores, TargetsModel
-from seqsal.attribution.targets import OneTarget, SharedForward
-from seqsal.errors import MethodError
+from seqsal.attribution.methods.base import (
+    Model,
+    OneTarget,
+    ScalarModel,
+    Scores,
+    SharedForward,
+    TargetsModel,
+    check_option,
+)
 
-__all__ = ["InSilicoMutagenesis"]
+__all__ = ["InSilicoMutagenesis", "ism"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +39,44 @@ LOW_ROUNDING = 2e-2  # the same for half precision anywhere in the model, and fo
 MAX_ERROR = 0.01  # of the largest effect
 
 
+def ism(f: Model, X: torch.Tensor, *, n_at_once: int = 1024, create_graph: bool = False) -> Scores:
+    """In-silico mutagenesis, h[b, l] = f(X with b at l) − ¼ Σ_c f(X with c at l): all single-base substitutions.
+
+    Parameters
+    ----------
+    f
+        (N, 4, L) → (N,), or a model of T targets, in evaluation mode.
+    X
+        One-hot windows (N, 4, L).
+    n_at_once
+        Mutated sequences that go through the model together, at most.
+    create_graph
+        Keep the graph, so that a loss can be built on the scores and differentiated by the parameters of `f`. Every
+        mutant then takes a whole forward pass, all of whose activations are kept.
+
+    Returns
+    -------
+    Scores
+        `hypothetical` (N, 4, L).
+
+    Examples
+    --------
+    >>> X = torch.eye(4)[None]
+    >>> ism(lambda X: 4 * X[:, 0, 2] + X[:, 3, 3], X).hypothetical[0]
+    tensor([[ 0.0000,  0.0000,  3.0000, -0.2500],
+            [ 0.0000,  0.0000, -1.0000, -0.2500],
+            [ 0.0000,  0.0000, -1.0000, -0.2500],
+            [ 0.0000,  0.0000, -1.0000,  0.7500]])
+    """
+    method = InSilicoMutagenesis(n_at_once=n_at_once)
+    if hasattr(f, "single"):
+        return method.score(cast(TargetsModel, f), X, create_graph=create_graph)
+    prediction, hypothetical, _ = method.score(OneTarget(f), X, create_graph=create_graph)
+    return Scores(prediction[:, 0], hypothetical[:, 0])
+
+
 class InSilicoMutagenesis(SharedForward):
-    """All single-base substitutions.
+    """All single-base substitutions; see :func:`ism`.
 
     Parameters
     ----------
@@ -46,8 +89,7 @@ class InSilicoMutagenesis(SharedForward):
     scores_unknown = True
 
     def __init__(self, *, n_at_once: int = 1024) -> None:
-        if n_at_once < 1:
-            raise MethodError(f"n_at_once: got {n_at_once}, expected a whole number above 0")
+        check_option("n_at_once", n_at_once)
         self.n_at_once = n_at_once
         self._mutator: Mutator | None = None
         self._is_prepared = False
@@ -71,16 +113,19 @@ class InSilicoMutagenesis(SharedForward):
         self._n_windows, self._n_plain, self._is_prepared = batch_size, 0, True
         self._mutator = _confirmed_mutator(model, X, batch_size, self.n_at_once)
 
-    def attribute_targets(self, model: TargetsModel, X: torch.Tensor) -> list[Scores]:
-        """Score one batch; see :meth:`Method.attribute_targets`."""
+    def score(self, f: TargetsModel, X: torch.Tensor, *, create_graph: bool = False) -> Scores:
+        """Score one batch; see :meth:`SharedForward.score` and, for `create_graph`, :func:`ism`."""
         mutator = self._mutator
-        if not self._is_prepared:
-            mutator = _confirmed_mutator(model, X[:1], self._n_windows, self.n_at_once)
-        with torch.no_grad():
-            prediction = model(X)  # (N, T)
-            outputs = torch.stack([self._outputs(model, mutator, x[None]) for x in X])  # (N, T, 4, L)
-        hypothetical = outputs - outputs.mean(dim=2, keepdim=True)
-        return [Scores(prediction[:, t], hypothetical[:, t]) for t in range(prediction.shape[1])]
+        if not self._is_prepared and not create_graph:
+            mutator = _confirmed_mutator(f, X[:1], self._n_windows, self.n_at_once)
+        with torch.set_grad_enabled(create_graph):
+            prediction = f(X)  # (N, T)
+            if create_graph:
+                each = [_plain_outputs(f, x[None], range(X.shape[2]), self.n_at_once) for x in X]
+            else:
+                each = [self._outputs(f, mutator, x[None]) for x in X]
+            outputs = torch.stack(each)  # (N, T, 4, L)
+            return Scores(prediction, outputs - outputs.mean(dim=2, keepdim=True))
 
     def _outputs(self, model: TargetsModel, mutator: Mutator | None, X: torch.Tensor) -> torch.Tensor:
         """Score each base at each position, (T, 4, L), of one window (1, 4, L); fewer at once where memory runs out."""
