@@ -157,9 +157,9 @@ def test_every_method_streams_through_the_same_path(lab: Lab, method: str) -> No
 
 
 def test_a_sum_that_is_off_is_told_with_the_cure(lab: Lab) -> None:
-    result = lab.attribute(method="integrated_gradients", **{"method-option": "n_steps=1"})
+    result = lab.attribute(method="expected_gradients", **{"method-option": "n_references=1"})
     assert result.exit_code == 0
-    assert "miss the promised sum" in result.stderr and "raise n_steps" in result.stderr
+    assert "miss the promised sum" in result.stderr and "raise n_references" in result.stderr
 
 
 def test_class_activation_maps(lab: Lab) -> None:
