@@ -183,7 +183,7 @@ class PartResult:
         return ()
 
     @property
-    def recommended_method(self) -> str | None:
+    def advised_method(self) -> str | None:
         """A method that would do better than that of the map."""
         return None
 

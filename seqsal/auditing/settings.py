@@ -27,6 +27,17 @@ FORMER = {  # settings of earlier versions, by the constant that each has become
     "n_retrain_examples": "parts.sanity.labels.N_EXAMPLES",
     "n_retrain_epochs": "parts.sanity.labels.N_EPOCHS",
     "min_reproduced": "parts.sanity.MIN_REPRODUCED",
+    "saturated": "parts.saturation.SATURATED",
+    "squashed_slope": "parts.saturation.SQUASHED_SLOPE",
+    "max_dead_share": "parts.saturation.MAX_DEAD_SHARE",
+    "min_method_gain": "parts.saturation.MIN_METHOD_GAIN",
+    "important_share": "parts.saturation.blindness.IMPORTANT_SHARE",
+    "min_position_effect": "parts.saturation.blindness.MIN_POSITION_EFFECT",
+    "blind_quantile": "parts.saturation.blindness.BLIND_QUANTILE",
+    "blind_ratio": "parts.saturation.blindness.BLIND_RATIO",
+    "span_bp": "parts.saturation.removal.SPAN_BP",
+    "n_spans": "parts.saturation.removal.N_SPANS",
+    "n_joint": "parts.saturation.removal.N_JOINT",
 }
 
 
@@ -101,8 +112,6 @@ class AuditSettings:
         Whether to train the built-in network anew on permuted labels.
     max_completeness_error
         Largest median share of the difference from the reference that attributions may miss.
-    saturated
-        A probability is saturated within this distance from 0 or 1.
     min_stratum_effect
         Least effect size (ε², the share of the variation in ranks) of a difference between strata that is told.
     min_composition_auroc
@@ -125,26 +134,6 @@ class AuditSettings:
         Largest share of important positions (by in-silico mutagenesis) at which a faithful map shows nothing.
     min_gain
         Least share of a plausible map in known motifs beyond that of matched positions.
-    important_share
-        Share of the positions of a region, those with the largest effect of losing the base, that may be important.
-    min_position_effect
-        Least effect of losing the base of an important position, as a share of the model's range.
-    blind_quantile
-        A map is blind where it is not above this quantile of its magnitudes in the region, …
-    blind_ratio
-        … or below this share of what mutagenesis shows, either relative to its largest value in the region.
-    squashed_slope
-        The gradient on a probability is squashed where the slope p (1 - p) is below this share of the largest, 1/4.
-    max_dead_share
-        Share of the ReLU channels that are 0 for every region from which that is told.
-    span_bp
-        Width of the spans that are removed to see what they are worth.
-    n_spans
-        Spans removed from each of the `n_small` regions, at most.
-    n_joint
-        Spans that get credit, though no substitution in them matters, removed together, at most.
-    min_method_gain
-        How much better another method must agree with what the model does (a correlation) to be recommended.
     n_scan_bp
         Bases of regions that are scanned for known motifs, at most.
     hit_p_value
@@ -207,7 +196,6 @@ class AuditSettings:
     max_randomized_similarity: float = 0.5
     retrain: bool = False
     max_completeness_error: float = 0.05
-    saturated: float = 0.01
     min_stratum_effect: float = 0.06
     min_composition_auroc: float = 0.7
     min_composition_share: float = 0.3
@@ -218,16 +206,6 @@ class AuditSettings:
     min_exact_share: float = 0.55
     max_blind_share: float = 0.5
     min_gain: float = 0.05
-    important_share: float = 0.05
-    min_position_effect: float = 0.05
-    blind_quantile: float = 0.5
-    blind_ratio: float = 0.1
-    squashed_slope: float = 0.1
-    max_dead_share: float = 0.5
-    span_bp: int = 15
-    n_spans: int = 16
-    n_joint: int = 4
-    min_method_gain: float = 0.05
     n_scan_bp: int = 2_000_000
     hit_p_value: float = 1e-4
     max_hit_share: float = 0.25

@@ -170,7 +170,7 @@ def judge(
     faithful, plausible = _conclude(reasons, "faithful"), _conclude(reasons, "plausible")
     called = _OUTPUTS.get(output, "output")
     shortcuts = [one for result in results.values() for one in result.shortcuts(called)]
-    advised = next((result.recommended_method for result in results.values() if result.recommended_method), None)
+    advised = next((result.advised_method for result in results.values() if result.advised_method), None)
     mass = next((one.sentence for one in reasons if one.about == "plausible" and one.sentence), _UNKNOWN_MASS)
     failed = [one.sentence for one in reasons if one.about == "faithful" and one.outcome == FAILED]
     sentence = _WITH_SHORTCUTS if shortcuts and faithful and plausible else _SENTENCES[faithful, plausible]

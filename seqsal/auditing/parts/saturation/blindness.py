@@ -3,10 +3,10 @@
 With I the effect of losing a base (f of the sequence minus its mean over the three other bases) and A the
 map, of one region:
 
-* a position is *important* when |I| is among the largest of its region (`important_share` of the known positions) and
-  at least `min_position_effect` of the model's range;
-* the map is *blind* there when |A| is not above the region's `blind_quantile` of |A|, or when |A| / max |A| is below
-  `blind_ratio` times |I| / max |I|. Of a map without relation to the model, the first is true for a half of the
+* a position is *important* when |I| is among the largest of its region (`IMPORTANT_SHARE` of the known positions) and
+  at least `MIN_POSITION_EFFECT` of the model's range;
+* the map is *blind* there when |A| is not above the region's `BLIND_QUANTILE` of |A|, or when |A| / max |A| is below
+  `BLIND_RATIO` times |I| / max |I|. Of a map without relation to the model, the first is true for a half of the
   positions when the quantile is the median.
 """
 
@@ -18,17 +18,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from seqsal.auditing.settings import AuditSettings
 from seqsal.regions import lift_span
 
-__all__ = ["MAX_GAP", "blind_positions", "cold_spots", "important_positions"]
+__all__ = ["MAX_GAP", "MIN_POSITION_EFFECT", "blind_positions", "cold_spots", "important_positions"]
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
+IMPORTANT_SHARE = 0.05  # of the positions of a region, those with the largest effect of losing the base
+MIN_POSITION_EFFECT = 0.05  # of the model's range
+BLIND_QUANTILE = 0.5  # of the magnitudes of the map in the region
+BLIND_RATIO = 0.1  # of what mutagenesis shows, either relative to its largest value in the region
 MAX_GAP = 3  # bp between positions of one cold spot
 
 
-def important_positions(ism: Floats, known: Flags, scale: float, settings: AuditSettings) -> Flags:
+def important_positions(ism: Floats, known: Flags, scale: float) -> Flags:
     """Mark the positions (n, L) that the model relies on.
 
     Parameters
@@ -39,24 +42,22 @@ def important_positions(ism: Floats, known: Flags, scale: float, settings: Audit
         (n, L), where there is a base.
     scale
         The model's range, in units of its output; nothing is important to a model that has none.
-    settings
-        `important_share` and `min_position_effect`.
     """
     size = np.where(known, np.abs(ism), -1.0)
-    n_top = np.maximum(np.ceil(settings.important_share * known.sum(1)).astype(np.int64), 1)
+    n_top = np.maximum(np.ceil(IMPORTANT_SHARE * known.sum(1)).astype(np.int64), 1)
     ordered = -np.sort(-size, axis=1)
     least = np.take_along_axis(ordered, n_top[:, None] - 1, axis=1)
-    floor = settings.min_position_effect * scale
+    floor = MIN_POSITION_EFFECT * scale
     return known & (size >= np.maximum(least, floor)) & (size > 0) & (scale > 0)
 
 
-def blind_positions(track: Floats, ism: Floats, known: Flags, important: Flags, settings: AuditSettings) -> Flags:
+def blind_positions(track: Floats, ism: Floats, known: Flags, important: Flags) -> Flags:
     """Mark the important positions (n, L) of which a map (n, L) shows nothing."""
     size, effect = (np.where(known, np.abs(values), 0.0).astype(np.float64) for values in (track, ism))
-    n_below = np.floor(settings.blind_quantile * (known.sum(1) - 1)).clip(0).astype(np.int64)
+    n_below = np.floor(BLIND_QUANTILE * (known.sum(1) - 1)).clip(0).astype(np.int64)
     ordered = np.sort(np.where(known, size, np.inf), axis=1)
     middle = np.take_along_axis(ordered, n_below[:, None], axis=1)
-    share = settings.blind_ratio * effect * size.max(1, keepdims=True)
+    share = BLIND_RATIO * effect * size.max(1, keepdims=True)
     return important & ((size <= middle) | (size * effect.max(1, keepdims=True) < share))
 
 

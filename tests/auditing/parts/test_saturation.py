@@ -10,16 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from audit_cases import Ignores, OneBase, attributions_of, context_of, model_of, regions_of
+from audit_cases import Ignores, OneBase, Seen, attributions_of, context_of, model_of, regions_of, seen
 from numpy.typing import NDArray
 from torch import nn
 
-from seqsal.auditing.activity import relu_activity
-from seqsal.auditing.blindness import blind_positions, cold_spots, important_positions
 from seqsal.auditing.context import AuditContext
-from seqsal.auditing.removal import choose_tiles, remove_tiles, tile_sums
-from seqsal.auditing.saturation import audit_saturation
-from seqsal.auditing.section import AuditSection
+from seqsal.auditing.parts.saturation import audit_saturation, blindness, removal
+from seqsal.auditing.parts.saturation.blindness import blind_positions, cold_spots, important_positions
+from seqsal.auditing.parts.saturation.relu import relu_activity
+from seqsal.auditing.parts.saturation.removal import choose_tiles, remove_tiles, tile_sums
 from seqsal.auditing.settings import AuditSettings
 from seqsal.io.attributions import Attributions
 from seqsal.models import wrap
@@ -78,8 +77,8 @@ def codes_with_sites(rng: np.random.Generator, n: int = 8) -> NDArray[np.uint8]:
     return codes
 
 
-def run(context: AuditContext) -> AuditSection:
-    section = audit_saturation(context)
+def run(context: AuditContext) -> Seen:
+    section = seen(audit_saturation(context))
     json.dumps(section.values, allow_nan=False)
     return section
 
@@ -131,11 +130,13 @@ def test_redundant_sites_are_hidden_from_mutagenesis(rng: np.random.Generator) -
     assert section.tables["redundant_regions"]["hidden"].all()
 
 
-def test_a_random_map_is_blind_by_half(rng: np.random.Generator) -> None:
+def test_a_random_map_is_blind_by_half(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blindness, "IMPORTANT_SHARE", 0.2)
+    monkeypatch.setattr(blindness, "MIN_POSITION_EFFECT", 0.01)
     codes = random_codes(rng, 40, LENGTH)
     module = Linear(torch.randn(4, LENGTH))
     attr = with_map(attributions_of(module, codes), rng.normal(size=codes.shape))
-    settings = AuditSettings(n_small=40, n_bootstrap=100, important_share=0.2, min_position_effect=0.01)
+    settings = AuditSettings(n_small=40, n_bootstrap=100)
     section = run(context_of(module, codes, attr=attr, settings=settings))
     assert section.values["blind_share"] == pytest.approx(0.5, abs=0.1)
     assert section.values["recommended_method"] == "gradient_x_input"
@@ -197,7 +198,7 @@ def test_every_way_to_write_a_relu(rng: np.random.Generator, step: Any) -> None:
 def test_the_batch_does_not_matter(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     codes, model = random_codes(rng, 7, LENGTH), model_of(Small(), LENGTH)
     whole = relu_activity(model, codes, CPU)
-    monkeypatch.setattr("seqsal.auditing.activity.PASS_BASES", 2 * LENGTH)
+    monkeypatch.setattr("seqsal.auditing.parts.saturation.relu.PASS_BASES", 2 * LENGTH)
     parts = relu_activity(model, codes, CPU)
     assert whole is not None and parts is not None
     assert all(np.array_equal(a, b) for a, b in zip(whole[1:], parts[1:], strict=True))
@@ -286,21 +287,22 @@ def test_a_model_without_a_gradient_is_still_audited(rng: np.random.Generator) -
     assert any("neither DeepLIFT nor integrated gradients" in line for line in section.untested)
 
 
-def test_important_and_blind_positions_by_definition(rng: np.random.Generator) -> None:
-    settings = AuditSettings(important_share=0.25, min_position_effect=0.5, blind_quantile=0.5, blind_ratio=0.1)
+def test_important_and_blind_positions_by_definition(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blindness, "IMPORTANT_SHARE", 0.25)
+    monkeypatch.setattr(blindness, "MIN_POSITION_EFFECT", 0.5)
     ism = np.array([[0.0, -4, 3, 2, 0.1, 0, 0, 9], [0.1, 0.2, 0, 0, 0, 0, 0, 0]])
     known = np.ones(ism.shape, dtype=bool)
     known[0, 7] = False
-    important = important_positions(ism, known, 2.0, settings)
+    important = important_positions(ism, known, 2.0)
     assert np.array_equal(np.argwhere(important), [[0, 1], [0, 2]])  # the second region has none above 0.5 · 2
-    assert not important_positions(ism, known, 0.0, settings).any()
+    assert not important_positions(ism, known, 0.0).any()
     seen = np.array([[0.1, 1, -3, 0.1, 0.2, 0.1, 0.1, 50], [0.0] * 8])
-    assert not blind_positions(seen, ism, known, important, settings).any()
+    assert not blind_positions(seen, ism, known, important).any()
     low = np.where(np.arange(8) == 2, -0.1, seen)  # not above the median
-    assert np.array_equal(np.argwhere(blind_positions(low, ism, known, important, settings)), [[0, 2]])
+    assert np.array_equal(np.argwhere(blind_positions(low, ism, known, important)), [[0, 2]])
     faint = np.where(np.arange(8) == 2, 0.21, seen * 20)  # above no more than a hundredth of the largest
-    assert blind_positions(faint * [[1], [1]], ism, known, important, settings)[0, 2]
-    assert blind_positions(seen * 0, ism, known, important, settings)[0, 1:3].all()
+    assert blind_positions(faint * [[1], [1]], ism, known, important)[0, 2]
+    assert blind_positions(seen * 0, ism, known, important)[0, 1:3].all()
 
 
 def test_cold_spots_are_spans_of_the_genome() -> None:
@@ -318,10 +320,12 @@ def test_cold_spots_are_spans_of_the_genome() -> None:
     assert table["map"].tolist() == pytest.approx([0.7, -0.2, 0.05])
 
 
-def test_removed_tiles_of_a_linear_model(rng: np.random.Generator) -> None:
+def test_removed_tiles_of_a_linear_model(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(removal, "SPAN_BP", 7)
+    monkeypatch.setattr(removal, "N_SPANS", 100)
     codes = random_codes(rng, 4, LENGTH, 0.05)
     weight = torch.randn(4, LENGTH)
-    context = context_of(Linear(weight), codes, settings=AuditSettings(span_bp=7, n_spans=100))
+    context = context_of(Linear(weight), codes)
     tiles = choose_tiles(context, codes, {})
     assert tiles.edges.tolist() == list(range(2, LENGTH, 7)) and tiles.tested.all()
     known_weight = np.concatenate([weight.numpy(), np.zeros((1, LENGTH))]).astype(np.float64)
@@ -333,9 +337,13 @@ def test_removed_tiles_of_a_linear_model(rng: np.random.Generator) -> None:
     assert remove_tiles(context, codes, tiles) == pytest.approx(tile_sums(tiles.edges, lost), abs=1e-4)
 
 
-def test_the_tiles_with_most_credit_are_among_those_removed(rng: np.random.Generator) -> None:
+def test_the_tiles_with_most_credit_are_among_those_removed(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(removal, "SPAN_BP", 5)
+    monkeypatch.setattr(removal, "N_SPANS", 4)
     codes = random_codes(rng, 6, LENGTH)
-    context = context_of(Linear(torch.randn(4, LENGTH)), codes, settings=AuditSettings(span_bp=5, n_spans=4))
+    context = context_of(Linear(torch.randn(4, LENGTH)), codes)
     track = np.zeros(codes.shape)
     track[:, 12] = -5.0
     track[:, 47] = 3.0

@@ -1,6 +1,6 @@
 """What whole spans are worth to the model: evidence that neither a gradient nor single substitutions can give.
 
-Each region is cut into tiles of `span_bp`. A tile is *removed* by putting there what a dinucleotide-preserving shuffle
+Each region is cut into tiles of `SPAN_BP`. A tile is *removed* by putting there what a dinucleotide-preserving shuffle
 of the sequence has at the same place; its effect is f(X) minus the mean of f over several shuffles. A map that accounts
 for the model adds up, over the tiles, to something that correlates with these effects.
 
@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqsal.auditing.context import AuditContext
+from seqsal.auditing.parts.saturation.blindness import MIN_POSITION_EFFECT
 from seqsal.sequence.codes import N_CODE
 
 __all__ = ["Hidden", "Tiles", "choose_tiles", "find_hidden", "remove_tiles", "tile_sums"]
@@ -28,6 +29,9 @@ __all__ = ["Hidden", "Tiles", "choose_tiles", "find_hidden", "remove_tiles", "ti
 Codes = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
+SPAN_BP = 15  # width of the tiles
+N_SPANS = 16  # removed from each region, at most
+N_JOINT = 4  # with credit, though no substitution in them matters, that are removed together, at most
 CHUNK_CODES = 1 << 25
 
 
@@ -89,25 +93,25 @@ def choose_tiles(context: AuditContext, codes: Codes, maps: Mapping[str, Floats]
     Parameters
     ----------
     context
-        Its settings say how wide tiles are, and how many are removed from each region.
+        For its lots.
     codes
         (n, L).
     maps
         (n, L) each; all have the same say.
     """
-    settings, (n, length) = context.settings, codes.shape
-    width = min(settings.span_bp, length)
+    n, length = codes.shape
+    width = min(SPAN_BP, length)
     first = (length % width) // 2
     edges = first + width * np.arange(length // width + 1)
     n_tiles = len(edges) - 1
-    if n_tiles <= settings.n_spans:
+    if n_tiles <= N_SPANS:
         return Tiles(edges, np.ones((n, n_tiles), dtype=bool))
     sizes = [np.abs(tile_sums(edges, track)) for track in maps.values()]
     credit = sum(size / np.maximum(size.max(1, keepdims=True), np.finfo(float).tiny) for size in sizes)
     lot = context.rng("tiles").random((n, n_tiles))
     rank = np.argsort(np.argsort(-(credit + 1e-9 * lot), axis=1), axis=1)
-    lot[rank < settings.n_spans // 2] = -1.0
-    return Tiles(edges, np.argsort(np.argsort(lot, axis=1), axis=1) < settings.n_spans)
+    lot[rank < N_SPANS // 2] = -1.0
+    return Tiles(edges, np.argsort(np.argsort(lot, axis=1), axis=1) < N_SPANS)
 
 
 def remove_tiles(context: AuditContext, codes: Codes, tiles: Tiles) -> Floats:
@@ -156,8 +160,8 @@ def find_hidden(
     settings, scale = context.settings, context.effect_scale
     known = np.where(codes != N_CODE, np.abs(ism), 0.0)
     largest = np.stack([known[:, a:b].max(1) for a, b in zip(tiles.edges[:-1], tiles.edges[1:], strict=True)], axis=1)
-    quiet = tiles.tested & (largest < settings.min_position_effect * scale)
-    credited, control = _pairs(quiet, tile_sums(tiles.edges, witness), settings.min_effect * scale, settings.n_joint)
+    quiet = tiles.tested & (largest < MIN_POSITION_EFFECT * scale)
+    credited, control = _pairs(quiet, tile_sums(tiles.edges, witness), settings.min_effect * scale, N_JOINT)
     tested = np.flatnonzero(credited.any(1) & (scale > 0))
     joint, other, singly, additive = np.full((4, len(codes)), np.nan)
     joint[tested] = _removal_effects(context, codes, tested, tiles, credited[tested])
