@@ -184,7 +184,7 @@ class OpenRequest:
     Attributes
     ----------
     request
-        What was asked for.
+        The request.
     model
         Reads one number a sequence; on the device if it was loaded from a file.
     source

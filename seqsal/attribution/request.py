@@ -1,4 +1,4 @@
-"""What is asked for: a model, the windows that it is asked about, and how they are attributed.
+"""What a caller wants: a model, the windows that it is applied to, and how they are attributed.
 
 A :class:`Request` is made by Python's `attribute` and `score`, by the command line and by `run`, and is checked when it
 is made: nothing is read yet, but a name that is not known, or arguments that contradict each other, are refused here.
@@ -73,7 +73,7 @@ class AttributeOptions:
     seed
         Of everything random.
     draw
-        Another number asks for other controls, references and noise; see :mod:`seqsal.sequence.draws`.
+        Another number gives other controls, references and noise; see :mod:`seqsal.sequence.draws`.
     batch_size
         Windows at a time; None lets the device decide.
     precision
@@ -84,7 +84,7 @@ class AttributeOptions:
     Raises
     ------
     UsageError
-        A number is below its least value, nothing or something twice is asked for, or the precision is unknown.
+        A number is too small, a list is empty or names something twice, or the precision is unknown.
     MethodError
         As :func:`plan_methods`.
     """
@@ -132,7 +132,7 @@ class AttributeOptions:
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """A model, the windows that it is asked about, and how they are attributed.
+    """A model, the windows that it is applied to, and how they are attributed.
 
     Attributes
     ----------
@@ -183,7 +183,7 @@ class Request:
                 )
 
     def arguments(self) -> dict[str, Any]:
-        """Return what was asked for by the names of :func:`make_request`'s arguments, but for arrays and tables.
+        """Return the request by the names of :func:`make_request`'s arguments, but for arrays and tables.
 
         Where a model file, files of windows and methods by name were given, ``make_request`` makes the same request of
         them again; a module in memory and a method of one's own are named only.
@@ -215,7 +215,7 @@ def make_request(model: PathLike | nn.Module, *, known: Iterable[str] = (), **ar
         Names that the caller takes itself, to suggest where one is misspelled.
     arguments
         Fields of :class:`Request` and of :class:`AttributeOptions`, how the model is read, and options of the methods,
-        by themselves or in a mapping `method_options`. None is as good as not given for what has no None of its own.
+        by themselves or in a mapping `method_options`. None means not given.
 
     Raises
     ------
@@ -392,8 +392,8 @@ def plan_methods(options: AttributeOptions) -> list[PlannedMethod]:
     Raises
     ------
     MethodError
-        A method or an option is unknown; hypothetical scores are asked of methods none of which gives them, or compiled
-        code of methods none of which can use it.
+        A method or an option is unknown; no method gives the hypothetical scores that are to be kept, or none can be
+        compiled.
     """
     planned: list[PlannedMethod] = []
     for method in _listed(options.method):

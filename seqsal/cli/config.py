@@ -27,7 +27,7 @@ def config_option(command: Command) -> Command:
     """Add --config."""
     return click.option(
         "--config", type=click.Path(path_type=Path, readable=False), metavar="TOML", is_eager=True, expose_value=False,
-        callback=_take, help="Values of these options from a file, by their names; the command line wins.",
+        callback=_take, help="Read options from this file, by their names; the command line takes precedence.",
     )(command)  # fmt: skip
 
 

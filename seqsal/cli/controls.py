@@ -22,7 +22,7 @@ __all__ = ["controls_command"]
 @click.option("--length", type=click.IntRange(min=1), help="Window (bp) of the model [default: the regions' length].")
 @click.option(
     "--controls", "n_controls", type=click.IntRange(min=1),
-    help="How many [default: one a region, 100 to 1,000 and at least 200 kb].",
+    help="Number of controls [default: one per region, 100 to 1,000, at least 200 kb].",
 )  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the shuffles.")
 @click.option("--out", type=path_type, required=True, help="FASTA to write; its regions go to .regions.bed.")

@@ -27,10 +27,10 @@ def hub_options(command: Callable[..., None]) -> Callable[..., None]:
         ),
         click.option(
             "--genome", type=path_type, metavar="FASTA",
-            help="hub: genome that UCSC lacks, to go along as 2bit [default: the one attributed].",
+            help="hub: genome that UCSC does not have, to be included as 2bit [default: the one attributed].",
         ),
-        click.option("--url-base", metavar="URL", help="hub: address of the folder [default: relative references]."),
-        click.option("--email", metavar="ADDRESS", help="hub: whom it names for questions."),
+        click.option("--url-base", metavar="URL", help="hub: URL of the folder [default: relative references]."),
+        click.option("--email", metavar="ADDRESS", help="hub: contact address."),
     )  # fmt: skip
     for option in reversed(options):
         command = option(command)

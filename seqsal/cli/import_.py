@@ -18,8 +18,8 @@ __all__ = ["import_command"]
     "--null controls_scores.h5 --out A.h5",
 )
 @click.argument("scores", type=path_type)
-@click.option("--sequences", type=path_type, help="One-hot .npz or .npy, or FASTA, where SCORES brings no sequences.")
-@click.option("--regions", type=path_type, help="BED or narrowPeak, a line a row of the scores.")
+@click.option("--sequences", type=path_type, help="One-hot .npz or .npy, or FASTA, where SCORES has no sequences.")
+@click.option("--regions", type=path_type, help="BED or narrowPeak, one line per row of the scores.")
 @click.option("--genome", type=path_type, help="Genome FASTA; sequences must agree with it, or come from it.")
 @click.option("--length", type=click.IntRange(min=1), help="Window (bp) read from a bigWig [default: the regions'].")
 @click.option("--stranded", is_flag=True, help="Rows of '-' regions hold the reverse complement [default: forward].")

@@ -40,6 +40,7 @@ __all__ = [
     "target_option",
 ]
 
+READING_GROUP = "How the model is read"
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 # what help texts show, here so that help does not import torch; a test compares the originals
@@ -78,7 +79,7 @@ class HelpInGroups(click.Command):
         groups: dict[str, list[tuple[str, str]]] = {"Options": []}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
-            if record is not None:
+            if record is not None and isinstance(parameter, click.Option):
                 groups.setdefault(getattr(parameter, "help_group", "Options"), []).append(record)
         for name, records in groups.items():
             with formatter.section(name):
@@ -111,7 +112,7 @@ def pop_reading(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def show_progress(quiet: bool) -> bool:
-    """Whether to draw progress bars: on a terminal, unless told to be quiet."""
+    """Whether to draw progress bars: on a terminal, unless --quiet."""
     return not quiet and sys.stderr.isatty()
 
 
@@ -162,13 +163,17 @@ def motif_db_option(command: Command) -> Command:
 
 
 def model_options(command: Command) -> Command:
-    """Add --model and what says how to read it, but for --target."""
-    return _stack(_model_option(required=True))(_reading_options(command))
+    """Add --model and the options that say how it is read, apart from --target."""
+    return _model_option(required=True)(_reading_options(command))
 
 
 def optional_model_options(command: Command) -> Command:
-    """Add the same, but the model may be left out, and is read as the attributions were made where nothing is said."""
-    return _stack(_model_option(required=False))(_reading_options(command))
+    """Add the same for a model that attributions are about: it is read as they say, apart from what is given."""
+    command = _model_option(required=False)(_reading_options(command))
+    for parameter in getattr(command, "__click_params__", ()):
+        if getattr(parameter, "help_group", None) == READING_GROUP and isinstance(parameter.show_default, str):
+            parameter.show_default = "as attributed"
+    return command
 
 
 def _model_option(*, required: bool) -> Callable[[Command], Command]:
@@ -184,26 +189,26 @@ def _reading_options(command: Command) -> Command:
             type=click.Choice(["auto", "logit", "log", "probability", "count", "linear"]),
             help="What to attribute; auto takes the value before a final sigmoid, softmax or exp.",
         ),
-        click.option("--input-length", type=click.IntRange(min=1), help="Window (bp), if the model does not tell."),
+        click.option("--input-length", type=click.IntRange(min=1), help="Window (bp), where the model does not say."),
         click.option(
             "--layout", show_default="NCL", type=click.Choice(["NCL", "NLC"]),
-            help="What the model reads: (N, 4, L) or (N, L, 4).",
+            help="Shape of the model's input: (N, 4, L) or (N, L, 4).",
         ),
-        click.option("--channel-order", show_default="ACGT", help="Bases of the input channels."),
-        click.option("--output", metavar="NAME", help="Which output, of a model with several: index, key or path a.b."),
+        click.option("--channel-order", metavar="BASES", show_default="ACGT", help="Bases of the input channels."),
+        click.option("--output", metavar="NAME", help="Which of several outputs to read: index, key or path a.b."),
         click.option(
             "--reduce", type=click.Choice(["sum", "mean", "profile", "profile_strand"]),
-            help="One number from a profile; 'profile' weighs its logits by their softmax, as for ChromBPNet.",
+            help="One number from a profile; 'profile' weights its logits by their softmax, as for ChromBPNet.",
         ),
         click.option(
             "--track-layout", show_default="NTL", type=click.Choice(["NTL", "NLT"]),
-            help="Of a profile: (N, tracks, positions) or (N, positions, tracks).",
+            help="Shape of a profile: (N, tracks, positions) or (N, positions, tracks).",
         ),
         click.option(
             "--trust-model", "--trust-pickle", "trust_model", is_flag=True,
             help="Load a program (TorchScript, torch.export, a pickle), which may run any code.",
         ),
-        group="How the model is read",
+        group=READING_GROUP,
     )(command)  # fmt: skip
 
 
@@ -213,7 +218,7 @@ def evidence_options(command: Command) -> Command:
         click.option("--artifacts", type=path_type, metavar="FASTA", help="Artifact sequences to add to the library."),
         click.option("--positives", type=path_type, help="BED or FASTA of positives, such as the training data."),
         click.option("--negatives", type=path_type, help="BED or FASTA of negatives."),
-        click.option("--annotations", type=path_type, metavar="BED", help="Regions that are known to matter."),
+        click.option("--annotations", type=path_type, metavar="BED", help="Regions known to matter."),
         click.option("--strata", metavar="FILE:COLUMN", help="Groups of regions to compare, such as a batch."),
         click.option(
             "--other-model", "other_models", multiple=True, metavar="M2",
@@ -273,7 +278,7 @@ def attribution_options(command: Command) -> Command:
         ),
         click.option(
             "--gradient-correction/--no-gradient-correction", default=None,
-            help="Remove the part of the gradient common to the four bases [default: yes, in methods that have it].",
+            help="Subtract the mean gradient over the four bases [default: yes, in methods that have it].",
         ),
         click.option(
             "--method-option", "method_options", multiple=True, callback=_settings, metavar="NAME=VALUE",
@@ -286,12 +291,12 @@ def attribution_options(command: Command) -> Command:
         ),
         click.option(
             "--draw", type=click.IntRange(min=0), default=0, show_default=True,
-            help="Another number draws other references and noise, to see how far a map depends on them.",
+            help="Number of the random draw: another gives other references and noise, to see how much a map varies.",
         ),
         click.option("--batch-size", type=click.IntRange(min=1), help="Windows at a time [default: by the device]."),
         click.option(
             "--precision", type=click.Choice(["fp32", "bf16", "tf32"]), default="fp32", show_default=True,
-            help="What the model runs in; bf16 and tf32 (CUDA) are compared with fp32 on the first windows.",
+            help="Precision of the model; bf16 and tf32 (CUDA) are compared with fp32 on the first windows.",
         ),
         click.option(
             "--compile", is_flag=True,
@@ -310,6 +315,7 @@ def common_options(command: Command) -> Command:
         click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything random."),
         config_option,
         talk_options,
+        group="General",
     )(command)
 
 
@@ -318,7 +324,11 @@ def talk_options(command: Command) -> Command:
     return _stack(
         click.option("--quiet", is_flag=True, callback=_one_of_two, help="No progress bars, no summary."),
         click.option(
-            "--verbose", is_flag=True, expose_value=False, callback=_speak, help="Tell each step and how long it took."
+            "--verbose",
+            is_flag=True,
+            expose_value=False,
+            callback=_speak,
+            help="Report each step and its duration.",
         ),
     )(command)
 
@@ -333,7 +343,7 @@ def _one_of_two(ctx: click.Context, parameter: click.Parameter, value: bool) -> 
 
 
 def _speak(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
-    """Let seqsal's loggers tell what they do, and say at the end how long the command took."""
+    """Let seqsal's loggers report what they do, and say at the end how long the command took."""
     if not _one_of_two(ctx, parameter, value):
         return
     logger, start = logging.getLogger("seqsal"), time.perf_counter()
@@ -343,7 +353,7 @@ def _speak(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
 
 def resume_option(command: Command) -> Command:
     """Add --resume and --no-resume."""
-    help_text = "Go on where an interrupted command of the same settings stopped, or start over."
+    help_text = "Resume an interrupted command with the same settings, or start over."
     return click.option("--resume/--no-resume", default=True, show_default=True, help=help_text)(command)
 
 

@@ -37,7 +37,7 @@ __all__ = ["run_command"]
 @click.option("--audit/--no-audit", default=True, show_default=True, help="Test whether the map can be believed.")
 @evidence_options
 @click.option("--genome-name", metavar="NAME", help="Assembly at UCSC, such as hg38 [default: recognised by sizes].")
-@click.option("--url-base", metavar="URL", help="Address that the folder will have, for the browser bundle.")
+@click.option("--url-base", metavar="URL", help="URL at which the folder will be served, for the browser bundle.")
 @click.option("--out", type=path_type, required=True, help="Folder to write; made if it is not there.")
 @click.option("--dry-run", is_flag=True, help="Check everything, time a few windows, write nothing.")
 @resume_option

@@ -13,7 +13,7 @@ __all__ = ["train_command"]
 
 
 def _names(ctx: click.Context, parameter: click.Parameter, value: str | None) -> list[str] | None:
-    """Read `a,b` as a list."""
+    """Read `a,b` as a list of names."""
     return [name.strip() for name in value.split(",") if name.strip()] if value else None
 
 
@@ -23,10 +23,10 @@ def _names(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     "--out M.safetensors",
 )
 @click.option("--positives", type=path_type, required=True, help="BED or FASTA of the regions to recognise.")
-@click.option("--negatives", type=path_type, help="BED or FASTA of the others [default: sampled].")
+@click.option("--negatives", type=path_type, help="BED or FASTA of the negatives [default: sampled].")
 @click.option("--genome", type=path_type, help="Genome FASTA, for regions.")
-@click.option("--valid-chroms", callback=_names, metavar="A,B", help="Chromosomes that choose the epoch.")
-@click.option("--test-chroms", callback=_names, metavar="C,D", help="Chromosomes looked at once, at the end.")
+@click.option("--valid-chroms", callback=_names, metavar="A,B", help="Validation chromosomes, which choose the epoch.")
+@click.option("--test-chroms", callback=_names, metavar="C,D", help="Test chromosomes, evaluated once, at the end.")
 @click.option("--input-length", type=click.IntRange(min=1), help="Window length (bp) [default: that of the positives].")
 @click.option(
     "--loss",
@@ -41,7 +41,7 @@ def _names(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     default="score",
     show_default=True,
     metavar="A,B",
-    help="Columns of the BED that hold the values, one a target.",
+    help="Columns of the BED that hold the values, one per target.",
 )
 @click.option(
     "--negative-sampling",
@@ -55,12 +55,12 @@ def _names(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     type=click.IntRange(min=1),
     default=TRAIN_DEFAULTS["negatives_per_positive"],
     show_default=True,
-    help="How many to sample.",
+    help="Negatives sampled per positive.",
 )
 @click.option(
     "--min-distance",
     type=click.IntRange(min=0),
-    help="Least distance (bp) of a sampled negative from any positive [default: the window length].",
+    help="Minimum distance (bp) of a sampled negative from any positive [default: the window length].",
 )
 @click.option(
     "--filters",
@@ -68,7 +68,7 @@ def _names(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     type=click.IntRange(min=1),
     default=TRAIN_DEFAULTS["n_filters"],
     show_default=True,
-    help="Channels.",
+    help="Number of filters.",
 )
 @click.option(
     "--blocks",
@@ -76,14 +76,14 @@ def _names(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     type=click.IntRange(min=0),
     default=TRAIN_DEFAULTS["n_blocks"],
     show_default=True,
-    help="Residual dilated blocks.",
+    help="Number of residual dilated blocks.",
 )
 @click.option(
     "--epochs",
     type=click.IntRange(min=1),
     default=TRAIN_DEFAULTS["epochs"],
     show_default=True,
-    help="Passes over the data, at most.",
+    help="Maximum number of passes over the data.",
 )
 @click.option(
     "--patience",
@@ -97,7 +97,7 @@ def _names(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     type=float,
     default=TRAIN_DEFAULTS["learning_rate"],
     show_default=True,
-    help="Peak of the one-cycle schedule.",
+    help="Peak of the one-cycle learning rate.",
 )
 @resume_option
 @click.option("--out", type=path_type, required=True, help="Checkpoint to write (.safetensors).")

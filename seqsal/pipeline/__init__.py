@@ -1,1 +1,1 @@
-"""The whole analysis in one folder: what a run is given, its stages, and its record."""
+"""The whole analysis in one folder: its inputs, its stages, its record, and what a file of seqsal is."""

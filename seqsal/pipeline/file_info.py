@@ -46,7 +46,7 @@ class FileInfo:
         return json.dumps(self.as_dict(), indent=2, ensure_ascii=False, allow_nan=False)
 
     def summary(self) -> str:
-        """Tell it to people: what it is, then a line a fact in two columns."""
+        """Say what it is, then its facts in two columns."""
         rows = [row for name, value in self.facts.items() for row in _rows(_label(name), value)]
         return f"{self.path}: {self.kind}, {size_text(self.n_bytes)}\n{table_text(rows)}".rstrip()
 
@@ -67,8 +67,8 @@ def version_facts(made_by: Any, schema: Any, known: int) -> dict[str, Any]:
     if schema == known:
         return facts
     is_newer = isinstance(schema, int) and schema > known
-    cure = "upgrade seqsal" if is_newer else "make it again with this version"
-    return {**facts, "unreadable": f"this seqsal reads schema {known}; {cure}"}
+    remedy = "upgrade seqsal" if is_newer else "make it again with this version"
+    return {**facts, "unreadable": f"this seqsal reads schema {known}; {remedy}"}
 
 
 def size_text(n_bytes: float) -> str:

@@ -38,9 +38,9 @@ class PreparedRun:
     other_models
         For the audit.
     plan
-        The audit, its evidence read; None where it was not asked for.
+        The audit, its evidence read; None without one.
     parameters
-        All that was asked for, by the names of `run`'s arguments, but for arrays and tables.
+        Everything given to the run, by the names of `run`'s arguments, but for arrays and tables.
     """
 
     opened: OpenRequest

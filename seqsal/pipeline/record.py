@@ -79,7 +79,7 @@ def describe_run(
     Parameters
     ----------
     prepared
-        What was asked for.
+        The run.
     attr, peaks, motifs, audit
         What came out; without an audit there is no verdict.
     seqlet_fdr

@@ -12,9 +12,9 @@ The folder that it fills::
     run.toml                             the parameters, as `seqsal run --config run.toml --out DIR` takes them
     run.json                             parameters, versions, input checksums, unusable regions, seconds per stage
 
-Every file is written beside its place and renamed, `run.json` last: a folder that has one is complete. When a run is
-interrupted, the same command goes on inside the attribution stage where it stopped; finished attributions of the same
-inputs and settings are used again.
+Every file is written under a temporary name and renamed, `run.json` last: a folder that has one is complete. When a run
+is interrupted, the same command goes on inside the attribution stage where it stopped; finished attributions of the
+same inputs and settings are used again.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class RunResult:
     motifs
         The patterns among the peaks.
     audit
-        Whether the map can be believed; None where it was not asked.
+        Whether the map can be believed; None without an audit.
     seconds
         Wall time of each stage.
 
@@ -246,7 +246,7 @@ def run(
 def _audit(
     prepared: PreparedRun, attr: Attributions, peaks: pd.DataFrame, motifs: MotifResult, *, progress: bool
 ) -> AuditResult | None:
-    """Audit as planned; None where it was not asked for."""
+    """Audit as planned; None without an audit."""
     if prepared.plan is None:
         return None
     return prepared.plan.run(
