@@ -72,6 +72,18 @@ class Agreement:
         positions).
     unmatched
         Regions that not all results have: `result`, chrom, start, end, strand.
+
+    Examples
+    --------
+    >>> import numpy as np, seqsal
+    >>> from seqsal.regions import make_regions
+    >>> from seqsal.sequence.codes import encode
+    >>> regions, codes = make_regions(["chr1"], [100], [108]), encode("ACGTACGT")[None]
+    >>> track = np.float32([[0, 0.1, 0.9, 0.8, 0.7, 0, -0.3, 0]])
+    >>> attr = seqsal.Attributions(regions, codes, track, prediction=np.float32([1.5]))
+    >>> agreement = seqsal.compare_attributions({"map": attr, "same": attr}, top=3)
+    >>> agreement.overall[["a", "b", "n_bases", "top_overlap"]].to_dict("records")
+    [{'a': 'map', 'b': 'same', 'n_bases': 8, 'top_overlap': 1.0}]
     """
 
     names: tuple[str, ...]
@@ -142,6 +154,19 @@ def compare_attributions(
         A file that cannot be read, or a track that is not finite.
     OutputError
         The bigWig cannot be written.
+
+    Examples
+    --------
+    >>> import numpy as np, seqsal
+    >>> from seqsal.regions import make_regions
+    >>> from seqsal.sequence.codes import encode
+    >>> regions, codes = make_regions(["chr1"], [100], [108]), encode("ACGTACGT")[None]
+    >>> track = np.float32([[0, 0.1, 0.9, 0.8, 0.7, 0, -0.3, 0]])
+    >>> attr = seqsal.Attributions(regions, codes, track, prediction=np.float32([1.5]))
+    >>> opposite = seqsal.Attributions(regions, codes, -track, attr.prediction)
+    >>> seqsal.compare_attributions({"map": attr, "opposite": opposite})
+    Agreement(2 results, 1 regions × 8 bp)
+      map ~ opposite: Pearson -1.000, Spearman -1.000, top 1 overlap 100% (chance 12%), same sign 0%
     """
     results = open_results(attributions)
     if bigwig is not None:
@@ -277,6 +302,13 @@ def check_width(width: int) -> None:
     ------
     UsageError
         It is even, or below 3.
+
+    Examples
+    --------
+    >>> check_width(21)
+    >>> check_width(20)
+    Traceback (most recent call last):
+    seqsal.errors.UsageError: width: got 20, expected an odd number of bases, 3 or more
     """
     if width < 3 or width % 2 == 0:
         raise UsageError(f"width: got {width}, expected an odd number of bases, 3 or more")
@@ -316,6 +348,17 @@ def write_agreement_bigwig(
         No region is in all results.
     OutputError
         The first result has no chromosome sizes, or the file cannot be written.
+
+    Examples
+    --------
+    >>> import numpy as np, seqsal
+    >>> from seqsal.regions import make_regions
+    >>> from seqsal.sequence.codes import encode
+    >>> regions, codes = make_regions(["chr1"], [100], [108]), encode("ACGTACGT")[None]
+    >>> track = np.float32([[0, 0.1, 0.9, 0.8, 0.7, 0, -0.3, 0]])
+    >>> attr = seqsal.Attributions(regions, codes, track, prediction=np.float32([1.5]))
+    >>> attr.chrom_sizes["chr1"] = 500
+    >>> write_agreement_bigwig({"map": attr, "same": attr}, "agreement.bw", width=3)
     """
     check_width(width)
     matched = match_regions(results)

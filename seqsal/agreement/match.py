@@ -49,6 +49,17 @@ def open_results(
         A file cannot be read, or lacks the result.
     UsageError
         The same is given twice.
+
+    Examples
+    --------
+    >>> import numpy as np, seqsal
+    >>> from seqsal.regions import make_regions
+    >>> from seqsal.sequence.codes import encode
+    >>> regions, codes = make_regions(["chr1"], [100], [108]), encode("ACGTACGT")[None]
+    >>> track = np.float32([[0, 0.1, 0.9, 0.8, 0.7, 0, -0.3, 0]])
+    >>> attr = seqsal.Attributions(regions, codes, track, prediction=np.float32([1.5]))
+    >>> list(open_results({"seed 0": attr, "seed 1": attr}))
+    ['seed 0', 'seed 1']
     """
     if isinstance(given, Mapping):
         return {str(name): _open(one) for name, one in given.items()}

@@ -63,6 +63,14 @@ class Bundle:
         The genome that the tracks lie on.
     links
         Addresses that open it, by browser, where its own address is known.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from seqsal.browser.assembly import Reference
+    >>> print(Bundle(Path("browser"), ("attributions.bw", "hub.txt"), Reference("hg38", known=True)).summary())
+    browser: browser bundle of 1 track
+    genome   hg38, an assembly that browsers have
     """
 
     folder: Path
@@ -132,6 +140,19 @@ def write_bundle(
         An item of a table lies outside the chromosomes.
     FastaError
         `genome` cannot be read or has other chromosomes.
+
+    Examples
+    --------
+    >>> import numpy as np, seqsal
+    >>> from seqsal.regions import make_regions
+    >>> from seqsal.sequence.codes import encode
+    >>> regions, codes = make_regions(["chr1"], [100], [108]), encode("ACGTACGT")[None]
+    >>> track = np.float32([[0, 0.1, 0.9, 0.8, 0.7, 0, -0.3, 0]])
+    >>> attr = seqsal.Attributions(regions, codes, track, prediction=np.float32([1.5]))
+    >>> attr.chrom_sizes["chr1"] = 500
+    >>> bundle = write_bundle("browser", attr)
+    >>> bundle.files
+    ('BROWSERS.txt', 'attributions.bw', 'genome.chrom.sizes', 'igv_session.json', 'igv_session.xml', 'washu.json')
     """
     folder = Path(folder)
     if not attr.chrom_sizes:
@@ -177,6 +198,13 @@ def check_bundle_settings(
     ------
     UsageError
         An address or name that cannot be used.
+
+    Examples
+    --------
+    >>> check_bundle_settings({"chr1": 248_956_422}, {}, genome_name="hg38", url_base="https://example.org/tracks")
+    >>> check_bundle_settings({}, {}, url_base="tracks")
+    Traceback (most recent call last):
+    seqsal.errors.UsageError: --url-base: got 'tracks', expected the http, https or ftp address of the folder, ...
     """
     if url_base is not None:
         check_url_base(url_base)

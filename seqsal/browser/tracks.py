@@ -306,12 +306,19 @@ _MORE_COLUMNS = {"contribution", "peak", "sequence"}  # of a seqlets.bed
 
 
 def read_instances(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """Read a BED file that may hold no line but comments, as artifacts that were not found leave it.
+    r"""Read a BED file that may hold no line but comments, as artifacts that were not found leave it.
 
     Raises
     ------
     BedError
         There is no such file, or a line is malformed.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("shortcuts.bed").write_text("chr1\t10\t22\tadapter\n")
+    >>> read_instances("shortcuts.bed")[["chrom", "start", "end", "name"]].to_dict("records")
+    [{'chrom': 'chr1', 'start': 10, 'end': 22, 'name': 'adapter'}]
     """
     path = Path(path)
     try:
@@ -323,7 +330,7 @@ def read_instances(path: str | os.PathLike[str]) -> pd.DataFrame:
 
 
 def read_motif_instances(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """Read instances of motifs: a folder of `seqsal motifs`, or any BED file.
+    r"""Read instances of motifs: a folder of `seqsal motifs`, or any BED file.
 
     Parameters
     ----------
@@ -340,6 +347,13 @@ def read_motif_instances(path: str | os.PathLike[str]) -> pd.DataFrame:
     ------
     BedError
         There is no such file, or a line is malformed.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("sites.bed").write_text("chr1\t10\t22\tCTCF\t0\t-\n")
+    >>> read_motif_instances("sites.bed")[["name", "strand"]].to_dict("records")
+    [{'name': 'CTCF', 'strand': '-'}]
     """
     path = Path(path)
     bed = path / "seqlets.bed" if path.is_dir() else path

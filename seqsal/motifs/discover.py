@@ -97,6 +97,24 @@ def discover_motifs(
         A peak that no window covers.
     MotifError
         The database cannot be read; the algorithm `modisco` cannot cluster the seqlets.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd, seqsal
+    >>> from seqsal.regions import make_regions
+    >>> from seqsal.sequence.codes import encode
+    >>> codes = np.random.default_rng(0).integers(0, 4, (12, 60), dtype=np.uint8)
+    >>> codes[:, 26:34] = encode("GATTACAC")
+    >>> track = np.zeros((12, 60), np.float32)
+    >>> track[:, 26:34] = 1
+    >>> start = 100 * np.arange(12)
+    >>> windows = make_regions(["chr1"] * 12, start, start + 60)
+    >>> attr = seqsal.Attributions(windows, codes, track, prediction=np.ones(12, np.float32))
+    >>> peaks = make_regions(["chr1"] * 12, start + 26, start + 34, summit=[4] * 12).assign(signal=8.0)
+    >>> motifs = seqsal.discover_motifs(attr, peaks, algorithm="kmers")
+    >>> motifs
+    MotifResult(1 pattern from the peaks: 12 pos, 0 neg)
+      Pattern(pos_pattern_1, GATTACAC, 12 instances, kmers)
     """
     if algorithm not in ALGORITHMS:
         raise UsageError(f"algorithm: got {algorithm!r}, expected one of {', '.join(ALGORITHMS)}")

@@ -66,6 +66,15 @@ def match_motifs(queries: Sequence[Motif], database: Sequence[Motif], *, q_max: 
     ------
     UsageError
         An empty database, or `q_max` outside its range.
+
+    Examples
+    --------
+    >>> from seqsal.motifs import Motif
+    >>> from seqsal.sequence.codes import encode, one_hot
+    >>> gata, ebox = (Motif(word, "", 20 * one_hot(encode(word))) for word in ("AGATAAG", "CACGTG"))
+    >>> found = match_motifs([gata.reverse_complement()], [gata, ebox] * 30)  # q-values take many targets
+    >>> found[["query", "target", "strand"]].iloc[0].tolist()
+    ['AGATAAG', 'AGATAAG', '-']
     """
     if not 0 < q_max <= 1:
         raise UsageError(f"q_max: got {q_max}, expected a rate above 0 and at most 1, for example 0.1")
@@ -107,6 +116,14 @@ def group_motifs(motifs: Sequence[Motif], threshold: float = SAME_MOTIF_P) -> li
     -------
     list of list of int
         Indices into `motifs`: every one once, the leader first in its group, groups in order of their leaders.
+
+    Examples
+    --------
+    >>> from seqsal.motifs import Motif
+    >>> from seqsal.sequence.codes import encode, one_hot
+    >>> gata, ebox = (Motif(word, "", 20 * one_hot(encode(word))) for word in ("AGATAAG", "CACGTG"))
+    >>> group_motifs([gata, ebox, gata.reverse_complement()], threshold=1e-2)  # doctest: +SKIP
+    [[0, 2], [1]]
     """
     if not len(motifs):
         return []

@@ -83,6 +83,18 @@ class Pattern:
     match
         Best match in the database: `match`, `accession`, `p_value` and `q_value` (however large; `named_match` is
         None above 0.1); None without a database. The pattern is turned to read as its match does.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from seqsal.motifs import Motif, MotifResult, Pattern
+    >>> motif = Motif("pos_pattern_1", "", 20 * np.eye(4)[[2, 0, 3, 3, 0]].T)  # GATTA
+    >>> site = {"chrom": "chr1", "start": 10, "end": 15, "score": 4.0, "strand": "+", "sequence": "GATTA"}
+    >>> seqlets = pd.DataFrame([site | {"name": "pos_1", "pattern": "pos_pattern_1"}])
+    >>> match = {"match": "GAT1", "accession": "MA1", "p_value": 1e-6, "q_value": 1e-4}
+    >>> pattern = Pattern("pos_pattern_1", "pos", "kmers", motif, motif.frequencies, seqlets, match)
+    >>> pattern, pattern.label
+    (Pattern(pos_pattern_1, GATTA, 1 instances, GAT1 (q 0.0001), kmers), 'GAT1')
     """
 
     name: str
@@ -165,6 +177,19 @@ class MotifResult:
         Table of :func:`seqsal.motifs.usage.motif_usage` for the database's motifs, or None.
     warnings
         What a reader of the result must know: a fallback that was taken, scores that were not there.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from seqsal.motifs import Motif, MotifResult, Pattern
+    >>> motif = Motif("pos_pattern_1", "", 20 * np.eye(4)[[2, 0, 3, 3, 0]].T)  # GATTA
+    >>> site = {"chrom": "chr1", "start": 10, "end": 15, "score": 4.0, "strand": "+", "sequence": "GATTA"}
+    >>> seqlets = pd.DataFrame([site | {"name": "pos_1", "pattern": "pos_pattern_1"}])
+    >>> match = {"match": "GAT1", "accession": "MA1", "p_value": 1e-6, "q_value": 1e-4}
+    >>> pattern = Pattern("pos_pattern_1", "pos", "kmers", motif, motif.frequencies, seqlets, match)
+    >>> result = MotifResult((pattern,), {"pos": 1, "neg": 0})
+    >>> result.table[["pattern", "match", "consensus"]].to_dict("records")
+    [{'pattern': 'pos_pattern_1', 'match': 'GAT1', 'consensus': 'GATTA'}]
     """
 
     patterns: tuple[Pattern, ...]
@@ -195,7 +220,12 @@ class MotifResult:
         return table.sort_values(["chrom", "start", "end", "pattern"], kind="stable", ignore_index=True)
 
     def summary(self) -> str:
-        """Say what was found in one line: `2 patterns: REB1 (412 instances, q 1e-8), …`."""
+        """Say what was found in one line: `2 patterns: REB1 (412 instances, q 1e-8), …`.
+
+        >>> from seqsal.motifs import MotifResult
+        >>> MotifResult((), {"pos": 0, "neg": 0}).summary()
+        'no pattern'
+        """
         if not self.patterns:
             return "no pattern"
         listed = ", ".join(pattern.title for pattern in self.patterns[:_N_LISTED])
@@ -331,6 +361,12 @@ def write_motifs(result: MotifResult, folder: str | os.PathLike[str]) -> list[Pa
     ------
     OutputError
         A file cannot be written.
+
+    Examples
+    --------
+    >>> from seqsal.motifs import MotifResult
+    >>> [path.name for path in write_motifs(MotifResult((), {"pos": 0, "neg": 0}), ".")]
+    ['motifs.meme', 'motifs.tsv', 'seqlets.bed']
     """
     target = Path(folder)
     written = [target / name for name in ("motifs.meme", "motifs.tsv", "seqlets.bed")]

@@ -89,6 +89,20 @@ def scan_motifs(
         A peak on a chromosome without windows.
     StoreError
         A track with values that are not finite.
+
+    Examples
+    --------
+    >>> from seqsal.motifs import Motif
+    >>> from seqsal.sequence.codes import encode, one_hot
+    >>> gata = Motif("GATA", "", 20 * one_hot(encode("AGATAAG")))
+    >>> import numpy as np, seqsal
+    >>> from seqsal.regions import make_regions
+    >>> codes = encode("CCCCCTTATCTCCCCC")[None]
+    >>> regions, track = make_regions(["chr1"], [100], [116]), np.ones((1, 16), np.float32)
+    >>> attr = seqsal.Attributions(regions, codes, track, prediction=np.ones(1, np.float32))
+    >>> hits = scan_motifs(attr, [gata])
+    >>> hits[["chrom", "start", "end", "motif", "strand", "attribution"]].to_dict("records")
+    [{'chrom': 'chr1', 'start': 104, 'end': 111, 'motif': 'GATA', 'strand': '-', 'attribution': 7.0}]
     """
     axis = Axis.of(attr)
     spans = peak_spans(axis, peaks)

@@ -47,6 +47,11 @@ def plot_score_histogram(scores: ArrayLike, ax: Axes | None = None, *, label: st
     ------
     UsageError
         There is no finite score.
+
+    Examples
+    --------
+    >>> plot_score_histogram([0.1, 0.2, 0.9], label="prediction (logit)").get_xlabel()
+    'prediction (logit)'
     """
     values = np.asarray(scores, dtype=np.float64).ravel()
     values = values[np.isfinite(values)]
@@ -98,6 +103,12 @@ def plot_training_history(
     ------
     UsageError
         The history is empty, or lacks one of `metrics`.
+
+    Examples
+    --------
+    >>> ax = plot_training_history([{"epoch": 1, "loss": 0.7}, {"epoch": 2, "loss": 0.4}], best_epoch=2)
+    >>> ax.get_ylabel()
+    'loss'
     """
     table = pd.DataFrame(history).select_dtypes("number")
     epochs = table.pop("epoch") if "epoch" in table else pd.Series(np.arange(1, len(table) + 1))
@@ -140,6 +151,14 @@ def plot_replacement_curves(
     ------
     UsageError
         Another kind, a column that is missing, or no point of any of these orders.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> points = [("map", 0, 2.0), ("map", 0.5, -1.0), ("random", 0, 2.0), ("random", 0.5, 1.0)]
+    >>> table = pd.DataFrame(points, columns=["order", "share", "mean"]).assign(lo=float("nan"), hi=float("nan"))
+    >>> plot_replacement_curves(table).get_xlabel()
+    'bases replaced by shuffled sequence (%)'
     """
     if kind not in _REPLACEMENTS:
         raise UsageError(f"kind: got {kind!r}, expected {' or '.join(_REPLACEMENTS)}")
@@ -179,6 +198,12 @@ def plot_curves(audit: AuditResult) -> list[Axes]:
     ------
     UsageError
         There are no curves.
+
+    Examples
+    --------
+    >>> import seqsal
+    >>> audit = seqsal.audit(model, attr)  # doctest: +SKIP
+    >>> axes = seqsal.plot_curves(audit)  # doctest: +SKIP
     """
     tables = {kind: audit.tables.get(f"faithfulness.{kind}") for kind in _REPLACEMENTS}
     measured = {kind: table for kind, table in tables.items() if table is not None and len(table)}

@@ -60,6 +60,17 @@ def plot_heatmap(
     ------
     UsageError
         No region or no such row, an unknown order, or a limit that is not above 0.
+
+    Examples
+    --------
+    >>> import numpy as np, seqsal
+    >>> from seqsal.regions import make_regions
+    >>> from seqsal.sequence.codes import encode
+    >>> regions, codes = make_regions(["chr1"], [100], [108]), encode("ACGTACGT")[None]
+    >>> track = np.float32([[0, 0.1, 0.9, 0.8, 0.7, 0, -0.3, 0]])
+    >>> attr = seqsal.Attributions(regions, codes, track, prediction=np.float32([1.5]))
+    >>> seqsal.plot_heatmap(attr).get_ylabel()
+    'regions, by prediction'
     """
     if limit is not None and not limit > 0:
         raise UsageError(f"limit: got {limit}, expected an attribution above 0")

@@ -223,6 +223,12 @@ def plot_letters(
     ------
     UsageError
         The shapes do not fit, a value is infinite, or `colors` is unknown.
+
+    Examples
+    --------
+    >>> from seqsal.sequence.codes import encode
+    >>> plot_letters([0.1, 0.9, -0.4], encode("GAT"), unit="contribution to the logit").get_ylabel()
+    'contribution to the logit'
     """
     letters = stack_letters(values, codes)
     n_bases = np.shape(values)[-1]
@@ -288,6 +294,18 @@ def plot_logo(
         No window covers any of `region`, or the windows over it span more than `MAX_LOGO_BP`.
     UsageError
         Hypothetical scores were not kept, or `colors` is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np, seqsal
+    >>> from seqsal.regions import make_regions
+    >>> from seqsal.sequence.codes import encode
+    >>> regions, codes = make_regions(["chr1"], [100], [108]), encode("ACGTACGT")[None]
+    >>> track = np.float32([[0, 0.1, 0.9, 0.8, 0.7, 0, -0.3, 0]])
+    >>> attr = seqsal.Attributions(regions, codes, track, prediction=np.float32([1.5]))
+    >>> ax = seqsal.plot_logo(attr, "chr1:101-106", title="a site")
+    >>> ax.get_title(loc="left")
+    'a site'
     """
     locus = read_locus(attr, region, hypothetical=hypothetical, max_bp=MAX_LOGO_BP)
     return plot_letters(
@@ -337,6 +355,17 @@ def plot_region_rows(
     ------
     RegionError, UsageError
         As for :func:`plot_logo`.
+
+    Examples
+    --------
+    >>> import numpy as np, seqsal
+    >>> from seqsal.regions import make_regions
+    >>> from seqsal.sequence.codes import encode
+    >>> regions, codes = make_regions(["chr1"], [100], [108]), encode("ACGTACGT")[None]
+    >>> track = np.float32([[0, 0.1, 0.9, 0.8, 0.7, 0, -0.3, 0]])
+    >>> attr = seqsal.Attributions(regions, codes, track, prediction=np.float32([1.5]))
+    >>> len(plot_region_rows(attr, "chr1:100-108", row_bp=3))
+    3
     """
     if row_bp < 1:
         raise UsageError(f"row_bp: got {row_bp}, expected a number of bases, 1 or more")

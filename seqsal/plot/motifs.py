@@ -40,6 +40,13 @@ def plot_motif(motif: Motif, ax: Axes | None = None, *, reverse: bool = False, t
         Draw the other strand.
     title
         Written above, on the left.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from seqsal.motifs import Motif
+    >>> plot_motif(Motif("GATA", "", 20 * np.eye(4)[[2, 0, 3, 0]].T)).get_ylabel()
+    'bits'
     """
     heights = motif.frequencies * np.maximum(motif.information, 0.0)
     axes = _logo(heights, ax, "bits", reverse, title)
@@ -75,6 +82,11 @@ def plot_cwm(
     ------
     UsageError
         Another shape, or a value that is infinite.
+
+    Examples
+    --------
+    >>> plot_cwm([[0.5, 0], [0, 0], [0, -0.2], [0, 0]], title="AG").get_title(loc="left")
+    'AG'
     """
     return _logo(np.asarray(cwm, dtype=np.float64), ax, unit, reverse, title)
 
@@ -93,6 +105,18 @@ def plot_pattern(pattern: Pattern, *, unit: str = "contribution") -> list[Axes]:
     -------
     list of Axes
         PFM and its other strand, CWM and its other strand.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from seqsal.motifs import Motif, MotifResult, Pattern
+    >>> motif = Motif("pos_pattern_1", "", 20 * np.eye(4)[[2, 0, 3, 3, 0]].T)  # GATTA
+    >>> site = {"chrom": "chr1", "start": 10, "end": 15, "score": 4.0, "strand": "+", "sequence": "GATTA"}
+    >>> seqlets = pd.DataFrame([site | {"name": "pos_1", "pattern": "pos_pattern_1"}])
+    >>> match = {"match": "GAT1", "accession": "MA1", "p_value": 1e-6, "q_value": 1e-4}
+    >>> pattern = Pattern("pos_pattern_1", "pos", "kmers", motif, motif.frequencies, seqlets, match)
+    >>> len(plot_pattern(pattern))
+    4
     """
     width = max(_LEAST_INCHES, _INCH_PER_BASE * pattern.motif.width) + 0.8
     with drawing_style():
@@ -123,6 +147,12 @@ def write_logos(result: MotifResult, folder: str | os.PathLike[str], *, unit: st
     ------
     OutputError
         A file cannot be written.
+
+    Examples
+    --------
+    >>> from seqsal.motifs import MotifResult
+    >>> write_logos(MotifResult((), {"pos": 0, "neg": 0}), ".")
+    []
     """
     target = Path(folder)
     with own_style():

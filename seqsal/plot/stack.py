@@ -99,6 +99,17 @@ def plot_attributions(
         `region` is malformed, or no window covers any of it.
     UsageError
         Unknown `colors`, a table without the columns needed, or `zoom_bp` below 1.
+
+    Examples
+    --------
+    >>> import numpy as np, seqsal
+    >>> from seqsal.regions import make_regions
+    >>> from seqsal.sequence.codes import encode
+    >>> regions, codes = make_regions(["chr1"], [100], [108]), encode("ACGTACGT")[None]
+    >>> track = np.float32([[0, 0.1, 0.9, 0.8, 0.7, 0, -0.3, 0]])
+    >>> attr = seqsal.Attributions(regions, codes, track, prediction=np.float32([1.5]))
+    >>> plot_attributions(attr)[0].get_xlabel()
+    'position on chr1 (bp, 0-based)'
     """
     if zoom_bp < 1:
         raise UsageError(f"zoom_bp: got {zoom_bp}, expected a number of bases, 1 or more")
@@ -155,6 +166,18 @@ def plot_tracks(
         No track; an array of another length; arrays without `region`; and as for :func:`plot_attributions`.
     StoreError
         A file cannot be read.
+
+    Examples
+    --------
+    >>> import numpy as np, seqsal
+    >>> from seqsal.regions import make_regions
+    >>> from seqsal.sequence.codes import encode
+    >>> regions, codes = make_regions(["chr1"], [100], [108]), encode("ACGTACGT")[None]
+    >>> track = np.float32([[0, 0.1, 0.9, 0.8, 0.7, 0, -0.3, 0]])
+    >>> attr = seqsal.Attributions(regions, codes, track, prediction=np.float32([1.5]))
+    >>> axes = seqsal.plot_tracks({"map": attr, "phyloP": np.arange(8)}, "chr1:100-108")
+    >>> [ax.get_title(loc="left") for ax in axes]
+    ['map', 'phyloP']
     """
     results, arrays = _sorted_out(tracks)
     span = _common_region(results, region)

@@ -221,6 +221,13 @@ def save_figure(figure: Axes | Figure, path: str | os.PathLike[str], *, dpi: int
         The suffix is none of .svg, .png and .pdf.
     OutputError
         The file cannot be written.
+
+    Examples
+    --------
+    >>> import seqsal
+    >>> from seqsal.plot import plot_track
+    >>> seqsal.save_figure(plot_track([0.1, 0.8, -0.2]), "track.svg").name
+    'track.svg'
     """
     target = Path(path)
     suffix = target.suffix.lower()

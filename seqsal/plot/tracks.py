@@ -82,6 +82,11 @@ def plot_track(
     ------
     UsageError
         `values` has another number of axes, or is empty or infinite.
+
+    Examples
+    --------
+    >>> plot_track([0.1, 0.8, -0.2], start=100, chrom="chr1").get_xlabel()
+    'position on chr1 (bp, 0-based)'
     """
     track = np.asarray(values, dtype=np.float64)
     if track.ndim != 1 or len(track) == 0 or np.isinf(track).any():
@@ -126,6 +131,17 @@ def plot_region_track(
     ------
     RegionError
         No window covers any of `region`.
+
+    Examples
+    --------
+    >>> import numpy as np, seqsal
+    >>> from seqsal.regions import make_regions
+    >>> from seqsal.sequence.codes import encode
+    >>> regions, codes = make_regions(["chr1"], [100], [108]), encode("ACGTACGT")[None]
+    >>> track = np.float32([[0, 0.1, 0.9, 0.8, 0.7, 0, -0.3, 0]])
+    >>> attr = seqsal.Attributions(regions, codes, track, prediction=np.float32([1.5]))
+    >>> plot_region_track(attr, "chr1:102-106").get_xlabel()
+    'position on chr1 (bp, 0-based)'
     """
     locus = read_locus(attr, region)
     return plot_track(locus.track, ax, start=locus.start, chrom=locus.chrom, unit=two_lines(attr.unit), peaks=peaks)

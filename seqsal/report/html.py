@@ -85,6 +85,20 @@ def write_report(path: str | os.PathLike[str], results: ReportInputs) -> Path:
     ------
     OutputError
         The file cannot be written.
+
+    Examples
+    --------
+    >>> import numpy as np, seqsal
+    >>> from seqsal.regions import make_regions
+    >>> from seqsal.sequence.codes import encode
+    >>> regions, codes = make_regions(["chr1"], [100], [108]), encode("ACGTACGT")[None]
+    >>> track = np.float32([[0, 0.1, 0.9, 0.8, 0.7, 0, -0.3, 0]])
+    >>> attr = seqsal.Attributions(regions, codes, track, prediction=np.float32([1.5]))
+    >>> import pandas as pd
+    >>> from seqsal.report import ReportInputs
+    >>> scores = regions.assign(prediction=attr.prediction)
+    >>> write_report("report.html", ReportInputs(attr, scores, peaks=pd.DataFrame(), title="One region")).name
+    'report.html'
     """
     text = render_report(results)
     with atomic_path(path) as temporary:

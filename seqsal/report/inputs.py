@@ -55,6 +55,19 @@ class ReportInputs:
     ------
     UsageError
         A table lacks a column that the report needs, or a number is below its least value.
+
+    Examples
+    --------
+    >>> import numpy as np, seqsal
+    >>> from seqsal.regions import make_regions
+    >>> from seqsal.sequence.codes import encode
+    >>> regions, codes = make_regions(["chr1"], [100], [108]), encode("ACGTACGT")[None]
+    >>> track = np.float32([[0, 0.1, 0.9, 0.8, 0.7, 0, -0.3, 0]])
+    >>> attr = seqsal.Attributions(regions, codes, track, prediction=np.float32([1.5]))
+    >>> import pandas as pd
+    >>> ReportInputs(attr, regions, pd.DataFrame())
+    Traceback (most recent call last):
+    seqsal.errors.UsageError: scores: no column prediction, expected chrom, start, end, prediction
     """
 
     attr: Attributions
