@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -9,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from toys import Small, random_codes
+from toys import Small, Windows, random_codes
 
 import seqsal
-from seqsal.attribution import methods
+from seqsal.attribution import AttributeOptions, attribute_windows, methods
 from seqsal.attribution.methods.base import (
+    MAX_COMPLETENESS_ERROR,
     Method,
     OneTarget,
     ReverseComplementAverage,
@@ -21,9 +23,11 @@ from seqsal.attribution.methods.base import (
     check_option,
     completeness_error,
 )
+from seqsal.attribution.methods.paths import _lines
 from seqsal.attribution.methods.registry import METHODS, make_method
 from seqsal.errors import MethodError
-from seqsal.sequence.tensors import one_hot_tensor
+from seqsal.pipeline import info
+from seqsal.sequence.tensors import one_hot_tensor, reverse_complement_tensor
 
 LENGTH = 12
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -196,11 +200,121 @@ def test_a_strand_average_has_the_larger_error() -> None:
     assert plain.completeness_error is None
 
 
+class _Off(Method):
+    """Misses its sum by a share that the number of A in a window tells: one in a hundred for each."""
+
+    name = "off"
+    sums_to_difference = True
+    remedy = "count again"
+
+    def attribute(self, model: Any, X: torch.Tensor) -> Scores:
+        return Scores(X.sum((1, 2)), X.clone(), 0.0099 * X[:, 0].sum(1))
+
+
+def test_users_are_told_of_sums_that_are_off_by_more_than_one_percent(caplog: pytest.LogCaptureFixture) -> None:
+    codes = np.full((6, LENGTH), 1, dtype=np.uint8)
+    for row, n in enumerate((0, 1, 1, 2, 3, 9)):
+        codes[row, :n] = 0
+    options = AttributeOptions(_Off(), n_controls=0)
+    attr = attribute_windows(Small(), Windows(codes), options, device=torch.device("cpu"))
+    assert "3 of 6 windows miss the promised sum by more than 1 % of it; count again" in caplog.text
+    errors = np.asarray(attr.completeness_error)
+    np.testing.assert_allclose(errors, 0.0099 * np.array([0, 1, 1, 2, 3, 9]), rtol=1e-5)
+    assert MAX_COMPLETENESS_ERROR == info.MAX_COMPLETENESS_ERROR == 0.01
+
+
+def test_what_deeplift_blames_starts_at_one_percent(X: torch.Tensor) -> None:
+    method = make_method("deeplift_shap", n_references=2)
+    method.prepare(Smooth().requires_grad_(False), X[:1], 4)
+    R = method.references_of(X)
+    for error, is_noted in ((0.009, False), (0.011, True)):
+        method._worst.note(torch.tensor([0.0, error, 0.001]), X, R, 0)
+        assert (method._worst.X is not None) == is_noted
+    assert torch.equal(method._worst.X, X[1:2]) and torch.equal(method._worst.R, R[1])
+    assert "of the error arises in" in method.remedy
+
+
 def test_errors_are_relative_to_the_difference() -> None:
     total, prediction, baseline = (torch.tensor([value], dtype=torch.float64) for value in (1.2, 3.0, 2.0))
     assert float(completeness_error(total, prediction, baseline)) == pytest.approx(0.2)
     assert float(completeness_error(-total, baseline, prediction)) == pytest.approx(0.2)
     assert not completeness_error(total.requires_grad_(), prediction, baseline).requires_grad
+
+
+def test_of_a_miss_what_rounding_explains_is_left_out_and_no_more() -> None:
+    eps = torch.finfo(torch.float32).eps
+    prediction, baseline = torch.tensor([3.0, 3.0]), torch.tensor([1.0, 1.0])
+    total = 2.0 + eps * 4 * torch.tensor([31.0, 36.0])  # the allowance is 32 (|f(X)| + |f(R)|) in the last place
+    errors = completeness_error(total, prediction, baseline)
+    assert errors[0] == 0 and float(errors[1]) == pytest.approx(4 * 4 * eps / 2)
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_a_strand_average_is_the_mean_of_both_strands(name: str, X: torch.Tensor) -> None:
+    model, options = Smooth().requires_grad_(False), OPTIONS.get(name, {})
+    averaged = make_method(name, rc_average=True, **options).attribute(model, X)
+    forward = make_method(name, **options).attribute(model, X)
+    reverse = make_method(name, **options).attribute(model, reverse_complement_tensor(X))
+    torch.testing.assert_close(averaged.prediction, (forward.prediction + reverse.prediction) / 2)
+    expected = (forward.hypothetical + reverse_complement_tensor(reverse.hypothetical)) / 2
+    torch.testing.assert_close(averaged.hypothetical, expected)
+
+
+PROMISES: dict[str, tuple[bool, bool, bool, bool, bool, bool]] = {
+    # signed, sums to a difference, shares targets, scores unknown bases, all four bases, may be compiled
+    "saliency": (False, False, True, False, True, True),
+    "gradient_x_input": (True, False, True, False, True, True),
+    "smoothgrad": (True, False, True, False, True, True),
+    "integrated_gradients": (True, True, True, False, True, True),
+    "expected_gradients": (True, True, True, False, True, True),
+    "deeplift_shap": (True, True, True, False, True, False),
+    "ism": (True, False, True, True, True, False),
+    "cam": (True, False, False, False, False, False),
+    "grad_cam": (True, False, False, False, False, False),
+}
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "saliency": {"gradient_correction": True},
+    "gradient_x_input": {"gradient_correction": True},
+    "smoothgrad": {"n_samples": 20, "noise": 0.15, "gradient_correction": True},
+    "integrated_gradients": {"n_steps": 50, "baseline": "uniform"},
+    "expected_gradients": {"n_references": 50},
+    "deeplift_shap": {"n_references": 20, "references": "shuffle"},
+    "ism": {},
+    "cam": {"layer": "input of the global average"},
+    "grad_cam": {"layer": "last convolution", "relu": False},
+}
+PASSES = {  # for a window of 100 bp
+    "smoothgrad": 20, "integrated_gradients": 50, "expected_gradients": 100, "deeplift_shap": 20, "ism": 300,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("rc_average", [False, True])
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_what_methods_promise_and_record(name: str, rc_average: bool) -> None:
+    method = make_method(name, rc_average=rc_average)
+    kinds = ("signed", "sums_to_difference", "shares_targets", "scores_unknown", "hypothetical", "can_compile")
+    assert tuple(getattr(method, kind) for kind in kinds) == PROMISES[name]
+    assert method.options == DEFAULTS[name] | ({"rc_average": True} if rc_average else {})
+    assert method.n_passes(100) == PASSES.get(name, 1) * (1 + rc_average)
+    at_once = {"deeplift_shap": (1, 5), "ism": (1, 1)}.get(name, (8, 100))
+    assert (method.windows_at_once(8), method.windows_at_once(100)) == at_once
+
+
+def test_defaults_of_the_functions_are_those_of_the_methods() -> None:
+    for name, method in METHODS.items():
+        own = inspect.signature(method).parameters
+        shared = {key: one.default for key, one in inspect.signature(getattr(methods, name)).parameters.items()}
+        assert {key: one.default for key, one in own.items()} == {key: shared[key] for key in own}
+
+
+def test_alphas_of_expected_gradients_lie_one_in_each_part_in_any_order(rng: np.random.Generator) -> None:
+    X = one_hot_tensor(torch.from_numpy(random_codes(rng, 6, LENGTH)))
+    alphas = torch.stack([alpha[:, 0, 0] for _, alpha in _lines(X, 20, seed=0, draw=0)], dim=1)  # (N, 20)
+    parts = (alphas * 20).floor().long()
+    assert torch.equal(parts.sort(dim=1).values, torch.arange(20).expand(6, 20))
+    assert len({tuple(row) for row in parts.tolist()}) == 6, "every window has an order of its own"
+    within = alphas * 20 - parts
+    assert 0.35 < float(within.mean()) < 0.65 and float(within.std()) > 0.2
 
 
 def test_only_known_formulas_are_loaded() -> None:
