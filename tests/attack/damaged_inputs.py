@@ -1,0 +1,195 @@
+"""Damaged inputs of every kind through every command that reads them: exit code 0 or 2, one line, nothing left behind.
+
+    python tests/attack/damaged_inputs.py [--n 40] [--seed 0] [--kinds bed,fasta]
+
+Each input is a good file that is cut, emptied, repeated, has bytes flipped, lines dropped, doubled or swapped, or odd
+text put in. A traceback, an exit code other than 0 and 2, more than one line of error, or a file left behind by a
+command that failed is counted and printed with the seed that makes it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import shutil
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from click.testing import CliRunner
+
+__all__ = ["KINDS", "Failure", "attack", "make_good_files"]
+
+ODD = (
+    b"\x00", b"\xff\xfe", b"\r", b"\t", b" ", b"nan", b"inf", b"-1", b"1e308", b"99999999999999999999", b'"', b"'", b",",
+    b"\x1b[31m", b"[", b"]", b"{", b"=", b"#", b">", b"%s", b"\xe2\x80\xa8", b"../../x", b"\n\n", b"-inf",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What went wrong with one damaged input."""
+
+    kind: str
+    command: str
+    seed: int
+    what: str
+
+
+def damaged(content: bytes, rng: np.random.Generator) -> bytes:
+    """Return one damaged form of a file."""
+    how = rng.integers(8)
+    place = int(rng.integers(max(len(content), 1)))
+    if how == 0:
+        return content[:place]
+    if how == 1:
+        flipped = bytearray(content)
+        for at in rng.integers(max(len(content), 1), size=rng.integers(1, 9)):
+            if len(flipped):
+                flipped[at] ^= 1 << int(rng.integers(8))
+        return bytes(flipped)
+    if how == 2:
+        odd = ODD[rng.integers(len(ODD))]
+        return content[:place] + odd + content[place:]
+    if how == 3:
+        return b"" if rng.random() < 0.3 else content[place:]
+    if how == 4:
+        size = int(rng.integers(1, 64))
+        return content[:place] + bytes(rng.integers(0, 256, size, dtype=np.uint8)) + content[place + size :]
+    lines = content.split(b"\n")
+    at = int(rng.integers(len(lines)))
+    if how == 5:
+        return b"\n".join(lines[:at] + lines[at + 1 :])
+    if how == 6:
+        return b"\n".join(lines[: at + 1] + lines[at:])
+    fields = lines[at].split(b"\t")
+    fields[rng.integers(len(fields))] = ODD[rng.integers(len(ODD))]
+    return b"\n".join([*lines[:at], b"\t".join(fields), *lines[at + 1 :]])
+
+
+def make_good_files(folder: Path) -> dict[str, Path]:
+    """Write one good input of each kind."""
+    import torch
+
+    import seqsal
+    from seqsal.models import CNN, CNNConfig, save_checkpoint
+
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    letters = np.array(list("ACGT"))
+    genome = {name: "".join(letters[rng.integers(0, 4, 600)]) for name in ("chr1", "chr2")}
+    files = {name: folder / name for name in ("g.fa", "r.bed", "m.meme", "m.jaspar", "c.toml", "A.h5", "m.safetensors", "s.npz", "s.npy", "p.narrowPeak", "A.bw")}  # fmt: skip
+    files["g.fa"].write_text("".join(f">{name}\n" + "\n".join(text[i : i + 60] for i in range(0, 600, 60)) + "\n" for name, text in genome.items()))  # fmt: skip
+    files["r.bed"].write_text("".join(f"chr{1 + i % 2}\t{20 + 37 * i}\t{60 + 37 * i}\tr{i}\t{i}\t{'+-'[i % 2]}\n" for i in range(12)))  # fmt: skip
+    save_checkpoint(files["m.safetensors"], CNN(CNNConfig(40, n_filters=4, stem_kernel=5)).eval(), {})
+    files["c.toml"].write_text('[score]\ninput-length = 40\nbatch-size = 4\ndevice = "cpu"\n')
+    files["m.meme"].write_text(
+        "MEME version 4\n\nALPHABET= ACGT\n\nstrands: + -\n\nMOTIF M1 first\nletter-probability matrix: alength= 4 w= 6 "
+        "nsites= 20 E= 0\n" + "0.7 0.1 0.1 0.1\n0.1 0.7 0.1 0.1\n0.1 0.1 0.7 0.1\n" * 2
+    )
+    files["m.jaspar"].write_text(">MA1.1 one\n" + "".join(f"{b} [ 8 1 1 8 1 ]\n" for b in "ACGT"))
+    attr = seqsal.attribute(
+        str(files["m.safetensors"]), genome=files["g.fa"], regions=files["r.bed"], out=files["A.h5"], device="cpu",
+        hypothetical=True, n_controls=20,
+    )  # fmt: skip
+    np.savez(files["s.npz"], attr.hypothetical)
+    np.save(files["s.npy"], np.asarray(attr.track))
+    call(["export", "--format", "bigwig", files["A.h5"], "--out", files["A.bw"]])
+    call(["peaks", files["A.h5"], "--out", files["p.narrowPeak"], "--fdr", "0.99"])
+    return files
+
+
+def call(arguments: list[object]) -> tuple[int, str, BaseException | None]:
+    """Run a command in this process: exit code, what it wrote to stderr, and the exception that was not handled."""
+    from seqsal.cli import main
+
+    result = CliRunner().invoke(main, [str(one) for one in arguments], catch_exceptions=True)
+    unhandled = result.exception if result.exception and not isinstance(result.exception, SystemExit) else None
+    return result.exit_code, result.stderr, unhandled
+
+
+Commands = Callable[[dict[str, Path], Path], list[list[object]]]
+KINDS: dict[str, tuple[str, Commands]] = {
+    "fasta": ("g.fa", lambda f, out: [["score", "--model", f["m.safetensors"], "--genome", f["g.fa"], "--regions", f["r.bed"], "--out", out / "s.tsv", "--quiet"]]),
+    "fasta alone": ("g.fa", lambda f, out: [["score", "--model", f["m.safetensors"], "--fasta", f["g.fa"], "--out", out / "s.tsv", "--quiet"]]),
+    "bed": ("r.bed", lambda f, out: [["score", "--model", f["m.safetensors"], "--genome", f["g.fa"], "--regions", f["r.bed"], "--out", out / "s.tsv", "--quiet"]]),
+    "toml": ("c.toml", lambda f, out: [["score", "--config", f["c.toml"], "--model", f["m.safetensors"], "--genome", f["g.fa"], "--regions", f["r.bed"], "--out", out / "s.tsv", "--quiet"]]),
+    "checkpoint": ("m.safetensors", lambda f, out: [["score", "--model", f["m.safetensors"], "--genome", f["g.fa"], "--regions", f["r.bed"], "--out", out / "s.tsv", "--quiet"], ["info", f["m.safetensors"]]]),
+    "attributions": ("A.h5", lambda f, out: [["info", f["A.h5"]], ["peaks", f["A.h5"], "--out", out / "p.narrowPeak", "--quiet"], ["export", "--format", "bedgraph", f["A.h5"], "--out", out / "A.bedGraph", "--quiet"], ["logo", f["A.h5"], "--region", "chr1:20-60", "--out", out / "l.svg"]]),
+    "meme": ("m.meme", lambda f, out: [["motifs", f["A.h5"], "--peaks", f["p.narrowPeak"], "--motif-db", f["m.meme"], "--out", out / "motifs", "--quiet"]]),
+    "jaspar": ("m.jaspar", lambda f, out: [["motifs", f["A.h5"], "--peaks", f["p.narrowPeak"], "--motif-db", f["m.jaspar"], "--out", out / "motifs", "--quiet"]]),
+    "narrowpeak": ("p.narrowPeak", lambda f, out: [["motifs", f["A.h5"], "--peaks", f["p.narrowPeak"], "--out", out / "motifs", "--quiet"]]),
+    "npz": ("s.npz", lambda f, out: [["import", f["s.npz"], "--genome", f["g.fa"], "--regions", f["r.bed"], "--out", out / "B.h5", "--quiet"]]),
+    "npy": ("s.npy", lambda f, out: [["import", f["s.npy"], "--genome", f["g.fa"], "--regions", f["r.bed"], "--out", out / "B.h5", "--quiet"]]),
+    "bigwig": ("A.bw", lambda f, out: [["import", f["A.bw"], "--genome", f["g.fa"], "--regions", f["r.bed"], "--length", "40", "--out", out / "B.h5", "--quiet"], ["info", f["A.bw"]]]),
+}  # fmt: skip
+
+
+@contextlib.contextmanager
+def _fresh(good: dict[str, Path]) -> Iterator[tuple[dict[str, Path], Path]]:
+    with tempfile.TemporaryDirectory() as name:
+        folder, out = Path(name) / "in", Path(name) / "out"
+        folder.mkdir()
+        out.mkdir()
+        yield {key: Path(shutil.copy(path, folder / path.name)) for key, path in good.items()}, out
+
+
+def attack(kind: str, good: dict[str, Path], seed: int) -> list[Failure]:
+    """Damage one input and give it to every command that reads it."""
+    name, commands = KINDS[kind]
+    rng = np.random.default_rng([seed, sorted(KINDS).index(kind)])
+    failures = []
+    with _fresh(good) as (files, out):
+        files[name].write_bytes(damaged(files[name].read_bytes(), rng))
+        for arguments in commands(files, out):
+            before = set(out.rglob("*"))
+            code, text, error = call(arguments)
+            lines = [line for line in text.splitlines() if "error:" in line or "Error" in line or "See 'seqsal" in line]
+            if error is not None:
+                last = traceback.extract_tb(error.__traceback__)[-1]
+                seqsal = [f for f in traceback.extract_tb(error.__traceback__) if "/seqsal/" in f.filename]
+                where = f"{Path(seqsal[-1].filename).name}:{seqsal[-1].lineno}" if seqsal else last.name
+                what = f"{type(error).__name__}: {str(error)[:80]!r} at {where}"
+            elif code not in (0, 2):
+                what = f"exit code {code}"
+            elif code == 2 and len(lines) != 1:
+                what = f"{len(lines)} lines of error: {text[:200]!r}"
+            elif code == 2 and set(out.rglob("*")) - before:
+                what = f"left behind: {sorted(p.name for p in set(out.rglob('*')) - before)}"
+            else:
+                continue
+            failures.append(Failure(kind, str(arguments[0]), seed, what))
+    return failures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--n", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kinds", default=",".join(KINDS))
+    arguments = parser.parse_args()
+    total, failures = 0, []
+    with tempfile.TemporaryDirectory() as name:
+        good = make_good_files(Path(name))
+        for kind in arguments.kinds.split(","):
+            found = []
+            for seed in range(arguments.seed, arguments.seed + arguments.n):
+                with contextlib.redirect_stdout(io.StringIO()):
+                    found += attack(kind, good, seed)
+                total += len(KINDS[kind][1](good, Path(name)))
+            print(f"{kind}: {len(found)} of {arguments.n} failed", flush=True)
+            for what in dict.fromkeys((one.command, one.what) for one in found):
+                seeds = [one.seed for one in found if (one.command, one.what) == what]
+                print(f"    {what[0]}: {what[1]}  (seeds {seeds[:5]})", flush=True)
+            failures += found
+    print(f"{total - len(failures)} of {total} with exit code 0 or 2, one line and nothing left behind")
+    sys.exit(1 if failures else 0)
+
+
+if __name__ == "__main__":
+    main()
