@@ -1,15 +1,20 @@
 """The training loop: shuffled, augmented batches, AdamW on a one-cycle schedule, averaged weights, early stopping.
 
 Every epoch draws its random numbers from (seed, epoch) alone and the learning rate is a function of the step, so a run
-that is taken up again after any epoch goes on as if it had not been interrupted.
+that is taken up again after any epoch goes on as if it had not been interrupted. What an epoch leaves to the next is a
+safetensors file next to the checkpoint, no pickle, deleted when the checkpoint is there; a fingerprint of examples,
+settings and seed says whether it belongs to the run that is being started.
 """
 
 from __future__ import annotations
 
 import copy
 import hashlib
+import json
+import logging
 import math
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +24,144 @@ from numpy.typing import ArrayLike, NDArray
 from torch.nn import functional
 from tqdm.auto import tqdm
 
-from seqsal.errors import TrainingError
-from seqsal.models.checkpoint import to_json
+from seqsal.errors import CheckpointError, TrainingError
+from seqsal.models.checkpoint import read_tensors, to_json, write_tensors
 from seqsal.models.cnn import CNN
 from seqsal.models.frozen import seeded
-from seqsal.training.augment import augmented_batch, centred_batch
+from seqsal.sequence.tensors import one_hot_tensor, reverse_complement_tensor
 from seqsal.training.examples import Examples
 from seqsal.training.metrics import auroc, average_precision, pearson, spearman
 from seqsal.training.settings import TrainConfig
-from seqsal.training.state import TrainingState
 
-__all__ = ["evaluate", "fingerprint", "fit", "learning_rate", "predict_raw"]
+__all__ = [
+    "TrainingState",
+    "augmented_batch",
+    "centred_batch",
+    "evaluate",
+    "fingerprint",
+    "fit",
+    "learning_rate",
+    "predict_raw",
+    "state_path",
+]
+
+logger = logging.getLogger(__name__)
+
+_MODULES = ("model", "averaged", "best")
+
+
+def state_path(checkpoint: str | os.PathLike[str]) -> Path:
+    """Return where the state of a run that writes `checkpoint` is kept."""
+    path = Path(checkpoint)
+    return path.with_name(f".{path.stem}.training.safetensors")
+
+
+class TrainingState:
+    """What an epoch leaves to the next one.
+
+    Parameters
+    ----------
+    model, averaged, best
+        The network in training, its moving average, and the average of the best epoch so far.
+    optimizer
+        AdamW over the parameters of `model`.
+
+    Attributes
+    ----------
+    history : list of dict
+        One entry for each finished epoch.
+    best_epoch : int
+        Counted from 1; 0 before any.
+    """
+
+    def __init__(self, model: CNN, averaged: CNN, best: CNN, optimizer: torch.optim.Optimizer) -> None:
+        self.model, self.averaged, self.best = model, averaged, best
+        self.optimizer = optimizer
+        self.history: list[dict[str, Any]] = []
+        self.best_epoch = 0
+
+    def save(self, path: Path, fingerprint: str) -> None:
+        """Write the state, whole or not at all."""
+        tensors = {
+            f"{name}.{key}": value for name in _MODULES for key, value in getattr(self, name).state_dict().items()
+        }
+        for number, entries in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{key}": value for key, value in entries.items()}
+        progress = {"history": self.history, "best_epoch": self.best_epoch}
+        write_tensors(path, tensors, {"fingerprint": fingerprint, "progress": to_json(progress)})
+
+    def restore(self, path: Path, fingerprint: str) -> bool:
+        """Take up the state at `path` if there is one and it is of this run; say whether it was."""
+        if not path.exists():
+            return False
+        try:
+            tensors, strings = read_tensors(path)
+        except CheckpointError as error:
+            logger.warning("%s; training starts from the beginning", error)
+            return False
+        if strings.get("fingerprint") != fingerprint:
+            logger.warning("%s: is of another run (data, settings or seed differ); training starts anew", path)
+            return False
+        for name in _MODULES:
+            getattr(self, name).load_state_dict(_below(tensors, name))
+        self._restore_optimizer(_below(tensors, "optimizer"))
+        progress = json.loads(strings["progress"])
+        self.history, self.best_epoch = progress["history"], progress["best_epoch"]
+        logger.info("%s: resuming after epoch %d", path, len(self.history))
+        return True
+
+    def _restore_optimizer(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        whole = self.optimizer.state_dict()
+        whole["state"] = {}
+        for name, value in tensors.items():
+            number, _, key = name.partition(".")
+            whole["state"].setdefault(int(number), {})[key] = value
+        self.optimizer.load_state_dict(whole)
+
+
+def _below(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
+    prefix = f"{name}."
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def augmented_batch(
+    codes: torch.Tensor, length: int, *, reverse_complement: bool, generator: torch.Generator
+) -> torch.Tensor:
+    """Crop each window at a random place, and turn every second one, on average, to the other strand.
+
+    Parameters
+    ----------
+    codes : Tensor of uint8, shape (n, length + 2 * max_shift)
+    length
+        Of the crops, in bp.
+    reverse_complement
+        False leaves all of them on their strand.
+    generator
+        On the CPU, whatever the device of `codes`, so that the draws are the same everywhere.
+
+    Returns
+    -------
+    Tensor of float32, shape (n, 4, length)
+    """
+    n_windows, width = codes.shape
+    offsets = torch.randint(0, width - length + 1, (n_windows,), generator=generator)
+    X = one_hot_tensor(_crop(codes, offsets.to(codes.device), length))
+    if not reverse_complement:
+        return X
+    is_turned = torch.rand(n_windows, generator=generator).to(codes.device) < 0.5
+    return torch.where(is_turned[:, None, None], reverse_complement_tensor(X), X)
+
+
+def centred_batch(codes: torch.Tensor, length: int) -> torch.Tensor:
+    """Crop the middle of each window and make it one-hot: (n, length + 2 * max_shift) → (n, 4, length)."""
+    offset = (codes.shape[1] - length) // 2
+    return one_hot_tensor(codes[:, offset : offset + length])
+
+
+def _crop(codes: torch.Tensor, offsets: torch.Tensor, length: int) -> torch.Tensor:
+    columns = offsets[:, None] + torch.arange(length, device=codes.device)  # (n, length)
+    return codes.gather(1, columns)
+
 
 _START_FRACTION = 0.04  # of the peak learning rate, at the first step
 _END_FRACTION = 1e-4  # and at the last

@@ -1,25 +1,198 @@
-"""Negatives for each part of the split, made from that part's own chromosomes or sequences, so that nothing leaks."""
+"""Negatives for each part of the split, made from that part's own chromosomes or sequences, so that nothing leaks.
+
+Allowed window starts are computed exactly, as the complement of what the positives forbid, so that uniform sampling
+needs no rejection except of windows with many Ns. GC matching draws more windows than needed and keeps, for each
+positive, one of the same GC content (to 1 %), or the nearest that is left.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from seqsal.errors import UsageError
+from seqsal.errors import TrainingError, UsageError
 from seqsal.io.fasta import Genome
-from seqsal.regions import check_chroms
+from seqsal.regions import check_chroms, make_regions
+from seqsal.sequence.codes import N_CODE
 from seqsal.sequence.draws import count_repeats, dinucleotide_shuffle, draw_number, window_keys
-from seqsal.training.sampling import gc_fraction, sample_windows
 from seqsal.training.settings import TrainConfig
 from seqsal.training.sources import Regions, is_fasta, read_table
 from seqsal.training.split import PARTS
 
-__all__ = ["ClassWindows", "sample_negatives"]
+__all__ = ["MAX_N_FRACTION", "ClassWindows", "gc_fraction", "sample_negatives", "sample_windows"]
+
+MAX_N_FRACTION = 0.05
+_N_GC_BINS = 101  # one per percent
+_CANDIDATES_PER_WINDOW = 10  # for GC matching
+_CHUNK_BP = 1 << 26  # bases read at a time: bounds the memory
+_N_ROUNDS = 20  # of drawing again after windows with many Ns were dropped
+_MOST_DRAWN = 16  # times the windows that are needed, in one round
+
+
+class _Reader(Protocol):
+    @property
+    def chrom_sizes(self) -> Mapping[str, int]: ...
+
+    def read_windows(self, windows: pd.DataFrame) -> NDArray[np.uint8]: ...
+
+
+def sample_windows(
+    genome: _Reader,
+    avoid: pd.DataFrame,
+    *,
+    n_windows: int,
+    length: int,
+    chroms: Iterable[str],
+    min_distance: int,
+    seed: int,
+    match_gc: NDArray[np.float64] | None = None,
+) -> pd.DataFrame:
+    """Draw windows uniformly from a genome, away from given regions.
+
+    Parameters
+    ----------
+    genome
+        Open; gives `chrom_sizes` and `read_windows`.
+    avoid
+        Region table; other chromosomes than `chroms` are ignored.
+    n_windows, length
+        How many windows, and their length in bp. They lie wholly inside their chromosome.
+    chroms
+        Where to draw from.
+    min_distance
+        Least number of bases between a window and any region of `avoid`; 0 allows neighbours that touch.
+    seed
+        Same arguments and seed, same windows.
+    match_gc : ndarray of float, shape (P,), optional
+        GC fractions to imitate: n_windows / P windows for each, as nearly as can be.
+
+    Returns
+    -------
+    DataFrame
+        Region table of `n_windows` rows, strand ".", names ``negative``; in no particular order.
+
+    Raises
+    ------
+    TrainingError
+        There is no room for windows of this length so far from the regions, or nearly all of it is N.
+    """
+    rng = np.random.default_rng(seed)
+    spans = _allowed_starts(genome.chrom_sizes, avoid, sorted(set(chroms)), length, min_distance)
+    if n_windows < 1:
+        return _windows(spans, np.empty(0, dtype=np.int64), length)
+    if spans.empty:
+        raise TrainingError(
+            f"negatives: no room for windows of {length} bp at least {min_distance} bp away from the positives; "
+            "lower the minimal distance, or give --negatives"
+        )
+    if match_gc is None:
+        windows, _ = _draw(genome, spans, n_windows, length, rng)
+        return windows
+    n_candidates = n_windows * _CANDIDATES_PER_WINDOW
+    candidates, gc = _draw(genome, spans, n_candidates, length, rng)
+    wanted = np.resize(rng.permutation(match_gc), n_windows)
+    chosen = _match(wanted, gc, rng)
+    return candidates.iloc[chosen].reset_index(drop=True)
+
+
+def gc_fraction(codes: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Share of G and C among the known bases of each sequence, (N, L) → (N,); 0.5 where nothing is known."""
+    n_known = (codes != N_CODE).sum(axis=1)
+    n_gc = ((codes == 1) | (codes == 2)).sum(axis=1)
+    return np.where(n_known > 0, n_gc / np.maximum(n_known, 1), 0.5)
+
+
+def _allowed_starts(
+    chrom_sizes: Mapping[str, int], avoid: pd.DataFrame, chroms: list[str], length: int, min_distance: int
+) -> pd.DataFrame:
+    """Return spans (chrom, first, last) of window starts that keep the distance; `last` is exclusive."""
+    rows: list[tuple[str, int, int]] = []
+    for chrom in chroms:
+        here = avoid[avoid["chrom"] == chrom].sort_values("start", kind="stable")
+        # A start s is forbidden when [s, s + length) comes nearer than min_distance to [start, end).
+        first = here["start"].to_numpy() - min_distance - length + 1
+        after = np.maximum.accumulate(here["end"].to_numpy() + min_distance) if len(here) else here["end"].to_numpy()
+        free_from = np.concatenate([[0], after]).clip(min=0)
+        free_to = np.concatenate([first, [chrom_sizes.get(chrom, 0) - length + 1]])
+        free_to = np.minimum(free_to, max(chrom_sizes.get(chrom, 0) - length + 1, 0))
+        rows += [(chrom, int(a), int(b)) for a, b in zip(free_from, free_to, strict=True) if a < b]
+    return pd.DataFrame(rows, columns=["chrom", "first", "last"])
+
+
+def _draw(
+    genome: _Reader, spans: pd.DataFrame, n_windows: int, length: int, rng: np.random.Generator
+) -> tuple[pd.DataFrame, NDArray[np.float64]]:
+    """Draw windows with few Ns, and their GC fractions."""
+    n_starts = int((spans["last"] - spans["first"]).sum())
+    kept: list[pd.DataFrame] = []
+    fractions: list[NDArray[np.float64]] = []
+    n_missing, n_drawn = n_windows, n_windows
+    for _ in range(_N_ROUNDS):
+        windows = _windows(spans, rng.integers(0, n_starts, n_drawn), length)
+        gc, n_fraction = _composition(genome, windows, length)
+        good = np.flatnonzero(n_fraction <= MAX_N_FRACTION)[:n_missing]
+        kept.append(windows.iloc[good])
+        fractions.append(gc[good])
+        n_missing -= len(good)
+        if n_missing == 0:
+            return pd.concat(kept, ignore_index=True), np.concatenate(fractions)
+        n_drawn = min(2 * n_drawn, _MOST_DRAWN * n_windows)
+    raise TrainingError(
+        f"negatives: {n_missing} of {n_windows} windows of {length} bp could not be drawn, nearly all of the genome "
+        "there is N; give --negatives"
+    )
+
+
+def _windows(spans: pd.DataFrame, picks: NDArray[np.int64], length: int) -> pd.DataFrame:
+    """Return the windows whose starts are the `picks`-th of all allowed starts."""
+    ends = np.cumsum((spans["last"] - spans["first"]).to_numpy(dtype=np.int64))
+    span = np.searchsorted(ends, picks, side="right")
+    starts = spans["last"].to_numpy(dtype=np.int64)[span] - (ends[span] - picks)
+    return make_regions(spans["chrom"].to_numpy(dtype=object)[span], starts, starts + length, name="negative")
+
+
+def _composition(
+    genome: _Reader, windows: pd.DataFrame, length: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return GC and N fractions of windows, (n,) each, reading in genome order and in chunks."""
+    gc, n_fraction = np.empty(len(windows)), np.empty(len(windows))
+    order = windows.sort_values(["chrom", "start"], kind="stable").index.to_numpy()
+    step = max(1, _CHUNK_BP // length)
+    for begin in range(0, len(order), step):
+        rows = order[begin : begin + step]
+        codes = genome.read_windows(windows.iloc[rows].reset_index(drop=True))
+        gc[rows] = gc_fraction(codes)
+        n_fraction[rows] = (codes == N_CODE).mean(axis=1)
+    return gc, n_fraction
+
+
+def _match(wanted: NDArray[np.float64], gc: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Pick one candidate for each wanted GC fraction, without repeats: from its bin, else the nearest with any left.
+
+    Returns
+    -------
+    ndarray of int64, shape (len(wanted),)
+        Indices into `gc`, which has at least as many entries.
+    """
+    need = np.bincount(np.rint(wanted * (_N_GC_BINS - 1)).astype(np.int64), minlength=_N_GC_BINS)
+    bins = np.rint(gc * (_N_GC_BINS - 1)).astype(np.int64)
+    pools = [rng.permutation(np.flatnonzero(bins == i)) for i in range(_N_GC_BINS)]
+    left = np.array([len(pool) for pool in pools])
+    take = np.minimum(need, left)
+    short, left = need - take, left - take
+    for i in np.flatnonzero(short):
+        for j in sorted(range(_N_GC_BINS), key=lambda j: (abs(j - i), j)):
+            n_moved = min(short[i], left[j])
+            take[j] += n_moved
+            left[j] -= n_moved
+            short[i] -= n_moved
+    return np.sort(np.concatenate([pool[:n] for pool, n in zip(pools, take, strict=True)]))
 
 
 @dataclass(frozen=True)

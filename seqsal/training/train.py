@@ -19,11 +19,10 @@ from seqsal.models.cnn import CNN, CNNConfig
 from seqsal.models.device import resolve_device
 from seqsal.models.frozen import seeded
 from seqsal.training.examples import Examples, load_examples
-from seqsal.training.fit import evaluate, fit, predict_raw
+from seqsal.training.fit import TrainingState, evaluate, fit, predict_raw, state_path
 from seqsal.training.settings import TrainConfig
 from seqsal.training.sources import Regions, common_length
 from seqsal.training.split import PARTS
-from seqsal.training.state import TrainingState, state_path
 
 __all__ = ["TrainResult", "train_model"]
 

@@ -12,11 +12,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import re
 import shutil
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from click.testing import CliRunner
 __all__ = ["KINDS", "Failure", "attack", "make_good_files"]
 
 ODD = (
-    b"\x00", b"\xff\xfe", b"\r", b"\t", b" ", b"nan", b"inf", b"-1", b"1e308", b"99999999999999999999", b'"', b"'", b",",
+    b"\x00", b"\xff\xfe", b"\r", b"\t", b" ", b"nan", b"inf", b"-1", b"1e308", b"9" * 20, b'"', b"'", b",",
     b"\x1b[31m", b"[", b"]", b"{", b"=", b"#", b">", b"%s", b"\xe2\x80\xa8", b"../../x", b"\n\n", b"-inf",
 )  # fmt: skip
 
@@ -83,14 +84,20 @@ def make_good_files(folder: Path) -> dict[str, Path]:
     rng = np.random.default_rng(0)
     letters = np.array(list("ACGT"))
     genome = {name: "".join(letters[rng.integers(0, 4, 600)]) for name in ("chr1", "chr2")}
-    files = {name: folder / name for name in ("g.fa", "r.bed", "m.meme", "m.jaspar", "c.toml", "A.h5", "m.safetensors", "s.npz", "s.npy", "p.narrowPeak", "A.bw")}  # fmt: skip
-    files["g.fa"].write_text("".join(f">{name}\n" + "\n".join(text[i : i + 60] for i in range(0, 600, 60)) + "\n" for name, text in genome.items()))  # fmt: skip
-    files["r.bed"].write_text("".join(f"chr{1 + i % 2}\t{20 + 37 * i}\t{60 + 37 * i}\tr{i}\t{i}\t{'+-'[i % 2]}\n" for i in range(12)))  # fmt: skip
+    files = {name: folder / name for name in FILES}
+    records = [
+        f">{name}\n" + "".join(f"{text[i : i + 60]}\n" for i in range(0, 600, 60)) for name, text in genome.items()
+    ]
+    files["g.fa"].write_text("".join(records))
+    rows = [(f"chr{1 + i % 2}", 20 + 37 * i, 60 + 37 * i, f"r{i}", i, "+-"[i % 2]) for i in range(12)]
+    files["r.bed"].write_text("".join("\t".join(map(str, row)) + "\n" for row in rows))
     save_checkpoint(files["m.safetensors"], CNN(CNNConfig(40, n_filters=4, stem_kernel=5)).eval(), {})
     files["c.toml"].write_text('[score]\ninput-length = 40\nbatch-size = 4\ndevice = "cpu"\n')
     files["m.meme"].write_text(
-        "MEME version 4\n\nALPHABET= ACGT\n\nstrands: + -\n\nMOTIF M1 first\nletter-probability matrix: alength= 4 w= 6 "
-        "nsites= 20 E= 0\n" + "0.7 0.1 0.1 0.1\n0.1 0.7 0.1 0.1\n0.1 0.1 0.7 0.1\n" * 2
+        "MEME version 4\n\nALPHABET= ACGT\n\nstrands: + -\n\nMOTIF M1 first\n"
+        "letter-probability matrix: alength= 4 w= 6 nsites= 20 E= 0\n"
+        + "0.7 0.1 0.1 0.1\n0.1 0.7 0.1 0.1\n0.1 0.1 0.7 0.1\n"
+        * 2
     )
     files["m.jaspar"].write_text(">MA1.1 one\n" + "".join(f"{b} [ 8 1 1 8 1 ]\n" for b in "ACGT"))
     attr = seqsal.attribute(
@@ -113,21 +120,39 @@ def call(arguments: list[object]) -> tuple[int, str, BaseException | None]:
     return result.exit_code, result.stderr, unhandled
 
 
-Commands = Callable[[dict[str, Path], Path], list[list[object]]]
-KINDS: dict[str, tuple[str, Commands]] = {
-    "fasta": ("g.fa", lambda f, out: [["score", "--model", f["m.safetensors"], "--genome", f["g.fa"], "--regions", f["r.bed"], "--out", out / "s.tsv", "--quiet"]]),
-    "fasta alone": ("g.fa", lambda f, out: [["score", "--model", f["m.safetensors"], "--fasta", f["g.fa"], "--out", out / "s.tsv", "--quiet"]]),
-    "bed": ("r.bed", lambda f, out: [["score", "--model", f["m.safetensors"], "--genome", f["g.fa"], "--regions", f["r.bed"], "--out", out / "s.tsv", "--quiet"]]),
-    "toml": ("c.toml", lambda f, out: [["score", "--config", f["c.toml"], "--model", f["m.safetensors"], "--genome", f["g.fa"], "--regions", f["r.bed"], "--out", out / "s.tsv", "--quiet"]]),
-    "checkpoint": ("m.safetensors", lambda f, out: [["score", "--model", f["m.safetensors"], "--genome", f["g.fa"], "--regions", f["r.bed"], "--out", out / "s.tsv", "--quiet"], ["info", f["m.safetensors"]]]),
-    "attributions": ("A.h5", lambda f, out: [["info", f["A.h5"]], ["peaks", f["A.h5"], "--out", out / "p.narrowPeak", "--quiet"], ["export", "--format", "bedgraph", f["A.h5"], "--out", out / "A.bedGraph", "--quiet"], ["logo", f["A.h5"], "--region", "chr1:20-60", "--out", out / "l.svg"]]),
-    "meme": ("m.meme", lambda f, out: [["motifs", f["A.h5"], "--peaks", f["p.narrowPeak"], "--motif-db", f["m.meme"], "--out", out / "motifs", "--quiet"]]),
-    "jaspar": ("m.jaspar", lambda f, out: [["motifs", f["A.h5"], "--peaks", f["p.narrowPeak"], "--motif-db", f["m.jaspar"], "--out", out / "motifs", "--quiet"]]),
-    "narrowpeak": ("p.narrowPeak", lambda f, out: [["motifs", f["A.h5"], "--peaks", f["p.narrowPeak"], "--out", out / "motifs", "--quiet"]]),
-    "npz": ("s.npz", lambda f, out: [["import", f["s.npz"], "--genome", f["g.fa"], "--regions", f["r.bed"], "--out", out / "B.h5", "--quiet"]]),
-    "npy": ("s.npy", lambda f, out: [["import", f["s.npy"], "--genome", f["g.fa"], "--regions", f["r.bed"], "--out", out / "B.h5", "--quiet"]]),
-    "bigwig": ("A.bw", lambda f, out: [["import", f["A.bw"], "--genome", f["g.fa"], "--regions", f["r.bed"], "--length", "40", "--out", out / "B.h5", "--quiet"], ["info", f["A.bw"]]]),
-}  # fmt: skip
+SCORE = "score --model {m.safetensors} --genome {g.fa} --regions {r.bed} --out {out}/s.tsv --quiet"
+IMPORT = "--genome {g.fa} --regions {r.bed} --out {out}/B.h5 --quiet"
+MOTIFS = "motifs {A.h5} --peaks {p.narrowPeak} --out {out}/motifs --quiet"
+KINDS: dict[str, tuple[str, tuple[str, ...]]] = {  # the file that is damaged, and the commands that read it
+    "fasta": ("g.fa", (SCORE,)),
+    "fasta alone": ("g.fa", ("score --model {m.safetensors} --fasta {g.fa} --out {out}/s.tsv --quiet",)),
+    "bed": ("r.bed", (SCORE,)),
+    "toml": ("c.toml", (f"{SCORE} --config {{c.toml}}",)),
+    "checkpoint": ("m.safetensors", (SCORE, "info {m.safetensors}")),
+    "attributions": (
+        "A.h5",
+        (
+            "info {A.h5}",
+            "peaks {A.h5} --out {out}/p.narrowPeak --quiet",
+            "export --format bedgraph {A.h5} --out {out}/A.bedGraph --quiet",
+            "logo {A.h5} --region chr1:20-60 --out {out}/l.svg",
+        ),
+    ),
+    "meme": ("m.meme", (f"{MOTIFS} --motif-db {{m.meme}}",)),
+    "jaspar": ("m.jaspar", (f"{MOTIFS} --motif-db {{m.jaspar}}",)),
+    "narrowpeak": ("p.narrowPeak", (MOTIFS,)),
+    "npz": ("s.npz", (f"import {{s.npz}} {IMPORT}",)),
+    "npy": ("s.npy", (f"import {{s.npy}} {IMPORT}",)),
+    "bigwig": ("A.bw", (f"import {{A.bw}} --length 40 {IMPORT}", "info {A.bw}")),
+}
+FILES = tuple(dict.fromkeys(re.findall(r"{([\w.]+\.\w+)}", str(KINDS))))
+
+
+def spelled(command: str, files: dict[str, Path], out: Path) -> list[object]:
+    """Put the paths into a command."""
+    return [
+        re.sub(r"{([\w.]+)}", lambda m: str(out if m[1] == "out" else files[m[1]]), word) for word in command.split()
+    ]
 
 
 @contextlib.contextmanager
@@ -146,7 +171,7 @@ def attack(kind: str, good: dict[str, Path], seed: int) -> list[Failure]:
     failures = []
     with _fresh(good) as (files, out):
         files[name].write_bytes(damaged(files[name].read_bytes(), rng))
-        for arguments in commands(files, out):
+        for arguments in (spelled(command, files, out) for command in commands):
             before = set(out.rglob("*"))
             code, text, error = call(arguments)
             lines = [line for line in text.splitlines() if "error:" in line or "Error" in line or "See 'seqsal" in line]
@@ -181,7 +206,7 @@ def main() -> None:
             for seed in range(arguments.seed, arguments.seed + arguments.n):
                 with contextlib.redirect_stdout(io.StringIO()):
                     found += attack(kind, good, seed)
-                total += len(KINDS[kind][1](good, Path(name)))
+                total += len(KINDS[kind][1])
             print(f"{kind}: {len(found)} of {arguments.n} failed", flush=True)
             for what in dict.fromkeys((one.command, one.what) for one in found):
                 seeds = [one.seed for one in found if (one.command, one.what) == what]

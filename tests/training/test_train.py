@@ -22,10 +22,9 @@ from seqsal.regions import make_regions
 from seqsal.sequence.codes import decode, encode
 from seqsal.training import fit as fit_module
 from seqsal.training.examples import Examples, load_examples
-from seqsal.training.fit import evaluate, learning_rate, predict_raw
+from seqsal.training.fit import evaluate, learning_rate, predict_raw, state_path
 from seqsal.training.settings import TrainConfig
 from seqsal.training.sources import common_length, is_fasta
-from seqsal.training.state import state_path
 from seqsal.training.train import TrainResult, train_model
 
 LENGTH = 40

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from seqsal.sequence.codes import one_hot, reverse_complement
-from seqsal.training.augment import augmented_batch, centred_batch
+from seqsal.training.fit import augmented_batch, centred_batch
 
 
 def test_every_sequence_is_a_shift_on_one_of_both_strands(rng: np.random.Generator) -> None:

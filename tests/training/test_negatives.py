@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from seqsal.errors import TrainingError
 from seqsal.regions import make_regions
-from seqsal.training.sampling import MAX_N_FRACTION, gc_fraction, sample_windows
+from seqsal.training.negatives import MAX_N_FRACTION, gc_fraction, sample_windows
 
 
 class Memory:
