@@ -229,11 +229,13 @@ def make_request(model: PathLike | nn.Module, *, known: Iterable[str] = (), **ar
              (("own", own), ("engine", engine), ("reading", READING))}  # fmt: skip
     reading = as_given(parts["reading"])
     loose = {name: value for name, value in arguments.items() if value is not None}
-    of_methods = {option for method in METHODS for option in option_names(method)}
-    if unknown := [name for name in loose if name not in of_methods and "." not in name]:
-        names = [*own, *engine, *READING, *sorted(of_methods), *known]
-        hint = did_you_mean(unknown[0], names) or f"; there are {', '.join(names)}"
-        raise UsageError(f"{unknown[0]}: no such option{hint}")
+    methods = (*_listed(parts["engine"].get("method", "gradient_x_input")), *METHODS)
+    for name in loose:
+        if "." not in name and not any(name in option_names(method) for method in methods):
+            of_methods = {option for method in METHODS for option in option_names(method)}
+            names = [*own, *engine, *READING, *sorted(of_methods), *known]
+            hint = did_you_mean(name, names) or f"; there are {', '.join(names)}"
+            raise UsageError(f"{name}: no such option{hint}")
     parts["engine"]["method_options"] = {**loose, **(parts["engine"].get("method_options") or {})}
     return Request(model, reading, options=AttributeOptions(**parts["engine"]), **parts["own"])
 
