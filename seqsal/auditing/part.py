@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -37,6 +37,7 @@ __all__ = [
     "Reason",
     "Results",
     "Shortcut",
+    "as_interval",
     "from_json",
     "measured",
     "to_json",
@@ -50,12 +51,12 @@ PASSED, FAILED, UNTESTED = "passed", "failed", "not tested"
 
 @dataclass(frozen=True)
 class NotTested:
-    """What stands where something was not measured: why not."""
+    """What stands where something was not measured: why not. It is neither true nor false, and says so."""
 
     reason: str = "the file does not say why"
 
     def __bool__(self) -> bool:
-        return False
+        raise TypeError(f"not tested is neither true nor false ({self.reason}); ask isinstance(value, NotTested)")
 
 
 Measured = float | NotTested
@@ -66,6 +67,11 @@ R = TypeVar("R", bound="PartResult")
 def measured(value: float | None, reason: str) -> Measured:
     """Return a number that is finite as it is, and anything else as not tested for this reason."""
     return NotTested(reason) if value is None or not math.isfinite(value) else float(value)
+
+
+def as_interval(ends: Sequence[float] | None) -> Interval | None:
+    """Return the ends of an interval as a pair."""
+    return None if ends is None else (float(ends[0]), float(ends[1]))
 
 
 @dataclass(frozen=True)

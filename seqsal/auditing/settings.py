@@ -21,6 +21,14 @@ RUN_SIZES = {"n_steps": 10, "n_draws": 2, "n_ism_regions": 24, "n_small": 24}
 LARGEST = 1_000_000_000
 LEAST: dict[str, int] = {}  # of whole numbers that have to be more than 1
 FORMER = {  # settings of earlier versions, by the constant that each has become
+    "n_substitutions": "parts.stability.N_SUBSTITUTIONS",
+    "same_prediction": "parts.stability.SAME_PREDICTION",
+    "min_stability": "parts.stability.MIN_STABILITY",
+    "n_combinations": "parts.stability.locality.N_COMBINATIONS",
+    "large_change": "parts.stability.locality.LARGE_CHANGE",
+    "max_unexplained": "parts.stability.locality.MAX_UNEXPLAINED",
+    "max_failing_share": "parts.stability.locality.MAX_FAILING_SHARE",
+    "max_edits": "parts.stability.edits.MAX_EDITS",
     "n_randomizations": "parts.sanity.weights.N_RANDOMIZATIONS",
     "n_random_layers": "parts.sanity.weights.N_RANDOM_LAYERS",
     "max_random_passes": "parts.sanity.weights.MAX_RANDOM_PASSES",
@@ -146,24 +154,6 @@ class AuditSettings:
         Largest q-value of a database match that names a pattern.
     min_strand_hits
         Hits of a motif on either strand from which strands are compared.
-    n_substitutions
-        Substitutions that leave the prediction as it is, of each of the `n_small` regions.
-    n_combinations
-        Double substitutions, and triple ones, among the top positions of the map and elsewhere, of each region.
-    max_edits
-        Substitutions made one after the other, at most, to flip or halve the prediction.
-    same_prediction
-        A change of the prediction below this share of the model's range counts as none.
-    large_change
-        A change of the prediction from this share of the model's range on is one that the map should account for.
-    max_unexplained
-        Where the smaller of two changes, that of the prediction and the one that the map adds up to, is below this
-        share of the larger, the map fails: at a cliff where the prediction changes more, on a plateau where less.
-    max_failing_share
-        Largest share of the changed sequences of a region at which its map may fail; above it the region is one in
-        which the linear picture does not hold.
-    min_stability
-        Least mean correlation of the map with itself after a change that should leave it alone.
     """
 
     n_regions: int = 1_000
@@ -212,14 +202,6 @@ class AuditSettings:
     gc_tolerance: float = 0.05
     max_match_q: float = 0.05
     min_strand_hits: int = 5
-    n_substitutions: int = 4
-    n_combinations: int = 5
-    max_edits: int = 20
-    same_prediction: float = 0.02
-    large_change: float = 0.25
-    max_unexplained: float = 0.25
-    max_failing_share: float = 0.1
-    min_stability: float = 0.7
 
     def __post_init__(self) -> None:
         for one in fields(self):

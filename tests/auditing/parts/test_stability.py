@@ -9,18 +9,28 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from audit_cases import Ignores, attributions_of, context_of
+from audit_cases import Ignores, Seen, attributions_of, context_of, seen
 from torch import nn
 
 from seqsal.auditing.context import AuditContext
-from seqsal.auditing.other_models import compare_models
+from seqsal.auditing.parts.stability import audit_stability as audit_part
+from seqsal.auditing.parts.stability import edits
+from seqsal.auditing.parts.stability.models import compare_models
 from seqsal.auditing.settings import AuditSettings
-from seqsal.auditing.stability import audit_stability
 from seqsal.models import SequenceModel
 from tests.toys import Linear, Small, random_codes
 
 LENGTH = 64
-SETTINGS = AuditSettings(n_small=6, n_regions=6, n_bootstrap=200, max_edits=5)
+SETTINGS = AuditSettings(n_small=6, n_regions=6, n_bootstrap=200)
+
+
+@pytest.fixture(autouse=True)
+def few_edits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(edits, "MAX_EDITS", 5)
+
+
+def audit_stability(context: AuditContext) -> Seen:
+    return seen(audit_part(context))
 
 
 class Symmetric(nn.Module):
@@ -170,7 +180,7 @@ def test_peaks_lie_where_the_model_read_them(rng: np.random.Generator) -> None:
         return np.where(attr.track == 0, -1, attr.track * signs).astype(np.float32)
 
     context = context_of(Small(), codes, attr=attr, peaks=peaks, explainer=agrees_at_first, other_models=[Small()])
-    assert compare_models(context, context.rows(2)).shares["peak_sign_agreement"] == 0.5
+    assert compare_models(context, context.rows(2)).shares.peak_sign_agreement == 0.5
 
 
 def test_what_cannot_be_tested_is_said(rng: np.random.Generator) -> None:

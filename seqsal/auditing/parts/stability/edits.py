@@ -9,20 +9,21 @@ compared with the order of the single effects and with random positions, in the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from seqsal.auditing.context import AuditContext
-from seqsal.auditing.locality import region_columns
+from seqsal.auditing.part import NOT_IN_JSON, Interval, as_interval
+from seqsal.auditing.parts.stability.locality import LARGE_CHANGE
 from seqsal.auditing.stats import mean_interval
 from seqsal.sequence.codes import N_CODE
 
-__all__ = ["Edits", "count_edits"]
+__all__ = ["EditCount", "EditDifference", "EditGoal", "Edits", "count_edits"]
 
+MAX_EDITS = 20  # substitutions made one after the other
 BORDERS = {"logit": 0.0, "probability": 0.5}  # between the classes, by output space
 ORDERS = ("map", "ism", "random")
 UNDEFINED = -1
@@ -32,20 +33,56 @@ Counts = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
+class EditCount:
+    """Median number of edits, None where it is beyond the cap, and regions in which it is."""
+
+    median: float | None
+    n_more_than_cap: int
+
+
+@dataclass(frozen=True)
+class EditDifference:
+    """Mean paired difference in numbers of edits, a region beyond the cap counting as one more than it; its interval.
+
+    Both are None without regions, the interval with one alone.
+    """
+
+    mean: float | None
+    ci: Interval | None
+
+
+@dataclass(frozen=True)
+class EditGoal:
+    """Edits in the order of the map, of the single effects (`ism`) and at random, in regions where there is a goal."""
+
+    n_regions: int
+    map: EditCount
+    ism: EditCount
+    random: EditCount
+    map_minus_ism: EditDifference
+    map_minus_random: EditDifference
+
+
+@dataclass(frozen=True)
 class Edits:
-    """How many edits it takes.
+    """How many edits it takes to halve and to flip a prediction.
 
     Attributes
     ----------
-    values
-        For `audit.json`.
+    n_regions, cap
+        Regions looked at, and edits made at most.
+    halve, flip
+        What it took.
     regions
         One row a region: `prediction`, `shuffled_prediction`, and `halve_` and `flip_` by `map`, `ism` and `random`:
-        numbers of edits, one more than `max_edits` where these are not enough, missing where it is not defined.
+        numbers of edits, one more than the cap where these are not enough, missing where it is not defined.
     """
 
-    values: dict[str, Any]
-    regions: pd.DataFrame
+    n_regions: int
+    cap: int
+    halve: EditGoal
+    flip: EditGoal
+    regions: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False, metadata=NOT_IN_JSON)
 
 
 @dataclass(frozen=True)
@@ -64,9 +101,9 @@ class _Goal:
 def count_edits(context: AuditContext) -> Edits:
     """Count the edits that halve and flip the predictions of the `n_small` regions.
 
-    Takes, for each region, at most 3 · `max_edits` + `n_draws` + 1 forward passes beside the shared in-silico
+    Takes, for each region, at most 3 · `MAX_EDITS` + `n_draws` + 1 forward passes besides the shared in-silico
     mutagenesis; twice that with averages over strands. Regions that differ from their shuffles by less than
-    `large_change` of the model's range have nothing to undo and are left out.
+    `LARGE_CHANGE` of the model's range have nothing to undo and are left out.
 
     Parameters
     ----------
@@ -86,19 +123,20 @@ def count_edits(context: AuditContext) -> Edits:
     orders = _orders(context, rows, gained, sign)
     found = _count(context, codes, best, np.concatenate([orders[name] for name in ORDERS]), goals)
     counts = dict(zip(ORDERS, np.split(found, len(ORDERS), axis=1), strict=True))  # (n_goals, n) each
-    table = region_columns(context, rows).assign(prediction=before, shuffled_prediction=shuffled)
-    values: dict[str, Any] = {"n_regions": len(rows), "cap": settings.max_edits}
+    table = context.region_table(rows).assign(prediction=before, shuffled_prediction=shuffled)
+    summaries = []
     for i, goal in enumerate(goals):
         for name in ORDERS:
             numbers = counts[name][i]
             table[f"{goal}_{name}"] = pd.array(numbers, dtype="Int64")
             table.loc[numbers == UNDEFINED, f"{goal}_{name}"] = pd.NA
-        values[goal] = _summary(context, goal, {name: counts[name][i] for name in ORDERS})
-    return Edits(values, table)
+        summaries.append(_summary(context, goal, {name: counts[name][i] for name in ORDERS}))
+    halve, flip = summaries
+    return Edits(len(rows), MAX_EDITS, halve, flip, regions=table)
 
 
 def _goals(context: AuditContext, before: Values, shuffled: Values, sign: Values) -> dict[str, _Goal]:
-    is_far = np.abs(before - shuffled) >= context.settings.large_change * context.effect_scale
+    is_far = np.abs(before - shuffled) >= LARGE_CHANGE * context.effect_scale
     goals = {"halve": _Goal(sign, (before + shuffled) / 2, is_far)}
     border = BORDERS.get(context.attr.output_space)
     if border is None:
@@ -117,10 +155,9 @@ def _best_bases(effects: Values, codes: Codes) -> tuple[Codes, Values]:
 def _orders(context: AuditContext, rows: Counts, gained: Values, sign: Values) -> dict[str, Counts]:
     """Order the positions, known ones first, (n, L) each: by the map, by the lowest single effect, by lot."""
     track = context.track(rows).astype(np.float64)
-    signed = context.attr.attrs.get("signed", True)
     known = context.codes(rows) != N_CODE
     keys = {
-        "map": -(sign[:, None] * track if signed else np.abs(track)),
+        "map": -(sign[:, None] * track if context.signed else np.abs(track)),
         "ism": gained,
         "random": context.rng("minimal edits").random(track.shape),
     }
@@ -129,7 +166,7 @@ def _orders(context: AuditContext, rows: Counts, gained: Values, sign: Values) -
 
 def _count(context: AuditContext, codes: Codes, best: Codes, order: Counts, goals: dict[str, _Goal]) -> Counts:
     """Edit the regions in k orders (k · n, L), all together, until each has reached its goals; (n_goals, k · n)."""
-    cap = context.settings.max_edits
+    cap = MAX_EDITS
     region = np.arange(len(order)) % len(codes)
     edited = codes[region]
     counts = np.array([np.where(goal.defined, cap + 1, UNDEFINED)[region] for goal in goals.values()])
@@ -146,25 +183,18 @@ def _count(context: AuditContext, codes: Codes, best: Codes, order: Counts, goal
     return counts
 
 
-def _summary(context: AuditContext, goal: str, counts: dict[str, Counts]) -> dict[str, Any]:
-    """Medians by order, None where the median is beyond the cap, and the paired differences of the map from the others.
-
-    In the differences a region beyond the cap counts as one edit more than the cap.
-    """
-    cap = context.settings.max_edits
+def _summary(context: AuditContext, goal: str, counts: dict[str, Counts]) -> EditGoal:
     defined = counts["map"] != UNDEFINED
     kept = {name: numbers[defined].astype(np.float64) for name, numbers in counts.items()}
-    values: dict[str, Any] = {"n_regions": int(defined.sum())}
+    by_order = {}
     for name, numbers in kept.items():
         median = float(np.median(numbers)) if len(numbers) else None
-        beyond = int((numbers > cap).sum())
-        values[name] = {"median": median if median is not None and median <= cap else None, "n_more_than_cap": beyond}
+        beyond = int((numbers > MAX_EDITS).sum())
+        by_order[name] = EditCount(median if median is not None and median <= MAX_EDITS else None, beyond)
+    differences = []
     for other in ORDERS[1:]:
-        rng = context.rng(f"minimal edits {goal} {other}")
-        values[f"map_minus_{other}"] = _difference(context, kept["map"] - kept[other], rng)
-    return values
-
-
-def _difference(context: AuditContext, differences: Values, rng: np.random.Generator) -> dict[str, Any]:
-    interval = mean_interval(differences, rng, context.settings)
-    return {"mean": float(differences.mean()) if len(differences) else None, "ci": interval}
+        values = kept["map"] - kept[other]
+        interval = mean_interval(values, context.rng(f"minimal edits {goal} {other}"), context.settings)
+        mean = float(values.mean()) if len(values) else None
+        differences.append(EditDifference(mean, as_interval(interval)))
+    return EditGoal(int(defined.sum()), by_order["map"], by_order["ism"], by_order["random"], *differences)

@@ -10,8 +10,15 @@ import torch
 from audit_cases import context_of
 from torch import nn
 
-from seqsal.auditing.locality import linear_picture, probe_locality, sum_changes
-from seqsal.auditing.probes import PATH_SHARES, make_probes
+from seqsal.auditing.part import as_interval, to_json
+from seqsal.auditing.parts.stability import locality
+from seqsal.auditing.parts.stability.locality import (
+    PATH_SHARES,
+    linear_picture,
+    make_probes,
+    probe_locality,
+    sum_changes,
+)
 from seqsal.auditing.settings import AuditSettings
 from seqsal.auditing.stats import share_interval
 from seqsal.sequence.codes import one_hot
@@ -67,13 +74,13 @@ def linear(rng: np.random.Generator) -> Linear:
 def test_a_linear_model_is_what_its_map_adds_up_to(rng: np.random.Generator, method: str) -> None:
     context = context_of(linear(rng), random_codes(rng, 6, LENGTH, share_unknown=0.05), method, settings=SETTINGS)
     found = probe_locality(context)
-    assert found.values["n_cliffs"] == found.values["n_plateaus"] == 0
-    assert found.values["share_of_regions"] == 0
-    assert found.values["picture"] == ("scaled_map" if method == "integrated_gradients" else "map")
-    assert found.values["ci"] == share_interval(0, 6, 0.95)
+    assert to_json(found)["n_cliffs"] == to_json(found)["n_plateaus"] == 0
+    assert to_json(found)["share_of_regions"] == 0
+    assert to_json(found)["picture"] == ("scaled_map" if method == "integrated_gradients" else "map")
+    assert found.ci == as_interval(share_interval(0, 6, 0.95))
     for kind in ("double", "triple", "path"):
-        assert found.values["additivity"][kind]["pearson"] == pytest.approx(1, abs=1e-5)
-        assert found.values["additivity"][kind]["mean_missed"] == pytest.approx(0, abs=1e-4)
+        assert to_json(found)["additivity"][kind]["pearson"] == pytest.approx(1, abs=1e-5)
+        assert to_json(found)["additivity"][kind]["mean_missed"] == pytest.approx(0, abs=1e-4)
     assert (found.regions["worst_kind"] == "").all()
     assert found.regions["worst_change"].isna().all()
     assert "in 0% of regions" in found.warning
@@ -82,21 +89,21 @@ def test_a_linear_model_is_what_its_map_adds_up_to(rng: np.random.Generator, met
 def test_an_and_gate_is_a_plateau_once_one_word_is_gone(rng: np.random.Generator) -> None:
     """Each base of either word takes all by itself, so that the map adds up to 16 times what there is to lose."""
     found = probe_locality(context_of(Gate("and"), with_words(rng), settings=SETTINGS))
-    assert found.values["n_cliffs"] == 0
-    assert found.values["paths"]["share_of_regions"] == 1
+    assert to_json(found)["n_cliffs"] == 0
+    assert to_json(found)["paths"]["share_of_regions"] == 1
     far = found.probes[(found.probes["kind"] == "path") & (found.probes["place"] == "1")].iloc[0]
     assert far["plateaus"] > 0.9
     worst = found.regions.iloc[0]
     assert worst["worst_kind"].startswith("path")
     assert worst["worst_change"] == pytest.approx(-5, abs=0.1)
     assert worst["worst_linear"] < -20
-    assert found.values["additivity"]["path"]["mean_missed"] > 1
+    assert to_json(found)["additivity"]["path"]["mean_missed"] > 1
 
 
 def test_an_or_gate_is_a_cliff_that_no_single_substitution_sees(rng: np.random.Generator) -> None:
     found = probe_locality(context_of(Gate("or"), with_words(rng), "ism", settings=SETTINGS))
-    assert found.values["n_plateaus"] == 0
-    assert found.values["paths"]["share_of_regions"] == 1
+    assert to_json(found)["n_plateaus"] == 0
+    assert to_json(found)["paths"]["share_of_regions"] == 1
     far = found.probes[(found.probes["kind"] == "path") & (found.probes["place"] == "1")].iloc[0]
     assert far["cliffs"] > 0.9
     assert found.regions["worst_change"].to_numpy() == pytest.approx(-5, abs=0.1)
@@ -110,9 +117,9 @@ def test_a_saturated_model_is_a_plateau(rng: np.random.Generator) -> None:
     codes[np.arange(6), np.arange(6) * 9] = (codes[np.arange(6), np.arange(6) * 9] + 1) % 4
     floor = float(body(torch.from_numpy(one_hot(codes))).detach().min()) - 3
     found = probe_locality(context_of(Floor(body, floor), codes, settings=SETTINGS))
-    assert found.values["n_cliffs"] == 0
-    assert found.values["paths"]["share_of_regions"] == 1
-    assert found.values["share_of_regions"] == 1
+    assert to_json(found)["n_cliffs"] == 0
+    assert to_json(found)["paths"]["share_of_regions"] == 1
+    assert to_json(found)["share_of_regions"] == 1
 
 
 def test_failures_follow_from_their_definition(rng: np.random.Generator) -> None:
@@ -134,7 +141,7 @@ def test_failures_follow_from_their_definition(rng: np.random.Generator) -> None
             cliff = abs(real) >= 0.25 * scale and explained < 0.25
             n_cliffs += cliff
             n_plateaus += not cliff and abs(picture) >= 0.25 * scale and abs(real) < 0.25 * abs(picture)
-    assert (found.values["n_probes"], found.values["n_cliffs"], found.values["n_plateaus"]) == (
+    assert (to_json(found)["n_probes"], to_json(found)["n_cliffs"], to_json(found)["n_plateaus"]) == (
         n_probes, n_cliffs, n_plateaus
     )  # fmt: skip
     assert n_cliffs + n_plateaus > 0
@@ -149,7 +156,7 @@ def test_probes_change_what_they_say(rng: np.random.Generator) -> None:
     rows = context.rows(6)
     track = np.abs(context.track(rows))
     probes = list(make_probes(context, rows))
-    assert len(probes) == 4 * SETTINGS.n_combinations + len(PATH_SHARES) * SETTINGS.n_draws
+    assert len(probes) == 4 * locality.N_COMBINATIONS + len(PATH_SHARES) * SETTINGS.n_draws
     shuffles = [context.shuffled(codes[rows], draw) for draw in range(SETTINGS.n_draws)]
     for probe in probes:
         changed = probe.codes != codes[rows]
@@ -207,11 +214,11 @@ def test_windows_of_one_base_and_of_none_have_few_probes(rng: np.random.Generato
     found = probe_locality(context_of(Small(), codes, settings=SETTINGS))
     n_probes = found.regions.set_index("row")["n_probes"]
     assert n_probes[0] == 0
-    assert n_probes[1] == 4 * SETTINGS.n_combinations  # a run of A has no other shuffle
-    json.dumps(found.values, allow_nan=False)
+    assert n_probes[1] == 4 * locality.N_COMBINATIONS  # a run of A has no other shuffle
+    json.dumps(to_json(found), allow_nan=False)
 
 
 def test_one_region_has_no_interval(rng: np.random.Generator) -> None:
     found = probe_locality(context_of(Small(), random_codes(rng, 1, LENGTH), settings=SETTINGS))
-    assert found.values["ci"] is None
+    assert to_json(found)["ci"] is None
     assert "CI" not in found.warning

@@ -10,7 +10,8 @@ in-silico mutagenesis). It is probed at real sequences X', never at blends of ba
 triple substitutions, among the top positions of the map and anywhere, and paths to dinucleotide shuffles of X, on which
 more and more of the bases that differ are replaced, in random order. With R = f(X') − f(X), the picture fails at a
 *cliff*, where R is large and Δ explains little of it or has the other sign, and on a *plateau*, where Δ is large and
-little of it happens. What "large" and "little" mean are settings.
+little of it happens. What is large and little say `LARGE_CHANGE` and
+`MAX_UNEXPLAINED`.
 
 *Additivity* leaves the map out: it sets R against the sum of the real effects of the single substitutions. What that
 sum misses is epistasis, interaction of bases in the model, which no map of one number a base can show.
@@ -20,24 +21,34 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from seqsal.auditing.context import AuditContext
-from seqsal.auditing.probes import SIZES, Probe, make_probes
-from seqsal.auditing.settings import AuditSettings
+from seqsal.auditing.part import NOT_IN_JSON, Interval, as_interval
 from seqsal.auditing.stats import mean_known, number, pearson, share_interval
 from seqsal.sequence.codes import N_CODE
 
-__all__ = ["ABOUT", "LinearPicture", "Locality", "linear_picture", "probe_locality", "region_columns", "sum_changes"]
+__all__ = [
+    "ABOUT", "LARGE_CHANGE", "PATH_SHARES", "SIZES", "Additivity", "Failing", "LinearPicture", "Locality",
+    "linear_picture", "make_probes", "probe_locality", "sum_changes",
+]  # fmt: skip
 
 ABOUT = "The map is about this sequence and its neighbours"
 LOCAL = ("gradient_x_input", "smoothgrad", "ism")  # promise what a substitution does, to first order
 CHUNK_BP = 1 << 25  # codes predicted at a time
+N_COMBINATIONS = 5  # double substitutions, and triple ones, among the top positions of the map and elsewhere
+LARGE_CHANGE = 0.25  # of the model's range: a change of the prediction that the map should account for
+MAX_UNEXPLAINED = 0.25  # the map fails where the smaller of real and linear change is below this share of the larger
+MAX_FAILING_SHARE = 0.1  # of the changed sequences of a region at which its map may fail
+SIZES = {"double": 2, "triple": 3}
+PATH_SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)  # of the bases in which the shuffle differs
+TOP_SHARE = 0.05  # of the window: the map's top positions
+MIN_TOP_BP = 10
 Codes = NDArray[np.uint8]
 Values = NDArray[np.float64]
 
@@ -62,13 +73,39 @@ class LinearPicture(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Failing:
+    """Share of the regions where the linear picture fails too often, and its interval.
+
+    The share is None where no sequence could be changed, the interval with fewer than two regions.
+    """
+
+    share_of_regions: float | None
+    ci: Interval | None
+
+
+@dataclass(frozen=True)
+class Additivity:
+    """How well the sum of single effects gives the real change: r, and what it misses of the model's range."""
+
+    pearson: float | None
+    median_missed: float | None
+    mean_missed: float | None
+
+
+@dataclass(frozen=True)
 class Locality:
     """Where the linear picture holds.
 
     Attributes
     ----------
-    values
-        For `audit.json`.
+    share_of_regions, ci, substitutions, paths
+        Where it fails: at all changed sequences, at substitutions, on paths to shuffles.
+    n_regions, n_probes, n_cliffs, n_plateaus
+        Regions, sequences tried in them, and failures of either kind.
+    picture
+        The kind of the :class:`LinearPicture`.
+    additivity
+        By kind of change.
     regions
         One row a region, the worst first: `n_probes`, `n_cliffs`, `n_plateaus`, `failing_share`, and of the worst
         failure its `worst_kind`, the real change `worst_change` and what the map adds up to, `worst_linear`.
@@ -80,10 +117,19 @@ class Locality:
         The local caveat, with its number.
     """
 
-    values: dict[str, Any]
-    regions: pd.DataFrame
-    probes: pd.DataFrame
-    warning: str
+    share_of_regions: float | None
+    ci: Interval | None
+    substitutions: Failing
+    paths: Failing
+    n_regions: int
+    n_probes: int
+    n_cliffs: int
+    n_plateaus: int
+    picture: str
+    additivity: dict[str, Additivity]
+    regions: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False, metadata=NOT_IN_JSON)
+    probes: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False, metadata=NOT_IN_JSON)
+    warning: str = field(default="", metadata=NOT_IN_JSON)
 
 
 @dataclass(frozen=True)
@@ -96,9 +142,9 @@ class _Changes:
     additive: Values
     n_replaced: NDArray[np.int64]
 
-    def failures(self, scale: float, settings: AuditSettings) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    def failures(self, scale: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Cliffs and plateaus, each (P, n); never both."""
-        large, little = settings.large_change * scale, settings.max_unexplained
+        large, little = LARGE_CHANGE * scale, MAX_UNEXPLAINED
         real, linear = np.abs(self.real), np.abs(self.linear)
         cliffs = (real >= large) & (self.linear * np.sign(self.real) < little * real)
         return cliffs, (linear >= large) & (real < little * linear) & ~cliffs
@@ -107,7 +153,7 @@ class _Changes:
 def probe_locality(context: AuditContext) -> Locality:
     """Probe the linear picture of the `n_small` regions.
 
-    Takes, for each region, 4 · `n_combinations` + 5 · `n_draws` + 1 forward passes beside the shared in-silico
+    Takes, for each region, 4 · `N_COMBINATIONS` + 5 · `n_draws` + 1 forward passes besides the shared in-silico
     mutagenesis; twice that with averages over strands.
 
     Parameters
@@ -119,24 +165,31 @@ def probe_locality(context: AuditContext) -> Locality:
     rows = context.rows(settings.n_small)
     picture = linear_picture(context, settings.n_small)
     changes = _measure(context, rows, picture)
-    cliffs, plateaus = changes.failures(scale, settings)
+    cliffs, plateaus = changes.failures(scale)
     tried = changes.n_replaced > 0
     regions = _region_table(context, rows, changes, cliffs, plateaus, tried)
     probes = _probe_table(changes, cliffs, plateaus, tried, scale)
     near = np.array([kind in SIZES for kind, _ in changes.names])
     failing = cliffs | plateaus
-    values = {
-        **_share_failing(failing, tried, settings),
-        "substitutions": _share_failing(failing[near], tried[near], settings),
-        "paths": _share_failing(failing[~near], tried[~near], settings),
-        "n_regions": len(rows),
-        "n_probes": int(tried.sum()),
-        "n_cliffs": int(cliffs.sum()),
-        "n_plateaus": int(plateaus.sum()),
-        "picture": picture.kind,
-        "additivity": _additivity(changes, tried, scale),
-    }
-    return Locality(values, regions, probes, _caveat(values, settings))
+    confidence = settings.confidence
+    everywhere = _share_failing(failing, tried, confidence)
+    substitutions = _share_failing(failing[near], tried[near], confidence)
+    paths = _share_failing(failing[~near], tried[~near], confidence)
+    return Locality(
+        everywhere.share_of_regions,
+        everywhere.ci,
+        substitutions,
+        paths,
+        n_regions=len(rows),
+        n_probes=int(tried.sum()),
+        n_cliffs=int(cliffs.sum()),
+        n_plateaus=int(plateaus.sum()),
+        picture=picture.kind,
+        additivity=_additivity(changes, tried, scale),
+        regions=regions,
+        probes=probes,
+        warning=_caveat(substitutions, paths, picture.kind, confidence),
+    )
 
 
 def linear_picture(context: AuditContext, n: int) -> LinearPicture:
@@ -146,7 +199,7 @@ def linear_picture(context: AuditContext, n: int) -> LinearPicture:
     for what is done where there are none.
     """
     attr, rows, effects = context.attr, context.rows(n), context.substitutions(n)
-    if not attr.attrs.get("signed", True):
+    if not context.signed:
         return LinearPicture(effects.astype(np.float64), "single_effects")
     codes = context.codes(rows)
     there = np.minimum(codes, N_CODE - 1).astype(np.int64)[:, None]
@@ -192,15 +245,11 @@ def _batches(probes: Iterator[Probe], n: int) -> Iterator[list[Probe]]:
         yield batch
 
 
-def _share_failing(
-    failing: NDArray[np.bool_], tried: NDArray[np.bool_], settings: AuditSettings
-) -> dict[str, float | list[float] | None]:
-    """Share of the regions that were tried where the linear picture fails too often, and its interval."""
+def _share_failing(failing: NDArray[np.bool_], tried: NDArray[np.bool_], confidence: float) -> Failing:
     n_tried = tried.sum(0)
     known = n_tried > 0
-    n, n_failing = int(known.sum()), int((failing.sum(0) > settings.max_failing_share * n_tried)[known].sum())
-    share = n_failing / n if n else None
-    return {"share_of_regions": share, "ci": share_interval(n_failing, n, settings.confidence)}
+    n, n_failing = int(known.sum()), int((failing.sum(0) > MAX_FAILING_SHARE * n_tried)[known].sum())
+    return Failing(n_failing / n if n else None, as_interval(share_interval(n_failing, n, confidence)))
 
 
 def _region_table(
@@ -216,7 +265,7 @@ def _region_table(
     worst, each = off.argmax(0), np.arange(len(rows))
     fails = failing.any(0)
     names = np.array([f"{kind}, {place}" for kind, place in changes.names], dtype=object)
-    table = region_columns(context, rows).assign(
+    table = context.region_table(rows).assign(
         n_probes=n_tried,
         n_cliffs=cliffs.sum(0),
         n_plateaus=plateaus.sum(0),
@@ -226,13 +275,6 @@ def _region_table(
         worst_linear=np.where(fails, changes.linear[worst, each], np.nan),
     )
     return table.iloc[np.lexsort((rows, -off.max(0), -table["failing_share"]))].reset_index(drop=True)
-
-
-def region_columns(context: AuditContext, rows: NDArray[np.int64]) -> pd.DataFrame:
-    """Columns `row`, chrom, start, end and name of some windows."""
-    table = context.attr.regions.iloc[rows][["chrom", "start", "end", "name"]].reset_index(drop=True)
-    table.insert(0, "row", rows)
-    return table
 
 
 def _probe_table(
@@ -264,15 +306,13 @@ def _probe_table(
     return pd.DataFrame(records)
 
 
-def _additivity(changes: _Changes, tried: NDArray[np.bool_], scale: float) -> dict[str, dict[str, float | None]]:
-    """How well the sum of single effects gives the real change, by kind of probe."""
+def _additivity(changes: _Changes, tried: NDArray[np.bool_], scale: float) -> dict[str, Additivity]:
     result = {}
     for kind in (*SIZES, "path"):
         own = tried & np.array([name == kind for name, _ in changes.names])[:, None]
         real, additive = changes.real[own], changes.additive[own]
         off = np.abs(real - additive) / scale
-        missed = {"median_missed": _median(off), "mean_missed": mean_known(off)}
-        result[kind] = {"pearson": pearson(real, additive), **missed}
+        result[kind] = Additivity(pearson(real, additive), _median(off), mean_known(off))
     return result
 
 
@@ -280,20 +320,73 @@ def _median(values: Values) -> float | None:
     return number(np.median(values)) if len(values) else None
 
 
-def _caveat(values: dict[str, Any], settings: AuditSettings) -> str:
+def _caveat(substitutions: Failing, paths: Failing, picture: str, confidence: float) -> str:
     parts = [
-        f"in {found['share_of_regions']:.0%} of regions{_in_words(found['ci'], settings.confidence)} {where}"
+        f"in {found.share_of_regions:.0%} of regions{_in_words(found.ci, confidence)} {where}"
         for found, where in (
-            (values["substitutions"], "with two or three substitutions"),
-            (values["paths"], "on the way to a shuffled sequence"),
+            (substitutions, "with two or three substitutions"),
+            (paths, "on the way to a shuffled sequence"),
         )
-        if found["share_of_regions"] is not None
+        if found.share_of_regions is not None
     ]
     if not parts:
         return f"{ABOUT}: how far it reaches could not be tried, because no base of these regions can be changed."
-    summed = "the sum of single effects is not" if values["picture"] == "single_effects" else "it does not add up to"
+    summed = "the sum of single effects is not" if picture == "single_effects" else "it does not add up to"
     return f"{ABOUT}: {summed} what the model does {', and '.join(parts)}."
 
 
-def _in_words(interval: list[float] | None, confidence: float) -> str:
+def _in_words(interval: Interval | None, confidence: float) -> str:
     return "" if interval is None else f" ({confidence:.0%} CI {interval[0]:.0%}–{interval[1]:.0%})"
+
+
+class Probe(NamedTuple):
+    """A changed sequence of each of n regions.
+
+    Attributes
+    ----------
+    kind
+        `double`, `triple` or `path`.
+    place
+        `top` or `random`; of a path, the share of the bases that is replaced.
+    codes
+        (n, L).
+    """
+
+    kind: str
+    place: str
+    codes: Codes
+
+
+def make_probes(context: AuditContext, rows: NDArray[np.int64]) -> Iterator[Probe]:
+    """Make the changed sequences of some windows; unknown bases stay."""
+    codes, size = context.codes(rows), np.abs(context.track(rows))
+    known = codes != N_CODE
+    n_top = min(max(MIN_TOP_BP, round(TOP_SHARE * codes.shape[1])), codes.shape[1])
+    first = np.argsort(np.where(known, -size, np.inf), axis=1, kind="stable")[:, :n_top]
+    top = np.zeros_like(known)
+    np.put_along_axis(top, first, True, axis=1)
+    rng = context.rng("locality")
+    for (kind, k), (place, mask) in itertools.product(SIZES.items(), (("top", top & known), ("random", known))):
+        for _ in range(N_COMBINATIONS):
+            yield Probe(kind, place, _substitute(codes, mask, k, rng))
+    for draw in range(context.settings.n_draws):
+        shuffled = context.shuffled(codes, draw)
+        order = _random_ranks(shuffled != codes, rng)
+        n_different = (shuffled != codes).sum(1, keepdims=True)
+        for share in PATH_SHARES:
+            replaced = order < np.ceil(share * n_different)
+            yield Probe("path", f"{share:g}", np.where(replaced, shuffled, codes))
+
+
+def _substitute(codes: Codes, mask: NDArray[np.bool_], k: int, rng: np.random.Generator) -> Codes:
+    """Put another base at k random positions of a mask (n, L)."""
+    other = (codes + rng.integers(1, 4, size=codes.shape, dtype=np.uint8)) % 4
+    return np.where(_random_ranks(mask, rng) < k, other, codes)
+
+
+def _random_ranks(mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Rank the positions of a mask (n, L) in random order, from 0 in each row; L elsewhere."""
+    keys = np.where(mask, rng.random(mask.shape), 2.0)
+    ranks = np.empty(mask.shape, dtype=np.int64)
+    np.put_along_axis(ranks, keys.argsort(axis=1), np.arange(mask.shape[1])[None], axis=1)
+    return np.where(mask, ranks, mask.shape[1])

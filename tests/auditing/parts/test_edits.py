@@ -10,7 +10,9 @@ import pytest
 import torch
 from audit_cases import attributions_of, context_of
 
-from seqsal.auditing.edits import count_edits
+from seqsal.auditing.part import to_json
+from seqsal.auditing.parts.stability import edits as module_of_edits
+from seqsal.auditing.parts.stability.edits import count_edits
 from seqsal.auditing.settings import AuditSettings
 from seqsal.models import wrap
 from tests.toys import Linear, Small, random_codes
@@ -47,14 +49,14 @@ def test_a_linear_model_is_undone_from_the_largest_weight_down(rng: np.random.Ge
 def test_values_summarise_the_table(rng: np.random.Generator) -> None:
     module, codes = strong_at_some(rng)
     edits = count_edits(context_of(module, codes, settings=SETTINGS))
-    values, table = edits.values["halve"], edits.regions
+    values, table = to_json(edits)["halve"], edits.regions
     assert values["n_regions"] == 6
     assert values["map"] == {"median": float(table["halve_map"].median()), "n_more_than_cap": 0}
     assert values["random"]["n_more_than_cap"] == int((table["halve_random"] == 21).sum())
     difference = (table["halve_map"] - table["halve_random"]).mean()
     assert values["map_minus_random"]["mean"] == pytest.approx(difference)
     assert values["map_minus_random"]["ci"][1] < 0
-    assert edits.values["flip"]["n_regions"] == 0  # a linear output has no border between classes
+    assert to_json(edits)["flip"]["n_regions"] == 0  # a linear output has no border between classes
     assert table["flip_map"].isna().all()
 
 
@@ -67,18 +69,19 @@ def test_a_logit_flips_where_it_crosses_zero(rng: np.random.Generator) -> None:
 
     model = wrap(Shifted(), input_length=LENGTH, output_space="logit")
     edits = count_edits(context_of(model, codes, settings=SETTINGS))
-    assert edits.values["flip"]["n_regions"] == 6
+    assert to_json(edits)["flip"]["n_regions"] == 6
     assert edits.regions["flip_map"].tolist() == [2] * 6
-    assert edits.values["flip"]["map"]["median"] == 2
+    assert to_json(edits)["flip"]["map"]["median"] == 2
 
 
-def test_more_than_the_cap_is_counted(rng: np.random.Generator) -> None:
+def test_more_than_the_cap_is_counted(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module_of_edits, "MAX_EDITS", 1)
     module, codes = strong_at_some(rng)
-    edits = count_edits(context_of(module, codes, settings=SETTINGS.changed({"max_edits": 1})))
+    edits = count_edits(context_of(module, codes, settings=SETTINGS))
     assert set(edits.regions["halve_map"]) <= {1, 2}
     n_more = int((edits.regions["halve_map"] == 2).sum())
     assert n_more > 3
-    assert edits.values["halve"]["map"] == {"median": None, "n_more_than_cap": n_more}
+    assert to_json(edits)["halve"]["map"] == {"median": None, "n_more_than_cap": n_more}
 
 
 def test_a_map_that_points_elsewhere_needs_more_edits_than_ism(rng: np.random.Generator) -> None:
@@ -87,7 +90,7 @@ def test_a_map_that_points_elsewhere_needs_more_edits_than_ism(rng: np.random.Ge
     attr.track[:] = -attr.track
     edits = count_edits(context_of(module, codes, attr=attr, settings=SETTINGS))
     assert (edits.regions["halve_map"] > edits.regions["halve_ism"]).all()
-    assert edits.values["halve"]["map_minus_ism"]["ci"][0] > 0
+    assert to_json(edits)["halve"]["map_minus_ism"]["ci"][0] > 0
 
 
 def test_regions_like_their_shuffles_have_nothing_to_undo(rng: np.random.Generator) -> None:
@@ -96,9 +99,9 @@ def test_regions_like_their_shuffles_have_nothing_to_undo(rng: np.random.Generat
     edits = count_edits(context_of(module, codes, settings=SETTINGS.changed({"n_small": 8, "n_regions": 8})))
     table = edits.regions.set_index("row")
     assert table.loc[[6, 7], [f"halve_{order}" for order in ("map", "ism", "random")]].isna().all(axis=None)
-    assert edits.values["halve"]["n_regions"] == 6
+    assert to_json(edits)["halve"]["n_regions"] == 6
     assert table["halve_map"].dtype == pd.Int64Dtype()
-    json.dumps(edits.values, allow_nan=False)
+    json.dumps(to_json(edits), allow_nan=False)
 
 
 def test_edits_are_those_of_one_region_at_a_time(rng: np.random.Generator) -> None:
