@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from seqsal.attribution.engine import attribute_to_file, attribute_windows
+from seqsal.attribution.engine import AttributionRun, attribute_to_file, attribute_windows
 from seqsal.attribution.methods.base import Method
 from seqsal.attribution.predict import predict_windows
 from seqsal.attribution.request import (
@@ -83,12 +83,13 @@ def attribute(
     progress
         Show a progress bar.
     options
-        `rc_average`, `n_controls`, `hypothetical` (keep the scores of all four bases, where the method gives them; by
-        default in memory but not on disk), `draw` (another number: other controls, references and noise), `batch_size`,
-        `precision` (`fp32`, `bf16` or, on CUDA, `tf32`), `compile` (let torch.compile fuse the model's operations),
-        `ignore_strand`; the methods' own, such as `gradient_correction` (with several methods an option goes to those
-        that have it; in a dictionary `method_options`, the key `"ism.n_at_once"` addresses one); and how a file or a
-        module is read, as in
+        `rc_average`; `n_controls`, shuffled windows that are attributed at once for peaks to be compared with (0, the
+        default, leaves them until :func:`seqsal.call_peaks` or something else needs them); `hypothetical` (keep the
+        scores of all four bases, where the method gives them; by default in memory but not on disk), `draw` (another
+        number: other controls, references and noise), `batch_size`, `precision` (`fp32`, `bf16` or, on CUDA, `tf32`),
+        `compile` (let torch.compile fuse the model's operations), `ignore_strand`; the methods' own, such as
+        `gradient_correction` (with several methods an option goes to those that have it; in a dictionary
+        `method_options`, the key `"ism.n_at_once"` addresses one); and how a file or a module is read, as in
         :func:`seqsal.load_model` and :func:`seqsal.wrap`: `weights`, `layout`, `output_space` and so on.
 
     Returns
@@ -109,7 +110,7 @@ def attribute(
     >>> import numpy as np, seqsal, torch
     >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4 * 6, 1))
     >>> X = np.eye(4, dtype=np.float32)[[[0, 1, 2, 3, 3, 0]]].transpose(0, 2, 1)
-    >>> attr = seqsal.attribute(model, X=X, gradient_correction=False, n_controls=0, device="cpu")
+    >>> attr = seqsal.attribute(model, X=X, gradient_correction=False, device="cpu")
     >>> attr.track.shape
     (1, 6)
     >>> weights = model[1].weight.detach().numpy().reshape(4, 6)
@@ -199,7 +200,7 @@ class OpenRequest:
     device: torch.device
 
     def attribute(
-        self, out: _PATH | None = None, *, resume: bool = True, reuse: bool = False, progress: bool = False
+        self, out: _PATH | None = None, *, resume: bool = True, keep_finished: bool = False, progress: bool = False
     ) -> Attributions:
         """Attribute the windows, in memory or into a file.
 
@@ -209,8 +210,8 @@ class OpenRequest:
             Attribution file; None keeps everything in memory.
         resume
             Go on where an interrupted run of the same request stopped.
-        reuse
-            Leave a finished file of the same request as it is.
+        keep_finished
+            Keep the windows of a finished file of the same request; controls that it lacks are added.
         progress
             Show a progress bar.
         """
@@ -219,9 +220,12 @@ class OpenRequest:
             return attribute_windows(self.model, self.source, options, device=self.device, progress=progress)
         identify_model(self.model)
         path = attribute_to_file(
-            self.model, self.source, out, options, device=self.device, resume=resume, reuse=reuse, progress=progress
-        )
-        return read_attributions(path, in_memory=False)
+            self.model, self.source, out, options, device=self.device, resume=resume, keep_finished=keep_finished,
+            progress=progress,
+        )  # fmt: skip
+        attr = read_attributions(path, in_memory=False)
+        attr.keep(run=AttributionRun(self.model, self.source, options, self.device))
+        return attr
 
     def score(self, *, progress: bool = False) -> pd.DataFrame:
         """Predict the windows; see :func:`score`."""

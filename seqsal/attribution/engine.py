@@ -25,8 +25,8 @@ from seqsal.attribution.request import AttributeOptions, Result, plan_methods
 from seqsal.attribution.targets import with_target
 from seqsal.errors import RegionError
 from seqsal.io.attributions import Attributions
-from seqsal.io.store_layout import MemorySink, ResultLayout, StoreLayout
-from seqsal.io.store_writer import AttributionWriter, is_finished
+from seqsal.io.store import ResultLayout, StoreLayout
+from seqsal.io.store_writer import AttributionWriter, MemorySink, is_already_written
 from seqsal.sequence.draws import default_n_controls
 from seqsal.version import VERSION
 
@@ -80,6 +80,7 @@ def attribute_windows(
         The device does not have the precision.
     """
     run = AttributionRun(model, source, options, device)
+    run.compare_with_plain(source)
     layout = run.plan_layout(source)
     sink = MemorySink(layout)
     run.stream(source, layout, sink, progress)
@@ -89,8 +90,9 @@ def attribute_windows(
             regions=layout.regions,
             rejected=layout.rejected,
             chrom_sizes=dict(layout.chrom_sizes),
-            attrs={**run.describe(), **run.describe_result(result)},
+            attrs={**run.describe(source), **run.describe_result(result)},
             open_result=made.__getitem__,
+            run=run,
             **sink.fields(result.name if result.name in layout.results else None),
         )
     return made[run.results[0].name]
@@ -104,13 +106,14 @@ def attribute_to_file(
     *,
     device: torch.device,
     resume: bool = True,
-    reuse: bool = False,
+    keep_finished: bool = False,
     progress: bool = False,
 ) -> Path:
     """Attribute every window of `source` into an attribution file, going on where an interrupted run stopped.
 
     Parameters are those of :func:`attribute_windows`; memory does not grow with the number of windows. `resume` is
-    False to start over, and `reuse` True to leave a finished file of the same model, windows and settings as it is.
+    False to start over; `keep_finished` keeps the windows of a finished file of the same model, windows and settings,
+    and adds the controls if it has others or none.
 
     Raises
     ------
@@ -123,24 +126,31 @@ def attribute_to_file(
     """
     run = AttributionRun(model, source, options, device)
     layout = run.plan_layout(source)
-    if reuse and is_finished(path, layout, run.describe()):
+    if keep_finished and is_already_written(path, layout, run.describe(source)):
         logger.info("%s: finished, of the same model, windows and settings: used as it is", path)
-        return Path(path)
-    with AttributionWriter(path, layout, run.describe(), resume=resume) as writer:
-        run.stream(source, layout, writer, progress)
-        return writer.finish()
+        if layout.n_controls:
+            from seqsal.attribution.controls import add_controls  # which is built on this module
+
+            add_controls(path, run, layout.n_controls, progress=progress)
+    else:
+        run.compare_with_plain(source)
+        layout = run.plan_layout(source)
+        with AttributionWriter(path, layout, run.describe(source), resume=resume) as writer:
+            run.stream(source, layout, writer, progress)
+            writer.finish()
+    return Path(path)
 
 
 class AttributionRun:
     """What is to be computed from a model, and what the results say about themselves.
 
-    A model that has seen no window yet sees one, and learns its output space; a lower precision is compared with fp32.
+    A model that has seen no window yet sees one, and learns its output space.
 
     Parameters are those of :func:`attribute_windows`.
 
     Attributes
     ----------
-    families, results
+    planned, results
         What is computed together, and every result of it, in the order of the file.
     """
 
@@ -149,29 +159,25 @@ class AttributionRun:
         if not len(source.windows):
             raise RegionError("regions: none left to attribute; give at least one region inside the genome")
         self.model, self.options, self.device = model, options, device
-        self.length, self.provenance = source.length, source.provenance
-        self.families = plan_methods(options)
-        self.results = [result for family in self.families for result in family.results]
-        self._methods = {result.name: family.method for family in self.families for result in family.results}
-        self._look_at_model(source)
+        self.length = source.length
+        self.planned = plan_methods(options)
+        self.results = [result for one in self.planned for result in one.results]
+        self._methods = {result.name: one.method for one in self.planned for result in one.results}
         self._correlations: dict[str, dict[str, float]] = {}
-        if options.precision != "fp32" or options.compile:
-            self._correlations = self._compare_with_plain(source)
+        if getattr(model, "output_space", None) == "auto":
+            with frozen_on_device(model, device), torch.no_grad():
+                model(first_window(source, device))
+        for target in options.targets:
+            with_target(model, target)
 
-    def _look_at_model(self, source: WindowReader) -> None:
-        if getattr(self.model, "output_space", None) == "auto":
-            with frozen_on_device(self.model, self.device), torch.no_grad():
-                self.model(first_window(source, self.device))
-        for target in self.options.targets:
-            with_target(self.model, target)
-
-    def describe(self) -> dict[str, Any]:
+    def describe(self, source: WindowReader) -> dict[str, Any]:
         """Root attributes of the attribution file: what was done, to what, with what."""
         return {
             "seqsal_version": VERSION,
             "model": dict(getattr(self.model, "source", {})),
+            **({"model_path": self.model.path} if getattr(self.model, "path", None) else {}),
             "reading": dict(getattr(self.model, "reading", {})),
-            "genome": dict(self.provenance),
+            "genome": dict(source.provenance),
             "seed": self.options.seed,
             **({"draw": self.options.draw} if self.options.draw else {}),
             "precision": self.options.precision,
@@ -197,18 +203,24 @@ class AttributionRun:
 
     def plan_layout(self, source: WindowReader, n_controls: int | None = None) -> StoreLayout:
         """Say what the results of some windows will hold; `n_controls` overrules the options'."""
-        wanted = self.options.n_controls if n_controls is None else n_controls
         first, *others = [self._plan_result(result) for result in self.results]
         return StoreLayout(
             regions=source.windows,
             rejected=source.rejected,
             length=source.length,
             chrom_sizes=source.chrom_sizes,
-            n_controls=default_n_controls(len(source.windows), source.length) if wanted is None else wanted,
+            n_controls=self._n_controls(source) if n_controls is None else n_controls,
             hypothetical=first.hypothetical,
             completeness_error=first.completeness_error,
             results={result.name: layout for result, layout in zip(self.results[1:], others, strict=True)},
         )
+
+    def _n_controls(self, source: WindowReader) -> int:
+        """How many controls are made with the windows; `auto` makes them where they cost no more than the windows."""
+        if isinstance(self.options.n_controls, int):
+            return self.options.n_controls
+        n_windows, wanted = len(source.windows), default_n_controls(len(source.windows), source.length)
+        return wanted if wanted <= n_windows else 0
 
     def _plan_result(self, result: Result) -> ResultLayout:
         method = self._methods[result.name]
@@ -217,8 +229,15 @@ class AttributionRun:
 
     def stream(self, source: WindowReader, layout: StoreLayout, sink: Sink, progress: bool) -> None:
         """Compute everything into a sink, and warn of sums that are off."""
+        if self.options.n_controls == "auto" and not layout.n_controls:
+            n_windows, wanted = len(layout.regions), default_n_controls(len(layout.regions), layout.length)
+            logger.info(
+                "controls: none made, as the usual %s would take longer than the %s; peaks make them when they are "
+                "called (`seqsal peaks A.h5 --model M`), or ask for a number now (--controls %d)",
+                f"{wanted:,}", f"{n_windows:,} window{'s' * (n_windows > 1)}", wanted,
+            )  # fmt: skip
         misses = run_pass(
-            self.model, source, self.options, self.families, layout, sink, device=self.device, progress=progress
+            self.model, source, self.options, self.planned, layout, sink, device=self.device, progress=progress
         )
         for name, miss in misses.items():
             logger.warning(
@@ -226,18 +245,19 @@ class AttributionRun:
                 name, miss.n_windows, len(layout.regions), miss.remedy,
             )  # fmt: skip
 
-    def _compare_with_plain(self, source: WindowReader) -> dict[str, dict[str, float]]:
+    def compare_with_plain(self, source: WindowReader) -> None:
         """Correlate each result with what fp32 gives for the first windows, nothing compiled."""
+        if self.options.precision == "fp32" and not self.options.compile:
+            return
         head = FirstWindows(source, N_COMPARED)
         full = self._attribute_head(head, precision="fp32", compile=False)
         if self.options.compile:
             before = _seconds(lambda: self._attribute_head(head, compile=False))
             self._attribute_head(FirstWindows(source, N_UNEVEN))  # compiles for one batch size, and then for any
         lower = self._attribute_head(head)
-        correlations = {}
         for name, (track, prediction) in full.items():
             r_track, r_prediction = pearson(track, lower[name][0]), pearson(prediction, lower[name][1])
-            correlations[name] = {
+            self._correlations[name] = {
                 "precision_correlation": r_track,
                 "precision_correlation_prediction": r_prediction,
             }
@@ -248,7 +268,6 @@ class AttributionRun:
                 "compiled: %.2f times the speed on %d windows%s",
                 before / after, len(head.windows), "; leave --compile out" if after > before else "",
             )  # fmt: skip
-        return correlations
 
     def _attribute_head(
         self, head: FirstWindows, **changed: Any

@@ -24,7 +24,7 @@ from seqsal.attribution.methods.base import MAX_COMPLETENESS_ERROR, Method, Scor
 from seqsal.attribution.request import AttributeOptions, PlannedMethod
 from seqsal.attribution.targets import TargetView
 from seqsal.errors import ModelError
-from seqsal.io.store_layout import StoreLayout
+from seqsal.io.store import StoreLayout
 from seqsal.regions import format_region
 from seqsal.sequence.draws import ShuffledControls, control_parents
 from seqsal.sequence.tensors import one_hot_tensor
@@ -74,6 +74,16 @@ class FirstWindows:
         return self._source.read(rows)
 
 
+class ControlReader(Protocol):
+    """Where controls come from: :class:`seqsal.sequence.draws.ShuffledControls`, or sequences on record."""
+
+    parents: Rows
+
+    def read(self, rows: slice) -> NDArray[np.uint8]:
+        """Return codes of some controls, (n, L) uint8."""
+        ...
+
+
 class Sink(Protocol):
     """Where results go: :class:`seqsal.io.store_writer.AttributionWriter` or memory."""
 
@@ -117,6 +127,8 @@ def run_pass(
     sink: Sink,
     *,
     device: torch.device,
+    controls: ControlReader | None = None,
+    n_rows: int | None = None,
     progress: bool = False,
 ) -> dict[str, Miss]:
     """Send every window and every control through every method, from where the sink got to.
@@ -137,6 +149,10 @@ def run_pass(
         Takes it.
     device
         Where to compute.
+    controls
+        The layout's controls; None shuffles the windows.
+    n_rows
+        Windows read at a time; None for :func:`chunk_rows`.
     progress
         Show a progress bar.
 
@@ -145,7 +161,8 @@ def run_pass(
     dict of Miss
         By result, for those that miss their promised sum.
     """
-    total = (len(layout.regions) + layout.n_controls) * len(families)
+    n_windows = 0 if sink.done["main"] == len(layout.regions) else len(layout.regions)  # a bar of controls alone
+    total, done = n_windows + layout.n_controls, min(sink.done["main"], n_windows) + sink.done["null"]
     n_off: dict[str, int] = {}
     with (
         batches_for(
@@ -156,7 +173,13 @@ def run_pass(
             thread_safe=not options.compile,
             precision=options.precision,
         ) as batches,
-        tqdm(total=total, initial=sum(sink.done.values()) * len(families), unit="window", disable=not progress) as bar,
+        tqdm(
+            total=total * len(families),
+            initial=done * len(families),
+            unit="window",
+            desc=None if n_windows else "controls",
+            disable=not progress,
+        ) as bar,
         WriteBehind[partial[None]](lambda write: write()) as writer,
     ):
         views = [
@@ -173,7 +196,8 @@ def run_pass(
             batches.fit(partial(family.prepare, view, first_window(source, device)))
         shares = [batches.resized(family.method.windows_at_once(batches.batch_size)) for family in families]
         names = [result.name for family in families for result in family.results]
-        for chunk in read_ahead(_chunks(source, layout, chunk_rows(families, layout), options, dict(sink.done))):
+        n_rows = chunk_rows(families, layout.length) if n_rows is None else n_rows
+        for chunk in read_ahead(_chunks(source, layout, n_rows, options, controls, dict(sink.done))):
             for family, view, share in zip(families, views, shares, strict=True):
                 tables = _attribute_chunk(family, view, chunk, layout, share, device, bar)
                 for result, arrays in zip(family.results, tables, strict=True):
@@ -193,15 +217,20 @@ def first_window(source: WindowReader, device: torch.device) -> torch.Tensor:
     return one_hot_tensor(torch.from_numpy(codes).to(device))
 
 
-def chunk_rows(families: Sequence[PlannedMethod], layout: StoreLayout) -> int:
+def chunk_rows(families: Sequence[PlannedMethod], length: int) -> int:
     """Rows of a chunk: a million bases, and fewer for slow methods, whose interrupted run should not lose an hour."""
-    n_passes = sum(family.method.n_passes(layout.length) for family in families)
-    most = max(CHUNK_BASES // layout.length, 1)
+    n_passes = sum(family.method.n_passes(length) for family in families)
+    most = max(CHUNK_BASES // length, 1)
     return min(most, max(most * CHEAP_PASSES // n_passes, FEWEST_ROWS))
 
 
 def _chunks(
-    source: WindowReader, layout: StoreLayout, n_rows: int, options: AttributeOptions, done: Mapping[str, int]
+    source: WindowReader,
+    layout: StoreLayout,
+    n_rows: int,
+    options: AttributeOptions,
+    controls: ControlReader | None,
+    done: Mapping[str, int],
 ) -> Iterator[_Chunk]:
     n_windows, n_controls = len(layout.regions), layout.n_controls
     for start in range(done["main"], n_windows, n_rows):
@@ -209,11 +238,12 @@ def _chunks(
         yield _Chunk("main", start, source.read(slice(start, start + len(rows))), rows)
     if done["null"] == n_controls:
         return
-    parents = control_parents(np.arange(n_controls), n_windows, n_controls)
-    controls = ShuffledControls(source, parents, seed=options.seed, draw=options.draw)
+    if controls is None:  # not before: the windows are read once for the numbers of the draws
+        parents = control_parents(np.arange(n_controls), n_windows, n_controls)
+        controls = ShuffledControls(source, parents, seed=options.seed, draw=options.draw)
     for start in range(done["null"], n_controls, n_rows):
         here = slice(start, min(start + n_rows, n_controls))
-        yield _Chunk("null", start, controls.read(here), parents[here])
+        yield _Chunk("null", start, controls.read(here), controls.parents[here])
 
 
 def _attribute_chunk(

@@ -66,7 +66,9 @@ class AttributeOptions:
     rc_average
         Average over both strands.
     n_controls
-        Dinucleotide-shuffled controls; None for :func:`seqsal.sequence.draws.default_n_controls`, 0 for none.
+        Dinucleotide-shuffled controls made together with the windows; 0 leaves them to be made when something needs
+        them (:func:`seqsal.attribution.controls.make_controls`). `auto` makes
+        :func:`seqsal.sequence.draws.default_n_controls` where those are no more than the windows, else none.
     hypothetical
         Keep the (N, 4, L) scores of all four bases, of the methods that give them; None does so too, but does not mind
         where none does.
@@ -93,7 +95,7 @@ class AttributeOptions:
     method_options: Mapping[str, Any] = field(default_factory=dict)
     target: int | Sequence[int] | None = None
     rc_average: bool = False
-    n_controls: int | None = None
+    n_controls: int | str = 0
     hypothetical: bool | None = False
     seed: int = 0
     draw: int = 0
@@ -102,10 +104,10 @@ class AttributeOptions:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        for name, least in (("n_controls", 0), ("batch_size", 1)):
-            value = getattr(self, name)
-            if value is not None and not (_is_whole(value) and value >= least):
-                raise UsageError(f"{name}: got {value!r}, expected a whole number from {least} on")
+        if self.n_controls != "auto" and not (_is_whole(self.n_controls) and int(self.n_controls) >= 0):
+            raise UsageError(f"n_controls: got {self.n_controls!r}, expected a whole number from 0 on, or 'auto'")
+        if self.batch_size is not None and not (_is_whole(self.batch_size) and self.batch_size >= 1):
+            raise UsageError(f"batch_size: got {self.batch_size!r}, expected a whole number from 1 on")
         if not _is_whole(self.draw) or not 0 <= self.draw < MAX_DRAWS:
             raise UsageError(f"draw: got {self.draw!r}, expected a whole number from 0 to {MAX_DRAWS - 1}")
         for target in self.targets:

@@ -129,7 +129,8 @@ def _set_up_logging() -> None:
     logger.handlers[:] = [handler]
     logger.propagate = False
     logger.setLevel(logging.NOTSET)  # --verbose of an earlier command in this process
-    logging.getLogger("seqsal.attribution.engine").setLevel(logging.INFO)  # how a precision compares with fp32
+    for name in ("engine", "controls"):  # how a precision compares with fp32, and what controls are made when
+        logging.getLogger(f"seqsal.attribution.{name}").setLevel(logging.INFO)
     warnings.simplefilter("ignore", FutureWarning)
 
 

@@ -264,6 +264,17 @@ def input_options(command: Command) -> Command:
     )(command)  # fmt: skip
 
 
+class _NumberOrAuto(click.ParamType):
+    """A whole number from 0 on, or `auto`."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        if value == "auto":
+            return "auto"
+        return int(click.IntRange(min=0).convert(value, param, ctx))
+
+
 def attribution_options(command: Command) -> Command:
     """Add the method and its settings."""
     return _stack(
@@ -286,8 +297,9 @@ def attribution_options(command: Command) -> Command:
         ),
         click.option("--rc-average", is_flag=True, help="Average over both strands."),
         click.option(
-            "--controls", "n_controls", type=click.IntRange(min=0),
-            help="Dinucleotide-shuffled controls [default: one a region, 100 to 1,000 and at least 200 kb].",
+            "--controls", "n_controls", type=_NumberOrAuto(), default="auto", show_default=True, metavar="N|auto",
+            help="Dinucleotide-shuffled controls, which peaks are called against. auto is one a region, 100 to 1,000 "
+            "and at least 200 kb; `attribute` leaves them to `seqsal peaks` where they are more than the regions.",
         ),
         click.option(
             "--draw", type=click.IntRange(min=0), default=0, show_default=True,

@@ -29,9 +29,8 @@ from seqsal.io.atomic import atomic_path, check_writable
 from seqsal.io.attributions import Attributions
 from seqsal.io.bed import write_narrowpeak
 from seqsal.io.inputs import open_input
-from seqsal.io.store import read_attributions
-from seqsal.io.store_layout import MemorySink, StoreLayout
-from seqsal.io.store_writer import AttributionWriter
+from seqsal.io.store import StoreLayout, read_attributions
+from seqsal.io.store_writer import AttributionWriter, MemorySink
 from seqsal.io.sweep import CHUNK_BP, chunk_rows
 from seqsal.regions import format_region, make_regions
 from seqsal.sequence.codes import N_CODE, decode

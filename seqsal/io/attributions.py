@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -91,6 +92,8 @@ class Controls:
 class Attributions:
     """Attributions of N windows of L bases, with the regions that they are about.
 
+    All but `controls`, which may be made later, stays as it was made.
+
     Attributes
     ----------
     regions
@@ -113,8 +116,13 @@ class Attributions:
         Chromosome lengths (bp).
     attrs
         What made the file: method, target, output_space, model, genome, seed, options, …
+    path
+        The file that holds them, None in memory.
     open_result
         Gives another result by its name; :meth:`result` is what to call.
+    run
+        The :class:`seqsal.attribution.engine.AttributionRun` that made them in this process, with its model: what
+        controls are made with later. Not pickled.
     """
 
     regions: pd.DataFrame
@@ -127,7 +135,9 @@ class Attributions:
     rejected: pd.DataFrame = field(default_factory=lambda: pd.DataFrame())
     chrom_sizes: dict[str, int] = field(default_factory=dict)
     attrs: dict[str, Any] = field(default_factory=dict)
+    path: Path | None = None
     open_result: Callable[[str], Attributions] | None = field(default=None, repr=False)
+    run: Any = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         n_regions = len(self.regions)
@@ -138,6 +148,16 @@ class Attributions:
 
     def __len__(self) -> int:
         return len(self.regions)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "run": None}
+
+    def keep(self, **made: Any) -> None:
+        """Set what was made after the result itself: `controls`, or the `run` that can make them."""
+        for name, value in made.items():
+            if name not in ("controls", "run"):
+                raise AttributeError(f"{name}: is what the attributions are about, and cannot be set")
+            object.__setattr__(self, name, value)
 
     @property
     def length(self) -> int:

@@ -1,7 +1,7 @@
-"""The attribution file (HDF5): its layout, and reading it.
+"""The attribution file (HDF5): its layout, and reading it; :mod:`seqsal.io.store_writer` writes it.
 
-Layout, for N windows of L bases and M shuffled controls (all datasets contiguous and uncompressed: float tracks hardly
-compress, and a contiguous dataset keeps the file sound whenever the writer is killed)::
+Layout, for N windows of L bases and M shuffled controls, which may be added later (all datasets contiguous and
+uncompressed: float tracks hardly compress, and a contiguous dataset keeps the file sound if the writer is killed)::
 
     /regions/{chrom,start,end,name,score,strand,summit,padded,input_row}   (N,)
     /codes                uint8   (N, L)     A C G T N = 0 1 2 3 4, as the model saw them
@@ -16,7 +16,8 @@ compress, and a contiguous dataset keeps the file sound whenever the writer is k
     /rejected/{chrom,start,end,name,reason}  regions of the input that could not be used
     /chrom_sizes/{chrom,size}
     /results/NAME/{track,prediction,hypothetical,completeness_error,null/track,null/prediction}
-                                             the same for each further method and target; all else is shared
+                                             the same for each further method and target; all else is shared. Each
+                                             result has its own `null/track`, or none yet
 
 Root attributes: seqsal_version, schema, method, target, output_space, model (JSON), genome (JSON), gradient_correction,
 signed, seed, options (JSON), precision, `reading` (JSON: how the model was fed and what was read from it), and `result`
@@ -35,9 +36,11 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -47,7 +50,15 @@ from seqsal.errors import StoreError
 from seqsal.io.attributions import Array, Attributions, Controls, DiskArray, check_result
 from seqsal.version import VERSION
 
-__all__ = ["REGION_TYPES", "SCHEMA", "read_attributions", "read_attrs", "result_prefix"]
+__all__ = [
+    "REGION_TYPES",
+    "SCHEMA",
+    "ResultLayout",
+    "StoreLayout",
+    "read_attributions",
+    "read_attrs",
+    "result_prefix",
+]
 
 SCHEMA = 1
 
@@ -55,6 +66,83 @@ REGION_TYPES: dict[str, Any] = {
     "chrom": str, "start": np.int64, "end": np.int64, "name": str, "score": np.float64, "strand": str,
     "summit": np.int64, "padded": np.bool_, "input_row": np.int64, "reason": str, "size": np.int64,
 }  # fmt: skip
+
+
+Shapes = dict[str, tuple[tuple[int, ...], Any]]
+
+
+class ResultLayout(NamedTuple):
+    """What a further result holds besides its track and prediction.
+
+    Attributes
+    ----------
+    attrs
+        Attributes of its group.
+    hypothetical, completeness_error
+        As in :class:`StoreLayout`.
+    """
+
+    attrs: Mapping[str, Any]
+    hypothetical: bool = False
+    completeness_error: bool = False
+
+
+@dataclass(frozen=True)
+class StoreLayout:
+    """What an attribution file will hold, known before the first value is.
+
+    Attributes
+    ----------
+    regions, rejected
+        Window table (N rows) and unusable regions.
+    length
+        Bases per window, L.
+    chrom_sizes
+        Chromosome lengths (bp).
+    n_controls
+        Number of shuffled controls, M; 0 leaves `/null` out.
+    hypothetical, completeness_error
+        Whether to keep the (N, 4, L) scores, and the (N,) error of the promised sum.
+    results
+        Further results by name.
+    """
+
+    regions: pd.DataFrame
+    rejected: pd.DataFrame
+    length: int
+    chrom_sizes: Mapping[str, int]
+    n_controls: int = 0
+    hypothetical: bool = False
+    completeness_error: bool = False
+    results: Mapping[str, ResultLayout] = field(default_factory=dict)
+
+    def datasets(self) -> Shapes:
+        """Shape and type of every streamed dataset, by its path in the file."""
+        shapes: Shapes = {"codes": ((len(self.regions), self.length), np.uint8)}
+        shapes |= self._result("", self.hypothetical, self.completeness_error)
+        if self.n_controls:
+            shapes["null/codes"] = ((self.n_controls, self.length), np.uint8)
+            shapes["null/source"] = ((self.n_controls,), np.int64)
+        for name, result in self.results.items():
+            shapes |= self._result(result_prefix(name), result.hypothetical, result.completeness_error)
+        return shapes
+
+    def _result(self, prefix: str, hypothetical: bool, completeness_error: bool) -> Shapes:
+        """Datasets that every result has for itself."""
+        n, m, length = len(self.regions), self.n_controls, self.length
+        shapes: Shapes = {prefix + "track": ((n, length), np.float32), prefix + "prediction": ((n,), np.float32)}
+        if hypothetical:
+            shapes[prefix + "hypothetical"] = ((n, 4, length), np.float32)
+        if completeness_error:
+            shapes[prefix + "completeness_error"] = ((n,), np.float32)
+        if m:
+            shapes[prefix + "null/track"] = ((m, length), np.float32)
+            shapes[prefix + "null/prediction"] = ((m,), np.float32)
+        return shapes
+
+    def n_bytes(self) -> int:
+        """Bytes that the streamed datasets take on disk."""
+        return sum(int(np.prod(shape)) * np.dtype(kind).itemsize for shape, kind in self.datasets().values())
 
 
 def read_attributions(
@@ -71,10 +159,22 @@ def read_attributions(
     in_memory
         False leaves the (N, …) arrays on disk, to be read row by row through :class:`DiskArray`.
 
+    Returns
+    -------
+    Attributions
+        `track` (N, L), `regions`, row i ↔ track[i], and more; `controls` is None while the file has none.
+
     Raises
     ------
     StoreError
         The file is missing, not HDF5, damaged, unfinished, or of another schema; or it holds no such result.
+
+    Examples
+    --------
+    >>> import seqsal
+    >>> attr = seqsal.read_attributions("A.h5", in_memory=False)  # doctest: +SKIP
+    >>> attr.track[:10].shape  # doctest: +SKIP
+    (10, 2114)
     """
     file = _open_store(Path(path))
     try:
@@ -89,6 +189,7 @@ def read_attributions(
             rejected=_read_table(file["rejected"]) if "rejected" in file else pd.DataFrame(),
             chrom_sizes=_read_sizes(file),
             attrs=attrs,
+            path=Path(path),
             open_result=partial(read_attributions, path, in_memory=in_memory),
             codes=_load(file, "codes", in_memory),  # type: ignore[arg-type]
             controls=_load_controls(file, prefix, in_memory),

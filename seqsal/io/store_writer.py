@@ -1,4 +1,6 @@
-"""Writing the attribution file in a stream, and resuming it; :mod:`seqsal.io.store` gives its layout.
+"""Writing the attribution file in a stream, resuming it, and adding controls to it.
+
+:mod:`seqsal.io.store` gives its layout.
 
 Every dataset is contiguous and allocated when the file is made, so that no later write moves the file's metadata and it
 stays sound whenever the process is killed.
@@ -6,10 +8,13 @@ stays sound whenever the process is killed.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
-from collections.abc import Mapping
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,67 +25,67 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from seqsal.errors import OutputError, SeqsalError, StoreError
-from seqsal.io.atomic import check_writable, output_error
-from seqsal.io.store import REGION_TYPES, SCHEMA, result_prefix
-from seqsal.io.store_layout import StoreLayout, fingerprint
+from seqsal.io.atomic import atomic_path, check_writable, output_error
+from seqsal.io.attributions import Controls
+from seqsal.io.store import REGION_TYPES, SCHEMA, Shapes, StoreLayout, result_prefix
 
-__all__ = ["AttributionWriter", "is_finished"]
+__all__ = ["AttributionWriter", "ControlsWriter", "MemorySink", "fingerprint", "is_already_written"]
 
+NO_SETTINGS = ("precision_correlation", "precision_correlation_prediction", "model_path")  # outcomes, and a place
+CHUNK_BYTES = 1 << 26  # copied at a time
 logger = logging.getLogger(__name__)
 
 
-class AttributionWriter:
-    """Stream results into an attribution file; an interrupted one goes on where it stopped.
+class _PartialFile(ABC):
+    """A hidden file next to `path` that takes rows, and is picked up again when the process is interrupted.
 
-    Values go to a hidden file beside `path` that :meth:`finish` renames. When the process is interrupted, that file
-    stays; a writer with the same layout and attributes picks it up (`done` tells how far it got), any other starts
-    afresh. When a :class:`SeqsalError` ends the work, which trying again would not cure, it is removed. The space is
-    reserved when the file is made, so that a disk too small is told before the work and not at its end.
+    It counts the rows that are there for every result in the dataset `progress`. Only a writer with the same
+    fingerprint picks it up, any other starts afresh. When a :class:`SeqsalError` ends the work, which trying again
+    would not mend, it is removed. While it is open no other process can open it.
 
     Parameters
     ----------
     path
-        The file to make.
-    layout
-        What it will hold.
-    attrs
-        Root attributes; dictionaries are stored as JSON.
+        The file that the user asked for.
+    partial
+        Name of the hidden file.
+    fingerprint
+        Of what it will hold.
+    n_rows
+        Rows expected of each part: `main` for the windows, `null` for their controls.
     resume
         False discards an earlier unfinished file.
-
-    Raises
-    ------
-    OutputError
-        The place cannot be written, is full, or is being written by another process.
     """
 
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        layout: StoreLayout,
-        attrs: Mapping[str, Any],
-        *,
-        resume: bool = True,
-    ) -> None:
-        self.path = check_writable(path)
-        self.partial = self.path.with_name(f".{self.path.name}.partial")
-        self.layout = layout
-        self._fingerprint = fingerprint(layout, attrs)
-        self._file = self._reopen() if resume else None
-        if self._file is None:
-            self._file = self._create(attrs)
+    def __init__(self, path: Path, partial: str, fingerprint: str, n_rows: dict[str, int], *, resume: bool) -> None:
+        self.path, self.partial = path, path.with_name(partial)
+        self._fingerprint, self._n_rows = fingerprint, n_rows
+        self._file = self._reopen(resume) or self._create()
         self.done = {"main": int(self._file["progress"][0]), "null": int(self._file["progress"][1])}
 
-    def _reopen(self) -> h5py.File | None:
+    @abstractmethod
+    def _fill(self, file: h5py.File) -> None:
+        """Make the datasets of a new file."""
+
+    @abstractmethod
+    def _dataset(self, part: str, result: str | None, name: str) -> str:
+        """Path of a dataset in the file."""
+
+    @abstractmethod
+    def _n_bytes(self) -> int:
+        """Bytes that the finished work takes on the disk."""
+
+    def _reopen(self, resume: bool) -> h5py.File | None:
         if not self.partial.exists():
             return None
         try:
             file = h5py.File(self.partial, "r+")
         except BlockingIOError as error:
-            raise OutputError(
-                f"{self.path}: another process is writing it; wait for it to end or choose another name"
-            ) from error
+            raise self._busy() from error
         except OSError:
+            return None
+        if not resume:
+            file.close()
             return None
         if file.attrs.get("fingerprint") != self._fingerprint or "progress" not in file:
             file.close()
@@ -88,34 +93,28 @@ class AttributionWriter:
             return None
         return file
 
-    def _create(self, attrs: Mapping[str, Any]) -> h5py.File:
+    def _create(self) -> h5py.File:
         self._check_space()
         try:
             file = h5py.File(self.partial, "w")
             file.attrs["fingerprint"] = self._fingerprint
-            file.attrs["schema"] = SCHEMA
-            _write_attrs(file, attrs)
-            _write_table(file.create_group("regions"), self.layout.regions)
-            _write_table(file.create_group("rejected"), self.layout.rejected)
-            sizes = pd.DataFrame(
-                {"chrom": list(self.layout.chrom_sizes), "size": list(self.layout.chrom_sizes.values())}
-            )
-            _write_table(file.create_group("chrom_sizes"), sizes)
-            for name, (shape, kind) in self.layout.datasets().items():
-                _allocate(file, name, shape, kind)
-            for name, result in self.layout.results.items():
-                _write_attrs(file[result_prefix(name)], result.attrs)
+            self._fill(file)
             file.create_dataset("progress", data=np.zeros(2, dtype=np.int64))
             file.flush()
             _reserve(self.partial)
+        except BlockingIOError as error:
+            raise self._busy() from error
         except OSError as error:
             self.partial.unlink(missing_ok=True)
             raise _write_error(self.path, error) from error
         return file
 
+    def _busy(self) -> OutputError:
+        return OutputError(f"{self.path}: another process is writing it; wait for it to end or choose another name")
+
     def _check_space(self) -> None:
         stats = os.statvfs(self.path.parent)
-        free, need = stats.f_bavail * stats.f_frsize, self.layout.n_bytes()
+        free, need = stats.f_bavail * stats.f_frsize, self._n_bytes()
         if self.partial.exists():
             free += self.partial.stat().st_size
         if need > free:
@@ -144,16 +143,15 @@ class AttributionWriter:
         arrays
             Rows by dataset name (without the `null/`).
         result
-            A further result that they belong to; None for the root.
+            A further result that they belong to; None for the first.
         complete
             Whether these rows are now there for every result, so that a resumed run need not compute them.
         """
-        prefix = result_prefix(result) + ("null/" if part == "null" else "")
         stop = start
         try:
             for name, rows in arrays.items():
                 stop = start + len(rows)
-                self.file[prefix + name][start:stop] = rows
+                self.file[self._dataset(part, result, name)][start:stop] = rows
             self.file.flush()
             if complete:
                 self.file["progress"][0 if part == "main" else 1] = stop
@@ -170,26 +168,11 @@ class AttributionWriter:
             raise StoreError(f"{self.path}: the writer is closed")
         return self._file
 
-    def finish(self) -> Path:
-        """Check that every row is there, close the file and give it its name.
-
-        Raises
-        ------
-        StoreError
-            Rows are missing.
-        """
-        expected = {"main": len(self.layout.regions), "null": self.layout.n_controls}
-        if self.done != expected:
+    def _check_complete(self) -> None:
+        if self.done != self._n_rows:
             raise StoreError(
-                f"{self.path}: rows written {self.done}, expected {expected}; run the command again to resume"
+                f"{self.path}: rows written {self.done}, expected {self._n_rows}; run the command again to resume"
             )
-        try:
-            del self.file["progress"]
-            self.close()
-            os.replace(self.partial, self.path)
-        except OSError as error:
-            raise _write_error(self.path, error) from error
-        return self.path
 
     def close(self) -> None:
         """Close the file, leaving unfinished work to be resumed."""
@@ -212,10 +195,249 @@ class AttributionWriter:
             self.partial.unlink(missing_ok=True)
 
 
-def is_finished(path: str | os.PathLike[str], layout: StoreLayout, attrs: Mapping[str, Any]) -> bool:
+class AttributionWriter(_PartialFile):
+    """Stream results into an attribution file; an interrupted one goes on where it stopped.
+
+    Values go to a hidden file next to `path` that :meth:`finish` renames; `done` says how many rows an earlier,
+    interrupted writer left there. The space is reserved when the file is made, so that a disk too small shows before
+    the work and not at its end. An unfinished file with another number of controls keeps its windows.
+
+    Parameters
+    ----------
+    path
+        The file to make.
+    layout
+        What it will hold.
+    attrs
+        Root attributes; dictionaries are stored as JSON.
+    resume
+        False discards an earlier unfinished file.
+
+    Raises
+    ------
+    OutputError
+        The place cannot be written, is full, or is being written by another process.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        layout: StoreLayout,
+        attrs: Mapping[str, Any],
+        *,
+        resume: bool = True,
+    ) -> None:
+        where = check_writable(path)
+        self.layout, self._attrs = layout, attrs
+        n_rows = {"main": len(layout.regions), "null": layout.n_controls}
+        super().__init__(where, f".{where.name}.partial", fingerprint(layout, attrs), n_rows, resume=resume)
+
+    def _fill(self, file: h5py.File) -> None:
+        file.attrs["schema"] = SCHEMA
+        _write_attrs(file, self._attrs)
+        _write_table(file.create_group("regions"), self.layout.regions)
+        _write_table(file.create_group("rejected"), self.layout.rejected)
+        sizes = self.layout.chrom_sizes
+        _write_table(
+            file.create_group("chrom_sizes"), pd.DataFrame({"chrom": list(sizes), "size": list(sizes.values())})
+        )
+        _allocate(file, self.layout.datasets())
+        for name, result in self.layout.results.items():
+            _write_attrs(file[result_prefix(name)], result.attrs)
+
+    def _reopen(self, resume: bool) -> h5py.File | None:
+        file = super()._reopen(resume)
+        if file is not None and (len(file["null/source"]) if "null/source" in file else 0) != self.layout.n_controls:
+            _drop_controls(file)
+            _allocate(file, _of_controls(self.layout.datasets()))
+            file["progress"][1] = 0
+            file.flush()
+        return file
+
+    def _dataset(self, part: str, result: str | None, name: str) -> str:
+        return result_prefix(result) + ("null/" if part == "null" else "") + name
+
+    def _n_bytes(self) -> int:
+        return self.layout.n_bytes()
+
+    def finish(self) -> Path:
+        """Check that every row is there, close the file and give it its name.
+
+        Raises
+        ------
+        StoreError
+            Rows are missing.
+        """
+        self._check_complete()
+        try:
+            del self.file["progress"]
+            self.close()
+            os.replace(self.partial, self.path)
+        except OSError as error:
+            raise _write_error(self.path, error) from error
+        return self.path
+
+
+class ControlsWriter(_PartialFile):
+    """Add the controls of some results to a finished attribution file, which stays whole and readable throughout.
+
+    They go to a hidden file of their own, where an interrupted writer of the same file and number goes on, and
+    :meth:`finish` copies the attribution file together with them and renames the copy.
+
+    Parameters
+    ----------
+    path
+        The attribution file.
+    names
+        Results that get controls.
+    n_controls
+        Their number M; where the file has controls of another number, those are replaced.
+
+    Raises
+    ------
+    OutputError
+        The place cannot be written, is full, or another process is adding controls.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], names: Iterable[str], n_controls: int) -> None:
+        where = check_writable(Path(path).resolve())
+        with h5py.File(where, "r") as file:
+            self._first = str(file.attrs.get("result", file.attrs.get("method", "")))
+            self._source = str(file.attrs.get("fingerprint", ""))
+            n_windows, length = file["track"].shape
+        self._names = list(names)
+        self._shapes: Shapes = {
+            "null/codes": ((n_controls, length), np.uint8),
+            "null/source": ((n_controls,), np.int64),
+        }
+        for name in self._names:
+            self._shapes[self._prefix(name) + "null/track"] = ((n_controls, length), np.float32)
+            self._shapes[self._prefix(name) + "null/prediction"] = ((n_controls,), np.float32)
+        digest = hashlib.sha256(json.dumps([SCHEMA, self._source, self._names, n_controls]).encode()).hexdigest()
+        n_rows = {"main": n_windows, "null": n_controls}
+        super().__init__(where, f".{where.name}.controls.partial", digest, n_rows, resume=True)
+        self.done["main"] = n_windows
+
+    def _prefix(self, result: str) -> str:
+        return result_prefix(None if result == self._first else result)
+
+    def _fill(self, file: h5py.File) -> None:
+        _allocate(file, self._shapes)
+
+    def _dataset(self, part: str, result: str | None, name: str) -> str:
+        prefix = "" if name in ("codes", "source") else self._prefix(self._names[0] if result is None else result)
+        return f"{prefix}null/{name}"
+
+    def _n_bytes(self) -> int:
+        return 2 * _n_bytes(self._shapes) + self.path.stat().st_size  # the rows, and the copy with them
+
+    def finish(self) -> Path:
+        """Check that every row is there, and put them into the attribution file.
+
+        Raises
+        ------
+        StoreError
+            Rows are missing, or the attribution file has become another one.
+        """
+        self._check_complete()
+        with atomic_path(self.path) as copy:
+            shutil.copyfile(self.path, copy)
+            shutil.copymode(self.path, copy)
+            with h5py.File(copy, "r+") as file:
+                if str(file.attrs.get("fingerprint", "")) != self._source:
+                    raise StoreError(f"{self.path}: was written anew while its controls were made; make them again")
+                if "null/source" in file and len(file["null/source"]) != self._n_rows["null"]:
+                    _drop_controls(file)
+                for name, (shape, kind) in self._shapes.items():
+                    if name in file:
+                        del file[name]
+                    _allocate(file, {name: (shape, kind)})
+                    step = max(CHUNK_BYTES // max(_n_bytes({name: ((1, *shape[1:]), kind)}), 1), 1)
+                    for start in range(0, shape[0], step):
+                        file[name][start : start + step] = self.file[name][start : start + step]
+        self.discard()
+        return self.path
+
+    def discard(self) -> None:
+        """Remove the hidden file."""
+        self.partial.unlink()  # before another process can open it
+        self.close()
+
+
+class MemorySink:
+    """Collects what an :class:`AttributionWriter` would put on disk.
+
+    Parameters
+    ----------
+    layout
+        What there will be.
+    controls_only
+        Whether the windows are done elsewhere.
+    """
+
+    def __init__(self, layout: StoreLayout, *, controls_only: bool = False) -> None:
+        shapes = {name: shape for name, shape in layout.datasets().items() if not controls_only or "null/" in name}
+        self.arrays = {name: np.empty(shape, dtype=kind) for name, (shape, kind) in shapes.items()}
+        self.done = {"main": len(layout.regions) if controls_only else 0, "null": 0}
+
+    def write(
+        self,
+        part: str,
+        start: int,
+        arrays: Mapping[str, NDArray[Any]],
+        *,
+        result: str | None = None,
+        complete: bool = True,
+    ) -> None:
+        """Take rows from `start` on."""
+        prefix = result_prefix(result) + ("null/" if part == "null" else "")
+        for name, rows in arrays.items():
+            self.arrays[prefix + name][start : start + len(rows)] = rows
+
+    def fields(self, result: str | None) -> dict[str, Any]:
+        """Return the fields of :class:`Attributions` for one result, None for the first."""
+        own, prefix = ("track", "prediction", "hypothetical", "completeness_error"), result_prefix(result)
+        found: dict[str, Any] = {name: self.arrays[prefix + name] for name in own if prefix + name in self.arrays}
+        return found | {"codes": self.arrays["codes"], "controls": self.controls(result)}
+
+    def controls(self, result: str | None) -> Controls | None:
+        """Return the controls of one result, None for the first."""
+        track = result_prefix(result) + "null/track"
+        if track not in self.arrays:
+            return None
+        return Controls(self.arrays[track], self.arrays["null/codes"], self.arrays["null/source"])
+
+
+def fingerprint(layout: StoreLayout, attrs: Mapping[str, Any]) -> str:
+    """Digest windows and settings: files of one fingerprint hold the same, but for what is measured and their controls.
+
+    Parameters
+    ----------
+    layout
+        What the file will hold.
+    attrs
+        Its root attributes.
+
+    Returns
+    -------
+    str
+        SHA-256, hexadecimal.
+    """
+    settings = [attrs, *(result.attrs for result in layout.results.values())]
+    settings = [{key: value for key, value in given.items() if key not in NO_SETTINGS} for given in settings]
+    digest = hashlib.sha256(json.dumps([SCHEMA, settings], sort_keys=True, default=str).encode())
+    own = layout.datasets()
+    digest.update(repr([(name, own[name][0]) for name in own if name not in _of_controls(own)]).encode())
+    for column in ("chrom", "start", "end", "strand", "name"):
+        digest.update("\n".join(map(str, layout.regions[column])).encode())
+    return digest.hexdigest()
+
+
+def is_already_written(path: str | os.PathLike[str], layout: StoreLayout, attrs: Mapping[str, Any]) -> bool:
     """Whether there is a finished attribution file of these windows and settings, whose model is known by checksum.
 
-    The checksum of a factory is that of its weights: the code may have changed, so its files are never the same.
+    Its controls may be others, or missing. The checksum of a factory is that of its weights: the code may have changed,
+    so its files are never the same.
 
     Parameters
     ----------
@@ -234,8 +456,24 @@ def is_finished(path: str | os.PathLike[str], layout: StoreLayout, attrs: Mappin
         return False
 
 
-def _allocate(file: h5py.File, name: str, shape: tuple[int, ...], kind: Any) -> None:
-    """Make a contiguous dataset whose place in the file is fixed at once."""
+def _of_controls(shapes: Shapes) -> Shapes:
+    """Those datasets that are about controls."""
+    return {name: shape for name, shape in shapes.items() if "null" in name.split("/")[:-1]}
+
+
+def _n_bytes(shapes: Shapes) -> int:
+    return sum(int(np.prod(shape)) * np.dtype(kind).itemsize for shape, kind in shapes.values())
+
+
+def _drop_controls(file: h5py.File) -> None:
+    """Unlink the controls of every result."""
+    for group in (file, *file.get("results", {}).values()):
+        if "null" in group:
+            del group["null"]
+
+
+def _allocate(file: h5py.File, shapes: Shapes) -> None:
+    """Make contiguous datasets whose place in the file is fixed at once."""
     settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     settings.set_layout(h5py.h5d.CONTIGUOUS)
     settings.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
@@ -243,8 +481,9 @@ def _allocate(file: h5py.File, name: str, shape: tuple[int, ...], kind: Any) -> 
     settings.set_obj_track_times(False)  # the same content gives the same bytes
     links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
     links.set_create_intermediate_group(True)
-    kind_id = h5py.h5t.py_create(np.dtype(kind), logical=True)
-    h5py.h5d.create(file.id, name.encode(), kind_id, h5py.h5s.create_simple(shape), settings, links)
+    for name, (shape, kind) in shapes.items():
+        kind_id = h5py.h5t.py_create(np.dtype(kind), logical=True)
+        h5py.h5d.create(file.id, name.encode(), kind_id, h5py.h5s.create_simple(shape), settings, links)
 
 
 def _reserve(path: Path) -> None:

@@ -112,7 +112,7 @@ def load_model(
     model = wrap(module.to(where), target=target, input_length=input_length, output_space=output_space, **reading)
     for part in model.modules():
         part.training = False
-    model.source = source
+    model.source, model.path = source, None if "factory" in source else os.fspath(spec)
     logger.info("%s: input %s bp, output space %s, on %s", spec, model.input_length or "any", model.output_space, where)
     return model
 

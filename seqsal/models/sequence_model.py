@@ -81,6 +81,7 @@ class SequenceModel(nn.Module):
         self._adapter = find_adapter(module, self.asked)
         self.readout = self.asked if self._adapter is None else self._adapter.readout
         self.source: dict[str, Any] = {}
+        self.path: str | None = None
         if self.input_length is not None:
             self._probe(self.input_length, torch.zeros(0, device=self.device))
 

@@ -29,6 +29,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -40,8 +41,11 @@ from seqsal.io.attributions import Array, Attributions
 from seqsal.io.bed import read_bed
 from seqsal.io.sweep import CHUNK_BP, Axis, Scale, TrackBlock, sweep_track
 from seqsal.peaks.candidates import SEED_REACH_BP, SIGNS, CandidateRules, find_candidates, under_seeds
-from seqsal.peaks.controls import check_controls, choose_scale, fit_null
+from seqsal.peaks.controls import choose_scale, fit_null
 from seqsal.peaks.pool import PEAK_COLUMNS, Pool, peak_table
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = ["PEAK_COLUMNS", "call_peaks", "check_fdr", "read_peaks", "write_peaks_tsv"]
 
@@ -53,6 +57,8 @@ logger = logging.getLogger(__name__)
 def call_peaks(
     attr: Attributions,
     *,
+    model: nn.Module | str | os.PathLike[str] | None = None,
+    device: str = "auto",
     fdr: float = 0.05,
     min_width: int = 4,
     max_width: int = 50,
@@ -67,7 +73,11 @@ def call_peaks(
     Parameters
     ----------
     attr
-        Attributions with shuffled controls; read in chunks of rows.
+        Attributions; read in chunks of rows. Shuffled controls that they lack are made now and kept with them, which
+        may take longer than the attributions did.
+    model, device
+        What to make missing controls with, as for :func:`seqsal.attribute`; None is the model that the attributions
+        remember, or the seqsal checkpoint that their file names.
     fdr
         Largest q-value reported, in (0, 1].
     min_width, max_width
@@ -98,19 +108,39 @@ def call_peaks(
     Raises
     ------
     StoreError
-        No controls; a track or controls without any variation; values that are not finite; seeds of other windows or
-        controls, or none of that name.
+        No controls, and no model to make them with; a track or controls without any variation; values that are not
+        finite; seeds of other windows or controls, or none of that name.
     UsageError
         An argument outside its range.
+    ModelError
+        The model is not the one that made the attributions.
+
+    Examples
+    --------
+    >>> import numpy as np, seqsal, torch
+    >>> torch.manual_seed(0)  # doctest: +ELLIPSIS
+    <torch...>
+    >>> motif = torch.nn.Conv1d(4, 1, 5)
+    >>> model = torch.nn.Sequential(motif, torch.nn.ReLU(), torch.nn.AdaptiveMaxPool1d(1), torch.nn.Flatten())
+    >>> X = np.eye(4, dtype=np.float32)[np.random.default_rng(0).integers(4, size=(3, 60))].transpose(0, 2, 1)
+    >>> attr = seqsal.attribute(model, X=X, device="cpu", n_controls=20)
+    >>> peaks = seqsal.call_peaks(attr, fdr=0.2)
+    >>> peaks.attrs["n_controls"], list(peaks)[:4]
+    (20, ['chrom', 'start', 'end', 'name'])
     """
     rules = CandidateRules(smooth_bp=smooth_bp, min_width=min_width, max_width=max_width)
     if sign not in ("both", *SIGNS):
         raise UsageError(f"sign: got {sign!r}, expected both, {' or '.join(SIGNS)}")
     check_fdr(fdr)
-    check_controls(attr)
     coarse = attr.result(seeds) if isinstance(seeds, str) else seeds
     if coarse is not None:
         check_seeds(attr, coarse)
+    for lacks in (one for one in (attr, coarse) if one is not None and not one.n_controls):
+        from seqsal.attribution.controls import make_controls  # which waits for torch
+
+        make_controls(lacks, model, device=device, progress=progress)
+        if coarse is not None:
+            check_seeds(attr, coarse)  # now that there are more controls to compare
     axis = Axis.of(attr)
     scale = choose_scale(attr, chunk_bp=chunk_bp)
     null = fit_null(attr, rules, scale=scale, seeds=coarse, chunk_bp=chunk_bp)
@@ -288,7 +318,7 @@ def check_seeds(attr: Attributions, seeds: Attributions) -> None:
             f"{attr.length:,} bp), expected the same in the same order; attribute the same regions with both methods"
         )
     own, others = attr.controls, seeds.controls
-    if attr.n_controls != seeds.n_controls or (own and others and not _same_codes(own.codes, others.codes)):
+    if own and others and (len(own) != len(others) or not _same_codes(own.codes, others.codes)):
         raise StoreError(
             f"seeds: have other shuffled controls ({seeds.n_controls:,}) than the track ({attr.n_controls:,}), "
             "expected the same ones; attribute with the same --seed and --controls, or with both methods in one run"

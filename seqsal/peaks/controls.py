@@ -35,33 +35,12 @@ from seqsal.peaks.candidates import SIGNS, CandidateRules, find_candidates, unde
 from seqsal.peaks.null import SignNull
 from seqsal.sequence.codes import N_CODE
 
-__all__ = ["MAX_CONTROL_BP", "check_controls", "choose_scale", "fit_null", "read_controls", "window_scale"]
+__all__ = ["MAX_CONTROL_BP", "choose_scale", "fit_null", "read_controls", "window_scale"]
 
 MAX_CONTROL_BP = 50_000_000  # control bases looked at; beyond that, evenly spaced controls
 MAX_LEVEL_ROWS = 5000  # windows, and controls, that levels are taken of
 MAX_ONE_SIDED = 0.8  # share of the controls' bases of one sign, beyond which there is a warning about the reference
 logger = logging.getLogger(__name__)
-
-
-def check_controls(attr: Attributions) -> None:
-    """Raise unless the attributions come with shuffled controls that hold any signal.
-
-    Raises
-    ------
-    StoreError
-        There are none, or all their values are equal.
-    """
-    if attr.n_controls:
-        return
-    if attr.method == "imported":
-        raise StoreError(
-            "controls: the imported attributions have no shuffled controls, expected some to compare peaks with; "
-            "write sequences with `seqsal controls`, score them as the windows were, and import again with --null"
-        )
-    raise StoreError(
-        "controls: the attributions have no shuffled controls, expected some to compare peaks with; make "
-        "them with `seqsal attribute … --controls N`"
-    )
 
 
 def read_controls(attr: Attributions, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -192,9 +171,8 @@ def fit_null(
     Raises
     ------
     StoreError
-        No controls; values that are not finite, or that are all equal.
+        Values that are not finite, or that are all equal.
     """
-    check_controls(attr)
     profiles: dict[str, list[NDArray[np.float64]]] = {sign: [] for sign in SIGNS}
     windows: dict[str, list[NDArray[np.int64]]] = {sign: [] for sign in SIGNS}
     lowest, highest = np.inf, -np.inf

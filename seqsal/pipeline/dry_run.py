@@ -16,7 +16,7 @@ from seqsal.attribution.engine import AttributionRun
 from seqsal.attribution.passes import FirstWindows, run_pass
 from seqsal.errors import OutputError
 from seqsal.io.atomic import check_folder
-from seqsal.io.store_layout import MemorySink
+from seqsal.io.store_writer import MemorySink
 from seqsal.pipeline.file_info import size_text, table_text
 from seqsal.pipeline.preparation import prepare_run
 
@@ -156,7 +156,7 @@ def _time_windows(run: AttributionRun, opened: OpenRequest) -> tuple[int, float,
         head = FirstWindows(opened.source, n_windows)
         layout = run.plan_layout(head, n_controls=0)
         start = time.perf_counter()
-        run_pass(run.model, head, run.options, run.families, layout, MemorySink(layout), device=run.device)
+        run_pass(run.model, head, run.options, run.planned, layout, MemorySink(layout), device=run.device)
         return len(head.windows), time.perf_counter() - start
 
     n, seconds = attribute(1)

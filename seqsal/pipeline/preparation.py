@@ -20,6 +20,7 @@ from seqsal.io.inputs import WindowSource
 from seqsal.models import SequenceModel
 from seqsal.motifs import read_motifs
 from seqsal.peaks import check_fdr
+from seqsal.sequence.draws import default_n_controls
 
 __all__ = ["PreparedRun", "config_of", "prepare_run"]
 
@@ -78,7 +79,7 @@ def prepare_run(
     own = {"fdr": fdr, "motif_db": motif_db, "audit": audit, "genome_name": genome_name, "url_base": url_base}
     evidence = {name: options.pop(name) for name in EVIDENCE if name in options and name != "genome"}
     known = ("out", "resume", "progress", "other_models", *own, *EVIDENCE)
-    request = make_request(model, known=known, **{"hypothetical": None, **options})
+    request = make_request(model, known=known, **{"hypothetical": None, "n_controls": "auto", **options})
     if request.options.n_controls == 0:
         raise UsageError(
             "controls: got 0, which peaks are called against; expected 1 or more, or `seqsal attribute` instead of run"
@@ -102,8 +103,12 @@ def prepare_run(
     except BaseException:
         source.close()
         raise
-    if request.options.hypothetical is None:
-        opened = replace(opened, request=replace(request, options=_with_room(request.options, source)))
+    settled = request.options
+    if settled.n_controls == "auto":
+        settled = replace(settled, n_controls=default_n_controls(len(source), source.length))
+    if settled.hypothetical is None:
+        settled = _with_room(settled, source)
+    opened = replace(opened, request=replace(request, options=settled))
     parameters = {**request.arguments(), **own, **evidence, "other_models": list(map(model_name, other_models))}
     return PreparedRun(opened, others, plan, parameters)
 

@@ -212,7 +212,9 @@ def run(
         )  # fmt: skip
     with prepared, make_folder(out) as folder, clock.stage("attribute"):
         (folder / "run.json").unlink(missing_ok=True)  # an earlier run's: the folder is not complete now
-        attr = prepared.opened.attribute(folder / "attributions.h5", resume=resume, reuse=resume, progress=progress)
+        attr = prepared.opened.attribute(
+            folder / "attributions.h5", resume=resume, keep_finished=resume, progress=progress
+        )
     with clock.stage("scores"):
         scores = score_table(attr.regions, np.asarray(attr.prediction), prepared.opened.model)
         write_scores(scores, folder / "scores.tsv")

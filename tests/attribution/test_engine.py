@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from operator import attrgetter
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -59,8 +58,9 @@ def test_equals_one_call_of_the_method(source: Windows, device: torch.device) ->
 @pytest.mark.parametrize("batch_size", [1, 3, 1000])
 def test_batch_size_does_not_matter(source: Windows, batch_size: int) -> None:
     model = Small()
-    reference = attribute_windows(model, source, AttributeOptions(), device=CPU)
-    other = attribute_windows(model, source, AttributeOptions(batch_size=batch_size), device=CPU)
+    reference = attribute_windows(model, source, AttributeOptions(n_controls=100), device=CPU)
+    options = AttributeOptions(batch_size=batch_size, n_controls=100)
+    other = attribute_windows(model, source, options, device=CPU)
     for name in ("track", "prediction", "controls.track"):
         np.testing.assert_allclose(*map(attrgetter(name), (other, reference)), rtol=1e-4, atol=1e-7)
     np.testing.assert_array_equal(other.controls.codes, reference.controls.codes)
@@ -68,7 +68,7 @@ def test_batch_size_does_not_matter(source: Windows, batch_size: int) -> None:
 
 @pytest.mark.usefixtures("small_chunks")
 def test_file_and_memory_hold_the_same(source: Windows, tmp_path: Path) -> None:
-    options = AttributeOptions(hypothetical=True, seed=3)
+    options = AttributeOptions(hypothetical=True, seed=3, n_controls=100)
     path = attribute_to_file(Small(), source, tmp_path / "A.h5", options, device=CPU)
     memory, disk = attribute_windows(Small(), source, options, device=CPU), read_attributions(path)
     for name in ("codes", "track", "prediction", "hypothetical", "controls.track", "controls.codes", "controls.source"):
@@ -91,7 +91,9 @@ def test_controls_are_shuffles_of_their_windows(source: Windows) -> None:
 
 
 def test_seed_changes_controls_only(source: Windows) -> None:
-    one, two = (attribute_windows(Small(), source, AttributeOptions(seed=seed), device=CPU) for seed in (1, 2))
+    one, two = (
+        attribute_windows(Small(), source, AttributeOptions(seed=seed, n_controls=9), device=CPU) for seed in (1, 2)
+    )
     np.testing.assert_array_equal(one.track, two.track)
     assert not np.array_equal(one.controls.codes, two.controls.codes)
 
@@ -310,7 +312,7 @@ def test_disk_array_indexes_like_numpy(source: Windows, tmp_path: Path) -> None:
 def test_slow_methods_get_short_chunks_and_few_windows_at_once():
     def rows(n_passes, length):
         method = make_method("deeplift_shap", n_references=n_passes)
-        return chunk_rows([PlannedMethod(method, ())], SimpleNamespace(length=length))
+        return chunk_rows([PlannedMethod(method, ())], length)
 
     assert rows(20, 2048) == 512
     assert rows(640, 2048) == 25

@@ -19,7 +19,7 @@ from motif_toys import REB1, plant
 import seqsal
 from seqsal.cli import main
 from seqsal.io.attributions import Attributions
-from seqsal.io.store_layout import StoreLayout
+from seqsal.io.store import StoreLayout
 from seqsal.io.store_writer import AttributionWriter
 from seqsal.models import CNN, CNNConfig, save_checkpoint
 from seqsal.sequence.codes import encode, one_hot

@@ -15,8 +15,7 @@ import pytest
 from seqsal.errors import OutputError, StoreError
 from seqsal.io import store_writer
 from seqsal.io.attributions import Attributions
-from seqsal.io.store import read_attributions
-from seqsal.io.store_layout import ResultLayout, StoreLayout
+from seqsal.io.store import ResultLayout, StoreLayout, read_attributions
 from seqsal.io.store_writer import AttributionWriter
 
 ATTRS = {"method": "saliency", "options": {"rc_average": True}, "seed": 7, "gradient_correction": False}

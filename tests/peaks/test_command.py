@@ -72,4 +72,5 @@ def test_nothing_found_is_a_result_and_no_controls_are_not(given: list[object], 
     assert len(table) == 0 and list(table.columns)[: len(PEAK_COLUMNS)] == list(PEAK_COLUMNS)
     bare = tmp_path / "B.h5"
     assert call("attribute", *given, "--controls", 0, "--out", bare).exit_code == 0
+    (tmp_path / "M.safetensors").rename(tmp_path / "elsewhere.safetensors")
     refused(call("peaks", bare, "--out", out), "no shuffled controls", "seqsal attribute … --controls N")

@@ -8,8 +8,9 @@ from scipy import stats
 from track_toys import make_attr, noise
 
 from seqsal.errors import StoreError
+from seqsal.peaks import call_peaks
 from seqsal.peaks.candidates import CandidateRules
-from seqsal.peaks.controls import check_controls, fit_null
+from seqsal.peaks.controls import fit_null
 from seqsal.peaks.null import NullDistribution, dispersion, fit_tail
 
 RULES = CandidateRules()
@@ -114,7 +115,7 @@ def test_controls_that_cannot_serve_are_refused() -> None:
     track = np.ones((1, 20))
     for controls in (None, np.zeros((0, 20))):
         with pytest.raises(StoreError, match=r"no shuffled controls.*seqsal attribute … --controls N"):
-            check_controls(make_attr(track, controls=controls))
+            call_peaks(make_attr(track, controls=controls))
     with pytest.raises(StoreError, match="controls are equal"):
         fit_null(make_attr(track, controls=np.zeros((3, 20))), RULES)
     with pytest.raises(StoreError, match="controls have values that are not finite"):

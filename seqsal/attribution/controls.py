@@ -1,0 +1,367 @@
+"""Shuffled controls, made when something needs them.
+
+`seqsal.attribute` explains the windows that it is given and nothing else. Peaks are called against controls, shuffles
+of those windows attributed in the same way, which may cost a hundred times as much as the windows. So they are made
+here, on the first call that needs them, from the model that attributions made in this process remember, or from the
+checkpoint that their file names, or from one that is given. They are the same to the last bit as controls that are
+made together with the windows, and are kept: in memory, or in the attribution file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from seqsal.attribution.compute import frozen_on_device
+from seqsal.attribution.engine import AttributionRun
+from seqsal.attribution.methods.registry import METHODS
+from seqsal.attribution.passes import Sink, WindowReader, chunk_rows, run_pass
+from seqsal.attribution.request import AttributeOptions, PlannedMethod, option_names, read_model_of
+from seqsal.attribution.targets import TargetView
+from seqsal.errors import ModelError, StoreError
+from seqsal.io.attributions import Array, Attributions, Controls
+from seqsal.io.store import ResultLayout, StoreLayout, read_attributions, read_attrs, result_prefix
+from seqsal.io.store_writer import ControlsWriter, MemorySink
+from seqsal.models import resolve_device
+from seqsal.regions import format_region
+from seqsal.sequence.draws import default_n_controls
+from seqsal.sequence.tensors import one_hot_tensor, reverse_complement_tensor
+
+__all__ = ["add_controls", "make_controls", "options_of_attributions"]
+
+N_CHECKED = 8  # windows whose predictions must be those on record
+TOLERANCE = {"fp32": 1e-3, "tf32": 1e-2, "bf16": 5e-2}  # of them, relative to the largest
+logger = logging.getLogger(__name__)
+
+
+def make_controls(
+    attr: Attributions,
+    model: nn.Module | str | os.PathLike[str] | None = None,
+    *,
+    device: str = "auto",
+    progress: bool = False,
+) -> Controls:
+    """Give attributions the controls that they lack, and keep them there: in memory, or in their file.
+
+    Parameters
+    ----------
+    attr
+        The attributions; controls that they have stay as they are.
+    model
+        What made them, as for :func:`seqsal.attribute`; None takes the model that they remember, or else the seqsal
+        checkpoint that their file names, if it is still where it was.
+    device
+        `auto`, `cpu` or `cuda[:i]`, for a model that is not remembered.
+    progress
+        Show a progress bar.
+
+    Returns
+    -------
+    Controls
+        (M, L), of M as :func:`seqsal.sequence.shuffle.default_n_controls` has it, or as another result of the same file
+        has.
+
+    Raises
+    ------
+    StoreError
+        No model is at hand, or the attributions cannot be made again.
+    ModelError
+        The model is another one: it predicts other values for the windows.
+    """
+    if attr.controls is not None and attr.n_controls:
+        return attr.controls
+    if attr.method == "imported":
+        raise StoreError(
+            "controls: the imported attributions have no shuffled controls, expected some to compare peaks with; write "
+            "sequences with `seqsal controls`, score them as the windows were, and import again with --null"
+        )
+    source = _Windows(attr)
+    run = _run_of(attr, source, model, device)
+    _check_predictions(attr, run)
+    planned = next(one for one in run.planned if attr.name in [result.name for result in one.results])
+    file = _file_of(attr)
+    recorded = _recorded(attr, file)
+    n_controls = len(recorded) if recorded else default_n_controls(len(attr), attr.length)
+    _announce(n_controls, attr.name, f"in {file}" if file else "with the attributions")
+    if file is not None:
+        _append(file, attr, run, planned, n_controls, progress)
+        made = read_attributions(file, attr.name, in_memory=isinstance(attr.track, np.ndarray)).controls
+        attr.keep(controls=made)
+    else:
+        layout = _layout(planned, source, n_controls)
+        sink = MemorySink(layout, controls_only=True)
+        _stream(run, planned, source, layout, recorded, sink, progress)
+        for result in planned.results:
+            owner = attr if result.name == attr.name else attr.result(result.name)
+            owner.keep(controls=sink.controls(result.name if result.name in layout.results else None))
+    assert attr.controls is not None
+    return attr.controls
+
+
+def add_controls(path: str | os.PathLike[str], run: AttributionRun, n_controls: int, *, progress: bool = False) -> None:
+    """Give every result of a finished file this number of controls, where it has none or another number.
+
+    Parameters
+    ----------
+    path
+        Attribution file of the run's results.
+    run
+        What made them.
+    n_controls
+        Controls, M.
+    progress
+        Show a progress bar.
+
+    Raises
+    ------
+    ModelError
+        The model predicts other values for the windows than the file has.
+    OutputError
+        The file cannot be written, or another process is adding controls.
+    """
+    attr = read_attributions(path, in_memory=False)
+    for planned in run.planned:
+        if not all(_n_controls(Path(path), result.name) == n_controls for result in planned.results):
+            _check_predictions(attr.result(planned.results[0].name), run)
+            _announce(n_controls, planned.results[0].name, f"in {path}")
+            _append(Path(path), attr, run, planned, n_controls, progress)
+
+
+def options_of_attributions(attr: Attributions) -> AttributeOptions:
+    """Return the options that attributions were made with, as far as they shape the numbers.
+
+    Raises
+    ------
+    StoreError
+        They are by a method that is not one of seqsal's.
+    """
+    described = _descriptions(attr)
+    methods = list(dict.fromkeys(str(one.get("method")) for one in described))
+    if unknown := [method for method in methods if method not in METHODS]:
+        raise StoreError(
+            "controls: the attributions have no shuffled controls, expected some to compare peaks with, and "
+            f"{unknown[0]} is not a method of seqsal, so none can be made now; "
+            "attribute again with seqsal.attribute(…, n_controls=N)"
+        )
+    options = {str(one.get("method")): dict(one.get("options", {})) for one in described}
+    own = {
+        (name if len(methods) == 1 else f"{method}.{name}"): value
+        for method, given in options.items()
+        for name, value in given.items()
+        if name in option_names(method) and not (name == "layer" and " " in str(value))  # one that was found, no name
+    }
+    targets = list(dict.fromkeys(int(one.get("target", 0)) for one in described))
+    return AttributeOptions(
+        method=methods,
+        method_options=own,
+        target=targets,
+        rc_average=bool(options[methods[0]].get("rc_average", False)),
+        seed=int(attr.attrs.get("seed", 0)),
+        draw=int(attr.attrs.get("draw", 0)),
+        precision=str(attr.attrs.get("precision", "fp32")),
+        compile=bool(attr.attrs.get("compiled", False)),
+    )
+
+
+class _Windows:
+    """The windows of attributions, as a :class:`seqsal.attribution.passes.WindowReader`."""
+
+    def __init__(self, attr: Attributions) -> None:
+        self.windows, self.rejected, self._codes = attr.regions, attr.rejected, attr.codes
+        self.length, self.chrom_sizes = attr.length, dict(attr.chrom_sizes)
+        self.provenance: dict[str, Any] = dict(attr.attrs.get("genome", {}))
+
+    def read(self, rows: slice | NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return codes of some windows, (n, L) uint8."""
+        return np.asarray(self._codes[rows], dtype=np.uint8)
+
+
+class _Recorded:
+    """Controls that another result of the same windows has, to be attributed by a further method."""
+
+    def __init__(self, codes: Array, parents: NDArray[np.int64]) -> None:
+        self._codes, self.parents = codes, parents
+
+    def __len__(self) -> int:
+        return len(self.parents)
+
+    def read(self, rows: slice) -> NDArray[np.uint8]:
+        """Return codes of some controls, (n, L) uint8."""
+        return np.asarray(self._codes[rows])
+
+
+def _announce(n_controls: int, name: str, where: str) -> None:
+    logger.info(
+        "controls: attributing %s shuffled windows by %s, which peaks are compared with; they are kept %s",
+        f"{n_controls:,}", name, where,
+    )  # fmt: skip
+
+
+def _run_of(
+    attr: Attributions, source: WindowReader, model: nn.Module | str | os.PathLike[str] | None, device: str
+) -> AttributionRun:
+    """Return the run that makes these attributions again: the one remembered, or one made from their attributes."""
+    remembered: AttributionRun | None = attr.run
+    if model is None and remembered is not None:
+        return AttributionRun(remembered.model, source, remembered.options, remembered.device)
+    given = _recorded_model(attr) if model is None else model
+    options = options_of_attributions(attr) if remembered is None else remembered.options
+    where = resolve_device(device)
+    again = read_model_of(given, attr, device=where)
+    return AttributionRun(again, source, options, where)
+
+
+def _recorded_model(attr: Attributions) -> Path:
+    """Return the checkpoint that attributions name: tensors and a description of the network, which run no code.
+
+    Raises
+    ------
+    StoreError
+        It is of another kind, is not found, or has changed.
+    """
+    model = dict(attr.attrs.get("model", {}))
+    name, digest = str(model.get("file", "")), model.get("sha256")
+    reason = "their model is not remembered"
+    if "factory" in model:
+        reason = f"their model, {model['factory']}, is code, which is not run because a file names it"
+    elif name and not name.endswith(".safetensors"):
+        reason = f"their model, {name}, is not loaded without being asked for"
+    elif name:
+        folders = [] if attr.path is None else [attr.path.parent]
+        named = Path(str(attr.attrs.get("model_path", name)))
+        places = [named, *(folder / one for folder in folders for one in (named, name)), Path(name)]
+        found = [place for place in places if place.is_file()]
+        for place in found:
+            with place.open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() == digest:
+                    return place
+        reason = f"their model, {named}, " + ("has changed since" if found else "is not where it was")
+    raise StoreError(
+        f"controls: the attributions have no shuffled controls, expected some to compare peaks with, and {reason}; "
+        "give it, model=… or `seqsal peaks A.h5 --model M`, or make them with `seqsal attribute … --controls N`"
+    )
+
+
+def _check_predictions(attr: Attributions, run: AttributionRun) -> None:
+    """Raise unless the model predicts what is on record for a few of the windows."""
+    result = next(one for one in run.results if one.name == attr.name)
+    rows = np.unique(np.linspace(0, len(attr) - 1, min(len(attr), N_CHECKED)).astype(np.int64))
+    expected = np.asarray(attr.prediction[rows], dtype=np.float64)
+    found = np.empty(len(rows))
+    precision = run.options.precision
+    with frozen_on_device(run.model, run.device, precision), torch.no_grad():
+        model = TargetView(run.model, (result.target,), run.device, precision).single[0]
+        for i, row in enumerate(rows):
+            X = one_hot_tensor(torch.from_numpy(np.asarray(attr.codes[row : row + 1])).to(run.device))
+            strands = (X, reverse_complement_tensor(X)) if run.options.rc_average else (X,)
+            found[i] = float(torch.stack([model(strand).float() for strand in strands]).mean())
+    off = ~np.isclose(found, expected, rtol=0, atol=TOLERANCE[precision] * max(float(np.abs(expected).max()), 1e-6))
+    if off.any():
+        i = int(np.argmax(off))
+        row = attr.regions.iloc[int(rows[i])]
+        raise ModelError(
+            f"model: predicts {found[i]:.4g} for {format_region(row['chrom'], row['start'], row['end'])}, where the "
+            f"attributions have {expected[i]:.4g}, so it is another model or is read in another way; give the one that "
+            "made them, or attribute again"
+        )
+
+
+def _file_of(attr: Attributions) -> Path | None:
+    """Return the file that attributions stand in, if controls can be added to it."""
+    if attr.path is None or not attr.path.is_file():
+        return None
+    with h5py.File(attr.path, "r") as file:
+        same = len(file["prediction"]) == len(attr) and file["track"].shape == attr.track.shape
+        prefix = _prefix(file, attr.name)
+        same = same and prefix is not None
+        same = same and np.array_equal(file[f"{prefix}prediction"][...], np.asarray(attr.prediction), equal_nan=True)
+    if not same:  # a part of them
+        return None
+    if not os.access(attr.path.resolve().parent, os.W_OK | os.X_OK):
+        logger.warning("%s: its folder cannot be written to, so the controls are kept in memory only", attr.path)
+        return None
+    return attr.path
+
+
+def _prefix(file: h5py.File, name: str) -> str | None:
+    """Path of a result in a file, None where there is no such result."""
+    if name == str(file.attrs.get("result", file.attrs.get("method", ""))):
+        return ""
+    return result_prefix(name) if result_prefix(name) in file else None
+
+
+def _n_controls(path: Path, name: str) -> int:
+    with h5py.File(path, "r") as file:
+        track = f"{_prefix(file, name)}null/track"
+        return len(file[track]) if track in file else 0
+
+
+def _recorded(attr: Attributions, path: Path | None) -> _Recorded | None:
+    """Sequences of controls that another result has."""
+    if path is not None:
+        with h5py.File(path, "r") as file:
+            if "null/codes" not in file or "null/source" not in file:
+                return None
+            return _Recorded(file["null/codes"][...], file["null/source"][...])
+    if attr.open_result is None:
+        return None
+    for other in (attr.result(name).controls for name in attr.results if name != attr.name):
+        if other is not None and other.codes is not None and other.source is not None:
+            return _Recorded(other.codes, np.asarray(other.source))
+    return None
+
+
+def _append(
+    path: Path, attr: Attributions, run: AttributionRun, planned: PlannedMethod, n_controls: int, progress: bool
+) -> None:
+    """Add controls of the results of one planned method to their file, unless somebody else has meanwhile."""
+    names, source = [result.name for result in planned.results], _Windows(attr)
+    with ControlsWriter(path, names, n_controls) as writer:
+        if all(_n_controls(path, name) == n_controls for name in names):
+            writer.discard()
+            return
+        recorded = _recorded(attr, path)
+        recorded = recorded if recorded is not None and len(recorded) == n_controls else None
+        _stream(run, planned, source, _layout(planned, source, n_controls), recorded, writer, progress)
+        writer.finish()
+
+
+def _layout(planned: PlannedMethod, source: WindowReader, n_controls: int) -> StoreLayout:
+    others = {result.name: ResultLayout({}) for result in planned.results[1:]}
+    return StoreLayout(
+        source.windows, source.rejected, source.length, source.chrom_sizes, n_controls=n_controls, results=others
+    )
+
+
+def _stream(
+    run: AttributionRun,
+    planned: PlannedMethod,
+    source: WindowReader,
+    layout: StoreLayout,
+    recorded: _Recorded | None,
+    sink: Sink,
+    progress: bool,
+) -> None:
+    """Attribute controls in the very batches that they would be in together with the windows."""
+    run_pass(
+        run.model, source, run.options, [planned], layout, sink, device=run.device, controls=recorded,
+        n_rows=chunk_rows(run.planned, source.length), progress=progress,
+    )  # fmt: skip
+
+
+def _descriptions(attr: Attributions) -> list[dict[str, Any]]:
+    """Attributes of every result, in order."""
+    if attr.path is not None and attr.path.is_file():
+        with h5py.File(attr.path, "r") as file:
+            groups = {name: _prefix(file, name) for name in attr.results}
+            return [read_attrs(file[prefix or "/"]) for prefix in groups.values() if prefix is not None]
+    return [attr.attrs if name == attr.name else attr.result(name).attrs for name in attr.results]
