@@ -8,6 +8,7 @@ starts below 0 or ends beyond the chromosome.
 
 from __future__ import annotations
 
+import logging
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -23,19 +24,39 @@ __all__ = [
     "COLUMNS",
     "Region",
     "check_chroms",
+    "column_roles",
     "complete_regions",
+    "counts_from_one",
     "fit_windows",
     "format_region",
     "lift_span",
     "make_regions",
     "merge_regions",
     "parse_region",
+    "parse_strands",
     "resize_regions",
 ]
 
 COLUMNS = ("chrom", "start", "end", "name", "score", "strand", "summit")
 _STRANDS = ("+", "-", ".")
 _REGION = re.compile(r"(?P<chrom>\S+):(?P<start>\d[\d,]*)-(?P<end>\d[\d,]*)(?:\((?P<strand>[-+.])\))?")
+_ROLES = {  # names of columns in tables of other programs, without case, blanks, dots and dashes
+    "chrom": ("chrom", "chr", "chromosome", "seqnames", "seqname", "seqid", "contig", "genochrom", "tname"),
+    "start": ("start", "chromstart", "begin", "txstart", "genostart", "tstart", "peakstart", "startposition"),
+    "end": ("end", "chromend", "stop", "txend", "genoend", "tend", "peakend", "endposition"),
+    "name": ("name", "peakname", "peakid", "id", "geneid", "regionname"),
+    "score": ("score",),
+    "strand": ("strand",),
+    "summit": ("summit",),
+    "abs_summit": ("abssummit",),
+    "width": ("width", "length", "size"),
+}
+_SIGNS = {
+    **dict.fromkeys(("+", "plus", "forward", "fwd", "+1", "1"), "+"),
+    **dict.fromkeys(("-", "minus", "reverse", "rev", "-1"), "-"),
+    **dict.fromkeys((".", "*", "", "na", "nan", "none", "0", "?"), "."),
+}
+_log = logging.getLogger(__name__)
 _N_NAMED = 4  # chromosome names of each side that an error lists
 
 
@@ -128,23 +149,103 @@ def make_regions(
     return table
 
 
+def column_roles(names: Sequence[Any]) -> dict[str, int]:
+    """Tell which column of a table is chrom, start, end, name, score, strand, summit, abs_summit or width.
+
+    Returns
+    -------
+    dict
+        Number of the column by role; of several that fit, the one whose name comes first in the table of names. Empty
+        unless chrom, start and end are there.
+    """
+    plain = [_plain(name) for name in names]
+    roles: dict[str, int] = {}
+    for role, known in _ROLES.items():
+        found = next((plain.index(name) for name in known if name in plain), None)
+        if found is not None:
+            roles[role] = found
+    return roles if {"chrom", "start", "end"} <= roles.keys() else {}
+
+
+def counts_from_one(
+    names: Sequence[Any], start: NDArray[np.int64], end: NDArray[np.int64], width: NDArray[np.float64] | None
+) -> bool:
+    """Tell whether a table counts positions from 1, both ends included, rather than from 0, half-open.
+
+    A column of widths tells; else the names do, where they are those of a program that counts so: GRanges (seqnames),
+    MACS (abs_summit), HOMER (PeakID) and SAF (GeneID).
+
+    Raises
+    ------
+    RegionError
+        The widths are neither end − start nor end − start + 1 throughout.
+    """
+    plain = {_plain(name) for name in names}
+    if width is not None and len(start):
+        for extra in (0, 1):
+            if (width == end - start + extra).all():
+                return bool(extra)
+        if plain.isdisjoint({"chrom", "size"}):  # such a column may be the length of something else
+            raise RegionError(
+                "regions: the widths are neither end - start nor end - start + 1, so it cannot be told whether "
+                "positions count from 0 or from 1; give chrom, start, end, 0-based and half-open"
+            )
+    first = _plain(names[0]) if len(names) else ""
+    is_theirs = first in ("peakid", "geneid") or not plain.isdisjoint({"seqnames", "abssummit"})
+    return is_theirs and plain.isdisjoint({"chrom", "chromstart"})
+
+
+def parse_strands(values: Any) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
+    """Read strands in any usual spelling: + and -, plus and minus, forward and reverse, 1 and -1; "." and "*" for none.
+
+    Returns
+    -------
+    strands : ndarray of str, shape (n,)
+        "+", "-" or ".", which also stands where the value is not understood.
+    understood : ndarray of bool, shape (n,)
+    """
+    column = pd.Series(np.asarray(values, dtype=object), dtype=object)
+    spelled = column.where(column.notna(), "").astype(str).str.strip().str.lower().str.removesuffix(".0")
+    strands = spelled.map(_SIGNS)
+    return strands.fillna(".").to_numpy(object), strands.notna().to_numpy(bool)
+
+
 def complete_regions(regions: pd.DataFrame) -> pd.DataFrame:
     """Return the user's table with every column of `COLUMNS`, checked, extra columns kept behind them, index reset.
+
+    Columns may have the names of other programs (GRanges, MACS, UCSC, HOMER), and strands any usual spelling, as in
+    files: see `column_roles`, `counts_from_one` and `parse_strands`.
 
     Raises
     ------
     RegionError
         `chrom`, `start` or `end` is missing, or a value is not allowed (see `make_regions`).
     """
-    missing = [key for key in COLUMNS[:3] if key not in regions]
-    if missing:
-        raise RegionError(f"regions: no column {', '.join(missing)}, expected chrom, start and end; rename the columns")
-    given = {key: regions[key].to_numpy() for key in COLUMNS if key in regions}
-    table = make_regions(**given)
-    for key in regions.columns:
-        if key not in COLUMNS:
+    roles = column_roles(list(regions.columns))
+    if not roles:
+        missing = ", ".join(key for key in COLUMNS[:3] if key not in regions)
+        raise RegionError(f"regions: no column {missing}, expected chrom, start and end; rename the columns")
+    columns: dict[str, Any] = {key: regions.iloc[:, at].to_numpy() for key, at in roles.items()}
+    width, summit = columns.pop("width", None), columns.pop("abs_summit", None)
+    if width is not None or not set(COLUMNS[:3]) <= set(regions.columns):
+        start, end = _integers(columns["start"], "start"), _integers(columns["end"], "end")
+        widths = None if width is None else pd.to_numeric(pd.Series(width), errors="coerce").to_numpy(np.float64)
+        shift = int(counts_from_one(list(regions.columns), start, end, widths))
+        columns["start"] = start - shift
+        if summit is not None and "summit" not in columns:
+            columns["summit"] = _integers(summit, "abs_summit") - shift - columns["start"]
+    if "strand" in columns:
+        strands, understood = parse_strands(columns["strand"])
+        columns["strand"] = np.where(understood, strands, columns["strand"].astype(object))
+    table = make_regions(**columns)
+    for i, key in enumerate(regions.columns):
+        if key not in COLUMNS and (i not in roles.values() or i in (roles.get("width"), roles.get("abs_summit"))):
             table[key] = regions[key].to_numpy()
     return table
+
+
+def _plain(name: Any) -> str:
+    return re.sub(r"[\s\"'._#-]", "", str(name)).lower()
 
 
 def resize_regions(regions: pd.DataFrame, length: int) -> pd.DataFrame:

@@ -1,52 +1,61 @@
-"""Read and write regions as BED and narrowPeak.
+"""Read and write regions as BED and narrowPeak, and read tables of regions that name their columns.
 
 BED has 3 to 12 columns: chrom, start, end, name, score, strand, …, 0-based half-open. narrowPeak (ENCODE, BED6+4) goes
 on with signalValue, −log10 p, −log10 q (−1 for none) and the summit as an offset from start (−1 for none). A file is
-narrowPeak by its suffix, or when it has ten columns that can be nothing else. Columns are separated by tabs, or by
-blanks where a line has no tabs; lines that are blank or begin with "#", "track" or "browser", and a line of column
-names at the top, are skipped. See https://genome.ucsc.edu/FAQ/FAQformat.html.
+narrowPeak by its suffix, or when it has ten columns that can be nothing else. Columns are separated by tabs, by blanks
+where a line has no tabs, or by commas; lines that are blank or begin with "#", "track" or "browser" are skipped. See
+https://genome.ucsc.edu/FAQ/FAQformat.html.
+
+A first line that names the columns is honoured, in any order and with the names of GRanges, MACS, UCSC, HOMER or a
+DataFrame; :mod:`seqsal.regions` says which names are known, and which programs count from 1. A strand is never lost in
+silence: one in another spelling or column is understood, refused, or a line says that it was not read.
 """
 
 from __future__ import annotations
 
 import gzip
 import io
+import logging
 import os
 import re
-import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from seqsal.errors import BedError
+from seqsal.errors import BedError, RegionError
 from seqsal.io.atomic import atomic_path
-from seqsal.regions import make_regions
+from seqsal.io.content import Content, read_content
+from seqsal.regions import column_roles, counts_from_one, make_regions, parse_strands
 
-__all__ = ["narrowpeak_columns", "read_bed", "write_bed", "write_narrowpeak"]
+__all__ = ["narrowpeak_columns", "parse_bed", "read_bed", "write_bed", "write_narrowpeak"]
 
 _NARROWPEAK_COLUMNS = 10
 _NOT_DATA = re.compile(rb"[ \t]*(#|(track|browser)([ \t]|$)|$)")
 _HEADER_START = re.compile(rb"#?(chrom|tx|thick)?_?(start|begin)", re.IGNORECASE)
+_log = logging.getLogger(__name__)
+_N_SPELLINGS = 16  # of strands, at most, that are looked at
 _LARGEST = 2**53  # integers up to here are exact as doubles
 
 
 def read_bed(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """Read BED3 to BED12 or narrowPeak, plain or gzip, into a region table (see `seqsal.regions`).
+    """Read BED3 to BED12, narrowPeak, or a table with named columns, plain or gzip, into a region table.
 
     Parameters
     ----------
     path
-        With any line ends, UTF-8; what follows the sixth column of BED is ignored.
+        With any line ends, UTF-8; what follows the sixth column of BED is ignored. A pipe, or `-` for standard input,
+        is read once.
 
     Returns
     -------
     DataFrame
-        Row i is the i-th region of the file. A score that is not a number is NaN and a strand other than + and - is
-        "."; without names regions are `region_1`, … For narrowPeak `summit` is set, and the columns `signal`, `p_value`
-        and `q_value` follow (NaN where the file has −1).
+        Row i is the i-th region of the file. A score that is not a number is NaN; without names regions are `region_1`,
+        … For narrowPeak `summit` is set, and the columns `signal`, `p_value` and `q_value` follow (NaN where the file
+        has −1).
 
     Raises
     ------
@@ -55,26 +64,38 @@ def read_bed(path: str | os.PathLike[str]) -> pd.DataFrame:
         position that is negative or not an integer, a start that is not below its end, or a summit outside its region.
         The message gives file and line.
     """
-    path = Path(path)
-    lines, numbers = _data_lines(path, _read_bytes(path))
+    return parse_bed(read_content(path, "BED file", BedError))
+
+
+def parse_bed(content: Content) -> pd.DataFrame:
+    """Read what `read_bed` does from the content of a file.
+
+    Raises
+    ------
+    BedError
+        As `read_bed`.
+    """
+    path = Path(content.name)
+    lines, numbers, header = _data_lines(path, content.data)
+    if header is not None:
+        return _read_named(path, lines, numbers, header)
     n_columns = _count_columns(path, lines, numbers)
     table = _parse(lines, n_columns.max())
     start = _checked_integers(path, numbers, table[1], "start")
     end = _checked_integers(path, numbers, table[2], "end")
-    _check_lines(path, numbers, (table[0] == "").to_numpy(), "no chromosome name", "expected chrom, start, end")
-    first = int((start < 0).argmax())
-    _check_lines(path, numbers, start < 0, f"start {start[first]} is negative", "expected 0 or more")
-    first = int((start >= end).argmax())
-    what = f"start {start[first]} is not below end {end[first]}"
-    _check_lines(path, numbers, start >= end, what, "expected 0-based half-open positions")
+    _check_spans(path, numbers, table[0], start, end)
     summit = _summits(path, numbers, table, n_columns, end - start)
+    if 9 in table and not any(s.lower() == ".narrowpeak" for s in path.suffixes) and (n_columns == 12).all():
+        n_spliced = int((_numbers(table[9]) > 1).sum())
+        if n_spliced:
+            _log.warning("%s: %d regions have several blocks; the whole span of each is read", path, n_spliced)
     regions = make_regions(
         table[0],
         start,
         end,
         name=_names(table),
         score=_numbers(table[4]) if 4 in table else None,
-        strand=table[5].where(table[5].isin(("+", "-")), ".") if 5 in table else None,
+        strand=_strands(path, numbers, table),
         summit=summit,
     )
     return regions if summit is None else regions.assign(**_peak_values(table))
@@ -141,23 +162,10 @@ def narrowpeak_columns(peaks: pd.DataFrame) -> list[Iterable[str]]:
     ]
 
 
-def _read_bytes(path: Path) -> bytes:
-    try:
-        data = path.read_bytes()
-        if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
-    except FileNotFoundError as error:
-        raise BedError(f"{path}: no such file; check the path of the BED file") from error
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise BedError(f"{path}: gzip data is truncated or damaged ({error}); copy or download it again") from error
-    except OSError as error:
-        raise BedError(f"{path}: cannot be read ({error.strerror}); expected a readable BED file") from error
+def _data_lines(path: Path, data: bytes) -> tuple[list[bytes], NDArray[np.int64], bytes | None]:
+    """Return the lines that hold regions, tabs between their columns, their numbers in the file, and the header."""
     data = data.removeprefix(b"\xef\xbb\xbf")
-    return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in data else data
-
-
-def _data_lines(path: Path, data: bytes) -> tuple[list[bytes], NDArray[np.int64]]:
-    """Return the lines that hold regions, tabs between their columns, and their numbers in the file."""
+    data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in data else data
     try:
         text = b"\0" not in data and data.decode() is not None
     except UnicodeDecodeError:
@@ -166,17 +174,137 @@ def _data_lines(path: Path, data: bytes) -> tuple[list[bytes], NDArray[np.int64]
         raise BedError(f"{path}: is not text, expected BED as UTF-8; convert or decompress the file")
     lines = data.split(b"\n")
     kept = [i for i, line in enumerate(lines) if not _NOT_DATA.match(line)]
-    if kept and _is_header(lines[kept[0]]):
-        kept = kept[1:]
+    header = None
+    if kept and _has_names(lines[kept[0]]):
+        header, kept = lines[kept[0]], kept[1:]
+    elif kept:  # UCSC and bedtools put the names behind a #
+        above = (line.lstrip(b" \t#") for line in lines[: kept[0]] if line.lstrip().startswith(b"#"))
+        header = next((line for line in above if _has_names(line)), None)
+        if header is not None and len(_split(header)) != len(_split(lines[kept[0]])):
+            header = None
     if not kept:
         raise BedError(f"{path}: holds no regions, expected lines of chrom, start, end; check how the file was made")
-    rows = [line if line.count(b"\t") >= 2 else b"\t".join(line.split()) for line in map(lines.__getitem__, kept)]
-    return rows, np.array(kept) + 1
+    found = [lines[i] for i in kept]
+    rows = (
+        found
+        if header is not None
+        else [line if line.count(b"\t") >= 2 else b"\t".join(_split(line)) for line in found]
+    )
+    return rows, np.array(kept) + 1, header
 
 
-def _is_header(line: bytes) -> bool:
-    """Whether a line names its columns: its second one says start."""
-    return _HEADER_START.fullmatch(b" ".join(line.split()[1:2])) is not None
+def _has_names(line: bytes) -> bool:
+    """Whether a line names its columns: chrom, start and end are among them, or the second one says start."""
+    fields = _split(line)
+    if any(field.strip(b'"').lstrip(b"-").isdigit() for field in fields[1:3]):
+        return False
+    names = [field.decode() for field in fields]
+    return bool(column_roles(names)) or _HEADER_START.fullmatch(b" ".join(fields[1:2])) is not None
+
+
+def _split(line: bytes) -> list[bytes]:
+    """Split a line at tabs, else at commas, else at blanks."""
+    if line.count(b"\t") >= 2:
+        return line.split(b"\t")
+    if line.count(b",") >= 2 and len(line.split()) < 3:
+        return line.strip().split(b",")
+    return line.split()
+
+
+def _read_named(path: Path, lines: list[bytes], numbers: NDArray[np.int64], header: bytes) -> pd.DataFrame:
+    """Read a table whose columns have names."""
+    separator = "\t" if header.count(b"\t") >= 2 else "," if header.count(b",") >= 2 else r"\s+"
+    options: dict[str, Any] = {"sep": separator, "header": None, "dtype": str, "encoding": "utf-8"}
+    options |= {"na_filter": False, "skip_blank_lines": False}
+    try:
+        names = [str(name) for name in pd.read_csv(io.BytesIO(header), **options).iloc[0]]
+        table = pd.read_csv(io.BytesIO(b"\n".join(lines)), **options)
+    except (ValueError, pd.errors.ParserError) as error:
+        reason = " ".join(str(error).split())
+        raise BedError(f"{path}: rows do not fit the names of the columns ({reason}); correct the file") from error
+    if len(table.columns) == len(names) + 1:  # as R writes row names
+        names = ["", *names]
+    roles = column_roles(names)
+    if roles and max(roles.values()) >= len(table.columns):
+        raise BedError(f"{path}: rows have {len(table.columns)} columns, but {len(names)} are named; correct the file")
+    if not roles:
+        raise BedError(
+            f"{path}: its columns are {', '.join(map(repr, names[:8]))}, expected names such as chrom, start and end; "
+            "rename them, or remove that line where the columns are those of BED"
+        )
+    columns = {role: table.iloc[:, at].str.strip() for role, at in roles.items()}
+    start = _checked_integers(path, numbers, columns["start"], "start")
+    end = _checked_integers(path, numbers, columns["end"], "end")
+    width = _numbers(columns["width"]).to_numpy() if "width" in columns else None
+    try:
+        shift = int(counts_from_one(names, start, end, width))
+    except RegionError as error:
+        raise BedError(f"{path}: {error}") from error
+    if not shift and not {"chrom", "chromstart"} & {name.strip('"').lower() for name in names}:
+        _log.warning("%s: positions are read as counted from 0, half-open, as BED does", path)
+    start = start - shift
+    _check_spans(path, numbers, columns["chrom"], start, end)
+    summit = None
+    if "abs_summit" in columns or "summit" in columns:
+        key = "summit" if "summit" in columns else "abs_summit"
+        summit = _checked_integers(path, numbers, columns[key], key)
+        summit = summit if key == "summit" else summit - shift - start
+        outside = (summit < -1) | (summit >= end - start)
+        _check_lines(path, numbers, outside, "summit lies outside the region", "expected a position in it")
+    strand = None
+    if "strand" in columns:
+        strand, understood = parse_strands(columns["strand"])
+        _check_strands(path, numbers, columns["strand"], ~understood)
+    return make_regions(
+        columns["chrom"],
+        start,
+        end,
+        name=columns["name"].where(columns["name"] != "", ".") if "name" in columns else None,
+        score=_numbers(columns["score"]) if "score" in columns else None,
+        strand=strand,
+        summit=summit,
+    )
+
+
+def _check_spans(
+    path: Path, numbers: NDArray[np.int64], chrom: pd.Series, start: NDArray[np.int64], end: NDArray[np.int64]
+) -> None:
+    _check_lines(path, numbers, (chrom == "").to_numpy(), "no chromosome name", "expected chrom, start, end")
+    first = int((start < 0).argmax())
+    _check_lines(path, numbers, start < 0, f"start {start[first]} is negative", "expected 0 or more")
+    first = int((start >= end).argmax())
+    what = f"start {start[first]} is not below end {end[first]}"
+    _check_lines(path, numbers, start >= end, what, "expected 0-based half-open positions")
+
+
+def _check_strands(path: Path, numbers: NDArray[np.int64], column: pd.Series, wrong: NDArray[np.bool_]) -> None:
+    what = f"strand is {column[int(wrong.argmax())]!r}"
+    _check_lines(path, numbers, wrong, what, 'expected +, - or ., or a word such as minus; "." is none')
+
+
+def _strands(path: Path, numbers: NDArray[np.int64], table: pd.DataFrame) -> Any:
+    """Strands of column 6; where that holds none, of the only column that holds nothing else."""
+    if 5 in table:
+        strands, understood = parse_strands(table[5])
+        signed = strands != "."
+        is_number = _numbers(table[5]).notna().to_numpy()
+        if understood.all() and signed.any():
+            return strands
+        if (signed & ~is_number).any():
+            _check_strands(path, numbers, table[5], ~understood)
+        if not understood.all():
+            example = table[5][int((~understood).argmax())]
+            _log.warning("%s: column 6 is no strand (%r), so no region has one", path, example[:40])
+    for i in (3, 4, *range(6, len(table.columns))):
+        values = set(table[i].str.strip().str.lower().unique()[:_N_SPELLINGS]) if i in table else set()
+        if not values - {"+", "-", ".", "*", "plus", "minus", "forward", "reverse"} and values - {".", "*"}:
+            _log.warning("%s: the strand is read from column %d, since column 6 holds none", path, i + 1)
+            return parse_strands(table[i])[0]
+        if i > 3 and values == {"1", "-1"}:
+            _log.warning(
+                "%s: column %d holds 1 and -1, which are not read as strands; put strands into column 6", path, i + 1
+            )
+    return None
 
 
 def _count_columns(path: Path, lines: list[bytes], numbers: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -6,11 +6,11 @@ import json
 import os
 import tomllib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from seqsal.errors import UsageError
 from seqsal.io.atomic import atomic_path
+from seqsal.io.content import read_content
 
 __all__ = ["read_config", "write_config"]
 
@@ -31,13 +31,10 @@ def read_config(path: str | os.PathLike[str], verb: str) -> dict[str, Any]:
         The file is missing or not TOML, or holds values both at its top level and in the verb's table.
     """
     try:
-        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UsageError(f"{path}: no such file; check the path given to --config") from error
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror}), expected a TOML file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not TOML ({error}), expected lines like fdr = 0.1; put texts in quotes") from error
+        content = tomllib.loads(read_content(path, "TOML file", UsageError).data.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise UsageError(f"{path}: not TOML ({reason}), expected lines like fdr = 0.1; put texts in quotes") from error
     own = content.get(verb)
     if not isinstance(own, dict):
         return content

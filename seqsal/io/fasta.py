@@ -8,10 +8,12 @@ codes, so the cost for each window is little more than that of a slice.
 from __future__ import annotations
 
 import gzip
+import io
 import mmap
 import os
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
@@ -20,12 +22,14 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from seqsal.errors import FastaError, RegionError
+from seqsal.io.content import is_stream, opened, spooled
 from seqsal.io.fasta_index import BgzfContent, check_fasta, check_layout, open_index
 from seqsal.sequence.codes import BYTE_TO_CODE, N_CODE, encode, reverse_complement
 
 __all__ = ["Genome", "read_fasta_letters", "read_fasta_records"]
 
 _TABLE = BYTE_TO_CODE.tobytes()
+_LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz*-."
 _CHUNK_BP = 1 << 20  # bases joined at a time, so that they stay in the cache of the processor
 _CHUNK_BGZF = 256  # windows of a bgzip file at a time: bounds the decompressed blocks, 64 KiB each
 
@@ -42,7 +46,8 @@ class Genome:
 
     Attributes
     ----------
-    path : Path
+    path, source : Path
+        The file as it was given, and the one that is read: a copy of it, if it is a pipe or standard input (`-`).
     index_path : Path
         The .fai index in use.
     chrom_sizes : dict of str to int
@@ -60,24 +65,31 @@ class Genome:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, cache_dir: str | os.PathLike[str] | None = None) -> None:
-        self.path = Path(path)
-        compressed = check_fasta(self.path)
-        index = open_index(self.path, compressed=compressed, cache_dir=None if cache_dir is None else Path(cache_dir))
+        self.path = self.source = Path(path)
+        self._files = ExitStack()
+        if is_stream(path):
+            self.source = self._files.enter_context(spooled(path, "FASTA file", FastaError))
+        try:
+            self._open(None if cache_dir is None else Path(cache_dir))
+        except BaseException:
+            self._files.close()
+            raise
+
+    def _open(self, cache_dir: Path | None) -> None:
+        compressed = check_fasta(self.source)
+        index = open_index(self.source, compressed=compressed, cache_dir=cache_dir)
         self._index = index
         self.index_path = index.fai
         self.chrom_sizes: dict[str, int] = dict(zip(index.names, index.size.tolist(), strict=True))
         self._number = {name: i for i, name in enumerate(index.names)}
-        with self.path.open("rb") as file:
+        with self.source.open("rb") as file:
             self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        try:
-            self._bgzf = BgzfContent(self.path, self._data, index.gzi) if index.gzi else None
-            if self._bgzf:
-                check_layout(self.path, index, self._bgzf.read, self._bgzf.size)
-            else:
-                check_layout(self.path, index, lambda start, end: self._data[start:end], len(self._data))
-        except FastaError:
-            self._data.close()
-            raise
+        self._files.callback(self._data.close)
+        self._bgzf = BgzfContent(self.path, self._data, index.gzi) if index.gzi else None
+        if self._bgzf:
+            check_layout(self.path, index, self._bgzf.read, self._bgzf.size)
+        else:
+            check_layout(self.path, index, lambda start, end: self._data[start:end], len(self._data))
 
     def read(self, chrom: str, start: int, end: int, strand: str = ".") -> NDArray[np.uint8]:
         """Read one span, shape (end − start,), N beyond the chromosome's ends, strand "-" as reverse complement.
@@ -158,7 +170,7 @@ class Genome:
 
     def close(self) -> None:
         """Release the file."""
-        self._data.close()
+        self._files.close()
 
     def __enter__(self) -> Genome:
         return self
@@ -239,6 +251,10 @@ def read_fasta_letters(path: str | os.PathLike[str]) -> Iterator[tuple[str, byte
                 raise FastaError(f"{path}:{number}: {what}, expected one name for each record; rename it")
             seen.add(name)
         elif name:
+            if line.translate(None, _LETTERS) and not line.startswith(b";"):
+                raise FastaError(
+                    f"{path}:{number}: holds {line[:20]!r}, expected nothing but letters; correct the line"
+                )
             lines.append(line)
         elif line.strip() and not line.startswith(b";"):
             raise FastaError(f"{path}:{number}: is not FASTA, got {line[:20]!r}, expected a line that begins with '>'")
@@ -249,11 +265,11 @@ def read_fasta_letters(path: str | os.PathLike[str]) -> Iterator[tuple[str, byte
 
 def _lines(path: Path) -> Iterator[bytes]:
     try:
-        with path.open("rb") as file:
-            compressed = file.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if compressed else path.open("rb") as lines:
+        with opened(path, "FASTA file", FastaError) as file:
+            buffered = io.BufferedReader(file)  # type: ignore[type-var]
+            lines = gzip.GzipFile(fileobj=buffered) if buffered.peek(2)[:2] == b"\x1f\x8b" else buffered
             for line in lines:
-                yield line.rstrip(b"\r\n")
+                yield line.rstrip()
     except FileNotFoundError as error:
         raise FastaError(f"{path}: no such file; check the path of the FASTA") from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:

@@ -16,8 +16,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from seqsal.errors import FastaError, RegionError, UsageError
-from seqsal.io.bed import read_bed
+from seqsal.errors import BedError, FastaError, RegionError, UsageError
+from seqsal.io.bed import parse_bed
+from seqsal.io.content import printable, read_content
 from seqsal.io.fasta import Genome
 from seqsal.regions import (
     Region,
@@ -34,7 +35,9 @@ from seqsal.regions import (
 __all__ = ["WindowSource", "open_codes", "open_input"]
 
 _log = logging.getLogger(__name__)
-_HASHED_WHOLE_BYTES = 200_000_000  # larger genomes are known by the hash of their index
+_HASHED_WHOLE_BYTES = 200_000_000  # larger genomes are known by samples, and by the bases of the windows
+_READ_BP = 1 << 24
+_N_SAMPLES, _SAMPLE_BYTES = 256, 1 << 16
 _N_NAMED = 5  # rejected regions that the warning lists
 
 
@@ -163,9 +166,12 @@ def open_codes(codes: NDArray[np.uint8], regions: pd.DataFrame | None = None) ->
 def _open_genome(
     path: Path, regions: str | os.PathLike[str] | pd.DataFrame, length: int | None, ignore_strand: bool
 ) -> WindowSource:
-    given = regions if isinstance(regions, pd.DataFrame) else None
-    table = complete_regions(given) if given is not None else read_bed(regions)  # type: ignore[arg-type]
-    name = "regions" if given is not None else str(regions)
+    if isinstance(regions, pd.DataFrame):
+        table, name = complete_regions(regions), "regions"
+        described: dict[str, Any] = {"file": None}
+    else:
+        content = read_content(regions, "BED file", BedError)
+        table, name, described = parse_bed(content), content.name, content.provenance
     if table.empty:
         raise RegionError(f"{name}: holds no regions, expected at least one; check how it was made")
     if ignore_strand:
@@ -182,8 +188,8 @@ def _open_genome(
     chrom = genome.chrom_numbers(usable["chrom"])
     reverse = (usable["strand"] == "-").to_numpy(bool)
     provenance = {
-        "genome": _describe(path, genome),
-        "regions": {"file": None, "n_records": len(table)} if given is not None else _describe(Path(name), table),
+        "genome": _describe(genome),
+        "regions": {**described, "n_records": len(table)},
     }
     read = _reader(genome, chrom, usable["start"].to_numpy(), usable["end"].to_numpy(), reverse)
     return _source(usable, rejected, dict(genome.chrom_sizes), provenance, read, genome.close)
@@ -210,7 +216,7 @@ def _open_fasta(path: Path, length: int | None, ignore_strand: bool) -> WindowSo
         windows["strand"] = "."
     rejected = windows.iloc[:0].assign(reason=pd.Series(dtype=str))
     read = _reader(genome, np.arange(len(records)), low, high, reverse)
-    return _source(windows, rejected, sizes, {"fasta": _describe(path, genome)}, read, genome.close)
+    return _source(windows, rejected, sizes, {"fasta": _describe(genome)}, read, genome.close)
 
 
 def _place_records(path: Path, record_sizes: dict[str, int]) -> tuple[pd.DataFrame, dict[str, int]]:
@@ -294,6 +300,12 @@ def _source(
     close: Callable[[], None],
 ) -> WindowSource:
     length = int(windows["end"].iloc[0] - windows["start"].iloc[0])
+    for described in provenance.values():
+        if "samples_sha256" in described:  # bases may have changed between the samples
+            digest, step = hashlib.sha256(), max(1, _READ_BP // length)
+            for start in range(0, len(windows), step):
+                digest.update(read(np.arange(start, min(start + step, len(windows)))).tobytes())
+            described["windows_sha256"] = digest.hexdigest()
     provenance.update(
         n_windows=len(windows), n_padded=int(windows["padded"].sum()), n_rejected=len(rejected), length=length
     )
@@ -302,20 +314,17 @@ def _source(
     return WindowSource(windows, rejected, length, chrom_sizes, provenance, read, close)
 
 
-def _describe(path: Path, content: Genome | pd.DataFrame) -> dict[str, Any]:
-    """Name as given, size, hash and number of records; a large genome is hashed by its index."""
-    n_bytes = path.stat().st_size
-    by_index = isinstance(content, Genome) and n_bytes > _HASHED_WHOLE_BYTES
-    hashed = content.index_path if isinstance(content, Genome) and by_index else path
-    n_records = len(content.chrom_sizes) if isinstance(content, Genome) else len(content)
-    return {
-        "file": str(path),
-        "n_bytes": n_bytes,
-        "fai_sha256" if by_index else "sha256": _sha256(hashed),
-        "n_records": n_records,
-    }
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _describe(genome: Genome) -> dict[str, Any]:
+    """Name as given, size, checksum and number of records; of a large genome, the checksum of samples."""
+    with genome.source.open("rb") as file:
+        n_bytes = file.seek(0, os.SEEK_END)
+        if n_bytes <= _HASHED_WHOLE_BYTES:
+            file.seek(0)
+            checksum = {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+        else:
+            digest = hashlib.sha256()
+            for start in np.linspace(0, max(0, n_bytes - _SAMPLE_BYTES), _N_SAMPLES).astype(np.int64).tolist():
+                file.seek(start)
+                digest.update(file.read(_SAMPLE_BYTES))
+            checksum = {"samples_sha256": digest.hexdigest()}
+    return {"file": printable(genome.path), "n_bytes": n_bytes, **checksum, "n_records": len(genome.chrom_sizes)}

@@ -14,10 +14,8 @@ header of HOMER. Since it skips what it does not understand and knows no line nu
 
 from __future__ import annotations
 
-import gzip
 import io
 import re
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -27,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqsal.errors import MotifError
+from seqsal.io.content import read_content
 
 __all__ = ["MotifRecord", "parse_motifs", "read_text"]
 
@@ -105,18 +104,14 @@ def read_text(path: str) -> str:
     MotifError
         It is missing, cannot be read, or is not text.
     """
-    try:
-        data = Path(path).read_bytes()
-        return (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise MotifError(f"{path}: is not text; expected motifs in {FORMATS} format") from None
-    except FileNotFoundError:
+    if not Path(path).exists() and path != "-":
         raise MotifError(
             f"{path}: no such file; expected a motif file, or jaspar:RELEASE:TAXGROUP such as jaspar:2026:vertebrates"
-        ) from None
-    except (OSError, EOFError, zlib.error) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise MotifError(f"{path}: cannot be read ({reason}); expected a motif file") from None
+        )
+    try:
+        return read_content(path, "motif file", MotifError).data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise MotifError(f"{path}: is not text; expected motifs in {FORMATS} format") from None
 
 
 def parse_motifs(text: str, source: str) -> list[MotifRecord]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -103,12 +105,37 @@ class TestGenome:
             "length": 50,
         }
 
-    def test_a_large_genome_is_hashed_by_its_index(self, genome: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_large_genome_is_known_by_samples_and_windows(
+        self, genome: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(inputs, "_HASHED_WHOLE_BYTES", 10)
-        with open_input(genome=genome, regions=make_regions(["chr1"], [0], [9])) as source:
-            index = Path(f"{genome}.fai").read_bytes()
-            assert source.provenance["genome"]["fai_sha256"] == hashlib.sha256(index).hexdigest()
-            assert source.provenance["regions"] == {"file": None, "n_records": 1}
+        monkeypatch.setattr(inputs, "_SAMPLE_BYTES", 1)
+        monkeypatch.setattr(inputs, "_N_SAMPLES", 3)
+
+        def describe() -> dict[str, object]:
+            with open_input(genome=genome, regions=make_regions(["chr1"], [0], [9])) as source:
+                assert source.provenance["regions"] == {"file": None, "n_records": 1}
+                return dict(source.provenance["genome"])
+
+        before, text = describe(), genome.read_text()
+        at = text.index("\n") + 3  # a base under the window, between the samples
+        genome.write_text(text[:at] + ("A" if text[at] != "A" else "C") + text[at + 1 :])
+        after = describe()
+        assert before["samples_sha256"] == after["samples_sha256"]
+        assert before["windows_sha256"] != after["windows_sha256"]
+
+    def test_a_genome_and_regions_from_pipes(self, genome: Path, tmp_path: Path) -> None:
+        bed = b"chr1\t10\t30\n"
+        pipes = {"genome": (tmp_path / "g", genome.read_bytes()), "regions": (tmp_path / "r", bed)}
+        for path, data in pipes.values():
+            os.mkfifo(path)
+            threading.Thread(target=path.write_bytes, args=(data,), daemon=True).start()
+        with open_input(genome=pipes["genome"][0], regions=pipes["regions"][0]) as source:
+            codes = source.read(slice(0, 1))
+            found = {key: source.provenance[key]["sha256"] for key in pipes}
+        assert found == {key: hashlib.sha256(data).hexdigest() for key, (_, data) in pipes.items()}
+        with open_input(genome=genome, regions=make_regions(["chr1"], [10], [30])) as source:
+            assert np.array_equal(codes, source.read(slice(0, 1)))
 
     def test_summits_are_centres(self, genome: Path, tmp_path: Path) -> None:
         peaks = write_bed(tmp_path / "p.narrowPeak", "chr1 100 200 p 5 . 1 2 3 80", "chr1 100 200 q 5 . 1 2 3 -1")
