@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -281,7 +281,8 @@ def from_json(hint: Any, value: Any) -> Any:
     if value is None and type(None) in choices:
         return None
     if isinstance(kind, type) and is_dataclass(kind):
-        return kind(**{name: _entry(one, value, key) for name, key, one in _in_json(kind)})
+        named = [(name, key, one) for name, key, one in _in_json(kind) if key in value or not _has_default(kind, name)]
+        return kind(**{name: _entry(one, value, key) for name, key, one in named})
     origin, inner = get_origin(kind), get_args(kind)
     if origin is tuple:
         each = [inner[0]] * len(value) if inner[-1] is Ellipsis else inner
@@ -289,6 +290,11 @@ def from_json(hint: Any, value: Any) -> Any:
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return {key: from_json(inner[1], one) for key, one in value.items()}
     return value
+
+
+def _has_default(kind: type, name: str) -> bool:
+    one = next(one for one in fields(kind) if one.name == name)
+    return one.default is not MISSING or one.default_factory is not MISSING
 
 
 def _entry(hint: Any, content: Mapping[str, Any], key: str) -> Any:
