@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from seqsal.auditing.context import Explainer
-    from seqsal.auditing.given import Sequences
+    from seqsal.auditing.inputs import Sequences
     from seqsal.auditing.result import AuditResult
     from seqsal.io.attributions import Attributions
     from seqsal.motifs import Motif, MotifResult
@@ -94,8 +94,9 @@ def audit(
     SeqsalError
         Input that cannot be used, before any work is done; see the message.
     """
-    from seqsal.auditing.given import load_audited, open_audited, read_peaks_of
-    from seqsal.auditing.plan import AuditPlan
+    from seqsal.attribution.request import read_model_of
+    from seqsal.auditing.inputs import open_audited, read_peaks_of
+    from seqsal.auditing.run import AuditPlan
     from seqsal.models import resolve_device
 
     where, opened = resolve_device(device), open_audited(attr)
@@ -113,8 +114,8 @@ def audit(
     )
     return plan.run(
         opened,
-        None if model is None else load_audited(model, opened, device=where),
-        other_models=[load_audited(other, opened, device=where) for other in other_models],
+        None if model is None else read_model_of(model, opened, device=where),
+        other_models=[read_model_of(other, opened, device=where) for other in other_models],
         peaks=read_peaks_of(opened, peaks),
         patterns=patterns,
         explainer=explainer,

@@ -1,33 +1,89 @@
-"""The audit from start to end: every part in turn, then the verdict."""
+"""The audit from start to end: what it is made from is read and checked, every part runs, and the verdict follows."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import pandas as pd
 from tqdm.auto import tqdm
 
 from seqsal.auditing.context import AuditContext
+from seqsal.auditing.inputs import describe_inputs, read_evidence
 from seqsal.auditing.part import Results
 from seqsal.auditing.registry import PARTS, load_part
 from seqsal.auditing.result import AuditResult
 from seqsal.auditing.verdict import judge
+from seqsal.io.attributions import Attributions
+from seqsal.models import SequenceModel
 from seqsal.version import VERSION
 
-__all__ = ["run_audit"]
+__all__ = ["EVIDENCE", "AuditPlan", "run_audit"]
 
 
-def run_audit(context: AuditContext, *, given: Mapping[str, Any] | None = None) -> AuditResult:
-    """Ask every part of the audit, and judge.
+EVIDENCE = ("motif_db", "annotations", "artifacts", "positives", "negatives", "genome", "strata", "settings")
+
+
+class AuditPlan:
+    """An audit of windows that need not be attributed yet.
+
+    Parameters
+    ----------
+    regions, length
+        Region table of the windows, and their length in bp.
+    evidence
+        Those parameters of :func:`seqsal.audit` that are in `EVIDENCE`.
+
+    Raises
+    ------
+    SeqsalError
+        Something cannot be read.
+    """
+
+    def __init__(self, regions: pd.DataFrame, length: int, **evidence: Any) -> None:
+        self._read = read_evidence(regions, length, **evidence)
+        self._inputs = describe_inputs({name: one for name, one in evidence.items() if name != "settings"})
+
+    def run(
+        self,
+        attr: Attributions,
+        model: SequenceModel | None,
+        *,
+        other_models: Sequence[SequenceModel] = (),
+        **options: Any,
+    ) -> AuditResult:
+        """Audit the windows' attributions.
+
+        Parameters
+        ----------
+        attr
+            Of the windows.
+        model, other_models
+            Read as the attributions were made.
+        options
+            Further arguments of :class:`seqsal.auditing.context.AuditContext`: `peaks`, `patterns`, `explainer`,
+            `device`, `seed`, `progress`.
+
+        Raises
+        ------
+        ModelError
+            The model does not give the predictions that the attributions are about.
+        """
+        context = AuditContext(attr, model, other_models=other_models, **options, **self._read)
+        return run_audit(context, inputs=self._inputs)
+
+
+def run_audit(context: AuditContext, *, inputs: Mapping[str, Any] | None = None) -> AuditResult:
+    """Run every part of the audit, and judge.
 
     Parameters
     ----------
     context
         What is audited.
-    given
+    inputs
         Further inputs by name, such as the file of known motifs, for the record.
 
     Returns
@@ -46,7 +102,7 @@ def run_audit(context: AuditContext, *, given: Mapping[str, Any] | None = None) 
         warnings=_merged(result.warnings for result in results.values()),
         untested=_merged(result.untested for result in results.values()),
         settings=context.settings,
-        provenance=_provenance(context, given or {}),
+        provenance=_provenance(context, inputs or {}),
         seconds=seconds,
     )
 
@@ -68,7 +124,7 @@ def _merged(lines: Iterable[Iterable[str]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(line for part in lines for line in part))
 
 
-def _provenance(context: AuditContext, given: Mapping[str, Any]) -> dict[str, Any]:
+def _provenance(context: AuditContext, inputs: Mapping[str, Any]) -> dict[str, Any]:
     attr = context.attr
     keys = ("method", "target", "output_space", "options", "model", "genome", "seed")
     model = None if context.model is None else dict(context.model.source)
@@ -81,6 +137,6 @@ def _provenance(context: AuditContext, given: Mapping[str, Any]) -> dict[str, An
         "has_explainer": context.explainer is not None,
         "n_positives": None if context.positives is None else len(context.positives),
         "n_negatives": None if context.negatives is None else len(context.negatives),
-        "given": dict(given),
+        "given": dict(inputs),
         "seed": context.seed,
     }

@@ -12,7 +12,7 @@ from torch import nn
 
 from seqsal.attribution.api import OpenRequest, open_request
 from seqsal.attribution.request import AttributeOptions, make_request, model_name, read_model
-from seqsal.auditing.plan import EVIDENCE, AuditPlan
+from seqsal.auditing.run import EVIDENCE, AuditPlan
 from seqsal.auditing.settings import RUN_SIZES
 from seqsal.browser import check_bundle_settings
 from seqsal.errors import UsageError

@@ -231,7 +231,7 @@ CASES: dict[str, tuple[Callable[[Lab], dict[str, object]], list[str]]] = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_bad_input_is_one_line_and_nothing_is_written(lab: Lab, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seqsal.auditing.plan.run_audit", lambda *given, **options: pytest.fail("work was done"))
+    monkeypatch.setattr("seqsal.auditing.run.run_audit", lambda *given, **options: pytest.fail("work was done"))
     make, words = CASES[case]
     result = lab.audit(**make(lab))
     assert result.exit_code == 2, (result.output, result.exception)

@@ -15,7 +15,8 @@ from audit_cases import Ignores, attributions_of, model_of
 from toys import Linear, Small, random_codes
 
 import seqsal
-from seqsal.auditing.given import describe_given, load_audited, read_peaks_of, read_sequences
+from seqsal.attribution.request import read_model_of
+from seqsal.auditing.inputs import describe_inputs, read_peaks_of, read_sequences
 from seqsal.auditing.registry import PARTS
 from seqsal.errors import BedError, FastaError, ModelError, RegionError, UsageError
 from seqsal.io.attributions import Attributions
@@ -107,9 +108,9 @@ def test_a_module_is_read_as_the_attributions_say(rng: np.random.Generator) -> N
     module = Two().eval()
     model = seqsal.wrap(module, target=1, input_length=LENGTH, output_space="probability")
     attr = seqsal.attribute(model, X=one_hot(random_codes(rng, 4, LENGTH)), target=1, n_controls=10, device="cpu")
-    read = load_audited(module, attr)
+    read = read_model_of(module, attr)
     assert (read.target, read.output_space, read.input_length) == (1, "probability", LENGTH)
-    assert load_audited(read, attr) is read
+    assert read_model_of(read, attr) is read
 
 
 def test_the_wrong_model(module: Linear, attr: Attributions, rng: np.random.Generator) -> None:
@@ -198,4 +199,4 @@ def test_the_record_names_files_and_not_their_folders(tmp_path: Path) -> None:
         "negatives": np.zeros((3, 4)),
         "genome": None,
     }
-    assert describe_given(given) == {"motif_db": "jaspar:2026:fungi", "positives": "p.fa", "negatives": "ndarray of 3"}
+    assert describe_inputs(given) == {"motif_db": "jaspar:2026:fungi", "positives": "p.fa", "negatives": "ndarray of 3"}

@@ -1,4 +1,4 @@
-"""What the user gives to an audit, read and checked before any work."""
+"""What an audit is made from, read and checked before any work."""
 
 from __future__ import annotations
 
@@ -9,21 +9,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from seqsal.auditing.artifacts.library import Artifact, read_artifacts
 from seqsal.auditing.context import Codes
 from seqsal.auditing.settings import AuditSettings
 from seqsal.auditing.strata import read_strata
-from seqsal.errors import ModelError, RegionError, UsageError
+from seqsal.errors import RegionError, UsageError
 from seqsal.io.attributions import Attributions
 from seqsal.io.bed import read_bed
 from seqsal.io.inputs import open_input
 from seqsal.io.store import read_attributions
-from seqsal.models import SequenceModel, load_model, wrap
-from seqsal.models.output_space import OUTPUT_SPACES
 from seqsal.motifs import Motif, read_motifs
 from seqsal.peaks import read_peaks
 from seqsal.sequence.codes import codes_from_one_hot
@@ -31,8 +27,7 @@ from seqsal.training.sources import is_fasta
 
 __all__ = [
     "Sequences",
-    "describe_given",
-    "load_audited",
+    "describe_inputs",
     "open_audited",
     "read_evidence",
     "read_peaks_of",
@@ -56,7 +51,7 @@ def read_evidence(
     strata: str | pd.DataFrame | None = None,
     settings: AuditSettings | Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Read what an audit is given beside attributions and model, which may be before there are any.
+    """Read what an audit is given besides attributions and model, which may be before there are any.
 
     Parameters
     ----------
@@ -88,42 +83,6 @@ def read_evidence(
         "strata": _read(strata, lambda spec: read_strata(str(spec), regions)),
         **classes,
     }
-
-
-def load_audited(
-    model: nn.Module | _PATH, attr: Attributions, *, device: str | torch.device = "cpu", **given: Any
-) -> SequenceModel:
-    """Take a model as the attributions say: their target, output space, window and way of reading.
-
-    Parameters
-    ----------
-    model
-        A model file or factory, a module, or a `SequenceModel`, which stays as it is.
-    attr
-        Attributions that are about it.
-    device
-        Where what is loaded goes.
-    given
-        Arguments of :func:`seqsal.load_model`, which go before those of the attributions.
-
-    Raises
-    ------
-    ModelError
-        It cannot be used, or is no model.
-    """
-    if isinstance(model, SequenceModel):
-        return model
-    if isinstance(model, Attributions):
-        raise ModelError("model: got attributions, expected a model; give seqsal.audit(model, attr), or None as model")
-    reading: dict[str, Any] = {"target": attr.target, "input_length": attr.length}
-    if attr.output_space in OUTPUT_SPACES:
-        reading["output_space"] = attr.output_space
-    names = ("layout", "channel_order", "output", "reduce", "track_layout")
-    stored = attr.attrs.get("reading", {})
-    reading |= {name: stored[name] for name in names if name in stored}
-    if isinstance(model, nn.Module):
-        return wrap(model, **reading | given)
-    return load_model(model, device=device, **reading | given)
 
 
 def read_sequences(
@@ -172,9 +131,9 @@ def read_sequences(
         return source.read(_evenly(len(source), n_most))
 
 
-def describe_given(given: Mapping[str, Any]) -> dict[str, Any]:
+def describe_inputs(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Name the inputs for the record: files without their folder, which does not change what is in them."""
-    return {name: _describe(value) for name, value in given.items() if value is not None}
+    return {name: _describe(value) for name, value in inputs.items() if value is not None}
 
 
 def _describe(value: Any) -> str:
