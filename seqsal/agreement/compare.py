@@ -3,7 +3,7 @@
 What is kept for every region and pair is some numbers, never a track, so that memory does not grow with the windows'
 length. All overall values but one follow exactly from those. The exception is Spearman's ρ of all positions together,
 whose ranks need all values at once: it is taken over a sample of about `SAMPLE_BP` positions at most, chosen by a hash
-of region and position, and over all of them where there are no more.
+of region and position, and over all of them where there are fewer.
 
 Where in the genome results agree is written as a bigWig of their local agreement (:mod:`seqsal.agreement.measures`).
 """
@@ -376,7 +376,7 @@ def write_agreement_bigwig(
 
 
 class _AgreementRows:
-    """Codes and local agreement of regions, computed when they are asked for; the last answer is kept for the other."""
+    """Codes and local agreement of regions, computed on demand; the last is kept for the other array."""
 
     def __init__(self, matched: Matched, width: int) -> None:
         self.matched, self.width = matched, width

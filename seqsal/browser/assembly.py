@@ -1,4 +1,4 @@
-"""Which genome a bundle is about: an assembly that browsers have, sequences that go along as 2bit, or sizes alone.
+"""Which genome a bundle is about: an assembly that browsers have, sequences that are included as 2bit, or sizes alone.
 
 Browsers know an assembly by its name at UCSC. Without a name, it is recognised by the lengths of two chromosomes
 (hgdownload.soe.ucsc.edu/goldenPath/NAME/bigZips/NAME.chrom.sizes).
@@ -45,7 +45,7 @@ ASSEMBLIES: dict[str, dict[str, int]] = {
     "danRer11": {"chr1": 59_578_282, "chr2": 59_640_629},
 }
 SIZES_FILE = "genome.chrom.sizes"
-LARGEST_UNASKED = 500_000_000  # bases of a genome that is written as 2bit without being asked for
+LARGEST_UNASKED = 500_000_000  # bases of a genome that is written as 2bit by default
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}(\.[0-9]+)?")  # hg38, GCF_000146045.2
 logger = logging.getLogger(__name__)
 

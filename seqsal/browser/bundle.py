@@ -10,8 +10,8 @@
     washu.json                                   WashU Epigenome Browser data hub
     seqsal_tracks.html  BROWSERS.txt             what the tracks are, how to open them
 
-All files are made in a folder beside their places and then moved, `hub.txt` last: what was there before stays whole if
-anything fails. Tracks of an earlier bundle that are no longer there are removed.
+All files are made in a temporary folder next to their destinations and then moved, `hub.txt` last: what was there
+before stays whole if anything fails. Tracks of an earlier bundle that are no longer there are removed.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Bundle:
 
     def summary(self) -> str:
         """Say what there is and how to open it."""
-        kind = "an assembly that browsers have" if self.reference.known else "its sequence goes along as 2bit"
+        kind = "an assembly that browsers have" if self.reference.known else "its sequence is included as 2bit"
         if not self.reference.in_hub:
             kind = "not recognised and without its FASTA, so without UCSC hub and letters; use --genome-name"
         tracks = [file for file in self.files if file.endswith((".bw", ".bb"))]
@@ -118,7 +118,7 @@ def write_bundle(
     genome_name
         Name of the assembly at UCSC, such as hg38; None recognises some by their sizes.
     genome
-        FASTA of a genome that UCSC does not have, to go along as 2bit; None is the one that was attributed, if it is
+        FASTA of a genome that UCSC does not have, to be included as 2bit; None is the one that was attributed, if it is
         still there and not large.
     url_base
         Address at which the folder will be; None makes references relative.

@@ -16,7 +16,7 @@ from seqsal.errors import UsageError
 
 __all__ = ["NAME_LENGTH", "Links", "check_email", "check_url_base", "clean_label", "clean_name", "slug"]
 
-NAME_LENGTH = 100  # characters of an item's name; browsers draw them beside the item
+NAME_LENGTH = 100  # characters of an item's name; browsers draw them next to the item
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]+")
 _SCHEMES = ("http", "https", "ftp")
 _URL = re.compile(r"[A-Za-z0-9\-._~:/\[\]@!$&()*+,;=%]+")

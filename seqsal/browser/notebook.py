@@ -1,7 +1,7 @@
-"""igv.js inside a notebook, without network: everything that it shows goes along in the page.
+"""igv.js inside a notebook, without network: everything that it shows is embedded in the page.
 
 The reference is a FASTA of the windows alone. igv.js reads a record named `chrom:start-end @len=SIZE` (from 1) as that
-piece of a chromosome, so positions are those of the genome and letters appear where windows are. The track goes along
+piece of a chromosome, so positions are those of the genome and letters appear where windows are. The track is embedded
 as gzipped bedGraph, peaks and motif instances as features.
 """
 
@@ -34,7 +34,7 @@ from seqsal.sequence.codes import N_CODE, decode
 
 __all__ = ["igv_config", "show_browser"]
 
-MAX_BP = 200_000  # of windows that go along: about 2 MB in the notebook
+MAX_BP = 200_000  # of windows that are embedded: about 2 MB in the notebook
 MARGIN_BP = 500  # of N around a stretch of windows, and within it, so that igv.js finds one piece for what it shows
 _SIGNAL_HEIGHT, _FEATURE_HEIGHT = 120, 60  # pixels
 
@@ -61,8 +61,8 @@ def show_browser(
     motifs
         Result of :func:`seqsal.discover_motifs`, or a table of motif instances.
     max_bp
-        The most bases of windows that go along into the notebook: those at `region` first, then those with the highest
-        predictions.
+        The most bases of windows that are embedded in the notebook: those at `region` first, then those with the
+        highest predictions.
 
     Returns
     -------
@@ -83,7 +83,7 @@ def show_browser(
         raise UsageError("browser: needs igv-notebook, which is not installed; pip install igv-notebook") from error
     if not in_notebook():
         raise UsageError(
-            "browser: works in a Jupyter notebook, and this is none; write files for a genome browser with "
+            "browser: works only in a Jupyter notebook; write files for a genome browser with "
             "`seqsal export --format hub`"
         )
     _start()
@@ -119,7 +119,7 @@ def igv_config(
         "reference": {"id": "windows", "name": "windows", "fastaURL": _fasta(part, names), "indexed": False},
         "locus": f"{names[place.chrom]}:{place.start + 1}-{place.end}",
         "tracks": tracks,
-        "loadDefaultGenomes": False,  # it would ask igv.org for its list
+        "loadDefaultGenomes": False,  # it would fetch its list from igv.org
         "showChromosomeWidget": len(names) > 1,
     }
 
@@ -135,7 +135,7 @@ def _chrom_name(chrom: str) -> str:
 
 
 def _windows(attr: Attributions, place: Region, max_bp: int) -> Attributions:
-    """Those of the windows that go along, in memory, with the sizes of their chromosomes."""
+    """Those of the windows that are embedded, in memory, with the sizes of their chromosomes."""
     table = attr.regions
     here = (table["chrom"] == place.chrom) & (table["start"] < place.end) & (table["end"] > place.start)
     order = np.lexsort((-np.asarray(attr.prediction, dtype=np.float64), ~here.to_numpy()))
@@ -191,7 +191,7 @@ def _signal(attr: Attributions, names: dict[str, str]) -> dict[str, Any]:
 
 
 def _features(name: str, table: pd.DataFrame, names: dict[str, str]) -> dict[str, Any]:
-    """Make a track of boxes in the colours of their signs, those on the chromosomes that go along."""
+    """Make a track of boxes in the colours of their signs, those on the chromosomes that are embedded."""
     table = table.assign(negative=negative_peaks(table)) if len(table) else table
     rows: list[dict[Hashable, Any]] = table.to_dict("records")
     features = [

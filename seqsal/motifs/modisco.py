@@ -85,7 +85,7 @@ def _is_failure(error: BaseException) -> bool:
 def _keep_compiled() -> None:
     """Let numba keep on disk what it compiles for modisco-lite, and read it from there.
 
-    modisco-lite turns that on itself, but only where it may fork: not beside the threads that torch has.
+    modisco-lite turns that on itself, but only where it may fork: not while torch has threads.
     """
     from numba.core.dispatcher import Dispatcher
 

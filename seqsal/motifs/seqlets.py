@@ -226,8 +226,8 @@ def _read_near(
 def _overlaps(axis: Axis, places: Places, context_bp: int, length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Window rows and contexts that share a base, in the order of the rows, and of one chromosome.
 
-    Chromosomes lie side by side on the axis, so a context that hangs over one's end may reach windows of the next:
-    those do not count.
+    Chromosomes lie one after another on the axis, so a context that extends past one's end may reach windows of the
+    next: those do not count.
     """
     chrom_idx, starts = places
     order = np.argsort(axis.window_start, kind="stable")

@@ -6,7 +6,7 @@ is none either: a motif rich in G and C lies more often in the peaks of a model 
 compared with *decoys*, copies of it with their positions in another order: they have its base composition, width and
 information, and their hits lie in the same windows, under the same track and the same peaks. Of `N_ORDERS` random
 orders the half that is more like the motif is left out, for half a motif in a decoy would be found at its sites. A
-motif that cannot be told from its decoys (a run of A) cannot be told from a preference for its bases. There are as
+motif that looks like its decoys (a run of A) cannot be distinguished from a preference for its bases. There are as
 many decoys as give about `DECOY_HITS` chance hits, within `DECOY_RANGE`; in data too small for that, decoy hits may
 also have up to `DECOY_LENIENCE` times the p-value. Their score may be anything.
 
@@ -15,7 +15,7 @@ C, 0 of 24 GC-rich motifs of JASPAR fungi had q < 0.05 at p < 1e-3 (1 of 10 with
 of 6 bases G or C it was 13 of 24 (6 of 10), enriched up to 2.1-fold (2.7). An enrichment of 2 or 3 may be a taste for
 runs.
 
-*Places.* Hits of one motif that overlap, on either strand, directly or through others, are one place, at the hit with
+*Sites.* Hits of one motif that overlap, on either strand, directly or through others, are one site, at the hit with
 the lowest p-value: a palindrome is not two sites, nor a repeat a hundred, and tests see them as one observation.
 
 *Tests*, each with q-values of Benjamini and Hochberg (1995) over the motifs:

@@ -116,7 +116,7 @@ def _order(attr: Attributions, rows: NDArray[np.int64], sort_by: str) -> NDArray
     if sort_by == "prediction":
         key = -np.asarray(attr.prediction, dtype=np.float64)[rows]
     elif sort_by in ("strongest", "position"):
-        parts = [np.abs(_read(attr, part)) for part in _parts(rows)]
+        parts = [np.abs(_known_track(attr, part)) for part in _parts(rows)]
         kind = np.nanmax if sort_by == "strongest" else np.nanargmax
         values = np.concatenate([kind(np.nan_to_num(part), axis=1) for part in parts])
         key = values if sort_by == "position" else -values
@@ -132,7 +132,7 @@ def _parts(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     return [rows[first : first + _ROWS_AT_ONCE] for first in range(0, len(rows), _ROWS_AT_ONCE)]
 
 
-def _read(attr: Attributions, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+def _known_track(attr: Attributions, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     """Tracks (n, L); NaN at bases that are not known."""
     track = np.asarray(attr.track[rows], dtype=np.float32)
     return np.where(np.asarray(attr.codes[rows]) == N_CODE, np.float32(np.nan), track)
@@ -143,7 +143,9 @@ def _image(attr: Attributions, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     per_line, per_column = -(-len(rows) // MAX_LINES), -(-attr.length // MAX_COLUMNS)
     lines_at_once = max(1, _ROWS_AT_ONCE // per_line) * per_line
     starts = range(0, len(rows), lines_at_once)
-    return np.concatenate([_shrunk(_read(attr, rows[i : i + lines_at_once]), per_line, per_column) for i in starts])
+    return np.concatenate(
+        [_shrunk(_known_track(attr, rows[i : i + lines_at_once]), per_line, per_column) for i in starts]
+    )
 
 
 def _shrunk(values: NDArray[np.float32], per_line: int, per_column: int) -> NDArray[np.float32]:

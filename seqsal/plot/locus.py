@@ -34,7 +34,7 @@ class Locus:
     track
         (end - start,) float64; NaN where no window knows the base.
     hypothetical
-        (4, end - start) float64, or None when it was not asked for.
+        (4, end - start) float64, or None when it was not read.
     n_windows
         Number of windows that were averaged.
     """
@@ -94,8 +94,8 @@ def pick_region(attr: Attributions, region: str | int | Region | None) -> Region
     if isinstance(region, str):
         return _named_region(attr.regions, region)
     if not 0 <= (region or 0) < len(attr):
-        asked = "attributions" if region is None else f"region: got row {region}"
-        raise RegionError(f"{asked}, but there are {len(attr):,} regions; give a row from 0, or chrom:start-end")
+        problem = "attributions" if region is None else f"region: got row {region}"
+        raise RegionError(f"{problem}, but there are {len(attr):,} regions; give a row from 0, or chrom:start-end")
     if region is None:
         region = int(np.argmax(np.nan_to_num(np.asarray(attr.prediction, dtype=np.float64), nan=-np.inf)))
     return _window(attr.regions.iloc[int(region)])
@@ -142,7 +142,7 @@ def read_locus(
     RegionError
         No window covers any of it, or the windows over it span more than `max_bp`.
     UsageError
-        Hypothetical scores are asked for but were not kept.
+        `hypothetical` is set, but these scores were not kept.
     """
     span = parse_region(region) if isinstance(region, str) else region
     if hypothetical and attr.hypothetical is None:
@@ -221,13 +221,13 @@ def _plus_strand(
 def _not_covered(table: pd.DataFrame, span: Region) -> str:
     """Say what is there instead: the nearest window, or the chromosomes that have any."""
     chrom = one_line(span.chrom)
-    asked = f"region {format_region(chrom, span.start, span.end)}: no window of the attributions covers it"
+    problem = f"region {format_region(chrom, span.start, span.end)}: no window of the attributions covers it"
     same = table[table["chrom"] == span.chrom]
     if len(same) == 0:
         chroms = [one_line(name) for name in table["chrom"].unique()]
         listed = ", ".join(chroms[:4]) + (", …" if len(chroms) > 4 else "")
-        return f"{asked}, and none is on {chrom}; windows are on {listed or 'no chromosome'}"
+        return f"{problem}, and none is on {chrom}; windows are on {listed or 'no chromosome'}"
     gaps = np.maximum(same["start"].to_numpy() - span.end, span.start - same["end"].to_numpy())
     nearest = same.iloc[int(np.argmin(gaps))]
-    place = format_region(chrom, int(nearest["start"]), int(nearest["end"]))
-    return f"{asked}; the nearest window is {place} ({int(gaps.min()):,} bp away)"
+    nearby = format_region(chrom, int(nearest["start"]), int(nearest["end"]))
+    return f"{problem}; the nearest window is {nearby} ({int(gaps.min()):,} bp away)"

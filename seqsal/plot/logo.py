@@ -56,7 +56,7 @@ class Letters:
     floor, height
         Lower edge and extent on the y axis; heights are positive.
     negative
-        Whether the letter hangs below the axis.
+        Whether the letter is below the axis.
     """
 
     def __init__(self, values: NDArray[np.float64]) -> None:

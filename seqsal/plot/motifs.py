@@ -136,7 +136,7 @@ def plot_pattern(pattern: Pattern, *, unit: str = "contribution") -> list[Axes]:
 def write_logos(result: MotifResult, folder: str | os.PathLike[str], *, unit: str = "contribution") -> list[Path]:
     """Write `NAME.svg`, as :func:`plot_pattern` draws it, for every pattern into a folder that is there.
 
-    Logos that an earlier run left for patterns that are no more are taken away.
+    Logos of an earlier run, of patterns that no longer exist, are removed.
 
     Returns
     -------

@@ -122,7 +122,7 @@ def plot_attributions(
         zoom = locus.around(locus.strongest_position, zoom_bp)
         line = _line_row(locus, span, attr.unit, highlight=[(zoom.start, zoom.end)])
         rows = [line, *_box_rows(kinds, span), _letters_row(locus, zoom, attr.unit, colors), *_box_rows(kinds, zoom)]
-    return _draw(rows, title or f"{attr.name}, {_place(span)}")
+    return _draw(rows, title or f"{attr.name}, {_region_text(span)}")
 
 
 @shown
@@ -184,13 +184,14 @@ def plot_tracks(
     loci = {name: read_locus(attr, span) for name, attr in results.items()}
     if loci:
         span = Region(span.chrom, min(x.start for x in loci.values()), max(x.end for x in loci.values()))
-    asked = span if not isinstance(region, (str, Region)) else _common_region(results, region)
+    requested = span if not isinstance(region, (str, Region)) else _common_region(results, region)
     for name, values in arrays.items():
-        loci[name] = _array_locus(name, values, asked, list(loci.values()))
+        loci[name] = _array_locus(name, values, requested, list(loci.values()))
     as_letters = span.end - span.start <= LETTERS_BP if letters is None else letters
     if as_letters and span.end - span.start > MAX_LOGO_BP:
         raise RegionError(
-            f"region {_place(span)}: at most {MAX_LOGO_BP:,} bp can be drawn as letters; leave `letters` away for lines"
+            f"region {_region_text(span)}: at most {MAX_LOGO_BP:,} bp can be drawn as letters; leave out `letters` to "
+            "draw lines"
         )
     units = {name: results[name].unit if name in results else "value" for name in loci}
     order = [str(name) for name in tracks] if isinstance(tracks, Mapping) else list(loci)
@@ -199,7 +200,7 @@ def plot_tracks(
     ]
     limits = common_limits(loci.values()) if same_scale else None
     rows = [_track_row(track, span, colors, limits) for track in drawn]
-    return _draw([*rows, *_box_rows(_kinds(peaks, motifs), span)], title or _place(span), n_titled=len(rows))
+    return _draw([*rows, *_box_rows(_kinds(peaks, motifs), span)], title or _region_text(span), n_titled=len(rows))
 
 
 def _sorted_out(tracks: Tracks) -> tuple[dict[str, Attributions], dict[str, ArrayLike]]:
@@ -232,7 +233,7 @@ def _array_locus(name: str, values: ArrayLike, span: Region, known: Sequence[Loc
     if array.shape != (span.end - span.start,):
         raise UsageError(
             f"tracks: {one_line(name)} has shape {array.shape}, expected {(span.end - span.start,)}, a value for each "
-            f"base of {_place(span)}"
+            f"base of {_region_text(span)}"
         )
     same = [one for one in known if (one.start, one.end) == (span.start, span.end)]
     codes = same[0].codes if same else np.full(len(array), N_CODE, dtype=np.uint8)
@@ -308,5 +309,5 @@ def _draw(rows: Sequence[_Row], title: str, *, n_titled: int = 0) -> list[Axes]:
     return axes
 
 
-def _place(span: Region) -> str:
+def _region_text(span: Region) -> str:
     return f"{format_region(one_line(span.chrom), span.start, span.end)} ({span.end - span.start:,} bp)"

@@ -50,7 +50,7 @@ __all__ = [
     "two_lines",
 ]
 
-POSITIVE = "#0072b2"  # Okabe and Ito's blue and vermilion: told apart by every kind of colour vision
+POSITIVE = "#0072b2"  # Okabe and Ito's blue and vermilion: distinguishable with every kind of colour vision
 NEGATIVE = "#d55e00"
 
 _STYLE: dict[str, Any] = {

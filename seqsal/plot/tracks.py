@@ -1,6 +1,6 @@
 """Tracks: a signed value for every base as a filled line, with peaks and motif instances as boxes beneath.
 
-Boxes with names stand on lanes, each where nothing else stands.
+Boxes with names are laid out on lanes, so that none overlaps another.
 """
 
 from __future__ import annotations
@@ -351,7 +351,7 @@ def _pack(table: pd.DataFrame, span: Region, width: float) -> list[list[_Box]]:
 
 
 def _make_boxes(table: pd.DataFrame, span: Region, bp_per_inch: float) -> list[_Box]:
-    """Boxes from left to right; a name stands to the right of its box, or to the left where the picture ends."""
+    """Boxes from left to right; a name goes to the right of its box, or at the picture's right edge to the left."""
     boxes = []
     gap = _GAP_INCHES * bp_per_inch
     for start, end, label, negative in zip(

@@ -104,7 +104,7 @@ def artifact_table(audit: AuditResult) -> Table | None:
     cells: list[Any] = [[str(one[key]) for one in found] for key in ("name", "kind", "verdict")]
     cells += [two_digits(_numbers(found, name)) if name != "n_regions" else _numbers(found, name) for name in names]
     cells.append([str(one.get("sequence") or "–") for one in found])
-    return make_table("artifacts-table", columns, cells, places=_first_hits(audit, cells[0]))
+    return make_table("artifacts-table", columns, cells, regions=_first_hits(audit, cells[0]))
 
 
 def _first_hits(audit: AuditResult, names: list[str]) -> pd.DataFrame | None:

@@ -2,7 +2,7 @@
 
 A chromosome does not fit on a page, so igv.js gets pieces of chromosomes at their own coordinates: a FASTA record named
 `chrom:start-end @len=SIZE` (from 1) is such a piece. The page's script writes those records from the stretches here.
-Attributions go along as 16-bit integers, little-endian in base64, whose unit is `step`; `MISSING` stands for no value.
+Attributions are 16-bit integers, little-endian in base64, whose unit is `step`; `MISSING` stands for no value.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["MAX_BP", "GenomeView", "Spans", "choose_spans", "view_genome"]
 
 MAX_BP = 100_000  # 0.4 MB of the page, and as many bars for igv.js to hold
 MAX_WINDOW_BP = 5_000  # of longer windows the middle
-SIDE_BP = 150  # beside a peak, a motif instance or an artifact
+SIDE_BP = 150  # on each side of a peak, a motif instance or an artifact
 VIEW_BP = 100  # the least to look at: wide enough for the surroundings, narrow enough for letters
 MAX_FEATURES = 5_000  # of a kind
 MAX_LINKS = 20_000
@@ -55,12 +55,12 @@ class Spans:
 
     table: pd.DataFrame
 
-    def find(self, places: pd.DataFrame) -> NDArray[np.int64]:
+    def find(self, regions: pd.DataFrame) -> NDArray[np.int64]:
         """Return for each place (chrom, start, end) the row of the first span that it overlaps, -1 for none, (n,)."""
-        found = np.full(len(places), -1)
+        found = np.full(len(regions), -1)
         for chrom, spans in self.table.groupby("chrom", sort=False):
-            rows = np.flatnonzero((places["chrom"] == chrom).to_numpy(dtype=bool))
-            start, end = (places[key].to_numpy()[rows].astype(np.int64) for key in ("start", "end"))
+            rows = np.flatnonzero((regions["chrom"] == chrom).to_numpy(dtype=bool))
+            start, end = (regions[key].to_numpy()[rows].astype(np.int64) for key in ("start", "end"))
             at = np.searchsorted(spans["end"].to_numpy(), start, side="right")
             inside = at < len(spans)
             inside[inside] = spans["start"].to_numpy()[at[inside]] < end[inside]
@@ -69,7 +69,7 @@ class Spans:
 
 
 def choose_spans(wanted: pd.DataFrame, max_bp: int) -> Spans:
-    """Join the first of the places that are wanted, as many as take `max_bp` bases together, but one at least."""
+    """Join the first of the regions wanted, as many as take `max_bp` bases together, but one at least."""
 
     def join(n: int) -> pd.DataFrame:
         return merge_regions(make_regions(*(wanted[key].to_numpy()[:n] for key in ("chrom", "start", "end"))))
@@ -112,13 +112,13 @@ class GenomeView:
         """Whether a track shows artifacts."""
         return any(track["name"] == ARTIFACTS for track in self.data["tracks"])
 
-    def loci(self, places: pd.DataFrame | None) -> dict[int, str]:
+    def loci(self, regions: pd.DataFrame | None) -> dict[int, str]:
         """Return where to go for each place (chrom, start, end) whose middle the browser holds, by its row."""
-        if places is None:
+        if regions is None:
             return {}
-        middle = (places["start"] + places["end"]) // 2
-        held = np.flatnonzero(self.spans.find(places.assign(start=middle, end=middle + 1)) >= 0)[:MAX_LINKS]
-        columns = (places[key].to_numpy()[held] for key in ("chrom", "start", "end"))
+        middle = (regions["start"] + regions["end"]) // 2
+        held = np.flatnonzero(self.spans.find(regions.assign(start=middle, end=middle + 1)) >= 0)[:MAX_LINKS]
+        columns = (regions[key].to_numpy()[held] for key in ("chrom", "start", "end"))
         return {
             int(row): self._around(str(chrom), int(start), int(end))
             for row, chrom, start, end in zip(held, *columns, strict=True)
@@ -130,7 +130,7 @@ class GenomeView:
         return self.loci(table).get(0, "")
 
     def _around(self, chrom: str, start: int, end: int) -> str:
-        """Write a place as igv.js counts, from 1, with what is beside it when it is short."""
+        """Write a place as igv.js counts, from 1, with its surroundings when it is short."""
         middle = (start + end) // 2
         first = max(0, min(start, middle - VIEW_BP // 2))
         last = min(self.sizes[chrom], max(end, middle + VIEW_BP // 2))
@@ -144,7 +144,7 @@ def view_genome(inputs: ReportInputs) -> GenomeView | None:
     then peaks in the order of their table and the regions of the highest predictions, as far as `MAX_BP` goes.
     """
     wanted = pd.concat([table[["chrom", "start", "end"]] for table in _wanted(inputs)], ignore_index=True)
-    loci = list(_read(inputs, choose_spans(wanted, MAX_BP)))
+    loci = list(_read_loci(inputs, choose_spans(wanted, MAX_BP)))
     if not loci:
         return None
     spans = Spans(pd.DataFrame([(one.chrom, one.start, one.end) for one in loci], columns=["chrom", "start", "end"]))
@@ -164,7 +164,7 @@ def view_genome(inputs: ReportInputs) -> GenomeView | None:
 
 
 def _wanted(inputs: ReportInputs) -> Iterator[pd.DataFrame]:
-    """Yield the places to hold, those first that the page needs most."""
+    """Yield the regions to hold, those first that the page needs most."""
     regions = inputs.attr.regions
     shown = [*top_rows(inputs), *worst_rows(inputs.audit)]
     yield _middles(regions.iloc[shown])
@@ -183,8 +183,8 @@ def _middles(windows: pd.DataFrame) -> pd.DataFrame:
     return windows.assign(start=windows["start"] + cut, end=windows["end"] - cut)
 
 
-def _with_sides(places: pd.DataFrame) -> pd.DataFrame:
-    return places.assign(start=places["start"] - SIDE_BP, end=places["end"] + SIDE_BP)
+def _with_sides(regions: pd.DataFrame) -> pd.DataFrame:
+    return regions.assign(start=regions["start"] - SIDE_BP, end=regions["end"] + SIDE_BP)
 
 
 def _artifact_hits(inputs: ReportInputs) -> pd.DataFrame:
@@ -192,7 +192,7 @@ def _artifact_hits(inputs: ReportInputs) -> pd.DataFrame:
     return pd.DataFrame() if hits is None else hits
 
 
-def _read(inputs: ReportInputs, spans: Spans) -> Iterator[Locus]:
+def _read_loci(inputs: ReportInputs, spans: Spans) -> Iterator[Locus]:
     """Read the spans, cut to where a base is known."""
     regions = inputs.attr.regions
     attr = replace(inputs.attr, regions=regions.assign(chrom=regions["chrom"].astype("category")))  # compares faster

@@ -1,7 +1,7 @@
 """Putting the sections together into one HTML file that needs nothing from outside itself.
 
-The page forbids itself any connection by its Content-Security-Policy, and runs only the scripts whose hashes stand in
-it, its own and igv.js: a name from an input file that slipped through the escaping would still not run.
+The page forbids itself any connection by its Content-Security-Policy, and runs only the scripts whose hashes it
+lists, its own and igv.js: a name from an input file that slipped through the escaping would still not run.
 
 igv.js (Robinson et al. 2023, doi:10.1093/bioinformatics/btac830, MIT licence) is in the wheel of igv-notebook, so that
 no page has to fetch it.
@@ -114,7 +114,7 @@ _ENDS_ELEMENT = re.compile(r"<(?=/script|!--)", re.IGNORECASE)
 def igv_script() -> str | None:
     """Return igv.js as text for the middle of a page, or None where igv-notebook is not installed.
 
-    Its source map, which a browser would look for beside the page, is left out, and what would end a `<script>`
+    Its source map, which a browser would look for next to the page, is left out, and what would end a `<script>`
     element is spelled as an escape.
     """
     spec = find_spec("igv_notebook")

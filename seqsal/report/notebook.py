@@ -64,7 +64,7 @@ def _rejected(attr: Attributions) -> str:
 
 
 def _file_names(stored: object) -> str:
-    """Names of the files that a provenance record tells of, without their folders."""
+    """Names of the files in a provenance record, without their folders."""
     if not isinstance(stored, Mapping):
         return str(stored or "").replace("\\", "/").rpartition("/")[2]
     if "file" in stored:
@@ -134,17 +134,17 @@ def _table(rows: Iterable[Sequence[Cell]], columns: Sequence[str] = ()) -> Marku
     head = Markup("").join(Markup("<th>{}</th>").format(column) for column in columns)
     lines = [Markup("<thead><tr>{}</tr></thead>").format(head)] if columns else []
     for row in rows:
-        first = Markup("<th>{}</th>").format(_text(row[0])) if not columns else _cell(row[0])
+        first = Markup("<th>{}</th>").format(_cell_text(row[0])) if not columns else _cell(row[0])
         lines.append(Markup("<tr>{}{}</tr>").format(first, Markup("").join(map(_cell, row[1:]))))
     return Markup("<table>{}</table>").format(Markup("").join(lines))
 
 
 def _cell(value: Cell) -> Markup:
     kind = ' class="n"' if isinstance(value, (int, float)) else ""
-    return Markup(f"<td{kind}>{{}}</td>").format(_text(value))
+    return Markup(f"<td{kind}>{{}}</td>").format(_cell_text(value))
 
 
-def _text(value: Cell) -> Markup:
+def _cell_text(value: Cell) -> Markup:
     if isinstance(value, Markup):
         return value
     if isinstance(value, float):

@@ -86,8 +86,8 @@ def build_summary(inputs: ReportInputs) -> Section:
     return Section(
         "summary",
         "Summary",
-        f"A model scored {show(len(attr))} {'region' if len(attr) == 1 else 'regions'} of {show(attr.length)} bp, and "
-        "each base was scored for its effect on the prediction. Runs of bases that stand out against shuffled "
+        f"A model predicted {show(len(attr))} {'region' if len(attr) == 1 else 'regions'} of {show(attr.length)} bp, "
+        "and each base was scored for its effect on the prediction. Runs of bases that stand out against shuffled "
         "sequences are called peaks.",
         "section_summary.html",
         {
@@ -225,7 +225,7 @@ def build_genome(inputs: ReportInputs) -> Section:
         "genome",
         "Genome browser",
         "The sequence and what each base contributes, with peaks, motifs and artifacts beneath. Drag to move along, "
-        "and zoom in until bars become letters. Every place on this page that is a link leads here.",
+        "and zoom in until bars become letters. Every location on this page that is a link leads here.",
         "section_genome.html",
     )
 
@@ -266,7 +266,7 @@ def build_rejected(inputs: ReportInputs) -> Section | None:
     table = rejected_table(inputs)
     if table is None:
         return None
-    lead = "Regions of the input that could not be used, and why. They are in no other part of this page."
+    lead = "Regions of the input that could not be used, and why. They appear nowhere else on this page."
     return Section("left-out", "Left out", lead, "section_table.html", {"table": table, "file": "run.json"})
 
 

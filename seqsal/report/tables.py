@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 PAGE_ROWS = 12
-MAX_ROWS = 20_000  # keeps the page below 10 MB; the files beside it hold every row
+MAX_ROWS = 20_000  # keeps the page below 10 MB; the files next to it hold every row
 _MAX_CHARS = 80
 _DIGITS = 4
 ALMOST_ONE = 0.9999  # larger numbers below 1 would be shown as 1
@@ -79,7 +79,7 @@ class Table:
         Text and numbers; NaN is None.
     n_total
         Number of rows before the cut at `MAX_ROWS`.
-    places
+    regions
         What the rows are about: chrom, start, end, row by row; None where they are about no place.
     """
 
@@ -87,10 +87,10 @@ class Table:
     columns: Sequence[Column]
     rows: list[list[Any]]
     n_total: int
-    places: pd.DataFrame | None = None
+    regions: pd.DataFrame | None = None
 
     @property
-    def place_column(self) -> int:
+    def location_column(self) -> int:
         """Column that names the place of a row: the first of that kind, else the first."""
         return next((i for i, column in enumerate(self.columns) if column.kind == "place"), 0)
 
@@ -113,12 +113,12 @@ def page_json(value: Any) -> Markup:
 
 
 def make_table(
-    key: str, columns: Sequence[Column], cells: Sequence[Any], *, places: pd.DataFrame | None = None
+    key: str, columns: Sequence[Column], cells: Sequence[Any], *, regions: pd.DataFrame | None = None
 ) -> Table:
     """Build a table from one array or Series a column, cut to its first `MAX_ROWS` rows."""
     n_total = len(cells[0]) if len(cells) else 0
     shown = [_to_json(pd.Series(values).iloc[:MAX_ROWS]) for values in cells]
-    about = None if places is None else places.iloc[:MAX_ROWS]
+    about = None if regions is None else regions.iloc[:MAX_ROWS]
     return Table(key, columns, [list(row) for row in zip(*shown, strict=True)], n_total, about)
 
 
@@ -175,7 +175,7 @@ def peak_table(inputs: ReportInputs) -> Table | None:
     ]
     cells = [
         peaks["name"],
-        _places(peaks),
+        _locations(peaks),
         effects,
         peaks["end"] - peaks["start"],
         peaks["start"] + peaks["summit"],
@@ -184,7 +184,7 @@ def peak_table(inputs: ReportInputs) -> Table | None:
     if "q_value" in peaks:
         columns.append(Column("q-value", "number", "expected share of false peaks among those at least as strong"))
         cells.append(two_digits(peaks["q_value"]))
-    return make_table("peaks-table", columns, cells, places=peaks)
+    return make_table("peaks-table", columns, cells, regions=peaks)
 
 
 def region_table(inputs: ReportInputs) -> Table:
@@ -195,7 +195,7 @@ def region_table(inputs: ReportInputs) -> Table:
         Column("Location", "place", "chrom:start-end(strand), 0-based, end not included"),
         Column("Prediction", "number", "on the model's own scale"),
     ]
-    cells: list[Any] = [_places(scores), scores["prediction"]]
+    cells: list[Any] = [_locations(scores), scores["prediction"]]
     if raw != "prediction":
         columns.append(Column(raw.capitalize(), "number", SPACES.get(raw, "")))
         cells.append(scores[raw])
@@ -203,9 +203,9 @@ def region_table(inputs: ReportInputs) -> Table:
         columns.insert(0, Column("Name"))
         cells.insert(0, scores["name"])
     if "padded" in scores and scores["padded"].any():
-        columns.append(Column("Padded", hint="hangs over a chromosome's end, filled up with N"))
+        columns.append(Column("Padded", hint="extends past a chromosome's end, filled up with N"))
         cells.append(scores["padded"])
-    return make_table("regions-table", columns, cells, places=scores)
+    return make_table("regions-table", columns, cells, regions=scores)
 
 
 def rejected_table(inputs: ReportInputs) -> Table | None:
@@ -214,14 +214,14 @@ def rejected_table(inputs: ReportInputs) -> Table | None:
     if len(rejected) == 0:
         return None
     columns = [Column("Location", "place", "chrom:start-end(strand), 0-based, end not included"), Column("Reason")]
-    cells: list[Any] = [_places(rejected), rejected["reason"]]
+    cells: list[Any] = [_locations(rejected), rejected["reason"]]
     if "name" in rejected:
         columns.insert(0, Column("Name"))
         cells.insert(0, rejected["name"])
     return make_table("rejected-table", columns, cells)
 
 
-def _places(table: pd.DataFrame) -> list[str]:
+def _locations(table: pd.DataFrame) -> list[str]:
     strands = table["strand"] if "strand" in table else ["."] * len(table)
     rows = zip(table["chrom"], table["start"], table["end"], strands, strict=True)
     return [format_region(one_line(chrom), start, end, str(strand)) for chrom, start, end, strand in rows]

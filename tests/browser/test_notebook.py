@@ -1,4 +1,4 @@
-"""The genome browser in a notebook: what goes along in the page."""
+"""The genome browser in a notebook: what is embedded in the page."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_windows_of_the_region_come_first(attr: Attributions) -> None:
 
 
 def test_it_takes_a_notebook(attr: Attributions, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match="browser: works in a Jupyter notebook, and this is none"):
+    with pytest.raises(UsageError, match="browser: works only in a Jupyter notebook"):
         attr.browser()
     real = builtins.__import__
 

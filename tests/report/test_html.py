@@ -108,7 +108,7 @@ def test_no_peaks_is_said_and_not_hidden(make_inputs: Make) -> None:
 def test_one_region_is_enough(make_inputs: Make) -> None:
     page = Page(render_report(make_inputs(1)))
     assert len(page.all("article")) == 1
-    assert any("scored 1 region of 80 bp" in text for text in page.texts)
+    assert any("predicted 1 region of 80 bp" in text for text in page.texts)
 
 
 def test_odd_windows_are_drawn(make_inputs: Make) -> None:

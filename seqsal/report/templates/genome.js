@@ -52,7 +52,7 @@
           type: "annotation", displayMode: "EXPANDED", height: 55, ...track,
         })),
       ],
-      loadDefaultGenomes: false, // it would ask igv.org for its list
+      loadDefaultGenomes: false, // it would fetch its list from igv.org
       search: false, // names of genes would go there too
       showChromosomeWidget: Object.keys(held.sizes).length > 1,
       showIdeogram: false,
