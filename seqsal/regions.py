@@ -143,8 +143,7 @@ def make_regions(
         {key: values if np.ndim(values) == 0 else np.asarray(values) for key, values in columns.items()},
         index=pd.RangeIndex(n_regions),
     )
-    table = table.astype(dict.fromkeys(("chrom", "name", "strand"), str))
-    table = table.astype({"score": np.float64, "summit": np.int64})
+    table = table.astype({"chrom": str, "name": str, "strand": str, "score": np.float64, "summit": np.int64})
     _check_spans(table)
     return table
 

@@ -27,6 +27,7 @@ from seqsal.errors import RegionError
 from seqsal.io.attributions import Attributions
 from seqsal.io.store import ResultLayout, StoreLayout
 from seqsal.io.store_writer import AttributionWriter, MemorySink, is_already_written
+from seqsal.models import SequenceModel
 from seqsal.sequence.draws import default_n_controls
 from seqsal.version import VERSION
 
@@ -164,9 +165,9 @@ class AttributionRun:
         self.results = [result for one in self.planned for result in one.results]
         self._methods = {result.name: one.method for one in self.planned for result in one.results}
         self._correlations: dict[str, dict[str, float]] = {}
-        if getattr(model, "output_space", None) == "auto":
-            with frozen_on_device(model, device), torch.no_grad():
-                model(first_window(source, device))
+        if isinstance(model, SequenceModel):
+            with frozen_on_device(model, device):
+                model.look_at(first_window(source, device))
         for target in options.targets:
             with_target(model, target)
 

@@ -169,6 +169,7 @@ def run_pass(
             model,
             source,
             device,
+            len(layout.regions) + layout.n_controls,
             batch_size=options.batch_size,
             thread_safe=not options.compile,
             precision=options.precision,

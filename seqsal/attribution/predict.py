@@ -47,7 +47,7 @@ def predict_windows(
     starts = range(0, n_windows, n_rows)
     chunks = ((start, source.read(slice(start, min(start + n_rows, n_windows)))) for start in starts)
     with (
-        batches_for(model, source, device, batch_size=batch_size) as batches,
+        batches_for(model, source, device, n_windows, batch_size=batch_size) as batches,
         tqdm(total=n_windows, unit="window", disable=not progress) as bar,
     ):
         fast: nn.Module | None = None

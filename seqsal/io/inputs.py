@@ -151,8 +151,9 @@ def open_codes(codes: NDArray[np.uint8], regions: pd.DataFrame | None = None) ->
     n, length = codes.shape
     if regions is None:
         names = [f"sequence_{i + 1}" for i in range(n)]
-        regions = make_regions(names, np.zeros(n, np.int64), np.full(n, length), name=names)
-    windows = complete_regions(regions)
+        windows = make_regions(names, np.zeros(n, np.int64), np.full(n, length), name=names)
+    else:
+        windows = complete_regions(regions)
     if len(windows) != n or (windows["end"] - windows["start"] != length).any():
         raise RegionError(
             f"regions: {len(windows)} given for {n} sequences of {length} bp; give one of that length for each"

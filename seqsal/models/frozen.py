@@ -1,16 +1,19 @@
-"""A model that is only looked at is left as it was found, also after an exception."""
+"""A model that is only looked at is left as it was found; what was learnt about it is kept while it is unchanged."""
 
 from __future__ import annotations
 
 import contextlib
+import types
+import weakref
 from collections.abc import Iterable, Iterator
-from typing import TypeGuard
+from dataclasses import dataclass, field
+from typing import Any, TypeGuard
 
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-__all__ = ["device_of", "frozen", "intact", "seeded"]
+__all__ = ["device_of", "facts_of", "frozen", "intact", "seeded"]
 
 
 def device_of(model: nn.Module, default: torch.device) -> torch.device:
@@ -88,3 +91,77 @@ def intact(model: nn.Module, device: torch.device) -> Iterator[None]:
             for buffer, before in buffers:
                 if not torch.equal(buffer, before):
                     buffer.copy_(before)
+
+
+@dataclass
+class _Facts:
+    """What is known of a module whose state is described by `signature`.
+
+    The tensors share the module's memory: as long as they live, no other tensor comes to lie at the same address.
+    """
+
+    signature: tuple[Any, ...]
+    tensors: list[torch.Tensor]
+    known: dict[Any, Any] = field(default_factory=dict)
+
+
+_FACTS: weakref.WeakKeyDictionary[nn.Module, _Facts] = weakref.WeakKeyDictionary()
+
+
+def facts_of(module: nn.Module) -> dict[Any, Any]:
+    """Return what was learnt about a module, to be read and added to.
+
+    It is kept as long as the module lives and nothing in it changes: its layers, their settings and hooks, and the
+    values of its parameters and buffers. Of a module with attributes of which that cannot be told nothing is kept.
+    What is added must not refer to the module, which would then never be freed.
+
+    Examples
+    --------
+    >>> module = nn.Linear(2, 1)
+    >>> facts_of(module)["seen"] = True
+    >>> facts_of(module)
+    {'seen': True}
+    >>> with torch.no_grad():
+    ...     _ = module.bias.zero_()
+    >>> facts_of(module)
+    {}
+    """
+    tensors = [*module.parameters(), *module.buffers()]
+    try:
+        layers = tuple((name, type(layer), *_settings(layer)) for name, layer in module.named_modules())
+        values = tuple((tensor.data_ptr(), tensor._version, tensor.shape, tensor.dtype) for tensor in tensors)
+    except (_Unknown, RuntimeError, ValueError):  # the latter of inference tensors and layers without sizes
+        _FACTS.pop(module, None)
+        return {}
+    facts = _FACTS.get(module)
+    if facts is None or facts.signature != (layers, values):
+        facts = _FACTS[module] = _Facts((layers, values), [tensor.detach() for tensor in tensors])
+    return facts.known
+
+
+class _Unknown(Exception):
+    """An attribute of which it cannot be told whether it changed."""
+
+
+_STATE = frozenset({"training", "_parameters", "_buffers", "_modules"})  # that is compared by value, or given back
+
+
+def _settings(layer: nn.Module) -> list[Any]:
+    if isinstance(layer, torch.jit.ScriptModule):
+        return [layer.code]
+    return [(name, _described(value)) for name, value in vars(layer).items() if name not in _STATE]
+
+
+def _described(value: Any) -> Any:
+    """Put something in an attribute's place that is equal as long as that is, and refers to nothing else."""
+    if value is None or isinstance(value, (bool, int, float, str, bytes, type, torch.dtype, torch.device)):
+        return value
+    if isinstance(value, (tuple, list, set, frozenset)):
+        return type(value).__name__, [_described(item) for item in value]
+    if isinstance(value, dict):
+        return [(_described(key), _described(item)) for key, item in value.items()]
+    if isinstance(value, types.BuiltinFunctionType) or (
+        isinstance(value, types.FunctionType) and not value.__closure__
+    ):
+        return value
+    raise _Unknown

@@ -22,11 +22,11 @@ from seqsal.models.adapters import LOW_PRECISION, find_adapter, known_dtype, kno
 from seqsal.models.arithmetic import cuda_arithmetic
 from seqsal.models.cnn import CNN
 from seqsal.models.extra_inputs import ExtraInputs
-from seqsal.models.frozen import device_of, frozen, intact
+from seqsal.models.frozen import device_of, facts_of, frozen, intact
 from seqsal.models.output_space import Bypass, Terminal, find_terminal, invert, resolve_space
 from seqsal.models.readout import Readout
 
-__all__ = ["SequenceModel"]
+__all__ = ["SequenceModel", "facts_about"]
 
 
 class SequenceModel(nn.Module):
@@ -145,6 +145,17 @@ class SequenceModel(nn.Module):
             probe.check_target(target, n_targets)
         return self._columns(X, natural=self._reads_natural())[:, list(targets)]
 
+    def look_at(self, X: torch.Tensor) -> None:
+        """Check the model, and learn its output space, on sequences like these (N, 4, L), unless that is done.
+
+        Raises
+        ------
+        ModelError
+            As `forward`.
+        """
+        self._check_input(X)
+        self._ensure_probed(X)
+
     def predict(self, X: torch.Tensor) -> torch.Tensor:
         """Score sequences on the model's natural scale, without a gradient and in evaluation mode.
 
@@ -250,6 +261,11 @@ class SequenceModel(nn.Module):
 
     def _probe(self, length: int, like: torch.Tensor) -> None:
         """Learn the number of targets and the output space from two random sequences, and refuse bad models."""
+        key, known = ("probe", length, str(like.device), like.dtype), facts_about(self)
+        if key in known:
+            self.n_targets, self.terminal, self.output_space = known[key]
+            self.input_length = self.input_length or length
+            return
         before = (self.n_targets, self.terminal, self.output_space)
         with self.frozen(), torch.inference_mode(False), torch.enable_grad(), intact(self.module, like.device):
             X = probe.random_sequences(length, like).requires_grad_()
@@ -259,6 +275,7 @@ class SequenceModel(nn.Module):
                 self.n_targets, self.terminal, self.output_space = before
                 raise
         self.input_length = self.input_length or length
+        known[key] = (self.n_targets, self.terminal, self.output_space)
 
     def _learn(self, X: torch.Tensor) -> None:
         natural, terminal = self._first_pass(X)
@@ -303,3 +320,16 @@ class SequenceModel(nn.Module):
     @property
     def _raw_space(self) -> str:
         return "linear" if self._adapter is None else self._adapter.raw_space
+
+
+def facts_about(model: nn.Module) -> dict[Any, Any]:
+    """Return what was learnt about a model as it is read; see :func:`seqsal.models.frozen.facts_of`.
+
+    Nothing is kept of a model with other inputs beside the sequence, nor of a view that computes in another way.
+    """
+    if not isinstance(model, SequenceModel):
+        return facts_of(model)
+    if len(model.extra_inputs) or "forward" in vars(model):
+        return {}
+    facts: dict[Any, Any] = facts_of(model.module).setdefault((model.target, model.output_space, model.asked), {})
+    return facts

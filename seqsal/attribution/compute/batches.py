@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from functools import partial
@@ -24,6 +23,7 @@ from torch import nn
 
 from seqsal.attribution.compute.process import cpu_workers, frozen_on_device
 from seqsal.errors import DeviceError
+from seqsal.models.sequence_model import facts_about
 from seqsal.sequence.tensors import one_hot_tensor
 
 __all__ = ["Batches", "NoRoomError", "activation_bytes", "batches_for", "choose_batch_size", "is_out_of_memory"]
@@ -70,6 +70,8 @@ class Batches:
         Windows at a time, to begin with.
     workers
         Threads that share the batches; None computes them one after the other.
+    n_workers
+        How many threads that are, where a chunk of few windows is to be shared evenly.
 
     Examples
     --------
@@ -79,13 +81,13 @@ class Batches:
     8 10
     """
 
-    def __init__(self, batch_size: int, workers: Executor | None = None) -> None:
+    def __init__(self, batch_size: int, workers: Executor | None = None, n_workers: int = 1) -> None:
         self.batch_size = batch_size
-        self._workers = workers
+        self._workers, self._n_workers = workers, n_workers
 
     def resized(self, n_windows: int) -> Batches:
         """Make other batches for the same workers, of `n_windows` windows, at least one."""
-        return Batches(max(n_windows, 1), self._workers)
+        return Batches(max(n_windows, 1), self._workers, self._n_workers)
 
     def fit(self, compute: Callable[[int], None]) -> None:
         """Call `compute(batch_size)`, with half the batch whenever memory runs out.
@@ -113,7 +115,7 @@ class Batches:
         DeviceError
             A single window does not fit.
         """
-        ranges, size = [(0, n_windows)], self.batch_size
+        ranges, size = [(0, n_windows)], min(self.batch_size, -(-n_windows // self._n_workers))
         while ranges:
             batches = [(i, min(i + size, stop)) for start, stop in ranges for i in range(start, stop, size)]
             if self._workers is None:
@@ -176,6 +178,7 @@ def batches_for(
     model: nn.Module,
     source: Any,
     device: torch.device,
+    n_windows: int,
     *,
     batch_size: int | None = None,
     thread_safe: bool = True,
@@ -191,6 +194,8 @@ def batches_for(
         The windows; one of them tells how much memory a window takes.
     device
         Where to compute.
+    n_windows
+        How many there are. Where they are fewer than the cores, all cores work on each.
     batch_size
         Windows at a time; None lets the device decide.
     thread_safe
@@ -200,26 +205,27 @@ def batches_for(
 
     Examples
     --------
-    >>> with batches_for(torch.nn.Flatten(), None, torch.device("cpu"), batch_size=8) as batches:
+    >>> with batches_for(torch.nn.Flatten(), None, torch.device("cpu"), 100, batch_size=8) as batches:
     ...     batches.batch_size
     8
     """
-    with frozen_on_device(model, device, precision), cpu_workers(device, thread_safe) as (workers, n_workers):
-        if batch_size is None:
-            batch_size = choose_batch_size(_bytes_per_window(model, source, device), device, n_workers)
-        yield Batches(batch_size, workers)
+    share = thread_safe and n_windows >= torch.get_num_threads()
+    with frozen_on_device(model, device, precision), cpu_workers(device, share) as (workers, n_workers):
+        if batch_size is not None:
+            yield Batches(batch_size, workers)
+        else:
+            n_bytes = _bytes_per_window(model, source, device)
+            yield Batches(choose_batch_size(n_bytes, device, n_workers), workers, n_workers)
 
 
 def _bytes_per_window(model: nn.Module, source: Any, device: torch.device) -> int:
-    """Ask one window, once for each model, kind of device and length: devices keep different things for a gradient."""
-    known, key = _KNOWN_BYTES.setdefault(model, {}), (device.type, source.length)
+    """Bytes that a window takes, asked of one for each kind of device, which keep different things for a gradient."""
+    known, key = facts_about(model), ("bytes of a window", device.type, source.length)
     if key not in known:
         codes = source.read(np.zeros(1, dtype=np.int64))
         known[key] = activation_bytes(model, one_hot_tensor(torch.from_numpy(codes).to(device)))
-    return known[key]
-
-
-_KNOWN_BYTES: weakref.WeakKeyDictionary[nn.Module, dict[tuple[str, int], int]] = weakref.WeakKeyDictionary()
+    n_bytes: int = known[key]
+    return n_bytes
 
 
 def activation_bytes(model: nn.Module, X: torch.Tensor) -> int:

@@ -32,7 +32,6 @@ import contextlib
 import copy
 import functools
 import logging
-import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -40,6 +39,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+
+from seqsal.models.sequence_model import facts_about
 
 __all__ = [
     "MIN_CHANNELS",
@@ -216,15 +217,17 @@ def _channels_last_view(model: nn.Module) -> nn.Module:
 
 
 def _gains_by_channels_last(model: nn.Module, X: torch.Tensor) -> bool:
-    """Whether a model's forward pass gains by channels last; asked of one window, once for each model."""
-    if model not in _KNOWN_TO_GAIN:
+    """Whether a model's forward pass gains by channels last; asked of one window."""
+    known, key = facts_about(model), "predictions gain by channels last"
+    if key not in known:
         try:
             with torch.no_grad():
-                _KNOWN_TO_GAIN[model] = _try(model, X[:1])
+                known[key] = _try(model, X[:1])
         except Exception as error:  # the pass that counts will tell what is wrong
             logger.debug("predictions: in torch's own layout, because a trial failed (%s)", error)
             return False
-    return _KNOWN_TO_GAIN[model]
+    gains: bool = known[key]
+    return gains
 
 
 def _try(model: nn.Module, X: torch.Tensor) -> bool:
@@ -239,9 +242,6 @@ def _try(model: nn.Module, X: torch.Tensor) -> bool:
         return False
     found = _channels_last_view(model)(X)
     return torch.allclose(found, expected, rtol=MOST_OFF, atol=MOST_OFF * float(expected.abs().max()))
-
-
-_KNOWN_TO_GAIN: weakref.WeakKeyDictionary[nn.Module, bool] = weakref.WeakKeyDictionary()
 
 
 class _Record(TorchFunctionMode):

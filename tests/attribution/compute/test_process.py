@@ -183,7 +183,7 @@ def test_workers_use_one_thread_each_and_the_caller_keeps_its_own() -> None:
 @pytest.mark.usefixtures("three_threads")
 def test_threads_are_given_back_after_an_error(rng: np.random.Generator) -> None:
     source = Windows(random_codes(rng, 10, 60))
-    with pytest.raises(ValueError, match="stop"), batches_for(Small(), source, CPU):
+    with pytest.raises(ValueError, match="stop"), batches_for(Small(), source, CPU, 10):
         assert torch.get_num_threads() == 1
         raise ValueError("stop")
     assert torch.get_num_threads() == 3
@@ -200,6 +200,6 @@ def test_no_workers_where_they_would_not_help() -> None:
 @pytest.mark.usefixtures("three_threads")
 def test_a_method_that_is_not_thread_safe_runs_in_the_callers_thread(rng: np.random.Generator) -> None:
     source, seen = Windows(random_codes(rng, 10, 60)), set()
-    with batches_for(Small(), source, CPU, batch_size=2, thread_safe=False) as batches:
+    with batches_for(Small(), source, CPU, 10, batch_size=2, thread_safe=False) as batches:
         batches.run(lambda start, stop: seen.add(threading.get_ident()), 10)
     assert seen == {threading.get_ident()}
