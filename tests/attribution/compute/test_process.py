@@ -153,7 +153,7 @@ def three_threads() -> Iterator[None]:
 
 @pytest.mark.usefixtures("three_threads")
 def test_same_numbers_as_one_thread(rng: np.random.Generator) -> None:
-    source, options = Windows(random_codes(rng, 50, 60)), AttributeOptions(batch_size=4)
+    source, options = Windows(random_codes(rng, 50, 60)), AttributeOptions(batch_size=4, n_controls=20)
     parallel = attribute_windows(Small(), source, options, device=CPU)
     assert torch.get_num_threads() == 3
     torch.set_num_threads(1)
