@@ -40,8 +40,8 @@ from contaminated_sets import Codes
 from contaminated_trials import Trial, prepared
 from scipy import stats
 
-from seqsal.auditing.artifacts import audit_artifacts
 from seqsal.auditing.context import AuditContext
+from seqsal.auditing.parts.artifacts import audit_artifacts
 from seqsal.sequence.codes import decode, encode, reverse_complement
 from seqsal.sequence.draws import dinucleotide_shuffle
 
@@ -106,7 +106,7 @@ def judge(trial: Trial) -> Outcome:
         positives=trial.positives if given else None,
         negatives=trial.negatives if given else None,
     )
-    listed = audit_artifacts(context).values
+    listed = audit_artifacts(context).to_json()
     seconds = time.perf_counter() - began
     planted = [item for item in listed if _is_planted(item, trial.design)]
     ranked = sorted(planted, key=lambda item: ("shortcut", "present", "clean").index(item["verdict"]))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, is_dataclass, replace
+from typing import Any, get_origin
 
 import numpy as np
 import pandas as pd
@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from seqsal.attribution import AttributeOptions, attribute_windows
+from seqsal.auditing import part
 from seqsal.auditing.context import AuditContext
+from seqsal.auditing.finding import Finding
 from seqsal.auditing.part import PartResult, Results
+from seqsal.auditing.parts.artifacts import KnownFinding
 from seqsal.auditing.registry import load_part
 from seqsal.auditing.settings import AuditSettings
 from seqsal.io.attributions import Attributions
@@ -95,32 +98,25 @@ def context_of(
     return AuditContext(attr, model, settings=settings, device=CPU, other_models=others, **given)
 
 
-NO_CURVE = {
-    **dict.fromkeys(("auc", "random_auc", "reverse_auc", "centre_auc", "difference", "ci", "share_better")),
-    "normalised": None, "normalised_ci": None, "against": {}, "n_regions": 0,
-}  # fmt: skip
-BLANK: dict[str, dict[str, Any]] = {  # audit.json of parts that tested nothing
-    "faithfulness": {
-        "deletion": NO_CURVE, "insertion": NO_CURVE, "peaks": {"positive": None, "negative": None},
-        "ism_n_regions": 0, "ism_n_undefined": 0, "order": "attribution", "n_untestable": 0, "n_passes": 0,
-    },
-}  # fmt: skip
-
-
 def part_of(name: str, values: Any, tables: Mapping[str, pd.DataFrame] | None = None) -> PartResult:
-    """Result of a part from some of what `audit.json` has under its name; the rest was not tested."""
-    content = {**BLANK.get(name, {}), **values} if isinstance(values, Mapping) else values
-    if name == "faithfulness":
-        for kind in ("deletion", "insertion"):
-            if content[kind] != NO_CURVE:
-                content[kind] = {
-                    **dict.fromkeys(NO_CURVE, 0.0),
-                    "ci": None,
-                    "normalised_ci": None,
-                    "against": {},
-                } | content[kind]
-    result: PartResult = load_part(name).result.from_json(content)
-    return replace(result, tables=tables or {})
+    """Result of a part from some of what `audit.json` has under its name; the rest was not tested, or is empty."""
+    kind = load_part(name).result
+    if name == "artifacts":
+        has_share = [{one.get("share"), one.get("share_positives")} != {None} for one in values]
+        filled = [_filled(KnownFinding if has else Finding, one) for one, has in zip(values, has_share, strict=True)]
+        return replace(kind.from_json(filled), tables=tables or {})
+    is_typed = kind.from_json.__func__ is PartResult.from_json.__func__  # reads its fields one by one
+    return replace(kind.from_json(_filled(kind, values) if is_typed else values), tables=tables or {})
+
+
+def _filled(hint: Any, value: Any) -> Any:
+    """Add what is missing in `audit.json`: null where that is allowed, else 0 or nothing."""
+    kind = part._kind(hint)
+    if value is None and not {type(None), part.NotTested} & set(part._choices(hint)):
+        value = {} if is_dataclass(kind) else (get_origin(kind) or kind)()
+    if not is_dataclass(kind) or not isinstance(value, Mapping):
+        return value
+    return {key: _filled(one, value.get(key)) for _, key, one in part._in_json(kind)}
 
 
 def parts_of(content: Mapping[str, Any]) -> Results:

@@ -1,4 +1,4 @@
-"""What a sequence holds beside its order of bases: GC, CpG, simple repeats, unknown bases.
+"""What a sequence holds apart from the order of its bases: GC, CpG, simple repeats, unknown bases.
 
 *CpG* is the ratio of observed to expected CpG, n(CG) · n / (n(C) · n(G)) over the n known bases (Gardiner-Garden and
 Frommer 1987, doi:10.1016/0022-2836(87)90689-9).
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from seqsal.sequence.codes import N_CODE
 
-__all__ = ["cpg_ratio", "cpg_sites", "gc_content", "repeat_mask", "unknown_share"]
+__all__ = ["EDGE_SHARE", "cpg_ratio", "cpg_sites", "gc_content", "repeat_mask", "unknown_share"]
 
+EDGE_SHARE = 0.05  # of the window at either end is its edge
 REPEAT_UNITS = range(1, 7)
 REPEAT_COPIES, REPEAT_BP = 3, 12
 _C, _G = 1, 2

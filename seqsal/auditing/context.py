@@ -59,9 +59,9 @@ class AuditContext:
     annotations
         Regions that are known to matter, chrom, start, end, or None.
     artifacts
-        One's own :class:`seqsal.auditing.artifacts.library.Artifact` beside those of the library, or None.
+        The user's own :class:`seqsal.auditing.parts.artifacts.library.Artifact`, in addition to the library, or None.
     strata
-        A row a window, a column a factor such as a batch, of :func:`seqsal.auditing.strata.read_strata`; or None.
+        A row a window, a column a factor such as a batch, of :func:`seqsal.auditing.strata_file.read_strata`; or None.
     positives, negatives
         Codes (n, L) of sequences of either class, such as the training data, or None where a class is not known.
     other_models

@@ -1,53 +1,118 @@
-"""What is found of a property of sequences that is no word, and whether that is a shortcut."""
+"""What the audit says of a sequence, or of a property of sequences, that is not biology.
+
+- `shortcut`: it differs where classes differ, and the model uses it.
+- `present`: it is there, but unused, untested, or such that genomes have it as well.
+- `clean`: it is not there more than by chance.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seqsal.auditing.stats import number, q_values_of, signed_rank_p
+from seqsal.auditing.part import OMITTED_IF_NONE, Interval, Measured, NotTested, measured
+from seqsal.auditing.stats import q_values_of, signed_rank_p
 
-__all__ = ["Change", "Finding", "judge_findings", "signed_rank"]
+__all__ = [
+    "MIN_REGION_SHARE",
+    "N_NEUTRAL",
+    "N_REMOVED",
+    "VERDICTS",
+    "Effect",
+    "Finding",
+    "Property",
+    "judge_properties",
+    "mean_of",
+    "signed_rank",
+]
 
+VERDICTS = ("shortcut", "present", "clean")
+MIN_REGION_SHARE = 0.02  # of the regions of a class must have what is a shortcut
+N_NEUTRAL = 64  # neutral sequences that something is put into
+N_REMOVED = 64  # regions that it is removed from, at most
 EQUAL = 1e-6  # of the model's range: float32
 
 
 @dataclass(frozen=True)
-class Change:
-    """Mean change of the prediction, in units of the attributed output, and its two-sided p-value."""
+class Effect:
+    """Mean difference of the prediction, in units of the attributed output.
+
+    Attributes
+    ----------
+    mean
+        Of the paired differences.
+    ci
+        Interval of the mean over sequences; None with a single one, and where only the test matters.
+    p_value
+        Two-sided.
+    n
+        Number of sequences.
+    """
 
     mean: float
+    ci: Interval | None
     p_value: float
+    n: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Finding:
-    """A property, how much of it there is, and what it does.
+    """A row of `artifacts` in `audit.json`.
 
     Attributes
     ----------
     name, kind
-        What it is called, and `composition`, `low_complexity`, `padding` or `position`.
+        What it is called, and what kind of thing it is.
+    sequence
+        Its letters; empty for a property.
     n_regions
         Audited regions that have it; None where it is no matter of having.
     attribution_share
-        Share of the map's mass on the bases that have it; None without a map.
+        Share of Σ|track| on the bases that have it.
     enrichment
-        How much more of it the positives have than the negatives, or the bases than expected; None where unknown.
+        How much more of it one class has than the other, or the bases than expected.
+    marginal_effect, ablation_effect
+        Mean change of the prediction by bringing it into neutral sequence, and what it is worth where it stands.
+    q_value
+        Of the evidence that a shortcut would rest on.
+    verdict
+        `shortcut`, `present` or `clean`.
+    text
+        All of it in a sentence.
+    """
+
+    name: str
+    kind: str
+    sequence: str = ""
+    n_regions: int | None
+    attribution_share: Measured
+    enrichment: Measured
+    marginal_effect: Measured
+    ablation_effect: Measured
+    q_value: Measured
+    verdict: str
+    text: str | None = field(default=None, metadata=OMITTED_IF_NONE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Property:
+    """A property of sequences that is no word: how much of it there is, what it does, and whether it may be a shortcut.
+
+    Attributes
+    ----------
+    name, kind, n_regions, attribution_share, enrichment, text
+        As in :class:`Finding`; kind is `composition`, `low_complexity`, `padding` or `position`.
     marginal, ablation
-        Effect of bringing it into neutral sequence, and of what is there; None where that was not tested.
+        Its effects.
     presence_p
         P-value of its enrichment; 1 where there is nothing to compare with.
     is_present
         Whether there is any to speak of.
     can_be_shortcut
         Whether everything but the p-values speaks for a shortcut.
-    text
-        What it is, in a sentence.
     """
 
     name: str
@@ -55,28 +120,49 @@ class Finding:
     n_regions: int | None
     attribution_share: float | None
     enrichment: float | None
-    marginal: Change | None
-    ablation: Change | None
+    marginal: Effect | NotTested
+    ablation: Effect | NotTested
     presence_p: float
     is_present: bool
     can_be_shortcut: bool
     text: str
 
     @property
-    def p_value(self) -> float | None:
-        """The largest p-value that a shortcut would rest on; None where no effect was tested."""
-        effects = [change.p_value for change in (self.marginal, self.ablation) if change is not None]
-        return max(self.presence_p, *effects) if effects else None
+    def p_value(self) -> float:
+        """The largest p-value that a shortcut would rest on; NaN where no effect was tested."""
+        effects = [one.p_value for one in (self.marginal, self.ablation) if isinstance(one, Effect)]
+        return max(self.presence_p, *effects) if effects else np.nan
+
+    def judged(self, q_value: float, fdr: float) -> Finding:
+        """Return the row of `audit.json`."""
+        is_shortcut = self.can_be_shortcut and q_value <= fdr
+        return Finding(
+            name=self.name,
+            kind=self.kind,
+            n_regions=self.n_regions,
+            attribution_share=measured(self.attribution_share, "the map is 0"),
+            enrichment=measured(self.enrichment, "there is nothing to compare with"),
+            marginal_effect=mean_of(self.marginal),
+            ablation_effect=mean_of(self.ablation),
+            q_value=measured(q_value, "no effect was tested"),
+            verdict="shortcut" if is_shortcut else "present" if self.is_present else "clean",
+            text=self.text,
+        )
 
 
-def judge_findings(findings: Sequence[Finding], fdr: float) -> list[dict[str, Any]]:
-    """Return the rows of `audit.json`, with q-values of Benjamini and Hochberg (1995) and verdicts."""
-    p_values = [np.nan if finding.p_value is None else finding.p_value for finding in findings]
-    return [_row(finding, number(q), fdr) for finding, q in zip(findings, q_values_of(p_values), strict=True)]
+def judge_properties(properties: Sequence[Property], fdr: float) -> tuple[Finding, ...]:
+    """Judge properties, with q-values of Benjamini and Hochberg (1995) over those whose effect was tested."""
+    q_values = q_values_of([one.p_value for one in properties])
+    return tuple(one.judged(float(q_value), fdr) for one, q_value in zip(properties, q_values, strict=True))
 
 
-def signed_rank(differences: NDArray[np.float64], scale: float) -> Change | None:
-    """Mean of paired differences (n,) and Wilcoxon's signed-rank test; None without any.
+def mean_of(effect: Effect | NotTested) -> Measured:
+    """Return the mean of an effect that was tested."""
+    return effect.mean if isinstance(effect, Effect) else effect
+
+
+def signed_rank(differences: NDArray[np.float64], scale: float) -> Effect | NotTested:
+    """Mean of paired differences (n,) and Wilcoxon's signed-rank test.
 
     Parameters
     ----------
@@ -86,22 +172,5 @@ def signed_rank(differences: NDArray[np.float64], scale: float) -> Change | None
         The model's range: differences of less than a millionth of it are none.
     """
     if not len(differences):
-        return None
-    return Change(float(differences.mean()), signed_rank_p(differences, EQUAL * scale))
-
-
-def _row(finding: Finding, q_value: float | None, fdr: float) -> dict[str, Any]:
-    is_shortcut = finding.can_be_shortcut and q_value is not None and q_value <= fdr
-    return {
-        "name": finding.name,
-        "kind": finding.kind,
-        "sequence": "",
-        "n_regions": finding.n_regions,
-        "attribution_share": finding.attribution_share,
-        "enrichment": finding.enrichment,
-        "marginal_effect": None if finding.marginal is None else finding.marginal.mean,
-        "ablation_effect": None if finding.ablation is None else finding.ablation.mean,
-        "q_value": q_value,
-        "verdict": "shortcut" if is_shortcut else "present" if finding.is_present else "clean",
-        "text": finding.text,
-    }
+        return NotTested("no region has any")
+    return Effect(float(differences.mean()), None, signed_rank_p(differences, EQUAL * scale), len(differences))

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from seqsal.auditing.artifacts.library import Artifact, read_artifacts
 from seqsal.auditing.context import Codes
+from seqsal.auditing.parts.artifacts.library import Artifact, read_artifacts
 from seqsal.auditing.settings import AuditSettings
-from seqsal.auditing.strata import read_strata
+from seqsal.auditing.strata_file import read_strata
 from seqsal.errors import RegionError, UsageError
 from seqsal.io.attributions import Attributions
 from seqsal.io.bed import read_bed

@@ -118,8 +118,8 @@ def percentile_interval(resampled: Values, n: int, confidence: float) -> Values:
     return np.asarray(np.quantile(resampled, [tail, 1 - tail], axis=0))
 
 
-def mean_interval(values: ArrayLike, rng: np.random.Generator, settings: AuditSettings) -> list[float] | None:
-    """Return the confidence interval [lower, upper] of :func:`mean_known`; None for fewer than two numbers.
+def mean_interval(values: ArrayLike, rng: np.random.Generator, settings: AuditSettings) -> tuple[float, float] | None:
+    """Return the confidence interval (lower, upper) of :func:`mean_known`; None for fewer than two numbers.
 
     Parameters
     ----------
@@ -136,13 +136,13 @@ def mean_interval(values: ArrayLike, rng: np.random.Generator, settings: AuditSe
         return None
     resampled = resample_means(column, rng, settings.n_bootstrap)
     lower, upper = percentile_interval(resampled, len(column), settings.confidence)[:, 0]
-    return [float(lower), float(upper)]
+    return float(lower), float(upper)
 
 
 def ratio_interval(
     top: ArrayLike, bottom: ArrayLike, rng: np.random.Generator, settings: AuditSettings
-) -> list[float] | None:
-    """Return the confidence interval [lower, upper] of Σ top / Σ bottom.
+) -> tuple[float, float] | None:
+    """Return the confidence interval (lower, upper) of Σ top / Σ bottom.
 
     Parameters
     ----------
@@ -164,17 +164,17 @@ def ratio_interval(
         return None
     ratios = resampled[defined, :1] / resampled[defined, 1:]
     lower, upper = percentile_interval(ratios, counts, settings.confidence)[:, 0]
-    return [float(lower), float(upper)]
+    return float(lower), float(upper)
 
 
-def share_interval(n_found: int, n: int, confidence: float) -> list[float] | None:
+def share_interval(n_found: int, n: int, confidence: float) -> tuple[float, float] | None:
     """Return Wilson's score interval of a share; None for fewer than two (1927, doi:10.1080/01621459.1927.10502953)."""
     if n < 2:
         return None
     from scipy.stats import binomtest
 
     interval = binomtest(n_found, n).proportion_ci(confidence, method="wilson")
-    return [float(interval.low), float(interval.high)]
+    return float(interval.low), float(interval.high)
 
 
 def pearson(a: Values, b: Values | None, *, min_spread: float = 0.0) -> float | None:

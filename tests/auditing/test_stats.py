@@ -77,7 +77,7 @@ def test_chunks_of_resamples_are_all_there(rng: np.random.Generator, monkeypatch
 
 
 def test_equal_values_have_an_interval_of_no_width(rng: np.random.Generator) -> None:
-    assert mean_interval(np.full(7, 0.1), rng, SETTINGS) == [0.1, 0.1]
+    assert mean_interval(np.full(7, 0.1), rng, SETTINGS) == (0.1, 0.1)
 
 
 def test_one_region_has_no_interval(rng: np.random.Generator) -> None:
@@ -108,7 +108,7 @@ def test_maps_of_nothing_have_no_correlation() -> None:
 def test_a_share_has_wilsons_interval() -> None:
     n, k, z = 32, 10, stats.norm.ppf(0.975)
     centre, half = (k + z**2 / 2) / (n + z**2), z / (n + z**2) * math.sqrt(k * (n - k) / n + z**2 / 4)
-    assert share_interval(k, n, 0.95) == pytest.approx([centre - half, centre + half])
+    assert share_interval(k, n, 0.95) == pytest.approx((centre - half, centre + half))
     assert share_interval(1, 1, 0.95) is None
 
 
@@ -118,7 +118,7 @@ def test_what_is_no_number_is_left_out(rng: np.random.Generator) -> None:
     assert mean_known(values[1:2]) is None
     assert number(np.nan) is None
     assert mean_interval(values[:2], rng, AuditSettings()) is None
-    assert mean_interval(np.ones(5), rng, AuditSettings()) == [1, 1]
+    assert mean_interval(np.ones(5), rng, AuditSettings()) == (1, 1)
     assert np.array_equal(mean_rows(np.array([[1, np.nan], [3, np.nan]])), [2, np.nan], equal_nan=True)
     assert pearson(np.ones(3), np.arange(3.0)) is None
     assert pearson(np.arange(3.0), -np.arange(3.0)) == pytest.approx(-1)

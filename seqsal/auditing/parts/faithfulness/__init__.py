@@ -303,7 +303,7 @@ class _Audit:
             values = _defined(column)
             found[key] = _mean(values)
             interval = mean_interval(values, self.context.rng(f"{key} bootstrap"), self.settings)
-            found[f"{key}_ci"] = None if interval is None else tuple(interval)
+            found[f"{key}_ci"] = interval
         spearman = _defined(local.spearman)
         found["permuted_infidelity"] = _mean(_defined(local.permuted_infidelity))
         found["ism_share_below"] = _mean((spearman < self.settings.min_ism_spearman).astype(np.float64))

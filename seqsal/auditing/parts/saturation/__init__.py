@@ -389,7 +389,7 @@ class _Audit:
         return {
             "n_important": total,
             "blind_share": share,
-            "blind_share_ci": _pair(ratio_interval(n_blind, n_important, rng, context.settings)),
+            "blind_share_ci": ratio_interval(n_blind, n_important, rng, context.settings),
             "blind_share_by_method": {name: float(at.sum() / total) for name, at in blind.items() if name != AUDITED},
         }
 
@@ -504,10 +504,6 @@ def _advice(method: str, best: str, agreement: Mapping[str, MethodAgreement]) ->
     if best != "ism":
         told += f", with mutagenesis of {numbers(better.ism_spearman, audited.ism_spearman)}"
     return f"Use {best} instead of {method}: {told}, for {better.n_passes:,} passes a region."
-
-
-def _pair(interval: list[float] | None) -> Interval | None:
-    return None if interval is None else (interval[0], interval[1])
 
 
 def _redundant_table(regions: pd.DataFrame, hidden: Hidden) -> pd.DataFrame:

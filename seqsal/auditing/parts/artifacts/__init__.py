@@ -1,0 +1,502 @@
+"""Shortcuts: adapters, primers, vectors and other words that are no biology, and whether the model uses them.
+
+Each artifact of the library, and each of the user's own, is looked for
+(:mod:`~seqsal.auditing.parts.artifacts.search`), compared with biology
+(:mod:`~seqsal.auditing.parts.artifacts.biology`), tested on the model
+(:mod:`~seqsal.auditing.parts.artifacts.effects`), and judged:
+
+- `shortcut`: in excess where classes differ (positives against negatives, either way round; regions against their
+  shuffles where classes are not known), no site of a protein, and used by the model.
+- `present`: in the sequences more than in their shuffles, or in one class more than in the other, but unused, untested,
+  or of a kind that genomes have as well and at no fixed position.
+- `clean`: not in excess, or a piece of something else, which `explained_by` names.
+
+Invariant words of no library join them (:mod:`~seqsal.auditing.parts.artifacts.unknown`), and the properties that
+:mod:`seqsal.auditing.parts.composition` has judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+
+from seqsal.auditing.context import AuditContext, Codes
+from seqsal.auditing.finding import VERDICTS, Effect, Finding, mean_of
+from seqsal.auditing.part import (
+    OMITTED_IF_NONE,
+    Fact,
+    Interval,
+    Measured,
+    NotTested,
+    Part,
+    PartResult,
+    Results,
+    Shortcut,
+    from_json,
+    to_json,
+)
+from seqsal.auditing.parts.artifacts.biology import all_motifs, explain_word
+from seqsal.auditing.parts.artifacts.effects import ablation_effect, attribution_share, marginal_effect
+from seqsal.auditing.parts.artifacts.library import AMBIGUOUS_KINDS, Artifact, load_library, read_artifacts
+from seqsal.auditing.parts.artifacts.search import PART_BP, Found, Hits, find_enriched, hits_of
+from seqsal.auditing.parts.artifacts.unknown import WordFinding, exact_hits, find_unknown
+from seqsal.auditing.parts.composition import CompositionResult
+from seqsal.auditing.settings import AuditSettings
+from seqsal.auditing.stats import q_values_of
+from seqsal.regions import lift_span
+from seqsal.sequence.codes import encode
+
+__all__ = ["PART", "Artifact", "ArtifactsResult", "audit_artifacts", "load_library", "read_artifacts"]
+
+MAX_USE_Q = 0.05  # of the effect of a known artifact that counts as used
+LEAST_SHUFFLES = 2_000
+SHUFFLE_DRAW = 3_000  # away from the draws of other parts
+FIXED_BP = 2.0
+ONE_STRAND = 0.9
+N_NAMED = 2
+HIT_COLUMNS = ("row", "chrom", "start", "end", "name", "score", "strand", "kind", "verdict")
+NOT_IN_EXCESS = NotTested("it is not in excess")
+_FLIPPED = {"+": "-", "-": "+"}
+_NO_CLASSES = (
+    "How often artifacts occur in positives against negatives: the classes are not known; the regions were compared "
+    "with their shuffles instead."
+)
+_NO_MODEL = "Whether the model uses the artifacts that occur: there is no model to ask."
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where in the windows copies are.
+
+    Attributes
+    ----------
+    median
+        Of the first base of the part that most copies have, in offsets along the window.
+    spread
+        Interquartile range of the starts or of the ends of the copies, whichever is smaller (bp).
+    fixed
+        Whether that is at most `FIXED_BP`.
+    """
+
+    median: float
+    spread: float
+    fixed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownFinding(Finding):
+    """What was found of an artifact of the library, or of the user's.
+
+    Attributes
+    ----------
+    source
+        Where the sequence is from; `sequence` is the part that most copies have, else the whole.
+    share
+        Of the audited regions, that have it.
+    enriched_in
+        `positives`, `negatives` or `regions` (against their shuffles), or None.
+    p_value
+        Of the excess.
+    explained_by
+        What else explains the excess, or None.
+    family
+        Other artifacts that match the copies as well.
+    marginal_ci, marginal_p_value, ablation_ci, ablation_p_value
+        Of the effects.
+    n_foreground, share_foreground, n_background, share_background
+        Sequences with a copy in the two sets compared; only where it is in excess, as `position` and `strand`.
+    share_positives, share_negatives
+        The same, where these were compared.
+    position
+        Of the copies.
+    strand
+        `+`, `-`, or `both`.
+    """
+
+    source: str
+    share: float
+    enriched_in: str | None
+    p_value: float
+    explained_by: str | None
+    family: tuple[str, ...]
+    marginal_ci: Interval | None
+    marginal_p_value: Measured
+    ablation_ci: Interval | None
+    ablation_p_value: Measured
+    share_positives: float | None = None
+    share_negatives: float | None = None
+    n_foreground: int | None = field(default=None, metadata=OMITTED_IF_NONE)
+    share_foreground: float | None = field(default=None, metadata=OMITTED_IF_NONE)
+    n_background: int | None = field(default=None, metadata=OMITTED_IF_NONE)
+    share_background: float | None = field(default=None, metadata=OMITTED_IF_NONE)
+    position: Position | None = field(default=None, metadata=OMITTED_IF_NONE)
+    strand: str | None = field(default=None, metadata=OMITTED_IF_NONE)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ArtifactsResult(PartResult):
+    """What is not biology, and what the model makes of it; shortcuts first.
+
+    Tables: `artifacts`, a row a finding, and `hits`, a row a copy in the audited regions of what is not clean, on the
+    genome.
+    """
+
+    findings: tuple[Finding, ...]
+
+    def facts(self, settings: AuditSettings) -> Iterator[Fact]:
+        yield Fact(f"{len(self.findings)}", "looked for")
+        for word in ("shortcut", "present"):
+            names = [one.name for one in self.findings if one.verdict == word]
+            shown = ", ".join(names[:N_NAMED]) + ", …" * (len(names) > N_NAMED)
+            yield Fact(f"{len(names)}", word + f" ({shown})" * bool(names))
+
+    def shortcuts(self, output: str) -> Iterator[Shortcut]:
+        for one in self.findings:
+            if one.verdict == "shortcut":
+                if one.text:
+                    yield Shortcut(one.name, f"The model takes a shortcut: {one.text}")
+                else:
+                    yield Shortcut(one.name, f"The model uses {one.name}, which is not biology: {_told(one, output)}.")
+
+    def to_json(self) -> list[Any]:
+        return [to_json(one) for one in self.findings]
+
+    @classmethod
+    def from_json(cls, content: Any) -> Self:
+        def kind(one: dict[str, Any]) -> type[Finding]:
+            return WordFinding if "exactness" in one else KnownFinding if "source" in one else Finding
+
+        return cls(findings=tuple(from_json(kind(one), one) for one in content))
+
+
+def _told(one: Finding, output: str) -> str:
+    """Say how often an artifact is there, and what inserting and removing it does."""
+    facts = [f"found in {one.n_regions:,} regions"]
+    if isinstance(one, (KnownFinding, WordFinding)):
+        facts = [f"found in {one.share:.0%} of the regions"]
+    if isinstance(one, KnownFinding) and one.share_positives is not None and one.share_negatives is not None:
+        facts = [f"found in {one.share_positives:.0%} of positives and {one.share_negatives:.0%} of negatives"]
+    # an effect is what the sequence adds to the output, so that taking it away does the opposite
+    for effect, action, sign in (
+        (one.marginal_effect, "inserting it alone", 1),
+        (one.ablation_effect, "removing it", -1),
+    ):
+        if isinstance(effect, float):
+            facts.append(f"{action} {'raises' if sign * effect > 0 else 'lowers'} the {output} by {abs(effect):.2g}")
+    return ", ".join(facts)
+
+
+def audit_artifacts(
+    context: AuditContext, artifacts: Sequence[Artifact] | None = None, properties: Sequence[Finding] = ()
+) -> ArtifactsResult:
+    """Look for sequences that are no biology, and test whether the model uses them.
+
+    Parameters
+    ----------
+    context
+        What is under audit.
+    artifacts
+        The user's own, in addition to those of the library; those of the context when None.
+    properties
+        Findings of other parts, which join the list.
+    """
+    own = tuple(context.artifacts or ()) if artifacts is None else tuple(artifacts)
+    tested = examine_artifacts(context, [*own, *load_library()])
+    known = [one for one in tested if one.verdict != "clean" and one.audited is not None]
+    unknown = find_unknown(context, [one.audited for one in known if one.audited is not None])
+    names = [one.artifact.name for one in tested]
+    words = sorted([*(_row(one, context, names) for one in tested), *unknown], key=_order)
+    findings = sorted([*words, *properties], key=lambda one: VERDICTS.index(one.verdict))
+    hits = [_hit_table(context, one.audited, one.artifact.name, one.artifact.kind, one.verdict)
+            for one in known if one.audited is not None]  # fmt: skip
+    rows = context.rows(context.settings.n_regions)
+    for word in unknown:
+        copies = exact_hits(context.codes(rows), rows, encode(word.sequence))
+        hits.append(_hit_table(context, copies, word.name, word.kind, word.verdict))
+    return ArtifactsResult(
+        findings=tuple(findings),
+        tables={"artifacts": _flat(words), "hits": _joined(hits)},
+        warnings=tuple(_warnings(tested)),
+        untested=tuple(_untested(context, own)),
+    )
+
+
+def _order(one: Finding) -> tuple[int, float]:
+    return VERDICTS.index(one.verdict), one.q_value if isinstance(one.q_value, float) else 1.0
+
+
+@dataclass(frozen=True)
+class Examined:
+    """All that is known of one artifact.
+
+    Attributes
+    ----------
+    artifact
+        Which.
+    found
+        Its excess, or None where there is none.
+    enriched_in
+        The set where it is in excess: `positives`, `negatives` or `regions`.
+    p_value, q_value
+        Of the excess.
+    audited
+        Hits in the regions audited, in rows of the attributions.
+    marginal, ablation
+        Effects on the prediction.
+    attribution_share
+        Of the map's mass.
+    verdict
+        `shortcut`, `present` or `clean`.
+    """
+
+    artifact: Artifact
+    found: Found | None = None
+    enriched_in: str | None = None
+    p_value: float = 1.0
+    q_value: float = 1.0
+    audited: Hits | None = None
+    marginal: Effect | NotTested = NOT_IN_EXCESS
+    ablation: Effect | NotTested = NOT_IN_EXCESS
+    attribution_share: Measured = NOT_IN_EXCESS
+    verdict: str = "clean"
+
+
+def examine_artifacts(context: AuditContext, artifacts: Sequence[Artifact]) -> list[Examined]:
+    """Search, test and judge artifacts; one result each, in their order."""
+    words = [artifact.codes for artifact in artifacts]
+    rows = context.rows(context.settings.n_examples)
+    regions = context.codes(rows)
+    excesses = _excesses(context, artifacts, regions)
+    p_values = [excesses[i][0].p_value if i in excesses else 1.0 for i in range(len(words))]
+    tested = []
+    for i, q_value in enumerate(q_values_of(p_values).tolist()):
+        one = Examined(artifacts[i], p_value=p_values[i], q_value=q_value)
+        if i in excesses and q_value <= context.settings.fdr:
+            found, enriched_in = excesses[i]
+            hits = hits_of(found.query, words, regions)
+            audited = replace(hits, row=rows[hits.row])
+            one = _examine(context, replace(one, found=found, enriched_in=enriched_in, audited=audited), audited)
+        tested.append(one)
+    return _judged(context, tested)
+
+
+def _excesses(context: AuditContext, artifacts: Sequence[Artifact], regions: Codes) -> dict[int, tuple[Found, str]]:
+    """Artifacts in excess, by number, and where: between the classes first, else in regions against their shuffles."""
+    words = [artifact.codes for artifact in artifacts]
+    excesses: dict[int, tuple[Found, str]] = {}
+    for enriched_in, foreground, background, shuffled in _comparisons(context, regions):
+        if not len(foreground) or not len(background) or foreground.shape[1] < PART_BP:
+            continue
+        explain = _explainer(context, artifacts, foreground, background)
+        for found in find_enriched(words, foreground, background, shuffled, context.settings.fdr, explain):
+            excesses.setdefault(found.query.artifact, (found, enriched_in))
+    return excesses
+
+
+def _explainer(
+    context: AuditContext, artifacts: Sequence[Artifact], foreground: Codes, background: Codes
+) -> Callable[[int, int, int], str | None]:
+    motifs = [*(context.motifs or ()), *all_motifs()]
+
+    def explain(number: int, start: int, end: int) -> str | None:
+        if artifacts[number].kind == "homopolymer":  # judged by its position
+            return None
+        return explain_word(artifacts[number].codes, start, end, foreground, background, motifs)
+
+    return explain
+
+
+def _comparisons(context: AuditContext, regions: Codes) -> list[tuple[str, Codes, Codes, Codes]]:
+    """Names of sets, foreground, background, and shuffles of the foreground."""
+    comparisons: list[tuple[str, Codes, Codes, Codes]] = []
+    if context.positives is not None and context.negatives is not None:
+        classes = [_sampled(context, codes) for codes in (context.positives, context.negatives)]
+        shuffles = [_shuffles(context, codes) for codes in classes]
+        comparisons += [
+            ("positives", classes[0], classes[1], shuffles[0]),
+            ("negatives", classes[1], classes[0], shuffles[1]),
+        ]
+    shuffled = _shuffles(context, regions)
+    return [*comparisons, ("regions", regions, shuffled, shuffled)]
+
+
+def _sampled(context: AuditContext, codes: Codes) -> Codes:
+    n = context.settings.n_examples
+    return codes if len(codes) <= n else codes[np.sort(context.rng("examples").permutation(len(codes))[:n])]
+
+
+def _shuffles(context: AuditContext, codes: Codes) -> Codes:
+    n_draws = -(-LEAST_SHUFFLES // max(len(codes), 1))
+    return np.concatenate([context.shuffled(codes, SHUFFLE_DRAW + draw) for draw in range(n_draws)])
+
+
+def _examine(context: AuditContext, one: Examined, hits: Hits) -> Examined:
+    """Test what is in excess on the model, unless it has another explanation."""
+    found, word, name = one.found, one.artifact.codes, one.artifact.name
+    assert found is not None
+    start, end = found.part
+    marginal: Effect | NotTested = NotTested(f"it is explained by {found.explained_by}")
+    ablation = marginal
+    if found.explained_by is None:
+        marginal = marginal_effect(context, word[start:end], found.hits.of_part(start), name)
+        ablation = ablation_effect(context, word, hits, name)
+    return replace(one, marginal=marginal, ablation=ablation, attribution_share=attribution_share(context, hits))
+
+
+def _position(found: Found) -> Position:
+    hits = found.hits
+    start, end = found.part
+    first = np.where(hits.strand > 0, hits.start - hits.offset + start, hits.end + hits.offset - end)
+    spread = min(float(np.subtract(*np.percentile(edge, [75, 25]))) for edge in (hits.start, hits.end))
+    return Position(float(np.median(first)), spread, spread <= FIXED_BP)
+
+
+def _judged(context: AuditContext, tested: Sequence[Examined]) -> list[Examined]:
+    """Give verdicts, with q-values of the effects over the artifacts that were tested.
+
+    That the sequence is there and that it is an artifact is known by now, and its effect has to be large as well, so
+    the effect may have a larger q-value than what has to be found out first.
+    """
+    used = set()
+    for name in ("marginal", "ablation"):
+        effects = {one.artifact.name: getattr(one, name) for one in tested}
+        effects = {label: effect for label, effect in effects.items() if isinstance(effect, Effect)}
+        q_values = q_values_of([effect.p_value for effect in effects.values()])
+        least = context.settings.min_effect * context.effect_scale if effects else 0.0
+        used |= {
+            label
+            for (label, effect), q_value in zip(effects.items(), q_values, strict=True)
+            if q_value <= MAX_USE_Q and abs(effect.mean) >= least > 0
+        }
+    knows_classes = context.positives is not None and context.negatives is not None
+    return [_with_verdict(one, one.artifact.name in used, knows_classes) for one in tested]
+
+
+def _with_verdict(one: Examined, is_used: bool, knows_classes: bool) -> Examined:
+    if one.found is None or one.found.explained_by is not None:
+        return one
+    differs = one.enriched_in != "regions" or not knows_classes
+    may_be_biology = one.artifact.kind in AMBIGUOUS_KINDS and not _position(one.found).fixed
+    return replace(one, verdict="shortcut" if is_used and differs and not may_be_biology else "present")
+
+
+def _row(one: Examined, context: AuditContext, names: Sequence[str]) -> KnownFinding:
+    found, effects = one.found, (one.marginal, one.ablation)
+    cis = [effect.ci if isinstance(effect, Effect) else None for effect in effects]
+    p_values = [effect.p_value if isinstance(effect, Effect) else effect for effect in effects]
+    row = KnownFinding(
+        name=one.artifact.name,
+        kind=one.artifact.kind,
+        sequence=one.artifact.sequence,
+        source=one.artifact.source,
+        n_regions=0,
+        share=0.0,
+        enriched_in=one.enriched_in,
+        enrichment=NOT_IN_EXCESS,
+        p_value=one.p_value,
+        q_value=one.q_value,
+        attribution_share=one.attribution_share,
+        explained_by=None,
+        family=(),
+        verdict=one.verdict,
+        marginal_effect=mean_of(one.marginal),
+        marginal_ci=cis[0],
+        marginal_p_value=p_values[0],
+        ablation_effect=mean_of(one.ablation),
+        ablation_ci=cis[1],
+        ablation_p_value=p_values[1],
+    )
+    if found is None or one.audited is None:
+        return row
+    ours, theirs = found.n_with / max(found.n, 1), found.m_with / max(found.m, 1)
+    shares = {"positives": (ours, theirs), "negatives": (theirs, ours)}.get(one.enriched_in or "", (None, None))
+    forward = float((found.hits.strand > 0).mean())
+    return replace(
+        row,
+        sequence=one.artifact.sequence[slice(*found.part)],
+        n_regions=len(one.audited),
+        share=len(one.audited) / len(context.rows(context.settings.n_examples)),
+        explained_by=found.explained_by,
+        family=tuple(names[k] for k in found.family),
+        n_foreground=found.n_with,
+        share_foreground=ours,
+        n_background=found.m_with,
+        share_background=theirs,
+        share_positives=shares[0],
+        share_negatives=shares[1],
+        enrichment=(found.n_with + 0.5) / (found.n + 1) * (found.m + 1) / (found.m_with + 0.5),
+        position=_position(found),
+        strand="+" if forward >= ONE_STRAND else "-" if forward <= 1 - ONE_STRAND else "both",
+    )
+
+
+def _hit_table(context: AuditContext, hits: Hits, name: str, kind: str, verdict: str) -> pd.DataFrame:
+    windows = context.attr.regions.iloc[hits.row]
+    strand = windows["strand"].to_numpy()
+    start, end = lift_span(windows["start"], windows["end"], strand, hits.start, hits.end)
+    on_window = np.where(hits.strand > 0, "+", "-")
+    return pd.DataFrame(
+        {
+            "row": hits.row,
+            "chrom": windows["chrom"].to_numpy(),
+            "start": start,
+            "end": end,
+            "name": name,
+            "score": hits.score.astype(np.int64),
+            "strand": [_FLIPPED[own] if way == "-" else own for own, way in zip(on_window, strand, strict=True)],
+            "kind": kind,
+            "verdict": verdict,
+        }
+    )
+
+
+def _joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    tables = [table for table in tables if len(table)]
+    if not tables:
+        return pd.DataFrame({name: pd.Series(dtype=object) for name in HIT_COLUMNS})
+    return pd.concat(tables, ignore_index=True)
+
+
+def _flat(findings: Sequence[Finding]) -> pd.DataFrame:
+    """One row an artifact, without nested values."""
+
+    def flat(value: Any) -> Any:
+        if isinstance(value, dict):
+            return ", ".join(f"{key} {part}" for key, part in value.items())
+        return ", ".join(map(str, value)) if isinstance(value, list) else value
+
+    return pd.DataFrame([{key: flat(value) for key, value in to_json(one).items()} for one in findings])
+
+
+def _warnings(tested: Sequence[Examined]) -> Iterator[str]:
+    for one in tested:
+        if one.verdict == "shortcut" and one.enriched_in == "regions" and one.found and one.found.n_with == one.found.n:
+            yield (
+                f"{one.artifact.name} is in every region, as a constant part of a construct is; without sequences that "
+                "lack it nothing tells whether it helps the model."
+            )
+
+
+def _untested(context: AuditContext, own: Sequence[Artifact]) -> Iterator[str]:
+    if context.positives is None or context.negatives is None:
+        yield _NO_CLASSES
+    if context.model is None:
+        yield _NO_MODEL
+    length = context.attr.length
+    if length < PART_BP:
+        yield f"Artifacts: windows of {length} bp are shorter than the shortest part that can be told."
+    too_long = [artifact.name for artifact in own if len(artifact.sequence) > length]
+    if too_long:
+        yield f"Whole copies of {', '.join(too_long)}: longer than the windows, so only parts were looked for."
+
+
+def _run(context: AuditContext, done: Results) -> ArtifactsResult:
+    composition = done.of(CompositionResult)
+    return audit_artifacts(context, properties=() if composition is None else composition.findings)
+
+
+PART = Part(ArtifactsResult, _run)

@@ -1,0 +1,102 @@
+"""Known sequences that are no biology: adapters, primers, vectors and the like, and the user's own.
+
+The library is the table `library.tsv` next to this module, one line a sequence with where it is from.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqsal.errors import FastaError, UsageError
+from seqsal.io.fasta import read_fasta_records
+from seqsal.sequence.codes import N_CODE, decode, encode
+
+__all__ = ["AMBIGUOUS_KINDS", "LEAST_BP", "Artifact", "load_library", "read_artifacts"]
+
+LEAST_BP = 8
+AMBIGUOUS_KINDS = ("homopolymer", "restriction_site")
+OWN = "user"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A sequence that has no business in a genome.
+
+    Attributes
+    ----------
+    name
+        What it is called.
+    kind
+        `adapter`, `primer`, `transposon`, `template_switch`, `vector`, `scaffold`, `homopolymer`, `restriction_site`,
+        or `user`. The members of `AMBIGUOUS_KINDS` occur in genomes as well.
+    sequence
+        Letters A, C, G, T; at least `LEAST_BP` bp; either strand counts.
+    source
+        Where it is from.
+    """
+
+    name: str
+    kind: str
+    sequence: str
+    source: str
+
+    def __post_init__(self) -> None:
+        if len(self.sequence) < LEAST_BP:
+            raise UsageError(
+                f"artifact {self.name!r}: got {len(self.sequence)} bp, expected {LEAST_BP} at least; shorter words are "
+                "everywhere by chance"
+            )
+        if set(self.sequence) - set("ACGT"):
+            wrong = min(set(self.sequence) - set("ACGT"))
+            raise UsageError(
+                f"artifact {self.name!r}: holds the letter {wrong!r}, expected only A, C, G and T; give DNA without "
+                "ambiguous bases"
+            )
+
+    @property
+    def codes(self) -> NDArray[np.uint8]:
+        """The sequence as codes (w,)."""
+        return encode(self.sequence)
+
+
+@cache
+def load_library() -> tuple[Artifact, ...]:
+    """Return the artifacts that come with seqsal."""
+    text = files("seqsal.auditing.parts.artifacts").joinpath("library.tsv").read_text(encoding="utf-8")
+    _, *lines = text.splitlines()
+    return tuple(Artifact(*line.split("\t")) for line in lines)
+
+
+def read_artifacts(path: str | os.PathLike[str]) -> tuple[Artifact, ...]:
+    """Read one's own artifacts from a FASTA file, plain or gzipped.
+
+    Raises
+    ------
+    FastaError
+        A file that is missing, empty or no FASTA; two records of one name; a record that is too short, or that holds
+        anything but A, C, G, T. Names that the library has are taken, too.
+    """
+    taken = {artifact.name for artifact in load_library()}
+    artifacts = []
+    for name, codes in read_fasta_records(path):
+        if name in taken:
+            raise FastaError(f"{path}: {name} is the name of an artifact of the library, expected another; rename it")
+        if (codes == N_CODE).any():
+            position = int(np.argmax(codes == N_CODE)) + 1
+            raise FastaError(
+                f"{path}: {name} holds a letter other than A, C, G, T at position {position}; give DNA without "
+                "ambiguous bases"
+            )
+        if len(codes) < LEAST_BP:
+            raise FastaError(
+                f"{path}: {name} has {len(codes)} bp, expected {LEAST_BP} at least; shorter words are everywhere by "
+                "chance"
+            )
+        artifacts.append(Artifact(name, OWN, decode(codes), os.path.basename(os.fspath(path))))
+    return tuple(artifacts)

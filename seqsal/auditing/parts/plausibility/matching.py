@@ -1,0 +1,301 @@
+"""Where known biology lies in windows, and matched positions: where else in its own region it could lie.
+
+*Circular shift.* All spans of a region are moved together, by the same number of known bases, around the end; each
+shift is as likely as another. What they hold on average is the region's total times the share that they cover.
+
+*Like GC.* Each span is moved on its own, to a start with at least half of its bases elsewhere, with probability in
+proportion to exp(-½ ((g - c) / h)²): g the GC content there, h the tolerance, and c such that the mean GC content of
+the placements is the span's own. Without the last, a span richer in GC than all others would be compared with poorer
+ones, and every map that likes GC would seem to like such spans. A span of extreme GC content, which no choice of c can
+reach, is compared with the nearest there are; one that leaves no room for another placement is compared with itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from seqsal.motifs import Motif
+from seqsal.motifs.scan import scan_codes
+from seqsal.regions import lift_span
+from seqsal.sequence.codes import N_CODE
+
+__all__ = [
+    "Matched",
+    "MotifHits",
+    "Spans",
+    "find_hits",
+    "mask_of",
+    "match_gc",
+    "runs_of",
+    "shift_circularly",
+    "span_positions",
+    "spans_in_windows",
+]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+N_NEWTON = 8
+ENOUGH = 1e-4  # of GC content
+MAX_SHIFT = 1.0
+ROUNDING = 1e-9
+
+
+class Spans(NamedTuple):
+    """Half-open spans of windows, (S,) each; `row` ascending."""
+
+    row: Ints
+    start: Ints
+    end: Ints
+
+
+class Matched(NamedTuple):
+    """What the spans of n regions hold, against their matched positions.
+
+    Attributes
+    ----------
+    observed, expected
+        (n,) sums over each region's spans: where they lie, and on average over the placements.
+    draws
+        (D,) sums over all regions of random placements.
+    """
+
+    observed: Floats
+    expected: Floats
+    draws: Floats
+
+    @property
+    def p_value(self) -> float:
+        """P(as much or more, by random placement) = (1 + draws as large) / (1 + draws)."""
+        total = self.observed.sum()
+        return float((1 + (self.draws >= total - ROUNDING * abs(total)).sum()) / (1 + len(self.draws)))
+
+
+def runs_of(mask: Flags) -> Spans:
+    """Return the runs of a mask (n, L), in order."""
+    edges = np.diff(np.pad(mask.astype(np.int8), ((0, 0), (1, 1))), axis=1)
+    row, start = np.nonzero(edges == 1)
+    return Spans(row.astype(np.int64), start.astype(np.int64), np.nonzero(edges == -1)[1].astype(np.int64))
+
+
+def shift_circularly(
+    mask: Flags, values: Floats, codes: NDArray[np.uint8], n_draws: int, rng: np.random.Generator
+) -> Matched:
+    """Compare what lies under a mask with what lies under the mask shifted.
+
+    Parameters
+    ----------
+    mask, values, codes
+        (n, L); unknown bases count neither as covered nor as places to go.
+    n_draws
+        Random shifts.
+    rng
+        Of the shifts.
+    """
+    known = codes != N_CODE
+    covered = mask & known
+    observed = (values * covered).sum(1)
+    expected = (values * known).sum(1) * covered.sum(1) / np.maximum(known.sum(1), 1)
+    draws = np.zeros(n_draws)
+    for i in np.flatnonzero(covered.any(1)):
+        there, value = covered[i, known[i]], values[i, known[i]]
+        spectrum = np.conj(np.fft.rfft(there)) * np.fft.rfft(value)
+        draws += np.fft.irfft(spectrum, len(value))[rng.integers(len(value), size=n_draws)]
+    return Matched(observed, expected, draws)
+
+
+def match_gc(
+    spans: Spans,
+    values: Floats,
+    codes: NDArray[np.uint8],
+    tolerance: float,
+    n_draws: int,
+    rng: np.random.Generator,
+    score: Callable[[Floats, int], Floats] = lambda sums, width: sums,
+) -> list[Matched]:
+    """Compare what spans hold with what they would hold where GC content is alike.
+
+    Parameters
+    ----------
+    spans
+        Within the windows.
+    values
+        (K, n, L): K things that a span can hold, all compared with the same placements.
+    codes
+        (n, L).
+    tolerance
+        h of the module's docstring, in GC content.
+    n_draws
+        Random placements of every span.
+    rng
+        Of the placements.
+    score
+        (sums of values over each placement, width in bp) → what is counted, by default the sums.
+
+    Returns
+    -------
+    list of Matched
+        K of them.
+    """
+    observed, expected = np.zeros((2, *values.shape[:2]))
+    draws = np.zeros((len(values), n_draws))
+    totals = np.pad(np.cumsum(values, axis=2, dtype=np.float64), ((0, 0), (0, 0), (1, 0)))
+    gc = _running((codes == 1) | (codes == 2))
+    unknown = _running(codes == N_CODE)
+    for row, start, end in zip(*spans, strict=True):
+        width = int(end - start)
+        held = score(totals[:, row, width:] - totals[:, row, :-width], width)  # (K, L - width + 1)
+        share = (gc[row, width:] - gc[row, :-width]) / width
+        n_unknown = unknown[row, width:] - unknown[row, :-width]
+        weights = _weights(share, n_unknown, int(start), width, tolerance)
+        observed[:, row] += held[:, start]
+        expected[:, row] += held @ weights
+        drawn = np.searchsorted(np.cumsum(weights), rng.random(n_draws), side="right")
+        draws += held[:, np.minimum(drawn, len(weights) - 1)]
+    return [Matched(*parts) for parts in zip(observed, expected, draws, strict=True)]
+
+
+def _running(flags: Flags) -> Ints:
+    return np.pad(np.cumsum(flags, axis=1, dtype=np.int64), ((0, 0), (1, 0)))
+
+
+def _weights(gc: Floats, n_unknown: Ints, start: int, width: int, tolerance: float) -> Floats:
+    """Probability of each start (P,) for a span, which sums to 1."""
+    weights = np.zeros(len(gc))
+    allowed = (2 * np.abs(np.arange(len(gc)) - start) >= width) & (n_unknown <= n_unknown[start])
+    if not allowed.any():
+        weights[start] = 1.0
+        return weights
+    weights[allowed] = _kernel((gc[allowed] - gc[start]), tolerance)
+    return weights
+
+
+def _kernel(off: Floats, tolerance: float) -> Floats:
+    """Gaussian weights of differences (P,), centred such that their weighted mean is 0 where that can be."""
+    if off.min() >= 0 or off.max() <= 0:
+        nearest = np.abs(off) <= np.abs(off).min() + ROUNDING
+        return nearest / nearest.sum()
+    centre = 0.0
+    for _ in range(N_NEWTON):
+        exponent = -0.5 * ((off - centre) / tolerance) ** 2
+        weights = np.exp(exponent - exponent.max())
+        weights /= weights.sum()
+        mean = float(weights @ off)
+        if abs(mean) < ENOUGH:
+            break
+        slope = float(weights @ (off - mean) ** 2) / tolerance**2
+        step = mean / slope if slope > 0 else np.inf
+        centre = float(np.clip(centre - np.clip(step, -tolerance, tolerance), -MAX_SHIFT, MAX_SHIFT))
+    return np.asarray(weights)
+
+
+class MotifHits(NamedTuple):
+    """Hits of known motifs in n windows.
+
+    Attributes
+    ----------
+    table
+        row, motif_idx, start, end, strand, score, p_value.
+    mask
+        (n, L), where there is a hit.
+    threshold
+        Largest p-value of a hit.
+    """
+
+    table: pd.DataFrame
+    mask: NDArray[np.bool_]
+    threshold: float
+
+
+def find_hits(codes: NDArray[np.uint8], motifs: Sequence[Motif], p_value: float, max_share: float) -> MotifHits:
+    """Scan windows, at a p-value at which hits cover a bounded share of the bases.
+
+    A thousand motifs at p ≤ 1e-4 cover most of any sequence, and being inside a hit then says nothing.
+
+    Parameters
+    ----------
+    codes
+        (n, L) uint8.
+    motifs
+        At least one.
+    p_value
+        Largest p-value of a hit, to begin with.
+    max_share
+        Of the known bases. The threshold becomes the largest at which hits cover no more; where equal p-values leave
+        none, the smallest p-value of any hit.
+    """
+    hits = scan_codes(codes, motifs, p_value=p_value)
+    best = np.full(codes.shape, np.inf)
+    positions, owner = span_positions(hits["row"], hits["start"], hits["end"], codes.shape[1])
+    np.minimum.at(best.reshape(-1), positions, hits["p_value"].to_numpy()[owner])
+    threshold = _threshold(np.sort(best[codes != N_CODE]), p_value, max_share)
+    return MotifHits(hits[hits["p_value"] <= threshold].reset_index(drop=True), best <= threshold, threshold)
+
+
+def _threshold(best: NDArray[np.float64], p_value: float, max_share: float) -> float:
+    n_allowed = int(max_share * len(best))
+    if n_allowed >= len(best) or best[n_allowed] > p_value:
+        return p_value
+    n_below = int(np.searchsorted(best, best[n_allowed], side="left"))
+    return float(best[n_below - 1] if n_below else best[0])
+
+
+def span_positions(row: pd.Series, start: pd.Series, end: pd.Series, length: int) -> tuple[Ints, Ints]:
+    """List the bases of spans of windows (L bases each) as flat positions, and the span that each is of, by number."""
+    first = row.to_numpy(np.int64) * length + start.to_numpy(np.int64)
+    width = (end - start).to_numpy(np.int64)
+    owner = np.repeat(np.arange(len(width)), width)
+    within = np.arange(len(owner)) - np.repeat(np.cumsum(width) - width, width)
+    return first[owner] + within, owner
+
+
+def spans_in_windows(windows: pd.DataFrame, spans: pd.DataFrame) -> tuple[Spans, Ints]:
+    """Find the spans of the chromosomes that share a base with each window.
+
+    Parameters
+    ----------
+    windows
+        chrom, start, end, strand, one row a window.
+    spans
+        chrom, start, end.
+
+    Returns
+    -------
+    Spans
+        In offsets along the window as the model reads it, which may reach beyond the window.
+    ndarray of int64
+        Row of `spans` that each is.
+    """
+    parts: list[tuple[Ints, Ints]] = [(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))]
+    by_chrom = spans.reset_index(drop=True).sort_values("start", kind="stable").groupby("chrom", sort=False)
+    known = {chrom: (group.index.to_numpy(), group["start"].to_numpy(), group["end"].to_numpy())
+             for chrom, group in by_chrom}  # fmt: skip
+    for row, (chrom, start, end) in enumerate(zip(windows["chrom"], windows["start"], windows["end"], strict=True)):
+        if chrom in known:
+            index, starts, ends = known[chrom]
+            first = int(np.searchsorted(np.maximum.accumulate(ends), start, side="right"))
+            last = int(np.searchsorted(starts, end, side="left"))
+            found = index[first:last][ends[first:last] > start]
+            parts.append((np.full(len(found), row, dtype=np.int64), np.sort(found)))
+    rows, which = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Spans(rows, *_offsets(windows.iloc[rows], spans.iloc[which])), which
+
+
+def _offsets(windows: pd.DataFrame, spans: pd.DataFrame) -> tuple[Ints, Ints]:
+    """Spans of the chromosome, as offsets along their windows: the inverse of `lift_span`, which is its own."""
+    start, end, strand = (windows[name].to_numpy() for name in ("start", "end", "strand"))
+    low, high = spans["start"].to_numpy() - start, spans["end"].to_numpy() - start
+    return lift_span(np.zeros_like(start), end - start, strand, low, high)
+
+
+def mask_of(spans: Spans, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Mark the bases (n, L) under spans, which may reach beyond their windows."""
+    mask = np.zeros(shape, dtype=bool)
+    for row, start, end in zip(*spans, strict=True):
+        mask[row, max(start, 0) : max(end, 0)] = True
+    return mask
