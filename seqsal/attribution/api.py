@@ -27,6 +27,7 @@ from seqsal.attribution.request import (
     read_model,
 )
 from seqsal.attribution.targets import with_target
+from seqsal.io.atomic import check_distinct
 from seqsal.io.attributions import Attributions
 from seqsal.io.inputs import WindowSource, open_codes, open_input
 from seqsal.io.store import read_attributions
@@ -219,6 +220,8 @@ class OpenRequest:
         if out is None:
             return attribute_windows(self.model, self.source, options, device=self.device, progress=progress)
         identify_model(self.model)
+        request = self.request
+        check_distinct([out], (request.model, request.genome, request.regions, request.fasta))
         path = attribute_to_file(
             self.model, self.source, out, options, device=self.device, resume=resume, keep_finished=keep_finished,
             progress=progress,

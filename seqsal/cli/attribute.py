@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from seqsal.cli.options import (
-    HelpInGroups,
     attribution_options,
     common_options,
     input_options,
@@ -16,14 +15,14 @@ from seqsal.cli.options import (
     path_type,
     resume_option,
     show_progress,
+    verb,
 )
 
 __all__ = ["attribute_command"]
 
 
-@click.command(
+@verb(
     "attribute",
-    cls=HelpInGroups,
     epilog="Example: seqsal attribute --model M.safetensors --genome hg38.fa --regions peaks.bed --out A.h5",
 )
 @model_options

@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from seqsal.cli.options import (
-    HelpInGroups,
     check_ending,
     common_options,
     end_by_verdict,
@@ -19,14 +18,14 @@ from seqsal.cli.options import (
     pop_reading,
     result_option,
     show_progress,
+    verb,
 )
 
 __all__ = ["audit_command"]
 
 
-@click.command(
+@verb(
     "audit",
-    cls=HelpInGroups,
     epilog="Example: seqsal audit --model M.safetensors A.h5 --motif-db jaspar:2026:vertebrates "
     "--fail-on shortcut,unfaithful --out audit.json",
 )
@@ -63,12 +62,13 @@ def audit_command(
     from seqsal.attribution.request import read_model_of
     from seqsal.auditing import audit
     from seqsal.auditing.verdict import check_failures
-    from seqsal.io.atomic import check_writable
+    from seqsal.io.atomic import check_distinct, check_writable
     from seqsal.io.store import read_attributions
 
     check_ending(out, ".json")
     bed = out.with_suffix(".shortcuts.bed")
     check_writable(bed)
+    check_distinct([bed], arguments.values())
     check_failures(fail_on)
     attr = read_attributions(attributions, result, in_memory=False)
     reading = pop_reading(arguments) | {"device": arguments["device"]}

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from seqsal.cli.options import check_ending, config_option, path_type, show_progress, talk_options
+from seqsal.cli.options import check_ending, config_option, path_type, show_progress, talk_options, verb
 
 __all__ = ["compare_command"]
 
 
-@click.command("compare", epilog="Example: seqsal compare A.h5 B.h5 C.h5:ism --out agreement.tsv --bigwig agreement.bw")
+@verb("compare", epilog="Example: seqsal compare A.h5 B.h5 C.h5:ism --out agreement.tsv --bigwig agreement.bw")
 @click.argument("attributions", nargs=-1, required=True)
 @click.option(
     "--out", type=path_type, required=True, help="Table of all regions to write (.tsv); means go to .overall.tsv."

@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from seqsal.cli.options import config_option, path_type, talk_options
+from seqsal.cli.options import config_option, path_type, talk_options, verb
 
 __all__ = ["controls_command"]
 
 
-@click.command(
+@verb(
     "controls", epilog="Example: seqsal controls --genome hg38.fa --regions peaks.bed --length 2114 --out controls.fa"
 )
 @click.option("--genome", type=path_type, help="Genome FASTA, plain or bgzip; used with --regions.")

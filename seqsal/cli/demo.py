@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from seqsal.cli.options import common_options, path_type, show_progress
+from seqsal.cli.options import common_options, path_type, show_progress, verb
 
 __all__ = ["demo_command"]
 
 
-@click.command("demo", epilog="Example: seqsal demo --out demo_out")
+@verb("demo", epilog="Example: seqsal demo --out demo_out")
 @click.option("--out", type=path_type, default=Path("seqsal_demo"), show_default=True, help="Folder to write.")
 @common_options
 def demo_command(out: Path, device: str, seed: int, quiet: bool) -> None:

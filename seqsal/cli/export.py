@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from seqsal.cli.options import config_option, path_type, result_option, show_progress, talk_options
+from seqsal.cli.options import config_option, path_type, result_option, show_progress, talk_options, verb
 
 __all__ = ["export_command"]
 
@@ -37,7 +37,7 @@ def hub_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@click.command("export", epilog="Example: seqsal export A.h5 --format bedgraph --out A.bedgraph")
+@verb("export", epilog="Example: seqsal export A.h5 --format bedgraph --out A.bedgraph")
 @click.argument("attributions", type=path_type)
 @result_option
 @click.option(

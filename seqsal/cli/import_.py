@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from seqsal.cli.options import config_option, path_type, show_progress, talk_options
+from seqsal.cli.options import config_option, path_type, show_progress, talk_options, verb
 
 __all__ = ["import_command"]
 
 
-@click.command(
+@verb(
     "import",
     epilog="Example: seqsal import counts_scores.h5 --regions interpreted_regions.bed --genome hg38.fa "
     "--null controls_scores.h5 --out A.h5",

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from seqsal.cli.options import path_type
+from seqsal.cli.options import path_type, verb
 
 __all__ = ["info_command"]
 
 
-@click.command("info", epilog="Example: seqsal info results/attributions.h5 --json")
+@verb("info", epilog="Example: seqsal info results/attributions.h5 --json")
 @click.argument("file", type=path_type)
 @click.option("--json", "as_json", is_flag=True, help="As JSON, with whole checksums.")
 def info_command(file: Path, as_json: bool) -> None:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from seqsal.cli.options import config_option, path_type, result_option, talk_options
+from seqsal.cli.options import config_option, path_type, result_option, talk_options, verb
 
 __all__ = ["logo_command"]
 
 ROW_BP = 100  # longer logos are wrapped
 
 
-@click.command("logo", epilog="Example: seqsal logo A.h5 --region chr11:190100-190160 --out locus.svg")
+@verb("logo", epilog="Example: seqsal logo A.h5 --region chr11:190100-190160 --out locus.svg")
 @click.argument("attributions", type=path_type)
 @result_option
 @click.option("--region", required=True, metavar="CHROM:START-END", help="What to draw, 0-based half-open.")

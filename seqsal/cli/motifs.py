@@ -7,12 +7,20 @@ from typing import Any
 
 import click
 
-from seqsal.cli.options import config_option, motif_db_option, path_type, result_option, show_progress, talk_options
+from seqsal.cli.options import (
+    config_option,
+    motif_db_option,
+    path_type,
+    result_option,
+    show_progress,
+    talk_options,
+    verb,
+)
 
 __all__ = ["motifs_command"]
 
 
-@click.command(
+@verb(
     "motifs", epilog="Example: seqsal motifs A.h5 --peaks P.narrowPeak --motif-db jaspar:2026:vertebrates --out motifs/"
 )
 @click.argument("attributions", type=path_type)

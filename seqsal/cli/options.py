@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 import time
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "METHOD_NAMES",
     "TRAIN_DEFAULTS",
-    "HelpInGroups",
+    "Verb",
     "attribution_options",
     "check_ending",
     "common_options",
@@ -38,8 +39,10 @@ __all__ = [
     "show_progress",
     "talk_options",
     "target_option",
+    "verb",
 ]
 
+OUTPUTS = ("out", "bigwig")
 READING_GROUP = "How the model is read"
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -71,8 +74,18 @@ def _stack(*decorators: Callable[[Command], Command], group: str | None = None) 
     return decorate
 
 
-class HelpInGroups(click.Command):
-    """A verb with many options, which its help lists by subject."""
+class Verb(click.Command):
+    """A command whose help lists its options by subject, and whose outputs must be no inputs."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        from seqsal.io.atomic import check_distinct
+
+        given = [(name, one) for name, value in ctx.params.items()
+                 for one in (value if isinstance(value, (tuple, list)) else [value])]  # fmt: skip
+        outputs = [one for name, one in given if name in OUTPUTS and one is not None]
+        check_distinct(outputs, (one for name, one in given if name not in OUTPUTS))
+        return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, the verb's own first."""
@@ -84,6 +97,9 @@ class HelpInGroups(click.Command):
         for name, records in groups.items():
             with formatter.section(name):
                 formatter.write_dl(records)
+
+
+verb = functools.partial(click.command, cls=Verb)
 
 
 def check_ending(out: Path, ending: str, *, name: str = "a name") -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seqsal.cli.options import config_option, path_type, result_option, show_progress, talk_options
+from seqsal.cli.options import config_option, path_type, result_option, show_progress, talk_options, verb
 
 if TYPE_CHECKING:
     from seqsal.io.attributions import Attributions
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["peaks_command"]
 
 
-@click.command("peaks", epilog="Example: seqsal peaks A.h5 --out P.narrowPeak --fdr 0.05")
+@verb("peaks", epilog="Example: seqsal peaks A.h5 --out P.narrowPeak --fdr 0.05")
 @click.argument("attributions", type=path_type)
 @result_option
 @click.option("--out", type=path_type, required=True, help="narrowPeak to write; a .tsv table of the same name too.")

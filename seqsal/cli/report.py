@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seqsal.cli.options import (
-    HelpInGroups,
     check_ending,
     common_options,
     motif_db_option,
@@ -17,6 +16,7 @@ from seqsal.cli.options import (
     pop_reading,
     result_option,
     show_progress,
+    verb,
 )
 
 if TYPE_CHECKING:
@@ -27,9 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["report_command"]
 
 
-@click.command(
+@verb(
     "report",
-    cls=HelpInGroups,
     epilog="Example: seqsal report A.h5 --motif-db jaspar:2026:vertebrates --out report.html",
 )
 @click.argument("attributions", type=path_type)

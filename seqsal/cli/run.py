@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from seqsal.cli.options import (
-    HelpInGroups,
     attribution_options,
     common_options,
     end_by_verdict,
@@ -19,14 +18,14 @@ from seqsal.cli.options import (
     path_type,
     resume_option,
     show_progress,
+    verb,
 )
 
 __all__ = ["run_command"]
 
 
-@click.command(
+@verb(
     "run",
-    cls=HelpInGroups,
     epilog="Example: seqsal run --model M.safetensors --genome hg38.fa --regions peaks.bed --out results/",
 )
 @model_options

@@ -14,12 +14,13 @@ from seqsal.cli.options import (
     path_type,
     show_progress,
     target_option,
+    verb,
 )
 
 __all__ = ["score_command"]
 
 
-@click.command(
+@verb(
     "score", epilog="Example: seqsal score --model M.safetensors --genome hg38.fa --regions peaks.bed --out scores.tsv"
 )
 @model_options

@@ -7,7 +7,15 @@ from typing import Any
 
 import click
 
-from seqsal.cli.options import TRAIN_DEFAULTS, check_ending, common_options, path_type, resume_option, show_progress
+from seqsal.cli.options import (
+    TRAIN_DEFAULTS,
+    check_ending,
+    common_options,
+    path_type,
+    resume_option,
+    show_progress,
+    verb,
+)
 
 __all__ = ["train_command"]
 
@@ -17,7 +25,7 @@ def _names(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     return [name.strip() for name in value.split(",") if name.strip()] if value else None
 
 
-@click.command(
+@verb(
     "train",
     epilog="Example: seqsal train --positives peaks.bed --genome hg38.fa --input-length 500 --test-chroms chr8,chr9 "
     "--out M.safetensors",

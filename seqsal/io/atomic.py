@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
-from seqsal.errors import OutputError, SeqsalError
+from seqsal.errors import OutputError, SeqsalError, UsageError
 
-__all__ = ["atomic_path", "check_folder", "check_writable", "make_folder", "output_error"]
+__all__ = ["atomic_path", "check_distinct", "check_folder", "check_writable", "make_folder", "output_error"]
 
 
 def output_error(path: str | os.PathLike[str], error: OSError) -> OutputError:
@@ -47,6 +48,33 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
     if not os.access(parent, os.W_OK | os.X_OK):
         raise OutputError(f"{target}: cannot be written, no permission for the folder {parent}; choose another")
     return target
+
+
+def check_distinct(outputs: Iterable[str | os.PathLike[str]], inputs: Iterable[Any]) -> None:
+    """Raise where an output would replace an input or another output, links resolved.
+
+    Parameters
+    ----------
+    outputs
+        Files to write.
+    inputs
+        Files to read; what is no path, or not there, is passed over.
+
+    Raises
+    ------
+    UsageError
+        Two of them are one file.
+    """
+    paths = [path for path in inputs if isinstance(path, (str, os.PathLike)) and os.path.isfile(path)]
+    seen: set[str] = set()
+    for output in outputs:
+        is_there = os.path.exists(output)
+        same = next((path for path in paths if is_there and os.path.samefile(path, output)), None)
+        if same is not None:
+            raise UsageError(f"{output}: is an input as well ({same}), and would be replaced; choose another name")
+        if os.path.realpath(output) in seen:
+            raise UsageError(f"{output}: two outputs have this name; choose another for one of them")
+        seen.add(os.path.realpath(output))
 
 
 @contextlib.contextmanager

@@ -105,7 +105,7 @@ def try_run(model: str | os.PathLike[str] | nn.Module, *, out: str | os.PathLike
         What the run would raise: input that cannot be used, a folder that cannot be written, too little space.
     """
     arguments = {name: value for name, value in arguments.items() if name not in ("resume", "progress")}
-    with prepare_run(model, **arguments) as prepared:
+    with prepare_run(model, out=out, **arguments) as prepared:
         free_bytes = shutil.disk_usage(check_folder(out)).free
         return _try(prepared.opened, Path(out), free_bytes, audited=prepared.plan is not None)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,14 +17,29 @@ from seqsal.auditing.run import EVIDENCE, AuditPlan
 from seqsal.auditing.settings import RUN_SIZES
 from seqsal.browser import check_bundle_settings
 from seqsal.errors import UsageError
+from seqsal.io.atomic import check_distinct
 from seqsal.io.inputs import WindowSource
 from seqsal.models import SequenceModel
 from seqsal.motifs import read_motifs
 from seqsal.peaks import check_fdr
 from seqsal.sequence.draws import default_n_controls
 
-__all__ = ["PreparedRun", "config_of", "prepare_run"]
+__all__ = ["WRITTEN", "PreparedRun", "config_of", "prepare_run"]
 
+WRITTEN = (
+    ("report", "report.html"),
+    ("attributions", "attributions.h5"),
+    ("track", "attributions.bw"),
+    ("scores", "scores.tsv"),
+    ("peaks", "peaks.narrowPeak"),
+    ("", "peaks.tsv"),
+    ("motifs", "motifs"),
+    ("audit", "audit.json"),
+    ("", "shortcuts.bed"),
+    ("browser", "browser"),
+    ("parameters", "run.json"),
+    ("", "run.toml"),
+)
 HYPOTHETICAL_BYTES = 2 << 30  # more than this is not kept for the motifs, which then make do with X · track
 PathLike = str | os.PathLike[str]
 
@@ -61,6 +77,7 @@ class PreparedRun:
 def prepare_run(
     model: PathLike | nn.Module,
     *,
+    out: PathLike,
     fdr: float = 0.05,
     motif_db: PathLike | None = None,
     audit: bool = True,
@@ -69,7 +86,7 @@ def prepare_run(
     other_models: Sequence[PathLike | nn.Module] = (),
     **options: Any,
 ) -> PreparedRun:
-    """Read and check what :func:`seqsal.pipeline.run.run` is given, but for `out`, `resume` and `progress`.
+    """Read and check what :func:`seqsal.pipeline.run.run` is given, but for `resume` and `progress`.
 
     Raises
     ------
@@ -78,12 +95,14 @@ def prepare_run(
     """
     own = {"fdr": fdr, "motif_db": motif_db, "audit": audit, "genome_name": genome_name, "url_base": url_base}
     evidence = {name: options.pop(name) for name in EVIDENCE if name in options and name != "genome"}
-    known = ("out", "resume", "progress", "other_models", *own, *EVIDENCE)
+    known = ("resume", "progress", "other_models", *own, *EVIDENCE)
     request = make_request(model, known=known, **{"hypothetical": None, "n_controls": "auto", **options})
     if request.options.n_controls == 0:
         raise UsageError(
             "controls: got 0, which peaks are called against; expected 1 or more, or `seqsal attribute` instead of run"
         )
+    inputs = (model, request.genome, request.regions, request.fasta, motif_db, *evidence.values(), *other_models)
+    check_distinct((Path(out) / name for _, name in WRITTEN), inputs)
     check_fdr(fdr)
     if motif_db is not None:
         read_motifs(motif_db)  # what is wrong with it should not be found out after the attribution

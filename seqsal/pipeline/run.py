@@ -40,7 +40,7 @@ from seqsal.io.tracks import write_bigwig, write_scores
 from seqsal.motifs import MotifResult, discover_motifs, write_motifs
 from seqsal.peaks import call_peaks, write_peaks_tsv
 from seqsal.pipeline.file_info import table_text
-from seqsal.pipeline.preparation import PreparedRun, config_of, prepare_run
+from seqsal.pipeline.preparation import WRITTEN, PreparedRun, config_of, prepare_run
 from seqsal.pipeline.record import Clock, describe_run, write_run_json
 
 if TYPE_CHECKING:
@@ -48,20 +48,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RunResult", "run"]
 
-WRITTEN = (
-    ("report", "report.html"),
-    ("attributions", "attributions.h5"),
-    ("track", "attributions.bw"),
-    ("scores", "scores.tsv"),
-    ("peaks", "peaks.narrowPeak"),
-    ("", "peaks.tsv"),
-    ("motifs", "motifs"),
-    ("audit", "audit.json"),
-    ("", "shortcuts.bed"),
-    ("browser", "browser"),
-    ("parameters", "run.json"),
-    ("", "run.toml"),
-)
 AUDIT_FILES = ("audit.json", "shortcuts.bed")
 SEQLET_FDR = 0.2  # TF-MoDISco's own rate: false seqlets do not recur, while too few true ones hide a motif
 
@@ -207,7 +193,7 @@ def run(
     clock = Clock()
     with clock.stage("load"):
         prepared = prepare_run(
-            model, genome=genome, regions=regions, fasta=fasta, method=method, fdr=fdr, motif_db=motif_db,
+            model, out=out, genome=genome, regions=regions, fasta=fasta, method=method, fdr=fdr, motif_db=motif_db,
             audit=audit, genome_name=genome_name, url_base=url_base, device=device, seed=seed, **options,
         )  # fmt: skip
     with prepared, make_folder(out) as folder, clock.stage("attribute"):

@@ -392,6 +392,39 @@ def test_no_peak_is_a_result(lab: Lab) -> None:
     assert (lab.out / "P.tsv").read_text().startswith("chrom\tstart\tend")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["attribute", "--out", "genome.fa"],
+        ["attribute", "--out", "link.h5"],
+        ["attribute", "--out", "A.h5", "--bigwig", "regions.bed"],
+        ["attribute", "--out", "A.h5", "--bigwig", "A.h5"],
+        ["score", "--out", "regions.bed"],
+        ["run", "--motif-db", "run/peaks.tsv", "--out", "run"],
+    ],
+)
+def test_an_output_that_is_an_input_is_refused(lab: Lab, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+    monkeypatch.chdir(lab.folder)
+    Path("link.h5").symlink_to("M.safetensors")
+    Path("run").mkdir()
+    Path("run/peaks.tsv").touch()
+    before = {path: path.read_bytes() for path in lab.folder.rglob("*") if path.is_file()}
+    result = call(*words, "--model", "M.safetensors", "--genome", "genome.fa", "--regions", "regions.bed")
+    refused(result, "two outputs" if words[-1] == "A.h5" else "is an input as well")
+    assert {path: path.read_bytes() for path in lab.folder.rglob("*") if path.is_file()} == before
+
+
+def test_attributions_are_not_replaced_by_what_is_made_of_them(lab: Lab) -> None:
+    assert lab.attribute(controls=20).exit_code == 0
+    kept = (lab.out / "A.h5").read_bytes()
+    for verb, more in (("peaks", []), ("export", ["--format", "npz"]), ("logo", ["--region", "chr1:100-160"])):
+        refused(call(verb, lab.out / "A.h5", *more, "--out", lab.out / "A.h5"), "is an input as well")
+    with pytest.raises(seqsal.SeqsalError, match="is an input as well"):
+        genome, regions = lab.folder / "genome.fa", lab.folder / "regions.bed"
+        seqsal.attribute(lab.folder / "M.safetensors", genome=genome, regions=regions, out=regions)
+    assert (lab.out / "A.h5").read_bytes() == kept
+
+
 def test_a_misspelled_verb_is_suggested() -> None:
     refused(call("atribute", "--out", "A.h5"), "No such command 'atribute'; did you mean 'attribute'?", "seqsal --help")
     refused(call("zzz"), "No such command 'zzz'.")

@@ -141,7 +141,8 @@ def test_everything_that_run_takes_can_be_repeated(inputs: Inputs) -> None:
     """Names of `run.toml` are names of options, whatever Python was given."""
     (inputs.folder / "strata.tsv").write_text("name\tbatch\n" + "".join(f"r{i}\t{i % 2}\n" for i in range(20)))
     with prepare_run(
-        str(inputs.model), genome=inputs.folder / "genome.fa", regions=inputs.folder / "regions.bed",
+        inputs.model, out=inputs.folder / "run", genome=inputs.folder / "genome.fa",
+        regions=inputs.folder / "regions.bed",
         n_controls=100, settings={"n_regions": 5}, other_models=[str(inputs.model)], n_samples=3, method="smoothgrad",
         strata=f"{inputs.folder}/strata.tsv:batch", target=[0], genome_name="hub_1", compile=False,
     ) as prepared:  # fmt: skip
