@@ -26,6 +26,7 @@ __all__ = [
     "check_ending",
     "common_options",
     "config_option",
+    "device_option",
     "end_by_verdict",
     "evidence_options",
     "input_options",
@@ -314,8 +315,8 @@ def attribution_options(command: Command) -> Command:
         click.option("--rc-average", is_flag=True, help="Average over both strands."),
         click.option(
             "--controls", "n_controls", type=_NumberOrAuto(), default="auto", show_default=True, metavar="N|auto",
-            help="Dinucleotide-shuffled controls, which peaks are called against. auto is one a region, 100 to 1,000 "
-            "and at least 200 kb; `attribute` leaves them to `seqsal peaks` where they are more than the regions.",
+            help="Dinucleotide-shuffled controls, which peaks are called against. auto is one per region, 100 to "
+            "1,000 and at least 200 kb; `attribute` leaves them to `seqsal peaks` if they outnumber the regions.",
         ),
         click.option(
             "--draw", type=click.IntRange(min=0), default=0, show_default=True,
@@ -337,14 +338,18 @@ def attribution_options(command: Command) -> Command:
 def common_options(command: Command) -> Command:
     """Add --device, --seed, --config and what :func:`talk_options` adds."""
     return _stack(
-        click.option(
-            "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:i]", help="Where to compute."
-        ),
+        device_option,
         click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything random."),
         config_option,
         talk_options,
         group="General",
     )(command)
+
+
+def device_option(command: Command) -> Command:
+    """Add --device."""
+    help_text, metavar = "Where to compute.", "auto|cpu|cuda[:i]"
+    return click.option("--device", default="auto", show_default=True, metavar=metavar, help=help_text)(command)
 
 
 def talk_options(command: Command) -> Command:

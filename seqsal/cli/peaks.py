@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seqsal.cli.options import config_option, path_type, result_option, show_progress, talk_options, verb
+from seqsal.cli.options import (
+    config_option,
+    device_option,
+    optional_model_options,
+    path_type,
+    pop_reading,
+    result_option,
+    show_progress,
+    talk_options,
+    verb,
+)
 
 if TYPE_CHECKING:
     from seqsal.io.attributions import Attributions
@@ -17,6 +27,7 @@ __all__ = ["peaks_command"]
 
 @verb("peaks", epilog="Example: seqsal peaks A.h5 --out P.narrowPeak --fdr 0.05")
 @click.argument("attributions", type=path_type)
+@optional_model_options
 @result_option
 @click.option("--out", type=path_type, required=True, help="narrowPeak to write; a .tsv table of the same name too.")
 @click.option("--fdr", type=float, default=0.05, show_default=True, help="Largest q-value reported.")
@@ -30,14 +41,26 @@ __all__ = ["peaks_command"]
     help="Grow peaks from the maxima of a coarse map of the same windows: another result of the file, such as "
     "grad_cam, or another file.",
 )  # fmt: skip
+@device_option
 @config_option
 @talk_options
 def peaks_command(
-    attributions: Path, result: str | None, seeds: str | None, out: Path, quiet: bool, **arguments: Any
+    attributions: Path,
+    model: str | None,
+    result: str | None,
+    seeds: str | None,
+    out: Path,
+    device: str,
+    quiet: bool,
+    **arguments: Any,
 ) -> None:
-    """Call peaks of both signs against the shuffled controls in the file."""
+    """Call peaks of both signs against the shuffled controls in the file.
+
+    Controls that the file lacks are made now, and added to it: by --model, or the checkpoint that the file names.
+    """
+    from seqsal.attribution.request import read_model_of
     from seqsal.errors import UsageError
-    from seqsal.io.atomic import check_writable
+    from seqsal.io.atomic import check_distinct, check_writable
     from seqsal.io.bed import write_narrowpeak
     from seqsal.io.store import read_attributions
     from seqsal.peaks import call_peaks, write_peaks_tsv
@@ -46,9 +69,12 @@ def peaks_command(
     if table == out:
         raise UsageError(f"{out}: ends in .tsv, as the table of the same name will; give a name ending in .narrowPeak")
     check_writable(out)
+    reading = pop_reading(arguments)
+    check_distinct([table], [attributions, model, seeds])
     attr = read_attributions(attributions, result, in_memory=False)
     coarse = None if seeds is None else _open_seeds(attr, seeds)
-    peaks = call_peaks(attr, seeds=coarse, progress=show_progress(quiet), **arguments)
+    loaded = None if model is None else read_model_of(model, attr, device=device, **reading)
+    peaks = call_peaks(attr, model=loaded, device=device, seeds=coarse, progress=show_progress(quiet), **arguments)
     write_narrowpeak(peaks, out)
     write_peaks_tsv(peaks, table)
     if not quiet:

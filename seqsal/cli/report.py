@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from seqsal.io.attributions import Attributions
+    from seqsal.models import SequenceModel
 
 __all__ = ["report_command"]
 
@@ -64,7 +65,7 @@ def report_command(
     shared: dict[str, Any] = {"motif_db": motif_db, "seed": seed, "progress": show_progress(quiet)}
     attr = read_attributions(attributions, result, in_memory=False)
     loaded = None if model is None else read_model_of(model, attr, device=device, **pop_reading(reading))
-    table = _peaks_of(attr, peaks)
+    table = _peaks_of(attr, peaks, loaded, device, show_progress(quiet))
     motifs = discover_motifs(attr, table, **shared)
     found = audit(loaded, attr, peaks=table, patterns=motifs, settings=RUN_SIZES, device=device, **shared)
     scores = attr.regions.assign(prediction=np.asarray(attr.prediction, dtype=np.float64))
@@ -76,14 +77,16 @@ def report_command(
         click.echo(f"{found.verdict.text}\n{found.verdict.answers}\n{out}")
 
 
-def _peaks_of(attr: Attributions, peaks: Path | None) -> pd.DataFrame:
-    """Peaks of a file, or called; none where there are no controls to compare with."""
+def _peaks_of(
+    attr: Attributions, peaks: Path | None, model: SequenceModel | None, device: str, progress: bool
+) -> pd.DataFrame:
+    """Peaks of a file, or called; none where there are no controls and no model to make them with."""
     import pandas as pd
 
     from seqsal.peaks import PEAK_COLUMNS, call_peaks, read_peaks
 
     if peaks is not None:
         return read_peaks(peaks)
-    if attr.n_controls:
-        return call_peaks(attr)
+    if attr.n_controls or model is not None:
+        return call_peaks(attr, model=model, device=device, progress=progress)
     return pd.DataFrame({key: pd.Series(dtype=kind) for key, kind in PEAK_COLUMNS.items()})
