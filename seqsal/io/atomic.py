@@ -71,7 +71,8 @@ def check_distinct(outputs: Iterable[str | os.PathLike[str]], inputs: Iterable[A
         is_there = os.path.exists(output)
         same = next((path for path in paths if is_there and os.path.samefile(path, output)), None)
         if same is not None:
-            raise UsageError(f"{output}: is an input as well ({same}), and would be replaced; choose another name")
+            name = "" if str(same) == str(output) else f" ({same})"
+            raise UsageError(f"{output}: is an input as well{name}, and would be replaced; choose another name")
         if os.path.realpath(output) in seen:
             raise UsageError(f"{output}: two outputs have this name; choose another for one of them")
         seen.add(os.path.realpath(output))

@@ -379,11 +379,6 @@ def test_logo_of_a_region_outside_the_data(lab: Lab) -> None:
     assert [path.name for path in lab.out.iterdir()] == ["A.h5"]
 
 
-def test_peaks_without_controls(lab: Lab) -> None:
-    assert lab.attribute(controls=0).exit_code == 0
-    refused(call("peaks", lab.out / "A.h5", "--out", lab.out / "P.narrowPeak"), "--controls")
-
-
 def test_no_peak_is_a_result(lab: Lab) -> None:
     assert lab.attribute().exit_code == 0
     result = call("peaks", lab.out / "A.h5", "--out", lab.out / "P.narrowPeak", "--fdr", "1e-9")
@@ -412,6 +407,18 @@ def test_an_output_that_is_an_input_is_refused(lab: Lab, monkeypatch: pytest.Mon
     result = call(*words, "--model", "M.safetensors", "--genome", "genome.fa", "--regions", "regions.bed")
     refused(result, "two outputs" if words[-1] == "A.h5" else "is an input as well")
     assert {path: path.read_bytes() for path in lab.folder.rglob("*") if path.is_file()} == before
+
+
+def test_peaks_make_the_controls_that_a_file_lacks(lab: Lab) -> None:
+    result = lab.attribute()
+    assert "0 controls" in result.output and "peaks make them when they are called" in result.stderr
+    (lab.folder / "M.safetensors").rename(lab.folder / "moved.safetensors")
+    peaks = ["peaks", lab.out / "A.h5", "--fdr", 1, "--out", lab.out / "P.narrowPeak"]
+    refused(call(*peaks), "A.h5", "--model")
+    assert call(*peaks, "--model", lab.folder / "moved.safetensors", "--device", "cpu").exit_code == 0
+    assert seqsal.read_attributions(lab.out / "A.h5").n_controls == 1000
+    first = (lab.out / "P.narrowPeak").read_bytes()
+    assert call(*peaks).exit_code == 0 and (lab.out / "P.narrowPeak").read_bytes() == first
 
 
 def test_attributions_are_not_replaced_by_what_is_made_of_them(lab: Lab) -> None:
