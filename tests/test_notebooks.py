@@ -1,4 +1,4 @@
-"""The notebooks run from a clean kernel, without network, and are stored without output."""
+"""The notebooks run from a clean kernel, without network, and are stored with small outputs."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ def _refuse(*args, **kwargs):
 socket.create_connection = _refuse
 socket.getaddrinfo = _refuse
 """
+MAX_BYTES = 250_000
 FIGURES = ("plot(", "plot_tracks(", "plot_heatmap(", "plot_logo(", "plot_curves(")
 
 
@@ -47,10 +48,16 @@ def kinds(cell: Any) -> set[str]:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebooks_are_stored_clean(path: Path) -> None:
+def test_notebooks_are_stored_with_small_outputs(path: Path) -> None:
+    """As `notebooks/save_outputs.py` stores them."""
+    assert path.stat().st_size < MAX_BYTES
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
-    assert all(cell.outputs == [] and cell.execution_count is None for cell in code_cells(notebook))
+    for cell in code_cells(notebook):
+        assert cell.execution_count is None and "stderr" not in kinds(cell)
+        assert all(output.output_type != "error" for output in cell.outputs)
+        if any(call in cell.source for call in FIGURES) and "except" not in cell.source:
+            assert "image/png" in kinds(cell), cell.source
     assert notebook.cells[0].cell_type == "markdown" and notebook.cells[0].source.startswith("# ")
     links = re.findall(r"\]\(([^)]+\.ipynb)\)", "".join(cell.source for cell in notebook.cells))
     assert all((path.parent / link).is_file() for link in links)
