@@ -33,10 +33,10 @@ from seqsal.io.store import ResultLayout, StoreLayout, read_attributions, read_a
 from seqsal.io.store_writer import ControlsWriter, MemorySink
 from seqsal.models import resolve_device
 from seqsal.regions import format_region
-from seqsal.sequence.draws import default_n_controls
+from seqsal.sequence.draws import ShuffledControls, control_parents, default_n_controls
 from seqsal.sequence.tensors import one_hot_tensor, reverse_complement_tensor
 
-__all__ = ["add_controls", "make_controls", "options_of_attributions"]
+__all__ = ["add_controls", "control_codes", "make_controls", "options_of_attributions"]
 
 N_CHECKED = 8  # windows whose predictions must be those on record
 TOLERANCE = {"fp32": 1e-3, "tf32": 1e-2, "bf16": 5e-2}  # of them, relative to the largest
@@ -134,6 +134,17 @@ def add_controls(path: str | os.PathLike[str], run: AttributionRun, n_controls: 
             _check_predictions(attr.result(planned.results[0].name), run)
             _announce(n_controls, planned.results[0].name, f"in {path}")
             _append(Path(path), attr, run, planned, n_controls, progress)
+
+
+def control_codes(attr: Attributions, most: int) -> NDArray[np.uint8]:
+    """Return the sequences (n, L) of the first controls, those on record or those that will be made; needs no model."""
+    n_controls = default_n_controls(len(attr), attr.length)
+    parents = control_parents(np.arange(n_controls), len(attr), n_controls)
+    seed, draw = int(attr.attrs.get("seed", 0)), int(attr.attrs.get("draw", 0))
+    made: ShuffledControls | _Recorded = ShuffledControls(_Windows(attr), parents, seed=seed, draw=draw)
+    if attr.controls is not None and attr.controls.codes is not None and len(attr.controls):
+        made = _Recorded(attr.controls.codes, parents)
+    return made.read(slice(0, most))
 
 
 def options_of_attributions(attr: Attributions) -> AttributeOptions:

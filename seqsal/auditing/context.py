@@ -143,7 +143,9 @@ class AuditContext:
         if self._given_peaks is not None:
             return self._given_peaks
         try:
-            return call_peaks(self.attr)
+            if not self.attr.n_controls and self.model is None:
+                raise StoreError("controls: none, and no model to make them with")
+            return call_peaks(self.attr, model=self.model, device=str(self.device), progress=self.progress)
         except StoreError:  # no controls, or a track without signal
             return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in PEAK_COLUMNS.items()})
 

@@ -123,6 +123,17 @@ class Attributions:
     run
         The :class:`seqsal.attribution.engine.AttributionRun` that made them in this process, with its model: what
         controls are made with later. Not pickled.
+
+    Examples
+    --------
+    >>> import numpy as np, seqsal, torch
+    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4 * 6, 1))
+    >>> X = np.eye(4, dtype=np.float32)[[[0, 1, 2, 3, 3, 0]]].transpose(0, 2, 1)
+    >>> attr = seqsal.attribute(model, X=X, device="cpu")
+    >>> attr
+    Attributions(1 regions × 6 bp, method=gradient_x_input, output_space=linear, 0 controls, with hypothetical)
+    >>> attr.track.shape, attr.hypothetical.shape, attr.controls is None
+    ((1, 6), (1, 4, 6), True)
     """
 
     regions: pd.DataFrame
@@ -212,6 +223,15 @@ class Attributions:
         ------
         StoreError
             There is no such result.
+
+        Examples
+        --------
+        >>> import numpy as np, seqsal, torch
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4 * 6, 2))
+        >>> X = np.eye(4, dtype=np.float32)[[[0, 1, 2, 3, 3, 0]]].transpose(0, 2, 1)
+        >>> attr = seqsal.attribute(model, X=X, target=[0, 1], device="cpu")
+        >>> attr.result("gradient_x_input.target1").target
+        1
         """
         if name == self.name:
             return self
@@ -235,6 +255,10 @@ class Attributions:
         ------
         RegionError
             `region` is malformed, or outside the data.
+
+        Examples
+        --------
+        >>> axes = attr.plot("chr11:190100-190160", peaks=peaks)  # doctest: +SKIP
         """
         axes: list[Axes] = view("plot")(self, region, **settings)
         return axes
@@ -260,6 +284,10 @@ class Attributions:
             There is no notebook, or the `jupyter` extra is not installed.
         RegionError
             `region` is malformed, or outside the data.
+
+        Examples
+        --------
+        >>> attr.browser("chr11:190100-190160", peaks=peaks)  # doctest: +SKIP
         """
         return view("browser")(self, region, **settings)
 

@@ -46,7 +46,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from seqsal.errors import StoreError
+from seqsal.errors import SeqsalError, StoreError
 from seqsal.io.attributions import Array, Attributions, Controls, DiskArray, check_result
 from seqsal.version import VERSION
 
@@ -61,6 +61,8 @@ __all__ = [
 ]
 
 SCHEMA = 1
+# What h5py raises, in whatever function, where a file is damaged.
+DAMAGE = (KeyError, OSError, ValueError, RuntimeError, TypeError, AttributeError, UnicodeDecodeError, MemoryError)
 
 REGION_TYPES: dict[str, Any] = {
     "chrom": str, "start": np.int64, "end": np.int64, "name": str, "score": np.float64, "strand": str,
@@ -172,17 +174,24 @@ def read_attributions(
     Examples
     --------
     >>> import seqsal
-    >>> attr = seqsal.read_attributions("A.h5", in_memory=False)  # doctest: +SKIP
-    >>> attr.track[:10].shape  # doctest: +SKIP
-    (10, 2114)
+    >>> import numpy as np, tempfile, torch
+    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4 * 6, 1))
+    >>> X = np.eye(4, dtype=np.float32)[[[0, 1, 2, 3, 3, 0]]].transpose(0, 2, 1)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     made = seqsal.attribute(model, X=X, device="cpu", out=f"{folder}/A.h5")
+    ...     read = seqsal.read_attributions(f"{folder}/A.h5")
+    >>> read.track.shape, read.regions["chrom"].tolist()
+    ((1, 6), ['sequence_1'])
     """
     file = _open_store(Path(path))
     try:
+        _check_layout(file, Path(path))
         if "progress" in file:
             raise StoreError(
                 f"{path}: unfinished, only some of the rows are there; run the command that makes it again"
             )
         attrs, prefix = _choose_result(file, path, result)
+        _check_arrays(file, prefix)
         arrays = {name: _load(file, prefix + name, in_memory) for name in _ARRAYS}
         attributions = Attributions(
             regions=_read_table(file["regions"]),
@@ -195,12 +204,13 @@ def read_attributions(
             controls=_load_controls(file, prefix, in_memory),
             **arrays,  # type: ignore[arg-type]
         )
-    except (KeyError, OSError, UnicodeDecodeError) as error:
-        file.close()
-        raise StoreError(f"{path}: damaged or not an attribution file ({error}); make it again") from error
-    except StoreError:
+    except SeqsalError:
         file.close()
         raise
+    except DAMAGE as error:
+        file.close()
+        why = next(iter(str(error).splitlines()), type(error).__name__)
+        raise StoreError(f"{path}: damaged or not an attribution file ({why}); make it again") from error
     if in_memory:
         file.close()
     return attributions
@@ -219,6 +229,9 @@ def result_prefix(result: str | None) -> str:
 def _choose_result(file: h5py.File, path: str | os.PathLike[str], result: str | None) -> tuple[dict[str, Any], str]:
     """Return a result's attributes, and the prefix of its datasets."""
     attrs = read_attrs(file)
+    for name, kind in (("results", list), ("options", dict), ("model", dict), ("genome", dict), ("reading", dict)):
+        if not isinstance(attrs.get(name, kind()), kind):
+            raise ValueError(f"attribute {name} is no {kind.__name__}")
     attrs.setdefault("result", str(attrs.get("method", "unknown")))
     attrs.setdefault("results", [attrs["result"]])
     if result is None or result == attrs["result"]:
@@ -247,11 +260,6 @@ def _open_store(path: Path) -> h5py.File:
             f"{path}: cannot be read as HDF5, it is of another kind, damaged or truncated; "
             "expected a file made by `seqsal attribute`"
         ) from error
-    try:
-        _check_layout(file, path)
-    except StoreError:
-        file.close()
-        raise
     return file
 
 
@@ -274,6 +282,31 @@ def _check_layout(file: h5py.File, path: Path) -> None:
             f"{path}: schema {schema} written by seqsal {made_by}, this one ({VERSION}) reads schema {SCHEMA}; "
             + ("upgrade seqsal" if is_newer else "make the file again with this version")
         )
+
+
+def _check_arrays(file: h5py.File, prefix: str) -> None:
+    """Raise ValueError unless the arrays of a result are of the kinds and shapes that belong together."""
+    n, length = file["track"].shape
+    shapes: dict[str, tuple[str, tuple[int, ...]]] = {
+        "codes": ("iu", (n, length)),
+        f"{prefix}track": ("f", (n, length)),
+        f"{prefix}prediction": ("f", (n,)),
+        f"{prefix}hypothetical": ("f", (n, 4, length)),
+        f"{prefix}completeness_error": ("f", (n,)),
+    }
+    if f"{prefix}null/track" in file:
+        m = len(file[f"{prefix}null/track"])
+        shapes |= {f"{prefix}null/track": ("f", (m, length)), f"{prefix}null/prediction": ("f", (m,))}
+        shapes |= {"null/codes": ("iu", (m, length)), "null/source": ("iu", (m,))}
+    for name, (kinds, shape) in shapes.items():
+        if name not in file:
+            continue
+        found = file[name]
+        if not isinstance(found, h5py.Dataset) or found.dtype.kind not in kinds or found.shape != shape:
+            raise ValueError(f"/{name} is {getattr(found, 'shape', 'a group')}, expected {shape} of other values")
+    for name, column in file["regions"].items():
+        if column.shape != (n,):
+            raise ValueError(f"/regions/{name} has {column.shape}, expected one value for each of {n} windows")
 
 
 def _load(file: h5py.File, name: str, in_memory: bool) -> Array | None:

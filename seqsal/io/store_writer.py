@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from seqsal.errors import OutputError, SeqsalError, StoreError
 from seqsal.io.atomic import atomic_path, check_writable, output_error
 from seqsal.io.attributions import Controls
-from seqsal.io.store import REGION_TYPES, SCHEMA, Shapes, StoreLayout, result_prefix
+from seqsal.io.store import DAMAGE, REGION_TYPES, SCHEMA, Shapes, StoreLayout, result_prefix
 
 __all__ = ["AttributionWriter", "ControlsWriter", "MemorySink", "fingerprint", "is_already_written"]
 
@@ -78,20 +78,25 @@ class _PartialFile(ABC):
     def _reopen(self, resume: bool) -> h5py.File | None:
         if not self.partial.exists():
             return None
+        file = None
         try:
             file = h5py.File(self.partial, "r+")
+            if resume and file.attrs.get("fingerprint") == self._fingerprint and self._is_whole(file):
+                return file
+            if resume:
+                logger.warning("%s: an unfinished file of other settings is there; starting afresh", self.path)
         except BlockingIOError as error:
             raise self._busy() from error
-        except OSError:
-            return None
-        if not resume:
+        except DAMAGE:
+            logger.warning("%s: the unfinished file of an earlier run cannot be read; starting afresh", self.path)
+        if file is not None:
             file.close()
-            return None
-        if file.attrs.get("fingerprint") != self._fingerprint or "progress" not in file:
-            file.close()
-            logger.warning("%s: an unfinished file of other settings is there; starting afresh", self.path)
-            return None
-        return file
+        return None
+
+    def _is_whole(self, file: h5py.File) -> bool:
+        """Whether the datasets are there, which a process killed in its first writes did not come to."""
+        done = np.asarray(file["progress"][...])
+        return done.shape == (2,) and all(0 <= n <= most for n, most in zip(done, self._n_rows.values(), strict=True))
 
     def _create(self) -> h5py.File:
         self._check_space()
@@ -245,14 +250,14 @@ class AttributionWriter(_PartialFile):
         for name, result in self.layout.results.items():
             _write_attrs(file[result_prefix(name)], result.attrs)
 
-    def _reopen(self, resume: bool) -> h5py.File | None:
-        file = super()._reopen(resume)
-        if file is not None and (len(file["null/source"]) if "null/source" in file else 0) != self.layout.n_controls:
+    def _is_whole(self, file: h5py.File) -> bool:
+        if (len(file["null/source"]) if "null/source" in file else 0) != self.layout.n_controls:
             _drop_controls(file)
             _allocate(file, _of_controls(self.layout.datasets()))
             file["progress"][1] = 0
             file.flush()
-        return file
+            _reserve(self.partial)
+        return super()._is_whole(file) and all(name in file for name in self.layout.datasets())
 
     def _dataset(self, part: str, result: str | None, name: str) -> str:
         return result_prefix(result) + ("null/" if part == "null" else "") + name

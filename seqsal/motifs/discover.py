@@ -31,6 +31,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
+from seqsal.attribution.controls import control_codes
 from seqsal.errors import MotifError, UsageError
 from seqsal.io.attributions import Attributions
 from seqsal.motifs.kmers import MIN_SEQLETS, align_kmers
@@ -178,10 +179,9 @@ def _align(
 ) -> list[tuple[Alignment, str]]:
     """Alignments of one sign's seqlets, each with the name of the algorithm that made it."""
     n_seqlets, used = len(seqlets), algorithm
-    # word frequencies are those of the controls, or of the windows where there are none
-    controls = None if attr.controls is None else attr.controls.codes
-    codes = attr.codes if controls is None or len(controls) == 0 else controls
-    background = np.asarray(codes[:N_BACKGROUND])
+    # word frequencies are those of the controls, or of the windows of maps that seqsal did not make
+    has_controls = attr.n_controls > 0 or ("seed" in attr.attrs and attr.method != "imported")
+    background = control_codes(attr, N_BACKGROUND) if has_controls else np.asarray(attr.codes[:N_BACKGROUND])
     if algorithm == "auto":
         used = "modisco" if n_seqlets >= MODISCO_MIN_SEQLETS else "kmers"
         if used == "kmers":

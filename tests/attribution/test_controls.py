@@ -19,7 +19,7 @@ from toys import Small, random_codes
 
 import seqsal
 from seqsal.attribution import passes
-from seqsal.attribution.controls import make_controls, options_of_attributions
+from seqsal.attribution.controls import control_codes, make_controls, options_of_attributions
 from seqsal.attribution.engine import AttributionRun
 from seqsal.attribution.methods.registry import METHODS
 from seqsal.attribution.request import PlannedMethod
@@ -105,7 +105,10 @@ def test_controls_made_later_are_those_made_at_once(X: np.ndarray, method: str) 
         later = attribute(model, X, **options)
     except SeqsalError:
         pytest.skip("not for this model")
+    codes = control_codes(later, 20)
     made = make_controls(later)
+    np.testing.assert_array_equal(codes, np.asarray(made.codes)[:20])
+    np.testing.assert_array_equal(codes, control_codes(later, 20))
     assert later.controls is made and later.n_controls == 30
     same_controls(later, attribute(model, X, n_controls=30, **options))
 

@@ -6,6 +6,7 @@ import errno
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -210,3 +211,50 @@ def test_results_are_read_by_name(tmp_path: Path) -> None:
     alone = Attributions(root.regions, root.codes, root.track, root.prediction, attrs=root.attrs)
     with pytest.raises(StoreError, match="result 'ism' was left behind; read the file again"):
         alone.result("ism")
+
+
+@pytest.mark.parametrize("n_controls", [0, 1, 4])
+def test_another_number_of_controls_keeps_the_windows(tmp_path: Path, n_controls: int) -> None:
+    with AttributionWriter(tmp_path / "A.h5", layout(), ATTRS) as writer:
+        fill(writer)
+    with AttributionWriter(tmp_path / "A.h5", layout(n_controls=n_controls), ATTRS) as writer:
+        assert writer.done == {"main": 3, "null": 0}
+        nulls = {"codes": np.ones((n_controls, 10), np.uint8), "track": np.ones((n_controls, 10), np.float32)}
+        more = {"prediction": np.ones(n_controls, np.float32), "source": np.zeros(n_controls, np.int64)}
+        if n_controls:
+            writer.write("null", 0, {**nulls, **more})
+        writer.finish()
+    back = read_attributions(tmp_path / "A.h5")
+    assert back.n_controls == n_controls and np.asarray(back.track).max() == 29
+
+
+@pytest.mark.parametrize("n_bytes", [0, 10, 900, 3000])
+def test_an_unfinished_file_that_cannot_be_read_is_begun_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, n_bytes: int
+) -> None:
+    with AttributionWriter(tmp_path / "A.h5", layout(), ATTRS) as writer:
+        fill(writer)
+    partial = tmp_path / ".A.h5.partial"
+    partial.write_bytes(partial.read_bytes()[:n_bytes])
+    with AttributionWriter(tmp_path / "A.h5", layout(), ATTRS) as writer:
+        assert writer.done == {"main": 0, "null": 0}
+        fill(writer)
+        writer.finish()
+    assert "starting afresh" in caplog.text and read_attributions(tmp_path / "A.h5").n_controls == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("track", np.zeros((3, 9), np.float32)), ("codes", np.zeros(3, np.uint8)), ("prediction", np.zeros(2, np.float32)),
+     ("null/codes", np.zeros((2, 9), np.uint8)), ("null/source", np.zeros(3, np.int64)), ("regions/start", [1, 2]),
+     ("track", ["a", "b"])],
+)  # fmt: skip
+def test_arrays_that_do_not_belong_together(tmp_path: Path, name: str, value: Any) -> None:
+    with AttributionWriter(tmp_path / "A.h5", layout(), ATTRS) as writer:
+        fill(writer)
+        writer.finish()
+    with h5py.File(tmp_path / "A.h5", "r+") as file:
+        del file[name]
+        file[name] = value
+    with pytest.raises(StoreError, match=r"A\.h5: damaged or not an attribution file \(.*; make it again"):
+        read_attributions(tmp_path / "A.h5")
