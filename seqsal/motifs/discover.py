@@ -31,7 +31,6 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from seqsal.attribution.controls import control_codes
 from seqsal.errors import MotifError, UsageError
 from seqsal.io.attributions import Attributions
 from seqsal.motifs.kmers import MIN_SEQLETS, align_kmers
@@ -179,6 +178,8 @@ def _align(
 ) -> list[tuple[Alignment, str]]:
     """Alignments of one sign's seqlets, each with the name of the algorithm that made it."""
     n_seqlets, used = len(seqlets), algorithm
+    from seqsal.attribution.controls import control_codes  # which waits for torch
+
     # word frequencies are those of the controls, or of the windows of maps that seqsal did not make
     has_controls = attr.n_controls > 0 or ("seed" in attr.attrs and attr.method != "imported")
     background = control_codes(attr, N_BACKGROUND) if has_controls else np.asarray(attr.codes[:N_BACKGROUND])
