@@ -18,6 +18,7 @@ PARTS = {
     "sanity": "does the map change when the model's weights, its input or its labels are made random",
     "stability": "does the map stay as it is where it should, and how far from the sequence does it hold",
     "saturation": "is the model saturated, is the map blind, and would another method do better",
+    "draws": "does the map change with the random numbers that its method draws",
     "plausibility": "does the map lie in known motifs or annotated regions more than by chance",
     "composition": "does the model rely on GC content, repeats, padding or the edges of the window",
     "artifacts": "does the model use adapters, primers, vectors or other words that are not biology",
