@@ -25,9 +25,9 @@ import torch
 from torch import nn
 
 from seqsal.errors import CheckpointError, ModelError
-from seqsal.models.adapt import SequenceModel, wrap
 from seqsal.models.checkpoint import load_checkpoint, read_tensors
-from seqsal.models.device import resolve_device
+from seqsal.models.sequence_model import SequenceModel, wrap
+from seqsal.models.state import resolve_device
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram

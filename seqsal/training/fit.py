@@ -27,7 +27,7 @@ from tqdm.auto import tqdm
 from seqsal.errors import CheckpointError, TrainingError
 from seqsal.models.checkpoint import read_tensors, to_json, write_tensors
 from seqsal.models.cnn import CNN
-from seqsal.models.frozen import seeded
+from seqsal.models.state import seeded
 from seqsal.sequence.tensors import one_hot_tensor, reverse_complement_tensor
 from seqsal.training.examples import Examples
 from seqsal.training.metrics import auroc, average_precision, pearson, spearman

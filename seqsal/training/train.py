@@ -16,8 +16,7 @@ from seqsal.errors import TrainingError
 from seqsal.io.atomic import check_writable
 from seqsal.models.checkpoint import save_checkpoint, to_json
 from seqsal.models.cnn import CNN, CNNConfig
-from seqsal.models.device import resolve_device
-from seqsal.models.frozen import seeded
+from seqsal.models.state import resolve_device, seeded
 from seqsal.training.examples import Examples, load_examples
 from seqsal.training.fit import TrainingState, evaluate, fit, predict_raw, state_path
 from seqsal.training.settings import TrainConfig

@@ -10,8 +10,8 @@ from nets import LENGTH, Body, Ended, SigmoidEnd, random_X
 from torch import nn
 
 from seqsal.errors import ModelError
-from seqsal.models.adapt import wrap
 from seqsal.models.cnn import CNN, CNNConfig
+from seqsal.models.sequence_model import wrap
 
 SMALL = {"n_filters": 6, "stem_kernel": 5, "stem_pool": 2, "n_blocks": 2}
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from seqsal.errors import DeviceError
-from seqsal.models.device import resolve_device
+from seqsal.models.state import resolve_device
 
 
 def test_names(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from torch import nn
 
 import seqsal
 from seqsal.models import wrap
-from seqsal.models.frozen import facts_of
+from seqsal.models.state import facts_of
 
 
 def make_module() -> nn.Sequential:

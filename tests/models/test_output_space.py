@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn import functional
 
 from seqsal.errors import ModelError
-from seqsal.models.adapt import wrap
 from seqsal.models.output_space import Bypass, Terminal, find_terminal, invert, resolve_space
+from seqsal.models.sequence_model import wrap
 
 SIGMOIDS = {
     "torch": torch.sigmoid,

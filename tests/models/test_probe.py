@@ -12,10 +12,10 @@ from torch import nn
 from torch.nn import functional
 
 from seqsal.errors import ModelError
-from seqsal.models.adapt import wrap
 from seqsal.models.cnn import CNN, CNNConfig
 from seqsal.models.load import load_model
 from seqsal.models.probe import random_sequences
+from seqsal.models.sequence_model import wrap
 
 
 class Indices(nn.Module):

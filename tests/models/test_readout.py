@@ -13,9 +13,8 @@ from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from seqsal.errors import ModelError
-from seqsal.models.adapt import wrap
-from seqsal.models.extra_inputs import ExtraInputs
-from seqsal.models.readout import REDUCTIONS, Readout, describe_output
+from seqsal.models.readout import REDUCTIONS, ExtraInputs, Readout, describe_output
+from seqsal.models.sequence_model import wrap
 
 POSITIONS = LENGTH - 4
 Pair = namedtuple("Pair", ["profile", "counts"])

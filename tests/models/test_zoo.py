@@ -17,8 +17,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 import seqsal
 from seqsal.errors import ModelError
-from seqsal.models.adapt import SequenceModel, wrap
 from seqsal.models.load import load_model
+from seqsal.models.sequence_model import SequenceModel, wrap
 
 LENGTH = 400
 

@@ -1,7 +1,7 @@
 """A model seen in another precision, or compiled: shallow copies that share the caller's parameters.
 
 *Precision.* `fp32` is float32 throughout: on CUDA the tensor cores' shortened float32 (TF32), which torch allows in
-convolutions by default, is off (:mod:`seqsal.models.arithmetic`). `tf32` allows it. `bf16` runs the model's forward
+convolutions by default, is off (:mod:`seqsal.models.state`). `tf32` allows it. `bf16` runs the model's forward
 pass under `torch.autocast`, which gives convolutions and matrix products bfloat16 (8 bits of precision), and the
 backward pass the same types; the model's output and all that a method does with it are float32. Parameters are never
 changed.

@@ -18,8 +18,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 import torch
 from torch import nn
 
-from seqsal.models.arithmetic import cuda_arithmetic
-from seqsal.models.frozen import device_of, frozen
+from seqsal.models.state import cuda_arithmetic, device_of, frozen
 
 __all__ = ["cpu_workers", "frozen_on_device"]
 

@@ -16,7 +16,7 @@ import seqsal
 from seqsal.attribution import AttributeOptions, attribute_windows, predict_windows
 from seqsal.attribution.compute import batches_for, frozen_on_device
 from seqsal.attribution.compute.process import cpu_workers
-from seqsal.models.frozen import frozen, seeded
+from seqsal.models.state import frozen, seeded
 
 CPU = torch.device("cpu")
 

@@ -17,7 +17,7 @@ from seqsal.auditing.context import AuditContext
 from seqsal.auditing.part import Interval, Measured, NotTested, measured
 from seqsal.auditing.parts.sanity.weights import Comparison
 from seqsal.models import CNN, CNNConfig, SequenceModel, wrap
-from seqsal.models.frozen import seeded
+from seqsal.models.state import seeded
 from seqsal.sequence.codes import N_CODE
 from seqsal.training import TrainConfig
 from seqsal.training.examples import Examples

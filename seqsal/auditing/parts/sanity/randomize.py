@@ -28,7 +28,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from seqsal.attribution.compute import frozen_on_device
 from seqsal.models import SequenceModel
-from seqsal.models.frozen import seeded
+from seqsal.models.state import seeded
 from seqsal.sequence.tensors import one_hot_tensor
 
 __all__ = ["Randomizer"]

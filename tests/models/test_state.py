@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from seqsal.attribution.compute import frozen_on_device
-from seqsal.models import arithmetic
-from seqsal.models.arithmetic import cuda_arithmetic
+from seqsal.models import state as arithmetic
+from seqsal.models.state import cuda_arithmetic
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 SETTINGS: dict[str, Callable[[], Any]] = {

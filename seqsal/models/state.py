@@ -1,11 +1,21 @@
-"""A model that is only looked at is left as it was found; what was learnt about it is kept while it is unchanged."""
+"""Where a model is and how it computes, and that both are left as they were found.
+
+A model that is only looked at is given back unchanged; what was learnt about it is kept while it is unchanged.
+
+*Arithmetic on CUDA.* Torch lets convolutions use shortened float32 (TF32) unless told otherwise, which is off by 1e-3,
+and cuDNN may choose kernels whose sums come out differently from run to run. Both are switches of the process; they
+are set while seqsal computes and given back. Torch has older and newer switches for the same thing (`allow_tf32`,
+`fp32_precision`), whose getters raise where the two disagree. So the older ones are set first, as far as they can be
+read, and the newer ones second. Afterwards all of them read as before; a value that a switch had from the one above it
+(`torch.backends.fp32_precision`) is then its own.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import types
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
@@ -13,7 +23,95 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-__all__ = ["device_of", "facts_of", "frozen", "intact", "seeded"]
+from seqsal.errors import DeviceError
+
+__all__ = ["cuda_arithmetic", "device_of", "facts_of", "frozen", "intact", "resolve_device", "seeded"]
+
+
+def resolve_device(name: str | torch.device = "auto") -> torch.device:
+    """Turn ``auto``, ``cpu``, ``cuda`` or ``cuda:1`` into a device.
+
+    Parameters
+    ----------
+    name
+        ``auto`` is the current GPU where there is one, else the CPU.
+
+    Raises
+    ------
+    DeviceError
+        Another name, no GPU, or no GPU of that number.
+    """
+    text = str(name)
+    if text == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, colon, number = text.partition(":")
+    if kind not in ("cpu", "cuda") or (colon and not (kind == "cuda" and number.isdecimal())):
+        raise DeviceError(f"device: {text!r} is unknown, expected auto, cpu, cuda or cuda:0, cuda:1, …")
+    if kind == "cuda":
+        n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if n_gpus == 0:
+            raise DeviceError(
+                f"device: {text!r} asked for, but torch sees no GPU here; use cpu, or a CUDA build of torch"
+            )
+        if colon and int(number) >= n_gpus:
+            raise DeviceError(f"device: {text!r} asked for, but there are {n_gpus} GPUs (cuda:0 to cuda:{n_gpus - 1})")
+    return torch.device(text)
+
+
+@dataclass(frozen=True)
+class _Switch:
+    read: Callable[[], Any]
+    write: Callable[[Any], None]
+    fp32: Any
+    tf32: Any
+
+
+def _attribute(path: str, name: str, fp32: Any, tf32: Any) -> _Switch:
+    """Switch that is an attribute of something in `torch.backends`, looked up when it is used."""
+
+    def owner() -> Any:
+        found: Any = torch.backends
+        for part in path.split("."):
+            found = getattr(found, part)
+        return found
+
+    return _Switch(lambda: getattr(owner(), name), lambda value: setattr(owner(), name, value), fp32, tf32)
+
+
+_SWITCHES = (
+    _Switch(torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "highest", "high"),
+    _attribute("cudnn", "allow_tf32", False, True),
+    *(
+        _attribute(path, "fp32_precision", "ieee", "tf32")  # from torch 2.9 on
+        for path in ("cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul")  # the last: the first switch sets it
+    ),
+    _attribute("cudnn", "deterministic", True, True),
+    _attribute("cudnn", "benchmark", False, False),  # chooses by timing
+)
+
+
+@contextlib.contextmanager
+def cuda_arithmetic(precision: str, device: torch.device) -> Iterator[None]:
+    """On CUDA, compute in TF32 if and only if `precision` is `tf32`, by kernels that give the same bytes each time.
+
+    On other devices nothing is changed.
+    """
+    known = [(switch, value) for switch in _SWITCHES for value in _readable(switch)] if device.type == "cuda" else []
+    try:
+        for switch, _ in known:
+            switch.write(switch.tf32 if precision == "tf32" else switch.fp32)
+        yield
+    finally:
+        for switch, before in known:
+            switch.write(before)
+
+
+def _readable(switch: _Switch) -> list[Any]:
+    """Return the value of a switch, or nothing where torch has no such switch or cannot tell its value."""
+    try:
+        return [switch.read()]
+    except (AttributeError, RuntimeError):
+        return []
 
 
 def device_of(model: nn.Module, default: torch.device) -> torch.device:
