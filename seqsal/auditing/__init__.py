@@ -50,7 +50,7 @@ def audit(
     model
         The model that the attributions are about: a file, a module, or one from :func:`seqsal.load_model` or
         :func:`seqsal.wrap`. Files and modules are read as the attributions say (target, output space, layout). None
-        leaves out every test that asks a model.
+        leaves out every test that needs one.
     attr
         Attributions, or a file of them.
     motif_db
@@ -58,7 +58,7 @@ def audit(
     annotations
         Regions known to matter, a BED file or a table with chrom, start and end.
     artifacts
-        FASTA of one's own artifact sequences, looked for beside the library of adapters, primers and vectors.
+        FASTA of one's own artifact sequences, looked for in addition to the library of adapters, primers and vectors.
     positives, negatives
         Sequences of either class, such as the training data: FASTA, a BED file or table with `genome`, or codes (n, L)
         or one-hot (n, 4, L). At most `settings.n_examples` of them are read, evenly spread.
@@ -93,6 +93,20 @@ def audit(
     ------
     SeqsalError
         Input that cannot be used, before any work is done; see the message.
+
+    Examples
+    --------
+    >>> import numpy as np, seqsal, torch
+    >>> class CountsG(torch.nn.Module):
+    ...     def forward(self, X):
+    ...         return X[:, 2].sum(1)
+    >>> X = np.eye(4, dtype=np.float32)[np.random.default_rng(0).integers(0, 4, (6, 40))].swapaxes(1, 2)
+    >>> attr = seqsal.attribute(CountsG(), X=X, n_controls=0)
+    >>> audit = seqsal.audit(CountsG(), attr, settings={"n_regions": 6, "n_ism_regions": 6, "n_small": 2})
+    >>> audit.verdict.answers
+    'faithful: yes · plausible: not tested · shortcuts: none found'
+    >>> audit["faithfulness"]["ism_spearman"] > 0.9
+    True
     """
     from seqsal.attribution.request import read_model_of
     from seqsal.auditing.inputs import open_audited, read_peaks_of

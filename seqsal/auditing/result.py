@@ -55,6 +55,15 @@ class AuditResult:
         What was audited: attributions, model, files.
     seconds
         Wall time of each part; not in `audit.json`.
+
+    Examples
+    --------
+    >>> from seqsal.auditing.part import Results
+    >>> from seqsal.auditing.verdict import Verdict
+    >>> audit = AuditResult(Verdict(True, None, (), "The map shows what the model uses."), Results())
+    >>> print(audit)
+    The map shows what the model uses.
+    faithful: yes · plausible: not tested · shortcuts: none found
     """
 
     verdict: Verdict
@@ -72,7 +81,16 @@ class AuditResult:
         return self.results[name].to_json()
 
     def of(self, kind: type[R]) -> R | None:
-        """Return the result of a part by its type; None where that part was not run."""
+        """Return the result of a part by its type; None where that part was not run.
+
+        Examples
+        --------
+        >>> from seqsal.auditing.part import Results
+        >>> from seqsal.auditing.parts.sanity import SanityResult
+        >>> from seqsal.auditing.verdict import Verdict
+        >>> AuditResult(Verdict(None, None, (), ""), Results()).of(SanityResult) is None
+        True
+        """
         return self.results.of(kind)
 
     @property
@@ -95,6 +113,15 @@ class AuditResult:
         ------
         UsageError
             There is no such table, or there are several.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from seqsal.auditing.part import PartResult, Results
+        >>> from seqsal.auditing.verdict import Verdict
+        >>> found = Results(faithfulness=PartResult(tables={"deletion": pd.DataFrame({"share": [0.0, 1.0]})}))
+        >>> len(AuditResult(Verdict(None, None, (), ""), found).table("deletion"))
+        2
         """
         tables = self.tables
         found = [name] if name in tables else [full for full in tables if full.partition(".")[2] == name]
@@ -104,7 +131,15 @@ class AuditResult:
         return tables[found[0]]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what `audit.json` holds."""
+        """Return what `audit.json` holds.
+
+        Examples
+        --------
+        >>> from seqsal.auditing.part import Results
+        >>> from seqsal.auditing.verdict import Verdict
+        >>> AuditResult(Verdict(True, None, (), "Faithful."), Results()).as_dict()["verdict"]["faithful"]
+        True
+        """
         content = {
             "schema": SCHEMA,
             "verdict": self.verdict.as_dict(),
@@ -124,6 +159,16 @@ class AuditResult:
         ------
         OutputError
             The file cannot be written.
+
+        Examples
+        --------
+        >>> import pathlib, tempfile
+        >>> from seqsal.auditing.part import Results
+        >>> from seqsal.auditing.verdict import Verdict
+        >>> audit = AuditResult(Verdict(True, None, (), "Faithful."), Results())
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     read_audit(audit.to_json(pathlib.Path(folder) / "audit.json")).verdict.text
+        'Faithful.'
         """
         text = json.dumps(self.as_dict(), indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
         with atomic_path(path) as temporary:
@@ -131,12 +176,22 @@ class AuditResult:
         return Path(path)
 
     def write_shortcuts_bed(self, path: str | os.PathLike[str]) -> Path:
-        """Write where the shortcuts stand in the regions audited, as BED6 in order of position; empty without any.
+        """Write where the shortcuts are in the regions audited, as BED6 in order of position; empty without any.
 
         Raises
         ------
         OutputError
             The file cannot be written.
+
+        Examples
+        --------
+        >>> import pathlib, tempfile
+        >>> from seqsal.auditing.part import Results
+        >>> from seqsal.auditing.verdict import Verdict
+        >>> audit = AuditResult(Verdict(True, None, (), "Faithful."), Results())
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     audit.write_shortcuts_bed(pathlib.Path(folder) / "shortcuts.bed").read_text()
+        ''
         """
         write_bed(self.shortcut_hits, path)
         return Path(path)
@@ -166,6 +221,17 @@ def read_audit(path: str | os.PathLike[str]) -> AuditResult:
     ------
     StoreError
         The file is missing, is not an audit, or is of a newer schema.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from seqsal.auditing.part import Results
+    >>> from seqsal.auditing.verdict import Verdict
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder) / "audit.json"
+    ...     _ = AuditResult(Verdict(False, None, (), "Not faithful."), Results()).to_json(path)
+    ...     read_audit(path).verdict.faithful
+    False
     """
     content = _read_json(Path(path))
     if content.get("schema") != SCHEMA:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ import seqsal
 from seqsal.attribution.request import read_model_of
 from seqsal.auditing.inputs import describe_inputs, read_peaks_of, read_sequences
 from seqsal.auditing.registry import PARTS
+from seqsal.auditing.settings import FORMER
 from seqsal.errors import BedError, FastaError, ModelError, RegionError, UsageError
 from seqsal.io.attributions import Attributions
 from seqsal.sequence.codes import decode, one_hot
@@ -43,8 +45,8 @@ def attr(module: Linear, rng: np.random.Generator) -> Attributions:
     "statements",
     [
         "import seqsal; f = seqsal.audit",
-        "import seqsal; from seqsal.auditing.settings import AuditSettings; f = seqsal.audit",
-        "from seqsal.auditing.settings import AuditSettings; import seqsal; f = seqsal.audit",
+        "import seqsal; from seqsal.auditing.settings import FORMER, AuditSettings; f = seqsal.audit",
+        "from seqsal.auditing.settings import FORMER, AuditSettings; import seqsal; f = seqsal.audit",
         "from seqsal import audit as f",
         "from seqsal.auditing import audit as f",
     ],
@@ -124,10 +126,33 @@ def test_the_wrong_model(module: Linear, attr: Attributions, rng: np.random.Gene
 
 
 def test_settings_by_name(attr: Attributions) -> None:
-    with pytest.raises(UsageError, match="setting: got 'n_reigons', expected one of n_regions"):
+    with pytest.raises(UsageError, match=r"setting: got 'n_reigons' \(did you mean n_regions\?\), expected one of"):
         seqsal.audit(None, attr, settings={"n_reigons": 3})
-    with pytest.raises(UsageError, match="n_regions: got 0, expected a whole number of 1 or more"):
-        seqsal.audit(None, attr, settings={"n_regions": 0})
+    with pytest.raises(UsageError, match="setting: max_edits is no longer one; it is the constant"):
+        seqsal.audit(None, attr, settings={"max_edits": 3})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("n_regions", 0, "a whole number from 1 to 1,000,000,000"),
+        ("n_regions", 10**10, "a whole number from 1"),
+        ("n_regions", "many", "a whole number"),
+        ("n_regions", True, "a whole number"),
+        ("confidence", 1.5, "a number above 0 and at most 1"),
+        ("confidence", "high", "a number above 0"),
+        ("retrain", 1, "True or False"),
+    ],
+)
+def test_each_setting_has_its_range(attr: Attributions, name: str, value: object, expected: str) -> None:
+    with pytest.raises(UsageError, match=f"^{name}: got .*, expected {expected}"):
+        seqsal.audit(None, attr, settings={name: value})
+
+
+def test_former_settings_are_constants_now() -> None:
+    for place in FORMER.values():
+        module, _, constant = place.rpartition(".")
+        assert hasattr(importlib.import_module(f"seqsal.auditing.{module}"), constant), place
 
 
 def test_no_regions(attr: Attributions) -> None:

@@ -47,6 +47,7 @@ __all__ = ["PART", "FaithfulnessResult", "audit_faithfulness"]
 
 Rows = NDArray[np.int64]
 Values = NDArray[np.float64]
+N_WORST = 20  # regions in the table of the worst ones
 KINDS = ("deletion", "insertion")
 SIGN_WORDS = {"pos": "positive", "neg": "negative"}
 NO_MODEL = NotTested("no model was given")
@@ -359,7 +360,7 @@ class _Audit:
     def _worst(self, local: LocalAgreement) -> pd.DataFrame:
         table = self.context.region_table(local.rows).assign(ism_spearman=local.spearman, ism_pearson=local.pearson)
         table = table[np.isfinite(local.spearman)].sort_values("ism_spearman", kind="stable")
-        return table.head(self.settings.n_worst).reset_index(drop=True)
+        return table.head(N_WORST).reset_index(drop=True)
 
 
 def _defined(values: Values) -> Values:

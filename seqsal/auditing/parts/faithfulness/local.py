@@ -32,6 +32,8 @@ from seqsal.sequence.codes import N_CODE
 
 __all__ = ["LocalAgreement", "infidelity", "local_agreement", "mutagenesis_agreement"]
 
+N_PERTURBATIONS = 32  # random sets of bases that are replaced in each region
+PERTURBED_SHARE = 0.1  # of a region's bases in such a set
 Codes = NDArray[np.uint8]
 Values = NDArray[np.float64]
 
@@ -83,7 +85,7 @@ def local_agreement(context: AuditContext, *, signed: bool, rounding: float) -> 
     errors = (missing, missing)
     if signed:
         errors = infidelity(context, rows, codes, track, rounding)
-        n_passes += len(rows) * (settings.n_perturbations + 1)
+        n_passes += len(rows) * (N_PERTURBATIONS + 1)
     return LocalAgreement(rows, spearman, pearson, *errors, n_passes)
 
 
@@ -116,7 +118,7 @@ def infidelity(
     Parameters
     ----------
     context
-        With a model; `n_perturbations` sets of `perturbed_share` of the known bases.
+        With a model; `N_PERTURBATIONS` sets of `PERTURBED_SHARE` of the known bases.
     rows, codes, track
         (n,), (n, L) and (n, L).
     rounding
@@ -127,7 +129,7 @@ def infidelity(
     infidelity, permuted_infidelity : ndarray, shape (n,)
         NaN where no set changes the output.
     """
-    settings, rng = context.settings, context.rng("infidelity")
+    rng = context.rng("infidelity")
     known = codes != N_CODE
     positions = np.argsort(first_in_order(np.zeros(codes.shape), known, rng), axis=1, kind="stable")
     place = np.where(
@@ -136,11 +138,11 @@ def infidelity(
     kept = context.attr.hypothetical
     scores = None if kept is None else np.asarray(kept[rows], dtype=np.float64)
     maps = [(track, scores), (np.take_along_axis(track, place, 1), _permuted(scores, place))]
-    size = np.maximum(np.floor(settings.perturbed_share * known.sum(axis=1) + 0.5), 1)[:, None]
+    size = np.maximum(np.floor(PERTURBED_SHARE * known.sum(axis=1) + 0.5), 1)[:, None]
     prediction = context.predict(codes)
-    real = np.zeros((settings.n_perturbations, len(codes)))
-    foretold = np.zeros((2, settings.n_perturbations, len(codes)))
-    for i in range(settings.n_perturbations):
+    real = np.zeros((N_PERTURBATIONS, len(codes)))
+    foretold = np.zeros((2, N_PERTURBATIONS, len(codes)))
+    for i in range(N_PERTURBATIONS):
         chosen = first_in_order(np.zeros(codes.shape), known, rng) < size
         perturbed = np.where(chosen, context.shuffled(codes, i), codes)
         real[i] = prediction - context.predict(perturbed)

@@ -12,11 +12,12 @@ from audit_cases import Ignores, OneBase, Seen, attributions_of, context_of, see
 from toys import Linear, random_codes
 
 from seqsal.auditing.context import AuditContext
+from seqsal.auditing.parts import faithfulness
 from seqsal.auditing.parts.faithfulness import audit_faithfulness
 from seqsal.auditing.settings import AuditSettings
 from seqsal.sequence.codes import N_CODE
 
-SETTINGS = AuditSettings(n_bootstrap=300, n_ism_regions=8, n_steps=10, n_draws=2, n_perturbations=8)
+SETTINGS = AuditSettings(n_bootstrap=300, n_ism_regions=8, n_steps=10, n_draws=2)
 KINDS = ("deletion", "insertion")
 
 
@@ -193,8 +194,9 @@ def test_maps_without_signs_go_by_magnitude(linear: Linear, codes: np.ndarray) -
     assert any("no signs" in text for text in section.untested)
 
 
-def test_tables_name_their_regions(linear: Linear, codes: np.ndarray) -> None:
-    settings = SETTINGS.changed({"n_regions": 6, "n_worst": 3})
+def test_tables_name_their_regions(linear: Linear, codes: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faithfulness, "N_WORST", 3)
+    settings = SETTINGS.changed({"n_regions": 6})
     context = context_of(linear, codes, settings=settings)
     section = audited(context)
     table = section.tables["faithfulness_regions"]

@@ -7,11 +7,12 @@ from audit_cases import Ignores, OneBase, context_of
 from scipy import stats
 from toys import Linear, Small, random_codes
 
+from seqsal.auditing.parts.faithfulness import local
 from seqsal.auditing.parts.faithfulness.local import infidelity, local_agreement, mutagenesis_agreement
 from seqsal.auditing.settings import AuditSettings
 from seqsal.sequence.codes import N_CODE
 
-SETTINGS = AuditSettings(n_ism_regions=6, n_perturbations=20)
+SETTINGS = AuditSettings(n_ism_regions=6)
 
 
 def linear(rng: np.random.Generator, length: int = 40) -> Linear:
@@ -58,12 +59,13 @@ def test_the_gradient_of_a_linear_model_agrees_and_foretells_everything(rng: np.
     assert found.n_passes == 3 * codes.size + 6 * 21
 
 
-def test_infidelity_is_that_of_its_definition(rng: np.random.Generator) -> None:
+def test_infidelity_is_that_of_its_definition(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     """With one set that covers every base the error of the best scale is 0 or, where the sign is wrong, 1."""
     codes = random_codes(rng, 6, 40)
     model = Small()
-    settings = SETTINGS.changed({"n_perturbations": 1, "perturbed_share": 1.0})
-    context = context_of(model, codes, settings=settings)
+    monkeypatch.setattr(local, "N_PERTURBATIONS", 1)
+    monkeypatch.setattr(local, "PERTURBED_SHARE", 1.0)
+    context = context_of(model, codes, settings=SETTINGS)
     rows = context.rows(6)
     track = context.track(rows).astype(np.float64)
     errors, _ = infidelity(context, rows, codes, track, 0.0)
@@ -91,14 +93,15 @@ def test_a_wrong_sign_foretells_nothing(rng: np.random.Generator) -> None:
     assert (wrong > 0.9).all()
 
 
-def test_a_model_of_one_base_is_foretold_from_the_track_alone(rng: np.random.Generator) -> None:
+def test_a_model_of_one_base_is_foretold_from_the_track_alone(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     codes = random_codes(rng, 6, 40)
     codes[:, 7] = 2
     context = context_of(OneBase(7), codes, settings=SETTINGS, method_options={"hypothetical": False})
     rows = context.rows(6)
     track = np.where(np.arange(40) == 7, 5.0, np.zeros(codes.shape))
-    settings = SETTINGS.changed({"perturbed_share": 0.5})
-    context.settings = settings
+    monkeypatch.setattr(local, "PERTURBED_SHARE", 0.5)
     errors, permuted = infidelity(context, rows, codes, track, 1e-6)
     np.testing.assert_allclose(errors, 0, atol=1e-12)
     assert permuted.mean() > 0.3
