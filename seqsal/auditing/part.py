@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -37,7 +37,6 @@ __all__ = [
     "Reason",
     "Results",
     "Shortcut",
-    "as_interval",
     "from_json",
     "measured",
     "to_json",
@@ -67,11 +66,6 @@ R = TypeVar("R", bound="PartResult")
 def measured(value: float | None, reason: str) -> Measured:
     """Return a number that is finite as it is, and anything else as not tested for this reason."""
     return NotTested(reason) if value is None or not math.isfinite(value) else float(value)
-
-
-def as_interval(ends: Sequence[float] | None) -> Interval | None:
-    """Return the ends of an interval as a pair."""
-    return None if ends is None else (float(ends[0]), float(ends[1]))
 
 
 @dataclass(frozen=True)

@@ -21,17 +21,17 @@ MOST = 1_000_000_000
 
 def _whole(default: int) -> int:
     """Declare a whole number of 1 or more."""
-    return field(default=default, metadata={"check": _check_whole})  # type: ignore[no-any-return]
+    return field(default=default, metadata={"check": _check_whole})
 
 
 def _share(default: float) -> float:
     """Declare a number above 0 and at most 1."""
-    return field(default=default, metadata={"check": _check_share})  # type: ignore[no-any-return]
+    return field(default=default, metadata={"check": _check_share})
 
 
 def _switch(default: bool) -> bool:
     """Declare yes or no."""
-    return field(default=default, metadata={"check": _check_switch})  # type: ignore[no-any-return]
+    return field(default=default, metadata={"check": _check_switch})
 
 
 def _check_whole(value: Any) -> str | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from seqsal.auditing.registry import PARTS
 from seqsal.cli.options import (
     check_ending,
     common_options,
@@ -23,11 +24,13 @@ from seqsal.cli.options import (
 
 __all__ = ["audit_command"]
 
+_PARTS = "; ".join(f"{name}: {question}" for name, question in PARTS.items())
+
 
 @verb(
     "audit",
     epilog="Example: seqsal audit --model M.safetensors A.h5 --motif-db jaspar:2026:vertebrates "
-    "--fail-on shortcut,unfaithful --out audit.json",
+    f"--fail-on shortcut,unfaithful --out audit.json. What is tested: {_PARTS}.",
 )
 @click.argument("attributions", type=path_type)
 @optional_model_options

@@ -26,7 +26,7 @@ N_REGIONS = 12
 ADAPTER = "AGATCGGAAGAGCACACGTC"
 TINY = {
     "n_regions": 12, "n_ism_regions": 4, "n_small": 4, "n_steps": 4, "n_draws": 1, "n_bootstrap": 100,
-    "n_permutations": 20, "n_neutral": 8, "n_control_words": 4, "n_examples": 60,
+    "n_examples": 60,
 }  # fmt: skip
 
 

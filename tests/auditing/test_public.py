@@ -27,7 +27,7 @@ from seqsal.sequence.codes import decode, one_hot
 LENGTH = 60
 TINY = {
     "n_regions": 8, "n_ism_regions": 4, "n_small": 4, "n_steps": 4, "n_draws": 1, "n_bootstrap": 100,
-    "n_permutations": 20, "n_neutral": 8, "n_control_words": 4, "n_examples": 20,
+    "n_examples": 20,
 }  # fmt: skip
 
 

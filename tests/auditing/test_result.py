@@ -42,6 +42,7 @@ def result(**changes: Any) -> AuditResult:
                 "deletion": curve,
                 "insertion": curve,
                 "ism_spearman": 0.625,
+                "ism_spearman_ci": [0.5, 0.75],
                 "infidelity": 1 / 3,
                 "completeness_error": None,
             },

@@ -27,6 +27,7 @@ def good() -> Parts:
             "deletion": {"ci": [0.2, 0.5]},
             "insertion": {"ci": [0.1, 0.3]},
             "ism_spearman": 0.7,
+            "ism_spearman_ci": [0.6, 0.8],
             "completeness_error": 0.01,
         },
         "sanity": {"randomized_similarity": 0.1},
@@ -142,11 +143,16 @@ def test_sums_alone_do_not_make_a_map_faithful() -> None:
     assert verdict_of(sums).faithful is False
 
 
-def test_one_region_has_no_intervals_but_a_correlation() -> None:
+def test_one_region_is_not_enough_data() -> None:
     parts = good()
     parts["faithfulness"] |= {"deletion": {"ci": None}, "insertion": {"ci": None}}
     verdict = verdict_of(parts)
     assert verdict.faithful is True and reason_of(verdict, "deletion").outcome == "not tested"
+    parts["faithfulness"]["ism_spearman_ci"] = None
+    verdict = verdict_of(parts)
+    assert verdict.faithful is None and "One region is not enough data" in verdict.text
+    parts["faithfulness"]["ism_spearman"] = 0.1
+    assert verdict_of(parts).faithful is False
 
 
 def test_numbers_that_are_none_prove_nothing() -> None:

@@ -10,7 +10,7 @@ import torch
 from audit_cases import context_of
 from torch import nn
 
-from seqsal.auditing.part import as_interval, to_json
+from seqsal.auditing.part import to_json
 from seqsal.auditing.parts.stability import locality
 from seqsal.auditing.parts.stability.locality import (
     PATH_SHARES,
@@ -77,7 +77,7 @@ def test_a_linear_model_is_what_its_map_adds_up_to(rng: np.random.Generator, met
     assert to_json(found)["n_cliffs"] == to_json(found)["n_plateaus"] == 0
     assert to_json(found)["share_of_regions"] == 0
     assert to_json(found)["picture"] == ("scaled_map" if method == "integrated_gradients" else "map")
-    assert found.ci == as_interval(share_interval(0, 6, 0.95))
+    assert found.ci == share_interval(0, 6, 0.95)
     for kind in ("double", "triple", "path"):
         assert to_json(found)["additivity"][kind]["pearson"] == pytest.approx(1, abs=1e-5)
         assert to_json(found)["additivity"][kind]["mean_missed"] == pytest.approx(0, abs=1e-4)

@@ -128,13 +128,20 @@ class FaithfulnessResult(PartResult):
         spearman = NotTested("it is mutagenesis itself") if self.is_mutagenesis else self.ism_spearman
         said = "it hardly agrees with the effects of single substitutions (correlation {:.2f})"
         yield Reason.at_least(
-            "faithful", "ism", spearman, settings.min_ism_spearman, sentence=_filled(said, spearman), is_decisive=True
+            "faithful",
+            "ism",
+            spearman,
+            settings.min_ism_spearman,
+            sentence=_filled(said, spearman),
+            is_decisive=self.ism_spearman_ci is not None,
         )
         missed, most = self.completeness_error, settings.max_completeness_error
         said = _filled("it misses {:.0%} of what it should add up to", missed)
         yield Reason.at_most("faithful", "completeness", missed, most, sentence=said)
 
     def caveats(self) -> Iterator[str]:
+        if isinstance(self.ism_spearman, float) and self.ism_spearman_ci is None:
+            yield "One region is not enough data to call a map faithful: audit several."
         if self.order == "magnitude":
             yield "The map has no signs: it says which bases matter, and not whether they raise or lower the output."
 

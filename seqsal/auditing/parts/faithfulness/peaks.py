@@ -83,7 +83,7 @@ class PeakEffects:
             float(self.change.mean()),
             float(self.random_change.mean()),
             float(difference.mean()),
-            None if interval is None else (interval[0], interval[1]),
+            interval,
             float((difference > rounding).mean()),
             len(difference),
             n_peaks,

@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from seqsal.attribution import predict_windows
 from seqsal.auditing.context import AuditContext
 from seqsal.auditing.part import Fact, Interval, Measured, NotTested, Part, PartResult, measured
-from seqsal.auditing.part import as_interval as _pair
 from seqsal.auditing.parts.stability.edits import Edits, count_edits
 from seqsal.auditing.parts.stability.locality import ABOUT, Locality, probe_locality
 from seqsal.auditing.parts.stability.models import ModelPair, Shares, compare_models
@@ -391,7 +390,7 @@ def _means(context: AuditContext, name: str, pearson: Values, spearman: Values) 
     return MapSimilarity(
         n_regions=int(np.isfinite(pearson).sum()),
         pearson=measured(mean_known(pearson), FLAT),
-        ci=_pair(mean_interval(pearson, context.rng(f"stability {name}"), context.settings)),
+        ci=mean_interval(pearson, context.rng(f"stability {name}"), context.settings),
         spearman=measured(mean_known(spearman), FLAT),
     )
 

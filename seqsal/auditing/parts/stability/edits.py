@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from seqsal.auditing.context import AuditContext
-from seqsal.auditing.part import NOT_IN_JSON, Interval, as_interval
+from seqsal.auditing.part import NOT_IN_JSON, Interval
 from seqsal.auditing.parts.stability.locality import LARGE_CHANGE
 from seqsal.auditing.stats import mean_interval
 from seqsal.sequence.codes import N_CODE
@@ -196,5 +196,5 @@ def _summary(context: AuditContext, goal: str, counts: dict[str, Counts]) -> Edi
         values = kept["map"] - kept[other]
         interval = mean_interval(values, context.rng(f"minimal edits {goal} {other}"), context.settings)
         mean = float(values.mean()) if len(values) else None
-        differences.append(EditDifference(mean, as_interval(interval)))
+        differences.append(EditDifference(mean, interval))
     return EditGoal(int(defined.sum()), by_order["map"], by_order["ism"], by_order["random"], *differences)

@@ -29,7 +29,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from seqsal.auditing.context import AuditContext
-from seqsal.auditing.part import NOT_IN_JSON, Interval, as_interval
+from seqsal.auditing.part import NOT_IN_JSON, Interval
 from seqsal.auditing.stats import mean_known, number, pearson, share_interval
 from seqsal.sequence.codes import N_CODE
 
@@ -249,7 +249,7 @@ def _share_failing(failing: NDArray[np.bool_], tried: NDArray[np.bool_], confide
     n_tried = tried.sum(0)
     known = n_tried > 0
     n, n_failing = int(known.sum()), int((failing.sum(0) > MAX_FAILING_SHARE * n_tried)[known].sum())
-    return Failing(n_failing / n if n else None, as_interval(share_interval(n_failing, n, confidence)))
+    return Failing(n_failing / n if n else None, share_interval(n_failing, n, confidence))
 
 
 def _region_table(
