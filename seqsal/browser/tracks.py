@@ -361,10 +361,10 @@ def read_motif_instances(path: str | os.PathLike[str]) -> pd.DataFrame:
     with bed.open("rb") as file:  # the first line of an uncompressed file may name its columns
         header = file.readline().decode(errors="replace").lstrip("#").rstrip("\r\n").split("\t")
     if len(table) and _MORE_COLUMNS <= set(header):
-        values = pd.read_csv(bed, sep="\t", quoting=3, usecols=["contribution"])["contribution"]
+        values = pd.read_csv(bed, sep="\t", usecols=["contribution"])["contribution"]
         table["contribution"] = pd.to_numeric(values, errors="coerce").to_numpy(np.float64)
     if path.is_dir() and (path / "motifs.tsv").is_file():
-        patterns = pd.read_csv(path / "motifs.tsv", sep="\t", quoting=3, dtype=str, keep_default_na=False)
+        patterns = pd.read_csv(path / "motifs.tsv", sep="\t", dtype=str, keep_default_na=False)
         if {"pattern", "match", "q_value"} <= set(patterns):
             certain = pd.to_numeric(patterns["q_value"], errors="coerce") <= NAMED_Q
             matches = dict(zip(patterns["pattern"], patterns["match"].where(certain, ""), strict=True))

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from motif_toys import CTCF, REB1, plant
 
+from seqsal.browser import read_motif_instances
 from seqsal.errors import OutputError
 from seqsal.io.bed import read_bed
 from seqsal.motifs import Motif, MotifResult, discover_motifs, read_motifs, write_motifs
@@ -152,3 +153,15 @@ def test_gimmemotifs_reads_the_matrices(result: MotifResult, tmp_path: Path) -> 
     assert list(found) == [pattern.name for pattern in result.patterns]
     for pattern in result.patterns:
         np.testing.assert_allclose(found[pattern.name], pattern.motif.frequencies.T, atol=1e-6)
+
+
+def test_quotes_in_names_come_back(result: MotifResult, tmp_path: Path) -> None:
+    match = {"match": 'a"b', "accession": "", "p_value": 1e-9, "q_value": 1e-9}
+    patterns = tuple(
+        replace(pattern, match=match, seqlets=pattern.seqlets.assign(chrom='chr"1', name='"ab'))
+        for pattern in result.patterns
+    )
+    write_motifs(replace(result, patterns=patterns), tmp_path)
+    found = read_motif_instances(tmp_path)
+    assert set(found["chrom"]) == {'chr"1'} and len(found) == len(result.seqlets)
+    assert set(found["match"]) == {match["match"]} and found["contribution"].notna().all()
