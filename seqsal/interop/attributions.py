@@ -94,6 +94,15 @@ def import_attributions(
     ------
     UsageError, StoreError, RegionError, FastaError, BedError, OutputError
         Something is missing, damaged or does not fit: shapes, sequences or places; see the message.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import seqsal
+    >>> X = np.eye(4, dtype=np.float32)[None, :, [0, 1, 2, 3, 0]]  # ACGTA
+    >>> attr = seqsal.import_attributions(2 * X, sequences=X)
+    >>> attr.method, attr.track.tolist()
+    ('imported', [[2.0, 2.0, 2.0, 2.0, 2.0]])
     """
     opened = ImportedScores(
         scores,
@@ -126,7 +135,7 @@ def write_controls(
     seed: int = 0,
     stranded: bool = False,
 ) -> list[Path]:
-    """Write dinucleotide-preserving shuffles of windows, to be attributed by another program and imported as `null`.
+    r"""Write dinucleotide-preserving shuffles of windows, to be attributed by another program and imported as `null`.
 
     Parameters
     ----------
@@ -152,6 +161,18 @@ def write_controls(
     ------
     UsageError, FastaError, BedError, RegionError, OutputError
         Input that cannot be used, or a file that cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import seqsal
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     windows = Path(folder, "windows.fa")
+    ...     _ = windows.write_text(">w1\nACGTACGTGG\n")
+    ...     written = seqsal.write_controls(Path(folder, "c.fa"), fasta=windows, n_controls=2)
+    ...     print([path.name for path in written], written[0].read_text().count(">"))
+    ['c.fa', 'c.regions.bed'] 2
     """
     path = check_writable(out)
     if path.suffix not in FASTA_SUFFIXES:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import glob
+import hashlib
 import os
+import platform
 import shutil
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,11 +40,21 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
     Raises
     ------
     OutputError
-        The parent is missing, is not a folder, or may not be written to; or `path` is a folder.
+        The parent is missing, is not a folder, or may not be written to; or `path` is a folder, a device or a pipe.
     """
     target = Path(path)
-    if target.is_dir():
+    if "\0" in str(target):
+        raise OutputError(f"{str(target)!r}: is no file name, it holds a NUL; choose another")
+    try:
+        kind = target.stat().st_mode
+    except FileNotFoundError:
+        kind = stat.S_IFREG
+    except OSError as error:
+        raise output_error(target, error) from error
+    if stat.S_ISDIR(kind):
         raise OutputError(f"{target}: is a folder, expected a file name to write to; add a file name")
+    if not stat.S_ISREG(kind):
+        raise OutputError(f"{target}: is a device or a pipe, which would be replaced by a file; give a file name")
     parent = target.parent
     if not parent.is_dir():
         what = "is not a folder" if parent.exists() else "does not exist"
@@ -80,9 +94,11 @@ def check_distinct(outputs: Iterable[str | os.PathLike[str]], inputs: Iterable[A
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` on success, delete it on any error.
+    """Yield a temporary path next to `path`; rename it to `path` on success, delete it on any error.
 
-    The temporary name keeps the suffix, for writers that choose the format by it.
+    The temporary name keeps the suffix, for writers that choose the format by it. The file is on the disk before it is
+    renamed, so that a power cut leaves the old one or the new. What killed processes of this machine left for the same
+    path is removed.
 
     Raises
     ------
@@ -90,17 +106,49 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         The operating system refuses (permission, full disk, missing folder).
     """
     target = check_writable(path)
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}.partial{target.suffix}")
+    host = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+    for leftover in target.parent.glob(f".{glob.escape(target.stem)}.{host}-*.partial{glob.escape(target.suffix)}"):
+        pid = leftover.name.removesuffix(f".partial{target.suffix}").rpartition("-")[2]
+        if pid.isdecimal() and not _is_alive(int(pid)):
+            _remove(leftover)
+    temporary = target.with_name(f".{target.stem}.{host}-{os.getpid()}.partial{target.suffix}")
     try:
         yield temporary
+        if temporary.is_file():
+            _sync(temporary)
         os.replace(temporary, target)
+        with contextlib.suppress(OSError):  # not every file system can
+            _sync(target.parent)
     except OSError as error:
         raise output_error(target, error) from error
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
+        _remove(temporary)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def check_folder(out: str | os.PathLike[str]) -> Path:

@@ -43,6 +43,7 @@ _N_KEPT = 256  # decompressed blocks held, 64 KiB each
 _log = logging.getLogger(__name__)
 _COMPRESSED = {b"BZh": "bzip2", b"PK\x03": "zip", b"\xfd7z": "xz", b"\x28\xb5\x2f": "zstd"}
 _LONGEST_HEADER = 1 << 20
+_LARGEST = 1 << 48  # bytes; what is more in an index is damage
 _SCAN_BYTES = 1 << 23
 _BLANKS = b" \t\r\n"
 _IS_BLANK = np.isin(np.arange(256), list(b" \t\r"))
@@ -450,9 +451,14 @@ def _read_fai(path: Path, fai: Path, gzi: Path | None) -> FastaIndex:
     try:
         rows = [line.rstrip("\r\n").split("\t") for line in fai.read_text(encoding="utf-8").splitlines() if line]
         numbers = np.array([row[1:5] for row in rows], dtype=np.int64).reshape(len(rows), 4)
-    except (ValueError, OSError) as error:
+    except (ValueError, OverflowError, OSError) as error:
         raise FastaError(f"{fai}: is not a complete .fai index; delete it, and seqsal makes it again") from error
-    if not rows or (numbers < 0).any() or ((numbers[:, 2] < 1) & (numbers[:, 0] > 0)).any():
+    if (
+        not rows
+        or (numbers < 0).any()
+        or (numbers >= _LARGEST).any()
+        or ((numbers[:, 2] < 1) & (numbers[:, 0] > 0)).any()
+    ):
         raise FastaError(f"{fai}: is not a complete .fai index; delete it, and seqsal makes it again")
     names = [row[0] for row in rows]
     if len(set(names)) < len(names):

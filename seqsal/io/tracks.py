@@ -6,12 +6,14 @@ chromosome left out, float32, neighbours of equal value joined. A track without 
 
 from __future__ import annotations
 
+import csv
 import logging
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 import pandas as pd
@@ -129,9 +131,16 @@ def write_scores(
         return
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as handle:
         if suffix == ".tsv":
-            table.to_csv(handle, sep="\t", index=False, na_rep="NA", lineterminator="\n")
+            plain = table.copy()  # as BED has them: no quotes, and so no tabs inside
+            for key in table.select_dtypes(exclude="number"):
+                plain[key] = table[key].map(_one_field, na_action="ignore")
+            plain.to_csv(handle, sep="\t", index=False, na_rep="NA", lineterminator="\n", quoting=csv.QUOTE_NONE)
         else:
             _write_score_bedgraph(handle, _clip(table, chrom_sizes))
+
+
+def _one_field(value: Any) -> Any:
+    return re.sub(r"[\t\r\n]", "_", value) if isinstance(value, str) else value
 
 
 def _inside(block: TrackBlock, axis: Axis, chrom_sizes: Mapping[str, int]) -> TrackBlock:

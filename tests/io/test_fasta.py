@@ -333,7 +333,18 @@ class TestStaleIndex:
         finally:
             folder.chmod(0o755)
 
-    @pytest.mark.parametrize("index", ["", "chr1\t10", "chr1\tx\t1\t2\t3", "chr1\t10\t6\t0\t1", "chr1\t-5\t6\t10\t11"])
+    @pytest.mark.parametrize(
+        "index",
+        [
+            "",
+            "chr1\t10",
+            "chr1\tx\t1\t2\t3",
+            "chr1\t10\t6\t0\t1",
+            "chr1\t-5\t6\t10\t11",
+            f"chr1\t{2**63}\t6\t1\t2",
+            f"chr1\t5\t6\t{2**62}\t{2**62}",
+        ],
+    )
     def test_a_damaged_fai(self, tmp_path: Path, index: str) -> None:
         path = write_fasta(tmp_path, fasta_text(SEQUENCES))
         Path(f"{path}.fai").write_text(index)
