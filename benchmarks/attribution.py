@@ -159,7 +159,7 @@ def compare_command(n_windows: int, n_rounds: int, device: torch.device) -> None
         command = [
             sys.executable, "-m", "seqsal", "attribute", "--model", "models:dilated_cnn", "--input-length", str(LENGTH),
             "--genome", str(genome), "--regions", str(regions), "--bigwig", f"{folder}/A.bw", "--device", str(device),
-            "--quiet", "--out",
+            "--controls", str(default_n_controls(n_windows, LENGTH)), "--quiet", "--out",
         ]  # fmt: skip
         with open_input(genome=genome, regions=regions, length=LENGTH) as source:
             codes = source.read(slice(0, n_windows))
@@ -167,7 +167,10 @@ def compare_command(n_windows: int, n_rounds: int, device: torch.device) -> None
         alone = [sys.executable, "engine_alone.py", f"{folder}/codes.npy", str(device)]
 
         def within(i: int) -> None:
-            attr = seqsal.attribute("models:dilated_cnn", out=f"{folder}/work{i}.h5", **arguments)
+            n_controls = default_n_controls(n_windows, LENGTH)
+            attr = seqsal.attribute(
+                "models:dilated_cnn", out=f"{folder}/work{i}.h5", n_controls=n_controls, **arguments
+            )
             write_bigwig(attr, attr.chrom_sizes, f"{folder}/B.bw")
 
         rounds = [

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 import seqsal
 from seqsal.attribution import AttributeOptions, attribute_windows
 from seqsal.io.inputs import open_codes
+from seqsal.sequence.draws import default_n_controls
 
 __all__ = ["attribute_codes"]
 
@@ -22,7 +23,8 @@ __all__ = ["attribute_codes"]
 def attribute_codes(codes: NDArray[np.uint8], device: torch.device) -> None:
     """Attribute windows, codes (N, L), and as many controls."""
     model = seqsal.wrap(dilated_cnn(), input_length=codes.shape[1])
-    attribute_windows(model, open_codes(codes), AttributeOptions(), device=device)
+    options = AttributeOptions(n_controls=default_n_controls(*codes.shape))
+    attribute_windows(model, open_codes(codes), options, device=device)
 
 
 if __name__ == "__main__":
