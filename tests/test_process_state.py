@@ -23,7 +23,7 @@ from seqsal.training.settings import TrainConfig
 from seqsal.training.train import train_model
 
 L = 60
-STEERING = ("MALLOC", "GLIBC", "OMP", "MKL", "CUBLAS", "CUDA", "TORCH", "PYTHON")
+STEERING = ("MALLOC", "GLIBC", "OMP", "MKL", "CUBLAS", "PYTHON")
 
 
 class Grouped(Small):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from seqsal.attribution.engine import attribute_to_file, attribute_windows
     from seqsal.attribution.methods.base import Method, Scores
     from seqsal.attribution.methods.registry import METHODS, make_method
-    from seqsal.attribution.predict import predict_windows
+    from seqsal.attribution.passes import predict_windows
     from seqsal.attribution.request import AttributeOptions, Request
 
 _HOMES = {
@@ -24,7 +24,7 @@ _HOMES = {
     "attribute_to_file": "engine",
     "attribute_windows": "engine",
     "make_method": "methods.registry",
-    "predict_windows": "predict",
+    "predict_windows": "passes",
 }
 
 __all__ = [

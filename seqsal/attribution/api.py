@@ -16,7 +16,7 @@ from torch import nn
 
 from seqsal.attribution.engine import AttributionRun, attribute_to_file, attribute_windows
 from seqsal.attribution.methods.base import Method
-from seqsal.attribution.predict import predict_windows
+from seqsal.attribution.passes import predict_windows
 from seqsal.attribution.request import (
     AttributeOptions,
     Request,

@@ -19,8 +19,16 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm.auto import tqdm
 
-from seqsal.attribution.compute import Batches, WriteBehind, batches_for, read_ahead
-from seqsal.attribution.methods.base import MAX_COMPLETENESS_ERROR, Method, Scores, TargetsModel, mask_unknown, project
+from seqsal.attribution.compute import Batches, WriteBehind, batches_for, fast_predictions, read_ahead
+from seqsal.attribution.methods.base import (
+    MAX_COMPLETENESS_ERROR,
+    Method,
+    Scores,
+    TargetsModel,
+    check_prediction,
+    mask_unknown,
+    project,
+)
 from seqsal.attribution.request import AttributeOptions, PlannedMethod
 from seqsal.attribution.targets import TargetView
 from seqsal.errors import ModelError
@@ -29,7 +37,7 @@ from seqsal.regions import format_region
 from seqsal.sequence.draws import ShuffledControls, control_parents
 from seqsal.sequence.tensors import one_hot_tensor
 
-__all__ = ["FirstWindows", "Miss", "Sink", "WindowReader", "first_window", "run_pass"]
+__all__ = ["FirstWindows", "Miss", "Sink", "WindowReader", "first_window", "predict_windows", "run_pass"]
 
 CHUNK_BASES = 1 << 20  # bases read, and written, at a time
 CHEAP_PASSES = 32  # of the model, which a window of a full chunk may take
@@ -311,3 +319,58 @@ def _check_finite(arrays: Mapping[str, NDArray[Any]], chunk: _Chunk, regions: pd
                 f"model: its {name} for {kind}{where} is not finite, expected numbers; "
                 "check the weights and the model's input scale"
             )
+
+
+def predict_windows(
+    model: nn.Module,
+    source: WindowReader,
+    *,
+    device: torch.device,
+    batch_size: int | None = None,
+    progress: bool = False,
+) -> NDArray[np.float32]:
+    """Predict every window of `source`, (N,) in the model's output space.
+
+    Parameters
+    ----------
+    model
+        f: (N, 4, L) → (N,).
+    source
+        The windows; see :class:`WindowReader`.
+    device
+        Where to compute.
+    batch_size
+        Windows at a time; None lets the device decide.
+    progress
+        Show a progress bar.
+
+    Raises
+    ------
+    ModelError
+        The model returns another shape.
+    """
+    n_windows, n_rows = len(source.windows), max(CHUNK_BASES // source.length, 1)
+    predictions = np.empty(n_windows, dtype=np.float32)
+    starts = range(0, n_windows, n_rows)
+    chunks = ((start, source.read(slice(start, min(start + n_rows, n_windows)))) for start in starts)
+    with (
+        batches_for(model, source, device, n_windows, batch_size=batch_size) as batches,
+        tqdm(total=n_windows, unit="window", disable=not progress) as bar,
+    ):
+        fast: nn.Module | None = None
+        for first, codes in read_ahead(chunks):
+            if fast is None:
+                fast = fast_predictions(model, one_hot_tensor(torch.from_numpy(codes[:1]).to(device)))
+
+            def compute(
+                start: int, stop: int, fast: nn.Module = fast, first: int = first, codes: NDArray[np.uint8] = codes
+            ) -> None:
+                X = one_hot_tensor(torch.from_numpy(codes[start:stop]).to(device))
+                with torch.no_grad():
+                    values = fast(X)
+                check_prediction(values, stop - start)
+                predictions[first + start : first + stop] = values.cpu().numpy()
+                bar.update(stop - start)
+
+            batches.run(compute, len(codes))
+    return predictions

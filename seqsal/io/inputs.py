@@ -152,13 +152,14 @@ def open_codes(codes: NDArray[np.uint8], regions: pd.DataFrame | None = None) ->
     if regions is None:
         names = [f"sequence_{i + 1}" for i in range(n)]
         windows = make_regions(names, np.zeros(n, np.int64), np.full(n, length), name=names)
+        sizes: dict[str, int] = dict.fromkeys(names, int(length))
     else:
         windows = complete_regions(regions)
-    if len(windows) != n or (windows["end"] - windows["start"] != length).any():
-        raise RegionError(
-            f"regions: {len(windows)} given for {n} sequences of {length} bp; give one of that length for each"
-        )
-    sizes = {str(chrom): int(end) for chrom, end in windows.groupby("chrom", sort=False)["end"].max().items()}
+        if len(windows) != n or (windows["end"] - windows["start"] != length).any():
+            raise RegionError(
+                f"regions: {len(windows)} given for {n} sequences of {length} bp; give one of that length for each"
+            )
+        sizes = {str(chrom): int(end) for chrom, end in windows.groupby("chrom", sort=False)["end"].max().items()}
     windows = windows.assign(padded=False, input_row=np.arange(n, dtype=np.int64))
     rejected = windows.iloc[:0].assign(reason=pd.Series(dtype=str))
     return WindowSource(windows, rejected, length, sizes, {"n_windows": n, "length": length}, codes.__getitem__)

@@ -10,6 +10,7 @@ repeated to the last bit.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
@@ -275,6 +276,7 @@ def _free_bytes(device: torch.device) -> int:
     return int(free) + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
+@functools.cache
 def last_level_cache_bytes(default: int = 32 << 20) -> int:
     """Size of the CPU's largest cache in bytes, as Linux tells it; `default` where it does not."""
     sizes = []
