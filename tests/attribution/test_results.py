@@ -210,7 +210,7 @@ def test_interrupted_run_of_many_resumes_to_the_same_file(
         attribute_to_file(model, source, tmp_path / "A.h5", options, device=CPU)
     source.n_read, source.limit = 0, 10**9
     resumed = attribute_to_file(model, source, tmp_path / "A.h5", options, device=CPU)
-    assert source.n_read < 63 and "starting afresh" not in caplog.text
+    assert source.n_read < 2 * 23 + 40 and "starting afresh" not in caplog.text
     assert resumed.read_bytes() == whole.read_bytes()
 
 
