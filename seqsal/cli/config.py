@@ -117,6 +117,8 @@ def _wanted(kind: click.ParamType) -> tuple[tuple[type, ...], str]:
         return (int,), "a whole number"
     if isinstance(kind, click.types.FloatParamType):
         return (int, float), "a number"
+    if kind.name == "number":
+        return (int, str), "a whole number or 'auto'"
     return (str,), "a text in quotes"
 
 

@@ -90,7 +90,7 @@ def test_no_peaks_is_a_result(lab: Path) -> None:
         ({"motif-db": "jaspar:1999:fungi"}, ["1999", "2026"]),
         ({"motif-db": "jaspar:2026:martians"}, ["martians", "fungi"]),
         ({"motif-db": "empty.meme"}, ["empty.meme"]),
-        ({"out": "db.meme"}, ["db.meme", "is a file"]),
+        ({"out": "db.meme"}, ["db.meme", "is an input as well"]),
         ({"A": "P.narrowPeak"}, ["P.narrowPeak", "HDF5"]),
         ({"peaks": "elsewhere.narrowPeak"}, ["no window covers the summit of x at chr1:199905"]),
     ],

@@ -79,7 +79,7 @@ def test_dry_run_refuses_what_the_run_refuses(
 
 
 def test_dry_run_looks_at_the_folder(inputs: Inputs, monkeypatch: pytest.MonkeyPatch) -> None:
-    refused(call("run", *inputs.given, "--dry-run", "--out", inputs.model), "is a file")
+    refused(call("run", *inputs.given, "--dry-run", "--out", inputs.model), "is an input as well")
     refused(call("run", *inputs.given, "--dry-run", "--out", inputs.model / "run"), "is a file")
     usage = shutil.disk_usage(inputs.folder)
     with monkeypatch.context() as patch:
