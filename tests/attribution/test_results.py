@@ -18,6 +18,7 @@ from toys import Small, Windows, random_codes
 
 from seqsal.attribution import passes
 from seqsal.attribution.engine import AttributeOptions, attribute_to_file, attribute_windows
+from seqsal.attribution.methods import paths
 from seqsal.attribution.methods.base import Method, Scores
 from seqsal.attribution.methods.registry import METHODS
 from seqsal.errors import MethodError, ModelError, StoreError, UsageError
@@ -138,7 +139,10 @@ def test_root_of_many_is_the_file_of_one(source: Windows, tmp_path: Path) -> Non
     [("gradient_x_input", {}, 1), ("saliency", {}, 1), ("smoothgrad", {"n_samples": 4}, 5),
      ("integrated_gradients", {"n_steps": 4}, 6), ("expected_gradients", {"n_references": 4}, 9)],
 )  # fmt: skip
-def test_targets_share_forward_passes(source: Windows, method: str, options: dict[str, int], n_passes: int) -> None:
+def test_targets_share_forward_passes(
+    source: Windows, monkeypatch: pytest.MonkeyPatch, method: str, options: dict[str, int], n_passes: int
+) -> None:
+    monkeypatch.setattr(paths, "MAX_DOUBLINGS", 0)  # of the steps, which each target does by itself
     module = Many()
     model = wrap(module, input_length=40)
     settings = AttributeOptions(method=method, target=[4, 0, 2], method_options=options, n_controls=0, batch_size=23)

@@ -32,6 +32,7 @@ __all__ = [
     "completeness_error",
     "mask_unknown",
     "project",
+    "sum_over_bases",
 ]
 
 
@@ -313,7 +314,15 @@ def project(hypothetical: torch.Tensor, X: torch.Tensor) -> torch.Tensor:
 
     Scores of several targets (N, T, 4, L) give (N, T, L).
     """
-    return torch.einsum("ntbl,nbl->ntl" if hypothetical.ndim == 4 else "nbl,nbl->nl", hypothetical, X)
+    if hypothetical.ndim == 4:  # one by one, so that each has the very bits that it has alone
+        return torch.stack([project(of_target, X) for of_target in hypothetical.unbind(dim=1)], dim=1)
+    return torch.einsum("nbl,nbl->nl", hypothetical, X)
+
+
+def sum_over_bases(values: torch.Tensor) -> torch.Tensor:
+    """Add up the four bases of (…, 4, L): (…, 1, L). The order is the same whatever the shape, and so are the bits."""
+    a, c, g, t = values.unbind(dim=-2)
+    return (a + c + g + t).unsqueeze(-2)
 
 
 def completeness_error(total: torch.Tensor, prediction: torch.Tensor, baseline: torch.Tensor) -> torch.Tensor:

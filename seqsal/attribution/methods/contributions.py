@@ -216,9 +216,10 @@ def _contributions(plan: _Plan, X: torch.Tensor, R: torch.Tensor, batch_size: in
             baseline.add_(outputs.sum(2).T / n_references)
 
         Batches(max(batch_size // len(windows), 1)).run(compute, n_references)
-        h = h.transpose(0, 1)
-        found.append((prediction, h, completeness_error(project(h, windows).sum(-1), prediction, baseline)))
-    return Scores(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+        errors = completeness_error(project(h.transpose(0, 1), windows).sum(-1), prediction, baseline)
+        found.append((prediction, h, errors))
+    predictions, scores, all_errors = zip(*found, strict=True)
+    return Scores(torch.cat(predictions), torch.cat(scores, dim=1).transpose(0, 1), torch.cat(all_errors))
 
 
 class DeepLiftShap(SharedForward):

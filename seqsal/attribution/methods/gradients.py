@@ -20,7 +20,7 @@ import contextlib
 import torch
 
 from seqsal.attribution.compute import fast_backward, is_compiled
-from seqsal.attribution.methods.base import Model, Scores, SharedForward, TargetsModel, check_prediction
+from seqsal.attribution.methods.base import Model, Scores, SharedForward, TargetsModel, check_prediction, sum_over_bases
 from seqsal.errors import ModelError
 
 __all__ = ["GradientXInput", "Saliency", "corrected", "gradient_x_input", "input_gradient", "saliency"]
@@ -92,13 +92,13 @@ def _gradient(column: torch.Tensor, X: torch.Tensor, *, create_graph: bool, keep
 
 
 def _stacked(gradients: list[torch.Tensor]) -> torch.Tensor:
-    """T times (N, 4, L) → (N, T, 4, L), without a copy of a single one."""
-    return torch.stack(gradients, dim=1) if len(gradients) > 1 else gradients[0].unsqueeze(1)
+    """T times (N, 4, L) → (N, T, 4, L), each of them contiguous, and a single one not copied."""
+    return torch.stack(gradients).transpose(0, 1) if len(gradients) > 1 else gradients[0].unsqueeze(1)
 
 
 def corrected(gradient: torch.Tensor) -> torch.Tensor:
     """Remove what a gradient (…, 4, L) has in common at the four bases: g[b, l] − ¼ Σ_c g[c, l]."""
-    return gradient - gradient.mean(dim=-2, keepdim=True)
+    return gradient - sum_over_bases(gradient) / 4
 
 
 def gradient_x_input(

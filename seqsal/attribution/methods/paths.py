@@ -38,6 +38,7 @@ from seqsal.attribution.methods.base import (
     check_option,
     completeness_error,
     project,
+    sum_over_bases,
 )
 from seqsal.attribution.methods.gradients import corrected, input_gradient
 from seqsal.errors import MethodError
@@ -190,18 +191,49 @@ def integrated_gradients(
     with torch.set_grad_enabled(create_graph):
         prediction, base = f(X), f(R)
     h = _integral(f, X, R, n_steps, create_graph)
+    if prediction.ndim == 1:
+        h, errors = _refined(f, X, R, h, prediction, base, n_steps, create_graph)
+        return Scores(prediction, h, errors)
+    found = []
+    for target, start in enumerate(h.unbind(dim=1)):  # each by itself: its windows are not those of the others
+        ends = prediction[:, target], base[:, target]
+        found.append(_refined(_Column(f, target), X, R, start, *ends, n_steps, create_graph))
+    scores, all_errors = zip(*found, strict=True)
+    return Scores(prediction, torch.stack(scores).transpose(0, 1), torch.stack(all_errors, dim=1))
+
+
+class _Column:
+    """One target of a model of several, (N, 4, L) → (N,)."""
+
+    def __init__(self, f: Model, target: int) -> None:
+        self._f, self._target = f, target
+        self.single = getattr(f, "single", (f,))  # tells whether it is compiled
+
+    def __call__(self, X: torch.Tensor) -> torch.Tensor:
+        return self._f(X)[:, self._target]
+
+
+def _refined(
+    f: Model,
+    X: torch.Tensor,
+    R: torch.Tensor,
+    h: torch.Tensor,
+    prediction: torch.Tensor,
+    base: torch.Tensor,
+    n_steps: int,
+    create_graph: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Double the steps of those windows whose scores h (N, 4, L) miss their sum; return h and the errors (N,)."""
     errors = completeness_error(project(h, X).sum(-1), prediction, base)
     for _ in range(MAX_DOUBLINGS):
         n_steps *= 2
-        rows = torch.nonzero((errors > MAX_COMPLETENESS_ERROR).reshape(len(X), -1).any(dim=1))[:, 0]
+        rows = torch.nonzero(errors > MAX_COMPLETENESS_ERROR)[:, 0]
         if not len(rows):
             break
         finer = _integral(f, X[rows], R[rows], n_steps, create_graph)
-        missed = errors[rows] > MAX_COMPLETENESS_ERROR  # of several targets only those that missed
-        finer = torch.where(missed[..., None, None], finer, h[rows])
         again = completeness_error(project(finer, X[rows]).sum(-1), prediction[rows], base[rows])
         h, errors = h.index_copy(0, rows, finer), errors.index_copy(0, rows, again)
-    return Scores(prediction, h, errors)
+    return h, errors
 
 
 def _reference(X: torch.Tensor, baseline: str, seed: int, draw: int) -> torch.Tensor:
@@ -293,7 +325,7 @@ def _relative_to(gradient: torch.Tensor, R: torch.Tensor) -> torch.Tensor:
     """h[b, l] = g[b, l] − Σ_c R[c, l] g[c, l]; gradients (N, 4, L) or (N, T, 4, L), references (N, 4, L)."""
     if gradient.ndim == 4:
         R = R[:, None]
-    return gradient - (R * gradient).sum(dim=-2, keepdim=True)
+    return gradient - sum_over_bases(R * gradient)
 
 
 class SmoothGrad(SharedForward):
