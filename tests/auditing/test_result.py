@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import pandas as pd
 import pytest
 from audit_cases import part_of
 
-from seqsal.auditing.part import Results
+from seqsal.auditing.part import NotTested, Results
 from seqsal.auditing.result import AuditResult, read_audit
 from seqsal.auditing.settings import AuditSettings
 from seqsal.auditing.verdict import judge
@@ -187,3 +189,23 @@ def test_settings_of_another_version_are_told(tmp_path: Path) -> None:
     (tmp_path / "audit.json").write_text(json.dumps(content))
     with pytest.raises(StoreError, match=r"damaged audit .*charm"):
         read_audit(tmp_path / "audit.json")
+
+
+def test_settings_of_an_earlier_version_are_passed_over(tmp_path: Path) -> None:
+    result().to_json(tmp_path / "audit.json")
+    content = json.loads((tmp_path / "audit.json").read_text())
+    content["settings"] |= {"max_edits": 20, "n_permutations": 200}
+    (tmp_path / "audit.json").write_text(json.dumps(content))
+    assert read_audit(tmp_path / "audit.json").settings == AuditSettings(n_regions=12)
+
+
+def test_a_part_that_was_not_tested_is_neither_true_nor_false() -> None:
+    with pytest.raises(TypeError, match="neither true nor false"):
+        bool(NotTested("no model"))
+
+
+def test_the_registry_loads_no_torch() -> None:
+    check = (
+        "import sys; from seqsal.auditing.registry import PARTS; assert len(PARTS) > 7 and 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", check], check=True)
