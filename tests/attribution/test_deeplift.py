@@ -202,8 +202,8 @@ def test_a_branch_that_is_cut_off_is_blamed():
     torch.manual_seed(0)
     method, scores = attribute(Cut().requires_grad_(False), one_hot())
     assert float(scores.completeness_error.max()) > 0.01
-    assert "of the error arises in detach" in method.cure
-    assert "integrated_gradients" in method.cure
+    assert "of the error arises in detach" in method.remedy
+    assert "integrated_gradients" in method.remedy
 
 
 def test_blame_finds_nothing_where_everything_adds_up():
