@@ -51,6 +51,7 @@ def test_the_package_imports_what_it_declares_and_nothing_else() -> None:
 def test_the_tests_import_what_they_declare() -> None:
     core, extras = declared()
     used = imported("tests", "benchmarks")
-    own = {path.stem for folder in ("tests", "benchmarks") for path in (ROOT / folder).rglob("*.py")} | {"tests"}
+    files = [path for folder in ("tests", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
+    own = {path.stem for path in files} | {path.parent.name for path in files}
     assert extras["test"] - {"seqsal"} <= used | TOOLS | {"promoterai_torch", "spliceai_pytorch"}  # zoo, by name
     assert used - own <= core | set().union(*extras.values()) | BROUGHT_BY.keys()
