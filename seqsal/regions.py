@@ -143,7 +143,9 @@ def make_regions(
         {key: values if np.ndim(values) == 0 else np.asarray(values) for key, values in columns.items()},
         index=pd.RangeIndex(n_regions),
     )
-    table = table.astype({"chrom": str, "name": str, "strand": str, "score": np.float64, "summit": np.int64})
+    kinds = {"chrom": "str", "name": "str", "strand": "str", "score": "float64", "summit": "int64"}
+    others = {key: kind for key, kind in kinds.items() if table[key].dtype != kind}
+    table = table.astype(others) if others else table  # most are what they should be, and a cast takes longer than this
     _check_spans(table)
     return table
 

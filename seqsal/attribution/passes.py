@@ -206,7 +206,8 @@ def run_pass(
         shares = [batches.resized(family.method.windows_at_once(batches.batch_size)) for family in families]
         names = [result.name for family in families for result in family.results]
         n_rows = chunk_rows(families, layout.length) if n_rows is None else n_rows
-        for chunk in read_ahead(_chunks(source, layout, n_rows, options, controls, dict(sink.done))):
+        chunks = _chunks(source, layout, n_rows, options, controls, dict(sink.done))
+        for chunk in chunks if total - done <= min(n_rows, n_windows) else read_ahead(chunks):  # a thread for one: no
             for family, view, share in zip(families, views, shares, strict=True):
                 tables = _attribute_chunk(family, view, chunk, layout, share, device, bar)
                 for result, arrays in zip(family.results, tables, strict=True):
