@@ -230,13 +230,6 @@ class AttributionRun:
 
     def stream(self, source: WindowReader, layout: StoreLayout, sink: Sink, progress: bool) -> None:
         """Compute everything into a sink, and warn of sums that are off."""
-        if self.options.n_controls == "auto" and not layout.n_controls:
-            n_windows, wanted = len(layout.regions), default_n_controls(len(layout.regions), layout.length)
-            logger.info(
-                "controls: none made, as the usual %s would take longer than the %s; peaks make them when they are "
-                "called (`seqsal peaks A.h5 --model M`), or ask for a number now (--controls %d)",
-                f"{wanted:,}", f"{n_windows:,} window{'s' * (n_windows > 1)}", wanted,
-            )  # fmt: skip
         misses = run_pass(
             self.model, source, self.options, self.planned, layout, sink, device=self.device, progress=progress
         )
@@ -244,6 +237,13 @@ class AttributionRun:
             logger.warning(
                 "%s: the attributions of %d of %d windows miss the promised sum by more than 1 %% of it; %s",
                 name, miss.n_windows, len(layout.regions), miss.remedy,
+            )  # fmt: skip
+        if self.options.n_controls == "auto" and not layout.n_controls:
+            n_windows, wanted = len(layout.regions), default_n_controls(len(layout.regions), layout.length)
+            logger.info(
+                "controls: none made, as the usual %s would take longer than the %s; peaks make them when they are "
+                "called (`seqsal peaks A.h5 --model M`), or ask for a number now (--controls %d)",
+                f"{wanted:,}", f"{n_windows:,} window{'s' * (n_windows > 1)}", wanted,
             )  # fmt: skip
 
     def compare_with_plain(self, source: WindowReader) -> None:

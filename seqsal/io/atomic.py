@@ -47,7 +47,7 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
         raise OutputError(f"{str(target)!r}: is no file name, it holds a NUL; choose another")
     try:
         kind = target.stat().st_mode
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         kind = stat.S_IFREG
     except OSError as error:
         raise output_error(target, error) from error

@@ -10,14 +10,14 @@ import pytest
 import torch
 from models import Basset, DilatedCNN
 from nets import random_X
-from seqsal.attribution.methods.deeplift_shap import DeepLiftShap
-from seqsal.attribution.methods.ism import InSilicoMutagenesis
 from torch import nn
 
 import seqsal
 from seqsal.attribution.compute import convolutions, fast_predictions
 from seqsal.attribution.deeplift import rules
+from seqsal.attribution.methods.contributions import DeepLiftShap
 from seqsal.attribution.methods.gradients import input_gradient
+from seqsal.attribution.methods.mutagenesis import InSilicoMutagenesis
 from seqsal.models import CNN, CNNConfig, SequenceModel
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="needs oneDNN")

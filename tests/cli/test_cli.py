@@ -280,16 +280,6 @@ def doubled(lab: Lab) -> dict[str, object]:
     return {"genome": path}
 
 
-def edited(lab: Lab) -> dict[str, object]:
-    path = lab.folder / "genome.fa"
-    assert lab.attribute().exit_code == 0
-    (lab.out / "A.h5").unlink()
-    stamp = path.stat().st_mtime + 10
-    path.write_text(">chr1\n" + "ACGT" * 300 + "\n")
-    os.utime(path, (stamp, stamp))
-    return {}
-
-
 def truncated_model(lab: Lab) -> dict[str, object]:
     path = lab.folder / "torn.safetensors"
     path.write_bytes((lab.folder / "M.safetensors").read_bytes()[:500])
@@ -310,7 +300,6 @@ CASES: dict[str, tuple[Callable[[Lab], dict[str, object]], tuple[str, ...]]] = {
     "1 against chr1": (bad_bed("1\t10\t90\n2\t10\t90\n"), ("other.bed", "chr1", "chr")),
     "duplicate records": (doubled, ("double.fa", "chr1")),
     "gzip that is not bgzip": (plain_gzip, ("plain.fa.gz", "bgzip")),
-    "edited after indexing": (edited, ("genome.fa", "index")),
     "torn model": (truncated_model, ("torn.safetensors",)),
     "target out of range": (lambda lab: {"target": 5}, ("target", "5")),
     "another length": (lambda lab: {"input-length": 100}, ("100", "60")),
@@ -320,6 +309,21 @@ CASES: dict[str, tuple[Callable[[Lab], dict[str, object]], tuple[str, ...]]] = {
     "both inputs": (lambda lab: {"fasta": lab.folder / "genome.fa"}, ("fasta",)),
     "folder that is not there": (lambda lab: {"out": lab.folder / "no" / "A.h5"}, ("A.h5", "does not exist")),
 }
+
+
+def test_a_genome_edited_after_indexing_is_indexed_anew(lab: Lab) -> None:
+    path = lab.folder / "genome.fa"
+    assert lab.attribute().exit_code == 0
+    (lab.out / "A.h5").unlink()
+    stamp = path.stat().st_mtime + 10
+    path.write_text(">chr1\n" + "".join("ACGT" * 10 + "\n" for _ in range(30)))
+    os.utime(path, (stamp, stamp))
+    assert lab.attribute().exit_code == 0
+    attr = seqsal.read_attributions(lab.out / "A.h5")
+    assert len(attr) > 0
+    for region, codes in zip(attr.regions.itertuples(), attr.codes, strict=True):
+        positions = np.arange(region.start, region.end)
+        np.testing.assert_array_equal(codes, np.where(positions < 1200, positions % 4, 4))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -467,7 +471,7 @@ def test_disk_that_fills(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_file_follows_the_contract(lab: Lab) -> None:
-    assert lab.attribute(seed=4).exit_code == 0
+    assert lab.attribute(seed=4, controls=100).exit_code == 0
     with h5py.File(lab.out / "A.h5") as file:
         assert set(file["regions"]) >= {"chrom", "start", "end", "strand", "name"}
         assert file["codes"].shape == file["track"].shape == (20, LENGTH)

@@ -219,10 +219,11 @@ def test_seeds_of_something_else_are_refused(rng: np.random.Generator, controls:
     for other in (
         {"controls": controls[:9], "control_codes": codes[:9]},
         {"controls": controls, "control_codes": codes + 1},
-        {},
     ):
         with pytest.raises(StoreError, match="have other shuffled controls"):
             call_peaks(attr, seeds=make_attr(track, **other))
+    with pytest.raises(StoreError, match="have no shuffled controls"):
+        call_peaks(attr, seeds=make_attr(track))
     with pytest.raises(StoreError, match="about other sequences"):
         call_peaks(attr, seeds=make_attr(track, codes=codes[:4] + 1, controls=controls, control_codes=codes))
     with pytest.raises(StoreError, match="has no result 'grad_cam'"):

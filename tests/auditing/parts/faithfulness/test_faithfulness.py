@@ -92,17 +92,20 @@ def test_the_negative_of_the_true_map_is_worse_than_random(linear: Linear, codes
 
 
 @pytest.mark.parametrize("kind_of_map", ["constant", "noise"])
-def test_a_map_that_knows_nothing_is_as_good_as_random(
-    linear: Linear, rng: np.random.Generator, kind_of_map: str
-) -> None:
-    settings = SETTINGS.changed({"confidence": 0.999})  # so that hardly any seed fails
-    context = context_of(linear, random_codes(rng, 60, 50), settings=settings)
-    track = np.full((60, 50), 0.3) if kind_of_map == "constant" else rng.normal(size=(60, 50))
-    section = audited(with_track(context, track))
-    for kind in KINDS:
-        low, high = section.values[kind]["ci"]
-        assert low < 0 < high
-        assert 0.2 < section.values[kind]["share_better"] < 0.8
+def test_a_map_that_knows_nothing_is_as_good_as_random(linear: Linear, kind_of_map: str) -> None:
+    """A bootstrap of 60 regions leaves 0 out of an interval of 99.9 % in some 2 of 100 data sets: so in one of 12."""
+    settings = SETTINGS.changed({"confidence": 0.999})
+    outside = []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        context = context_of(linear, random_codes(rng, 60, 50), settings=settings)
+        track = np.full((60, 50), 0.3) if kind_of_map == "constant" else rng.normal(size=(60, 50))
+        section = audited(with_track(context, track))
+        for kind in KINDS:
+            low, high = section.values[kind]["ci"]
+            outside.append(not low < 0 < high)
+            assert 0.2 < section.values[kind]["share_better"] < 0.8
+    assert sum(outside) <= 1
     if kind_of_map == "constant":
         assert section.values["ism_spearman"] is section.values["ism_pearson"] is None
         assert section.values["ism_n_undefined"] == 8

@@ -8,7 +8,7 @@ from scipy import stats
 from toys import Linear, Small, random_codes
 
 from seqsal.auditing.parts.faithfulness import local
-from seqsal.auditing.parts.faithfulness.local import infidelity, local_agreement, mutagenesis_agreement
+from seqsal.auditing.parts.faithfulness.local import N_PERTURBATIONS, infidelity, local_agreement, mutagenesis_agreement
 from seqsal.auditing.settings import AuditSettings
 from seqsal.sequence.codes import N_CODE
 
@@ -56,7 +56,7 @@ def test_the_gradient_of_a_linear_model_agrees_and_foretells_everything(rng: np.
     np.testing.assert_allclose(found.pearson, 1, atol=1e-6)
     np.testing.assert_allclose(found.infidelity, 0, atol=1e-9)
     assert (found.permuted_infidelity > 0.3).all()
-    assert found.n_passes == 3 * codes.size + 6 * 21
+    assert found.n_passes == 3 * codes.size + 6 * (N_PERTURBATIONS + 1)
 
 
 def test_infidelity_is_that_of_its_definition(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
