@@ -164,7 +164,20 @@ class Attributions:
         return {**self.__dict__, "run": None}
 
     def keep(self, **made: Any) -> None:
-        """Set what was made after the result itself: `controls`, or the `run` that can make them."""
+        """Set what was made after the result itself: `controls`, or the `run` that can make them.
+
+        Raises
+        ------
+        AttributeError
+            Another name: what the attributions are about cannot be set.
+
+        Examples
+        --------
+        >>> import seqsal, torch
+        >>> model = seqsal.wrap(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(40, 1)))
+        >>> attr = seqsal.attribute(model, X=torch.eye(4)[torch.arange(10) % 4].T[None])
+        >>> attr.keep(run=None)  # its model is forgotten: no controls can be made without another
+        """
         for name, value in made.items():
             if name not in ("controls", "run"):
                 raise AttributeError(f"{name}: is what the attributions are about, and cannot be set")

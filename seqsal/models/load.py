@@ -93,6 +93,15 @@ def load_model(
         A factory that cannot be imported or called, weights that do not fit, or a model that `wrap` refuses.
     DeviceError
         No such device.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from seqsal.models import CNN, CNNConfig, save_checkpoint
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_checkpoint(f"{folder}/M.safetensors", CNN(CNNConfig(40, n_filters=4, stem_kernel=5)), {})
+    ...     load_model(f"{folder}/M.safetensors").input_length
+    40
     """
     where = resolve_device(device)
     path = Path(spec)

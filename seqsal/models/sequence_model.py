@@ -54,6 +54,14 @@ class SequenceModel(nn.Module):
         What it is given beside the sequence.
     source : dict
         Where the model was loaded from: ``file`` and ``sha256``; empty for a model in memory.
+
+    Examples
+    --------
+    >>> import seqsal, torch
+    >>> module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(40, 2), torch.nn.Sigmoid())
+    >>> model = seqsal.wrap(module, target=1, input_length=10)
+    >>> model.n_targets, model.output_space
+    (2, 'logit')
     """
 
     def __init__(
@@ -136,6 +144,14 @@ class SequenceModel(nn.Module):
         ------
         ModelError
             As `forward`; or a target is out of range.
+
+        Examples
+        --------
+        >>> import seqsal, torch
+        >>> model = seqsal.wrap(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(40, 3)))
+        >>> X = torch.eye(4)[torch.arange(10) % 4].T[None]
+        >>> model.columns(X, [2, 0]).shape
+        torch.Size([1, 2])
         """
         self._check_input(X)
         n_targets = self._ensure_probed(X)
@@ -150,6 +166,15 @@ class SequenceModel(nn.Module):
         ------
         ModelError
             As `forward`.
+
+        Examples
+        --------
+        >>> import seqsal, torch
+        >>> model = seqsal.wrap(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(40, 1), torch.nn.Sigmoid()))
+        >>> before = model.output_space
+        >>> model.look_at(torch.eye(4)[torch.arange(10) % 4].T[None])
+        >>> before, model.output_space
+        ('auto', 'logit')
         """
         self._check_input(X)
         self._ensure_probed(X)
@@ -171,6 +196,14 @@ class SequenceModel(nn.Module):
         ------
         ModelError
             As `forward`; or the model gives NaN or infinite values for these sequences.
+
+        Examples
+        --------
+        >>> import seqsal, torch
+        >>> module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(40, 1), torch.nn.Sigmoid())
+        >>> X = torch.eye(4)[torch.arange(10) % 4].T[None]
+        >>> torch.equal(seqsal.wrap(module).predict(X), module(X)[:, 0])
+        True
         """
         self._check_input(X)
         with self.frozen(), torch.no_grad():
@@ -193,6 +226,13 @@ class SequenceModel(nn.Module):
             Probabilities for logits before a sigmoid, counts for log counts; other scores as they are, logits before a
             softmax among them, whose probability depends on the other classes too, and reduced profiles, whose
             positions are no longer known.
+
+        Examples
+        --------
+        >>> import seqsal, torch
+        >>> module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(40, 1), torch.nn.Sigmoid())
+        >>> seqsal.wrap(module, input_length=10).natural(np.array([0.0])).tolist()
+        [0.5]
         """
         is_final = self.terminal is None or self._reads_natural() or self.readout.reduce is not None
         kind = None if is_final or self.terminal is None else self.terminal.kind
@@ -202,7 +242,16 @@ class SequenceModel(nn.Module):
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[SequenceModel]:
-        """Evaluate without gradients to parameters, on CUDA in float32; on leaving, everything is as it was."""
+        """Evaluate without gradients to parameters, on CUDA in float32; on leaving, everything is as it was.
+
+        Examples
+        --------
+        >>> import seqsal, torch
+        >>> model = seqsal.wrap(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(40, 1)))
+        >>> with model.frozen():
+        ...     [parameter.requires_grad for parameter in model.parameters()]
+        [False, False]
+        """
         with cuda_arithmetic("fp32", device_of(self, torch.device("cpu"))), frozen(self):
             yield self
 
@@ -394,6 +443,14 @@ def wrap(
         `module` is no module; an argument is unknown or contradicts the model; `target` is out of range; or the model
         fails on (2, 4, `input_length`), gives another shape, integers, NaN or infinite values, does not depend
         differentiably on X, or scores a sequence differently from call to call or with what is beside it in the batch.
+
+    Examples
+    --------
+    >>> import seqsal, torch
+    >>> module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(40, 1))
+    >>> X = torch.eye(4)[torch.arange(10) % 4].T[None]  # ACGTACGTAC, (1, 4, 10)
+    >>> torch.equal(seqsal.wrap(module)(X), module(X)[:, 0])
+    True
     """
     if not isinstance(module, nn.Module):
         raise ModelError(

@@ -40,6 +40,12 @@ class TrainResult:
         ``metrics`` (``valid`` and ``test``), ``history`` (one entry for each epoch), ``best_epoch``, ``split``
         (chromosomes and counts of each part), ``training`` (`TrainConfig`), ``inputs``, ``seed``, ``device``. What the
         checkpoint holds.
+
+    Examples
+    --------
+    >>> from seqsal.models import CNNConfig
+    >>> TrainResult(CNN(CNNConfig(40, n_filters=4)), {"metrics": {"test": {"auroc": 0.97}}}).test_metrics["auroc"]
+    0.97
     """
 
     model: CNN
@@ -75,7 +81,7 @@ def train_model(
     device: str | torch.device = "auto",
     progress: bool = False,
 ) -> TrainResult:
-    """Train a `CNN` on regions of a genome or on sequences.
+    r"""Train a `CNN` on regions of a genome or on sequences.
 
     Chromosomes are held out whole: the validation part chooses the epoch, the test part is looked at once, at the end.
     FASTA records without genome coordinates are split by a hash of their names. Negatives, where none are given, are
@@ -123,6 +129,21 @@ def train_model(
         Regions without a genome.
     OutputError
         `out` cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from seqsal.models import CNNConfig
+    >>> from seqsal.training import TrainConfig
+    >>> bases = np.array(list("ACGT"))[np.random.default_rng(0).integers(0, 4, (60, 40))]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with open(f"{folder}/positives.fa", "w") as file:
+    ...         _ = file.writelines(f">p{i}\n{''.join(row)}\n" for i, row in enumerate(bases))
+    ...     small, short = CNNConfig(40, n_filters=4, stem_kernel=5), TrainConfig(epochs=1)
+    ...     result = train_model(f"{folder}/positives.fa", config=small, training=short, device="cpu")
+    >>> sorted(result.metadata["metrics"])
+    ['test', 'valid']
     """
     training = training or TrainConfig()
     where = resolve_device(device)
