@@ -16,7 +16,7 @@ $(STAMP): pyproject.toml constraints.txt tests/zoo.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 		--no-build-isolation --editable '.[test]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement tests/zoo.txt
-	$(BIN)/python -m seqsal.motifs.compile  # numba keeps what it compiles, so that the first run need not wait for it
+	$(BIN)/python -c 'from seqsal.motifs.discover import compile_kernels; compile_kernels()'  # numba keeps it for the first run
 	touch $@
 
 ## Train on example_data/ and explain held-out sites; open demo_out/report.html.

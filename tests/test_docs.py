@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import re
 from pathlib import Path
 
@@ -22,3 +24,11 @@ def test_every_room_is_in_the_architecture() -> None:
     text = (ROOT / "docs/architecture.md").read_text()
     rooms = {path.name for path in (ROOT / "seqsal").iterdir() if (path / "__init__.py").exists()} - {"example_data"}
     assert [room for room in sorted(rooms) if f"`{room}/`" not in text] == []
+
+
+def test_what_the_makefile_runs_is_there() -> None:
+    text = (ROOT / "Makefile").read_text()
+    names = re.findall(r"from (seqsal[\w.]*) import (\w+)", text)
+    assert names
+    assert all(hasattr(importlib.import_module(module), name) for module, name in names)
+    assert [name for name in re.findall(r"-m (seqsal[\w.]*)", text) if importlib.util.find_spec(name) is None] == []

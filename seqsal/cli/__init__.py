@@ -31,6 +31,12 @@ VERBS = (
 )  # fmt: skip
 
 
+INFORMATIVE = (  # how a precision compares with fp32, and what controls are made when, unless --quiet is given
+    "seqsal.attribution.engine",
+    "seqsal.attribution.controls",
+)
+
+
 class _Verbs(click.Group):
     """Loads a verb's module when it is needed, and turns every error into one line and an exit code."""
 
@@ -129,8 +135,8 @@ def _set_up_logging() -> None:
     logger.handlers[:] = [handler]
     logger.propagate = False
     logger.setLevel(logging.NOTSET)  # --verbose of an earlier command in this process
-    for name in ("engine", "controls"):  # how a precision compares with fp32, and what controls are made when
-        logging.getLogger(f"seqsal.attribution.{name}").setLevel(logging.INFO)
+    for name in INFORMATIVE:
+        logging.getLogger(name).setLevel(logging.INFO)
     warnings.simplefilter("ignore", FutureWarning)
 
 

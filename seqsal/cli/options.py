@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from seqsal.attribution.methods.registry import METHODS
+from seqsal.cli import INFORMATIVE
 from seqsal.cli.config import config_option
 
 if TYPE_CHECKING:
@@ -355,7 +356,7 @@ def device_option(command: Command) -> Command:
 def talk_options(command: Command) -> Command:
     """Add --quiet and --verbose."""
     return _stack(
-        click.option("--quiet", is_flag=True, callback=_one_of_two, help="No progress bars, no summary."),
+        click.option("--quiet", is_flag=True, callback=_hush, help="No progress bars, no summary."),
         click.option(
             "--verbose",
             is_flag=True,
@@ -372,6 +373,14 @@ def _one_of_two(ctx: click.Context, parameter: click.Parameter, value: bool) -> 
         ctx.meta.setdefault("seqsal.talk", parameter.name)
         if ctx.meta["seqsal.talk"] != parameter.name:
             raise click.UsageError("--quiet and --verbose contradict each other; give one of them.", ctx)
+    return value
+
+
+def _hush(ctx: click.Context, parameter: click.Parameter, value: bool) -> bool:
+    """Leave warnings and errors alone, and nothing else."""
+    if _one_of_two(ctx, parameter, value):
+        for name in INFORMATIVE:
+            logging.getLogger(name).setLevel(logging.WARNING)
     return value
 
 

@@ -490,3 +490,11 @@ def test_the_file_follows_the_contract(lab: Lab) -> None:
         assert wanted <= set(file.attrs)
         assert file.attrs["output_space"] == "logit" and file.attrs["seed"] == 4
         assert json.loads(file.attrs["model"])["sha256"]
+
+
+def test_quiet_is_quiet(lab: Lab) -> None:
+    command = ["attribute", "--model", lab.folder / "M.safetensors", "--genome", lab.folder / "genome.fa"]
+    command += ["--regions", lab.folder / "regions.bed", "--out", lab.out / "A.h5", "--device", "cpu"]
+    assert "controls: none made" in call(*command).stderr
+    again = call(*command, "--no-resume", "--quiet")
+    assert (again.exit_code, again.stdout, again.stderr) == (0, "", "")
