@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -15,6 +16,15 @@ hypothesis.settings.load_profile("seqsal")
 torch.set_num_threads(1)  # toy models are smaller than the cost of waking a second thread
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _threads_as_they_were() -> Iterator[None]:
+    """Fail the test that leaves torch with another number of threads, not the one that meets it later."""
+    yield
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    assert n_threads == 1, f"this test left torch with {n_threads} threads"
 
 
 @pytest.fixture(scope="session")

@@ -119,14 +119,23 @@ class Batches:
         ranges, size = [(0, n_windows)], min(self.batch_size, -(-n_windows // self._n_workers))
         while ranges:
             batches = [(i, min(i + size, stop)) for start, stop in ranges for i in range(start, stop, size)]
-            if self._workers is None:
-                reasons = _in_order(compute, batches)
-            else:
-                reasons = list(self._workers.map(lambda batch: _shortage(partial(compute, *batch)), batches))
+            reasons = self._until_short(compute, batches)
             ranges = [batch for batch, reason in zip(batches, reasons, strict=True) if reason]
             if ranges:
                 self._halve(next(filter(None, reasons)))
                 size = self.batch_size
+
+    def _until_short(self, compute: Callable[[int, int], None], batches: list[tuple[int, int]]) -> list[str]:
+        """Compute batches, but start none after one that did not fit; for each say why it is left, or nothing."""
+        short: list[str] = []
+
+        def attempt(batch: tuple[int, int]) -> str:
+            reason = short[0] if short else _shortage(partial(compute, *batch))
+            if reason:
+                short.append(reason)
+            return reason
+
+        return list((map if self._workers is None else self._workers.map)(attempt, batches))
 
     def _halve(self, reason: str) -> None:
         """Go on with half the batch after one that did not fit, and give what torch holds back to the device."""
@@ -136,16 +145,6 @@ class Batches:
         logger.warning("out of memory; going on with batches of %d windows", self.batch_size)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-
-
-def _in_order(compute: Callable[[int, int], None], batches: list[tuple[int, int]]) -> list[str]:
-    """Compute batches in order up to the first that does not fit; for each say why it is left, or nothing."""
-    reason = ""
-    reasons = []
-    for batch in batches:
-        reason = reason or _shortage(partial(compute, *batch))
-        reasons.append(reason)
-    return reasons
 
 
 def _shortage(compute: Callable[[], None]) -> str:

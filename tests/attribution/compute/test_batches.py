@@ -98,3 +98,17 @@ def test_errors_of_workers_reach_the_caller() -> None:
 
     with ThreadPoolExecutor(3) as pool, pytest.raises(RuntimeError, match="shape mismatch"):
         Batches(16, pool).run(compute, 50)
+
+
+def test_no_batch_starts_after_one_that_did_not_fit() -> None:
+    """Or a shortage costs as many refused passes as there are batches; three threads may each have begun one."""
+    refused: list[int] = []
+
+    def compute(start: int, stop: int) -> None:
+        if stop - start > 1:
+            refused.append(start)
+            raise torch.OutOfMemoryError
+
+    with ThreadPoolExecutor(3) as pool:
+        Batches(2, pool, 3).run(compute, 1000)
+    assert 1 <= len(refused) <= 3
