@@ -6,6 +6,7 @@ a `SeqsalError` is a bug and exits with code 1.
 """
 
 import difflib
+import re
 from collections.abc import Iterable
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "TrainingError",
     "UsageError",
     "did_you_mean",
+    "one_line",
 ]
 
 
@@ -38,6 +40,9 @@ class SeqsalError(Exception):
     ...     print(error)
     missing.safetensors: no such file; expected a model file or package.module:factory, check the path
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class FastaError(SeqsalError):
@@ -86,6 +91,18 @@ class DeviceError(SeqsalError):
 
 class UsageError(SeqsalError):
     """Arguments that contradict each other or lie outside what is allowed."""
+
+
+def one_line(text: str) -> str:
+    r"""Write a message as one line that is safe on a terminal.
+
+    What is not printable, such as the escape sequences that a name in a file may hold, becomes ``\x1b``; words of more
+    than 400 characters are cut in their middle.
+    """
+    text = " ".join(re.split(r"\s*[\r\n]+\s*", text.strip()))
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    return re.sub(r"\S{401,}", lambda word: f"{word[0][:200]}…{word[0][-100:]}", text)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

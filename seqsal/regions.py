@@ -57,6 +57,7 @@ _SIGNS = {
     **dict.fromkeys((".", "*", "", "na", "nan", "none", "0", "?"), "."),
 }
 _log = logging.getLogger(__name__)
+MAX_LENGTH = 1 << 31  # bp of a window; no model reads as much
 _N_NAMED = 4  # chromosome names of each side that an error lists
 
 
@@ -258,10 +259,12 @@ def resize_regions(regions: pd.DataFrame, length: int) -> pd.DataFrame:
     Raises
     ------
     RegionError
-        `length` is below 1.
+        `length` is below 1, or beyond any sequence.
     """
-    if length < 1:
-        raise RegionError(f"length: got {length} bp, expected at least 1; give the length of the model's input")
+    if not 1 <= length <= MAX_LENGTH:
+        raise RegionError(
+            f"length: got {length} bp, expected 1 to {MAX_LENGTH:,}; give the length of the model's input"
+        )
     resized = regions.copy()
     start, summit = (regions[key].to_numpy(np.int64) for key in ("start", "summit"))
     has_summit = summit >= 0

@@ -110,6 +110,8 @@ class AttributeOptions:
             raise UsageError(f"batch_size: got {self.batch_size!r}, expected a whole number from 1 on")
         if not _is_whole(self.draw) or not 0 <= self.draw < MAX_DRAWS:
             raise UsageError(f"draw: got {self.draw!r}, expected a whole number from 0 to {MAX_DRAWS - 1}")
+        if not _is_whole(self.seed) or not -(1 << 63) <= self.seed < 1 << 63:
+            raise UsageError(f"seed: got {self.seed!r}, expected a whole number that fits into 64 bits")
         for target in self.targets:
             if target is not None and not _is_whole(target):
                 raise UsageError(f"target: got a {type(target).__name__}, expected a whole number or a list of them")

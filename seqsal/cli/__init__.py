@@ -20,7 +20,7 @@ from typing import Any
 
 import click
 
-from seqsal.errors import SeqsalError, did_you_mean
+from seqsal.errors import SeqsalError, did_you_mean, one_line
 from seqsal.version import VERSION
 
 __all__ = ["keep_freed_memory", "main"]
@@ -71,10 +71,10 @@ class _Verbs(click.Group):
         except click.ClickException as error:
             context = getattr(error, "ctx", None)
             verb = context.command_path if context else "seqsal"
-            _complain(f"{verb}: {' '.join(error.format_message().split())} See '{verb} --help'.")
+            _complain(f"{verb}: {one_line(error.format_message())} See '{verb} --help'.")
             sys.exit(2)
         except SeqsalError as error:
-            _complain(f"seqsal: error: {' '.join(str(error).split())}")
+            _complain(f"seqsal: error: {error}")
             sys.exit(2)
         except (click.Abort, KeyboardInterrupt):
             _complain("seqsal: interrupted; run the same command again to go on where it stopped")
@@ -122,10 +122,10 @@ def _complain(text: str) -> None:
 
 
 class _OneLine(logging.Formatter):
-    """`seqsal: warning: …`, and nothing else."""
+    """`seqsal: warning: …`, in one line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return f"seqsal: {record.levelname.lower()}: {record.getMessage()}"
+        return f"seqsal: {record.levelname.lower()}: {one_line(record.getMessage())}"
 
 
 def _set_up_logging() -> None:

@@ -85,6 +85,8 @@ def _read(ctx: click.Context, where: str, option: click.Option, entry: Any, is_n
         if option.name != "fail_on":
             raise click.UsageError(f"{where}: got a list, expected one value.", ctx)
         entries = [",".join(map(str, entries))]
+    if not entries and option.default:
+        raise click.UsageError(f"{where}: got none, expected one or more.", ctx)
     for one in entries:
         _check(ctx, where, option, one)
     return entries if option.multiple else entries[0]
@@ -107,8 +109,8 @@ def _check(ctx: click.Context, where: str, option: click.Option, one: Any) -> No
         raise click.UsageError(f"{where}: got {_shown(one)}, expected {expected}.", ctx)
     try:
         option.type.convert(one, option, ctx)
-    except click.BadParameter as error:
-        raise click.UsageError(f"{where}: {error.message}", ctx) from error
+    except (click.BadParameter, ValueError) as error:  # ValueError: a NUL in a path
+        raise click.UsageError(f"{where}: {getattr(error, 'message', f'{error}.')}", ctx) from error
 
 
 def _wanted(kind: click.ParamType) -> tuple[tuple[type, ...], str]:

@@ -340,7 +340,13 @@ def common_options(command: Command) -> Command:
     """Add --device, --seed, --config and what :func:`talk_options` adds."""
     return _stack(
         device_option,
-        click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything random."),
+        click.option(
+            "--seed",
+            type=click.IntRange(0, (1 << 63) - 1),
+            default=0,
+            show_default="0",
+            help="Seed of everything random.",
+        ),
         config_option,
         talk_options,
         group="General",

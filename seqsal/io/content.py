@@ -64,8 +64,9 @@ def printable(path: str | os.PathLike[str]) -> str:
 
 
 def is_stream(path: str | os.PathLike[str]) -> bool:
-    """Whether a path is standard input or a pipe, which can be read only once."""
-    return os.fspath(path) == STDIN or Path(path).is_fifo()
+    """Whether a path is standard input, a pipe or a device: nothing that has a size and can be read at random."""
+    name = os.fspath(path)
+    return name == STDIN or (os.path.exists(name) and not os.path.isfile(name) and not os.path.isdir(name))
 
 
 def read_content(path: str | os.PathLike[str], expected: str, error: type[SeqsalError]) -> Content:

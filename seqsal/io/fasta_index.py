@@ -98,8 +98,9 @@ def check_fasta(path: Path) -> bool:
             tail = file.read()
     except FileNotFoundError as error:
         raise FastaError(f"{path}: no such file; check the path of the FASTA") from error
-    except OSError as error:
-        raise FastaError(f"{path}: cannot be read ({error.strerror}); expected a readable FASTA file") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", error)
+        raise FastaError(f"{path}: cannot be read ({reason}); expected a readable FASTA file") from error
     if not head:
         raise FastaError(f"{path}: is empty, expected FASTA; check how the file was made")
     _check_compression(path, head)

@@ -246,6 +246,11 @@ def read_attrs(group: h5py.Group) -> dict[str, Any]:
     return {key: _read_attr(value) for key, value in group.attrs.items() if key != "fingerprint"}
 
 
+def in_use(path: str | os.PathLike[str]) -> StoreError:
+    """Make the error for a file that HDF5 finds locked."""
+    return StoreError(f"{path}: in use by another process, which has it open for writing; wait, or close it there")
+
+
 def _open_store(path: Path) -> h5py.File:
     if not path.exists():
         raise StoreError(f"{path}: no such file; make it with `seqsal attribute … --out {path.name}`")
@@ -253,6 +258,8 @@ def _open_store(path: Path) -> h5py.File:
         raise StoreError(f"{path}: is a folder, expected an attribution file (.h5)")
     try:
         file = h5py.File(path, "r")
+    except BlockingIOError as error:
+        raise in_use(path) from error
     except PermissionError as error:
         raise StoreError(f"{path}: cannot be read (Permission denied); expected a readable attribution file") from error
     except OSError as error:

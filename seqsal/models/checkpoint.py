@@ -83,11 +83,17 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[CNN, dict[str, Any]]:
         )
     _check_version(path, strings.get("format_version", ""))
     try:
-        model = CNN(CNNConfig.from_dict(json.loads(strings["config"])))
         metadata = json.loads(strings["training"])
+        _check_training(metadata)
+        config = json.loads(strings["config"])
+        if config.get("n_blocks", 0) > len(tensors):
+            raise ValueError(f"{config['n_blocks']} blocks, but {len(tensors)} tensors")
+        with torch.device("meta"):  # sizes are compared before memory is spent on them
+            CNN(CNNConfig.from_dict(config)).load_state_dict(tensors, assign=True)
+        model = CNN(CNNConfig.from_dict(config))
         model.load_state_dict(tensors)
-    except (KeyError, TypeError, ValueError, RuntimeError, ModelError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, ModelError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[:2][-1].strip()  # torch heads a list
         raise CheckpointError(
             f"{path}: damaged, its configuration and its weights do not fit together ({reason}); "
             "train or fetch it again"
@@ -153,11 +159,20 @@ def _finite(value: Any) -> Any:
     return value
 
 
+def _check_training(metadata: Any) -> None:
+    """Raise ValueError unless the history is a list of epochs with numbers, as the report plots it."""
+    history = metadata.get("history", [])
+    if not isinstance(history, list) or not all(
+        value is None or isinstance(value, (int, float)) for epoch in history for value in epoch.values()
+    ):
+        raise ValueError("its training history is not a list of epochs with numbers")
+
+
 def _check_version(path: str | os.PathLike[str], version: str) -> None:
     if not version.isdecimal():
         raise CheckpointError(f"{path}: damaged, its format version is {version!r}, expected a number; train it again")
-    if int(version) > CHECKPOINT_VERSION:
+    if len(version) > 9 or int(version) > CHECKPOINT_VERSION:
         raise CheckpointError(
-            f"{path}: written in format {version}, this seqsal {VERSION} reads up to {CHECKPOINT_VERSION}; upgrade "
+            f"{path}: written in format {version[:9]}, this seqsal {VERSION} reads up to {CHECKPOINT_VERSION}; upgrade "
             "seqsal"
         )

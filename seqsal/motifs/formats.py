@@ -83,6 +83,12 @@ class _Lines:
     def fail(self, line: int, fact: str) -> NoReturn:
         raise MotifError(f"{self.source}, line {line}: {fact}")
 
+    def check_width(self, line: int, name: str, width: int) -> None:
+        if width > MOST_POSITIONS:
+            self.fail(
+                line, f"motif {name!r} has {width:,} positions, expected at most {MOST_POSITIONS:,}; is this a motif?"
+            )
+
     def numbers(self, line: _Line, words: Sequence[str], n_expected: int | None = None) -> list[float]:
         """Numbers of a line's words, all finite and not negative."""
         if n_expected is not None and len(words) != n_expected:
@@ -149,12 +155,7 @@ def parse_motifs(text: str, source: str) -> list[MotifRecord]:
     if not records:
         raise MotifError(f"{source}: holds no motif; expected at least one")
     for record in records:
-        if record.counts.ndim == 2 and record.counts.shape[1] > MOST_POSITIONS:
-            lines.fail(
-                record.line,
-                f"motif {record.name[:60]!r} has {record.counts.shape[1]:,} positions, expected at most "
-                f"{MOST_POSITIONS:,}; is this a motif?",
-            )
+        lines.check_width(record.line, record.name, record.counts.shape[-1])
     return records
 
 
@@ -272,6 +273,7 @@ def _parse_headed(lines: _Lines) -> list[MotifRecord]:
             entry.fail(lines, "a motif without a name; write it after the >")
         if not entry.rows:
             entry.fail(lines, f"motif {entry.fields[0]!r} has no matrix; the file is malformed or cut")
+        lines.check_width(entry.header.number, entry.fields[0], max(len(entry.rows), len(entry.rows[0].text) // 16))
     orientations = {_orientation(entry) for entry in entries} - {None}
     return [_headed_record(lines, entry, orientations) for entry in entries]
 

@@ -28,6 +28,7 @@ from seqsal.sequence.codes import ALPHABET
 __all__ = ["ASSUMED_SITES", "PSEUDOCOUNT", "UNIFORM", "Motif", "read_motifs", "write_meme"]
 
 logger = logging.getLogger(__name__)
+MOST_SITES = 1e12  # of a motif; bounds the range of its scores, and with it the memory of a scan
 ASSUMED_SITES = 20.0
 PSEUDOCOUNT = 0.1
 UNIFORM: NDArray[np.float64] = np.full(4, 0.25)
@@ -217,7 +218,8 @@ def _distinct(records: Sequence[MotifRecord], source: str) -> list[MotifRecord]:
 
 def _as_motif(record: MotifRecord, source: str) -> Motif:
     """Turn a parsed record into a motif; what is wrong with it is said with file and line."""
-    total = record.counts.sum(axis=0)
+    with np.errstate(over="ignore"):  # too large counts are refused below
+        total = record.counts.sum(axis=0)
     n_sites = record.n_sites
     if n_sites is None and not np.allclose(total, 1.0, atol=0.05):
         n_sites = float(total.max())
@@ -233,12 +235,12 @@ def _check_counts(name: str, counts: NDArray[np.float64]) -> None:
         raise MotifError("a motif without a name; give it one")
     if counts.ndim != 2 or counts.shape[0] != 4 or counts.shape[1] == 0:
         raise MotifError(f"motif {name!r} has counts of shape {counts.shape}, expected (4, W), rows A, C, G, T")
-    bad = ~np.isfinite(counts) | (counts < 0)
+    bad = ~((counts >= 0) & (counts <= MOST_SITES))
     if bad.any():
         row, column = np.argwhere(bad)[0]
         raise MotifError(
             f"motif {name!r} has {counts[row, column]} for {ALPHABET[row]} at position {column + 1}, expected a "
-            "number of 0 or more; correct the matrix"
+            f"number from 0 to {MOST_SITES:.0e}; correct the matrix"
         )
     empty = np.flatnonzero(counts.sum(axis=0) == 0)
     if len(empty):

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from seqsal.errors import one_line
+
 __all__ = ["FileInfo", "size_text", "table_text", "version_facts"]
 
 _HASH_DIGITS = 12
@@ -119,7 +121,7 @@ def _text(value: Any, key: str = "") -> str:
         return str(value)[:_HASH_DIGITS]
     if isinstance(value, (int, float)):
         return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
-    return " ".join(str(value).split())
+    return one_line(" ".join(str(value).split()))
 
 
 def _pair(key: str, value: Any) -> str:

@@ -19,7 +19,7 @@ import pandas as pd
 from seqsal.errors import BedError, CheckpointError, StoreError, UsageError
 from seqsal.io.bed import read_bed
 from seqsal.io.bigwig import summarize_bigwig
-from seqsal.io.store import SCHEMA, read_attrs, result_prefix
+from seqsal.io.store import DAMAGE, SCHEMA, in_use, read_attrs, result_prefix
 from seqsal.pipeline.file_info import FileInfo, version_facts
 from seqsal.version import CHECKPOINT_FORMAT, CHECKPOINT_VERSION
 
@@ -77,7 +77,7 @@ def describe_file(path: str | os.PathLike[str]) -> FileInfo:
         raise UsageError(f"{path}: no such file or folder; check the path") from error
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror or error}); expected a file of seqsal") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (*DAMAGE, RecursionError) as error:
         raise StoreError(f"{path}: damaged, its content is not what it should be ({error!r}); make it again") from error
     return FileInfo(given, kind, facts, n_bytes)
 
@@ -108,7 +108,9 @@ def _describe_attributions(path: Path) -> Described | None:
     try:
         with h5py.File(path, "r") as file:
             return _attribution_facts(file)
-    except (OSError, KeyError, ValueError) as error:
+    except BlockingIOError as error:
+        raise in_use(path) from error
+    except DAMAGE as error:
         raise StoreError(f"{path}: damaged or truncated ({error}); make it again") from error
 
 

@@ -311,6 +311,18 @@ CASES: dict[str, tuple[Callable[[Lab], dict[str, object]], tuple[str, ...]]] = {
 }
 
 
+@pytest.mark.parametrize("name", ["\x1b[31m\u202ered", "a" * 1_000_000])
+def test_names_from_files_cannot_reach_into_the_terminal(lab: Lab, name: str) -> None:
+    regions = lab.bed(f"chr1\t10\t90\na{name}\t20\t100\t{name}\n")
+    warned = lab.attribute(regions=regions)
+    assert warned.exit_code == 0 and "1 of 2 regions cannot be used" in warned.stderr
+    failed = lab.attribute(regions=lab.bed(f"{name}\t20\t100\n"))
+    assert failed.exit_code == 2
+    for text in (warned.stderr, failed.stderr):
+        assert text.replace("\n", "").isprintable() and len(text) < 2000
+        assert (r"\x1b[31m\u202ered" if len(name) < 99 else "aaa…aaa") in text
+
+
 def test_a_genome_edited_after_indexing_is_indexed_anew(lab: Lab) -> None:
     path = lab.folder / "genome.fa"
     assert lab.attribute().exit_code == 0

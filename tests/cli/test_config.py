@@ -92,6 +92,10 @@ def test_a_table_of_the_verb_and_of_pairs(tmp_path: Path) -> None:
         ('layout = "NLX"', ("layout", "NLX", "NCL")),
         ("audit = true\nno-audit = true", ("no-audit", "twice")),
         ("seed = ", ("not TOML",)),
+        (f"seed = {2**70}", ("seed", "range")),
+        ("target = []", ("target: got none",)),
+        (r'genome = "a\u0000b"', ("genome", "null byte")),
+        ("a = " + "[" * 5000 + "]" * 5000, ("nested too deeply",)),
         ("seed = 1\n[run]\nfdr = 0.1", ("seed", "outside the table [run]")),
     ],
 )

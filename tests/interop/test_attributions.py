@@ -12,6 +12,7 @@ import h5py
 import hdf5plugin
 import numpy as np
 import pandas as pd
+import pyBigWig
 import pytest
 from interop_toys import Case, make_case
 
@@ -239,6 +240,16 @@ def test_bigwig_of_another_assembly_or_place(tmp_path: Path, case: Case) -> None
     away = pd.DataFrame({"chrom": ["chr1", "chr1"], "start": [360, 2900], "end": [421, 2961], "name": ["r", "away"]})
     with pytest.raises(StoreError, match=r"away .* and 0 more have no value at all.*give only regions"):
         import_attributions(tmp_path / "a.bw", regions=away, genome=case.genome)
+
+
+def test_a_bigwig_without_any_entry_has_no_value(tmp_path: Path, case: Case) -> None:
+    with pyBigWig.open(str(tmp_path / "header.bw"), "w") as file:
+        file.addHeader([("chr1", 3000), ("chr2", 2000)])
+    unknown = Attributions(case.attr.regions, np.full_like(case.attr.codes, 4), case.attr.track, case.attr.prediction)
+    write_bigwig(unknown, case.attr.chrom_sizes, tmp_path / "n.bw")
+    for name in ("header.bw", "n.bw"):
+        with pytest.raises(StoreError, match=rf"{name}: .* {len(case.attr) - 1} more have no value at all"):
+            import_attributions(tmp_path / name, regions=case.attr.regions, genome=case.genome)
 
 
 def controls_of(case: Case, folder: Path, n: int) -> tuple[Path, np.ndarray]:

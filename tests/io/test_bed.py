@@ -14,9 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seqsal.errors import BedError, OutputError
+from seqsal.errors import BedError, FastaError, OutputError
 from seqsal.io import content
 from seqsal.io.bed import read_bed, write_bed, write_narrowpeak
+from seqsal.io.fasta import Genome
 from seqsal.regions import COLUMNS, make_regions
 
 PEAK = "chr1\t10\t60\tp1\t900\t.\t5.5\t3\t2\t25\n"
@@ -368,6 +369,8 @@ def test_pipes_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_devices_are_refused(device: str) -> None:
     with pytest.raises(BedError, match=f"{device}: is a device, expected a BED file"):
         read_bed(device)
+    with pytest.raises(FastaError, match=f"{device}: is a device, expected a FASTA file"):
+        Genome(device)
 
 
 def test_gzip_that_unpacks_to_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from seqsal.io import store_writer
 from seqsal.io.attributions import Attributions
 from seqsal.io.store import ResultLayout, StoreLayout, read_attributions
 from seqsal.io.store_writer import AttributionWriter
+from seqsal.pipeline.info import describe_file
 
 ATTRS = {"method": "saliency", "options": {"rc_average": True}, "seed": 7, "gradient_correction": False}
 
@@ -241,6 +243,17 @@ def test_an_unfinished_file_that_cannot_be_read_is_begun_again(
         fill(writer)
         writer.finish()
     assert "starting afresh" in caplog.text and read_attributions(tmp_path / "A.h5").n_controls == 2
+
+
+def test_a_file_in_use_is_not_called_damaged(tmp_path: Path) -> None:
+    with AttributionWriter(tmp_path / "A.h5", layout(), ATTRS) as writer:
+        fill(writer)
+        writer.finish()
+    with (tmp_path / "A.h5").open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # as HDF5 does for another process
+        for read in (read_attributions, describe_file):
+            with pytest.raises(StoreError, match=r"A\.h5: in use by another process.*; wait, or close it"):
+                read(tmp_path / "A.h5")
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,14 @@ def test_files_that_are_no_checkpoint(model: CNN, tmp_path: Path) -> None:
         ({"config": "{"}, "damaged, its configuration and its weights do not fit"),
         ({"config": json.dumps({"input_length": 40})}, "damaged, its configuration and its weights do not fit"),
         ({"config": json.dumps({"input_length": -4})}, "input_length: got -4"),
+        ({"config": json.dumps({"input_length": 40, "n_filters": 20_000})}, "do not fit together .size mismatch for"),
+        ({"config": json.dumps({"input_length": 40, "n_blocks": 10**12})}, "1000000000000 blocks, but"),
+        ({"format_version": "9" * 5000}, "written in format 999999999, this seqsal"),
         ({"training": "not JSON"}, "damaged"),
+        ({"training": "[" * 100_000}, "damaged"),
+        ({"training": '{"history": [{"loss": "low"}]}'}, "its training history is not a list of epochs with numbers"),
+        ({"training": '{"history": 3}'}, "its training history is not a list of epochs with numbers"),
+        ({"training": "[1]"}, "damaged"),
     ],
 )
 def test_damaged_metadata(model: CNN, tmp_path: Path, changes: dict[str, str], message: str) -> None:

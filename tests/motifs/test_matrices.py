@@ -88,6 +88,7 @@ def test_consensus_is_that_of_biopython(seed: int) -> None:
         ("toy", np.zeros((4, 0)), r"shape \(4, 0\)"),
         ("toy", -COUNTS, "'toy' has -10.0 for A at position 1"),
         ("toy", COUNTS * [1, np.nan, 1, 1], "has nan for A at position 2"),
+        ("toy", COUNTS * [1, 1e300, 1, 1], "expected a number from 0 to 1e\\+12"),
         ("toy", COUNTS * [1, 1, 0, 1], "only zeros at position 3"),
     ],
 )
