@@ -28,6 +28,7 @@ from seqsal.io.attributions import Attributions
 from seqsal.io.store import ResultLayout, StoreLayout
 from seqsal.io.store_writer import AttributionWriter, MemorySink, is_already_written
 from seqsal.models import SequenceModel
+from seqsal.models.state import settled
 from seqsal.sequence.draws import default_n_controls
 from seqsal.version import VERSION
 
@@ -80,11 +81,12 @@ def attribute_windows(
     DeviceError
         The device does not have the precision.
     """
-    run = AttributionRun(model, source, options, device)
-    run.compare_with_plain(source)
-    layout = run.plan_layout(source)
-    sink = MemorySink(layout)
-    run.stream(source, layout, sink, progress)
+    with settled(), frozen_on_device(model, device, options.precision):
+        run = AttributionRun(model, source, options, device)
+        run.compare_with_plain(source)
+        layout = run.plan_layout(source)
+        sink = MemorySink(layout)
+        run.stream(source, layout, sink, progress)
     made: dict[str, Attributions] = {}
     for result in run.results:
         made[result.name] = Attributions(
@@ -166,7 +168,7 @@ class AttributionRun:
         self._methods = {result.name: one.method for one in self.planned for result in one.results}
         self._correlations: dict[str, dict[str, float]] = {}
         if isinstance(model, SequenceModel):
-            with frozen_on_device(model, device):
+            with frozen_on_device(model, device, options.precision):
                 model.look_at(first_window(source, device))
         for target in options.targets:
             with_target(model, target)

@@ -8,6 +8,7 @@ uninterrupted one would.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -169,56 +170,49 @@ def run_pass(
     dict of Miss
         By result, for those that miss their promised sum.
     """
-    n_windows = 0 if sink.done["main"] == len(layout.regions) else len(layout.regions)  # a bar of controls alone
-    total, done = n_windows + layout.n_controls, min(sink.done["main"], n_windows) + sink.done["null"]
+    windows_done, controls_done = sink.done["main"], sink.done["null"]
+    n_windows = 0 if windows_done == len(layout.regions) else len(layout.regions)  # a bar of controls alone
+    total, done = n_windows + layout.n_controls, min(windows_done, n_windows) + controls_done
+    n_rows = chunk_rows(families, layout.length) if n_rows is None else n_rows
+    is_one = total - done <= min(n_rows, n_windows)  # chunk, for which no thread is worth its start
+    last = families[-1].results[-1]
     n_off: dict[str, int] = {}
     with (
         batches_for(
-            model,
-            source,
-            device,
-            len(layout.regions) + layout.n_controls,
-            batch_size=options.batch_size,
-            thread_safe=not options.compile,
-            precision=options.precision,
+            model, source, device, len(layout.regions) + layout.n_controls, batch_size=options.batch_size,
+            thread_safe=not options.compile, precision=options.precision,
         ) as batches,
         tqdm(
-            total=total * len(families),
-            initial=done * len(families),
-            unit="window",
-            desc=None if n_windows else "controls",
-            disable=not progress,
+            total=total * len(families), initial=done * len(families), unit="window",
+            desc=None if n_windows else "controls", disable=not progress,
         ) as bar,
-        WriteBehind[partial[None]](lambda write: write()) as writer,
-    ):
-        views = [
-            TargetView(
-                model,
-                family.targets,
-                device,
-                options.precision,
-                compile=options.compile and family.method.can_compile,
-            )
-            for family in families
-        ]
-        for family, view in zip(families, views, strict=True):
-            batches.fit(partial(family.prepare, view, first_window(source, device)))
-        shares = [batches.resized(family.method.windows_at_once(batches.batch_size)) for family in families]
-        names = [result.name for family in families for result in family.results]
-        n_rows = chunk_rows(families, layout.length) if n_rows is None else n_rows
+        contextlib.nullcontext() if is_one else WriteBehind[partial[None]](lambda write: write()) as writer,
+    ):  # fmt: skip
+        prepared = [_prepare(family, model, source, options, device, batches) for family in families]
         chunks = _chunks(source, layout, n_rows, options, controls, dict(sink.done))
-        for chunk in chunks if total - done <= min(n_rows, n_windows) else read_ahead(chunks):  # a thread for one: no
-            for family, view, share in zip(families, views, shares, strict=True):
+        for chunk in chunks if is_one else read_ahead(chunks):
+            for family, view, share in prepared:
                 tables = _attribute_chunk(family, view, chunk, layout, share, device, bar)
                 for result, arrays in zip(family.results, tables, strict=True):
                     _check_finite(arrays, chunk, layout.regions)
                     errors = arrays.get("completeness_error", NOTHING)
                     n_off[result.name] = n_off.get(result.name, 0) + int((errors > MAX_COMPLETENESS_ERROR).sum())
-                    place = None if result.name == names[0] else result.name
-                    complete = result.name == names[-1]
-                    writer.put(partial(sink.write, chunk.part, chunk.start, arrays, result=place, complete=complete))
-        methods = {result.name: family.method for family in families for result in family.results}
-        return {name: Miss(n, methods[name].remedy) for name, n in n_off.items() if n}
+                    place = None if result is families[0].results[0] else result.name
+                    write = partial(sink.write, chunk.part, chunk.start, arrays, result=place, complete=result is last)
+                    write() if writer is None else writer.put(write)
+    remedies = {result.name: family.method.remedy for family in families for result in family.results}
+    return {name: Miss(n, remedies[name]) for name, n in n_off.items() if n}
+
+
+def _prepare(
+    family: PlannedMethod, model: nn.Module, source: WindowReader, options: AttributeOptions, device: torch.device,
+    batches: Batches,
+) -> tuple[PlannedMethod, TargetView, Batches]:  # fmt: skip
+    """Let a method look at the model as it is going to see it, and say how many windows it takes at once."""
+    can_compile = options.compile and family.method.can_compile
+    view = TargetView(model, family.targets, device, options.precision, compile=can_compile)
+    batches.fit(partial(family.prepare, view, first_window(source, device)))
+    return family, view, batches.resized(family.method.windows_at_once(batches.batch_size))
 
 
 def first_window(source: WindowReader, device: torch.device) -> torch.Tensor:

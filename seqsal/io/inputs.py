@@ -160,8 +160,8 @@ def open_codes(codes: NDArray[np.uint8], regions: pd.DataFrame | None = None) ->
                 f"regions: {len(windows)} given for {n} sequences of {length} bp; give one of that length for each"
             )
         sizes = {str(chrom): int(end) for chrom, end in windows.groupby("chrom", sort=False)["end"].max().items()}
-    windows = windows.assign(padded=False, input_row=np.arange(n, dtype=np.int64))
-    rejected = windows.iloc[:0].assign(reason=pd.Series(dtype=str))
+    windows["padded"], windows["input_row"] = False, np.arange(n, dtype=np.int64)
+    rejected = windows.iloc[:0].assign(reason=windows["chrom"].iloc[:0])
     return WindowSource(windows, rejected, length, sizes, {"n_windows": n, "length": length}, codes.__getitem__)
 
 

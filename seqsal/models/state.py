@@ -13,6 +13,7 @@ read, and the newer ones second. Afterwards all of them read as before; a value 
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import types
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -25,7 +26,7 @@ from torch.nn.parameter import is_lazy
 
 from seqsal.errors import DeviceError
 
-__all__ = ["cuda_arithmetic", "device_of", "facts_of", "frozen", "intact", "resolve_device", "seeded"]
+__all__ = ["cuda_arithmetic", "device_of", "facts_of", "frozen", "intact", "resolve_device", "seeded", "settled"]
 
 
 def resolve_device(name: str | torch.device = "auto") -> torch.device:
@@ -204,6 +205,19 @@ class _Facts:
 
 
 _FACTS: weakref.WeakKeyDictionary[nn.Module, _Facts] = weakref.WeakKeyDictionary()
+_SETTLED: contextvars.ContextVar[dict[nn.Module, dict[Any, Any]] | None] = contextvars.ContextVar(
+    "settled", default=None
+)
+
+
+@contextlib.contextmanager
+def settled() -> Iterator[None]:
+    """While entered, this thread changes no model, so that each is looked over once for what is known of it."""
+    token = _SETTLED.set({})
+    try:
+        yield
+    finally:
+        _SETTLED.reset(token)
 
 
 def facts_of(module: nn.Module) -> dict[Any, Any]:
@@ -224,6 +238,9 @@ def facts_of(module: nn.Module) -> dict[Any, Any]:
     >>> facts_of(module)
     {}
     """
+    known_now = _SETTLED.get()
+    if known_now is not None and module in known_now:
+        return known_now[module]
     tensors = [*module.parameters(), *module.buffers()]
     try:
         layers = tuple((name, type(layer), *_settings(layer)) for name, layer in module.named_modules())
@@ -234,6 +251,8 @@ def facts_of(module: nn.Module) -> dict[Any, Any]:
     facts = _FACTS.get(module)
     if facts is None or facts.signature != (layers, values):
         facts = _FACTS[module] = _Facts((layers, values), [tensor.detach() for tensor in tensors])
+    if known_now is not None:
+        known_now[module] = facts.known
     return facts.known
 
 
@@ -241,18 +260,24 @@ class _Unknown(Exception):
     """An attribute of which it cannot be told whether it changed."""
 
 
+_PLAIN = frozenset({type(None), bool, int, float, str, bytes, type, torch.dtype, torch.device})
 _STATE = frozenset({"training", "_parameters", "_buffers", "_modules"})  # that is compared by value, or given back
+_HOOKS = frozenset(name for name, value in vars(nn.Module()).items() if isinstance(value, dict))  # most are empty
 
 
 def _settings(layer: nn.Module) -> list[Any]:
     if isinstance(layer, torch.jit.ScriptModule):
         return [layer.code]
-    return [(name, _described(value)) for name, value in vars(layer).items() if name not in _STATE]
+    return [
+        (name, _described(value))
+        for name, value in vars(layer).items()
+        if name not in _STATE and (name not in _HOOKS or value)
+    ]
 
 
 def _described(value: Any) -> Any:
     """Put something in an attribute's place that is equal as long as that is, and refers to nothing else."""
-    if value is None or isinstance(value, (bool, int, float, str, bytes, type, torch.dtype, torch.device)):
+    if type(value) in _PLAIN or isinstance(value, (int, float, str, bytes, type)):
         return value
     if isinstance(value, (tuple, list, set, frozenset)):
         return type(value).__name__, [_described(item) for item in value]

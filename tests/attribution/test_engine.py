@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import torch
 from toys import Linear, Small, Windows, random_codes
 
+import seqsal
 from seqsal.attribution import passes
 from seqsal.attribution.engine import (
     AttributeOptions,
@@ -27,6 +29,7 @@ from seqsal.attribution.passes import chunk_rows
 from seqsal.attribution.request import PlannedMethod
 from seqsal.errors import DeviceError, ModelError, RegionError, UsageError
 from seqsal.io.store import read_attributions
+from seqsal.models import state
 from seqsal.sequence.tensors import one_hot_tensor
 
 CPU = torch.device("cpu")
@@ -52,6 +55,20 @@ def test_equals_one_call_of_the_method(source: Windows, device: torch.device) ->
     np.testing.assert_allclose(result.hypothetical, mask_unknown(expected.hypothetical, X), rtol=1e-4, atol=1e-7)
     np.testing.assert_allclose(result.prediction, expected.prediction, rtol=1e-5)
     np.testing.assert_array_equal(result.codes, source.codes)
+
+
+def test_one_chunk_takes_no_thread_and_one_look_at_the_model(source: Windows, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a single window would have to wait for."""
+    model, started, looks = seqsal.wrap(Small(), input_length=50), [], []
+    options = AttributeOptions(["gradient_x_input", "ism"])
+    attribute_windows(model, source, options, device=CPU)  # the pool of workers is there for good
+    described = state._settings
+    monkeypatch.setattr(state, "_settings", lambda layer: looks.append(layer) or described(layer))
+    start = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: started.append(thread.name) or start(thread))
+    attribute_windows(model, source, options, device=CPU)
+    assert not started
+    assert len(looks) == len(list(model.module.modules()))
 
 
 @pytest.mark.usefixtures("small_chunks")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
@@ -116,14 +117,23 @@ class Batches:
         DeviceError
             A single window does not fit.
         """
-        ranges, size = [(0, n_windows)], min(self.batch_size, -(-n_windows // self._n_workers))
-        while ranges:
-            batches = [(i, min(i + size, stop)) for start, stop in ranges for i in range(start, stop, size)]
+        batches = self._split(n_windows)
+        while batches:
             reasons = self._until_short(compute, batches)
             ranges = [batch for batch, reason in zip(batches, reasons, strict=True) if reason]
             if ranges:
                 self._halve(next(filter(None, reasons)))
-                size = self.batch_size
+            size = self.batch_size
+            batches = [(i, min(i + size, stop)) for start, stop in ranges for i in range(start, stop, size)]
+
+    def _split(self, n_windows: int) -> list[tuple[int, int]]:
+        """Batches (start, stop); where several workers share them, as many and as large for each."""
+        if self._n_workers == 1:
+            return [(i, min(i + self.batch_size, n_windows)) for i in range(0, n_windows, self.batch_size)]
+        n_batches = -(-n_windows // self.batch_size)
+        n_batches = min(-(-n_batches // self._n_workers) * self._n_workers, n_windows)
+        bounds = [i * n_windows // n_batches for i in range(n_batches + 1)]
+        return list(itertools.pairwise(bounds))
 
     def _until_short(self, compute: Callable[[int, int], None], batches: list[tuple[int, int]]) -> list[str]:
         """Compute batches, but start none after one that did not fit; for each say why it is left, or nothing."""

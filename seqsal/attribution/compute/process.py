@@ -9,11 +9,13 @@ on neither the number of workers nor their order.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import functools
 import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,6 +23,8 @@ from torch import nn
 from seqsal.models.state import cuda_arithmetic, device_of, frozen
 
 __all__ = ["cpu_workers", "frozen_on_device"]
+
+_IN_USE: contextvars.ContextVar[tuple[Any, ...]] = contextvars.ContextVar("in_use", default=())  # by this thread
 
 
 @contextlib.contextmanager
@@ -50,31 +54,34 @@ def frozen_on_device(model: nn.Module, device: torch.device, precision: str = "f
     >>> model.training
     True
     """
-    with cuda_arithmetic(precision, device), _without_gradients(model), frozen(model, device), _moved(model, device):
+    in_use, key = _IN_USE.get(), (model, device, precision)
+    if key in in_use:
         yield model
-
-
-@contextlib.contextmanager
-def _without_gradients(model: nn.Module) -> Iterator[None]:
-    """Take the `.grad` of every parameter away, so that it does not move along; give it back on leaving."""
-    grads = [(parameter, parameter.grad) for parameter in model.parameters()]
+        return
+    token = _IN_USE.set((*in_use, key))
     try:
-        for parameter, _ in grads:
-            parameter.grad = None
-        yield
+        with cuda_arithmetic(precision, device), frozen(model, device), _moved(model, device):
+            yield model
     finally:
-        for parameter, grad in grads:
-            parameter.grad = grad
+        _IN_USE.reset(token)
 
 
 @contextlib.contextmanager
 def _moved(model: nn.Module, device: torch.device) -> Iterator[None]:
-    home = device_of(model, device)
+    """Have a model on a device; the `.grad` of its parameters stays where it is, and is given back on leaving."""
+    home, grads = device_of(model, device), [(parameter, parameter.grad) for parameter in model.parameters()]
+    is_there = device.type == "cpu" and all(tensor.is_cpu for tensor in (*model.parameters(), *model.buffers()))
     try:
-        model.to(device)
+        for parameter, _ in grads:
+            parameter.grad = None
+        if not is_there:  # which takes longer than to see that
+            model.to(device)
         yield
     finally:
-        model.to(home)
+        if not is_there:
+            model.to(home)
+        for parameter, grad in grads:
+            parameter.grad = grad
 
 
 @contextlib.contextmanager

@@ -92,6 +92,20 @@ def test_workers_compute_every_window_once_despite_failures() -> None:
     assert sorted(done) == list(range(50))
 
 
+@pytest.mark.parametrize(
+    ("n_windows", "n_workers", "most"), [(10, 2, 2), (7, 3, 4), (2, 3, 8), (500, 4, 64), (5, 2, 9)]
+)
+def test_workers_have_as_many_windows_each(n_windows: int, n_workers: int, most: int) -> None:
+    """Ten windows by twos are five batches, of which one of two workers would wait for the other's third."""
+    done: list[tuple[int, int]] = []
+    with ThreadPoolExecutor(1) as pool:
+        Batches(most, pool, n_workers).run(lambda start, stop: done.append((start, stop)), n_windows)
+    sizes = [stop - start for start, stop in done]
+    assert [i for start, stop in done for i in range(start, stop)] == list(range(n_windows))
+    assert max(sizes) <= most and max(sizes) - min(sizes) <= 1
+    assert len(sizes) % n_workers == 0 or set(sizes) == {1}
+
+
 def test_errors_of_workers_reach_the_caller() -> None:
     def compute(start: int, stop: int) -> None:
         raise RuntimeError("shape mismatch")
