@@ -21,9 +21,9 @@ from tqdm.auto import tqdm
 
 from seqsal.errors import RegionError, StoreError
 from seqsal.io.attributions import Attributions
-from seqsal.sequence.codes import N_CODE
+from seqsal.sequence.codes import N_CODE, reverse_complement
 
-__all__ = ["CHUNK_BP", "Axis", "Scale", "TrackBlock", "chunk_rows", "read_forward", "sweep_track"]
+__all__ = ["CHUNK_BP", "Axis", "Scale", "TrackBlock", "chunk_rows", "forward_codes", "read_forward", "sweep_track"]
 
 CHUNK_BP = 1 << 20  # values per chunk: about 60 MB of working memory
 Scale = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.float64]]
@@ -202,6 +202,14 @@ def read_forward(attr: Attributions, rows: NDArray[np.int64]) -> tuple[NDArray[n
     values[reverse] = values[reverse, ::-1]
     known[reverse] = known[reverse, ::-1]
     return values, known
+
+
+def forward_codes(attr: Attributions, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Codes (n, L) of some rows, turned to the chromosome's forward strand."""
+    codes = np.array(attr.codes[rows], dtype=np.uint8)
+    reverse = attr.regions["strand"].to_numpy()[rows] == "-"
+    codes[reverse] = reverse_complement(codes[reverse])
+    return codes
 
 
 def _add_up(

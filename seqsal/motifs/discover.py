@@ -10,7 +10,8 @@ depends on the last digits of the scores: of 110 peaks of a yeast Reb1 model, so
 21 and named the motif with q 2e-3, of other draws 55 to 72 (q 2e-7). So below `MODISCO_SURE_SEQLETS` aligned k-mers
 look at the seqlets that are left; what they find there joins the pattern that it is the same motif as.
 
-The same attributions and peaks give the same patterns: no step but the decoys of the usage table is random.
+The same attributions and peaks give the same patterns: no step but the decoys of the usage table is random, and scores
+are rounded first, since which seqlets TF-MoDISco clusters hangs on their last digits, and those on the size of batches.
 
 *First use.* On a fresh installation TOMTOM, FIMO and TF-MoDISco take minutes to compile; numba keeps the result on
 disk. That is said when it is about to happen, and `compiling_kernels` does it ahead in another process.
@@ -118,7 +119,11 @@ def discover_motifs(
     """
     if algorithm not in ALGORITHMS:
         raise UsageError(f"algorithm: got {algorithm!r}, expected one of {', '.join(ALGORITHMS)}")
-    database, database_name = _open_database(motif_db)
+    if isinstance(motif_db, (str, os.PathLike)):
+        database: Sequence[Motif] | None = read_motifs(motif_db)
+        database_name: str | None = os.fspath(motif_db)
+    else:
+        database, database_name = motif_db, None if motif_db is None else f"{len(motif_db)} motifs given"
     seqlets = cut_seqlets(attr, peaks, progress=progress)
     notes = [] if len(seqlets) else ["no peaks, so there are no motifs; call peaks with a larger --fdr to see more"]
     patterns: list[Pattern] = []
@@ -137,23 +142,8 @@ def discover_motifs(
     )
 
 
-def _open_database(
-    motif_db: str | os.PathLike[str] | Sequence[Motif] | None,
-) -> tuple[Sequence[Motif] | None, str | None]:
-    """Motifs of a database, and what it is called."""
-    if motif_db is None:
-        return None, None
-    if isinstance(motif_db, (str, os.PathLike)):
-        return read_motifs(motif_db), os.fspath(motif_db)
-    return motif_db, f"{len(motif_db)} motifs given"
-
-
 def _patterns_of_sign(
-    seqlets: Seqlets,
-    sign: str,
-    algorithm: str,
-    attr: Attributions,
-    notes: list[str],
+    seqlets: Seqlets, sign: str, algorithm: str, attr: Attributions, notes: list[str]
 ) -> list[Pattern]:
     """Patterns of one sign, numbered from the most frequent."""
     peaks = f"{len(seqlets)} peaks {_SIGNS[sign]} the prediction"
@@ -161,12 +151,13 @@ def _patterns_of_sign(
         if len(seqlets):
             notes.append(f"{peaks}, motif discovery needs {MIN_SEQLETS} or more: no pattern")
         return []
-    aligned = _align(seqlets, peaks, algorithm, attr, notes)
+    rough = seqlets.rounded()  # where a pattern lies hangs on this alone, what it contributes on the full digits
+    aligned = _align(rough, peaks, algorithm, attr, notes)
     if not aligned:
         notes.append(f"nothing recurs in the {peaks.replace(' peaks ', ' peaks that ', 1)}")
     made = [
-        make_pattern(trim(alignment, seqlets), seqlets, "pattern", used, attr.chrom_sizes)
-        for alignment, used in _merged(aligned, seqlets)
+        make_pattern(trim(alignment, rough), seqlets, "pattern", used, attr.chrom_sizes)
+        for alignment, used in _merged(aligned, rough)
     ]
     kept = [pattern for pattern in made if pattern is not None and pattern.n_seqlets >= MIN_SEQLETS]
     kept.sort(key=lambda pattern: -pattern.n_seqlets)
@@ -223,29 +214,24 @@ def _merged(aligned: list[tuple[Alignment, str]], seqlets: Seqlets) -> list[tupl
     if len(aligned) < 2:
         return aligned
     ordered = sorted(aligned, key=lambda pair: len(pair[0]), reverse=True)
-    flanked = [_with_flanks(trim(alignment, seqlets)).within(seqlets.width) for alignment, _ in ordered]
+    cores = [trim(alignment, seqlets) for alignment, _ in ordered]
+    flanked = [core.window(-FLANK_BP, core.width + 2 * FLANK_BP).within(seqlets.width) for core in cores]
     usable = [i for i, alignment in enumerate(flanked) if len(alignment)]
     motifs = [Motif(str(i), "", flanked[i].counts(seqlets) + _PSEUDOCOUNT, float(len(flanked[i]))) for i in usable]
     groups = [[ordered[usable[i]] for i in group] for group in group_motifs(motifs)]
     return [(merge_alignments([alignment for alignment, _ in group], seqlets), group[0][1]) for group in groups]
 
 
-def _with_flanks(alignment: Alignment) -> Alignment:
-    return alignment.window(-FLANK_BP, alignment.width + 2 * FLANK_BP)
-
-
 def _with_matches(patterns: list[Pattern], database: Sequence[Motif]) -> list[Pattern]:
     """Add to each pattern its best match, and turn it to read as that does."""
-    best = best_matches([pattern.motif for pattern in patterns], database)
-    rows = dict(zip(best["query"], best.to_dict("records"), strict=True))
-    named = []
-    for pattern in patterns:
-        row = rows[pattern.name]
-        match = {"match": str(row["target"]), "accession": str(row["accession"])}
-        scores = {"p_value": float(row["p_value"]), "q_value": float(row["q_value"])}
-        turned = pattern.flip() if row["strand"] == "-" else pattern
-        named.append(replace(turned, match={**match, **scores}))
-    return named
+    best = best_matches([pattern.motif for pattern in patterns], database).rename(columns={"target": "match"})
+    return [
+        replace(
+            pattern.flip() if row["strand"] == "-" else pattern,
+            match={key: row[key] for key in ("match", "accession", "p_value", "q_value")},
+        )
+        for pattern, row in zip(patterns, best.to_dict("records"), strict=True)
+    ]
 
 
 def compile_kernels() -> None:

@@ -42,21 +42,10 @@ _N_STARTS = SEQLET_BP - WIDTH // 2  # places of a site, its middle around the su
 def align_kmers(
     seqlets: Seqlets, background_codes: NDArray[np.uint8], rows: NDArray[np.int64] | None = None
 ) -> list[Alignment]:
-    """Find patterns among the seqlets of one sign.
+    """Find patterns among the seqlets of one sign (of `rows` alone, where given), the first found first.
 
-    Parameters
-    ----------
-    seqlets
-        n seqlets; their contributions of the common sign count.
-    background_codes
-        (M, L) codes of background sequences.
-    rows
-        Which of the seqlets to look at; None for all.
-
-    Returns
-    -------
-    list of Alignment
-        The first found first; each has at least `MIN_SEQLETS` instances, one a seqlet. Empty when nothing stands out.
+    Word frequencies are those of `background_codes` (M, L). Each pattern has `MIN_SEQLETS` instances or more, one a
+    seqlet.
     """
     sign = -1.0 if (seqlets.table["sign"] == "neg").all() else 1.0
     support = np.maximum(sign * seqlets.contributions.astype(np.float64), 0.0)
@@ -79,42 +68,25 @@ def align_kmers(
 
 @dataclass(frozen=True)
 class _Words:
-    """Best occurrence of every word in every seqlet that has it; word = (gap · 64 + first) · 64 + second.
+    """Best occurrence of every word in every seqlet that has it; word = (gap · 64 + first) · 64 + second."""
 
-    Attributes
-    ----------
-    word, row, start, reverse, share
-        One entry an occurrence: share is the part of the seqlet's contribution that the six bases carry.
-    n_places
-        Places of a word in a seqlet, both strands, by gap.
-    total_share
-        Sum of the shares of all places, both strands, by gap.
-    """
-
-    word: NDArray[np.int64]
+    word: NDArray[np.int64]  # one entry an occurrence
     row: NDArray[np.int64]
     start: NDArray[np.int64]
     reverse: NDArray[np.bool_]
-    share: NDArray[np.float64]
-    n_places: NDArray[np.int64]
-    total_share: NDArray[np.float64]
-
-
-def _core(width: int) -> slice:
-    """Return the middle `SEQLET_BP` bases of a context."""
-    first = (width - SEQLET_BP) // 2
-    return slice(first, first + SEQLET_BP)
+    share: NDArray[np.float64]  # of the seqlet's contribution, what the six bases carry
+    total_share: NDArray[np.float64]  # sum of the shares of all places, both strands, by gap
 
 
 def _count_words(codes: NDArray[np.uint8], support: NDArray[np.float64]) -> _Words:
-    core = _core(codes.shape[1])
+    first_bp = (codes.shape[1] - SEQLET_BP) // 2
+    core = slice(first_bp, first_bp + SEQLET_BP)
     part = support[:, core]
     share = part / np.maximum(part.sum(axis=1, keepdims=True), np.finfo(float).tiny)
-    parts, n_places, total = [], [], []
+    parts, total = [], []
     for gap in range(MAX_GAP + 1):
         found = [_occurrences(codes[:, core], share, gap, reverse) for reverse in (False, True)]
         parts.extend(found)
-        n_places.append(2 * (SEQLET_BP - 5 - gap))
         total.append(sum(float(f[4].sum()) for f in found))
     word, row, start, reverse, weight = (np.concatenate(values) for values in zip(*parts, strict=True))
     strong = weight >= 6 / SEQLET_BP  # six bases at least at the mean
@@ -123,10 +95,7 @@ def _count_words(codes: NDArray[np.uint8], support: NDArray[np.float64]) -> _Wor
     word, row, start, reverse, weight = (v[order] for v in (word, row, start, reverse, weight))
     first = np.ones(len(word), dtype=bool)
     first[1:] = (word[1:] != word[:-1]) | (row[1:] != row[:-1])
-    return _Words(
-        word[first], row[first], start[first] + core.start, reverse[first], weight[first],
-        np.array(n_places), np.array(total),
-    )  # fmt: skip
+    return _Words(word[first], row[first], start[first] + core.start, reverse[first], weight[first], np.array(total))
 
 
 def _occurrences(
@@ -169,7 +138,7 @@ def _best_seed(words: _Words, triplets: NDArray[np.float64], n_seqlets: int) -> 
     gap, pair = np.divmod(names, _N_TRIPLETS**2)
     chance = triplets[pair // _N_TRIPLETS] * triplets[pair % _N_TRIPLETS]
     expected = chance * words.total_share[gap]
-    in_seqlet = 1 - (1 - chance) ** words.n_places[gap]
+    in_seqlet = 1 - (1 - chance) ** (2 * (SEQLET_BP - 5 - gap))  # places of a word, both strands
     n_words = (MAX_GAP + 1) * _N_TRIPLETS**2 / 2  # a word and its reverse complement are one
     stands_out = (bdtrc(n_rows - 1, n_seqlets, in_seqlet) * n_words < ALPHA) & (n_rows >= MIN_SEQLETS)
     if not stands_out.any():
@@ -195,11 +164,15 @@ def _refine(
     letters = np.stack([letters, letters[:, :, ::-1, ::-1]], axis=2)  # (n, S, 2, 4, WIDTH)
     covered = _windows(support[:, None], starts)[:, :, 0]
     covered = np.stack([covered, covered[:, :, ::-1]], axis=2)  # (n, S, 2, WIDTH)
-    posterior = _hard_posterior(sites, starts, letters.shape[:3])
+    posterior, place = np.zeros(letters.shape[:3]), sites.start - starts[0]
+    ok = (place >= 0) & (place < len(starts))
+    posterior[sites.rows[ok], place[ok], sites.reverse[ok].astype(int)] = 1.0
     best = np.full(len(codes), -1)
     for _ in range(N_ROUNDS):
         posterior = _round(letters, covered, posterior, background)
-        previous, best = best, _assign(posterior)
+        flat = posterior.reshape(len(posterior), -1)
+        # place · 2 + strand of each seqlet, −1 where no site is more likely than one
+        previous, best = best, np.where(flat.sum(axis=1) >= 0.5, flat.argmax(axis=1), -1)
         if np.array_equal(previous, best):
             break
     rows = np.flatnonzero(best >= 0)
@@ -209,14 +182,6 @@ def _refine(
 def _windows(layers: NDArray[np.floating], starts: NDArray[np.int64]) -> NDArray[np.float64]:
     """Pieces (n, S, C, WIDTH) of layers (n, C, L)."""
     return np.moveaxis(layers[:, :, starts[:, None] + np.arange(WIDTH)], 1, 2).astype(np.float64)
-
-
-def _hard_posterior(sites: Alignment, starts: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.float64]:
-    posterior = np.zeros(shape)
-    place = sites.start - starts[0]
-    ok = (place >= 0) & (place < len(starts))
-    posterior[sites.rows[ok], place[ok], sites.reverse[ok].astype(int)] = 1.0
-    return posterior
 
 
 def _round(
@@ -236,10 +201,3 @@ def _round(
     prior = np.where(total > 0, prior / np.where(total > 0, total, 1.0), 1 / prior[0].size)
     odds = share_with * prior * np.exp(np.einsum("nsrbw,bw->nsr", letters, log_odds))
     return np.asarray(odds / (1 - share_with + odds.sum(axis=(1, 2), keepdims=True)))
-
-
-def _assign(posterior: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Best place · 2 + strand of each seqlet, −1 where no site is more likely than one."""
-    flat = posterior.reshape(len(posterior), -1)
-    best = flat.argmax(axis=1)
-    return np.where(flat.sum(axis=1) >= 0.5, best, -1)

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from seqsal.motifs.matrices import Motif, read_motifs
 
 __all__ = [
     "MATCH_COLUMNS", "MIN_TARGETS", "SAME_MOTIF_P", "announce_compilation", "best_matches", "group_motifs",
-    "match_motifs",
+    "match_motifs", "threads_kept",
 ]  # fmt: skip
 
 MIN_TARGETS = 50  # below which the MEME suite's tomtom warns
@@ -81,16 +82,29 @@ def match_motifs(queries: Sequence[Motif], database: Sequence[Motif], *, q_max: 
     if not len(database):
         raise UsageError("database: holds no motifs, expected some to compare with; pass those of `read_motifs`")
     if not len(queries):
-        return _match_table(np.zeros((2, 0), dtype=np.int64), queries, database, np.zeros((6, 0, 1)))
+        return pd.DataFrame(columns=list(MATCH_COLUMNS)).astype(MATCH_COLUMNS)
     from scipy.stats import false_discovery_control  # here because it takes half a second to load
 
     found = _tomtom(queries, database)
     p_values = np.clip(found[0], MIN_P, 1.0)
     q_values = false_discovery_control(p_values, axis=1, method="bh")
-    results = np.stack([p_values, q_values, *found[1:]])
     query, target = np.nonzero(q_values <= q_max)
     order = np.lexsort((target, -found[1][query, target], p_values[query, target], query))
-    return _match_table(np.stack([query, target])[:, order], queries, database, results)
+    query, target = query[order], target[order]
+    _, _, offset, overlap, reverse = found[:, query, target]
+    columns = {
+        "query_idx": query,
+        "query": [queries[i].name for i in query.tolist()],
+        "target_idx": target,
+        "target": [database[i].name for i in target.tolist()],
+        "accession": [database[i].accession for i in target.tolist()],
+        "p_value": p_values[query, target],
+        "q_value": q_values[query, target],
+        "offset": offset,
+        "strand": np.where(reverse == 1, "-", "+"),
+        "overlap": overlap,
+    }
+    return pd.DataFrame(columns).astype(MATCH_COLUMNS)
 
 
 def best_matches(queries: Sequence[Motif], database: Sequence[Motif], *, q_max: float = 1.0) -> pd.DataFrame:
@@ -129,14 +143,10 @@ def group_motifs(motifs: Sequence[Motif], threshold: float = SAME_MOTIF_P) -> li
         return []
     p_values = _tomtom(motifs, motifs)[0]
     same = np.maximum(p_values, p_values.T) <= threshold
-    groups: list[list[int]] = []
+    groups: dict[int, list[int]] = {}
     for i in range(len(motifs)):
-        home = next((group for group in groups if same[group[0], i]), None)
-        if home is None:
-            groups.append([i])
-        else:
-            home.append(i)
-    return groups
+        groups.setdefault(next((leader for leader in groups if same[leader, i]), i), []).append(i)
+    return list(groups.values())
 
 
 def _tomtom(queries: Sequence[Motif], targets: Sequence[Motif]) -> NDArray[np.float64]:
@@ -146,7 +156,8 @@ def _tomtom(queries: Sequence[Motif], targets: Sequence[Motif]) -> NDArray[np.fl
     announce_compilation("memelite", "TOMTOM and FIMO", 90)
     fill = _background() if len(targets) < MIN_TARGETS else ()
     probabilities = [motif.ppm for motif in (*targets, *fill)]
-    found = np.asarray(tomtom([motif.ppm for motif in queries], probabilities))
+    with threads_kept():
+        found = np.asarray(tomtom([motif.ppm for motif in queries], probabilities))
     return found[:, :, : len(targets)]
 
 
@@ -162,26 +173,18 @@ def announce_compilation(package: str, what: str, seconds: int) -> None:
         logger.warning("motifs: compiling %s, once after installation: about %d s", what, seconds)
 
 
+@contextmanager
+def threads_kept() -> Iterator[None]:
+    """Give torch its number of threads back, which numba's OpenMP sets for the whole process when a kernel starts."""
+    torch = sys.modules.get("torch")
+    n_threads = None if torch is None else torch.get_num_threads()
+    try:
+        yield
+    finally:
+        if torch is not None:
+            torch.set_num_threads(n_threads)
+
+
 @cache
 def _background() -> tuple[Motif, ...]:
     return tuple(read_motifs(_BACKGROUND_SPEC))
-
-
-def _match_table(
-    pairs: NDArray[np.int64], queries: Sequence[Motif], database: Sequence[Motif], results: NDArray[np.float64]
-) -> pd.DataFrame:
-    query, target = pairs
-    p_value, q_value, _, offset, overlap, reverse = results[:, query, target]
-    columns = {
-        "query_idx": query,
-        "query": [queries[i].name for i in query],
-        "target_idx": target,
-        "target": [database[i].name for i in target],
-        "accession": [database[i].accession for i in target],
-        "p_value": p_value,
-        "q_value": q_value,
-        "offset": offset,
-        "strand": np.where(reverse == 1, "-", "+"),
-        "overlap": overlap,
-    }
-    return pd.DataFrame(columns).astype(MATCH_COLUMNS)

@@ -21,8 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from seqsal.errors import MotifError
 from seqsal.io.atomic import atomic_path
-from seqsal.motifs.formats import MotifRecord, parse_motifs, read_text
-from seqsal.motifs.jaspar import JASPAR_PREFIX, fetch_jaspar
+from seqsal.motifs.formats import JASPAR_PREFIX, MotifRecord, fetch_jaspar, parse_motifs, read_text
 from seqsal.sequence.codes import ALPHABET
 
 __all__ = ["ASSUMED_SITES", "PSEUDOCOUNT", "UNIFORM", "Motif", "read_motifs", "write_meme"]
@@ -182,7 +181,8 @@ def write_meme(motifs: Sequence[Motif], path: str | os.PathLike[str], background
         "Background letter frequencies",
         " ".join(f"{letter} {share:.6g}" for letter, share in letters) + "\n",
     ]
-    names = [_meme_name(motif) for motif in motifs]
+    words = [(motif.accession, motif.name) if motif.accession.strip() else (motif.name,) for motif in motifs]
+    names = [" ".join("_".join(word.split()) for word in pair) for pair in words]
     repeated = [name for name, count in Counter(name.split()[0] for name in names).items() if count > 1]
     if repeated:
         raise MotifError(
@@ -269,11 +269,6 @@ def _consensus_letter(share: NDArray[np.float64]) -> str:
     else:
         return "N"
     return _IUPAC["".join(sorted(ALPHABET[i] for i in order[:n_letters]))]
-
-
-def _meme_name(motif: Motif) -> str:
-    words = (motif.accession, motif.name) if motif.accession.strip() else (motif.name,)
-    return " ".join("_".join(word.split()) for word in words)
 
 
 def _meme_block(motif: Motif, name: str) -> str:

@@ -15,7 +15,7 @@ from functools import cache
 import numpy as np
 
 from seqsal.errors import MotifError
-from seqsal.motifs.match import announce_compilation
+from seqsal.motifs.match import announce_compilation, threads_kept
 from seqsal.motifs.seqlets import SEQLET_BP, Alignment, Seqlets
 from seqsal.sequence.codes import one_hot
 
@@ -26,23 +26,7 @@ N_LEIDEN_RUNS = 16
 
 
 def align_modisco(seqlets: Seqlets) -> list[Alignment]:
-    """Cluster and align the seqlets of one sign.
-
-    Parameters
-    ----------
-    seqlets
-        n seqlets of one sign.
-
-    Returns
-    -------
-    list of Alignment
-        Largest pattern first; empty when modisco-lite finds none.
-
-    Raises
-    ------
-    MotifError
-        The seqlets cannot be clustered.
-    """
+    """Cluster and align the seqlets of one sign, largest pattern first; `MotifError` where that cannot be done."""
     from modiscolite import core, tfmodisco
 
     _keep_compiled()
@@ -53,7 +37,7 @@ def align_modisco(seqlets: Seqlets) -> list[Alignment]:
     first = (seqlets.width - SEQLET_BP) // 2
     pieces = [core.Seqlet(row, first, first + SEQLET_BP, False) for row in range(len(seqlets))]
     try:
-        with np.errstate(divide="ignore", invalid="ignore"):  # columns that are N in every seqlet, of windows' ends
+        with threads_kept(), np.errstate(divide="ignore", invalid="ignore"):  # N in every seqlet, at windows' ends
             patterns = tfmodisco.seqlets_to_patterns(
                 seqlets=tracks.create_seqlets(pieces),
                 track_set=tracks,
@@ -74,19 +58,13 @@ def align_modisco(seqlets: Seqlets) -> list[Alignment]:
 
 
 def _is_failure(error: BaseException) -> bool:
-    """Whether modisco-lite met seqlets that it cannot handle: all alike, or without numbers to compare.
-
-    leidenalg raises BaseException itself where similarities are not numbers.
-    """
+    """Whether modisco-lite met seqlets that it cannot handle; leidenalg raises BaseException itself for NaN."""
     return type(error) is BaseException or isinstance(error, (ValueError, ArithmeticError, np.linalg.LinAlgError))
 
 
 @cache
 def _keep_compiled() -> None:
-    """Let numba keep on disk what it compiles for modisco-lite, and read it from there.
-
-    modisco-lite turns that on itself, but only where it may fork: not while torch has threads.
-    """
+    """Let numba keep on disk what it compiles for modisco-lite, which does so itself only where it may fork."""
     from numba.core.dispatcher import Dispatcher
 
     loaded = [module for name, module in sys.modules.items() if name.startswith("modiscolite.")]
@@ -101,9 +79,6 @@ def _keep_compiled() -> None:
 def _alignment(pattern: object) -> Alignment:
     """Coordinates of a pattern's seqlets, all of its length."""
     members = pattern.seqlets  # type: ignore[attr-defined]
-    return Alignment(
-        np.array([member.example_idx for member in members], dtype=np.int64),
-        np.array([member.start for member in members], dtype=np.int64),
-        np.array([member.is_revcomp for member in members], dtype=bool),
-        int(pattern.length),  # type: ignore[attr-defined]
-    )
+    rows, start, reverse = zip(*((one.example_idx, one.start, one.is_revcomp) for one in members), strict=True)
+    width = int(pattern.length)  # type: ignore[attr-defined]
+    return Alignment(np.array(rows, dtype=np.int64), np.array(start, dtype=np.int64), np.array(reverse, bool), width)

@@ -31,7 +31,6 @@ from seqsal.io.views import view
 from seqsal.motifs.matrices import Motif, write_meme
 from seqsal.motifs.seqlets import Alignment, Seqlets, best_offset, join
 from seqsal.motifs.usage import write_usage_tsv
-from seqsal.regions import lift_span
 from seqsal.sequence.codes import decode, encode, reverse_complement
 
 __all__ = [
@@ -242,10 +241,9 @@ class MotifResult:
 
 
 def trim(alignment: Alignment, seqlets: Seqlets) -> Alignment:
-    """Cut an alignment to the span of columns that contribute at least `TRIM_SHARE` of the largest one.
+    """Cut an alignment to the columns that contribute `TRIM_SHARE` of the largest one or more, |Σ_b CWM[b, j]|.
 
-    A column's contribution is |Σ_b CWM[b, j]|. At least `MIN_WIDTH` columns stay, and an alignment without any
-    contribution stays as it is.
+    At least `MIN_WIDTH` columns stay, and an alignment without any contribution stays as it is.
     """
     column = np.abs(alignment.cwm(seqlets).sum(axis=0))
     if not column.any():
@@ -272,22 +270,11 @@ def merge_alignments(alignments: list[Alignment], seqlets: Seqlets) -> Alignment
 def make_pattern(
     alignment: Alignment, seqlets: Seqlets, name: str, algorithm: str, chrom_sizes: dict[str, int]
 ) -> Pattern | None:
-    """Make a pattern of the distinct, complete instances of an alignment; None when there are none.
+    """Make a pattern of the distinct, complete instances of a trimmed alignment; None when there are none.
 
-    Parameters
-    ----------
-    alignment
-        Instances, trimmed.
-    seqlets
-        What it aligns, all of one sign.
-    name, algorithm
-        As in :class:`Pattern`.
-    chrom_sizes
-        Chromosome lengths (bp); a chromosome that is not there has no limit.
+    A chromosome that `chrom_sizes` (bp) lacks has no limit.
     """
     complete = alignment.complete(seqlets)
-    if len(complete) == 0:
-        return None
     table = _instances(complete, seqlets, name)
     size = table["chrom"].map(lambda chrom: chrom_sizes.get(chrom, np.iinfo(np.int64).max)).to_numpy(np.int64)
     on_chrom = (table["start"].to_numpy() >= 0) & (table["end"].to_numpy() <= size)
@@ -304,14 +291,12 @@ def make_pattern(
 def _instances(alignment: Alignment, seqlets: Seqlets, name: str) -> pd.DataFrame:
     """Table of instances on the chromosomes."""
     context = seqlets.table.iloc[alignment.rows]
-    start, end = lift_span(
-        context["start"], context["end"], ".", alignment.start, alignment.start + alignment.width
-    )  # contexts lie on the forward strand
+    start = context["start"].to_numpy(np.int64) + alignment.start  # contexts lie on the forward strand
     return pd.DataFrame(
         {
             "chrom": context["chrom"].to_numpy(dtype=object),
             "start": start,
-            "end": end,
+            "end": start + alignment.width,
             "name": context["name"].to_numpy(dtype=object),
             "score": alignment.contributions(seqlets).sum(axis=1, dtype=np.float64),
             "strand": np.where(alignment.reverse, "-", "+"),
@@ -329,9 +314,7 @@ def _distinct(table: pd.DataFrame, width: int) -> NDArray[np.int64]:
     keep = []
     for row in order:
         cell = int(start[row]) // width
-        near: list[int] = []
-        for other in (cell - 1, cell, cell + 1):
-            near.extend(taken.get((chrom[row], other), ()))
+        near = [place for i in (cell - 1, cell, cell + 1) for place in taken.get((chrom[row], i), ())]
         if all(2 * abs(int(start[row]) - place) > width for place in near):
             keep.append(int(row))
             taken.setdefault((chrom[row], cell), []).append(int(start[row]))
@@ -370,17 +353,14 @@ def write_motifs(result: MotifResult, folder: str | os.PathLike[str]) -> list[Pa
     """
     target = Path(folder)
     written = [target / name for name in ("motifs.meme", "motifs.tsv", "seqlets.bed")]
-    write_meme([_for_meme(pattern) for pattern in result.patterns], written[0])
+    named = [Motif(one.label, one.name, one.motif.counts, one.motif.n_sites) for one in result.patterns]
+    write_meme(named, written[0])
     _write_table(result.table, written[1])
     _write_table(_bed(result.seqlets), written[2])
     if result.usage is not None:
         written.append(target / "motif_usage.tsv")
         write_usage_tsv(result.usage, written[3])
     return written
-
-
-def _for_meme(pattern: Pattern) -> Motif:
-    return Motif(pattern.label, pattern.name, pattern.motif.counts, pattern.motif.n_sites)
 
 
 def _bed(seqlets: pd.DataFrame) -> pd.DataFrame:

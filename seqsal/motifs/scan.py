@@ -20,10 +20,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from seqsal.errors import RegionError, UsageError
 from seqsal.io.attributions import Attributions
-from seqsal.io.sweep import Axis, sweep_track
-from seqsal.motifs.match import announce_compilation
+from seqsal.io.sweep import Axis, forward_codes, sweep_track
+from seqsal.motifs.match import announce_compilation, threads_kept
 from seqsal.motifs.matrices import Motif
-from seqsal.sequence.codes import N_CODE, reverse_complement
+from seqsal.sequence.codes import N_CODE, one_hot
 
 __all__ = [
     "BIN_BITS",
@@ -134,22 +134,20 @@ def iter_hits(
 ) -> Iterator[pd.DataFrame]:
     """Yield the hits along the axis, at least one table, each hit once and in the table where its last base lies.
 
-    Parameters are those of :func:`scan_motifs`, and the score (bits) that a hit must exceed; a table has the columns
-    motif_idx, start, end (on the axis), strand, score, p_value and attribution.
+    A hit scores more than `least_score` bits; columns motif_idx, start, end (on the axis), strand, score, p_value and
+    attribution.
     """
     _check_scan(motifs, p_value)
     reach = max(motif.width for motif in motifs) - 1
     order = np.argsort(axis.window_start, kind="stable")
-    none = np.zeros(0, dtype=np.int64)
-    positions, values, codes = none, np.zeros(0), none.astype(np.uint8)
+    positions, values, codes = np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0, dtype=np.uint8)
     yield _no_hits().assign(attribution=np.zeros(0))
     for block in sweep_track(attr, axis, chunk_bp=chunk_bp, progress=progress):
         if not len(block.positions):
             continue
-        new_codes = _codes_at(attr, axis, order, block.positions)
         positions = np.concatenate([positions, block.positions])
         values = np.concatenate([values, block.values])
-        codes = np.concatenate([codes, new_codes])
+        codes = np.concatenate([codes, _codes_at(attr, axis, order, block.positions)])
         hits = _scan_stretches(positions, values, codes, motifs, p_value, least_score)
         yield hits[hits["end"] > block.positions[0]].reset_index(drop=True)
         tail = slice(max(len(positions) - reach, 0), None)
@@ -157,27 +155,10 @@ def iter_hits(
 
 
 def scan_codes(codes: ArrayLike, motifs: Sequence[Motif], *, p_value: float = 1e-4) -> pd.DataFrame:
-    """Scan sequences for motifs, on both strands.
+    """Scan sequences (N, L) of codes for motifs on both strands, hits of at most `p_value` in (0, 1).
 
-    Parameters
-    ----------
-    codes
-        (N, L) uint8, A C G T N = 0 1 2 3 4.
-    motifs
-        What to look for.
-    p_value
-        Largest p-value of a hit, in (0, 1).
-
-    Returns
-    -------
-    DataFrame
-        Columns row, motif_idx, start, end (offsets along the row), strand, score (bits) and p_value, sorted by row,
-        start, motif and strand.
-
-    Raises
-    ------
-    UsageError
-        No motifs, codes of another shape, or a `p_value` outside its range.
+    Returns columns row, motif_idx, start, end (offsets along the row), strand, score (bits) and p_value, sorted by row,
+    start, motif and strand.
     """
     array = np.asarray(codes, dtype=np.uint8)
     _check_scan(motifs, p_value)
@@ -194,15 +175,7 @@ def scan_codes(codes: ArrayLike, motifs: Sequence[Motif], *, p_value: float = 1e
 
 
 def peak_of_spans(start: NDArray[np.int64], end: NDArray[np.int64], peaks: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Find a peak that shares a base with each span: its number, or -1.
-
-    Parameters
-    ----------
-    start, end
-        (n,) half-open spans.
-    peaks
-        (2, P) starts and ends of peaks, any order; they may overlap.
-    """
+    """Find a peak (2, P; starts and ends, any order) that shares a base with each span (n,): its number, or -1."""
     if not peaks.shape[1]:
         return np.full(len(start), -1, dtype=np.int64)
     order = np.argsort(peaks[0], kind="stable")
@@ -240,10 +213,7 @@ def _codes_at(
 ) -> NDArray[np.uint8]:
     """Forward-strand codes (P,) of axis positions, each from the last window that starts at or before it."""
     window = np.searchsorted(axis.window_start[order], positions, side="right") - 1
-    rows = order[window[0] : window[-1] + 1]
-    codes = np.array(attr.codes[rows], dtype=np.uint8)
-    reverse = attr.regions["strand"].to_numpy()[rows] == "-"
-    codes[reverse] = reverse_complement(codes[reverse])
+    codes = forward_codes(attr, order[window[0] : window[-1] + 1])
     return np.asarray(codes[window - window[0], positions - axis.window_start[order[window]]])
 
 
@@ -274,11 +244,12 @@ def _fimo(codes: NDArray[np.uint8], motifs: Sequence[Motif], p_value: float, lea
     from memelite import fimo  # here because it loads numba, half a second that most commands can do without
 
     announce_compilation("memelite", "TOMTOM and FIMO", 90)
-    if len(codes) < max(motif.width for motif in motifs):
-        codes = np.concatenate([codes, np.full(max(motif.width for motif in motifs), N_CODE, dtype=np.uint8)])
-    one_hot = (codes == np.arange(4, dtype=np.uint8)[:, None]).astype(np.int8)[None]
+    codes = np.pad(codes, (0, max(motif.width for motif in motifs)), constant_values=N_CODE)
+    letters = one_hot(codes[None]).astype(np.int8)
     matrices = {str(i): motif.ppm for i, motif in enumerate(motifs)}
-    tables = [table for table in fimo(matrices, one_hot, bin_size=BIN_BITS, eps=0.0, threshold=p_value) if len(table)]
+    with threads_kept():
+        tables = fimo(matrices, letters, bin_size=BIN_BITS, eps=0.0, threshold=p_value)
+    tables = [table for table in tables if len(table)]
     if not tables:
         return _no_hits()
     hits = pd.concat(tables, ignore_index=True).rename(columns={"p-value": "p_value"})

@@ -15,8 +15,7 @@ sequences and scores are looked up at the end.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -25,7 +24,7 @@ from tqdm.auto import tqdm
 
 from seqsal.errors import RegionError, UsageError
 from seqsal.io.attributions import Attributions
-from seqsal.io.sweep import CHUNK_BP, Axis, chunk_rows
+from seqsal.io.sweep import CHUNK_BP, chunk_rows, forward_codes
 from seqsal.regions import format_region
 from seqsal.sequence.codes import N_CODE, one_hot, reverse_complement
 
@@ -33,35 +32,20 @@ __all__ = ["CONTEXT_BP", "SEQLET_BP", "Alignment", "Seqlets", "best_offset", "cu
 
 SEQLET_BP = 41  # TF-MoDISco's default: 21 bp and 10 bp on each side
 CONTEXT_BP = SEQLET_BP + 2 * 40  # room for an alignment to move and a pattern to grow
+ROUND_BITS = 13  # scores that differ by 1e-8 are then the same; clusters hang on any difference
 MAX_SEQLETS = 20_000  # of one sign: the strongest
 _NEEDED = ("chrom", "start", "end", "summit")
-Places = tuple[NDArray[np.int64], NDArray[np.int64]]
-Windows = tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
 class Seqlets:
-    """Contexts of n peaks, all on the forward strand.
+    """Contexts of n peaks, all on the forward strand."""
 
-    Attributes
-    ----------
-    table
-        n rows: chrom, start and end of the context (a start may be negative), `name` of the peak and `sign`.
-    codes
-        (n, W) uint8, N where no window knows the base.
-    hypothetical
-        (n, 4, W) float32, scores of all four bases; X · contributions when there were none.
-    contributions
-        (n, W) float32, attributions of the bases that are there.
-    is_approximate
-        Whether `hypothetical` is the stand-in.
-    """
-
-    table: pd.DataFrame
-    codes: NDArray[np.uint8]
-    hypothetical: NDArray[np.float32]
-    contributions: NDArray[np.float32]
-    is_approximate: bool
+    table: pd.DataFrame  # chrom, start and end of the context (a start may be negative), `name` of the peak, `sign`
+    codes: NDArray[np.uint8]  # (n, W), N where no window knows the base
+    hypothetical: NDArray[np.float32]  # (n, 4, W) scores of all four bases; X · contributions when there were none
+    contributions: NDArray[np.float32]  # (n, W) attributions of the bases that are there
+    is_approximate: bool  # whether `hypothetical` is the stand-in
 
     def __len__(self) -> int:
         return len(self.table)
@@ -73,13 +57,15 @@ class Seqlets:
 
     def take(self, rows: NDArray[np.int64]) -> Seqlets:
         """Keep some of the rows, in that order."""
-        return Seqlets(
-            self.table.iloc[rows].reset_index(drop=True),
-            self.codes[rows],
-            self.hypothetical[rows],
-            self.contributions[rows],
-            self.is_approximate,
-        )
+        arrays = {key: getattr(self, key)[rows] for key in ("codes", "hypothetical", "contributions")}
+        return replace(self, table=self.table.iloc[rows].reset_index(drop=True), **arrays)
+
+    def rounded(self) -> Seqlets:
+        """Round scores to `ROUND_BITS` bits of the largest contribution, so that their last digits decide nothing."""
+        _, exponent = np.frexp(np.abs(self.contributions).max(initial=0.0))
+        grid = np.float32(2.0 ** (int(exponent) - ROUND_BITS))
+        scores = {key: np.rint(getattr(self, key) / grid) * grid for key in ("hypothetical", "contributions")}
+        return replace(self, **scores)
 
     def of_sign(self, sign: str) -> Seqlets:
         """Keep the seqlets of one sign, `pos` or `neg`."""
@@ -87,13 +73,7 @@ class Seqlets:
 
 
 def peak_signs(peaks: pd.DataFrame) -> NDArray[np.object_]:
-    """Sign of each peak, `pos` or `neg`: its column `sign`, else the sign of its `signal`.
-
-    Raises
-    ------
-    UsageError
-        The table has neither column.
-    """
+    """Sign of each peak, `pos` or `neg`: its column `sign`, else the sign of its `signal`."""
     if "sign" in peaks:
         return peaks["sign"].to_numpy(dtype=object)
     if "signal" not in peaks:
@@ -110,71 +90,43 @@ def cut_seqlets(
     chunk_bp: int = CHUNK_BP,
     progress: bool = False,
 ) -> Seqlets:
-    """Cut out the context of every peak.
+    """Cut out the context of every peak, the strongest (|signal|) first, both signs together.
 
-    Parameters
-    ----------
-    attr
-        Attributions that the peaks were called on; only the windows near peaks are read, in chunks.
-    peaks
-        Table of :func:`seqsal.call_peaks`, or a narrowPeak as :func:`seqsal.io.bed.read_bed` reads it. A summit of -1
-        stands for the middle.
-    context_bp
-        Bases around each summit, odd.
-    max_seqlets
-        Of each sign the strongest (|signal|) are kept, at most so many.
-    chunk_bp
-        Values read at a time; does not change the result.
-    progress
-        Show a progress bar.
-
-    Returns
-    -------
-    Seqlets
-        The strongest peak first, both signs together.
-
-    Raises
-    ------
-    UsageError
-        A column is missing.
-    RegionError
-        A peak that no window covers.
+    `peaks` is a table of :func:`seqsal.call_peaks` or a narrowPeak; a summit of -1 stands for the middle. Of each sign
+    at most `max_seqlets` are kept; `context_bp` is odd. Only windows near peaks are read, `chunk_bp` values at a time.
+    Raises `UsageError` for a missing column, `RegionError` for a peak that no window covers.
     """
     if missing := [key for key in _NEEDED if key not in peaks]:
         raise UsageError(f"peaks: no column {', '.join(missing)}, expected the table of call_peaks or a narrowPeak")
+    from bioframe.core.arrops import overlap_intervals  # here because it loads matplotlib
+
     table = _contexts(peaks, context_bp, max_seqlets)
-    axis = Axis.of(attr)
-    chrom_idx, starts = _axis_starts(table, axis)
-    total = np.zeros((len(table), 4, context_bp), np.float64)
-    actual = np.zeros((len(table), context_bp), np.float64)
-    count = np.zeros((len(table), context_bp), np.int64)
-    codes = np.full((len(table), context_bp), N_CODE, np.uint8)
+    chrom_idx = pd.factorize(pd.concat([table["chrom"], attr.regions["chrom"]]))[0]
+    starts = np.concatenate([table["start"], attr.regions["start"]]) + (chrom_idx << 40)  # chromosomes far apart
+    contexts, windows = starts[: len(table)], starts[len(table) :]
+    which, rows = overlap_intervals(contexts, contexts + context_bp, windows, windows + attr.length)
+    order, offsets = np.lexsort((which, rows)), contexts[which] - windows[rows]
     covered = np.zeros(len(table), bool)
-    for rows, which, windows in _read_near(attr, axis, (chrom_idx, starts), context_bp, chunk_bp, progress):
-        window_codes, track, scores = windows
-        offset = starts[which] - axis.window_start[rows]
-        columns = offset[:, None] + np.arange(context_bp)
-        inside = (columns >= 0) & (columns < attr.length)
-        covered[which[inside[:, context_bp // 2]]] = True
-        columns = np.clip(columns, 0, attr.length - 1)
-        near_codes = np.where(inside, np.take_along_axis(window_codes, columns, 1), N_CODE)
-        known = near_codes != N_CODE
-        for i, row in enumerate(which):  # a context may be in several of these windows, so one at a time
-            here = known[i]
-            codes[row, here] = near_codes[i, here]
-            total[row][:, here] += scores[i][:, columns[i, here]]
-            actual[row, here] += track[i, columns[i, here]]
-            count[row] += here
+    covered[which[(offsets + context_bp // 2 >= 0) & (offsets + context_bp // 2 < attr.length)]] = True
     if not covered.all():
         raise _not_covered(table, ~covered)
-    divisor = np.maximum(count, 1)
-    return Seqlets(
-        table,
-        codes,
-        (total / divisor[:, None]).astype(np.float32),
-        (actual / divisor).astype(np.float32),
-        attr.hypothetical is None,
-    )
+    total = np.zeros((len(table), 5, context_bp))  # the track, then the scores of the four bases
+    count = np.zeros((len(table), context_bp), np.int64)
+    codes = np.full((len(table), context_bp), N_CODE, np.uint8)
+    step = max(1, chunk_rows(attr.length, chunk_bp) // 5)
+    with tqdm(total=len(rows), desc="seqlets", unit="window", disable=not progress) as bar:
+        for part in (order[i : i + step] for i in range(0, len(order), step)):
+            near = _forward_windows(attr, rows[part])
+            for context, offset, bases, layers in zip(which[part], offsets[part], *near, strict=True):
+                here = slice(max(0, -offset), min(context_bp, attr.length - offset))
+                there = slice(here.start + offset, here.stop + offset)
+                known = bases[there] != N_CODE
+                codes[context, here][known] = bases[there][known]
+                total[context, :, here] += np.where(known, layers[:, there], 0)
+                count[context, here] += known
+            bar.update(len(part))
+    mean = (total / np.maximum(count, 1)[:, None]).astype(np.float32)
+    return Seqlets(table, codes, mean[:, 1:], mean[:, 0], attr.hypothetical is None)
 
 
 def _contexts(peaks: pd.DataFrame, context_bp: int, max_seqlets: int) -> pd.DataFrame:
@@ -191,70 +143,22 @@ def _contexts(peaks: pd.DataFrame, context_bp: int, max_seqlets: int) -> pd.Data
         }
     )
     strength = np.abs(peaks["signal"].to_numpy(np.float64)) if "signal" in peaks else np.zeros(len(peaks))
-    table = table.iloc[np.argsort(-strength, kind="stable")]
+    rank = np.round(strength / (strength.max(initial=0.0) or 1.0), 6)  # copies of a site are equally strong
+    table = table.iloc[np.argsort(-rank, kind="stable")]
     return table[table.groupby("sign").cumcount() < max_seqlets].reset_index(drop=True)
 
 
-def _axis_starts(table: pd.DataFrame, axis: Axis) -> Places:
-    """Index of the chromosome, and axis position of the first base, of every context."""
-    rank = {chrom: i for i, chrom in enumerate(axis.chroms)}
-    unknown = ~table["chrom"].isin(rank.keys()).to_numpy()
-    if unknown.any():
-        raise _not_covered(table, unknown)
-    of_row = np.array([rank[chrom] for chrom in table["chrom"]], dtype=np.int64)
-    return of_row, table["start"].to_numpy(np.int64) - axis.origin[of_row] + axis.base[of_row]
-
-
-def _read_near(
-    attr: Attributions,
-    axis: Axis,
-    places: Places,
-    context_bp: int,
-    chunk_bp: int,
-    progress: bool,
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], Windows]]:
-    """Yield pairs of window row and context that overlap, with the windows on the forward strand, a chunk at a time."""
-    rows, which = _overlaps(axis, places, context_bp, attr.length)
-    step = max(1, chunk_rows(attr.length, chunk_bp) // 5)  # five layers a window
-    with tqdm(total=len(rows), desc="seqlets", unit="window", disable=not progress) as bar:
-        for i in range(0, len(rows), step):
-            part = slice(i, i + step)
-            yield rows[part], which[part], _forward_windows(attr, rows[part])
-            bar.update(len(rows[part]))
-
-
-def _overlaps(axis: Axis, places: Places, context_bp: int, length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Window rows and contexts that share a base, in the order of the rows, and of one chromosome.
-
-    Chromosomes lie one after another on the axis, so a context that extends past one's end may reach windows of the
-    next: those do not count.
-    """
-    chrom_idx, starts = places
-    order = np.argsort(axis.window_start, kind="stable")
-    sorted_starts = axis.window_start[order]
-    first = np.searchsorted(sorted_starts, starts - length, side="right")
-    n_windows = np.maximum(np.searchsorted(sorted_starts, starts + context_bp, side="left") - first, 0)
-    which = np.repeat(np.arange(len(starts)), n_windows)
-    within = np.arange(len(which)) - np.repeat(np.cumsum(n_windows) - n_windows, n_windows)
-    rows = order[np.repeat(first, n_windows) + within]
-    same = chrom_idx[which] == axis.locate(axis.window_start[rows])[0]
-    rows, which = rows[same], which[same]
-    by_row = np.lexsort((which, rows))
-    return rows[by_row], which[by_row]
-
-
-def _forward_windows(attr: Attributions, rows: NDArray[np.int64]) -> Windows:
-    """Codes (n, L), track (n, L) and scores of all four bases (n, 4, L) of some rows on the forward strand."""
-    codes, track = np.array(attr.codes[rows]), np.array(attr.track[rows], dtype=np.float32)
+def _forward_windows(attr: Attributions, rows: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Codes (n, L), and track and scores of all four bases (n, 5, L), of some rows on the forward strand."""
+    codes, track = forward_codes(attr, rows), np.array(attr.track[rows], dtype=np.float32)
+    reverse = attr.regions["strand"].to_numpy()[rows] == "-"
+    track[reverse] = track[reverse, ::-1]
     if attr.hypothetical is None:
         scores = one_hot(codes) * track[:, None]
     else:
         scores = np.array(attr.hypothetical[rows], dtype=np.float32)
-    reverse = attr.regions["strand"].to_numpy()[rows] == "-"
-    codes[reverse] = reverse_complement(codes[reverse])
-    track[reverse] = track[reverse, ::-1]
-    scores[reverse] = scores[reverse, ::-1, ::-1]  # A ↔ T and C ↔ G are opposite rows
-    return codes, track, scores
+        scores[reverse] = scores[reverse, ::-1, ::-1]  # A ↔ T and C ↔ G are opposite rows
+    return codes, np.concatenate([track[:, None], scores], axis=1)
 
 
 def _not_covered(table: pd.DataFrame, wrong: NDArray[np.bool_]) -> RegionError:
@@ -268,24 +172,12 @@ def _not_covered(table: pd.DataFrame, wrong: NDArray[np.bool_]) -> RegionError:
 
 @dataclass(frozen=True)
 class Alignment:
-    """Instances of one pattern in the contexts of seqlets.
+    """Instances of one pattern in the contexts of seqlets."""
 
-    Attributes
-    ----------
-    rows
-        (k,) seqlet of each instance.
-    start
-        (k,) offset of its leftmost base in the context.
-    reverse
-        (k,) whether it reads the reverse strand.
-    width
-        Positions W of the pattern.
-    """
-
-    rows: NDArray[np.int64]
-    start: NDArray[np.int64]
-    reverse: NDArray[np.bool_]
-    width: int
+    rows: NDArray[np.int64]  # (k,) seqlet of each instance
+    start: NDArray[np.int64]  # (k,) offset of its leftmost base in the context
+    reverse: NDArray[np.bool_]  # (k,) whether it reads the reverse strand
+    width: int  # positions W
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -350,21 +242,10 @@ def join(parts: list[Alignment]) -> Alignment:
 
 
 def best_offset(anchor: NDArray[np.float64], other: NDArray[np.float64], min_overlap: int = 4) -> tuple[int, bool]:
-    """Where a matrix fits another best.
+    """Where a matrix (4, V) fits another (4, W) best, sharing `min_overlap` positions or more.
 
-    Parameters
-    ----------
-    anchor, other
-        (4, W) and (4, V), such as CWMs.
-    min_overlap
-        Least number of positions that they share.
-
-    Returns
-    -------
-    offset : int
-        Position of the anchor at which position 0 of the (turned) other lies.
-    reverse : bool
-        Whether the other is to be read as its reverse complement. Both maximise Σ anchor · other.
+    Returns the position of the anchor at which position 0 of the other lies, and whether the other is to be read as its
+    reverse complement; both maximise Σ anchor · other.
     """
     width, length = anchor.shape[1], other.shape[1]
     overlap = min(min_overlap, width, length)

@@ -71,87 +71,41 @@ def motif_usage(
     chunk_bp: int = SCAN_BP,
     progress: bool = False,
 ) -> pd.DataFrame:
-    """Measure how much a model uses each known motif.
+    """Measure how much a model uses each known motif, one row a motif (`USAGE_COLUMNS`), the most significant first.
 
-    Parameters
-    ----------
-    attr
-        Attributions; codes and track are read in chunks of rows.
-    peaks
-        Peaks called from them (chrom, start, end); may be empty.
-    motifs
-        Known motifs.
-    p_value
-        Largest p-value of a hit, in (0, 1).
-    n_decoys
-        Decoys of each motif, 1 or more; None for as many as the data need.
-    seed
-        Of the decoys.
-    chunk_bp
-        Bases scanned at a time; does not change the result.
-    progress
-        Show a progress bar over the windows.
-
-    Returns
-    -------
-    DataFrame
-        One row a motif, columns `USAGE_COLUMNS`, the most significant first (by `p_value`, then
-        `attribution_p_value`, then `motif`). `mean_attribution` is the mean over hits of the signed sum of the track
-        under the hit, in units of the attributed output; it, `enrichment` and `auc` are NaN without hits, `enrichment`
-        also without peaks.
-
-    Raises
-    ------
-    UsageError
-        No motifs, or an argument outside its range.
-    RegionError
-        A peak on a chromosome without windows.
-    StoreError
-        A track with values that are not finite.
+    `p_value` is the largest of a hit, `n_decoys` the decoys of each motif (None for as many as the data need), `seed`
+    that of the decoys. `mean_attribution` is the mean over hits of the signed sum of the track under the hit, in units
+    of the attributed output; it, `enrichment` and `auc` are NaN without hits, `enrichment` also without peaks. Raises
+    `UsageError` for arguments, `RegionError` for a peak on a chromosome without windows, `StoreError` for values that
+    are not finite.
     """
-    decoy_p, wanted = _decoy_plan(attr, p_value)
+    places = max(2 * len(attr) * attr.length, 1)
+    wanted = int(np.clip(np.ceil(DECOY_HITS / (places * p_value)), *DECOY_RANGE))
+    decoy_p = float(np.clip(DECOY_HITS / (places * wanted), p_value, min(DECOY_LENIENCE * p_value, 0.5)))
     n_decoys = wanted if n_decoys is None else n_decoys
     if not 1 <= n_decoys <= N_ORDERS // 2:
         raise UsageError(f"n_decoys: got {n_decoys}, expected 1 to {N_ORDERS // 2} copies to compare each motif with")
     axis = Axis.of(attr)
     spans = peak_spans(axis, peaks)
     decoys = [decoy for motif in motifs for decoy in make_decoys(motif, n_decoys, seed)]
-    tallies = []
+    tallies, reach = [], max((motif.width for motif in motifs), default=1) - 1
     for scanned, copies, limit, least in ((motifs, 1, p_value, 0.0), (decoys, n_decoys, decoy_p, -np.inf)):
         hits = iter_hits(attr, axis, scanned, p_value=limit, least_score=least, chunk_bp=chunk_bp, progress=progress)
-        tallies.append(_count(hits, np.repeat(np.arange(len(motifs)), copies), spans, _reach(motifs)))
+        tallies.append(_count(hits, np.repeat(np.arange(len(motifs)), copies), spans, reach))
     return _usage_table(tallies[0], tallies[1], motifs)
 
 
 def write_usage_tsv(usage: pd.DataFrame, path: str | os.PathLike[str]) -> None:
-    """Write a table of :func:`motif_usage` with a header line, as tab-separated text.
-
-    Raises
-    ------
-    OutputError
-        The file cannot be written.
-    """
+    """Write a table of :func:`motif_usage` with a header line, as tab-separated text."""
     with atomic_path(path) as temporary:
         usage.to_csv(temporary, sep="\t", index=False, float_format="%.6g", lineterminator="\n", na_rep="nan")
 
 
 def make_decoys(motif: Motif, n_decoys: int, seed: int = 0) -> list[Motif]:
-    """Copy a motif with its positions in orders that resemble it little.
+    """Copy a motif with its positions in orders that resemble it little, at most half of `N_ORDERS` copies.
 
-    Parameters
-    ----------
-    motif
-        The original, of W positions.
-    n_decoys
-        Number of copies, at most half of `N_ORDERS`.
-    seed
-        Of the `N_ORDERS` random orders to choose from; they do not depend on other motifs.
-
-    Returns
-    -------
-    list of Motif
-        The first orders whose likeness is below the median: Σ (f - ¼) (g - ¼) over aligned positions, at the offset
-        and strand where it is largest.
+    They are the first orders whose likeness is below the median: Σ (f - ¼) (g - ¼) over aligned positions, at the
+    offset and strand where it is largest. The orders depend on `seed` and the motif's label alone.
     """
     rng = np.random.default_rng([seed % 2**32, zlib.crc32(motif.label.encode())])
     orders = np.argsort(rng.random((N_ORDERS, motif.width)), axis=1)
@@ -172,21 +126,11 @@ def _likeness(f: NDArray[np.float64], orders: NDArray[np.int64]) -> NDArray[np.f
     return np.maximum(*likeness)
 
 
-def _decoy_plan(attr: Attributions, p_value: float) -> tuple[float, int]:
-    """P-value of decoy hits, and number of decoys, that make about `DECOY_HITS` of them."""
-    places = max(2 * len(attr) * attr.length, 1)
-    n_decoys = int(np.clip(np.ceil(DECOY_HITS / (places * p_value)), *DECOY_RANGE))
-    decoy_p = np.clip(DECOY_HITS / (places * n_decoys), p_value, min(DECOY_LENIENCE * p_value, 0.5))
-    return float(decoy_p), n_decoys
-
-
-def _reach(motifs: Sequence[Motif]) -> int:
-    return max((motif.width for motif in motifs), default=1) - 1
-
-
 def _count(tables: Iterator[pd.DataFrame], owner: NDArray[np.int64], peaks: NDArray[np.int64], reach: int) -> _Tally:
     """Count the places among hits by the motif (G,) that owns each scanned matrix."""
-    tally = _Tally.empty(int(owner.max(initial=-1)) + 1)
+    n_groups = int(owner.max(initial=-1)) + 1
+    n_hits, n_in_peaks = (np.zeros(n_groups, dtype=np.int64) for _ in range(2))
+    tally = _Tally(n_hits, n_in_peaks, np.zeros(n_groups), np.zeros((n_groups, _N_BINS), dtype=np.int64))
     held: pd.DataFrame | None = None
     for hits in tables:
         held, places = _places(hits if held is None else pd.concat([held, hits], ignore_index=True), reach)
@@ -226,25 +170,12 @@ def _best_of_clusters(hits: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class _Tally:
-    """Counts of places of G motifs, or of the decoys of each.
+    """Counts of places of G motifs, or of the decoys of each."""
 
-    Attributes
-    ----------
-    n_hits, n_in_peaks, total
-        (G,) places, those in peaks, and their summed attribution.
-    bins
-        (G, `_N_BINS`) places by attribution.
-    """
-
-    n_hits: NDArray[np.int64]
+    n_hits: NDArray[np.int64]  # (G,)
     n_in_peaks: NDArray[np.int64]
-    total: NDArray[np.float64]
-    bins: NDArray[np.int64]
-
-    @classmethod
-    def empty(cls, n_groups: int) -> _Tally:
-        zeros = np.zeros(n_groups, dtype=np.int64)
-        return cls(zeros, zeros.copy(), np.zeros(n_groups), np.zeros((n_groups, _N_BINS), dtype=np.int64))
+    total: NDArray[np.float64]  # summed attribution
+    bins: NDArray[np.int64]  # (G, `_N_BINS`) places by attribution
 
     def add(self, places: pd.DataFrame, owner: NDArray[np.int64], peaks: NDArray[np.int64]) -> None:
         group = owner[places["motif_idx"].to_numpy()]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pyjaspar import jaspardb
 
 from seqsal.errors import MotifError
-from seqsal.motifs.jaspar import jaspar_releases
+from seqsal.motifs.formats import jaspar_releases
 from seqsal.motifs.matrices import Motif, read_motifs, write_meme
 
 COUNTS = np.array([[10, 0, 5, 0], [0, 10, 5, 3], [0, 0, 0, 3], [0, 0, 0, 4]], dtype=float)

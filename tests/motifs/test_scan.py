@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -28,17 +29,24 @@ def toy_motif(consensus: str, name: str = "toy", n_sites: int = 20) -> Motif:
 MOTIFS = [toy_motif("TTACCCG", "reb"), toy_motif("CACGTG", "box"), toy_motif("GATAAG", "gata", 40)]
 
 
-def exact_tail(motif: Motif, score: float) -> float:
-    """P(score of random bases ≥ score), by dynamic programming over the distinct scores."""
-    pwm = motif.pwm()
+@cache
+def score_tails(motif: Motif) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Distinct scores of random bases, rising, and P(score or more), by dynamic programming."""
     mass = {0.0: 1.0}
-    for column in pwm.T:
+    for column in motif.pwm().T:
         grown: dict[float, float] = {}
         for (value, share), step in itertools.product(mass.items(), column):
             key = round(value + step, 9)
             grown[key] = grown.get(key, 0.0) + share / 4
         mass = grown
-    return sum(share for value, share in mass.items() if value >= score - 1e-6)
+    scores = np.array(sorted(mass))
+    return scores, np.append(np.cumsum([mass[score] for score in scores[::-1]])[::-1], 0.0)
+
+
+def exact_tail(motif: Motif, score: float) -> float:
+    """P(score of random bases ≥ score)."""
+    scores, tails = score_tails(motif)
+    return float(tails[np.searchsorted(scores, score - 1e-6)])
 
 
 def slow_hits(
