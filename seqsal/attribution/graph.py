@@ -12,19 +12,24 @@ operations become ordinary ones.
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib
+import operator
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import fx, nn
-from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
+from torch import nn
+from torch._dispatch.python import enable_python_dispatcher
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from seqsal.errors import ModelError
 from seqsal.models.sequence_model import facts_about
+from seqsal.models.state import as_written
 
 __all__ = ["Graph", "Op", "Ref", "leaves", "trace"]
 
@@ -32,6 +37,10 @@ _SIZES = (2, 3)  # batches that are traced: with one window, its axis could not 
 _WRAPPER = "module."  # where `seqsal.wrap` keeps the caller's model
 _TRACING = threading.Lock()  # tracing changes torch's dispatch for the whole process
 _MAX_REPLAYS = 3
+_ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-3}  # of the largest output, from one order of sums to another
+_LOOKS = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.is_nonzero.default)
+_FUSED = (torch.ops.aten.mkldnn_rnn_layer, torch.ops.aten._cudnn_rnn, torch.ops.aten._thnn_fused_lstm_cell,
+          torch.ops.aten._thnn_fused_gru_cell)  # fmt: skip
 _SHAPE_ONLY = frozenset(
     f"aten.{name}" for name in "empty_like full_like new_empty new_full new_ones new_zeros ones_like zeros_like".split()
 )
@@ -231,12 +240,36 @@ def _trace(model: Callable[[torch.Tensor], torch.Tensor], X: torch.Tensor) -> Gr
             "model: runs other operations for two windows than for three, so that its structure cannot be read; "
             "use a method that does not need it, such as integrated_gradients"
         )
-    return _assemble(first, second)
+    graph = _assemble(first, second)
+    _check_same(graph, model, X[:1].detach())
+    return graph
+
+
+def _check_same(graph: Graph, model: Callable[[torch.Tensor], torch.Tensor], X: torch.Tensor) -> None:
+    """Raise unless the list of operations gives for other sequences what the model gives for them."""
+    others = torch.cat([X.flip(1), X.roll(X.shape[2] // 2 + 1, 2), X.roll(1, 1)])
+    with torch.no_grad():
+        theirs, ours = model(others), graph.run(others)
+    allowed = _ROUNDING.get(theirs.dtype, 2e-2) if theirs.device.type == "cpu" and not _is_low(graph) else 2e-2
+    is_same = ours.shape == theirs.shape and ((ours - theirs).abs() <= allowed * theirs.abs().max() + 1e-30).all()
+    if not is_same and theirs.isfinite().all():
+        raise ModelError(
+            "model: its structure cannot be read, as some of what it computes is none of torch's operations (numpy, "
+            "a kernel of its own); use a method that does not need the structure, such as integrated_gradients or ism"
+        )
+
+
+def _is_low(graph: Graph) -> bool:
+    low = (torch.bfloat16, torch.float16)
+    given = [leaf for op in graph.ops for leaf in leaves((op.args, tuple(op.kwargs.values())))]
+    return any(leaf in low for leaf in given if isinstance(leaf, torch.dtype)) or any(
+        value.dtype in low for value in graph.constants.values() if isinstance(value, torch.Tensor)
+    )
 
 
 @dataclass(frozen=True)
 class _Node:
-    """One traced operation: `args` hold `Ref`s and plain values; constants carry their tensor."""
+    """One operation of a recording: `args` hold `Ref`s and plain values; constants carry their tensor."""
 
     target: Any
     args: tuple[Any, ...]
@@ -248,65 +281,164 @@ class _Node:
     is_output: bool = False
 
 
+class _Recorder(TorchDispatchMode):
+    """Notes every ATen operation that runs, below modules, functions of autograd and TorchScript."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.nodes: list[_Node] = []
+        self.where = [""]  # names of the modules that are running
+        self._known = WeakTensorKeyDictionary()  # numbers of tensors, as long as these live
+        self._varying: set[int] = set()
+
+    def note(self, value: Any, node: _Node) -> int:
+        """Append a node, whose result is `value`; return its number."""
+        number = len(self.nodes)
+        self.nodes.append(node)
+        refs = [leaf.idx for leaf in leaves((node.args, tuple(node.kwargs.values()))) if isinstance(leaf, Ref)]
+        if node.is_input or (_reads_values(node.target) and any(idx in self._varying for idx in refs)):
+            self._varying.add(number)
+        if isinstance(value, torch.Tensor):
+            self._known[value] = number
+        return number
+
+    def refer(self, value: Any) -> Any:
+        """Put `Ref`s for tensors, which are constants where nothing that was noted made them."""
+        if isinstance(value, torch.Tensor):
+            if value not in self._known:
+                self.note(value, _Node(None, (), {}, "", tuple(value.shape), constant=value))
+            return Ref(self._known[value])
+        if isinstance(value, (list, tuple)):
+            return [self.refer(item) for item in value] if type(value) is list else tuple(map(self.refer, value))
+        return value
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # for which torch would load its compiler, which takes seconds
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in _LOOKS:
+            if self.refer(args[0]).idx not in self._varying:
+                return func(*args, **kwargs)
+            raise ModelError(
+                "model: its structure cannot be read, as its forward() looks at computed values; does it decide by "
+                "computed values? Use a method that does not need the structure, such as integrated_gradients"
+            )
+        if func is torch.ops.aten._convolution.default:  # as torch.jit.trace writes it down
+            func, args = torch.ops.aten.convolution.default, args[:9]
+        node = _Node(func, self.refer(tuple(args)), {k: self.refer(v) for k, v in kwargs.items()}, self.where[-1], None)
+        result = func(*args, **kwargs)
+        if isinstance(result, torch.Tensor):
+            self.note(result, replace(node, shape=tuple(result.shape)))
+        else:
+            whole = Ref(self.note(None, node))
+            for i, item in enumerate(result if isinstance(result, (list, tuple)) else ()):
+                if isinstance(item, torch.Tensor):
+                    self.note(item, _Node(operator.getitem, (whole, i), {}, node.where, tuple(item.shape)))
+        return result
+
+
 def _record(model: Callable[[torch.Tensor], torch.Tensor], X: torch.Tensor) -> list[_Node]:
-    marks: list[tuple[int, str]] = []
-
-    def run(windows: torch.Tensor) -> torch.Tensor:
-        return model(windows)
-
-    with _TRACING, torch.no_grad(), sdpa_kernel(SDPBackend.MATH), _noting_modules(model, marks):
+    """Write down the operations of one pass, those in place made ordinary, and recurrent layers step by step."""
+    with (
+        _TRACING, torch.inference_mode(False), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), as_written(),
+        _plain_attention(),
+    ):  # fmt: skip
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                module = make_fx(torch.func.functionalize(run, remove="mutations"))(X)
-                for _ in range(_MAX_REPLAYS):
-                    if not any(_is_mutation(node) for node in module.graph.nodes):
-                        break
-                    # operations made of in-place ones below the level at which these are replaced: RMSNorm, LSTM
-                    replay = _Replay(module, _module_of_each(module, marks))
-                    marks = replay.marks
-                    module = make_fx(torch.func.functionalize(replay.run, remove="mutations"))(X)
-        except ModelError:
+            nodes = _recorded(model, X, model)
+            if any(getattr(node.target, "overloadpacket", None) in _FUSED for node in nodes):
+                importlib.import_module("torch._decomp")  # which says what recurrent layers are made of
+                with _plain_kernels(), enable_python_dispatcher():
+                    nodes = _recorded(model, X, model)
+            for _ in range(_MAX_REPLAYS):
+                if not any(node.target is not operator.getitem and _is_mutation(node) for node in nodes):
+                    break
+                nodes = _recorded(functools.partial(_replay, nodes), X)
+        except (ModelError, torch.OutOfMemoryError):
             raise
         except Exception as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ModelError(
-                f"model: its structure cannot be read ({type(error).__name__}: {reason}); does its forward() decide by "
-                "computed values? Use a method that does not need the structure, such as integrated_gradients"
+                f"model: its structure cannot be read ({type(error).__name__}: {reason}); "
+                "use a method that does not need the structure, such as integrated_gradients"
             ) from error
-    return _nodes(module, marks)
+    return nodes
 
 
 @contextlib.contextmanager
-def _noting_modules(model: Any, marks: list[tuple[int, str]]) -> Iterator[None]:
-    """Append (number of operations so far, module) whenever a module begins or ends."""
-    model = getattr(model, "single", (model,))[0]  # several targets of one model
-    if not isinstance(model, nn.Module):
+def _plain_attention() -> Iterator[None]:
+    """Let torch's attention layers run the operations that they are made of."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
         yield
-        return
-    names = {
-        module: f"{name.removeprefix(_WRAPPER)} ({type(module).__name__})"
-        for name, module in model.named_modules()
-        if name
-    }
-    stack: list[str] = []
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
-    def note() -> None:
-        mode = get_proxy_mode()
-        if mode is not None:
-            marks.append((len(mode.tracer.graph.nodes), stack[-1] if stack else ""))
+
+@contextlib.contextmanager
+def _plain_kernels() -> Iterator[None]:
+    """Switch the libraries off that have recurrent layers as one operation."""
+    before = [(library, library.enabled) for library in (torch.backends.mkldnn, torch.backends.cudnn)]
+    try:
+        for library, _ in before:
+            library.enabled = False
+        yield
+    finally:
+        for library, enabled in before:
+            library.enabled = enabled
+
+
+def _recorded(run: Callable[..., torch.Tensor], X: torch.Tensor, model: Any = None) -> list[_Node]:
+    recorder = _Recorder()
+    if model is None:  # a replay, in which operations in place become ordinary ones
+        run = torch.func.functionalize(functools.partial(run, recorder), remove="mutations")
+    recorder.note(X, _Node(None, (), {}, "", tuple(X.shape), is_input=True))
+    with _noting_modules(model, recorder.where), recorder:
+        output = run(X)
+    if not isinstance(output, torch.Tensor):
+        raise ModelError(f"model: gives a {type(output).__name__}, expected one tensor; wrap it by seqsal.wrap")
+    recorder.note(None, _Node(None, (recorder.refer(output),), {}, "", None, is_output=True))
+    return recorder.nodes
+
+
+def _replay(nodes: Sequence[_Node], recorder: _Recorder, X: torch.Tensor) -> torch.Tensor:
+    """Run recorded operations again, each in the name of the module that it belongs to."""
+    results: dict[int, Any] = {}
+    for i, node in enumerate(nodes):
+        recorder.where[-1] = node.where
+        args = fill(node.args, results, 0)
+        if node.is_output:
+            break
+        if node.constant is not None or node.is_input:
+            results[i] = X if node.is_input else node.constant
+        else:
+            results[i] = node.target(*args, **fill(node.kwargs, results, 0))
+    result: torch.Tensor = args[0]
+    return result
+
+
+def _is_mutation(node: _Node) -> bool:
+    return node.target is not None and bool(node.target._schema.is_mutable)
+
+
+@contextlib.contextmanager
+def _noting_modules(model: Any, stack: list[str]) -> Iterator[None]:
+    """Keep the name of the module that is running on top of a stack."""
+    model = getattr(model, "single", (model,))[0]  # several targets of one model
+    modules = list(model.named_modules()) if isinstance(model, nn.Module) else []
+    names = {module: f"{name.removeprefix(_WRAPPER)} ({type(module).__name__})" for name, module in modules if name}
 
     def begin(module: nn.Module, _: Any) -> None:
-        stack.append(names.get(module, stack[-1] if stack else ""))
-        note()
+        stack.append(names.get(module, stack[-1]))
 
     def end(module: nn.Module, _: Any, __: Any) -> None:
         stack.pop()
-        note()
 
     handles = [
         handle
-        for module in model.modules()
+        for _, module in modules
         if not isinstance(module, torch.jit.ScriptModule)
         for handle in (module.register_forward_pre_hook(begin), module.register_forward_hook(end))
     ]
@@ -317,69 +449,6 @@ def _noting_modules(model: Any, marks: list[tuple[int, str]]) -> Iterator[None]:
             handle.remove()
 
 
-class _Replay(fx.Interpreter):
-    """Run a traced module again, noting which module of the model each new operation belongs to."""
-
-    def __init__(self, module: fx.GraphModule, where: dict[fx.Node, str]) -> None:
-        super().__init__(module)
-        self.where = where
-        self.marks: list[tuple[int, str]] = []
-
-    def run_node(self, n: fx.Node) -> Any:
-        mode = get_proxy_mode()
-        if mode is not None:
-            self.marks.append((len(mode.tracer.graph.nodes), self.where[n]))
-        return super().run_node(n)
-
-
-def _is_mutation(node: fx.Node) -> bool:
-    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
-
-
-def _module_of_each(module: fx.GraphModule, marks: Sequence[tuple[int, str]]) -> dict[fx.Node, str]:
-    """Spread (first operation, module) over the operations that follow."""
-    where, n_passed = {}, 0
-    for i, node in enumerate(module.graph.nodes):
-        while n_passed < len(marks) and marks[n_passed][0] <= i:
-            n_passed += 1
-        where[node] = marks[n_passed - 1][1] if n_passed else ""
-    return where
-
-
-def _nodes(module: fx.GraphModule, marks: Sequence[tuple[int, str]]) -> list[_Node]:
-    numbers = {node: i for i, node in enumerate(module.graph.nodes)}
-    nodes, everywhere = [], _module_of_each(module, marks)
-    for node in module.graph.nodes:
-        where = everywhere[node]
-        value = node.meta.get("val")
-        shape = tuple(value.shape) if isinstance(value, torch.Tensor) else None
-        if node.op == "get_attr":
-            constant = _attribute(module, str(node.target))
-            nodes.append(_Node(None, (), {}, where, shape, constant=constant))
-        elif node.op == "output":
-            nodes.append(_Node(None, (_refer(node.args[0], numbers),), {}, "", None, is_output=True))
-        else:
-            args, kwargs = _refer(node.args, numbers), {key: _refer(v, numbers) for key, v in node.kwargs.items()}
-            is_input = node.op == "placeholder"
-            nodes.append(_Node(None if is_input else node.target, args, kwargs, where, shape, is_input=is_input))
-    return nodes
-
-
-def _attribute(module: fx.GraphModule, name: str) -> Any:
-    value: Any = module
-    for part in name.split("."):
-        value = getattr(value, part)
-    return value
-
-
-def _refer(value: Any, numbers: dict[fx.Node, int]) -> Any:
-    if isinstance(value, fx.Node):
-        return Ref(numbers[value])
-    if isinstance(value, (list, tuple)):
-        return type(value)(_refer(item, numbers) for item in value)
-    return value
-
-
 def _assemble(first: Sequence[_Node], second: Sequence[_Node]) -> Graph:
     """Merge two traces into one graph, compute its constants, and drop what the output does not need."""
     ops: dict[int, Op] = {}
@@ -387,7 +456,7 @@ def _assemble(first: Sequence[_Node], second: Sequence[_Node]) -> Graph:
     output = 0
     for i, (a, b) in enumerate(zip(first, second, strict=True)):
         if a.is_output:
-            output = _only_tensor(a.args[0]).idx
+            output = a.args[0].idx
             continue
         if a.constant is not None:
             constants[i] = a.constant
@@ -409,11 +478,6 @@ def _assemble(first: Sequence[_Node], second: Sequence[_Node]) -> Graph:
 def _reads_values(target: Any) -> bool:
     """Whether an operation looks at more of its arguments than their shape and type."""
     return str(getattr(target, "overloadpacket", "")) not in _SHAPE_ONLY
-
-
-def _only_tensor(value: Any) -> Ref:
-    assert isinstance(value, Ref), "a scalar model returns one tensor"
-    return value
 
 
 def _pruned(ops: dict[int, Op], output: int, constants: dict[int, Any]) -> Graph:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import sys
 import types
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -26,7 +27,9 @@ from torch.nn.parameter import is_lazy
 
 from seqsal.errors import DeviceError
 
-__all__ = ["cuda_arithmetic", "device_of", "facts_of", "frozen", "intact", "resolve_device", "seeded", "settled"]
+__all__ = [
+    "as_written", "cuda_arithmetic", "device_of", "facts_of", "frozen", "intact", "resolve_device", "seeded", "settled",
+]  # fmt: skip
 
 
 def resolve_device(name: str | torch.device = "auto") -> torch.device:
@@ -136,6 +139,9 @@ def seeded(seed: int, devices: Iterable[torch.device] = ()) -> Iterator[None]:
 def frozen(model: nn.Module, device: torch.device | None = None) -> Iterator[None]:
     """Put a model into evaluation mode without gradients to parameters; give modes and flags back on leaving.
 
+    Compiled parts run as they were written meanwhile: their structure can be seen, and nothing is compiled anew for
+    each batch size. (`compile=True` compiles the whole.)
+
     Parameters
     ----------
     model
@@ -144,7 +150,8 @@ def frozen(model: nn.Module, device: torch.device | None = None) -> Iterator[Non
         Where it is going to run; None for where it is. On CUDA torch's own recurrent layers stay in training mode,
         without dropout, which computes the same: cuDNN has no gradient of them in evaluation mode.
     """
-    modes = [(module, module.training) for module in model.modules()]
+    modes = [(module, module.training) for module in model.modules() if hasattr(module, "training")]
+    compiled = [(module, dict(vars(module))) for module in model.modules() if _is_compiled(module)]
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     where = device_of(model, torch.device("cpu")) if device is None else device
     layers = filter(_is_plain_recurrent, model.modules()) if where.type == "cuda" else ()
@@ -152,6 +159,10 @@ def frozen(model: nn.Module, device: torch.device | None = None) -> Iterator[Non
     try:
         for module, _ in modes:
             module.training = False  # not eval(): exported modules refuse it, and some override it
+        for module, _ in compiled:
+            vars(module).update(_compiled_call_impl=None)
+            if "_orig_mod" in vars(module)["_modules"]:
+                vars(module).update(forward=vars(module)["_modules"]["_orig_mod"].forward)
         for layer, _ in recurrent:
             layer.training, layer.dropout = True, 0.0
         for parameter, _ in flags:
@@ -160,10 +171,29 @@ def frozen(model: nn.Module, device: torch.device | None = None) -> Iterator[Non
     finally:
         for module, training in modes:
             module.training = training
+        for module, attributes in compiled:
+            for name in ("_compiled_call_impl", "forward"):
+                vars(module).pop(name, None)
+            vars(module).update({k: attributes[k] for k in ("_compiled_call_impl", "forward") if k in attributes})
         for layer, dropout in recurrent:
             layer.dropout = dropout
         for parameter, requires_grad in flags:
             parameter.requires_grad_(requires_grad)
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    """Whether a part was compiled, by `part.compile()` or `torch.compile(part)`."""
+    return vars(module).get("_compiled_call_impl") is not None or type(module).__name__ == "OptimizedModule"
+
+
+@contextlib.contextmanager
+def as_written() -> Iterator[None]:
+    """Run functions that torch.compile has compiled as they were written, in the whole process."""
+    if "torch._dynamo" not in sys.modules:  # nothing was compiled; its import takes seconds
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
 
 
 def _is_plain_recurrent(module: nn.Module) -> TypeGuard[nn.RNNBase]:
@@ -261,13 +291,13 @@ class _Unknown(Exception):
 
 
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes, type, torch.dtype, torch.device})
-_STATE = frozenset({"training", "_parameters", "_buffers", "_modules"})  # that is compared by value, or given back
+_STATE = frozenset({"training", "_compiled_call_impl", "_parameters", "_buffers", "_modules"})  # that is compared by value, or given back
 _HOOKS = frozenset(name for name, value in vars(nn.Module()).items() if isinstance(value, dict))  # most are empty
 
 
 def _settings(layer: nn.Module) -> list[Any]:
     if isinstance(layer, torch.jit.ScriptModule):
-        return [layer.code]
+        return [getattr(layer, "code", "")]
     return [
         (name, _described(value))
         for name, value in vars(layer).items()

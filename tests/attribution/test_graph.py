@@ -5,10 +5,12 @@ import operator
 import pytest
 import torch
 from torch import nn
-from toy_operations import LENGTH, OPERATIONS, toy
+from toy_operations import LENGTH, OPERATIONS, Toy, toy
 
 from seqsal.attribution.graph import trace
+from seqsal.attribution.methods import deeplift_shap
 from seqsal.errors import ModelError
+from seqsal.models.state import frozen
 
 
 def windows(n, length=LENGTH, dtype=torch.float64):
@@ -16,11 +18,11 @@ def windows(n, length=LENGTH, dtype=torch.float64):
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-@pytest.mark.parametrize("n", [1, 2, 5])
-def test_a_graph_computes_what_the_model_does(name, n):
+def test_a_graph_computes_what_the_model_does(name):
     model = toy(name).double()
     graph = trace(model, windows(1))
-    assert torch.allclose(graph.run(windows(n)), model(windows(n)), rtol=1e-12, atol=1e-12)
+    for n in (1, 2, 5):
+        assert torch.allclose(graph.run(windows(n)), model(windows(n)), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["Tensor.relu_", "assignment to a slice", "RMSNorm", "LSTM"])
@@ -97,6 +99,94 @@ def test_results_are_freed_after_their_last_use():
 
     graph.run(windows(2), apply)
     assert most <= 3 < len(graph.varying)
+
+
+class Swish(torch.autograd.Function):
+    """A function of autograd in the old style, with a context."""
+
+    @staticmethod
+    def forward(ctx, h):
+        ctx.save_for_backward(h)
+        return h * torch.sigmoid(h)
+
+    @staticmethod
+    def backward(ctx, grad):
+        (h,) = ctx.saved_tensors
+        return grad * torch.sigmoid(h) * (1 + h * (1 - torch.sigmoid(h)))
+
+
+def filtered(h):
+    """A long convolution by Fourier transforms, as Hyena has it."""
+    weights = torch.linspace(1, 0, h.shape[-1], dtype=h.dtype)
+    n = 2 * h.shape[-1]
+    return torch.fft.irfft(torch.fft.rfft(h, n=n) * torch.fft.rfft(weights, n=n), n=n)[..., : h.shape[-1]].relu()
+
+
+def compiled_part():
+    part = nn.Sequential(nn.ReLU(), nn.Conv1d(6, 6, 3, padding=1))
+    part.compile()
+    return part
+
+
+FOREIGN = {
+    "LSTM in float32": lambda: toy("LSTM"),
+    "GRU in float32": lambda: toy("GRU"),
+    "traced": lambda: torch.jit.trace(toy("nn.ReLU"), windows(2, dtype=torch.float32), check_trace=False),
+    "traced LSTM": lambda: torch.jit.trace(toy("LSTM"), windows(2, dtype=torch.float32), check_trace=False),
+    "scripted": lambda: torch.jit.script(Scored()),
+    "frozen script": lambda: torch.jit.freeze(torch.jit.script(Scored().eval())),
+    "exported": lambda: torch.export.export(
+        Scored().eval(), (windows(2, dtype=torch.float32),), dynamic_shapes=({0: torch.export.Dim("n", min=1)},)
+    ).module(),
+    "autograd.Function": lambda: Toy(Swish.apply),
+    "FFT": lambda: Toy(filtered),
+    "compiled part": lambda: Toy(compiled_part()),
+}
+
+
+class Scored(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv1d(4, 6, 5, padding=2), nn.ReLU(), nn.Flatten(), nn.Linear(240, 1))
+
+    def forward(self, X):
+        return self.layers(X).squeeze(1)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of TorchScript
+@pytest.mark.parametrize("name", FOREIGN)
+def test_foreign_models_are_read_and_their_contributions_add_up(name):
+    """In float32 and as users have them, where a rule is found for each operation."""
+    torch.manual_seed(0)
+    model = FOREIGN[name]()
+    X = nn.functional.one_hot(windows(3).argmax(1), 4).mT.float()
+    with frozen(model):
+        graph = trace(model, X[:1])
+        torch.testing.assert_close(graph.run(X), model(X), rtol=1e-4, atol=1e-5)
+        scores = deeplift_shap(model, X, references="uniform")
+        difference = model(X) - model(torch.full_like(X, 0.25))
+    torch.testing.assert_close(scores.track(X).sum(1), difference, rtol=1e-3, atol=1e-4)
+
+
+def test_what_leaves_torch_is_refused():
+    class Leaves(nn.Module):
+        def forward(self, X):
+            return torch.from_numpy(X.detach().numpy().copy()).exp().sum((1, 2))
+
+    with pytest.raises(ModelError, match=r"none of torch's operations.*or ism"):
+        trace(Leaves(), windows(1))
+
+
+def test_a_constant_may_be_looked_at():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.tensor(3.0))
+
+        def forward(self, X):
+            return X.sum((1, 2)) * float(self.scale)
+
+    assert torch.allclose(trace(Scaled(), windows(1)).run(windows(5)), 3 * windows(5).sum((1, 2)))
 
 
 def test_a_model_that_decides_by_values_is_refused():

@@ -14,6 +14,7 @@ import torch
 
 from seqsal.attribution.deeplift import rules
 from seqsal.attribution.graph import Op, Ref
+from seqsal.errors import MethodError
 
 __all__ = ["NO_RULE", "Rule", "rule_for"]
 
@@ -28,13 +29,14 @@ def NO_RULE(op: Op, args: Args, kwargs: dict[str, Any], there: Args) -> Any:
 
 
 LINEAR = frozenset(
-    "_adaptive_avg_pool2d _adaptive_avg_pool3d _reshape_alias _to_copy _unsafe_view adaptive_avg_pool1d add alias "
-    "as_strided avg_pool1d avg_pool2d avg_pool3d cat clone col2im constant_pad_nd contiguous cumsum detach "
-    "diagonal expand expand_as flatten flip gather getitem im2col index index_select lift_fresh_copy masked_fill mean "
-    "movedim narrow neg permute pixel_shuffle positive reflection_pad1d reflection_pad2d repeat replication_pad1d "
-    "replication_pad2d reshape roll rsub select select_scatter slice slice_scatter split split_with_sizes squeeze "
-    "stack sub sum t transpose tril triu unbind unfold unsafe_split unsafe_split_with_sizes unsqueeze "
-    "upsample_bilinear2d upsample_linear1d upsample_nearest1d upsample_nearest2d view".split()
+    "_adaptive_avg_pool2d _adaptive_avg_pool3d _conj _fft_c2c _fft_c2r _fft_r2c _reshape_alias _to_copy "
+    "_unsafe_view adaptive_avg_pool1d add alias as_strided avg_pool1d avg_pool2d avg_pool3d cat clone col2im "
+    "complex conj conj_physical constant_pad_nd contiguous cumsum detach diagonal expand expand_as flatten flip "
+    "gather getitem im2col imag index index_select lift_fresh_copy masked_fill mean movedim narrow neg permute "
+    "pixel_shuffle positive real reflection_pad1d reflection_pad2d repeat replication_pad1d replication_pad2d "
+    "reshape roll rsub select select_scatter slice slice_scatter split split_with_sizes squeeze stack sub sum t "
+    "transpose tril triu unbind unfold unsafe_split unsafe_split_with_sizes unsqueeze upsample_bilinear2d "
+    "upsample_linear1d upsample_nearest1d upsample_nearest2d view view_as_complex view_as_real".split()
 )
 ELEMENTWISE = frozenset(
     "_prelu_kernel abs acos acosh asin asinh atan atanh ceil celu clamp clamp_max clamp_min cos cosh elu erf erfc "
@@ -144,6 +146,8 @@ def _quotient(op: Op, args: Args, kwargs: dict[str, Any], there: Args) -> torch.
 
 def _elementwise(op: Op, args: Args, kwargs: dict[str, Any], there: Args, place: int) -> Any:
     is_pair = op.name == "log_sigmoid_forward"  # its second result is scratch space
+    if args[place].is_complex():
+        raise MethodError(f"deeplift_shap: has no rule for {op} of complex numbers; use integrated_gradients, or ism")
 
     def function(value: torch.Tensor) -> torch.Tensor:
         result = op.target(*args[:place], value, *args[place + 1 :], **kwargs)
