@@ -343,7 +343,7 @@ def _record(model: Callable[[torch.Tensor], torch.Tensor], X: torch.Tensor) -> l
     """Write down the operations of one pass, those in place made ordinary, and recurrent layers step by step."""
     with (
         _TRACING, torch.inference_mode(False), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), as_written(),
-        _plain_attention(),
+        _plain_attention(), torch.jit.optimized_execution(False),
     ):  # fmt: skip
         try:
             nodes = _recorded(model, X, model)
@@ -380,7 +380,8 @@ def _plain_attention() -> Iterator[None]:
 @contextlib.contextmanager
 def _plain_kernels() -> Iterator[None]:
     """Switch the libraries off that have recurrent layers as one operation."""
-    before = [(library, library.enabled) for library in (torch.backends.mkldnn, torch.backends.cudnn)]
+    libraries: tuple[Any, ...] = (torch.backends.mkldnn, torch.backends.cudnn)
+    before = [(library, library.enabled) for library in libraries]
     try:
         for library, _ in before:
             library.enabled = False

@@ -153,7 +153,7 @@ class Scored(nn.Module):
         return self.layers(X).squeeze(1)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of TorchScript
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")  # of TorchScript
 @pytest.mark.parametrize("name", FOREIGN)
 def test_foreign_models_are_read_and_their_contributions_add_up(name):
     """In float32 and as users have them, where a rule is found for each operation."""
