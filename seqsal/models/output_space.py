@@ -1,20 +1,27 @@
-"""Find a model's last sigmoid, softmax or exponential, and take the value before it.
+"""Find a model's last sigmoid, softmax or exponential, and take the value before it: one rule for all forms of a model.
 
 Attributing a probability divides every attribution by the same saturating slope p(1 - p), so that the clearest
 sequences look the least explained; attributing the logit does not. The search needs no knowledge of the model's layout:
-one forward pass is watched by a `TorchFunctionMode`, which notes each call of a squashing function, and the graph that
-autograd recorded is walked back from the output through operations that only move values (view, select, squeeze, …).
-The calls found there are *terminal*. On later passes the same calls return their input unchanged, so shapes and the
-indexing of targets stay those of the model.
+the graph that autograd recorded in one forward pass is walked back from the output through operations that only move
+values (view, select, squeeze, …). The squashing functions found there are *terminal*:
 
-Functions and modules alike are seen, at any depth, because `nn.Sigmoid` calls `torch.sigmoid`. TorchScript runs outside
-Python: its compiled code says what it ends with, and the value before that is recomputed from the output by the inverse
-function.
+* a sigmoid is read before it (logit), an exponential too (log);
+* a softmax or log-softmax whose classes are all given is read before it: the target's logit;
+* of one whose classes the model gives some of, as in ``softmax(z, 1)[:, 0]``, the log-probability of those is read:
+  which class it is was decided in the model, and its logit alone would leave the others out.
+
+How the value before is had depends on the form, what it is does not. In Python a `TorchFunctionMode` notes each call of
+a squashing function, and on later passes the terminal calls return their input unchanged; functions and modules alike
+are seen, at any depth, because `nn.Sigmoid` calls `torch.sigmoid`, and so are exported programs. TorchScript (scripted,
+traced, frozen) runs outside Python: its code is run once without being optimised, as autograd shows how it ends only
+until then, and a copy of the code without the terminal function is what later passes run. Where a script is part of
+another module, the value before is recomputed from the output by the inverse function.
 """
 
 from __future__ import annotations
 
 import re
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +33,7 @@ from torch.overrides import TorchFunctionMode
 
 from seqsal.errors import ModelError
 
-__all__ = ["OUTPUT_SPACES", "Bypass", "Terminal", "find_terminal", "invert", "resolve_space"]
+__all__ = ["OUTPUT_SPACES", "Bypass", "Terminal", "before_script", "find_terminal", "invert", "resolve_space"]
 
 OUTPUT_SPACES = ("auto", "logit", "log", "probability", "count", "linear")
 
@@ -51,9 +58,11 @@ _MOVES_VALUES = frozenset(
 
 _SCRIPT_KINDS = {f"aten::{name}": kind for name, kind in _FUNCTION_KINDS.items()}
 _SCRIPT_MOVES_VALUES = frozenset(
-    "aten::cat aten::clone aten::contiguous aten::expand aten::flatten aten::permute aten::reshape aten::select "
-    "aten::slice aten::squeeze aten::stack aten::t aten::to aten::transpose aten::unsqueeze aten::view "
-    "prim::ListConstruct".split()
+    "aten::cat aten::chunk aten::clone aten::contiguous aten::double aten::expand aten::flatten aten::float "
+    "aten::gather aten::index aten::index_select aten::movedim aten::narrow aten::permute aten::reshape aten::select "
+    "aten::slice aten::split aten::squeeze aten::squeeze_ aten::stack aten::swapaxes aten::t aten::to aten::transpose "
+    "aten::type_as aten::unbind aten::unflatten aten::unsqueeze aten::unsqueeze_ aten::view prim::ListConstruct "
+    "prim::ListUnpack prim::unchecked_cast".split()
 )
 
 # The space of the value before a terminal function, and of the model's own output.
@@ -78,16 +87,31 @@ class Terminal:
         reached from Python (TorchScript).
     n_calls
         How many squashing calls one forward pass makes.
+    is_picked
+        Whether the model gives some classes of a softmax only.
+    is_scripted
+        Whether the model is TorchScript whose code shows the function; see `before_script`.
     """
 
     kind: str
     calls: frozenset[int] = frozenset()
     n_calls: int = 0
+    is_picked: bool = False
+    is_scripted: bool = False
 
     @property
     def is_opaque(self) -> bool:
         """Whether the value before the function can only be had by inverting it."""
-        return not self.calls
+        return not (self.calls or self.is_scripted)
+
+    @property
+    def spaces(self) -> tuple[str, str]:
+        """The space of the value that is read, and of the model's own output."""
+        before, after = _SPACES[self.kind]
+        return ("log" if self.is_picked or (self.kind == "softmax" and self.is_opaque) else before), after
+
+    def __str__(self) -> str:
+        return f"{'some classes of a ' * self.is_picked}{self.kind}"
 
 
 def _call_kind(function: Callable[..., Any]) -> str | None:
@@ -103,8 +127,10 @@ class _Recorder(TorchFunctionMode):
         self.calls: list[tuple[str, Node | None]] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
         kind = _call_kind(func)
+        if kind is not None and args and not _is_in_place(func) and not args[0].requires_grad:
+            args = (args[0].detach().requires_grad_(), *args[1:])  # of a model without gradients the end is seen too
+        result = func(*args, **(kwargs or {}))
         if kind is not None and isinstance(result, torch.Tensor):
             self.calls.append((kind, result.grad_fn))
         return result
@@ -130,9 +156,12 @@ class Bypass(TorchFunctionMode):
             return func(*args, **kwargs)
         call = self._n_seen
         self._n_seen += 1
-        if call in self._terminal.calls:
-            return args[0] if args else kwargs["input"]
-        return func(*args, **kwargs)
+        if call not in self._terminal.calls or (self._terminal.is_picked and self._terminal.kind == "log_softmax"):
+            return func(*args, **kwargs)
+        if self._terminal.is_picked:
+            given = dict(zip(("input", "dim"), args, strict=False)) | kwargs
+            return given["input"].log_softmax(given["dim"])
+        return args[0] if args else kwargs["input"]
 
     def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
         super().__exit__(exc_type, exc_value, traceback)
@@ -141,6 +170,10 @@ class Bypass(TorchFunctionMode):
                 f"model: calls sigmoid, softmax or exp {self._n_seen} times in this pass but {self._terminal.n_calls} "
                 "times when probed, so the value before the last one is uncertain; ask for output_space='linear'"
             )
+
+
+def _is_in_place(function: Callable[..., Any]) -> bool:
+    return getattr(function, "__name__", "").endswith("_")
 
 
 def _leaves(output: torch.Tensor) -> list[Node]:
@@ -158,18 +191,47 @@ def _leaves(output: torch.Tensor) -> list[Node]:
     return leaves
 
 
-def _script_kind(module: torch.jit.ScriptModule, output: str | None) -> str | None:
-    """Read from compiled code how it ends; autograd shows that only until the code is optimised."""
-    graph = module.inlined_graph  # owns the nodes below
-    pending, kinds = [_script_part(value, output) for value in graph.outputs()], set()
-    while pending:
-        node = pending.pop().node()
-        if node.kind() in _SCRIPT_MOVES_VALUES:
-            inputs = list(node.inputs())
-            pending.extend(inputs if node.kind() == "prim::ListConstruct" else inputs[:1])
-        else:
-            kinds.add(_SCRIPT_KINDS.get(node.kind()))
-    return kinds.pop() if len(kinds) == 1 else None
+_BEFORE: weakref.WeakKeyDictionary[torch.jit.ScriptModule, dict[Any, Any]] = weakref.WeakKeyDictionary()
+
+
+def before_script(module: torch.jit.ScriptModule, terminal: Terminal | None, output: str | None) -> Callable[..., Any]:
+    """Return a script's own code without its terminal function, to be called as the module is.
+
+    Without a terminal function it is the whole, of which nothing was optimised yet.
+    """
+    known = _BEFORE.setdefault(module, {})
+    key = (None if terminal is None else (terminal.kind, terminal.is_picked), output)
+    if terminal is None or key not in known:
+        graph = module.inlined_graph.copy()
+        if terminal is not None:
+            for value in graph.outputs():
+                _cut(graph, _script_part(value, output), terminal, set())
+        known[key] = torch._C._create_function_from_graph("before", graph)
+    code = known[key]
+    return lambda *args: code(module._c, *args)
+
+
+def _cut(graph: torch.Graph, value: torch.Value, terminal: Terminal, seen: set[str]) -> None:
+    """Take the terminal function out wherever a value may come from it."""
+    node = value.node()
+    if value.debugName() in seen:
+        return
+    seen.add(value.debugName())
+    if node.kind() == "prim::If":
+        place = [out.debugName() for out in node.outputs()].index(value.debugName())
+        for block in node.blocks():
+            _cut(graph, list(block.outputs())[place], terminal, seen)
+    elif node.kind() in _SCRIPT_MOVES_VALUES:
+        inputs = list(node.inputs())
+        for moved in inputs if node.kind() == "prim::ListConstruct" else inputs[:1]:
+            _cut(graph, moved, terminal, seen)
+    elif _SCRIPT_KINDS.get(node.kind()) == terminal.kind and terminal.is_picked and terminal.kind == "softmax":
+        log = graph.create("aten::log_softmax", list(node.inputs()), 1)
+        log.insertBefore(node)
+        log.output().setType(value.type())
+        value.replaceAllUsesWith(log.output())
+    elif _SCRIPT_KINDS.get(node.kind()) == terminal.kind and not terminal.is_picked:
+        value.replaceAllUsesWith(next(iter(node.inputs())))
 
 
 def _script_part(value: torch.Value, output: str | None) -> torch.Value:
@@ -193,7 +255,7 @@ def _node_name(node: Node) -> str:
 
 
 def find_terminal(
-    run: Callable[[torch.Tensor], torch.Tensor],
+    run: Callable[..., torch.Tensor],
     X: torch.Tensor,
     *,
     module: nn.Module | None = None,
@@ -204,8 +266,8 @@ def find_terminal(
     Parameters
     ----------
     run
-        The model, or a function that calls it and picks one of its outputs; what it returns must carry a gradient graph
-        for anything to be found.
+        The model, or a function that calls it and picks one of its outputs; the latter takes what is called instead of
+        a `module` in TorchScript as its second argument.
     X
         Requires a gradient.
     module
@@ -220,22 +282,55 @@ def find_terminal(
     terminal : Terminal or None
         None when the values were computed by something else, or by different functions in different columns.
     """
-    with _Recorder() as recorder:
-        values = run(X)
-    script = run if module is None else module
-    if isinstance(script, torch.jit.ScriptModule):
-        script_kind = _script_kind(script, output)
-        return values, None if script_kind is None else Terminal(script_kind)
+    script = module if isinstance(module, torch.jit.ScriptModule) else None
+    with _Recorder() as recorder, torch.jit.optimized_execution(False):
+        values = run(X) if script is None else run(X, before_script(script, None, output))
     leaves = _leaves(values) if isinstance(values, torch.Tensor) else []
     kinds = {_NODE_KINDS.get(_node_name(leaf)) for leaf in leaves}
-    if len(kinds) != 1 or None in kinds:
+    kind = kinds.pop() if len(kinds) == 1 else None
+    if kind is None:
         return values, None
-    (kind,) = kinds
-    assert kind is not None
+    is_picked = kind in ("softmax", "log_softmax") and _is_picked(values.detach(), leaves, kind)
+    if script is not None:
+        terminal = Terminal(kind, is_picked=is_picked, is_scripted=True)
+        with torch.no_grad(), torch.jit.optimized_execution(False):
+            before = run(X, before_script(script, terminal, output))
+        return values, terminal if _comes_before(before, values, terminal) else Terminal(kind, is_picked=is_picked)
     calls = [i for i, (_, node) in enumerate(recorder.calls) if any(node is leaf for leaf in leaves)]
     if len(calls) < len(leaves):  # some of them ran where Python does not see them
-        return values, Terminal(kind)
-    return values, Terminal(kind, frozenset(calls), len(recorder.calls))
+        return values, Terminal(kind, is_picked=is_picked)
+    return values, Terminal(kind, frozenset(calls), len(recorder.calls), is_picked)
+
+
+def _is_picked(values: torch.Tensor, leaves: list[Any], kind: str) -> bool:
+    """Whether values hold fewer classes than the softmax gave, by number and by what they add up to."""
+    given = [leaf._saved_result for leaf in leaves]
+    axes = [leaf._saved_dim - (1 << 64) if leaf._saved_dim >> 63 else leaf._saved_dim for leaf in leaves]
+    if values.numel() >= sum(result.numel() for result in given):
+        return False
+    n_wholes = values.numel() * sum(
+        result.numel() / result.shape[axis] for result, axis in zip(given, axes, strict=True)
+    )
+    n_wholes /= sum(result.numel() for result in given)  # of softmaxes, as if only positions were left out
+    total = float((values.exp() if kind == "log_softmax" else values).double().sum())
+    return abs(total - n_wholes) > 1e-3 * n_wholes
+
+
+def _comes_before(before: torch.Tensor, values: torch.Tensor, terminal: Terminal) -> bool:
+    """Whether a script without its terminal function gives what the function is applied to."""
+    before, values = before.detach(), values.detach()
+    if before.shape != values.shape:
+        return False
+    if terminal.is_picked:
+        again = [before if terminal.kind == "log_softmax" else before.exp()]
+    elif terminal.kind in ("sigmoid", "exp"):
+        again = [getattr(torch, terminal.kind)(before)]
+    else:
+        again = [getattr(before, terminal.kind)(axis) for axis in range(before.ndim)]
+        again.append(values if not torch.allclose(before, values) else before.new_zeros(()))  # classes in parts
+    return any(
+        torch.allclose(one.to(values), values, rtol=1e-3, atol=1e-5) for one in again if one.shape == values.shape
+    )
 
 
 def invert(values: torch.Tensor, kind: str) -> torch.Tensor:
@@ -279,14 +374,12 @@ def resolve_space(requested: str, terminal: Terminal | None, *, raw_space: str =
         raise ModelError(f"output_space: {requested!r} is unknown, expected one of {', '.join(OUTPUT_SPACES)}")
     if terminal is None:
         return raw_space if requested == "auto" else requested
-    before, after = _SPACES[terminal.kind]
-    if terminal.is_opaque and terminal.kind == "softmax":
-        before = "log"
+    before, after = terminal.spaces
     if requested == "auto":
         return before
     if requested not in (before, after, "linear"):
         raise ModelError(
-            f"output_space: {requested!r} was asked of a model that ends in {terminal.kind}; "
+            f"output_space: {requested!r} was asked of a model that ends in {terminal}; "
             f"choose {before!r} (before it), {after!r} (after it) or 'auto'"
         )
     return requested

@@ -7,7 +7,8 @@ probability, log count or count), for `seqsal.models.output_space`; what makes i
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -20,11 +21,13 @@ from seqsal.errors import ModelError
 from seqsal.models import probe
 from seqsal.models.adapters import LOW_PRECISION, find_adapter, known_dtype, known_length
 from seqsal.models.cnn import CNN
-from seqsal.models.output_space import Bypass, Terminal, find_terminal, invert, resolve_space
+from seqsal.models.output_space import Bypass, Terminal, before_script, find_terminal, invert, resolve_space
 from seqsal.models.readout import ExtraInputs, Readout
 from seqsal.models.state import cuda_arithmetic, device_of, facts_of, frozen, intact
 
 __all__ = ["SequenceModel", "facts_about", "wrap"]
+
+logger = logging.getLogger(__name__)
 
 
 class SequenceModel(nn.Module):
@@ -238,7 +241,8 @@ class SequenceModel(nn.Module):
         kind = None if is_final or self.terminal is None else self.terminal.kind
         if kind == "sigmoid":
             return np.asarray(torch.sigmoid(torch.from_numpy(np.asarray(values, dtype=np.float64))).numpy())
-        return np.exp(values) if kind == "exp" else values
+        is_log = kind == "exp" or (kind == "softmax" and self.terminal is not None and self.terminal.is_picked)
+        return np.exp(values) if is_log else values
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[SequenceModel]:
@@ -277,20 +281,23 @@ class SequenceModel(nn.Module):
             return self._run(X)
         if self.terminal.is_opaque:
             return invert(self._run(X), self.terminal.kind)
+        if self.terminal.is_scripted:
+            return self._run(X, before_script(self.module, self.terminal, self.readout.output))  # type: ignore[arg-type]
         with Bypass(self.terminal):
             return self._run(X)
 
-    def _run(self, X: torch.Tensor) -> torch.Tensor:
-        """Return the chosen output as the model gives it, of any shape."""
+    def _run(self, X: torch.Tensor, module: Callable[..., Any] | None = None) -> torch.Tensor:
+        """Return the chosen output as the model, or something that is called in its place, gives it, of any shape."""
         X = X.to(known_dtype(self.module, X.dtype))
-        values = self.readout.pick(self._call(self.readout.feed(X), X))
+        values = self.readout.pick(self._call(self.readout.feed(X), X, module))
         return values.float() if values.dtype in LOW_PRECISION else values
 
-    def _call(self, fed: torch.Tensor, X: torch.Tensor) -> Any:
+    def _call(self, fed: torch.Tensor, X: torch.Tensor, module: Callable[..., Any] | None = None) -> Any:
+        module = self.module if module is None else module
         if len(self.extra_inputs):
             positional, named = self.extra_inputs.arguments(len(X))
-            return self.module(fed, *positional, **named)
-        return self.module(fed) if self._adapter is None else self.module(fed, *self._adapter.arguments(X))
+            return module(fed, *positional, **named)
+        return module(fed) if self._adapter is None else module(fed, *self._adapter.arguments(X))
 
     def _check_input(self, X: torch.Tensor) -> None:
         length = "L" if self.input_length is None else self.input_length
@@ -323,6 +330,14 @@ class SequenceModel(nn.Module):
                 raise
         self.input_length = self.input_length or length
         known[key] = (self.n_targets, self.terminal, self.output_space)
+        if self.terminal is not None and not isinstance(self.module, CNN):
+            logger.info(
+                "model: ends in %s; %s is attributed (output space %s%s)",
+                self.terminal,
+                "its own output" if self._reads_natural() else "the log-probability" if self.terminal.is_picked
+                else "the value before it",
+                self.output_space, "" if self._reads_natural() else "; 'linear' takes the output as it is",
+            )  # fmt: skip
 
     def _learn(self, X: torch.Tensor) -> None:
         natural, terminal = self._first_pass(X)
@@ -410,7 +425,8 @@ def wrap(
         module, or from the first sequences that are scored; the checks are made then.
     output_space
         ``auto`` reads the value before a final sigmoid, softmax or exp, wherever it is applied, and the output itself
-        when there is none (``linear``). For a softmax over several classes that is the target's logit. ``logit`` and
+        when there is none (``linear``). For a softmax over several classes that is the target's logit, and the
+        log-probability where the model itself gives some of the classes only (``softmax(z, 1)[:, 0]``). ``logit`` and
         ``log`` insist on that value, ``probability`` and ``count`` on the value after it; ``linear`` takes the module's
         output as it is. With `reduce`, it is the values of this space that are reduced: under ``auto`` the sum of
         logits, not of probabilities.

@@ -291,7 +291,9 @@ class _Unknown(Exception):
 
 
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes, type, torch.dtype, torch.device})
-_STATE = frozenset({"training", "_compiled_call_impl", "_parameters", "_buffers", "_modules"})  # that is compared by value, or given back
+_STATE = frozenset(
+    {"training", "_compiled_call_impl", "_parameters", "_buffers", "_modules"}
+)  # that is compared by value, or given back
 _HOOKS = frozenset(name for name, value in vars(nn.Module()).items() if isinstance(value, dict))  # most are empty
 
 

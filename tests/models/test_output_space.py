@@ -94,28 +94,119 @@ def test_linear_takes_the_output_as_it_is() -> None:
     torch.testing.assert_close(model(X), end(X)[:, 0])
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
-@pytest.mark.parametrize("target", [0, 1])
-def test_torchscript_is_inverted(target: int) -> None:
-    eager = SigmoidEnd(2)
-    scripted = torch.jit.script(eager)
-    X = random_X(4, seed=3)
-    model = wrap(scripted, input_length=LENGTH, target=target)
-    assert model.output_space == "logit"
-    assert model.terminal is not None and model.terminal.is_opaque
-    for _ in range(4):  # TorchScript recompiles itself over its first runs
-        torch.testing.assert_close(model(X), eager.body(X)[:, target], rtol=1e-4, atol=1e-5)
+class Ending(nn.Module):
+    """A body with an end that TorchScript can compile, chosen by settings of the model."""
+
+    def __init__(self, end: str, is_on: bool = True) -> None:
+        super().__init__()
+        self.body, self.end, self.is_on = Body(3), end, is_on
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        z = self.body(X)
+        if self.end == "sigmoid":
+            z = torch.sigmoid(z) if self.is_on else z
+        elif self.end == "softmax":
+            z = functional.softmax(z, dim=1)
+        elif self.end == "log_softmax":
+            z = functional.log_softmax(z, dim=-1)
+        elif self.end == "exp":
+            z = torch.exp(z)
+        elif self.end == "one of softmax":
+            z = functional.softmax(z, dim=1)[:, 0]
+        elif self.end == "one of log_softmax":
+            z = functional.log_softmax(z, dim=1)[:, 0]
+        elif self.end == "contrast":
+            z = torch.sigmoid(z[:, 0] - z[:, 1])
+        elif self.end == "log-odds":
+            p = functional.log_softmax(z, dim=1)
+            z = p[:, 0] - p[:, 1]
+        return z
 
 
-def test_torch_export_is_bypassed() -> None:
+ENDINGS = {  # end: space, and what is read for target 0, from the body's z (N, 3)
+    "sigmoid": ("logit", lambda z: z[:, 0]),
+    "softmax": ("logit", lambda z: z[:, 0]),
+    "log_softmax": ("logit", lambda z: z[:, 0]),
+    "exp": ("log", lambda z: z[:, 0]),
+    "one of softmax": ("log", lambda z: z.log_softmax(1)[:, 0]),
+    "one of log_softmax": ("log", lambda z: z.log_softmax(1)[:, 0]),
+    "contrast": ("logit", lambda z: z[:, 0] - z[:, 1]),
+    "log-odds": ("linear", lambda z: z[:, 0] - z[:, 1]),
+}
+FORMS = {
+    "eager": lambda module: module,
+    "scripted": torch.jit.script,
+    "traced": lambda module: torch.jit.trace(module, random_X(3), check_trace=False),
+    "frozen": lambda module: torch.jit.freeze(torch.jit.script(module)),
+    "exported": lambda module: torch.export.export(
+        module, (random_X(3),), dynamic_shapes={"X": {0: torch.export.Dim("n")}}
+    ).module(),
+}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of TorchScript
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("end", ENDINGS)
+def test_one_rule_for_all_forms_of_a_model(end: str, form: str) -> None:
+    if form == "exported" and end not in ("sigmoid", "one of softmax"):
+        pytest.skip("an export is Python, as the eager model is, and takes its time")
+    module = Ending(end).eval()
+    space, expected = ENDINGS[end]
+    made = FORMS[form](module)
+    X = random_X(4, seed=3).requires_grad_()
+    for _ in range(3):  # TorchScript recompiles itself over its first runs: what is read does not depend on the past
+        made(X.detach())
+    model = wrap(made, input_length=LENGTH)
+    assert model.output_space == space
+    (wanted,) = torch.autograd.grad(expected(module.body(X)).sum(), X)
+    for _ in range(3):
+        values = model(X)
+        torch.testing.assert_close(values, expected(module.body(X)), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(torch.autograd.grad(values.sum(), X)[0], wanted, rtol=1e-4, atol=1e-5)
+    natural = made(X.detach())
+    torch.testing.assert_close(model.predict(X), natural if natural.ndim == 1 else natural[:, 0])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_setting_of_a_script_decides_how_it_ends() -> None:
+    models = [wrap(torch.jit.script(Ending("sigmoid", is_on).eval()), input_length=LENGTH) for is_on in (True, False)]
+    assert [model.output_space for model in models] == ["logit", "linear"]
+    torch.testing.assert_close(models[0](random_X(2)), models[1](random_X(2)))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_script_in_another_module_is_inverted() -> None:
     eager = SigmoidEnd(2).eval()
-    batch = torch.export.Dim("batch")
-    exported = torch.export.export(eager, (random_X(3),), dynamic_shapes={"X": {0: batch}}).module()
-    X = random_X(5, seed=3)
-    model = wrap(exported, input_length=LENGTH, target=1)
-    assert model.terminal is not None and not model.terminal.is_opaque
-    torch.testing.assert_close(model(X), eager.body(X)[:, 1])
-    assert not model.predict(X).requires_grad
+    X = random_X(4, seed=3)
+    model = wrap(nn.Sequential(torch.jit.script(eager)), input_length=LENGTH, target=1)
+    assert model.output_space == "logit" and model.terminal is not None and model.terminal.is_opaque
+    torch.testing.assert_close(model(X), eager.body(X)[:, 1], rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_read_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", logger="seqsal"):
+        wrap(Ending("one of softmax").eval(), input_length=LENGTH)
+        wrap(Ending("sigmoid").eval(), input_length=LENGTH)
+    assert [record.getMessage() for record in caplog.records] == [
+        "model: ends in some classes of a softmax; the log-probability is attributed (output space log; 'linear' takes "
+        "the output as it is)",
+        "model: ends in sigmoid; the value before it is attributed (output space logit; 'linear' takes the output as "
+        "it is)",
+    ]
+
+
+def test_the_end_of_a_model_without_a_gradient_is_seen() -> None:
+    class Tokens(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Embedding(4, 1)
+
+        def forward(self, X: torch.Tensor) -> torch.Tensor:
+            return torch.sigmoid(self.table(X.argmax(1)).sum(1))
+
+    module = Tokens().requires_grad_(False)
+    _, terminal = find_terminal(module, random_X(2).requires_grad_())
+    assert terminal is not None and terminal.kind == "sigmoid" and not terminal.is_opaque
 
 
 def test_invert_undoes_what_it_can() -> None:
