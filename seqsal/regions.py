@@ -35,6 +35,7 @@ __all__ = [
     "parse_region",
     "parse_strands",
     "resize_regions",
+    "tile_regions",
 ]
 
 COLUMNS = ("chrom", "start", "end", "name", "score", "strand", "summit")
@@ -273,6 +274,32 @@ def resize_regions(regions: pd.DataFrame, length: int) -> pd.DataFrame:
     resized["end"] = centre - length // 2 + length
     resized["summit"] = np.where(has_summit, length // 2, -1).astype(np.int64)
     return resized
+
+
+def tile_regions(regions: pd.DataFrame, length: int) -> pd.DataFrame:
+    """Cover every region that is longer than `length` bp by windows of that length; others are resized.
+
+    A region of W bp becomes ⌈W / length⌉ windows from its start on, of which the last ends where the region ends, so
+    that it may overlap the one before. They are named `NAME.1`, `NAME.2`, …, without summits; the index of the result
+    says which row of `regions` each is from.
+
+    Raises
+    ------
+    RegionError
+        As `resize_regions`.
+    """
+    resized = resize_regions(regions.reset_index(drop=True), length)
+    start, end = (regions[key].to_numpy(np.int64) for key in ("start", "end"))
+    n_tiles = np.maximum(-(-(end - start) // length), 1)
+    row = np.repeat(np.arange(len(regions)), n_tiles)
+    number = np.arange(len(row)) - np.repeat(np.cumsum(n_tiles) - n_tiles, n_tiles)
+    tiles, is_tile = resized.iloc[row].copy(), n_tiles[row] > 1
+    first = np.minimum(start[row] + number * length, end[row] - length)
+    tiles["start"] = np.where(is_tile, first, tiles["start"])
+    tiles["end"] = tiles["start"] + length
+    tiles["summit"] = np.where(is_tile, -1, tiles["summit"])
+    tiles["name"] = tiles["name"].where(~is_tile, tiles["name"] + "." + pd.Series(number + 1, tiles.index).astype(str))
+    return tiles
 
 
 def check_chroms(regions: pd.DataFrame, chrom_sizes: Mapping[str, int], *, regions_name: str, genome_name: str) -> None:

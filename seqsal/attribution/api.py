@@ -88,7 +88,8 @@ def attribute(
         default, leaves them until :func:`seqsal.call_peaks` or something else needs them); `hypothetical` (keep the
         scores of all four bases, where the method gives them; by default in memory but not on disk), `draw` (another
         number: other controls, references and noise), `batch_size`, `precision` (`fp32`, `bf16` or, on CUDA, `tf32`),
-        `compile` (let torch.compile fuse the model's operations), `ignore_strand`; the methods' own, such as
+        `compile` (let torch.compile fuse the model's operations), `ignore_strand`, `tile` and `blocks` (as for
+        :func:`score`); the methods' own, such as
         `gradient_correction` (with several methods an option goes to those that have it; in a dictionary
         `method_options`, the key `"ism.n_at_once"` addresses one); and how a file or a module is read, as in
         :func:`seqsal.load_model` and :func:`seqsal.wrap`: `weights`, `layout`, `output_space` and so on.
@@ -135,6 +136,8 @@ def score(
     X: Any = None,
     target: int | None = None,
     ignore_strand: bool = False,
+    tile: bool = False,
+    blocks: bool = False,
     batch_size: int | None = None,
     device: str = "auto",
     progress: bool = False,
@@ -148,6 +151,10 @@ def score(
         As for :func:`attribute`.
     ignore_strand
         Read regions on "-" forward.
+    tile
+        Cover regions that are longer than the model's window by several windows, instead of reading their middle.
+    blocks
+        Read the blocks of BED12 (exons) spliced; each region is then a contig of its own, from 0.
     batch_size
         Windows at a time; None lets the device decide.
     reading
@@ -174,7 +181,7 @@ def score(
     """
     check_reading(model, reading, known=inspect.signature(score).parameters)
     options = AttributeOptions(target=target, batch_size=batch_size)
-    request = Request(model, as_given(reading), genome, regions, fasta, X, ignore_strand, options, device)
+    request = Request(model, as_given(reading), genome, regions, fasta, X, ignore_strand, tile, blocks, options, device)
     with open_request(request) as opened:
         return opened.score(progress=progress)
 
@@ -264,7 +271,7 @@ def open_request(request: Request) -> OpenRequest:
     else:
         source = open_input(
             genome=request.genome, regions=request.regions, fasta=request.fasta, length=model.input_length,
-            ignore_strand=request.ignore_strand,
+            ignore_strand=request.ignore_strand, tile=request.tile, blocks=request.blocks,
         )  # fmt: skip
     return OpenRequest(request, model, source, device)
 

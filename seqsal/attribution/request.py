@@ -145,9 +145,9 @@ class Request:
         :func:`seqsal.wrap`.
     reading
         How the model is read: arguments of :func:`seqsal.load_model` and :func:`seqsal.wrap`, as far as given.
-    genome, regions, fasta, X, ignore_strand
+    genome, regions, fasta, X, ignore_strand, tile, blocks
         The windows: a genome and regions (a file or a table), or a FASTA alone, or one-hot (N, 4, L), of which
-        `regions` may be the table.
+        `regions` may be the table; see :func:`seqsal.io.inputs.open_input`.
     options
         How to attribute.
     device
@@ -168,6 +168,8 @@ class Request:
     fasta: PathLike | None = None
     X: Any = field(default=None, repr=False)
     ignore_strand: bool = False
+    tile: bool = False
+    blocks: bool = False
     options: AttributeOptions = field(default_factory=AttributeOptions)
     device: str = "auto"
 
@@ -199,7 +201,7 @@ class Request:
             **{name: value for name, value in self.reading.items() if name != "extra_inputs"},
             **{name: str(value) for name in ("genome", "fasta") if (value := getattr(self, name)) is not None},
             **({"regions": str(self.regions)} if isinstance(self.regions, (str, os.PathLike)) else {}),
-            "ignore_strand": self.ignore_strand,
+            **{name: getattr(self, name) for name in ("ignore_strand", "tile", "blocks")},
             **own,
             "method": names[0] if len(names) == 1 else list(names),
             "target": list(self.options.targets) if len(self.options.targets) > 1 else self.options.targets[0],

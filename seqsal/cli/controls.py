@@ -24,7 +24,9 @@ __all__ = ["controls_command"]
     "--controls", "n_controls", type=click.IntRange(min=1),
     help="Number of controls [default: one per region, 100 to 1,000, at least 200 kb].",
 )  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the shuffles.")
+@click.option(
+    "--seed", type=click.IntRange(0, (1 << 63) - 1), default=0, show_default="0", help="Seed of the shuffles."
+)
 @click.option("--out", type=path_type, required=True, help="FASTA to write; its regions go to .regions.bed.")
 @config_option
 @talk_options

@@ -269,15 +269,17 @@ def end_by_verdict(ctx: click.Context, audit: AuditResult, fail_on: Sequence[str
 
 
 def input_options(command: Command) -> Command:
-    """Add --genome, --regions, --fasta and --ignore-strand."""
+    """Add --genome, --regions, --fasta, --ignore-strand, --tile and --blocks."""
     return _stack(
         click.option("--genome", type=path_type, help="Genome FASTA, plain or bgzip; used with --regions."),
-        click.option("--regions", type=path_type, help="BED3-BED12 or narrowPeak, plain or gzip."),
+        click.option("--regions", type=path_type, help="BED3-BED12, narrowPeak or a table with named columns."),
         click.option(
             "--fasta", type=path_type,
             help="Sequences instead of genome and regions; names like chr1:10-210 keep those coordinates.",
         ),
         click.option("--ignore-strand", is_flag=True, help="Read '-' regions forward, not as reverse complement."),
+        click.option("--tile", is_flag=True, help="Cover regions longer than the model's window by several windows."),
+        click.option("--blocks", is_flag=True, help="Read the blocks of BED12 (exons) spliced, each region a contig."),
         group="Input",
     )(command)  # fmt: skip
 

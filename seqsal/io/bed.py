@@ -67,8 +67,11 @@ def read_bed(path: str | os.PathLike[str]) -> pd.DataFrame:
     return parse_bed(read_content(path, "BED file", BedError))
 
 
-def parse_bed(content: Content) -> pd.DataFrame:
+def parse_bed(content: Content, *, blocks: bool = False) -> pd.DataFrame:
     """Read what `read_bed` does from the content of a file.
+
+    With `blocks` the table has `block_sizes` and `block_starts` (lists of bp, from the region's start), where the file
+    is BED12; without, a line tells how many regions have several blocks, of which the whole span is read.
 
     Raises
     ------
@@ -80,15 +83,17 @@ def parse_bed(content: Content) -> pd.DataFrame:
     if header is not None:
         return _read_named(path, lines, numbers, header)
     n_columns = _count_columns(path, lines, numbers)
-    table = _parse(lines, n_columns.max())
+    table = _parse(lines, n_columns.max(), blocks)
     start = _checked_integers(path, numbers, table[1], "start")
     end = _checked_integers(path, numbers, table[2], "end")
     _check_spans(path, numbers, table[0], start, end)
     summit = _summits(path, numbers, table, n_columns, end - start)
-    if 9 in table and not any(s.lower() == ".narrowpeak" for s in path.suffixes) and (n_columns == 12).all():
-        n_spliced = int((_numbers(table[9]) > 1).sum())
-        if n_spliced:
-            _log.warning("%s: %d regions have several blocks; the whole span of each is read", path, n_spliced)
+    is_bed12 = summit is None and bool((n_columns == 12).all())
+    if is_bed12 and not blocks and (n_spliced := int((_numbers(table[9]) > 1).sum())):
+        _log.warning(
+            "%s: %d regions have several blocks; the whole span of each is read, --blocks reads the blocks spliced",
+            path, n_spliced,
+        )  # fmt: skip
     regions = make_regions(
         table[0],
         start,
@@ -98,6 +103,8 @@ def parse_bed(content: Content) -> pd.DataFrame:
         strand=_strands(path, numbers, table),
         summit=summit,
     )
+    if is_bed12 and blocks:
+        return regions.assign(**_blocks(path, numbers, table, end - start))
     return regions if summit is None else regions.assign(**_peak_values(table))
 
 
@@ -313,10 +320,28 @@ def _count_columns(path: Path, lines: list[bytes], numbers: NDArray[np.int64]) -
     return n_columns
 
 
-def _parse(lines: list[bytes], n_columns: int) -> pd.DataFrame:
+def _blocks(path: Path, numbers: NDArray[np.int64], table: pd.DataFrame, length: NDArray[np.int64]) -> dict[str, Any]:
+    """Columns 11 and 12: blocks in ascending order that do not overlap, from the region's start to its end."""
+    sizes, starts, fits = [], [], np.zeros(len(table), np.bool_)
+    for row, (count, *texts) in enumerate(zip(table[9], table[10], table[11], strict=True)):
+        try:
+            size, start = ([int(one) for one in text.strip().rstrip(",").split(",")] for text in texts)
+            ends = np.add(start, size)
+            fits[row] = len(size) == len(start) == int(count) and start[0] == 0 and ends[-1] == length[row]
+            fits[row] &= min(size) > 0 and bool((ends[:-1] <= start[1:]).all())
+        except (ValueError, OverflowError):
+            size, start = [], []
+        sizes.append(size)
+        starts.append(start)
+    what = "blocks (columns 10 to 12) do not fill the region in ascending order"
+    _check_lines(path, numbers, ~fits, what, "expected as many sizes and starts as blocks, the first start 0")
+    return {"block_sizes": sizes, "block_starts": starts}
+
+
+def _parse(lines: list[bytes], n_columns: int, blocks: bool) -> pd.DataFrame:
     """Split lines into text columns, named by their number; positions are integers if all of them are."""
     names = list(range(n_columns))
-    used = names[:_NARROWPEAK_COLUMNS]
+    used = names[: 12 if blocks else _NARROWPEAK_COLUMNS]
 
     def parse(position_type: type) -> pd.DataFrame:
         return pd.read_csv(

@@ -30,7 +30,9 @@ from seqsal.regions import (
     make_regions,
     parse_region,
     resize_regions,
+    tile_regions,
 )
+from seqsal.sequence.codes import N_CODE, reverse_complement
 
 __all__ = ["WindowSource", "open_codes", "open_input"]
 
@@ -96,6 +98,8 @@ def open_input(
     fasta: str | os.PathLike[str] | None = None,
     length: int | None = None,
     ignore_strand: bool = False,
+    tile: bool | None = None,
+    blocks: bool = False,
 ) -> WindowSource:
     """Open `genome` with `regions`, or `fasta` alone, as windows.
 
@@ -113,6 +117,11 @@ def open_input(
         middle, or padded with N and flagged. None takes regions and records as they are if all have one length.
     ignore_strand
         Read everything on the forward strand.
+    tile
+        Cover regions and records that are longer than `length` by several windows (see `tile_regions`). False warns of
+        them; so does None, for callers who cannot tile.
+    blocks
+        Read the blocks of BED12 (exons) spliced: each region becomes a contig of its own, named for it, from 0.
 
     Raises
     ------
@@ -125,7 +134,9 @@ def open_input(
         differently.
     """
     if fasta is not None and genome is None and regions is None:
-        return _open_fasta(Path(fasta), length, ignore_strand)
+        if blocks:
+            raise UsageError("blocks: are those of regions; give genome and regions, not fasta")
+        return _open_fasta(Path(fasta), length, ignore_strand, tile)
     if fasta is not None or genome is None or regions is None:
         given = [
             key for key, value in (("genome", genome), ("regions", regions), ("fasta", fasta)) if value is not None
@@ -133,7 +144,7 @@ def open_input(
         raise UsageError(
             f"input: got {' and '.join(given) or 'nothing'}, expected genome and regions, or fasta alone; give either"
         )
-    return _open_genome(Path(genome), regions, length, ignore_strand)
+    return _open_genome(Path(genome), regions, length, ignore_strand, tile, blocks)
 
 
 def open_codes(codes: NDArray[np.uint8], regions: pd.DataFrame | None = None) -> WindowSource:
@@ -166,59 +177,125 @@ def open_codes(codes: NDArray[np.uint8], regions: pd.DataFrame | None = None) ->
 
 
 def _open_genome(
-    path: Path, regions: str | os.PathLike[str] | pd.DataFrame, length: int | None, ignore_strand: bool
+    path: Path,
+    regions: str | os.PathLike[str] | pd.DataFrame,
+    length: int | None,
+    ignore_strand: bool,
+    tile: bool | None,
+    blocks: bool,
 ) -> WindowSource:
     if isinstance(regions, pd.DataFrame):
         table, name = complete_regions(regions), "regions"
         described: dict[str, Any] = {"file": None}
     else:
         content = read_content(regions, "BED file", BedError)
-        table, name, described = parse_bed(content), content.name, content.provenance
+        table, name, described = parse_bed(content, blocks=blocks), content.name, content.provenance
     if table.empty:
         raise RegionError(f"{name}: holds no regions, expected at least one; check how it was made")
     if ignore_strand:
         table["strand"] = "."
-    windows = _with_length(table, length, name)
     genome = Genome(path)
     try:
+        windows = table if blocks else _with_length(table, length, name, tile)
         check_chroms(windows, genome.chrom_sizes, regions_name=name, genome_name=str(path))
         usable, rejected = fit_windows(windows, genome.chrom_sizes)
+        for part in (usable, rejected):  # several tiles may be of one region
+            part["input_row"] = windows.index.to_numpy(np.int64)[part["input_row"]]
         _check_usable(usable, rejected, name)
+        provenance = {"genome": _describe(genome), "regions": {**described, "n_records": len(table)}}
+        if blocks:
+            sequences = _spliced(genome, usable, name)
+            genome.close()
+            contigs = _contig_names(usable["name"], name)
+            sizes = {contig: len(codes) for contig, codes in zip(contigs, sequences, strict=True)}
+            records = make_regions(contigs, [0] * len(sizes), list(sizes.values()), name=contigs, score=usable["score"])
+            spans, number = _spans(records, length, name, tile)
+            low, high = spans["start"].to_numpy(), spans["end"].to_numpy()
+            windows = spans.assign(
+                padded=(low < 0) | (high > records["end"].to_numpy()[number]),
+                input_row=usable["input_row"].to_numpy()[number],
+            )
+            read = _reader(_InMemory(sequences).read_spans, number, low, high, np.zeros(len(low), np.bool_))
+            return _source(windows, rejected, sizes, provenance, read, genome.close)
     except RegionError:
         genome.close()
         raise
     chrom = genome.chrom_numbers(usable["chrom"])
     reverse = (usable["strand"] == "-").to_numpy(bool)
-    provenance = {
-        "genome": _describe(genome),
-        "regions": {**described, "n_records": len(table)},
-    }
-    read = _reader(genome, chrom, usable["start"].to_numpy(), usable["end"].to_numpy(), reverse)
+    read = _reader(genome.read_spans, chrom, usable["start"].to_numpy(), usable["end"].to_numpy(), reverse)
     return _source(usable, rejected, dict(genome.chrom_sizes), provenance, read, genome.close)
 
 
-def _open_fasta(path: Path, length: int | None, ignore_strand: bool) -> WindowSource:
+def _open_fasta(path: Path, length: int | None, ignore_strand: bool, tile: bool | None) -> WindowSource:
     """Read windows from records: spans in record coordinates, lifted to where the record comes from."""
     genome = Genome(path)
     records, sizes = _place_records(path, genome.chrom_sizes)
     n_bases = (records["end"] - records["start"]).to_numpy()
+    whole = make_regions(list(genome.chrom_sizes), np.zeros_like(n_bases), n_bases, name=records["name"])
     try:
-        whole = make_regions(list(genome.chrom_sizes), np.zeros_like(n_bases), n_bases)
-        spans = _with_length(whole, length, str(path))
+        spans, number = _spans(whole, length, str(path), tile)
     except RegionError:
         genome.close()
         raise
     low, high = spans["start"].to_numpy(), spans["end"].to_numpy()
-    windows = records.copy()
+    records, n_bases = records.iloc[number].reset_index(drop=True), n_bases[number]
+    windows = records.assign(name=spans["name"])
     windows["start"], windows["end"] = lift_span(records["start"], records["end"], records["strand"], low, high)
-    windows = windows.assign(padded=(low < 0) | (high > n_bases), input_row=np.arange(len(records), dtype=np.int64))
+    windows = windows.assign(padded=(low < 0) | (high > n_bases), input_row=number)
     # a record of the reverse strand is written as that strand reads: it is turned only to be read forward
     reverse = (records["strand"] == "-").to_numpy(bool) & ignore_strand
     if ignore_strand:
         windows["strand"] = "."
     rejected = windows.iloc[:0].assign(reason=pd.Series(dtype=str))
-    read = _reader(genome, np.arange(len(records)), low, high, reverse)
+    read = _reader(genome.read_spans, number, low, high, reverse)
     return _source(windows, rejected, sizes, {"fasta": _describe(genome)}, read, genome.close)
+
+
+def _spans(
+    records: pd.DataFrame, length: int | None, name: str, tile: bool | None
+) -> tuple[pd.DataFrame, NDArray[np.int64]]:
+    """Windows on whole records, and the number of the record that each is on."""
+    spans = _with_length(records, length, name, tile)
+    return spans.reset_index(drop=True), spans.index.to_numpy(np.int64)
+
+
+def _spliced(genome: Genome, regions: pd.DataFrame, name: str) -> list[NDArray[np.uint8]]:
+    """Read the blocks of each region, one behind the other, as its strand reads."""
+    if not {"block_sizes", "block_starts"} <= set(regions.columns):
+        raise RegionError(f"{name}: has no blocks, expected the 12 columns of BED12; leave --blocks out")
+    sequences = []
+    columns = (regions[key] for key in ("chrom", "start", "strand", "block_starts", "block_sizes"))
+    for chrom, start, strand, starts, sizes in zip(*columns, strict=True):
+        blocks = [genome.read(chrom, start + at, start + at + n) for at, n in zip(starts, sizes, strict=True)]
+        codes = np.concatenate(blocks)
+        sequences.append(reverse_complement(codes) if strand == "-" else codes)
+    return sequences
+
+
+def _contig_names(names: pd.Series, source: str) -> list[str]:
+    """Names of regions, those that are taken with a number behind."""
+    repeat = names.groupby(names).cumcount()
+    contigs = names.where(repeat == 0, names + "_" + (repeat + 1).astype(str))
+    if contigs.duplicated().any():
+        raise RegionError(f"{source}: {contigs[contigs.duplicated()].iloc[0]!r} names two regions; rename one")
+    if repeat.any():
+        _log.warning("%s: %d regions have the name of another; numbered, such as %r", source, (repeat > 0).sum(),
+                     contigs[repeat > 0].iloc[0])  # fmt: skip
+    return contigs.tolist()
+
+
+class _InMemory:
+    """Sequences of several lengths, read like a genome."""
+
+    def __init__(self, sequences: list[NDArray[np.uint8]]) -> None:
+        self._sequences = sequences
+
+    def read_spans(self, number: Any, start: Any, end: Any, reverse: Any) -> NDArray[np.uint8]:
+        codes = np.full((len(number), end[0] - start[0] if len(start) else 0), N_CODE, dtype=np.uint8)
+        for row, (of, low, high) in enumerate(zip(number, start, end, strict=True)):
+            inside = self._sequences[of][max(low, 0) : high]
+            codes[row, max(-low, 0) : max(-low, 0) + len(inside)] = inside
+        return codes
 
 
 def _place_records(path: Path, record_sizes: dict[str, int]) -> tuple[pd.DataFrame, dict[str, int]]:
@@ -252,16 +329,25 @@ def _place_record(name: str, size: int) -> Region | None:
     return region if region.end - region.start == size else None
 
 
-def _with_length(regions: pd.DataFrame, length: int | None, name: str) -> pd.DataFrame:
-    if length is not None:
-        return resize_regions(regions, length)
-    sizes = np.unique((regions["end"] - regions["start"]).to_numpy())
-    if len(sizes) > 1:
-        raise RegionError(
-            f"{name}: lengths from {sizes[0]} to {sizes[-1]} bp, expected one length; give the window length, to which "
-            "all are resized around summit or midpoint"
-        )
-    return regions
+def _with_length(regions: pd.DataFrame, length: int | None, name: str, tile: bool | None) -> pd.DataFrame:
+    width = (regions["end"] - regions["start"]).to_numpy()
+    if length is None:
+        if np.ptp(width):
+            raise RegionError(
+                f"{name}: lengths from {width.min()} to {width.max()} bp, expected one length; give the window length, "
+                "to which all are resized around summit or midpoint"
+            )
+        return regions
+    if tile:
+        return tile_regions(regions, length)
+    cut = width[(width > length) & (regions["summit"] < 0).to_numpy()]  # a summit says where to look
+    if len(cut):
+        remedy = "" if tile is None else f"; --tile (tile=True) covers them with {(-(-cut // length)).sum():,} windows"
+        _log.warning(
+            "%s: %d of %d regions are longer than the window of %d bp, and %s of their %s bp, at their ends, are not "
+            "read%s", name, len(cut), len(width), length, f"{(cut - length).sum():,}", f"{cut.sum():,}", remedy,
+        )  # fmt: skip
+    return resize_regions(regions, length)
 
 
 def _check_usable(usable: pd.DataFrame, rejected: pd.DataFrame, name: str) -> None:
@@ -284,13 +370,13 @@ def _check_usable(usable: pd.DataFrame, rejected: pd.DataFrame, name: str) -> No
 
 
 def _reader(
-    genome: Genome,
+    read_spans: Callable[..., NDArray[np.uint8]],
     chrom: NDArray[np.int64],
     start: NDArray[np.int64],
     end: NDArray[np.int64],
     reverse: NDArray[np.bool_],
 ) -> Callable[[Any], NDArray[np.uint8]]:
-    return lambda rows: genome.read_spans(chrom[rows], start[rows], end[rows], reverse[rows])
+    return lambda rows: read_spans(chrom[rows], start[rows], end[rows], reverse[rows])
 
 
 def _source(

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from seqsal.errors import BedError, FastaError, OutputError
 from seqsal.io import content
-from seqsal.io.bed import read_bed, write_bed, write_narrowpeak
+from seqsal.io.bed import parse_bed, read_bed, write_bed, write_narrowpeak
 from seqsal.io.fasta import Genome
 from seqsal.regions import COLUMNS, make_regions
 
@@ -147,6 +147,16 @@ class TestNarrowPeak:
     def test_errors(self, tmp_path: Path, line: str, message: str) -> None:
         with pytest.raises(BedError, match=message):
             read_bed(write(tmp_path, PEAK + line, "a.narrowPeak"))
+
+
+@pytest.mark.parametrize(
+    "blocks", ["2 20,15 0", "2 20,15 0,130", "2 20,15 5,135", "2 20,15 0,10", "2 a,15 0,135", "2 20,-5 0,145", "1 9 0"]
+)
+def test_blocks_that_do_not_fill_their_region(tmp_path: Path, blocks: str) -> None:
+    path = write(tmp_path, "chr1 10 160 g 0 + 10 160 0 2 20,15, 0,135,\nchr1 10 150 g 0 + 10 150 0 ".replace(
+        " ", "\t") + blocks.replace(" ", "\t"))  # fmt: skip
+    with pytest.raises(BedError, match=r"regions.bed:2: blocks \(columns 10 to 12\) do not fill the region"):
+        parse_bed(content.read_content(path, "BED file", BedError), blocks=True)
 
 
 class TestErrors:

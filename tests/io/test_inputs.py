@@ -20,7 +20,7 @@ from seqsal.errors import BedError, FastaError, RegionError, UsageError
 from seqsal.io import inputs
 from seqsal.io.fasta import Genome
 from seqsal.io.inputs import open_codes, open_input
-from seqsal.regions import COLUMNS, format_region, make_regions, resize_regions
+from seqsal.regions import COLUMNS, format_region, make_regions, resize_regions, tile_regions
 from seqsal.sequence.codes import decode, reverse_complement
 from seqsal.sequence.draws import dinucleotide_shuffle
 
@@ -142,6 +142,50 @@ class TestGenome:
         with open_input(genome=genome, regions=peaks, length=20) as source:
             assert source.windows["start"].tolist() == [170, 140]
             assert source.windows["summit"].tolist() == [10, -1]
+
+    def test_long_regions_are_told_or_tiled(self, genome: Path, caplog: pytest.LogCaptureFixture) -> None:
+        regions = make_regions("chr1", [10, 200, 250], [75, 230, 280], strand=["-", ".", "."], summit=[-1, -1, 3])
+        with open_input(genome=genome, regions=regions, length=20) as source:
+            assert len(source) == 3
+        told = "2 of 3 regions are longer than the window of 20 bp, and 55 of their 95 bp, at their ends, are not read"
+        assert f"{told}; --tile (tile=True) covers them with 6 windows" not in caplog.text and told in caplog.text
+        open_input(genome=genome, regions=regions, length=20, tile=False).close()
+        assert f"{told}; --tile (tile=True) covers them with 6 windows" in caplog.text
+        caplog.clear()
+        with open_input(genome=genome, regions=regions, length=20, tile=True) as source, Genome(genome) as oracle:
+            rows = source.windows
+            assert rows["start"].tolist() == [10, 30, 50, 55, 200, 210, 250, 260]
+            assert rows["input_row"].tolist() == [0, 0, 0, 0, 1, 1, 2, 2]
+            assert rows["name"].tolist()[:5] == ["region_1.1", "region_1.2", "region_1.3", "region_1.4", "region_2.1"]
+            assert (rows["end"] - rows["start"] == 20).all() and (rows["summit"] == -1).all()
+            codes = source.read(slice(None))
+            np.testing.assert_array_equal(codes[3], oracle.read("chr1", 55, 75, "-"))
+        assert not caplog.records
+        same = make_regions("chr1", [10, 40], [30, 55])
+        pd.testing.assert_frame_equal(tile_regions(same, 20), resize_regions(same, 20))
+
+    @pytest.mark.parametrize("tile", [False, True])
+    def test_blocks_are_spliced(
+        self, genome: Path, tmp_path: Path, tile: bool, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        line = "chr1 10 150 {} 7 {} 10 150 0 3 20,15,5, 0,90,135,"
+        bed = write_bed(tmp_path / "g.bed", line.format("g", "+"), line.format("g", "-"))
+        with open_input(genome=genome, regions=bed, length=30, tile=tile, blocks=True) as source:
+            with Genome(genome) as oracle:
+                exons = [oracle.read("chr1", *span) for span in ((10, 30), (100, 115), (145, 150))]
+            forward = np.concatenate(exons)
+            both = [forward, reverse_complement(forward)]
+            expected = [g[cut] for g in both for cut in ((slice(30), slice(10, 40)) if tile else (slice(5, 35),))]
+            np.testing.assert_array_equal(source.read(slice(None)), expected)
+            assert source.chrom_sizes == {"g": 40, "g_2": 40}
+            assert source.windows["chrom"].tolist() == ([*["g"] * 2, *["g_2"] * 2] if tile else ["g", "g_2"])
+        assert "1 regions have the name of another; numbered, such as 'g_2'" in caplog.text
+        with open_input(genome=genome, regions=bed, length=50, blocks=True) as source:
+            np.testing.assert_array_equal(source.read(slice(0, 1)), [[4] * 5 + forward.tolist() + [4] * 5])
+        with pytest.raises(RegionError, match="has no blocks, expected the 12 columns of BED12"):
+            open_input(genome=genome, regions=write_bed(tmp_path / "r.bed", "chr1 1 9"), length=8, blocks=True)
+        with pytest.raises(UsageError, match="blocks: are those of regions"):
+            open_input(fasta=genome, blocks=True)
 
     def test_strand_can_be_ignored(self, genome: Path) -> None:
         regions = make_regions(["chr1", "chr1"], [10, 10], [60, 60], strand=["-", "+"])
