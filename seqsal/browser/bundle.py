@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -34,7 +33,7 @@ from seqsal.browser.labels import Links, check_email, check_url_base, clean_labe
 from seqsal.browser.sessions import Content, hub_files, igv_json, igv_xml, washu_json
 from seqsal.browser.tracks import SignalTrack, feature_tracks
 from seqsal.errors import OutputError
-from seqsal.io.atomic import make_folder, output_error
+from seqsal.io.atomic import locked, make_folder, output_error
 from seqsal.io.attributions import Attributions
 from seqsal.io.bigwig import summarize_bigwig
 from seqsal.io.tracks import write_bigwig
@@ -215,16 +214,18 @@ def check_bundle_settings(
 @contextmanager
 def _staged(folder: Path) -> Iterator[Path]:
     """Yield a folder to write to, whose files replace those of `folder` when all are there."""
-    with make_folder(folder):
+    with make_folder(folder), locked(folder) as is_mine:
+        for leftover in folder.glob(".bundle.*.partial") if is_mine else ():
+            shutil.rmtree(leftover, ignore_errors=True)
+        staging = folder / f".bundle.{os.getpid()}.partial"
         try:
-            staging = Path(tempfile.mkdtemp(dir=folder, prefix=".bundle.", suffix=".partial"))
-        except OSError as error:
-            raise output_error(folder, error) from error
-        try:
+            staging.mkdir()
             yield staging
             _move(staging, folder)
         except OSError as error:
             raise output_error(folder, error) from error
+        except OutputError as error:
+            raise OutputError(str(error).replace(str(staging), str(folder))) from error
         finally:
             shutil.rmtree(staging, ignore_errors=True)
 

@@ -1,6 +1,7 @@
 """The command line: one file for each verb, which reads options, makes one call and says what was written.
 
-Exit codes: 0 done, 1 a bug, 2 bad usage or bad input (one line on stderr), 3 an audit that failed, 130 interrupted.
+Exit codes: 0 done, 1 a bug, 2 bad usage or bad input (one line on stderr), 3 an audit that failed, 130 interrupted,
+143 terminated (128 and the number of the signal).
 Nothing heavy is imported before a command runs, so that help comes at once.
 """
 
@@ -13,9 +14,12 @@ import importlib
 import keyword
 import logging
 import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -63,8 +67,10 @@ class _Verbs(click.Group):
             return super().main(args, standalone_mode=False, **extra)
         _spare_collections()
         keep_freed_memory()
+        received: list[int] = []
         try:
-            code = super().main(args, standalone_mode=False, **extra)
+            with _ending_in_order(received):
+                code = super().main(args, standalone_mode=False, **extra)
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.ctx.get_help() if error.ctx else error.message)
             sys.exit(2)
@@ -77,9 +83,30 @@ class _Verbs(click.Group):
             _complain(f"seqsal: error: {error}")
             sys.exit(2)
         except (click.Abort, KeyboardInterrupt):
-            _complain("seqsal: interrupted; run the same command again to go on where it stopped")
-            sys.exit(130)
+            what = (received and signal.strsignal(received[0])) or "interrupted"
+            _complain(f"seqsal: {what.lower()}; run the same command again to go on where it stopped")
+            sys.exit(128 + (received[0] if received else signal.SIGINT))
         sys.exit(code if isinstance(code, int) else 0)
+
+
+@contextmanager
+def _ending_in_order(received: list[int]) -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the command as Ctrl-C does, with its files in order; a second one ends it at once."""
+
+    def end(number: int, frame: Any) -> None:
+        received.append(number)
+        signal.signal(number, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    is_main = threading.current_thread() is threading.main_thread()
+    ours = [one for one in (signal.SIGTERM, signal.SIGHUP) if is_main and signal.getsignal(one) is signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _spare_collections() -> None:

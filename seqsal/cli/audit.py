@@ -65,7 +65,7 @@ def audit_command(
     from seqsal.attribution.request import read_model_of
     from seqsal.auditing import audit
     from seqsal.auditing.verdict import check_failures
-    from seqsal.io.atomic import check_distinct, check_writable
+    from seqsal.io.atomic import all_or_nothing, check_distinct, check_writable
     from seqsal.io.store import read_attributions
 
     check_ending(out, ".json")
@@ -83,8 +83,9 @@ def audit_command(
         progress=show_progress(quiet),
         **arguments,
     )
-    found.to_json(out)
-    found.write_shortcuts_bed(bed)
+    with all_or_nothing():
+        found.to_json(out)
+        found.write_shortcuts_bed(bed)
     if not quiet:
         click.echo(f"{found!r}\n{out}")
     end_by_verdict(ctx, found, fail_on)

@@ -31,12 +31,15 @@ def compare_command(
     matched by region, and turned to the genome's direction.
     """
     from seqsal.agreement import compare_attributions
-    from seqsal.io.atomic import atomic_path
+    from seqsal.io.atomic import all_or_nothing, atomic_path
 
     check_ending(out, ".tsv")
-    agreement = compare_attributions(attributions, bigwig=bigwig, top=top, width=width, progress=show_progress(quiet))
-    for table, path in ((agreement.regions, out), (agreement.overall, out.with_suffix(".overall.tsv"))):
-        with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as handle:
-            table.to_csv(handle, sep="\t", index=False, na_rep="NA", float_format="%.6g", lineterminator="\n")
+    with all_or_nothing():
+        agreement = compare_attributions(
+            attributions, bigwig=bigwig, top=top, width=width, progress=show_progress(quiet)
+        )
+        for table, path in ((agreement.regions, out), (agreement.overall, out.with_suffix(".overall.tsv"))):
+            with atomic_path(path) as temporary:
+                table.to_csv(temporary, sep="\t", index=False, na_rep="NA", float_format="%.6g", lineterminator="\n")
     if not quiet:
         click.echo(f"{out}: {agreement!r}" + f"\n{bigwig}: local agreement over {width} bp" * (bigwig is not None))

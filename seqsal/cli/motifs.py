@@ -47,7 +47,7 @@ def motifs_command(
     attributions: Path, result: str | None, peaks: Path, out: Path, quiet: bool, **arguments: Any
 ) -> None:
     """Find the motifs among the peaks of both signs, name them and list their instances; needs no model."""
-    from seqsal.io.atomic import make_folder
+    from seqsal.io.atomic import all_or_nothing, make_folder
     from seqsal.io.store import read_attributions
     from seqsal.motifs import discover_motifs, write_motifs
     from seqsal.peaks import read_peaks
@@ -57,8 +57,8 @@ def motifs_command(
     table = read_peaks(peaks)
     with make_folder(out) as folder:
         motifs = discover_motifs(attr, table, progress=show_progress(quiet), **arguments)
-        write_motifs(motifs, folder)
-        with make_folder(folder / "logos") as logos:
+        with make_folder(folder / "logos") as logos, all_or_nothing(stale=[folder / "motif_usage.tsv"]):
+            write_motifs(motifs, folder)
             write_logos(motifs, logos, unit=attr.unit)
     if not quiet:
         click.echo(f"{out}: {motifs.summary()}")

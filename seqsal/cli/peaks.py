@@ -60,7 +60,7 @@ def peaks_command(
     """
     from seqsal.attribution.request import read_model_of
     from seqsal.errors import UsageError
-    from seqsal.io.atomic import check_distinct, check_writable
+    from seqsal.io.atomic import all_or_nothing, check_distinct, check_writable
     from seqsal.io.bed import write_narrowpeak
     from seqsal.io.store import read_attributions
     from seqsal.peaks import call_peaks, write_peaks_tsv
@@ -75,8 +75,9 @@ def peaks_command(
     coarse = None if seeds is None else _open_seeds(attr, seeds)
     loaded = None if model is None else read_model_of(model, attr, device=device, **reading)
     peaks = call_peaks(attr, model=loaded, device=device, seeds=coarse, progress=show_progress(quiet), **arguments)
-    write_narrowpeak(peaks, out)
-    write_peaks_tsv(peaks, table)
+    with all_or_nothing():
+        write_narrowpeak(peaks, out)
+        write_peaks_tsv(peaks, table)
     if not quiet:
         n_negative = int((peaks["sign"] == "neg").sum())
         click.echo(

@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 
 from seqsal.errors import StoreError, UsageError
 from seqsal.interop.scores import ArrayOrPath, FilePath, ScoredChunk, ScoredWindows, Scores, open_scored_windows
-from seqsal.io.atomic import atomic_path, check_writable
+from seqsal.io.atomic import all_or_nothing, atomic_path, check_writable
 from seqsal.io.attributions import Attributions
 from seqsal.io.bed import write_narrowpeak
 from seqsal.io.inputs import open_input
@@ -184,19 +184,20 @@ def write_controls(
         windows = source.windows.iloc[parents]
         of = [format_region(*row) for row in zip(windows["chrom"], windows["start"], windows["end"], strict=True)]
         step, controls = chunk_rows(source.length), ShuffledControls(source, parents, seed=seed)
-        with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
-            for start in range(0, len(parents), step):
-                shuffled = controls.read(slice(start, min(start + step, len(parents))))
-                file.writelines(
-                    f">control_{row + 1} shuffle of {of[row]}\n{decode(codes)}\n"
-                    for row, codes in enumerate(shuffled, start)
-                )
-        regions = path.with_suffix(".regions.bed")
         names = [f"control_{row + 1}" for row in range(len(parents))]
         table = make_regions(names, np.zeros_like(parents), np.full_like(parents, source.length), name=of, score=0)
         values = {"signal": 0.0, "p_value": np.nan, "q_value": np.nan, "summit": source.length // 2}
-        write_narrowpeak(table.assign(**values), regions)
-        return [path, regions]
+        beside = path.with_suffix(".regions.bed")
+        with all_or_nothing():
+            with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
+                for start in range(0, len(parents), step):
+                    shuffled = controls.read(slice(start, min(start + step, len(parents))))
+                    file.writelines(
+                        f">control_{row + 1} shuffle of {of[row]}\n{decode(codes)}\n"
+                        for row, codes in enumerate(shuffled, start)
+                    )
+            write_narrowpeak(table.assign(**values), beside)
+        return [path, beside]
 
 
 def _in_memory(opened: ImportedScores, progress: bool) -> Attributions:

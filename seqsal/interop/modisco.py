@@ -23,7 +23,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,9 +33,10 @@ from tqdm.auto import tqdm
 
 from seqsal.errors import RegionError, StoreError
 from seqsal.io.arrays import npz_rows
-from seqsal.io.atomic import atomic_path
+from seqsal.io.atomic import all_or_nothing, atomic_path
 from seqsal.io.attributions import Attributions
 from seqsal.io.bed import write_narrowpeak
+from seqsal.io.hdf5 import create_hdf5
 from seqsal.io.sweep import CHUNK_BP, chunk_rows
 from seqsal.regions import format_region
 from seqsal.sequence.codes import one_hot, reverse_complement
@@ -95,9 +95,9 @@ def write_chrombpnet_h5(
     """
     path = Path(path)
     _check_scores(attr, path, approximate)
-    regions = write_window_regions(attr, path.with_suffix(".regions.bed"))
     rounding = _Rounding(path)
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with all_or_nothing(), atomic_path(path) as temporary, create_hdf5(temporary) as (file, raw):
+        regions = write_window_regions(attr, path.with_suffix(".regions.bed"))
         datasets = [
             _make_dataset(file, name, len(attr), attr.length, kind)
             for name, kind in zip(_CHROMBPNET, (np.int8, np.float16, np.float16), strict=True)
@@ -108,6 +108,7 @@ def write_chrombpnet_h5(
             arrays: tuple[NDArray[Any], ...] = (rows.X, scores, scores * rows.X)
             for dataset, values in zip(datasets, arrays, strict=True):
                 dataset[start : start + len(values)] = values
+            raw.check()
             start += len(scores)
     rounding.warn()
     return [path, regions]
@@ -133,12 +134,15 @@ def write_modisco_npz(
     base = str(stem).removesuffix(".npz")
     paths = [Path(f"{base}.ohe.npz"), Path(f"{base}.shap.npz")]
     _check_scores(attr, Path(stem), approximate)
-    regions = write_window_regions(attr, f"{base}.regions.bed")
     shape = (len(attr), 4, attr.length)
-    with ExitStack() as stack:
-        sequences, shap = [stack.enter_context(atomic_path(path)) for path in paths]
-        append_sequences = stack.enter_context(npz_rows(sequences, shape, np.dtype(np.int8), compress=True))
-        append_scores = stack.enter_context(npz_rows(shap, shape, np.dtype(np.float32), compress=False))
+    with (
+        all_or_nothing(),
+        atomic_path(paths[0]) as sequences,
+        atomic_path(paths[1]) as shap,
+        npz_rows(sequences, shape, np.dtype(np.int8), compress=True) as append_sequences,
+        npz_rows(shap, shape, np.dtype(np.float32), compress=False) as append_scores,
+    ):
+        regions = write_window_regions(attr, f"{base}.regions.bed")
         for rows in _forward_rows(attr, chunk_bp, progress):
             append_sequences(rows.X)
             append_scores(rows.scores)

@@ -15,6 +15,7 @@ import os
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,13 +26,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from seqsal.errors import OutputError, SeqsalError, StoreError
-from seqsal.io.atomic import atomic_path, check_writable, output_error
+from seqsal.io.atomic import check_writable, locked, output_error, replace_file
 from seqsal.io.attributions import Controls
+from seqsal.io.hdf5 import CheckedFile
 from seqsal.io.store import DAMAGE, REGION_TYPES, SCHEMA, Shapes, StoreLayout, result_prefix
 
 __all__ = ["AttributionWriter", "ControlsWriter", "MemorySink", "fingerprint", "is_already_written"]
 
 NO_SETTINGS = ("precision_correlation", "precision_correlation_prediction", "model_path")  # outcomes, and a place
+CONTROLS = ".controls.partial"
 CHUNK_BYTES = 1 << 26  # copied at a time
 logger = logging.getLogger(__name__)
 
@@ -40,28 +43,28 @@ class _PartialFile(ABC):
     """A hidden file next to `path` that takes rows, and is picked up again when the process is interrupted.
 
     It counts the rows that are there for every result in the dataset `progress`. Only a writer with the same
-    fingerprint picks it up, any other starts afresh. When a :class:`SeqsalError` ends the work, which trying again
-    would not mend, it is removed. While it is open no other process can open it.
+    fingerprint picks it up, any other starts afresh, as do all with `resume` false. When a :class:`SeqsalError` ends
+    the work, which trying again would not mend, it is removed. While it is open, nobody else writes `path`.
 
-    Parameters
-    ----------
-    path
-        The file that the user asked for.
-    partial
-        Name of the hidden file.
-    fingerprint
-        Of what it will hold.
-    n_rows
-        Rows expected of each part: `main` for the windows, `null` for their controls.
-    resume
-        False discards an earlier unfinished file.
+    `n_rows` are the rows expected of each part: `main` for the windows, `null` for their controls.
     """
 
-    def __init__(self, path: Path, partial: str, fingerprint: str, n_rows: dict[str, int], *, resume: bool) -> None:
-        self.path, self.partial = path, path.with_name(partial)
+    def __init__(self, path: Path, ending: str, fingerprint: str, n_rows: dict[str, int], *, resume: bool) -> None:
+        self.path, place = path, Path(os.path.realpath(path))
+        self.partial = place.with_name(f".{place.name}{ending}")
         self._fingerprint, self._n_rows = fingerprint, n_rows
-        self._file = self._reopen(resume) or self._create()
-        self.done = {"main": int(self._file["progress"][0]), "null": int(self._file["progress"][1])}
+        self._file: h5py.File | None = None
+        with ExitStack() as opened:
+            opened.enter_context(locked(path))
+            try:
+                if not self._reopen(resume):
+                    self._create()
+            except OSError as error:
+                self.partial.unlink(missing_ok=True)
+                raise output_error(self.path, error) from error
+            opened.callback(self._raw.close)
+            self._opened = opened.pop_all()
+        self.done = {"main": int(self.file["progress"][0]), "null": int(self.file["progress"][1])}
 
     @abstractmethod
     def _fill(self, file: h5py.File) -> None:
@@ -75,47 +78,45 @@ class _PartialFile(ABC):
     def _n_bytes(self) -> int:
         """Bytes that the finished work takes on the disk."""
 
-    def _reopen(self, resume: bool) -> h5py.File | None:
-        if not self.partial.exists():
-            return None
-        file = None
+    def _reopen(self, resume: bool) -> bool:
+        """Open the file of an earlier process, if it is whole and of the same work."""
+        if not (resume and self.partial.exists()):
+            return False
+        self._raw = CheckedFile(self.partial, is_new=False)
         try:
-            file = h5py.File(self.partial, "r+")
-            if resume and file.attrs.get("fingerprint") == self._fingerprint and self._is_whole(file):
-                return file
-            if resume:
-                logger.warning("%s: an unfinished file of other settings is there; starting afresh", self.path)
-        except BlockingIOError as error:
-            raise self._busy() from error
+            self._file = h5py.File(self._raw, "r+")
+            if self.file.attrs.get("fingerprint") == self._fingerprint and self._is_whole(self.file):
+                self._raw.check()
+                return True
+            logger.warning("%s: an unfinished file of other settings is there; starting afresh", self.path)
         except DAMAGE:
             logger.warning("%s: the unfinished file of an earlier run cannot be read; starting afresh", self.path)
-        if file is not None:
-            file.close()
-        return None
+        if self._file is not None:
+            self._file.close()
+        self._raw.close()
+        return False
 
     def _is_whole(self, file: h5py.File) -> bool:
         """Whether the datasets are there, which a process killed in its first writes did not come to."""
         done = np.asarray(file["progress"][...])
         return done.shape == (2,) and all(0 <= n <= most for n, most in zip(done, self._n_rows.values(), strict=True))
 
-    def _create(self) -> h5py.File:
+    def _create(self) -> None:
         self._check_space()
+        self._raw = CheckedFile(self.partial, is_new=True)
         try:
-            file = h5py.File(self.partial, "w")
-            file.attrs["fingerprint"] = self._fingerprint
-            self._fill(file)
-            file.create_dataset("progress", data=np.zeros(2, dtype=np.int64))
-            file.flush()
-            _reserve(self.partial)
-        except BlockingIOError as error:
-            raise self._busy() from error
-        except OSError as error:
-            self.partial.unlink(missing_ok=True)
-            raise _write_error(self.path, error) from error
-        return file
-
-    def _busy(self) -> OutputError:
-        return OutputError(f"{self.path}: another process is writing it; wait for it to end or choose another name")
+            with ExitStack() as opened:
+                self._file = opened.enter_context(h5py.File(self._raw, "w"))
+                self._file.attrs["fingerprint"] = self._fingerprint
+                self._fill(self._file)
+                self._file.create_dataset("progress", data=np.zeros(2, dtype=np.int64))
+                self._file.flush()
+                self._raw.check()
+                self._raw.reserve()
+                opened.pop_all()
+        except BaseException:
+            self._raw.close()
+            raise
 
     def _check_space(self) -> None:
         stats = os.statvfs(self.path.parent)
@@ -137,20 +138,10 @@ class _PartialFile(ABC):
         result: str | None = None,
         complete: bool = True,
     ) -> None:
-        """Write rows from `start` on of part `main` or `null`.
+        """Write rows from `start` on of part `main` (windows) or `null` (their controls), by name without `null/`.
 
-        Parameters
-        ----------
-        part
-            `main` for the windows, `null` for their controls.
-        start
-            First row.
-        arrays
-            Rows by dataset name (without the `null/`).
-        result
-            A further result that they belong to; None for the first.
-        complete
-            Whether these rows are now there for every result, so that a resumed run need not compute them.
+        They belong to the first result, or to `result`. `complete` says that they are now there for every result, so
+        that a resumed run need not compute them.
         """
         stop = start
         try:
@@ -158,11 +149,13 @@ class _PartialFile(ABC):
                 stop = start + len(rows)
                 self.file[self._dataset(part, result, name)][start:stop] = rows
             self.file.flush()
+            self._raw.check()
             if complete:
                 self.file["progress"][0 if part == "main" else 1] = stop
                 self.file.flush()
+                self._raw.check()
         except OSError as error:
-            raise _write_error(self.path, error) from error
+            raise output_error(self.path, error) from error
         if complete:
             self.done[part] = stop
 
@@ -180,10 +173,16 @@ class _PartialFile(ABC):
             )
 
     def close(self) -> None:
-        """Close the file, leaving unfinished work to be resumed."""
+        """Close the file and free its name, leaving unfinished work to be resumed."""
         if self._file is not None:
             self._file.close()
             self._file = None
+        self._opened.close()
+
+    def discard(self) -> None:
+        """Remove the hidden file."""
+        self.partial.unlink(missing_ok=True)
+        self.close()
 
     def __enter__(self) -> Self:
         return self
@@ -191,13 +190,10 @@ class _PartialFile(ABC):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            self.close()
-        except (OSError, RuntimeError):
-            if kind is None:  # a full disk fails again on close; the first error is the one to show
-                raise
         if kind is not None and issubclass(kind, SeqsalError):
-            self.partial.unlink(missing_ok=True)
+            self.discard()
+        else:
+            self.close()
 
 
 class AttributionWriter(_PartialFile):
@@ -232,10 +228,9 @@ class AttributionWriter(_PartialFile):
         *,
         resume: bool = True,
     ) -> None:
-        where = check_writable(path)
         self.layout, self._attrs = layout, attrs
         n_rows = {"main": len(layout.regions), "null": layout.n_controls}
-        super().__init__(where, f".{where.name}.partial", fingerprint(layout, attrs), n_rows, resume=resume)
+        super().__init__(check_writable(path), ".partial", fingerprint(layout, attrs), n_rows, resume=resume)
 
     def _fill(self, file: h5py.File) -> None:
         file.attrs["schema"] = SCHEMA
@@ -256,7 +251,7 @@ class AttributionWriter(_PartialFile):
             _allocate(file, _of_controls(self.layout.datasets()))
             file["progress"][1] = 0
             file.flush()
-            _reserve(self.partial)
+            self._raw.reserve()
         return super()._is_whole(file) and all(name in file for name in self.layout.datasets())
 
     def _dataset(self, part: str, result: str | None, name: str) -> str:
@@ -276,10 +271,15 @@ class AttributionWriter(_PartialFile):
         self._check_complete()
         try:
             del self.file["progress"]
-            self.close()
-            os.replace(self.partial, self.path)
+            self.file.close()
+            self._file = None
+            self._raw.check()
+            self._raw.sync()
         except OSError as error:
-            raise _write_error(self.path, error) from error
+            raise output_error(self.path, error) from error
+        replace_file(self.partial, self.path)
+        self.partial.with_name(f".{self.path.name}{CONTROLS}").unlink(missing_ok=True)  # of what was replaced
+        self.close()
         return self.path
 
 
@@ -320,7 +320,7 @@ class ControlsWriter(_PartialFile):
             self._shapes[self._prefix(name) + "null/prediction"] = ((n_controls,), np.float32)
         digest = hashlib.sha256(json.dumps([SCHEMA, self._source, self._names, n_controls]).encode()).hexdigest()
         n_rows = {"main": n_windows, "null": n_controls}
-        super().__init__(where, f".{where.name}.controls.partial", digest, n_rows, resume=True)
+        super().__init__(where, CONTROLS, digest, n_rows, resume=True)
         self.done["main"] = n_windows
 
     def _prefix(self, result: str) -> str:
@@ -345,10 +345,23 @@ class ControlsWriter(_PartialFile):
             Rows are missing, or the attribution file has become another one.
         """
         self._check_complete()
-        with atomic_path(self.path) as copy:
+        copy = self.partial.with_name(f".{self.path.name}.copy.partial")
+        try:
             shutil.copyfile(self.path, copy)
             shutil.copymode(self.path, copy)
-            with h5py.File(copy, "r+") as file:
+            self._add_to(copy)
+            replace_file(copy, self.path)
+        except OSError as error:
+            raise output_error(self.path, error) from error
+        finally:
+            copy.unlink(missing_ok=True)
+        self.discard()
+        return self.path
+
+    def _add_to(self, copy: Path) -> None:
+        raw = CheckedFile(copy, is_new=False)
+        try:
+            with h5py.File(raw, "r+") as file:
                 if str(file.attrs.get("fingerprint", "")) != self._source:
                     raise StoreError(f"{self.path}: was written anew while its controls were made; make them again")
                 if "null/source" in file and len(file["null/source"]) != self._n_rows["null"]:
@@ -360,13 +373,11 @@ class ControlsWriter(_PartialFile):
                     step = max(CHUNK_BYTES // max(_n_bytes({name: ((1, *shape[1:]), kind)}), 1), 1)
                     for start in range(0, shape[0], step):
                         file[name][start : start + step] = self.file[name][start : start + step]
-        self.discard()
-        return self.path
-
-    def discard(self) -> None:
-        """Remove the hidden file."""
-        self.partial.unlink()  # before another process can open it
-        self.close()
+                        raw.check()
+            raw.check()
+            raw.sync()
+        finally:
+            raw.close()
 
 
 class MemorySink:
@@ -491,12 +502,6 @@ def _allocate(file: h5py.File, shapes: Shapes) -> None:
         h5py.h5d.create(file.id, name.encode(), kind_id, h5py.h5s.create_simple(shape), settings, links)
 
 
-def _reserve(path: Path) -> None:
-    """Claim the file's blocks now: datasets allocated early are still holes in a sparse file."""
-    with path.open("r+b") as file:
-        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-
-
 def _write_attrs(group: h5py.Group, attrs: Mapping[str, Any]) -> None:
     for key, value in attrs.items():
         group.attrs[key] = json.dumps(value, sort_keys=True) if isinstance(value, (dict, list)) else value
@@ -512,10 +517,3 @@ def _write_table(group: h5py.Group, table: pd.DataFrame) -> None:
             group.create_dataset(column, data=values, dtype=h5py.string_dtype())
         else:
             group.create_dataset(column, data=table[column].to_numpy(dtype=kind))
-
-
-def _write_error(path: Path, error: OSError) -> OutputError:
-    """HDF5 hides the cause of a failed write in its message."""
-    if error.errno is None and "No space left" in str(error):
-        error = OSError(28, "No space left on device")
-    return output_error(path, error)

@@ -71,7 +71,7 @@ def write_bigwig(
         path, sizes, _intervals(axis, (_inside(block, axis, chrom_sizes) for block in blocks))
     )
     if not n_bases:
-        logger.warning("%s: no position has a value (only N or beyond the chromosomes); the track is empty", path)
+        logger.warning("track: no position has a value (only N or beyond the chromosomes); the bigWig is empty")
 
 
 def write_bedgraph(

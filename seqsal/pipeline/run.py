@@ -32,7 +32,7 @@ from torch import nn
 from seqsal.attribution.api import score_table
 from seqsal.attribution.methods.base import Method
 from seqsal.browser import read_instances, read_motif_instances, write_bundle
-from seqsal.io.atomic import make_folder
+from seqsal.io.atomic import all_or_nothing, locked, make_folder
 from seqsal.io.attributions import Attributions
 from seqsal.io.bed import write_narrowpeak
 from seqsal.io.config import write_config
@@ -196,17 +196,23 @@ def run(
             model, out=out, genome=genome, regions=regions, fasta=fasta, method=method, fdr=fdr, motif_db=motif_db,
             audit=audit, genome_name=genome_name, url_base=url_base, device=device, seed=seed, **options,
         )  # fmt: skip
-    with prepared, make_folder(out) as folder, clock.stage("attribute"):
-        (folder / "run.json").unlink(missing_ok=True)  # an earlier run's: the folder is not complete now
-        attr = prepared.opened.attribute(
-            folder / "attributions.h5", resume=resume, keep_finished=resume, progress=progress
-        )
+    with prepared, make_folder(out) as folder, locked(folder):
+        return _fill(folder, prepared, clock, resume=resume, progress=progress)
+
+
+def _fill(folder: Path, prepared: PreparedRun, clock: Clock, *, resume: bool, progress: bool) -> RunResult:
+    """Do the stages of a run, each into files that come together or not at all."""
+    given, opened = prepared.parameters, prepared.opened
+    fdr, motif_db, seed = given["fdr"], given["motif_db"], given["seed"]
+    (folder / "run.json").unlink(missing_ok=True)  # an earlier run's: the folder is not complete now
+    with clock.stage("attribute"):
+        attr = opened.attribute(folder / "attributions.h5", resume=resume, keep_finished=resume, progress=progress)
     with clock.stage("scores"):
-        scores = score_table(attr.regions, np.asarray(attr.prediction), prepared.opened.model)
+        scores = score_table(attr.regions, np.asarray(attr.prediction), opened.model)
         write_scores(scores, folder / "scores.tsv")
     with clock.stage("tracks"):
         write_bigwig(attr, attr.chrom_sizes, folder / "attributions.bw", progress=progress)
-    with clock.stage("peaks"):
+    with clock.stage("peaks"), all_or_nothing():
         peaks = call_peaks(attr, fdr=fdr, progress=progress)
         write_narrowpeak(peaks, folder / "peaks.narrowPeak")
         write_peaks_tsv(peaks, folder / "peaks.tsv")
@@ -215,18 +221,20 @@ def run(
     with clock.stage("motifs"), make_folder(folder / "motifs") as motif_folder:
         seqlets = peaks if fdr >= SEQLET_FDR else call_peaks(attr, fdr=SEQLET_FDR, progress=progress)
         motifs = discover_motifs(attr, seqlets, motif_db=motif_db, seed=seed, progress=progress)
-        write_motifs(motifs, motif_folder)
-        with make_folder(motif_folder / "logos") as logos:
+        with make_folder(motif_folder / "logos") as logos, all_or_nothing(stale=[motif_folder / "motif_usage.tsv"]):
+            write_motifs(motifs, motif_folder)
             write_logos(motifs, logos, unit=attr.unit)
-    with clock.stage("audit"):
+    with clock.stage("audit"), all_or_nothing(stale=[folder / name for name in AUDIT_FILES]):
         found = _audit(prepared, attr, peaks, motifs, progress=progress)
-        _write_audit(folder, found)
+        if found is not None:
+            found.to_json(folder / "audit.json")
+            found.write_shortcuts_bed(folder / "shortcuts.bed")
     with clock.stage("browser"):
-        _write_browser(folder, attr, peaks, audited=found is not None, genome_name=genome_name, url_base=url_base)
+        _write_browser(folder, attr, peaks, audited=found is not None, prepared=prepared)
     info = describe_run(prepared, attr, peaks, motifs, found, seqlet_fdr=max(fdr, SEQLET_FDR))
     with clock.stage("report"):
         _write_report(folder, attr, (scores, peaks), motifs, found, info)
-    write_config(folder / "run.toml", config_of(prepared.parameters))
+    write_config(folder / "run.toml", config_of(given))
     write_run_json(folder / "run.json", info, clock.seconds)
     return RunResult(folder, attr, scores, peaks, motifs, found, clock.seconds)
 
@@ -243,33 +251,18 @@ def _audit(
     )  # fmt: skip
 
 
-def _write_audit(folder: Path, audit: AuditResult | None) -> None:
-    """Write the audit, or remove that of an earlier run, which was about other attributions."""
-    if audit is None:
-        for name in AUDIT_FILES:
-            (folder / name).unlink(missing_ok=True)
-    else:
-        audit.to_json(folder / "audit.json")
-        audit.write_shortcuts_bed(folder / "shortcuts.bed")
-
-
 def _write_browser(
-    folder: Path,
-    attr: Attributions,
-    peaks: pd.DataFrame,
-    *,
-    audited: bool,
-    genome_name: str | None,
-    url_base: str | None,
+    folder: Path, attr: Attributions, peaks: pd.DataFrame, *, audited: bool, prepared: PreparedRun
 ) -> None:
     """Write the bundle of the run, which shares the run's bigWig."""
+    url_base = prepared.parameters["url_base"]
     write_bundle(
         folder / "browser",
         attr,
         peaks=peaks,
         motifs=read_motif_instances(folder / "motifs"),
         artifacts=read_instances(folder / "shortcuts.bed") if audited else None,
-        genome_name=genome_name,
+        genome_name=prepared.parameters["genome_name"],
         url_base=None if url_base is None else f"{url_base.rstrip('/')}/browser/",
         bigwig=folder / "attributions.bw",
     )

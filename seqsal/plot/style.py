@@ -238,14 +238,16 @@ def save_figure(figure: Axes | Figure, path: str | os.PathLike[str], *, dpi: int
     with atomic_path(target) as temporary, drawing_style(), warnings.catch_warnings():
         # A name in a script that the font lacks: SVG viewers substitute a font, PNG and PDF show a box.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
+        content = io.BytesIO()  # a backend that cannot write says so in many ways
         root.savefig(
-            temporary,
+            content,
             format=suffix[1:],
             dpi=dpi,
             metadata=_METADATA[suffix],
             bbox_inches=None if root.get_layout_engine() else "tight",  # a layout engine leaves room for labels itself
             pad_inches=0.05,
         )
+        temporary.write_bytes(content.getvalue())
     return target
 
 

@@ -1,0 +1,111 @@
+"""HDF5 files to write, on disks that fill up.
+
+HDF5 cannot close a file that it cannot write, and then ends the process with a segmentation fault. So it writes here to
+a file that never fails: the first error is kept for :meth:`CheckedFile.check`, and what comes after it stays in memory.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+
+__all__ = ["CheckedFile", "create_hdf5"]
+
+
+class CheckedFile:
+    """What HDF5 takes for a file, at `path`; `is_new` empties it.
+
+    Attributes
+    ----------
+    error
+        The first error of a write, which is to be raised as soon as HDF5 is not at work.
+    """
+
+    def __init__(self, path: Path, *, is_new: bool) -> None:
+        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT | os.O_TRUNC if is_new else 0)
+        self._descriptor, self._at = os.open(path, flags, 0o666), 0
+        self._unwritten: list[tuple[int, bytes]] = []
+        self.error: OSError | None = None
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place."""
+        ends = [os.fstat(self._descriptor).st_size, *(start + len(data) for start, data in self._unwritten)]
+        self._at = offset + (max(ends) if whence == os.SEEK_END else 0)
+        return self._at
+
+    def tell(self) -> int:
+        """Return the place."""
+        return self._at
+
+    def read(self, size: int) -> bytes:
+        """Read from the place on; what is beyond the end is 0."""
+        data = bytearray(os.pread(self._descriptor, size, self._at).ljust(size, b"\0"))
+        for start, kept in self._unwritten:
+            low, high = max(start, self._at), min(start + len(kept), self._at + size)
+            if low < high:
+                data[low - self._at : high - self._at] = kept[low - start : high - start]
+        return bytes(data)
+
+    def write(self, data: memoryview) -> int:
+        """Write at the place, or keep in memory what cannot be written."""
+        view = memoryview(data).cast("B")
+        n_done = 0
+        try:
+            while self.error is None and n_done < len(view):
+                n_done += os.pwrite(self._descriptor, view[n_done:], self._at + n_done)
+        except OSError as error:
+            self.error = error
+        if n_done < len(view):
+            self._unwritten.append((self._at + n_done, bytes(view[n_done:])))
+        self._at += len(view)
+        return len(view)
+
+    def truncate(self, size: int) -> int:
+        """Set the length."""
+        try:
+            os.ftruncate(self._descriptor, size)
+        except OSError as error:
+            self.error = self.error or error
+        return size
+
+    def flush(self) -> None:
+        """Do nothing: nothing is buffered here."""
+
+    def reserve(self) -> None:
+        """Claim the file's blocks now, as datasets that are allocated early are still holes in a sparse file."""
+        os.posix_fallocate(self._descriptor, 0, max(os.fstat(self._descriptor).st_size, 1))
+
+    def check(self) -> None:
+        """Raise the first error of a write."""
+        if self.error is not None:
+            raise self.error
+
+    def sync(self) -> None:
+        """Have it on the disk."""
+        os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
+
+
+@contextmanager
+def create_hdf5(path: Path) -> Iterator[tuple[h5py.File, CheckedFile]]:
+    """Yield a new HDF5 file, and what :meth:`CheckedFile.check` is to be called of after each write.
+
+    Raises
+    ------
+    OSError
+        It cannot be written.
+    """
+    raw = CheckedFile(path, is_new=True)
+    try:
+        with h5py.File(raw, "w") as file:
+            yield file, raw
+        raw.check()
+    finally:
+        raw.close()
