@@ -161,8 +161,10 @@ def open_codes(codes: NDArray[np.uint8], regions: pd.DataFrame | None = None) ->
         )
     n, length = codes.shape
     if regions is None:
-        names = [f"sequence_{i + 1}" for i in range(n)]
-        windows = make_regions(names, np.zeros(n, np.int64), np.full(n, length), name=names)
+        names = pd.array([f"sequence_{i + 1}" for i in range(n)], dtype="str")
+        windows = pd.DataFrame(  # what make_regions would give, which checks for longer than a window takes
+            {"chrom": names, "start": 0, "end": length, "name": names, "score": np.nan, "strand": ".", "summit": -1}
+        )
         sizes: dict[str, int] = dict.fromkeys(names, int(length))
     else:
         windows = complete_regions(regions)

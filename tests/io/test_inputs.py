@@ -333,6 +333,10 @@ class TestCodes:
             assert len(source) == 3 and source.length == 7
             assert np.array_equal(source.read(np.array([2, 0])), codes[[2, 0]])
             assert source.chrom_sizes == {"sequence_1": 7, "sequence_2": 7, "sequence_3": 7}
+            names = list(source.chrom_sizes)
+            pd.testing.assert_frame_equal(
+                source.windows[list(COLUMNS)], make_regions(names, [0] * 3, [7] * 3, name=names)
+            )
         regions = make_regions("chr1", [0, 7, 9], [7, 14, 16])
         assert open_codes(codes, regions).chrom_sizes == {"chr1": 16}
 

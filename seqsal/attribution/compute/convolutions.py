@@ -379,23 +379,19 @@ def _needs_gradient(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tenso
     """Whether a backward pass will want the gradient of the input, in float32, and of nothing else."""
     frozen = not weight.requires_grad and (bias is None or not bias.requires_grad)
     single = input.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    return frozen and single and input.dim() == 3 and input.requires_grad and torch.is_grad_enabled()
+    wanted = input.dim() == 3 and input.requires_grad and torch.is_grad_enabled()
+    return frozen and single and wanted and not torch._C._are_functorch_transforms_active()  # of the model's own, vmap
 
 
 class _DirectGradient(torch.autograd.Function):
     """A convolution of stride 1 whose backward pass is one too."""
 
-    generate_vmap_rule = True
-
     @staticmethod
-    def forward(X: Any, weight: Any, bias: Any, padding: Any, dilation: Any, zeros: int) -> torch.Tensor:
-        return F.conv1d(X, weight, bias, 1, padding, dilation)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        X, weight, _, _, ctx.dilation, ctx.zeros = inputs
+    def forward(ctx: Any, X: Any, weight: Any, bias: Any, padding: Any, dilation: Any, zeros: int) -> torch.Tensor:
         nothing = weight.new_zeros(()).expand(X.shape)  # in X's place: a checkpoint compares what torch's own one keeps
         ctx.save_for_backward(nothing, weight)
+        ctx.dilation, ctx.zeros = dilation, zeros
+        return F.conv1d(X, weight, bias, 1, padding, dilation)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:

@@ -196,6 +196,22 @@ def test_models_with_checkpoints_have_gradients() -> None:
     assert torch.allclose(gradient, expected, rtol=0, atol=1e-6 * float(expected.abs().max()))
 
 
+class Mapped(Dilated):
+    """The same, but that each window goes through a transform of torch.func."""
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        return torch.vmap(lambda x: super(Mapped, self).forward(x[None])[0])(X)
+
+
+def test_models_that_transform_functions_have_gradients() -> None:
+    torch.manual_seed(0)
+    model = Mapped().eval().requires_grad_(False)
+    X = torch.from_numpy(one_hot(random_codes(np.random.default_rng(3), 2, L)))
+    _, gradient = input_gradient(model, X)
+    expected = plain_gradient(model, X)
+    assert torch.allclose(gradient, expected, rtol=0, atol=1e-6 * float(expected.abs().max()))
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch about itself
 def test_a_model_that_the_caller_compiled_is_left_in_one_piece() -> None:
     torch.manual_seed(0)
