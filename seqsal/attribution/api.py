@@ -208,8 +208,9 @@ class OpenRequest:
     device: torch.device
 
     def attribute(
-        self, out: _PATH | None = None, *, resume: bool = True, keep_finished: bool = False, progress: bool = False
-    ) -> Attributions:
+        self, out: _PATH | None = None, *, resume: bool = True, keep_finished: bool = False,
+        or_more_controls: bool = False, progress: bool = False,
+    ) -> Attributions:  # fmt: skip
         """Attribute the windows, in memory or into a file.
 
         Parameters
@@ -220,6 +221,8 @@ class OpenRequest:
             Go on where an interrupted run of the same request stopped.
         keep_finished
             Keep the windows of a finished file of the same request; controls that it lacks are added.
+        or_more_controls
+            Keep also more controls than the request says.
         progress
             Show a progress bar.
         """
@@ -231,7 +234,7 @@ class OpenRequest:
         check_distinct([out], (request.model, request.genome, request.regions, request.fasta))
         path = attribute_to_file(
             self.model, self.source, out, options, device=self.device, resume=resume, keep_finished=keep_finished,
-            progress=progress,
+            or_more_controls=or_more_controls, progress=progress,
         )  # fmt: skip
         attr = read_attributions(path, in_memory=False)
         attr.keep(run=AttributionRun(self.model, self.source, options, self.device))

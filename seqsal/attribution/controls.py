@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from seqsal.attribution.compute import frozen_on_device
 from seqsal.attribution.engine import AttributionRun
 from seqsal.attribution.methods.registry import METHODS
 from seqsal.attribution.passes import Sink, WindowReader, chunk_rows, run_pass
-from seqsal.attribution.request import AttributeOptions, PlannedMethod, option_names, read_model_of
+from seqsal.attribution.request import AttributeOptions, PlannedMethod, option_names, plan_methods, read_model_of
 from seqsal.attribution.targets import TargetView
 from seqsal.errors import ModelError, StoreError
 from seqsal.io.attributions import Array, Attributions, Controls
@@ -36,8 +37,10 @@ from seqsal.regions import format_region
 from seqsal.sequence.draws import ShuffledControls, control_parents, default_n_controls
 from seqsal.sequence.tensors import one_hot_tensor, reverse_complement_tensor
 
-__all__ = ["add_controls", "control_codes", "make_controls", "options_of_attributions"]
+__all__ = ["add_controls", "control_codes", "make_controls", "most_controls", "options_of_attributions"]
 
+MOST_GROWTH = 8
+MOST_GROWN_BASES = 500_000_000  # that go through the model: 8,000 controls of 2 kb by one gradient are 16 million
 N_CHECKED = 8  # windows whose predictions must be those on record
 TOLERANCE = {"fp32": 1e-3, "tf32": 1e-2, "bf16": 5e-2}  # of them, relative to the largest
 logger = logging.getLogger(__name__)
@@ -47,6 +50,8 @@ def make_controls(
     attr: Attributions,
     model: nn.Module | str | os.PathLike[str] | None = None,
     *,
+    n_controls: int | None = None,
+    why: str = "",
     device: str = "auto",
     progress: bool = False,
 ) -> Controls:
@@ -56,6 +61,10 @@ def make_controls(
     ----------
     attr
         The attributions; controls that they have stay as they are.
+    n_controls
+        The least number M of them; None takes those that there are, or else the usual number.
+    why
+        The reason, for the message.
     model
         What made them, as for :func:`seqsal.attribute`; None takes the model that they remember, or else the seqsal
         checkpoint that their file names, if it is still where it was.
@@ -77,7 +86,7 @@ def make_controls(
     ModelError
         The model is another one: it predicts other values for the windows.
     """
-    if attr.controls is not None and attr.n_controls:
+    if attr.controls is not None and attr.n_controls >= max(n_controls or 0, 1):
         return attr.controls
     if attr.method == "imported":
         raise StoreError(
@@ -90,8 +99,10 @@ def make_controls(
     planned = next(one for one in run.planned if attr.name in [result.name for result in one.results])
     file = _file_of(attr)
     recorded = _recorded(attr, file)
-    n_controls = len(recorded) if recorded else default_n_controls(len(attr), attr.length)
-    _announce(n_controls, attr.name, f"in {file}" if file else "with the attributions")
+    if recorded is not None and len(recorded) < (n_controls or 0):
+        recorded = None  # the first of those that are drawn now are the same
+    n_controls = len(recorded) if recorded else n_controls or default_n_controls(len(attr), attr.length)
+    _announce(n_controls - attr.n_controls, attr.name, f"in {file}" if file else "with the attributions", why)
     if file is not None:
         _append(file, attr, run, planned, n_controls, progress)
         made = read_attributions(file, attr.name, in_memory=isinstance(attr.track, np.ndarray)).controls
@@ -99,6 +110,7 @@ def make_controls(
     else:
         layout = _layout(planned, source, n_controls)
         sink = MemorySink(layout, controls_only=True)
+        _take_over(sink, planned, [attr.result(one.name).controls for one in planned.results], n_controls)
         _stream(run, planned, source, layout, recorded, sink, progress)
         for result in planned.results:
             owner = attr if result.name == attr.name else attr.result(result.name)
@@ -107,7 +119,9 @@ def make_controls(
     return attr.controls
 
 
-def add_controls(path: str | os.PathLike[str], run: AttributionRun, n_controls: int, *, progress: bool = False) -> None:
+def add_controls(
+    path: str | os.PathLike[str], run: AttributionRun, n_controls: int, *, or_more: bool = False, progress: bool = False
+) -> None:
     """Give every result of a finished file this number of controls, where it has none or another number.
 
     Parameters
@@ -118,6 +132,8 @@ def add_controls(path: str | os.PathLike[str], run: AttributionRun, n_controls: 
         What made them.
     n_controls
         Controls, M.
+    or_more
+        Whether more will do as well: those to which they grew.
     progress
         Show a progress bar.
 
@@ -130,7 +146,8 @@ def add_controls(path: str | os.PathLike[str], run: AttributionRun, n_controls: 
     """
     attr = read_attributions(path, in_memory=False)
     for planned in run.planned:
-        if not all(_n_controls(Path(path), result.name) == n_controls for result in planned.results):
+        numbers = {_n_controls(Path(path), result.name) for result in planned.results}
+        if numbers != {n_controls} and not (or_more and min(numbers) > n_controls):
             _check_predictions(attr.result(planned.results[0].name), run)
             _announce(n_controls, planned.results[0].name, f"in {path}")
             _append(Path(path), attr, run, planned, n_controls, progress)
@@ -210,10 +227,10 @@ class _Recorded:
         return np.asarray(self._codes[rows])
 
 
-def _announce(n_controls: int, name: str, where: str) -> None:
+def _announce(n_controls: int, name: str, where: str, why: str = "") -> None:
     logger.info(
-        "controls: attributing %s shuffled windows by %s, which peaks are compared with; they are kept %s",
-        f"{n_controls:,}", name, where,
+        "controls: attributing %s shuffled windows by %s, %s; they are kept %s",
+        f"{n_controls:,}", name, why or "which peaks are compared with", where,
     )  # fmt: skip
 
 
@@ -342,8 +359,52 @@ def _append(
             return
         recorded = _recorded(attr, path)
         recorded = recorded if recorded is not None and len(recorded) == n_controls else None
+        if not writer.done["null"]:
+            _take_over(writer, planned, [_controls_in(path, name) for name in names], n_controls)
         _stream(run, planned, source, _layout(planned, source, n_controls), recorded, writer, progress)
         writer.finish()
+
+
+def _controls_in(path: Path, name: str) -> Controls | None:
+    """Return the controls of a result in a file, None where it has none."""
+    return read_attributions(path, name).controls if _n_controls(path, name) else None
+
+
+def _take_over(
+    sink: MemorySink | ControlsWriter, planned: PlannedMethod, made: Sequence[Controls | None], n_controls: int
+) -> None:
+    """Copy the controls that there are, where they are the first of the wanted ones."""
+    first = made[0]
+    if first is None or first.source is None or not all(one is not None and len(one) == len(first) for one in made):
+        return
+    n_windows = len(sink.layout.regions) if isinstance(sink, MemorySink) else sink.done["main"]
+    parents = control_parents(np.arange(n_controls), n_windows, n_controls)[: len(first)]
+    if len(first) >= n_controls or not np.array_equal(parents, np.asarray(first.source)):
+        return
+    for number, (result, controls) in enumerate(zip(planned.results, made, strict=True)):
+        assert controls is not None
+        shared = {"codes": controls.codes, "source": controls.source} if not number else {}
+        arrays = {name: np.asarray(values) for name, values in {"track": controls.track, **shared}.items()}
+        is_last = number == len(made) - 1
+        sink.write("null", 0, arrays, result=result.name if number else None, complete=is_last)
+    sink.done["null"] = len(first)
+
+
+def most_controls(attr: Attributions) -> int:
+    """Return the number to which controls grow by themselves: 8 times the usual one, fewer where a window takes long.
+
+    Raises
+    ------
+    StoreError
+        They are by a method that is not one of seqsal's.
+    """
+    options = options_of_attributions(attr) if attr.run is None else attr.run.options
+    planned = next(one for one in plan_methods(options) if attr.name in [result.name for result in one.results])
+    usual = most = default_n_controls(len(attr), attr.length)
+    bases = attr.length * planned.method.n_passes(attr.length)
+    while 2 * most <= MOST_GROWTH * usual and 2 * most * bases <= MOST_GROWN_BASES:
+        most *= 2
+    return most
 
 
 def _layout(planned: PlannedMethod, source: WindowReader, n_controls: int) -> StoreLayout:

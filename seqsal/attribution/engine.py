@@ -110,13 +110,14 @@ def attribute_to_file(
     device: torch.device,
     resume: bool = True,
     keep_finished: bool = False,
+    or_more_controls: bool = False,
     progress: bool = False,
 ) -> Path:
     """Attribute every window of `source` into an attribution file, going on where an interrupted run stopped.
 
     Parameters are those of :func:`attribute_windows`; memory does not grow with the number of windows. `resume` is
     False to start over; `keep_finished` keeps the windows of a finished file of the same model, windows and settings,
-    and adds the controls if it has others or none.
+    and adds the controls if it has others or none, but for more of them where `or_more_controls`.
 
     Raises
     ------
@@ -134,7 +135,7 @@ def attribute_to_file(
         if layout.n_controls:
             from seqsal.attribution.controls import add_controls  # which is built on this module
 
-            add_controls(path, run, layout.n_controls, progress=progress)
+            add_controls(path, run, layout.n_controls, or_more=or_more_controls, progress=progress)
     else:
         run.compare_with_plain(source)
         layout = run.plan_layout(source)

@@ -319,7 +319,8 @@ def attribution_options(command: Command) -> Command:
         click.option(
             "--controls", "n_controls", type=_NumberOrAuto(), default="auto", show_default=True, metavar="N|auto",
             help="Dinucleotide-shuffled controls, which peaks are called against. auto is one per region, 100 to "
-            "1,000 and at least 200 kb; `attribute` leaves them to `seqsal peaks` if they outnumber the regions.",
+            "1,000 and at least 200 kb, and up to 8 times as many while the number of peaks hangs on which were drawn; "
+            "`attribute` leaves them to `seqsal peaks` if they outnumber the regions.",
         ),
         click.option(
             "--draw", type=click.IntRange(min=0), default=0, show_default=True,

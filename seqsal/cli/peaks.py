@@ -37,6 +37,11 @@ __all__ = ["peaks_command"]
 @click.option("--min-width", type=click.IntRange(min=1), default=4, show_default=True, help="Narrowest peak (bp).")
 @click.option("--max-width", type=click.IntRange(min=1), default=50, show_default=True, help="Widest peak (bp).")
 @click.option(
+    "--max-controls", type=click.IntRange(min=1),
+    help="Most shuffled controls that are made while the number of peaks hangs on which were drawn [default: 8 times "
+    "the usual number].",
+)  # fmt: skip
+@click.option(
     "--from", "seeds", metavar="RESULT|FILE",
     help="Grow peaks from the maxima of a coarse map of the same windows: another result of the file, such as "
     "grad_cam, or another file.",
@@ -56,7 +61,8 @@ def peaks_command(
 ) -> None:
     """Call peaks of both signs against the shuffled controls in the file.
 
-    Controls that the file lacks are made now, and added to it: by --model, or the checkpoint that the file names.
+    Controls that the file lacks are made now, and added to it: by --model, or the checkpoint that the file names. More
+    are made while the number of peaks hangs on which were drawn.
     """
     from seqsal.attribution.request import read_model_of
     from seqsal.errors import UsageError

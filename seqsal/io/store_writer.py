@@ -392,6 +392,7 @@ class MemorySink:
     """
 
     def __init__(self, layout: StoreLayout, *, controls_only: bool = False) -> None:
+        self.layout = layout
         shapes = {name: shape for name, shape in layout.datasets().items() if not controls_only or "null/" in name}
         self.arrays = {name: np.empty(shape, dtype=kind) for name, (shape, kind) in shapes.items()}
         self.done = {"main": len(layout.regions) if controls_only else 0, "null": 0}

@@ -1,6 +1,6 @@
 """Peaks: the bases that drive a prediction, both signs, with p- and q-values from shuffled controls."""
 
-from seqsal.peaks.call import PEAK_COLUMNS, call_peaks, check_fdr, read_peaks, write_peaks_tsv
+from seqsal.peaks.call import PEAK_COLUMNS, call_peaks, check_fdr, read_peaks, unsettled_text, write_peaks_tsv
 from seqsal.peaks.candidates import CandidateRules, find_candidates
 
 __all__ = [
@@ -10,5 +10,6 @@ __all__ = [
     "check_fdr",
     "find_candidates",
     "read_peaks",
+    "unsettled_text",
     "write_peaks_tsv",
 ]

@@ -26,16 +26,17 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from seqsal.errors import BedError, StoreError, UsageError
+from seqsal.errors import BedError, MethodError, ModelError, StoreError, UsageError
 from seqsal.io.atomic import atomic_path
 from seqsal.io.attributions import Array, Attributions
 from seqsal.io.bed import read_bed
@@ -43,11 +44,12 @@ from seqsal.io.sweep import CHUNK_BP, Axis, Scale, TrackBlock, sweep_track
 from seqsal.peaks.candidates import SEED_REACH_BP, SIGNS, CandidateRules, find_candidates, under_seeds
 from seqsal.peaks.controls import choose_scale, fit_null
 from seqsal.peaks.pool import PEAK_COLUMNS, Pool, peak_table
+from seqsal.sequence.draws import default_n_controls
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["PEAK_COLUMNS", "call_peaks", "check_fdr", "read_peaks", "write_peaks_tsv"]
+__all__ = ["PEAK_COLUMNS", "call_peaks", "check_fdr", "read_peaks", "unsettled_text", "write_peaks_tsv"]
 
 _CHECKED_ROWS = 4096  # read at a time
 MUCH_CANCELLED = 0.5  # share of the attribution where windows overlap
@@ -65,6 +67,7 @@ def call_peaks(
     smooth_bp: int = CandidateRules.smooth_bp,
     sign: str = "both",
     seeds: Attributions | str | None = None,
+    max_controls: int | None = None,
     chunk_bp: int = CHUNK_BP,
     progress: bool = False,
 ) -> pd.DataFrame:
@@ -89,6 +92,10 @@ def call_peaks(
     seeds
         A coarse map of the same windows and controls, such as Grad-CAM, or its name among `attr.results`: only what
         lies under its maxima is tested.
+    max_controls
+        While the number of peaks hangs on which controls were drawn, as many again are made, up to this number. None
+        is :func:`seqsal.attribution.controls.most_controls` where their number is the usual one or grew from it, and
+        else the number that there is.
     chunk_bp
         Values read at a time; does not change the result.
     progress
@@ -102,8 +109,9 @@ def call_peaks(
         highest smoothed value; `n_windows` the windows that cover the summit. Names count from the strongest of each
         sign: `pos_1`, `neg_1`, …. No peak at this fdr is a result: an empty table. `attrs` holds `best_q`, the
         smallest q-value of any candidate (an upper bound of it when above fdr), `n_candidates`,
-        `n_null_candidates`, `n_controls`, `output_space`, `fdr`, and `relative`, whether strengths are relative to the
-        level of their windows.
+        `n_null_candidates`, `n_controls`, `output_space`, `fdr`, `best_q_range` (two standard errors over draws of the
+        controls), `is_settled`, whether another draw would give about as many peaks, and `relative`, whether strengths
+        are relative to the level of their windows.
 
     Raises
     ------
@@ -135,26 +143,21 @@ def call_peaks(
     coarse = attr.result(seeds) if isinstance(seeds, str) else seeds
     if coarse is not None:
         check_seeds(attr, coarse)
-    for lacks in (one for one in (attr, coarse) if one is not None and not one.n_controls):
-        from seqsal.attribution.controls import make_controls  # which waits for torch
-
-        make_controls(lacks, model, device=device, progress=progress)
-        if coarse is not None:
-            check_seeds(attr, coarse)  # now that there are more controls to compare
-    axis = Axis.of(attr)
-    scale = choose_scale(attr, chunk_bp=chunk_bp)
-    null = fit_null(attr, rules, scale=scale, seeds=coarse, chunk_bp=chunk_bp)
-    pool = Pool(fdr, {name: null[name] for name in SIGNS if sign in ("both", name)})
-    overlap = _Overlap(scale)
-    stretches = _stretches(attr, coarse, axis, overlap, chunk_bp, progress)
-    for stretch, due in _overlapping_pieces(stretches, rules.reach_bp if coarse is None else SEED_REACH_BP):
-        fine = stretch.fine
-        found = find_candidates(fine.positions, fine.scaled, rules)
-        if stretch.coarse is not None:
-            found = under_seeds(fine.positions, stretch.coarse.values, found)
-        pool.add(fine, due, found)
-    pool.check_varies()
-    overlap.warn()
+    make = partial(_make_controls, attr, coarse, model, device=device, progress=progress)
+    make(None)
+    most = _most_controls(attr) if max_controls is None else max_controls
+    axis, is_first = Axis.of(attr), True
+    while True:
+        scale = choose_scale(attr, chunk_bp=chunk_bp)
+        null = fit_null(attr, rules, scale=scale, seeds=coarse, chunk_bp=chunk_bp, warn=is_first)
+        pool = Pool(fdr, {name: null[name] for name in SIGNS if sign in ("both", name)})
+        overlap = _Overlap(scale)
+        _add_candidates(pool, _stretches(attr, coarse, axis, overlap, chunk_bp, progress), rules, coarse is not None)
+        if is_first:
+            overlap.warn()
+        spread, is_first = pool.spread(), False
+        if spread.is_settled or attr.n_controls >= most or not make(min(2 * attr.n_controls, most)):
+            break
     peaks = peak_table(pool, axis)
     peaks.attrs.update(
         best_q=pool.best_q(),
@@ -164,9 +167,71 @@ def call_peaks(
         n_controls=attr.n_controls,
         output_space=attr.output_space,
         relative=scale is not None,
+        best_q_range=spread.best_q_range,
+        is_settled=spread.is_settled,
     )
+    if not spread.is_settled:
+        logger.warning("peaks: %s", unsettled_text(peaks.attrs, len(peaks)))
     logger.info("%d peaks at q ≤ %g among %d candidates", len(peaks), fdr, pool.n_tested)
     return peaks
+
+
+def unsettled_text(attrs: Mapping[str, Any], n_peaks: int) -> str:
+    """Say that other controls might give another number of peaks, and what would help."""
+    low, high = attrs["best_q_range"]
+    return (
+        f"their number ({n_peaks:,} at q ≤ {attrs['fdr']:g}) hangs on which {attrs['n_controls']:,} controls were "
+        f"drawn (--seed): the smallest q-value lies between {low:.2g} and {high:.2g}; more controls, such as "
+        f"--controls {4 * attrs['n_controls']}, or more regions tell"
+    )
+
+
+def _most_controls(attr: Attributions) -> int:
+    """To how many controls they may grow: no further than they are where their number was chosen by somebody."""
+    from seqsal.attribution.controls import most_controls
+
+    usual = default_n_controls(len(attr), attr.length)
+    if attr.method == "imported" or attr.n_controls not in [usual << i for i in range(10)]:
+        return attr.n_controls
+    try:
+        return most_controls(attr)
+    except (StoreError, MethodError):  # by a method that cannot be repeated
+        return attr.n_controls
+
+
+def _make_controls(
+    attr: Attributions,
+    coarse: Attributions | None,
+    model: nn.Module | str | os.PathLike[str] | None,
+    n_controls: int | None,
+    **how: Any,
+) -> bool:
+    """Make the controls that are lacking, all of them or, where a number is given, as far as it can be done."""
+    why = "since the number of peaks hangs on which controls were drawn" if n_controls else ""
+    for lacks in (one for one in (attr, coarse) if one is not None and one.n_controls < (n_controls or 1)):
+        from seqsal.attribution.controls import make_controls  # which waits for torch
+
+        try:
+            make_controls(lacks, model, n_controls=n_controls, why=why, **how)
+        except (StoreError, ModelError) as error:
+            if n_controls is None:
+                raise
+            logger.info("no more controls can be made: %s", error)
+            return False
+        if coarse is not None and attr.n_controls == coarse.n_controls:
+            check_seeds(attr, coarse)
+    return True
+
+
+def _add_candidates(pool: Pool, stretches: Iterator[_Stretch], rules: CandidateRules, has_seeds: bool) -> None:
+    """Test every candidate of the track."""
+    for stretch, due in _overlapping_pieces(stretches, SEED_REACH_BP if has_seeds else rules.reach_bp):
+        fine = stretch.fine
+        found = find_candidates(fine.positions, fine.scaled, rules)
+        if stretch.coarse is not None:
+            found = under_seeds(fine.positions, stretch.coarse.values, found)
+        pool.add(fine, due, found)
+    pool.check_varies()
 
 
 def check_fdr(fdr: float) -> None:

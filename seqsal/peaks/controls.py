@@ -147,6 +147,7 @@ def fit_null(
     scale: Scale | None = window_scale,
     seeds: Attributions | None = None,
     chunk_bp: int = CHUNK_BP,
+    warn: bool = True,
 ) -> dict[str, SignNull]:
     """Find the candidates of the controls, a chunk of rows at a time, and fit their strengths.
 
@@ -162,6 +163,8 @@ def fit_null(
         A coarse map with the same controls: only candidates under its seeds count.
     chunk_bp
         Values read at a time.
+    warn
+        Warn of a reference that is far off.
 
     Returns
     -------
@@ -200,7 +203,8 @@ def fit_null(
             "controls: all values of the shuffled controls are equal, expected a track that varies; check that the "
             "model depends on its input, then attribute again"
         )
-    _warn_if_one_sided(attr, n_negative, n_positive)
+    if warn:
+        _warn_if_one_sided(attr, n_negative, n_positive)
     return {
         sign: SignNull.fit(np.concatenate(profiles[sign]), np.concatenate(windows[sign]), len(rows)) for sign in SIGNS
     }

@@ -47,6 +47,7 @@ Both signs have their own distribution: activation and repression need not look 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,11 +55,12 @@ from numpy.typing import NDArray
 
 from seqsal.peaks.candidates import Ruler
 
-__all__ = ["MIN_P", "NullDistribution", "ParetoTail", "SignNull", "dispersion", "fit_tail"]
+__all__ = ["MIN_P", "N_GROUPS", "NullDistribution", "ParetoTail", "SignNull", "dispersion", "fit_tail"]
 
 TAIL_ROOTS, MIN_TAIL = 1.0, 20  # the tail is fitted to the √n largest of n candidates
 MIN_COUNT = 10  # controls as high that make a count exact enough (Knijnenburg et al.)
 MIN_P = 1e-300
+N_GROUPS = 8  # of controls, one of which is left out at a time
 SHAPES = np.linspace(-1.0, 1.0, 41)  # ξ
 SHAPE_MEAN, SHAPE_SD = 0.27, 0.17  # of the prior
 LOG_SCALES = np.linspace(-2.5, 2.5, 61)  # log(σ / mean exceedance)
@@ -93,7 +95,9 @@ class NullDistribution:
     tail: ParetoTail | None
 
     @classmethod
-    def fit(cls, heights: NDArray[np.float64], window: NDArray[np.int64], n_windows: int) -> NullDistribution:
+    def fit(
+        cls, heights: NDArray[np.float64], window: NDArray[np.int64], n_windows: int, every: int = 1
+    ) -> NullDistribution:
         """Fit to control candidates.
 
         Parameters
@@ -104,6 +108,8 @@ class NullDistribution:
             (n,) number of the control that each is from, below `n_windows`.
         n_windows
             Number of controls.
+        every
+            Of `REACH`, tabulate every n-th value.
         """
         order = np.argsort(heights, kind="stable")
         ranked, n = heights[order], len(heights)
@@ -115,7 +121,7 @@ class NullDistribution:
         if not over.any():
             return cls(ranked, np.inf, None)
         counts = np.bincount(window[order][over], minlength=n_windows)
-        return cls(ranked, threshold, fit_tail(ranked[over] - threshold, 1 / max(1.0, dispersion(counts))))
+        return cls(ranked, threshold, fit_tail(ranked[over] - threshold, 1 / max(1.0, dispersion(counts)), every))
 
     def p_values(self, heights: NDArray[np.float64]) -> NDArray[np.float64]:
         """P-values (m,) of candidates of these heights (m,); 1 when the controls have no candidate of this sign."""
@@ -141,16 +147,26 @@ class SignNull:
         How strengths are measured.
     distribution
         Strengths of the control candidates.
+    without
+        N_GROUPS times the same, each time without another share of the controls, when it is called.
     """
 
     ruler: Ruler
     distribution: NullDistribution
+    without: Callable[[], list[NullDistribution]]
 
     @classmethod
     def fit(cls, profiles: NDArray[np.float64], window: NDArray[np.int64], n_windows: int) -> SignNull:
         """Fit to the profiles (n, K) of control candidates; see :meth:`NullDistribution.fit`."""
         ruler = Ruler.of(profiles)
-        return cls(ruler, NullDistribution.fit(ruler.strengths(profiles), window, n_windows))
+        strengths = ruler.strengths(profiles)
+        group = window * N_GROUPS // max(n_windows, 1)
+
+        def without() -> list[NullDistribution]:
+            others = (group != i for i in range(N_GROUPS))
+            return [NullDistribution.fit(strengths[rows], window[rows], n_windows, every=4) for rows in others]
+
+        return cls(ruler, NullDistribution.fit(strengths, window, n_windows), without)
 
 
 @dataclass(frozen=True)
@@ -163,18 +179,21 @@ class ParetoTail:
         Mean exceedance, in units of height.
     log_survival
         log P(exceedance > y) at y = `REACH` · `scale`.
+    every
+        Every how many of `REACH` are tabulated.
     """
 
     scale: float
     log_survival: NDArray[np.float64]
+    every: int = 1
 
     def survival(self, exceedance: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return P(exceedance > y) for y ≥ 0, by interpolation of its logarithm."""
         reach = np.log1p(np.asarray(exceedance, dtype=np.float64) / self.scale)
-        return np.exp(np.interp(reach, np.log1p(REACH), self.log_survival))
+        return np.exp(np.interp(reach, np.log1p(REACH[:: self.every]), self.log_survival))
 
 
-def fit_tail(exceedances: NDArray[np.float64], information: float = 1.0) -> ParetoTail:
+def fit_tail(exceedances: NDArray[np.float64], information: float = 1.0, every: int = 1) -> ParetoTail:
     """Fit the generalised Pareto tail.
 
     Parameters
@@ -183,6 +202,8 @@ def fit_tail(exceedances: NDArray[np.float64], information: float = 1.0) -> Pare
         (k,) heights over the threshold, above 0.
     information
         Independent observations per exceedance, in (0, 1]: the power of the likelihood.
+    every
+        Of `REACH`, tabulate every n-th value.
     """
     scale = float(np.mean(exceedances))
     shape = SHAPES[:, None]
@@ -193,8 +214,8 @@ def fit_tail(exceedances: NDArray[np.float64], information: float = 1.0) -> Pare
     weights /= weights.sum()
     used = weights > 1e-10
     a, b = np.broadcast_to(shape, used.shape)[used], np.broadcast_to(sigma, used.shape)[used]
-    survival = np.array([weights[used] @ np.exp(_log_survival(y, a, b)) for y in REACH])
-    return ParetoTail(scale, np.log(np.maximum(survival, MIN_P)))
+    survival = np.array([weights[used] @ np.exp(_log_survival(y, a, b)) for y in REACH[::every]])
+    return ParetoTail(scale, np.log(np.maximum(survival, MIN_P)), every)
 
 
 def _log_survival(y: float, shape: NDArray[np.float64], sigma: NDArray[np.float64]) -> NDArray[np.float64]:

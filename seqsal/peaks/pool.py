@@ -23,12 +23,17 @@ weights in 5.0 to 5.6 %.
 
 The floor of n₀ is for few windows, whose p-values go up and down together. Candidates with p > 4 fdr can neither be
 called nor lower a q-value to the fdr, so they are counted and forgotten, and memory does not grow with the genome.
+
+*The luck of the draw.* Many sites of one factor have strengths that hardly differ, so that all or none of them pass the
+fdr, by the few controls that are as strong. :class:`Spread` measures that, and :func:`seqsal.call_peaks` makes more
+controls while it is large.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,7 +42,7 @@ from numpy.typing import NDArray
 from seqsal.errors import StoreError
 from seqsal.io.sweep import Axis, TrackBlock
 from seqsal.peaks.candidates import SIGNS, CandidateRules, Candidates, find_candidates
-from seqsal.peaks.null import SignNull
+from seqsal.peaks.null import N_GROUPS, SignNull
 
 __all__ = ["PEAK_COLUMNS", "Pool", "benjamini_hochberg", "peak_table"]
 
@@ -49,6 +54,8 @@ PEAK_COLUMNS = {
 SCORE_PER_DECADE = 100  # score 1000 at q = 1e-10
 LAMBDA, LEAST_NULL_SHARE = 0.5, 0.5
 BASE_WEIGHT, MAX_WEIGHT = 0.2, 2.0
+SETTLED = 0.1  # standard error of the number of calls, relative to it
+FAR = 10.0  # times the fdr: no draw of the controls makes calls of such a q-value
 KEPT = MAX_WEIGHT / LEAST_NULL_SHARE  # times fdr: p-values beyond it can neither be called nor change a call
 
 
@@ -106,6 +113,44 @@ def sign_weights(counts: Mapping[str, SignCount]) -> dict[str, float]:
     if not n_tested:
         return dict.fromkeys(counts, 1.0)
     return {sign: min(weight * n_tested / total, MAX_WEIGHT) for sign, weight in raw.items()}
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How far calls hang on which controls were drawn.
+
+    Attributes
+    ----------
+    fdr
+        Largest q-value of a call.
+    n_calls, n_calls_sd
+        Number of calls, and its standard error over draws of the controls.
+    best_q, best_q_factor
+        Smallest q-value, and the factor that is one standard error of it.
+    """
+
+    fdr: float
+    n_calls: int
+    n_calls_sd: float
+    best_q: float
+    best_q_factor: float
+
+    @property
+    def best_q_range(self) -> tuple[float, float]:
+        """Two standard errors about the smallest q-value."""
+        factor = self.best_q_factor**2
+        return self.best_q / factor, min(self.best_q * factor, 1.0)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether other controls would give about as many calls."""
+        low, high = self.best_q_range
+        return not low <= self.fdr <= high and self.n_calls_sd <= max(1.0, SETTLED * self.n_calls)
+
+
+def _jackknife(values: NDArray[Any]) -> float:
+    """Return the standard error of a statistic from its values (G,), each without one of G groups."""
+    return float(np.sqrt((len(values) - 1) * np.var(values)))
 
 
 @dataclass
@@ -177,9 +222,29 @@ class Pool:
                 q_value=np.zeros(0)
             )
         table = pd.concat(self.parts, ignore_index=True)
+        return table.assign(q_value=self._q_values(table, table["p_value"].to_numpy(dtype=np.float64)))
+
+    def _q_values(self, table: pd.DataFrame, p_values: NDArray[np.float64]) -> NDArray[np.float64]:
         weights = table["sign"].map(sign_weights(self.counts)).to_numpy(dtype=np.float64)
-        weighted = table["p_value"].to_numpy(dtype=np.float64) / weights
-        return table.assign(q_value=benjamini_hochberg(weighted, self.n_nulls))
+        return benjamini_hochberg(p_values / weights, self.n_nulls)
+
+    def spread(self) -> Spread:
+        """Say how far the calls hang on which controls were drawn, by leaving out an eighth of them at a time."""
+        table = self.kept()
+        n_calls = int((table["q_value"] <= self.fdr).sum())
+        if not len(table) or table["q_value"].min() > FAR * self.fdr:
+            return Spread(self.fdr, n_calls, 0.0, self.best_q(), 1.0)
+        p_values = np.empty((N_GROUPS, len(table)))
+        for sign, null in self.null.items():
+            rows = (table["sign"] == sign).to_numpy()
+            strengths = table["strength"].to_numpy(dtype=np.float64)[rows]
+            p_values[:, rows] = [one.p_values(strengths) for one in null.without()]
+        q_values = np.array([self._q_values(table, one) for one in p_values])
+        log_q = np.log(q_values.min(axis=1))
+        return Spread(
+            self.fdr, n_calls, _jackknife((q_values <= self.fdr).sum(axis=1)), float(table["q_value"].min()),
+            float(np.exp(_jackknife(log_q))),
+        )  # fmt: skip
 
 
 _EMPTY_BLOCK = TrackBlock(np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0), np.zeros(0, dtype=np.int64))

@@ -50,6 +50,8 @@ class DryRun:
         Expected for all windows and controls.
     file_bytes
         Expected sizes by file.
+    may_grow
+        Whether more controls may be made where peaks need them.
     free_bytes
         Free where the folder is to be.
     begun
@@ -68,6 +70,7 @@ class DryRun:
     tried_seconds: float
     attribution_seconds: float
     file_bytes: dict[str, int]
+    may_grow: bool
     free_bytes: int
     begun: bool
 
@@ -79,7 +82,12 @@ class DryRun:
         return table_text(
             [
                 ("regions", f"{self.n_regions:,} usable of {self.length:,} bp, {self.n_rejected:,} unusable"),
-                ("controls", f"{self.n_controls:,} shuffled"),
+                (
+                    "controls",
+                    f"{self.n_controls:,} shuffled, and up to 8 times as many if peaks need them"
+                    if self.may_grow
+                    else f"{self.n_controls:,} shuffled",
+                ),
                 ("results", ", ".join(self.results)),
                 ("time", f"attribution about {_duration(self.attribution_seconds)} ({tried}); {later}"),
                 ("size", f"about {sizes}; {size_text(self.free_bytes)} are free"),
@@ -107,10 +115,12 @@ def try_run(model: str | os.PathLike[str] | nn.Module, *, out: str | os.PathLike
     arguments = {name: value for name, value in arguments.items() if name not in ("resume", "progress")}
     with prepare_run(model, out=out, **arguments) as prepared:
         free_bytes = shutil.disk_usage(check_folder(out)).free
-        return _try(prepared.opened, Path(out), free_bytes, audited=prepared.plan is not None)
+        return _try(
+            prepared.opened, Path(out), free_bytes, audited=prepared.plan is not None, may_grow=prepared.may_grow
+        )
 
 
-def _try(opened: OpenRequest, out: Path, free_bytes: int, *, audited: bool) -> DryRun:
+def _try(opened: OpenRequest, out: Path, free_bytes: int, *, audited: bool, may_grow: bool) -> DryRun:
     source = opened.source
     run = AttributionRun(opened.model, source, opened.request.options, opened.device)
     layout = run.plan_layout(source)
@@ -140,6 +150,7 @@ def _try(opened: OpenRequest, out: Path, free_bytes: int, *, audited: bool) -> D
         tried_seconds=seconds,
         attribution_seconds=seconds + max(len(source) + layout.n_controls - n_tried, 0) * slope,
         file_bytes=sizes,
+        may_grow=may_grow,
         free_bytes=free_bytes,
         begun=bool(begun) and not (out / "run.json").exists(),
     )

@@ -58,12 +58,15 @@ class PreparedRun:
         The audit, its evidence read; None without one.
     parameters
         Everything given to the run, by the names of `run`'s arguments, but for arrays and tables.
+    may_grow
+        Whether more controls may be made where peaks need them.
     """
 
     opened: OpenRequest
     other_models: Sequence[SequenceModel]
     plan: AuditPlan | None
     parameters: Mapping[str, Any] = field(repr=False)
+    may_grow: bool = True
 
     def __enter__(self) -> Self:
         return self
@@ -129,7 +132,7 @@ def prepare_run(
         settled = _with_room(settled, source)
     opened = replace(opened, request=replace(request, options=settled))
     parameters = {**request.arguments(), **own, **evidence, "other_models": list(map(model_name, other_models))}
-    return PreparedRun(opened, others, plan, parameters)
+    return PreparedRun(opened, others, plan, parameters, may_grow=request.options.n_controls == "auto")
 
 
 def _with_room(options: AttributeOptions, source: WindowSource) -> AttributeOptions:

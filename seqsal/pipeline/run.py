@@ -206,20 +206,28 @@ def _fill(folder: Path, prepared: PreparedRun, clock: Clock, *, resume: bool, pr
     fdr, motif_db, seed = given["fdr"], given["motif_db"], given["seed"]
     (folder / "run.json").unlink(missing_ok=True)  # an earlier run's: the folder is not complete now
     with clock.stage("attribute"):
-        attr = opened.attribute(folder / "attributions.h5", resume=resume, keep_finished=resume, progress=progress)
+        attr = opened.attribute(
+            folder / "attributions.h5", resume=resume, keep_finished=resume, or_more_controls=prepared.may_grow,
+            progress=progress,
+        )  # fmt: skip
     with clock.stage("scores"):
         scores = score_table(attr.regions, np.asarray(attr.prediction), opened.model)
         write_scores(scores, folder / "scores.tsv")
     with clock.stage("tracks"):
         write_bigwig(attr, attr.chrom_sizes, folder / "attributions.bw", progress=progress)
     with clock.stage("peaks"), all_or_nothing():
-        peaks = call_peaks(attr, fdr=fdr, progress=progress)
+        most = None if prepared.may_grow else attr.n_controls
+        peaks = call_peaks(attr, fdr=fdr, max_controls=most, progress=progress)
         write_narrowpeak(peaks, folder / "peaks.narrowPeak")
         write_peaks_tsv(peaks, folder / "peaks.tsv")
     from seqsal.plot import write_logos  # matplotlib is not imported before it draws
 
     with clock.stage("motifs"), make_folder(folder / "motifs") as motif_folder:
-        seqlets = peaks if fdr >= SEQLET_FDR else call_peaks(attr, fdr=SEQLET_FDR, progress=progress)
+        seqlets = (
+            peaks
+            if fdr >= SEQLET_FDR
+            else call_peaks(attr, fdr=SEQLET_FDR, max_controls=attr.n_controls, progress=progress)
+        )
         motifs = discover_motifs(attr, seqlets, motif_db=motif_db, seed=seed, progress=progress)
         with make_folder(motif_folder / "logos") as logos, all_or_nothing(stale=[motif_folder / "motif_usage.tsv"]):
             write_motifs(motifs, motif_folder)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from seqsal.motifs import MotifResult
+from seqsal.peaks import unsettled_text
 from seqsal.plot.curves import plot_score_histogram, plot_training_history
 from seqsal.plot.style import inline_svg, one_line
 from seqsal.plot.tracks import negative_peaks
@@ -248,10 +249,17 @@ def _no_peaks(inputs: ReportInputs) -> str:
         if inputs.attr.n_controls:
             return "No peak was called: nothing stands out against the shuffled sequences."
         return "No peak could be called: these attributions have no shuffled controls to compare with."
-    return (
-        f"No peak was called at a false discovery rate of {fdr:g}; the best candidate has a q-value of {best:.3g}. "
-        "Either the model does not rely on short motifs here, or there are too few regions to tell."
-    )
+    text = f"No peak was called at a false discovery rate of {fdr:g}; the best candidate has a q-value of {best:.3g}. "
+    if not inputs.peaks.attrs.get("is_settled", True):
+        text += f"That is not certain: {unsettled_text(inputs.peaks.attrs, 0)}. "
+    if inputs.motifs is not None and len(inputs.motifs):
+        n = len(inputs.motifs)
+        return text + (
+            f"The model does rely on short motifs: {n} pattern{'s recur' if n > 1 else ' recurs'} among the candidates "
+            "of a larger q-value (see Motifs). It is single peaks that cannot be told from chance at this rate; "
+            "more regions, more controls or a larger --fdr list them."
+        )
+    return text + "Either the model does not rely on short motifs here, or there are too few regions to tell."
 
 
 def build_regions(inputs: ReportInputs) -> Section:

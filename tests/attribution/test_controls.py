@@ -19,7 +19,7 @@ from toys import Small, random_codes
 
 import seqsal
 from seqsal.attribution import passes
-from seqsal.attribution.controls import control_codes, make_controls, options_of_attributions
+from seqsal.attribution.controls import control_codes, make_controls, most_controls, options_of_attributions
 from seqsal.attribution.engine import AttributionRun
 from seqsal.attribution.methods.registry import METHODS
 from seqsal.attribution.request import PlannedMethod
@@ -138,6 +138,31 @@ def test_only_the_methods_that_need_them_get_controls(X: np.ndarray) -> None:
     for name in ("saliency.target0", "saliency.target1", "gradient_x_input.target0", "gradient_x_input.target1"):
         same_controls(attr.result(name), whole.result(name))
     assert attr.result("ism.target0").controls is None
+
+
+@pytest.mark.parametrize("in_file", [False, True])
+def test_more_controls_join_those_that_there_are(X: np.ndarray, tmp_path: Path, in_file: bool) -> None:
+    model = wrap(Counting(), input_length=LENGTH)
+    options: dict[str, Any] = {"method": ["gradient_x_input", "grad_cam"], "seed": 2}
+    attr = attribute(model, X, n_controls=30, **options, **({"out": tmp_path / "A.h5"} if in_file else {}))
+    n_before = model.module.n_sequences
+    make_controls(attr, n_controls=60)
+    assert 30 <= model.module.n_sequences - n_before < 60, "the first ones were attributed again"
+    assert attr.n_controls == 60 and make_controls(attr, n_controls=40) is attr.controls
+    whole = attribute(model, X, n_controls=60, **options)
+    grown = read_attributions(tmp_path / "A.h5") if in_file else attr
+    for name in ("codes", "source"):
+        np.testing.assert_array_equal(np.asarray(getattr(grown.controls, name)), getattr(whole.controls, name))
+    np.testing.assert_allclose(np.asarray(grown.controls.track), whole.controls.track, rtol=0, atol=1e-6)
+    coarse = make_controls(attr.result("grad_cam"), model, n_controls=60)
+    np.testing.assert_array_equal(np.asarray(coarse.codes), whole.controls.codes)
+
+
+def test_controls_grow_as_far_as_the_method_is_cheap(X: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    cheap, dear = (attribute(Counting(), X, method=method) for method in ("gradient_x_input", "ism"))
+    assert most_controls(cheap) == most_controls(dear) == 8 * 30
+    monkeypatch.setattr("seqsal.attribution.controls.MOST_GROWN_BASES", 3 * LENGTH * LENGTH * 70)
+    assert (most_controls(cheap), most_controls(dear)) == (240, 60)
 
 
 def test_seeds_get_the_same_controls(X: np.ndarray) -> None:

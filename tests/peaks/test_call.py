@@ -16,13 +16,14 @@ from scipy import stats
 from track_toys import bump, make_attr, noise
 
 from seqsal.errors import StoreError, UsageError
-from seqsal.io.attributions import Attributions
+from seqsal.io.attributions import Attributions, Controls
 from seqsal.io.bed import write_narrowpeak
 from seqsal.peaks import PEAK_COLUMNS, call_peaks, pool, write_peaks_tsv
 from seqsal.peaks.controls import choose_scale, window_scale
 from seqsal.peaks.pool import Pool, SignCount, benjamini_hochberg, sign_weights
 
 LENGTH = 600
+FDR_OF_SITES = 0.1  # those of `sites` pass it by the luck of 100 controls
 PLANTED = ((100, 10, 6.0), (250, 14, -5.0), (400, 8, 8.0), (500, 10, -7.0))  # centre, half width, height
 
 
@@ -440,3 +441,68 @@ def test_noise_is_seldom_called(window_sd: float, n: int, n_controls: int) -> No
     n_sets = 200
     n_called = sum(len(call_peaks(_null_data(seed, window_sd, n, n_controls))) > 0 for seed in range(n_sets))
     assert n_called <= stats.binom.isf(0.01, n_sets, 0.05)
+
+
+def growing(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, usual: int) -> None:
+    """Let the usual number of controls be this, more be noise, and eight times as many the limit."""
+
+    def more(attr: Attributions, model: object, *, n_controls: int, **how: object) -> None:
+        assert attr.controls is not None
+        new = noise(rng, n_controls - attr.n_controls, attr.length)
+        attr.keep(controls=Controls(np.concatenate([attr.controls.track, new])))
+
+    monkeypatch.setattr("seqsal.attribution.controls.make_controls", more)
+    monkeypatch.setattr("seqsal.attribution.controls.most_controls", lambda attr: 8 * usual)
+    monkeypatch.setattr("seqsal.peaks.call.default_n_controls", lambda n_windows, length: usual)
+
+
+def sites(rng: np.random.Generator, height: float) -> NDArray[np.float32]:
+    """Sixty windows of noise, each with the same site: all or none of them pass a rate."""
+    return noise(rng, 60, 100) + bump(100, 50, 8, height)
+
+
+def test_controls_grow_until_the_calls_do_not_hang_on_their_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    track, n_fixed, n_grown = sites(np.random.default_rng(0), 2.4), [], []
+    for seed in range(2):
+        rng = np.random.default_rng(100 + seed)
+        growing(rng, monkeypatch, 100)
+        attr = make_attr(track, controls=noise(rng, 100, 100))
+        n_fixed.append(len(call_peaks(attr, max_controls=100, fdr=FDR_OF_SITES)))
+        assert attr.n_controls == 100
+        peaks = call_peaks(attr, fdr=FDR_OF_SITES)
+        n_grown.append(len(peaks))
+        assert attr.n_controls == peaks.attrs["n_controls"]
+        assert peaks.attrs["is_settled"] or attr.n_controls == 800
+    assert min(n_fixed) == 0 < max(n_fixed), "the luck of the draw"
+    assert min(n_grown) > 0
+
+
+def test_what_is_plain_needs_no_more_controls(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    growing(rng, monkeypatch, 100)
+    for track in (sites(rng, 8.0), noise(rng, 10, 100)):
+        attr = make_attr(track, controls=noise(rng, 100, 100))
+        assert call_peaks(attr).attrs["is_settled"] and attr.n_controls == 100
+
+
+def test_a_number_of_controls_that_was_asked_for_stays(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    rng = np.random.default_rng(2)
+    growing(rng, monkeypatch, 100)
+    attr = make_attr(sites(rng, 2.4), controls=noise(rng, 90, 100))
+    peaks = call_peaks(attr, fdr=FDR_OF_SITES)
+    assert attr.n_controls == 90 and not peaks.attrs["is_settled"]
+    assert "hangs on which 90 controls were drawn (--seed)" in caplog.text
+    assert "more controls, such as --controls 360, or more regions tell" in caplog.text
+
+
+@pytest.mark.parametrize("n", [4, 40])
+def test_growing_makes_no_call_where_there_is_nothing(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    n_called, n_sets = 0, 20
+    for seed in range(n_sets):
+        rng = np.random.default_rng(1000 + seed)
+        growing(rng, monkeypatch, 20)
+        attr = make_attr(noise(rng, n, 100), controls=noise(rng, 20, 100))
+        n_called += len(call_peaks(attr)) > 0
+    assert n_called <= stats.binom.isf(0.001, n_sets, 0.05)

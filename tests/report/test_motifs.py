@@ -46,6 +46,16 @@ def test_a_pattern_is_shown_with_logos_counts_and_links(make_inputs: Make) -> No
     assert '<a href="#motifs">Motifs</a>' in text
 
 
+def test_a_page_that_names_motifs_does_not_doubt_them(make_inputs: Make) -> None:
+    none = make_inputs(5).peaks.iloc[:0]
+    none.attrs.update(fdr=0.05, best_q=0.06, best_q_range=(0.03, 0.12), n_controls=8000, is_settled=False)
+    motifs = make_result(make_pattern("pos_pattern_1", [35, 135]))
+    page = render_report(make_inputs(5, peaks=none, motifs=motifs))
+    assert "does not rely" not in page
+    assert "The model does rely on short motifs: " in page and "single peaks that cannot be told from chance" in page
+    assert "hangs on which 8,000 controls were drawn" in page and "--controls 32000" in page
+
+
 def test_names_are_escaped(make_inputs: Make) -> None:
     pattern = replace(make_pattern("pos_pattern_1", [35]), seqlets=make_pattern("x", [35]).seqlets.assign(chrom=EVIL))
     evil = replace(pattern, match={**(pattern.match or {}), "match": EVIL, "accession": EVIL})
