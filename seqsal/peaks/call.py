@@ -176,7 +176,7 @@ def call_peaks(
     return peaks
 
 
-def unsettled_text(attrs: Mapping[str, Any], n_peaks: int) -> str:
+def unsettled_text(attrs: Mapping[Any, Any], n_peaks: int) -> str:
     """Say that other controls might give another number of peaks, and what would help."""
     low, high = attrs["best_q_range"]
     return (
