@@ -13,6 +13,7 @@ import math
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FAILED",
+    "MIN_REGIONS",
     "NOT_IN_JSON",
     "OMITTED_IF_NONE",
+    "TOO_FEW",
     "UNTESTED",
     "Fact",
     "Interval",
@@ -37,15 +40,18 @@ __all__ = [
     "Reason",
     "Results",
     "Shortcut",
+    "Weight",
     "from_json",
     "measured",
+    "of_regions",
     "to_json",
     "with_interval",
 ]
 
 NOT_IN_JSON = {"json": False}  # metadata of a field that `audit.json` does not have
 OMITTED_IF_NONE = {"omit": True}  # of a field whose key `audit.json` has only where there is a value
-PASSED, FAILED, UNTESTED = "passed", "failed", "not tested"
+PASSED, FAILED, UNTESTED, TOO_FEW, NOTED = "passed", "failed", "not tested", "not enough data", "noted"
+MIN_REGIONS = 6  # with n < 6, no interval of resampled means can hold the mean in 95 % of cases: 1 − 2^(1 − n)
 
 
 @dataclass(frozen=True)
@@ -80,26 +86,22 @@ class Fact:
         return f"{self.name} {self.value}".strip()
 
 
+class Weight(StrEnum):
+    """What a criterion that failed does to the answer."""
+
+    OVERTURNS = "overturns"  # the answer is no
+    LOWERS = "lowers"  # yes becomes in part
+    NOTES = "notes"  # the answer stays, and the verdict's text says so
+
+
 @dataclass(frozen=True)
 class Reason:
     """One criterion of the verdict.
 
-    Attributes
-    ----------
-    about
-        `faithful` or `plausible`.
-    name
-        Of the criterion.
-    got
-        The value measured; for a difference, the lower end of its interval. None where there is none.
-    needed
-        What passes.
-    outcome
-        `passed`, `failed` or `not tested`.
-    sentence
-        What the verdict says of it; not in `audit.json`.
-    is_decisive
-        Whether passing it is evidence enough, together with nothing else failing; not in `audit.json`.
+    `got` is the value measured (of a difference, the lower end of its interval), None where there is none; `needed`
+    what passes; `outcome` one of `passed`, `failed`, `not tested`, `not enough data` and `noted`. Not in `audit.json`:
+    `sentence`, what the verdict says of it, and `is_decisive`, whether passing it is evidence enough where nothing else
+    fails.
     """
 
     about: str
@@ -107,12 +109,18 @@ class Reason:
     got: float | None
     needed: str
     outcome: str
+    weight: Weight = Weight.OVERTURNS
     sentence: str = field(default="", compare=False, metadata=NOT_IN_JSON)
     is_decisive: bool = field(default=False, compare=False, metadata=NOT_IN_JSON)
 
     def __str__(self) -> str:
         got = "" if self.got is None else f": {self.got:.3g}"
         return f"{self.name}{got} (needed {self.needed}), {self.outcome}"
+
+    @classmethod
+    def note(cls, about: str, name: str, sentence: str) -> Reason:
+        """Say something that leaves the answer as it is."""
+        return cls(about, name, None, "", NOTED, Weight.NOTES, sentence)
 
     @classmethod
     def at_least(cls, about: str, name: str, value: Measured, least: float, needed: str = "", **more: Any) -> Reason:
@@ -133,9 +141,17 @@ class Reason:
     def _judged(
         cls, about: str, name: str, value: Measured, needed: str, holds: Callable[[float], bool], more: dict[str, Any]
     ) -> Reason:
-        if isinstance(value, NotTested) or not math.isfinite(value):
-            return cls(about, name, None, needed, UNTESTED, **more)
-        return cls(about, name, value, needed, PASSED if holds(value) else FAILED, **more)
+        """Judge; of fewer than `MIN_REGIONS` regions (`n`), only a failure counts, and only where one case is enough.
+
+        `one_fails` says that it is; without, as for a difference from chance, a failure is not enough data either.
+        """
+        n, one_fails = more.pop("n", None), more.pop("one_fails", False)
+        got = None if isinstance(value, NotTested) or not math.isfinite(value) else float(value)
+        is_few = n is not None and 0 < n < MIN_REGIONS
+        if is_few and not (one_fails and got is not None and not holds(got)):
+            return cls(about, name, got, needed, TOO_FEW, **more)
+        outcome = UNTESTED if got is None else PASSED if holds(got) else FAILED
+        return cls(about, name, got, needed, outcome, **more)
 
 
 @dataclass(frozen=True)
@@ -178,10 +194,6 @@ class PartResult:
         """Yield the shortcuts that the model takes; `output` is what the model's output is called, such as `logit`."""
         return ()
 
-    def caveats(self) -> Iterable[str]:
-        """Yield what the verdict's text has to add, a sentence each."""
-        return ()
-
     @property
     def advised_method(self) -> str | None:
         """A method that would do better than that of the map."""
@@ -218,6 +230,11 @@ def with_interval(value: float, interval: Interval | None, number: str = "{:.3g}
     """Write a number and its confidence interval: ``0.31 (0.2 to 0.4)``."""
     ends = "" if interval is None else f" ({number.format(interval[0])} to {number.format(interval[1])})"
     return number.format(value) + ends
+
+
+def of_regions(share: float) -> str:
+    """Write a share of the regions, of which none is "no region" and never 0%."""
+    return "no region" if share == 0 else f"{max(share, 0.01):.0%} of regions"
 
 
 def to_json(value: Any, hint: Any = None) -> Any:

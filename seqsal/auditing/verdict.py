@@ -20,50 +20,103 @@ blindness       the map is blind at `max_blind_share` or less of the bases that 
 *Plausible*: the map shows known biology. The share of attribution inside known motifs (or annotated regions) exceeds
 that of matched positions: the interval of the difference lies above 0, and the difference is `min_gain` or more.
 
-What could not be tested is None, and never a guess.
+*Weights.* A criterion that fails overturns the answer (no), or lowers it (yes becomes in part), or is only noted, as
+its :class:`~seqsal.auditing.part.Weight` says. The lowering ones of *faithful*:
+
+==============  ======================================================================================================
+additivity      sums of what the map gives say what two or three substitutions do, in half of the regions or more
+stability       the map stays as it is after substitutions that leave the prediction as it is
+peaks           replacing its peaks does not change the output less than replacing as many bases elsewhere
+labels          the map of a network trained on permuted labels is another one
+==============  ======================================================================================================
+
+An answer that rests on fewer than `MIN_REGIONS` regions is *not enough data*. What is neither yes nor no is None in
+`audit.json`, with its word in `said`; it is never a guess.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
-from seqsal.auditing.part import FAILED, UNTESTED, PartResult, Reason, Shortcut, from_json, to_json
+from seqsal.auditing.part import (
+    FAILED,
+    MIN_REGIONS,
+    PASSED,
+    TOO_FEW,
+    PartResult,
+    Reason,
+    Shortcut,
+    Weight,
+    from_json,
+    to_json,
+)
 from seqsal.auditing.settings import AuditSettings
 from seqsal.errors import UsageError
 
-__all__ = ["FAILURES", "Reason", "Verdict", "check_failures", "judge"]
+__all__ = ["FAILURES", "Answer", "Reason", "Verdict", "check_failures", "judge"]
 
 FAILURES = ("shortcut", "unfaithful", "implausible")
 N_TOLD = 3  # shortcuts that get a sentence of their own
 _OUTPUTS = {name: name for name in ("logit", "probability", "count")} | {"log": "log output"}
 _UNKNOWN_MASS = "how much of it lies in known motifs is not known"
-_SENTENCES = {
-    (True, True): "The map shows what the model uses, and this is known biology: {mass}.",
-    (True, False): (
+
+
+class Answer(StrEnum):
+    """What is said of the map: whether it is faithful, or plausible."""
+
+    YES = "yes"
+    IN_PART = "in part"
+    NO = "no"
+    TOO_FEW = "not enough data"
+    UNTESTED = "not tested"
+
+
+_OPEN = {
+    Answer.UNTESTED: "was not tested",
+    Answer.TOO_FEW: f"cannot be told from fewer than {MIN_REGIONS} regions",
+}
+_SHOWN = {  # faithful, when it is no open question; None stands for a plausible that is one
+    (Answer.YES, Answer.YES): "The map shows what the model uses, and this is known biology: {mass}.",
+    (Answer.YES, Answer.NO): (
         "The map shows what the model uses, but this is not known biology: {mass}; the model has learned something "
         "else, or something that the given motifs do not cover."
     ),
-    (True, None): "The map shows what the model uses; whether this is known biology was not tested.",
-    (False, True): (
+    (Answer.YES, None): "The map shows what the model uses; whether this is known biology {plausible}.",
+    (Answer.IN_PART, Answer.YES): (
+        "The map shows what the model uses only in part: {failed}. What it shows is known biology: {mass}."
+    ),
+    (Answer.IN_PART, Answer.NO): (
+        "The map shows what the model uses only in part: {failed}. What it shows is not known biology: {mass}."
+    ),
+    (Answer.IN_PART, None): (
+        "The map shows what the model uses only in part: {failed}. Whether it shows known biology {plausible}."
+    ),
+    (Answer.NO, Answer.YES): (
         "The map looks like biology but does not show what the model uses: {mass}, yet {failed}; do not conclude from "
         "it what the model has learned{advice}."
     ),
-    (False, False): (
+    (Answer.NO, Answer.NO): (
         "The map shows neither what the model uses ({failed}) nor known biology ({mass}); do not use it{advice}."
     ),
-    (False, None): (
+    (Answer.NO, None): (
         "The map does not show what the model uses: {failed}; do not use it{advice}. Whether it shows known biology "
-        "was not tested."
+        "{plausible}."
     ),
-    (None, True): (
-        "The map shows known biology: {mass}; whether it shows what the model uses was not tested, so this may be true "
-        "of the map alone."
+    (None, Answer.YES): (
+        "The map shows known biology: {mass}; whether it shows what the model uses {faithful}, so this may be true of "
+        "the map alone."
     ),
-    (None, False): "The map does not show known biology: {mass}; whether it shows what the model uses was not tested.",
-    (None, None): "Neither whether the map shows what the model uses nor whether it shows known biology was tested.",
+    (None, Answer.NO): (
+        "The map does not show known biology: {mass}; whether it shows what the model uses {faithful}."
+    ),
+    (None, None): (
+        "Whether the map shows what the model uses {faithful}, and whether it shows known biology {plausible}."
+    ),
 }
+_NOTHING = "Neither whether the map shows what the model uses nor whether it shows known biology was tested."
 _WITH_SHORTCUTS = "The map shows what the model uses, which is known biology in part ({mass}), and in part is not."
 
 
@@ -74,13 +127,15 @@ class Verdict:
     Attributes
     ----------
     faithful, plausible
-        None where it could not be tested.
+        None where it is neither true nor false.
     shortcuts
         Names of what the model uses that is not biology.
     text
         All of it in a sentence or a few.
     reasons
         The criteria.
+    said
+        The :class:`Answer` to `faithful` and to `plausible`.
     """
 
     faithful: bool | None
@@ -88,13 +143,18 @@ class Verdict:
     shortcuts: tuple[str, ...]
     text: str
     reasons: tuple[Reason, ...] = ()
+    said: dict[str, str] = field(default_factory=dict)
+
+    def answer(self, about: str) -> Answer:
+        """Return the answer to `faithful` or `plausible` in a word."""
+        plain = {True: Answer.YES, False: Answer.NO, None: Answer.UNTESTED}[getattr(self, about)]
+        return Answer(self.said.get(about, plain))  # verdicts of earlier versions have no words
 
     @property
     def answers(self) -> str:
         """The three answers in one line: `faithful: yes · plausible: not tested · shortcuts: none found`."""
-        said = {True: "yes", False: "no", None: "not tested"}
-        shortcuts = ", ".join(self.shortcuts) or "none found"
-        return f"faithful: {said[self.faithful]} · plausible: {said[self.plausible]} · shortcuts: {shortcuts}"
+        said = [f"{about}: {self.answer(about)}" for about in ("faithful", "plausible")]
+        return " · ".join([*said, f"shortcuts: {', '.join(self.shortcuts) or 'none found'}"])
 
     def as_dict(self) -> dict[str, Any]:
         """Return what `audit.json` holds."""
@@ -127,13 +187,15 @@ class Verdict:
         }
         return [f"{name} ({why[name]})" for name in check_failures(names) if holds[name]]
 
-    def undecided(self, names: Iterable[str]) -> list[str]:
-        """Return those of the names whose answer is None, so that they cannot be told to hold or not."""
-        answers = {"shortcut": True, "unfaithful": self.faithful, "implausible": self.plausible}
-        return [name for name in check_failures(names) if answers[name] is None]
+    def undecided(self, names: Iterable[str]) -> dict[str, Answer]:
+        """Return those of the names that cannot be told to hold or not, with the answer there is."""
+        about = {"unfaithful": "faithful", "implausible": "plausible"}
+        asked = {name: about[name] for name in check_failures(names) if name in about}
+        return {name: self.answer(one) for name, one in asked.items() if getattr(self, one) is None}
 
     def _why(self, about: str) -> str:
-        return "; ".join(str(one) for one in self.reasons if one.about == about and one.outcome == FAILED)
+        failed = (one for one in self.reasons if one.about == about and one.outcome == FAILED)
+        return "; ".join(str(one) for one in failed if one.weight == Weight.OVERTURNS)
 
 
 def check_failures(names: Iterable[str]) -> list[str]:
@@ -167,25 +229,51 @@ def judge(
     """
     settings = settings or AuditSettings()
     reasons = tuple(reason for result in results.values() for reason in result.reasons(settings))
-    faithful, plausible = _conclude(reasons, "faithful"), _conclude(reasons, "plausible")
+    said = {about: conclude(reasons, about) for about in ("faithful", "plausible")}
     called = _OUTPUTS.get(output, "output")
     shortcuts = [one for result in results.values() for one in result.shortcuts(called)]
-    advised = next((result.advised_method for result in results.values() if result.advised_method), None)
+    text = [_sentence(said, reasons, results, bool(shortcuts))]
+    text += [one.sentence for one in reasons if one.weight == Weight.NOTES]
+    plain = {Answer.YES: True, Answer.NO: False}
+    return Verdict(
+        plain.get(said["faithful"]),
+        plain.get(said["plausible"]),
+        tuple(one.name for one in shortcuts),
+        " ".join([*text, *_told(shortcuts)]),
+        reasons,
+        {about: str(answer) for about, answer in said.items()},
+    )
+
+
+def conclude(reasons: Iterable[Reason], about: str) -> Answer:
+    """Answer from the criteria: each does what its weight says, and a yes needs a decisive one that passed."""
+    own = [reason for reason in reasons if reason.about == about]
+    failed = {reason.weight for reason in own if reason.outcome == FAILED}
+    if Weight.OVERTURNS in failed:
+        return Answer.NO
+    if not any(reason.is_decisive and reason.outcome == PASSED for reason in own):
+        return Answer.TOO_FEW if any(reason.outcome == TOO_FEW for reason in own) else Answer.UNTESTED
+    return Answer.IN_PART if Weight.LOWERS in failed else Answer.YES
+
+
+def _sentence(
+    said: Mapping[str, Answer], reasons: Iterable[Reason], results: Mapping[str, PartResult], has_shortcuts: bool
+) -> str:
+    """Say both answers in a sentence or two."""
+    keys = tuple(None if answer in _OPEN else answer for answer in said.values())
+    if set(said.values()) == {Answer.UNTESTED}:
+        return _NOTHING
+    decides = Weight.LOWERS if said["faithful"] == Answer.IN_PART else Weight.OVERTURNS
+    about = [one for one in reasons if one.outcome == FAILED and one.about == "faithful" and one.weight == decides]
     mass = next((one.sentence for one in reasons if one.about == "plausible" and one.sentence), _UNKNOWN_MASS)
-    failed = [one.sentence for one in reasons if one.about == "faithful" and one.outcome == FAILED]
-    sentence = _WITH_SHORTCUTS if shortcuts and faithful and plausible else _SENTENCES[faithful, plausible]
-    advice = f", try {advised}" if advised else ""
-    caveats = [caveat for result in results.values() for caveat in result.caveats()]
-    text = [sentence.format(mass=mass, failed=" and ".join(failed), advice=advice), *caveats, *_told(shortcuts)]
-    return Verdict(faithful, plausible, tuple(one.name for one in shortcuts), " ".join(text), reasons)
-
-
-def _conclude(reasons: Iterable[Reason], about: str) -> bool | None:
-    """Return False where a criterion failed, True where none did and a decisive one was tested."""
-    tested = [reason for reason in reasons if reason.about == about and reason.outcome != UNTESTED]
-    if any(reason.outcome == FAILED for reason in tested):
-        return False
-    return True if any(reason.is_decisive for reason in tested) else None
+    advised = next((result.advised_method for result in results.values() if result.advised_method), None)
+    form = _WITH_SHORTCUTS if has_shortcuts and keys == (Answer.YES, Answer.YES) else _SHOWN[keys]  # type: ignore[index]
+    return form.format(
+        mass=mass,
+        failed=" and ".join(one.sentence for one in about),
+        advice=f", try {advised}" if advised else "",
+        **{about: _OPEN.get(answer, "") for about, answer in said.items()},
+    )
 
 
 def _told(shortcuts: list[Shortcut]) -> list[str]:

@@ -260,8 +260,8 @@ def _split_commas(ctx: click.Context, parameter: click.Parameter, value: str) ->
 
 def end_by_verdict(ctx: click.Context, audit: AuditResult, fail_on: Sequence[str]) -> None:
     """End with exit code 3 and one line on stderr where something in `fail_on` holds; warn of what was not tested."""
-    for name in audit.verdict.undecided(fail_on):
-        click.echo(f"seqsal: warning: --fail-on {name}: this was not tested, see the audit", err=True)
+    for name, answer in audit.verdict.undecided(fail_on).items():
+        click.echo(f"seqsal: warning: --fail-on {name}: cannot be decided ({answer}), see the audit", err=True)
     failures = audit.verdict.failures(fail_on)
     if failures:
         click.echo(f"seqsal: the audit failed: {'; '.join(failures)}", err=True)

@@ -11,8 +11,10 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
+from seqsal.auditing.part import Weight
 from seqsal.auditing.result import AuditResult
 from seqsal.auditing.text import part_lines
+from seqsal.auditing.verdict import Verdict
 from seqsal.plot.curves import plot_replacement_curves
 from seqsal.plot.style import inline_svg
 from seqsal.report.cards import Card, draw_cards
@@ -42,15 +44,15 @@ def answers(audit: AuditResult) -> list[Answer]:
     n_shortcuts = len(verdict.shortcuts)
     shortcuts = {0: "none found", 1: verdict.shortcuts[0] if n_shortcuts else ""}.get(n_shortcuts, f"{n_shortcuts}")
     return [
-        _yes_no("Faithful", verdict.faithful, "does the map show what the model does"),
-        _yes_no("Plausible", verdict.plausible, "does the map show known biology"),
+        _answer("Faithful", verdict, "does the map show what the model does"),
+        _answer("Plausible", verdict, "does the map show known biology"),
         Answer("Shortcuts", shortcuts, "bad" if n_shortcuts else "good", "what the model uses that is not biology"),
     ]
 
 
-def _yes_no(label: str, value: bool | None, note: str) -> Answer:
-    words = {True: ("yes", "good"), False: ("no", "bad"), None: ("not tested", "open")}
-    return Answer(label, *words[value], note)
+def _answer(label: str, verdict: Verdict, note: str) -> Answer:
+    value = verdict.answer(label.lower())
+    return Answer(label, str(value), {"yes": "good", "no": "bad"}.get(value, "open"), note)
 
 
 def reason_rows(audit: AuditResult) -> list[tuple[str, str, str, str, str]]:
@@ -58,6 +60,7 @@ def reason_rows(audit: AuditResult) -> list[tuple[str, str, str, str, str]]:
     return [
         (one.name, one.about, "–" if one.got is None else show(float(f"{one.got:.3g}")), one.needed, one.outcome)
         for one in audit.verdict.reasons
+        if one.weight != Weight.NOTES
     ]
 
 

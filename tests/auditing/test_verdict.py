@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from audit_cases import parts_of
 
+from seqsal.auditing.part import MIN_REGIONS, PartResult, Weight
+from seqsal.auditing.parts.stability.locality import Failing, _caveat
 from seqsal.auditing.settings import AuditSettings
-from seqsal.auditing.verdict import FAILURES, Reason, Verdict, check_failures, judge
+from seqsal.auditing.verdict import FAILURES, Answer, Reason, Verdict, check_failures, conclude, judge
 from seqsal.errors import UsageError
 
 Parts = dict[str, dict[str, Any]]
@@ -131,7 +135,8 @@ def test_what_was_not_tested_is_none() -> None:
     verdict = verdict_of({"faithfulness": {}, "sanity": {}, "saturation": {}, "plausibility": {}})
     assert verdict.faithful is None and verdict.plausible is None
     assert {reason.outcome for reason in verdict.reasons} == {"not tested"}
-    assert verdict.undecided(FAILURES) == ["unfaithful", "implausible"] and verdict.failures(FAILURES) == []
+    assert verdict.undecided(FAILURES) == {"unfaithful": "not tested", "implausible": "not tested"}
+    assert verdict.failures(FAILURES) == []
     assert verdict.answers == "faithful: not tested · plausible: not tested · shortcuts: none found"
 
 
@@ -143,16 +148,109 @@ def test_sums_alone_do_not_make_a_map_faithful() -> None:
     assert verdict_of(sums).faithful is False
 
 
-def test_one_region_is_not_enough_data() -> None:
+@pytest.mark.parametrize("n", [1, MIN_REGIONS - 1, MIN_REGIONS])
+def test_few_regions_are_not_enough_data(n: int) -> None:
     parts = good()
-    parts["faithfulness"] |= {"deletion": {"ci": None}, "insertion": {"ci": None}}
+    interval = None if n == 1 else [0.2, 0.5]
+    curve = {"ci": interval, "n_regions": n}
+    parts["faithfulness"] |= {"deletion": curve, "insertion": curve, "ism_n_regions": n, "ism_spearman_ci": interval}
+    parts["plausibility"] |= {"ci": interval, "n_regions": n}
     verdict = verdict_of(parts)
-    assert verdict.faithful is True and reason_of(verdict, "deletion").outcome == "not tested"
-    parts["faithfulness"]["ism_spearman_ci"] = None
-    verdict = verdict_of(parts)
-    assert verdict.faithful is None and "One region is not enough data" in verdict.text
-    parts["faithfulness"]["ism_spearman"] = 0.1
+    if n >= MIN_REGIONS:
+        assert (verdict.faithful, verdict.plausible) == (True, True)
+        return
+    assert (verdict.faithful, verdict.plausible) == (None, None)
+    assert verdict.answers == "faithful: not enough data · plausible: not enough data · shortcuts: none found"
+    assert verdict.text.count(f"cannot be told from fewer than {MIN_REGIONS} regions") == 2
+    assert verdict.undecided(FAILURES) == {"unfaithful": "not enough data", "implausible": "not enough data"}
+    parts["plausibility"] |= {"ci": [-0.1, 0.5], "gain": 0.0}  # by chance as well
+    assert verdict_of(parts).plausible is None
+    parts["faithfulness"]["ism_spearman"] = 0.1  # one case against the map is enough
     assert verdict_of(parts).faithful is False
+
+
+CAVEATS: dict[str, tuple[str, dict[str, Any]]] = {
+    "additivity": ("stability", {"locality": {"picture": "map", "substitutions": {"share_of_regions": 0.96}}}),
+    "stability": ("stability", {"substitutions": {"pearson": 0.2, "ci": [0.1, 0.3]}}),
+    "positive peaks": (
+        "faithfulness",
+        {"peaks": {"positive": {"ci": [-0.5, -0.1], "n_regions": 9, "n_peaks": 9, "n_unmatched": 0}}},
+    ),
+    "labels": ("sanity", {"label": {"depends_on_labels": False}}),
+}
+
+
+@pytest.mark.parametrize("name", CAVEATS)
+def test_a_caveat_that_contradicts_yes_changes_it(name: str) -> None:
+    part, change = CAVEATS[name]
+    parts = good()
+    parts[part] = parts.get(part, {}) | change
+    verdict = verdict_of(parts)
+    assert [reason.name for reason in verdict.reasons if reason.outcome == "failed"] == [name]
+    assert verdict.faithful is None and verdict.answer("faithful") == Answer.IN_PART
+    assert "only in part: " + reason_of(verdict, name).sentence in verdict.text
+    assert "faithful: in part · plausible: yes" in Verdict.from_dict(verdict.as_dict()).answers
+    parts["sanity"] = parts.get("sanity", {}) | {"randomized_similarity": 0.9}
+    assert verdict_of(parts).faithful is False
+
+
+OUTCOMES = ("passed", "failed", "not tested", "not enough data")
+
+
+@pytest.mark.parametrize("about", ["faithful", "plausible"])
+def test_no_yes_stands_above_a_reason_against_it(about: str) -> None:
+    """All combinations of three criteria of any weight and outcome, decisive or not."""
+    kinds = [(weight, outcome, decisive) for weight in Weight for outcome in OUTCOMES for decisive in (True, False)]
+    reasons = {kind: Reason(about, "one", 1.0, "", kind[1], kind[0], is_decisive=kind[2]) for kind in kinds}
+    for chosen in itertools.combinations_with_replacement(kinds, 3):
+        own = [reasons[kind] for kind in chosen]
+        answer = conclude(own, about)
+        failed = {weight for weight, outcome, _ in chosen if outcome == "failed"}
+        decided = any(outcome == "passed" and decisive for _, outcome, decisive in chosen)
+        assert (answer == Answer.NO) == (Weight.OVERTURNS in failed)
+        assert (answer == Answer.YES) == (decided and not failed & {Weight.OVERTURNS, Weight.LOWERS})
+        assert (answer == Answer.IN_PART) == (decided and failed | {Weight.NOTES} == {Weight.LOWERS, Weight.NOTES})
+        few = any(outcome == "not enough data" for _, outcome, _ in chosen)
+        assert (answer == Answer.TOO_FEW) == (Weight.OVERTURNS not in failed and not decided and few)
+        other = "plausible" if about == "faithful" else "faithful"
+        assert conclude(own, other) == Answer.UNTESTED
+
+
+@pytest.mark.parametrize("faithful", Answer)
+@pytest.mark.parametrize("plausible", [one for one in Answer if one != Answer.IN_PART])
+def test_every_pair_of_answers_has_a_sentence_that_agrees(faithful: Answer, plausible: Answer) -> None:
+    def reason(about: str, answer: Answer) -> list[Reason]:
+        outcome = {Answer.NO: "failed", Answer.TOO_FEW: "not enough data", Answer.UNTESTED: "not tested"}
+        own = [Reason(about, "a", 1.0, "", outcome.get(answer, "passed"), sentence=f"{about} a", is_decisive=True)]
+        lowers = Reason(about, "b", 1.0, "", "failed", Weight.LOWERS, f"{about} b")
+        return [*own, *([lowers] if answer == Answer.IN_PART else [])]
+
+    class Reasoned(PartResult):
+        def reasons(self, settings: AuditSettings) -> Iterator[Reason]:
+            yield from [*reason("faithful", faithful), *reason("plausible", plausible)]
+
+    verdict = judge({"part": Reasoned()})
+    assert (verdict.answer("faithful"), verdict.answer("plausible")) == (faithful, plausible)
+    text = verdict.text
+    assert ("was not tested" in text or "was tested" in text) == (Answer.UNTESTED in (faithful, plausible))
+    assert ("cannot be told from fewer" in text) == (Answer.TOO_FEW in (faithful, plausible))
+    assert ("faithful a" in text) == (faithful == Answer.NO) and ("faithful b" in text) == (faithful == Answer.IN_PART)
+    assert text.endswith(".") and "{" not in text
+
+
+def test_nothing_is_said_about_no_region() -> None:
+    """No line of a part with shares of 0 reads "in 0% of regions"."""
+    for share, n in ((0.0, 0), (0.001, 1), (0.96, 23)):
+        locality = {"picture": "map", "substitutions": {"share_of_regions": share}, "share_of_regions": share}
+        found = TRUSEQ | {"n_regions": n, "share": share, "share_positives": None}
+        parts = parts_of({"stability": {"locality": locality}, "artifacts": [found]})
+        lines = [str(fact) for part in parts.values() for fact in part.facts(AuditSettings())]
+        verdict = judge(parts)
+        lines += [verdict.text, *(reason.sentence for reason in verdict.reasons)]
+        failing = Failing(share, None)
+        lines += [_caveat(failing, failing, picture, 0.95) for picture in ("map", "single_effects")]
+        assert not [line for line in lines if re.search(r"\b0(%| of)? (of )?(the )?regions", line)]
+        assert any("add up near the sequence" in line for line in lines) == (share > 0)
 
 
 def test_numbers_that_are_none_prove_nothing() -> None:

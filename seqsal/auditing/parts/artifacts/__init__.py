@@ -175,9 +175,9 @@ class ArtifactsResult(PartResult):
 
 def _told(one: Finding, output: str) -> str:
     """Say how often an artifact is there, and what inserting and removing it does."""
-    facts = [f"found in {one.n_regions:,} regions"]
-    if isinstance(one, (KnownFinding, WordFinding)):
-        facts = [f"found in {one.share:.0%} of the regions"]
+    facts = [f"found in {one.n_regions:,} regions" if one.n_regions else "found in no region of these"]
+    if isinstance(one, (KnownFinding, WordFinding)) and one.share:
+        facts = [f"found in {max(one.share, 0.01):.0%} of the regions"]
     if isinstance(one, KnownFinding) and one.share_positives is not None and one.share_negatives is not None:
         facts = [f"found in {one.share_positives:.0%} of positives and {one.share_negatives:.0%} of negatives"]
     # an effect is what the sequence adds to the output, so that taking it away does the opposite

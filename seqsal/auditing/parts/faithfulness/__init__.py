@@ -29,6 +29,7 @@ from seqsal.auditing.part import (
     Part,
     PartResult,
     Reason,
+    Weight,
     with_interval,
 )
 from seqsal.auditing.parts.faithfulness.curves import (
@@ -124,7 +125,8 @@ class FaithfulnessResult(PartResult):
         above = f"an interval ({settings.confidence:.0%}) of the gain over random order above 0"
         for kind, curve in zip(KINDS, (self.deletion, self.insertion), strict=True):
             low = lower_end(curve.ci) if isinstance(curve, ReplacementResult) else curve
-            yield Reason.above("faithful", kind, low, 0.0, above, sentence=_FAILED[kind], is_decisive=True)
+            more = {"sentence": _FAILED[kind], "is_decisive": True, "n": getattr(curve, "n_regions", None)}
+            yield Reason.above("faithful", kind, low, 0.0, above, **more)
         spearman = NotTested("it is mutagenesis itself") if self.is_mutagenesis else self.ism_spearman
         said = "it hardly agrees with the effects of single substitutions (correlation {:.2f})"
         yield Reason.at_least(
@@ -133,17 +135,22 @@ class FaithfulnessResult(PartResult):
             spearman,
             settings.min_ism_spearman,
             sentence=_filled(said, spearman),
-            is_decisive=self.ism_spearman_ci is not None,
+            is_decisive=True,
+            n=self.ism_n_regions,
+            one_fails=True,
         )
         missed, most = self.completeness_error, settings.max_completeness_error
         said = _filled("it misses {:.0%} of what it should add up to", missed)
         yield Reason.at_most("faithful", "completeness", missed, most, sentence=said)
-
-    def caveats(self) -> Iterator[str]:
-        if isinstance(self.ism_spearman, float) and self.ism_spearman_ci is None:
-            yield "One region is not enough data to call a map faithful: audit several."
+        for sign, peaks in self.peaks.items():
+            if isinstance(peaks, PeakResult) and peaks.ci is not None:
+                said = f"replacing its {sign} peaks changes the output less than replacing as many bases elsewhere"
+                needed = "an interval of the gain that reaches 0"
+                lowers = {"weight": Weight.LOWERS, "sentence": said}
+                yield Reason.at_least("faithful", f"{sign} peaks", peaks.ci[1], 0.0, needed, **lowers)
         if self.order == "magnitude":
-            yield "The map has no signs: it says which bases matter, and not whether they raise or lower the output."
+            said = "The map has no signs: it says which bases matter, and not whether they raise or lower the output."
+            yield Reason.note("faithful", "signs", said)
 
 
 def lower_end(interval: Interval | None) -> Measured:

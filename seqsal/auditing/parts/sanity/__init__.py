@@ -15,7 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqsal.auditing.context import AuditContext
-from seqsal.auditing.part import Fact, Interval, Measured, NotTested, Part, PartResult, Reason, measured
+from seqsal.auditing.part import (
+    FAILED,
+    PASSED,
+    Fact,
+    Interval,
+    Measured,
+    NotTested,
+    Part,
+    PartResult,
+    Reason,
+    Weight,
+    measured,
+)
 from seqsal.auditing.parts.sanity.labels import LabelTest, compare_labels, why_not_retrained
 from seqsal.auditing.parts.sanity.weights import LayerSimilarity, RandomWeights, WeightTest
 from seqsal.auditing.settings import AuditSettings
@@ -105,6 +117,10 @@ layers
         if isinstance(similarity, float):
             said = f"it barely changes when the model's weights are made random (similarity {similarity:.2f})"
         yield Reason.at_most("faithful", "randomization", similarity, most, sentence=said)
+        if isinstance(self.label, LabelTest) and isinstance(self.label.depends_on_labels, bool):
+            outcome = PASSED if self.label.depends_on_labels else FAILED
+            said = "a network trained on permuted labels has much the same map"
+            yield Reason("faithful", "labels", None, "another map", outcome, Weight.LOWERS, said)
 
 
 def audit_sanity(context: AuditContext) -> SanityResult:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,18 @@ from numpy.typing import NDArray
 
 from seqsal.attribution import predict_windows
 from seqsal.auditing.context import AuditContext
-from seqsal.auditing.part import Fact, Interval, Measured, NotTested, Part, PartResult, measured
+from seqsal.auditing.part import (
+    Fact,
+    Interval,
+    Measured,
+    NotTested,
+    Part,
+    PartResult,
+    Reason,
+    Weight,
+    measured,
+    of_regions,
+)
 from seqsal.auditing.parts.stability.edits import Edits, count_edits
 from seqsal.auditing.parts.stability.locality import ABOUT, Locality, probe_locality
 from seqsal.auditing.parts.stability.models import ModelPair, Shares, compare_models
@@ -39,6 +50,7 @@ SHIFTS_BP = (1, 3, 10)
 N_SUBSTITUTIONS = 4  # that leave the prediction as it is, of each region
 SAME_PREDICTION = 0.02  # of the model's range: a change below counts as none
 MIN_STABILITY = 0.7  # mean correlation of a map with itself after a change that should leave it alone
+MAX_FAILING_REGIONS = 0.5  # share of the regions in which the map may fail to add up near the sequence
 LEFT_OUT_BP = 2  # on either side of a substitution
 NO_RANGE = 1e-5  # of the largest prediction: differences below are rounding
 PICTURES = {
@@ -66,10 +78,14 @@ class MapSimilarity:
     spearman: Measured
 
     @property
+    def highest(self) -> Measured:
+        """The mean correlation, or the upper end of its interval where there is one."""
+        return self.pearson if self.ci is None else self.ci[1]
+
+    @property
     def is_low(self) -> bool:
         """Whether the mean correlation, and all of its interval, is below what a stable map has."""
-        highest = self.pearson if self.ci is None else self.ci[1]
-        return isinstance(highest, float) and highest < MIN_STABILITY
+        return isinstance(self.highest, float) and self.highest < MIN_STABILITY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,11 +168,30 @@ class StabilityResult(PartResult):
         for name, test in tests.items():
             if isinstance(test, MapSimilarity) and isinstance(test.pearson, float):
                 yield Fact(f"correlation over {name}", f"{test.pearson:.2f}", f"{MIN_STABILITY:g} or more")
-        if isinstance(self.locality, Locality) and self.locality.substitutions.share_of_regions is not None:
-            failing = self.locality.substitutions.share_of_regions
-            yield Fact("does not add up near the sequence in", f"{failing:.0%} of regions")
+        if isinstance(self.locality, Locality) and (failing := self.locality.substitutions.share_of_regions):
+            what = "does not" if self.locality.picture != "single_effects" else "single effects do not"
+            threshold = f"{MAX_FAILING_REGIONS:.0%} or less" if what == "does not" else ""
+            yield Fact(f"{what} add up near the sequence in", of_regions(failing), threshold)
         if isinstance(self.minimal_edits, Edits) and self.minimal_edits.halve.map.median is not None:
             yield Fact("median number of edits that halve the prediction", f"{self.minimal_edits.halve.map.median:g}")
+
+    def reasons(self, settings: AuditSettings) -> Iterator[Reason]:
+        share: Measured = NotTested("no changed sequence was tried")
+        found, said = self.locality, ""
+        if isinstance(found, Locality) and found.picture != "single_effects":  # which are no promise of the map
+            share = measured(found.substitutions.share_of_regions, "no base can be changed")
+        if isinstance(share, float):
+            said = f"what two or three substitutions do is not the sum of what it gives them in {of_regions(share)}"
+        needed = f"failing in {MAX_FAILING_REGIONS:.0%} of the regions or less"
+        more: dict[str, Any] = {"weight": Weight.LOWERS, "sentence": said}
+        yield Reason.at_most("faithful", "additivity", share, MAX_FAILING_REGIONS, needed, **more)
+        test, highest = self.substitutions, measured(None, "no substitution leaves the prediction as it is")
+        if isinstance(test, MapSimilarity) and isinstance(test.pearson, float):
+            highest = test.highest
+            changed = f"change it (correlation {test.pearson:.2f})"
+            more["sentence"] = f"substitutions that leave the prediction as it is {changed}"
+        needed = f"an interval of the correlation that reaches {MIN_STABILITY:g}"
+        yield Reason.at_least("faithful", "stability", highest, MIN_STABILITY, needed, **more)
 
 
 T = TypeVar("T")

@@ -29,7 +29,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from seqsal.auditing.context import AuditContext
-from seqsal.auditing.part import NOT_IN_JSON, Interval
+from seqsal.auditing.part import NOT_IN_JSON, Interval, of_regions
 from seqsal.auditing.stats import mean_known, number, pearson, share_interval
 from seqsal.sequence.codes import N_CODE
 
@@ -321,18 +321,16 @@ def _median(values: Values) -> float | None:
 
 
 def _caveat(substitutions: Failing, paths: Failing, picture: str, confidence: float) -> str:
-    parts = [
-        f"in {found.share_of_regions:.0%} of regions{_in_words(found.ci, confidence)} {where}"
-        for found, where in (
-            (substitutions, "with two or three substitutions"),
-            (paths, "on the way to a shuffled sequence"),
-        )
-        if found.share_of_regions is not None
-    ]
-    if not parts:
+    places = ((substitutions, "with two or three substitutions"), (paths, "on the way to a shuffled sequence"))
+    tried = [(found.share_of_regions, found.ci, where) for found, where in places if found.share_of_regions is not None]
+    if not tried:
         return f"{ABOUT}: how far it reaches could not be tried, because no base of these regions can be changed."
-    summed = "the sum of single effects is not" if picture == "single_effects" else "it does not add up to"
-    return f"{ABOUT}: {summed} what the model does {', and '.join(parts)}."
+    failing = [f"in {of_regions(share)}{_in_words(ci, confidence)} {where}" for share, ci, where in tried if share]
+    adds = "the sum of single effects is" if picture == "single_effects" else "it adds up to"
+    if not failing:
+        return f"{ABOUT}: {adds} what the model does in all of the regions that were tried."
+    adds = f"{adds} not" if picture == "single_effects" else "it does not add up to"
+    return f"{ABOUT}: {adds} what the model does {', and '.join(failing)}."
 
 
 def _in_words(interval: Interval | None, confidence: float) -> str:
