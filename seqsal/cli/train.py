@@ -107,6 +107,7 @@ def _names(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     show_default=True,
     help="Peak of the one-cycle learning rate.",
 )
+@click.option("--allow-overlap", is_flag=True, help="Train though many negatives are positives as well.")
 @resume_option
 @click.option("--out", type=path_type, required=True, help="Checkpoint to write (.safetensors).")
 @common_options  # fmt: skip

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from seqsal.errors import TrainingError, UsageError
 from seqsal.io.inputs import WindowSource, open_input
 from seqsal.models.cnn import CNNConfig
-from seqsal.sequence.codes import N_CODE
+from seqsal.sequence.codes import N_CODE, reverse_complement
+from seqsal.sequence.draws import window_keys
 from seqsal.training.negatives import ClassWindows, sample_negatives
 from seqsal.training.settings import TrainConfig
 from seqsal.training.sources import Regions, find_contigs, is_fasta
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 MIN_TRAIN = 10  # positives: fewer cannot be told from noise
 MIN_HELD_OUT = 2  # of each class, in validation and test
+MOST_SHARED = 0.05  # of a class: windows that the other class has as well
+LARGEST_TARGET = 1e12  # whose square is still a float32
 _UNEVEN_N = 0.02  # difference in the share of N between classes that a model could learn instead of sequence
 
 
@@ -93,7 +96,8 @@ def load_examples(
     Raises
     ------
     TrainingError
-        Too few examples in a part, missing target values, negatives for a model that is not binary.
+        Too few examples in a part, unfit target values, negatives for a model that is not binary or of which many are
+        positives as well.
     UsageError
         Regions without a genome.
     """
@@ -110,6 +114,7 @@ def load_examples(
     if negatives is not None:
         with reader.open(negatives, "negatives") as source:
             classes.append(reader.read(source, find_contigs(negatives, source.windows), chrom_parts))
+        _check_shared(*classes, allow=training.allow_overlap)
     elif config.loss == "binary":
         classes.append(sample_negatives(classes[0], positives, genome, training, seed))
     examples = _join(classes, targets)
@@ -182,21 +187,53 @@ def _targets(windows: pd.DataFrame, config: CNNConfig, training: TrainConfig) ->
             f"target_columns: the positives have no column {missing[0]!r}; "
             f"they have {', '.join(map(str, windows.columns))}"
         )
-    values = windows[list(columns)].to_numpy(dtype=np.float32)
+    given = windows[list(columns)]
+    values = given.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
     allowed = {
         "binary": (np.isin(values, (0, 1)), "0 or 1"),
         "count": (values >= 0, "counts of 0 or more"),
         "regression": (np.isfinite(values), "a number for each region (column 5 of a BED file)"),
     }
     is_good, expected = allowed[config.loss]
-    is_good &= np.isfinite(values)
+    is_good &= np.abs(values) <= LARGEST_TARGET
     if not is_good.all():
         row, column = np.argwhere(~is_good)[0]
         raise TrainingError(
-            f"target_columns: {columns[column]} of region {windows['name'].iloc[row]} is {values[row, column]}, "
-            f"expected {expected}; complete the positives or leave such regions away"
+            f"target_columns: {columns[column]} of region {windows['name'].iloc[row]} is "
+            f"{given.iloc[row, column]!s:.40}, expected {expected}, {LARGEST_TARGET:g} at most; complete the "
+            "positives or leave such regions away"
         )
-    return values
+    return values.astype(np.float32)
+
+
+def _check_shared(positive: ClassWindows, negative: ClassWindows, *, allow: bool) -> None:
+    """Tell of windows of both classes with the same bases, on either strand, or half or more of the same place."""
+    keys, places = [], []
+    for part in (positive, negative):
+        keys.append(np.minimum(window_keys(part.codes), window_keys(reverse_complement(part.codes))))
+        places.append(part.windows[["chrom", "start"]].where(part.windows["chrom"] != part.windows["name"]))
+    n_shared = []
+    for own, other in ((0, 1), (1, 0)):
+        shared = np.isin(keys[own], keys[other])
+        starts = {chrom: np.sort(rows.to_numpy()) for chrom, rows in places[other].groupby("chrom")["start"]}
+        for chrom, rows in places[own].groupby("chrom")["start"]:
+            near = starts.get(chrom, np.empty(0))
+            at = np.searchsorted(near, rows)
+            around = np.concatenate([[-np.inf], near, [np.inf]])
+            distance = np.minimum(rows - around[at], around[at + 1] - rows)
+            shared[rows.index] |= (distance <= positive.codes.shape[1] // 2).to_numpy()
+        n_shared.append(int(shared.sum()))
+    if not any(n_shared):
+        return
+    told = (
+        f"negatives: {n_shared[1]:,} of {len(keys[1]):,} are positives as well, and {n_shared[0]:,} of "
+        f"{len(keys[0]):,} positives are negatives (the same bases, or half or more of the same place)"
+    )
+    if not allow and any(n > MOST_SHARED * len(key) for n, key in zip(n_shared, keys, strict=True)):
+        raise TrainingError(
+            f"{told}, expected {MOST_SHARED:.0%} at most; remove them, or give --allow-overlap (allow_overlap=True)"
+        )
+    logger.warning("%s", told)
 
 
 def _join(classes: list[ClassWindows], targets: NDArray[np.float32]) -> Examples:

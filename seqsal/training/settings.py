@@ -48,6 +48,8 @@ class TrainConfig:
         Least distance in bp of a sampled window from any positive; None takes the input length.
     valid_fraction, test_fraction
         Shares of the positives for validation and test when no chromosomes are named.
+    allow_overlap
+        Train even where more than 5 % of a class shares its sequence or its place with the other.
     target_columns
         Columns of the positives' table that hold the targets of a regression or count model (``score`` is column 5 of
         a BED file), one for each target. A binary model with several targets reads its 0/1 labels from them.
@@ -74,6 +76,7 @@ class TrainConfig:
     valid_fraction: float = 0.15
     test_fraction: float = 0.15
     target_columns: tuple[str, ...] = ("score",)
+    allow_overlap: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "target_columns", tuple(self.target_columns))

@@ -15,11 +15,12 @@ import torch
 from numpy.typing import NDArray
 
 from seqsal.errors import OutputError, TrainingError, UsageError
-from seqsal.io.fasta import read_fasta_records
+from seqsal.io.bed import read_bed
+from seqsal.io.fasta import Genome, read_fasta_records
 from seqsal.models.checkpoint import load_checkpoint
 from seqsal.models.cnn import CNN, CNNConfig
 from seqsal.regions import make_regions
-from seqsal.sequence.codes import decode, encode
+from seqsal.sequence.codes import decode, encode, reverse_complement
 from seqsal.training import fit as fit_module
 from seqsal.training.examples import Examples, load_examples
 from seqsal.training.fit import evaluate, learning_rate, predict_raw, state_path
@@ -266,6 +267,42 @@ def test_given_negatives_are_used(data: dict[str, Path]) -> None:
     assert (examples.parts[:n] == examples.parts[n:]).all()
 
 
+@pytest.mark.parametrize("kind", ["same file", "same place", "same bases", "few"])
+def test_negatives_that_are_positives(
+    data: dict[str, Path], tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    sites = read_bed(data["sites"])
+    negatives: Any = {
+        "same file": data["sites"],
+        "same place": sites.assign(start=sites["start"] + 15, end=sites["end"] + 15),
+    }.get(kind)
+    if kind == "same bases":
+        with Genome(data["genome"]) as genome:
+            codes = reverse_complement(genome.read_windows(sites))
+        negatives = _write_fasta(tmp_path / "n.fa", codes, [f"n{i}" for i in range(len(codes))])
+    if kind == "few":
+        negatives = pd.concat([read_bed(data["other"]), sites[:8]])
+        assert _examples(data, negatives=negatives).counts("train")["n_negatives"] == 88
+    else:
+        with pytest.raises(TrainingError, match=r"negatives: 160 of 160 are positives as well.*give --allow-overlap"):
+            _examples(data, negatives=negatives)
+        _examples(data, negatives=negatives, training=replace(TRAINING, allow_overlap=True))
+    n = "8 of 168 are positives as well, and 8 of 160" if kind == "few" else "160 of 160 are positives as well, and 160"
+    assert f"negatives: {n}" in caplog.text
+
+
+@pytest.mark.parametrize("value", ["text", "", np.inf, -np.inf, 1e30, None, "1e400"])
+def test_values_that_cannot_be_learnt(data: dict[str, Path], value: object) -> None:
+    table = read_bed(data["sites"])
+    table["value"] = [*range(len(table) - 1), value]
+    for loss in ("regression", "count"):
+        changes = {"config": replace(CONFIG, loss=loss), "training": replace(TRAINING, target_columns=("value",))}
+        with pytest.raises(
+            TrainingError, match=r"target_columns: value of region s39 is .*, expected .*1e\+12 at most"
+        ):
+            _examples(data, table, **changes)
+
+
 def test_sequences_without_a_genome(tmp_path: Path, rng: np.random.Generator) -> None:
     """Names split the records; both classes get flanks of N, so that these tell nothing."""
     codes = rng.integers(0, 4, (200, LENGTH), dtype=np.uint8)
@@ -343,7 +380,7 @@ def test_refusals(data: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="train part: 6 positives, expected 10 at least; give more regions"):
         _examples(data, few)
     with pytest.raises(TrainingError, match="valid part: 0 negatives, expected 2 at least"):
-        _examples(data, negatives=table[table["chrom"] != "chr3"])
+        _examples(data, negatives=read_bed(data["other"]).query("chrom != 'chr3'"))
     with pytest.raises(TrainingError, match="negatives: given for a regression model"):
         _train(data, negatives=data["other"], config=regression)
     with pytest.raises(TrainingError, match="target_columns: score of region region_1 is nan, expected a number"):
