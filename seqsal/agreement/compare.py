@@ -41,6 +41,7 @@ from seqsal.io.sweep import CHUNK_BP, chunk_rows
 from seqsal.io.tracks import write_bigwig
 from seqsal.io.views import view
 from seqsal.sequence.codes import N_CODE
+from seqsal.sequence.draws import GAMMA, splitmix64
 
 __all__ = ["AGREEMENT_BP", "Agreement", "check_width", "compare_attributions", "write_agreement_bigwig"]
 
@@ -274,20 +275,13 @@ def _chunks(matched: Matched, chunk_bp: int, progress: bool) -> Iterator[slice]:
 
 
 def _sampled(rows: slice, length: int, n_regions: int) -> NDArray[np.bool_]:
-    """Whether each position of some regions (n, L) is in the sample, by a hash of region and position.
-
-    The hash is the finalizer of SplitMix64 (Steele, Lea and Flood 2014, doi:10.1145/2660193.2660195).
-    """
+    """Whether each position of some regions (n, L) is in the sample, by a hash of region and position."""
     every = -(-n_regions * length // SAMPLE_BP)
     shape = (rows.stop - rows.start, length)
     if every == 1:
         return np.ones(shape, dtype=bool)
     index = np.arange(rows.start * length, rows.stop * length, dtype=np.uint64)
-    mixed = (index + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed ^= mixed >> np.uint64(31)
-    return (mixed % np.uint64(every) == 0).reshape(shape)
+    return (splitmix64((index + np.uint64(1)) * np.uint64(GAMMA)) % np.uint64(every) == 0).reshape(shape)
 
 
 def _of_known(statistic: Callable[[Values], np.floating], values: Values) -> float:

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from seqsal.errors import RegionError, UsageError
 from seqsal.io.attributions import Attributions
 from seqsal.io.store import read_attributions
-from seqsal.io.sweep import read_forward
+from seqsal.io.sweep import forward_codes, read_forward
 from seqsal.regions import format_region
-from seqsal.sequence.codes import N_CODE, reverse_complement
+from seqsal.sequence.codes import N_CODE
 
 __all__ = ["Comparable", "Matched", "match_regions", "open_results"]
 
@@ -107,24 +107,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Matched:
-    """Regions that all of several results hold.
+    """Regions that all of several results hold."""
 
-    Attributes
-    ----------
-    results
-        F results by name.
-    rows
-        (F, M) rows of the M common regions in each, in the order of the first.
-    regions
-        The M regions as the first has them.
-    unmatched
-        Regions that not all have: `result`, chrom, start, end, strand.
-    """
-
-    results: dict[str, Attributions]
-    rows: NDArray[np.int64]
-    regions: pd.DataFrame
-    unmatched: pd.DataFrame
+    results: dict[str, Attributions]  # F of them, by name
+    rows: NDArray[np.int64]  # (F, M) rows of the M common regions in each, in the order of the first
+    regions: pd.DataFrame  # the M regions as the first has them
+    unmatched: pd.DataFrame  # regions that not all have: `result`, chrom, start, end, strand
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -137,14 +125,7 @@ class Matched:
         return next(iter(self.results.values())).length
 
     def read(self, regions: slice | NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Read some regions in the genome's direction.
-
-        Returns
-        -------
-        tracks : (F, n, L)
-        known : (n, L)
-            Whether the base is known in every one of the results.
-        """
+        """Read tracks (F, n, L) of some regions in the genome's direction, and whether all know the base (n, L)."""
         parts = [
             read_forward(attr, rows) for attr, rows in zip(self.results.values(), self.rows[:, regions], strict=True)
         ]
@@ -153,7 +134,7 @@ class Matched:
     def n_other_bases(self, regions: slice) -> NDArray[np.int64]:
         """Count, for each result (F,), those of some regions where it has another known base than the first."""
         codes = [
-            _forward_codes(attr, rows) for attr, rows in zip(self.results.values(), self.rows[:, regions], strict=True)
+            forward_codes(attr, rows) for attr, rows in zip(self.results.values(), self.rows[:, regions], strict=True)
         ]
         first = codes[0]
         differs = [((other != first) & (other != N_CODE) & (first != N_CODE)).any(1).sum() for other in codes]
@@ -161,20 +142,7 @@ class Matched:
 
 
 def match_regions(results: Mapping[str, Attributions]) -> Matched:
-    """Find the regions that all results hold.
-
-    Parameters
-    ----------
-    results
-        Two results or more by name, of windows of one length.
-
-    Raises
-    ------
-    UsageError
-        Fewer than two results, or windows of different lengths.
-    RegionError
-        They have no region in common.
-    """
+    """Find the regions that all results, two or more of windows of one length, hold; `RegionError` for none."""
     if len(results) < 2:
         raise UsageError(f"compare: got {len(results)} result{'s'[: len(results) != 1]}, expected two or more")
     lengths = {name: attr.length for name, attr in results.items()}
@@ -246,11 +214,3 @@ def _example(attr: Attributions) -> str:
         return "none"
     row = attr.regions.iloc[0]
     return format_region(row["chrom"], row["start"], row["end"], row["strand"])
-
-
-def _forward_codes(attr: Attributions, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Codes (n, L) of some rows on the forward strand."""
-    codes = np.array(attr.codes[rows])
-    reverse = attr.regions["strand"].to_numpy()[rows] == "-"
-    codes[reverse] = reverse_complement(codes[reverse])
-    return codes

@@ -87,23 +87,10 @@ def top_weights(values: NDArray[np.floating], known: Known, k: int) -> Values:
 def overlap(
     a: NDArray[np.floating], b: NDArray[np.floating], top_a: Values, top_b: Values
 ) -> tuple[Values, Values, Values]:
-    """Compare the top positions of two tracks.
+    """Compare the top positions of two tracks (n, L), given their :func:`top_weights`: three arrays (n,).
 
-    Parameters
-    ----------
-    a, b
-        Tracks, (n, L).
-    top_a, top_b
-        Their :func:`top_weights`.
-
-    Returns
-    -------
-    share : (n,)
-        Share of the top positions that both have; NaN where nothing is known.
-    n_common : (n,)
-        Their number.
-    n_same : (n,)
-        How many of those have the same sign.
+    Share of the top positions that both have (NaN where nothing is known), their number, and how many of those have the
+    same sign.
     """
     common = top_a * top_b
     n_common = common.sum(1)
@@ -113,15 +100,7 @@ def overlap(
 
 
 def local_cosine(a: NDArray[np.floating], b: NDArray[np.floating], known: Known, width: int) -> Values:
-    """Local agreement at every position, (n, L); NaN where it has no value.
-
-    Parameters
-    ----------
-    a, b, known
-        Tracks and known positions, (n, L).
-    width
-        Odd, in bp.
-    """
+    """Local agreement over an odd `width` (bp) at every position, (n, L); NaN where it has no value."""
     a, b = (np.where(known, values, 0.0).astype(np.float64) for values in (a, b))
     n_known = _window_sum(known.astype(np.float64), width)
     scale = np.sqrt(_window_sum(a * a, width)) * np.sqrt(_window_sum(b * b, width))

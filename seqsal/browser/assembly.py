@@ -52,21 +52,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Reference:
-    """The genome that a bundle's tracks lie on.
+    """The genome that a bundle's tracks lie on."""
 
-    Attributes
-    ----------
-    name
-        Of the assembly at UCSC, or made from the name of the FASTA.
-    fasta
-        What goes into the bundle as 2bit; None for an assembly that browsers have, and where no FASTA is at hand.
-    known
-        Whether browsers have it.
-    """
-
-    name: str
-    fasta: Path | None = None
-    known: bool = False
+    name: str  # of the assembly at UCSC, or made from the name of the FASTA
+    fasta: Path | None = None  # what goes into the bundle as 2bit
+    known: bool = False  # whether browsers have it
 
     @property
     def twobit(self) -> str | None:
@@ -84,24 +74,10 @@ def choose_reference(
 ) -> Reference:
     """Find out what to put the tracks on.
 
-    Parameters
-    ----------
-    chrom_sizes
-        Lengths (bp) of the chromosomes of the attributions.
-    provenance
-        Where they come from: `Attributions.attrs["genome"]`.
-    name
-        Of an assembly that UCSC has, as the user gave it.
-    fasta
-        The genome, as the user gave it; None is the one of `provenance` if it is still there, has these chromosomes,
-        and is not larger than `LARGEST_UNASKED`.
-
-    Raises
-    ------
-    UsageError
-        `name` is not a name, or an assembly with chromosomes of other lengths; or both `name` and `fasta` are given.
-    FastaError
-        `fasta` cannot be read or has other chromosomes.
+    `name` is an assembly that UCSC has, `fasta` the genome, as the user gave them; without them it is recognised by the
+    `chrom_sizes` (bp), or is the FASTA of `provenance` (`Attributions.attrs["genome"]`) if that is still there, has
+    these chromosomes, and is not larger than `LARGEST_UNASKED`. Raises `UsageError` for a name that does not fit the
+    sizes or for both, `FastaError` for a FASTA that cannot be read or has other chromosomes.
     """
     if name is not None and fasta is not None:
         raise UsageError("--genome-name and --genome: got both, expected one; UCSC has the sequence of what it names")
@@ -186,23 +162,9 @@ _BASES = np.array([2, 1, 3, 0, _UNKNOWN], dtype=np.uint8)[BYTE_TO_CODE]  # of ea
 
 
 def write_twobit(fasta: str | os.PathLike[str], names: Sequence[str], path: str | os.PathLike[str]) -> None:
-    """Write the records of a FASTA file as 2bit.
+    """Write the records of a FASTA file as 2bit; `names` are those of all of them, in their order.
 
-    Parameters
-    ----------
-    fasta
-        Plain or compressed.
-    names
-        Of all its records, in their order.
-    path
-        File to write.
-
-    Raises
-    ------
-    FastaError
-        The FASTA cannot be read, has other records, a name is longer than 255 bytes, or it is too large (about 16 Gb).
-    OutputError
-        The file cannot be written.
+    Raises `FastaError` for other records, a name of more than 255 bytes, or more than about 16 Gb.
     """
     encoded = [name.encode() for name in names]
     too_long = next((name for name in encoded if len(name) > _LONGEST_NAME), None)
@@ -213,31 +175,23 @@ def write_twobit(fasta: str | os.PathLike[str], names: Sequence[str], path: str 
         )
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         file.write(struct.pack("<4I", _SIGNATURE, 0, len(encoded), 0))
-        offsets = _write_index(file, encoded)
-        for i, (name, letters) in enumerate(read_fasta_letters(fasta)):
-            if i >= len(names) or name != names[i]:
-                raise FastaError(f"{fasta}: record {i + 1} is {name}, expected other records; was the file changed?")
-            _write_offset(file, Path(fasta), offsets[i])
+        places = []  # of the offsets, filled in below
+        for name in encoded:
+            file.write(bytes([len(name)]) + name)
+            places.append(file.tell())
+            file.write(bytes(4))
+        for i, (record, letters) in enumerate(read_fasta_letters(fasta)):
+            if i >= len(names) or record != names[i]:
+                raise FastaError(f"{fasta}: record {i + 1} is {record}, expected other records; was the file changed?")
+            here = file.tell()
+            if here >= _LARGEST:
+                raise FastaError(
+                    f"{fasta}: is too large for 2bit, which holds 16 Gb; give the name of the assembly instead"
+                )
+            file.seek(places[i])
+            file.write(struct.pack("<I", here))
+            file.seek(here)
             _write_sequence(file, np.frombuffer(letters, dtype=np.uint8))
-
-
-def _write_index(file: BinaryIO, names: Sequence[bytes]) -> list[int]:
-    """Write names with empty offsets; return where each offset belongs."""
-    places = []
-    for name in names:
-        file.write(bytes([len(name)]) + name)
-        places.append(file.tell())
-        file.write(bytes(4))
-    return places
-
-
-def _write_offset(file: BinaryIO, fasta: Path, place: int) -> None:
-    here = file.tell()
-    if here >= _LARGEST:
-        raise FastaError(f"{fasta}: is too large for 2bit, which holds 16 Gb; give the name of the assembly instead")
-    file.seek(place)
-    file.write(struct.pack("<I", here))
-    file.seek(here)
 
 
 def _write_sequence(file: BinaryIO, letters: NDArray[np.uint8]) -> None:

@@ -24,9 +24,7 @@ _URL = re.compile(r"[A-Za-z0-9\-._~:/\[\]@!$&()*+,;=%]+")
 
 def clean_name(name: object) -> str:
     """Make a name fit for a field of a bigBed: one line, no tab, no markup, at most `NAME_LENGTH` long, not empty."""
-    text = _printable(name, "_")
-    text = re.sub(r"[<>]", "_", text)
-    return _shorten(text, NAME_LENGTH) or "."
+    return _shorten(re.sub(r"[<>]", "_", _printable(name, "_")), NAME_LENGTH) or "."
 
 
 def clean_label(text: object, limit: int) -> str:
@@ -40,13 +38,7 @@ def slug(text: object) -> str:
 
 
 def check_url_base(url: str) -> str:
-    """Return the address of a folder with a slash at its end.
-
-    Raises
-    ------
-    UsageError
-        Not http, https or ftp; no host; a space, quote or another character that addresses do not hold; a query.
-    """
+    """Return the address (http, https or ftp, no query) of a folder with a slash at its end."""
     try:
         parts = urlsplit(url)
         valid = parts.scheme in _SCHEMES and bool(parts.hostname) and _URL.fullmatch(url) is not None
@@ -62,13 +54,7 @@ def check_url_base(url: str) -> str:
 
 
 def check_email(email: str) -> str:
-    """Return an address of e-mail that fits on a line of a hub.
-
-    Raises
-    ------
-    UsageError
-        It does not.
-    """
+    """Return an address of e-mail that fits on a line of a hub."""
     if not re.fullmatch(r"[^\s@<>\\]+@[^\s@<>\\]+", email):
         raise UsageError(f"--email: got {email!r}, expected one address such as name@example.org")
     return email
@@ -76,15 +62,9 @@ def check_email(email: str) -> str:
 
 @dataclass(frozen=True)
 class Links:
-    """How files of a bundle refer to each other: by relative path, or by address where the folder's is known.
+    """How files of a bundle refer to each other: by relative path, or by address where the folder's is known."""
 
-    Attributes
-    ----------
-    base
-        Address of the bundle's folder, with a slash at its end, or None.
-    """
-
-    base: str | None = None
+    base: str | None = None  # address of the folder, with a slash at its end
 
     def to(self, target: str, *, source: str = ".") -> str:
         """Refer to the file `target` from a file in the folder `source`, both relative to the bundle's folder."""

@@ -47,34 +47,13 @@ def show_browser(
     motifs: MotifBoxes | None = None,
     max_bp: int = MAX_BP,
 ) -> Any:
-    """Show attributions in igv.js beneath a notebook's cell.
+    """Show attributions in igv.js beneath a notebook's cell, beginning at `region` (None: highest prediction).
 
-    Parameters
-    ----------
-    attr
-        Attributions of N windows.
-    region
-        Where to begin: `chrom:start-end`, 0-based half-open, the name of one of the regions or its row; None begins at
-        the region with the highest prediction.
-    peaks
-        Table of :func:`seqsal.call_peaks`.
-    motifs
-        Result of :func:`seqsal.discover_motifs`, or a table of motif instances.
-    max_bp
-        The most bases of windows that are embedded in the notebook: those at `region` first, then those with the
-        highest predictions.
-
-    Returns
-    -------
-    igv_notebook.Browser
-        To go elsewhere with `search("chr1:100-200")`, or to add a track with `load_track({...})`.
-
-    Raises
-    ------
-    UsageError
-        igv-notebook is not installed, this is no notebook, or a table lacks columns.
-    RegionError
-        `region` is malformed, or no window covers any of it.
+    `region` is `chrom:start-end`, 0-based half-open, the name of one of the regions or its row; `motifs` a result of
+    :func:`seqsal.discover_motifs` or a table of instances. Of the windows, `max_bp` bases are embedded: those at
+    `region` first, then those with the highest predictions. Returns an `igv_notebook.Browser`, to go elsewhere with
+    `search("chr1:100-200")`. Raises `UsageError` where this is no notebook or igv-notebook is not installed, and
+    `RegionError` where no window covers the region.
     """
     config = igv_config(attr, region, peaks=peaks, motifs=motifs, max_bp=max_bp)
     try:

@@ -34,34 +34,16 @@ Track = SignalTrack | FeatureTrack
 
 @dataclass(frozen=True)
 class Content:
-    """All that a bundle shows.
+    """All that a bundle shows."""
 
-    Attributes
-    ----------
-    title
-        One line.
-    signed
-        Whether the attributions have a direction.
-    reference
-        The genome.
-    signal, features
-        The tracks, top to bottom.
-    locus
-        What to open at, written as browsers count: from 1, both ends included.
-    links
-        How to refer to files.
-    email
-        Whom a hub names for questions.
-    """
-
-    title: str
-    signed: bool
+    title: str  # one line
+    signed: bool  # whether the attributions have a direction
     reference: Reference
     signal: SignalTrack
-    features: list[FeatureTrack]
-    locus: str
+    features: list[FeatureTrack]  # top to bottom
+    locus: str  # what to open at, written as browsers count: from 1, both ends included
     links: Links
-    email: str
+    email: str  # whom a hub names for questions
 
     @property
     def tracks(self) -> list[Track]:
@@ -78,10 +60,24 @@ def hub_files(content: Content) -> dict[str, str]:
     reference = content.reference
     if not reference.in_hub:
         return {}
+    to, track_db = content.links.to, f"{reference.name}/trackDb.txt"
+    hub = {
+        "hub": f"seqsal_{slug(content.title)}",
+        "shortLabel": "seqsal",
+        "longLabel": clean_label(content.title, LONG),
+        "genomesFile": to("genomes.txt"),
+        "email": content.email,
+        "descriptionUrl": to(_DESCRIPTION),
+    }
+    genome: dict[str, object] = {"genome": reference.name, "trackDb": to(track_db)}
+    if reference.twobit is not None:
+        genome["twoBitPath"] = to(reference.twobit)
+        genome |= dict.fromkeys(("organism", "scientificName", "description"), reference.name)
+        genome |= {"defaultPos": clean_label(content.locus, 300), "orderKey": 1}
     return {
-        "hub.txt": _stanza(_hub(content)),
-        "genomes.txt": _stanza(_genome(content)),
-        f"{reference.name}/trackDb.txt": "\n".join(_stanza(track) for track in _tracks(content)),
+        "hub.txt": _stanza(hub),
+        "genomes.txt": _stanza(genome),
+        track_db: "\n".join(_stanza(track) for track in _tracks(content)),
         _DESCRIPTION: _description(content),
     }
 
@@ -90,78 +86,37 @@ def _stanza(settings: Mapping[str, object]) -> str:
     return "".join(f"{name} {value}\n" for name, value in settings.items())
 
 
-def _hub(content: Content) -> dict[str, object]:
-    return {
-        "hub": f"seqsal_{slug(content.title)}",
-        "shortLabel": "seqsal",
-        "longLabel": clean_label(content.title, LONG),
-        "genomesFile": content.links.to("genomes.txt"),
-        "email": content.email,
-        "descriptionUrl": content.links.to(_DESCRIPTION),
-    }
-
-
-def _genome(content: Content) -> dict[str, object]:
-    reference = content.reference
-    settings: dict[str, object] = {
-        "genome": reference.name,
-        "trackDb": content.links.to(f"{reference.name}/trackDb.txt"),
-    }
-    if reference.twobit is None:
-        return settings
-    return settings | {
-        "twoBitPath": content.links.to(reference.twobit),
-        "organism": reference.name,
-        "scientificName": reference.name,
-        "description": reference.name,
-        "defaultPos": clean_label(content.locus, 300),
-        "orderKey": 1,
-    }
-
-
 def _tracks(content: Content) -> list[dict[str, object]]:
-    folder = content.reference.name
-    stanzas = [_signal(content.signal), *(_features(track) for track in content.features)]
-    for priority, (stanza, track) in enumerate(zip(stanzas, content.tracks, strict=True), start=1):
-        stanza["bigDataUrl"] = content.links.to(track.file, source=folder)
-        stanza["html"] = content.links.to(_DESCRIPTION, source=folder)
-        stanza["priority"] = priority
-    return stanzas
+    folder, to = content.reference.name, content.links.to
+    return [
+        {
+            "track": f"seqsal_{track.key}", **_looks(track), "bigDataUrl": to(track.file, source=folder),
+            "html": to(_DESCRIPTION, source=folder), "priority": priority,
+        }
+        for priority, track in enumerate(content.tracks, start=1)
+    ]  # fmt: skip
+
+
+def _looks(track: Track) -> dict[str, object]:
+    """Type, visibility and colours of a track."""
+    if isinstance(track, SignalTrack):
+        return {
+            "type": f"bigWig {track.low:.6g} {track.high:.6g}", **_labels(track), "visibility": "full",
+            "color": _rgb(POSITIVE), "altColor": _rgb(NEGATIVE), "autoScale": "on", "alwaysZero": "on",
+            "gridDefault": "on", "maxHeightPixels": "200:100:16", "logo": "on",
+        }  # fmt: skip
+    settings: dict[str, object] = {
+        "type": track.schema.trackdb_type, **_labels(track), "visibility": "pack", "color": _rgb(track.color),
+    }  # fmt: skip
+    if track.schema.n_bed >= 9:
+        settings["itemRgb"] = "on"
+        if track.schema.extra:
+            settings["mouseOver"] = "$name ($pattern), contribution $contribution"
+    return settings
 
 
 def _labels(track: Track) -> dict[str, object]:
     return {"shortLabel": clean_label(track.name, SHORT), "longLabel": clean_label(track.label, LONG)}
-
-
-def _signal(track: SignalTrack) -> dict[str, object]:
-    return {
-        "track": f"seqsal_{track.key}",
-        "type": f"bigWig {track.low:.6g} {track.high:.6g}",
-        **_labels(track),
-        "visibility": "full",
-        "color": _rgb(POSITIVE),
-        "altColor": _rgb(NEGATIVE),
-        "autoScale": "on",
-        "alwaysZero": "on",
-        "gridDefault": "on",
-        "maxHeightPixels": "200:100:16",
-        "logo": "on",
-    }
-
-
-def _features(track: FeatureTrack) -> dict[str, object]:
-    settings: dict[str, object] = {
-        "track": f"seqsal_{track.key}",
-        "type": track.schema.trackdb_type,
-        **_labels(track),
-        "visibility": "pack",
-        "color": _rgb(track.color),
-    }
-    if track.schema.n_bed >= 9:
-        settings["itemRgb"] = "on"
-    if track.schema.extra and track.schema.n_bed >= 9:
-        settings["mouseOver"] = "$name ($pattern), contribution $contribution"
-    return settings
 
 
 def _rgb(color: tuple[int, int, int]) -> str:
@@ -256,20 +211,17 @@ def _track_color(track: FeatureTrack, color: str) -> dict[str, str]:
 
 def washu_json(content: Content) -> str:
     """Return the data hub: the attributions as dynseq, letters where there is room and bars elsewhere, and bigBeds."""
-    signal = content.signal
-    colors = {"color": _hex(POSITIVE), "color2": _hex(NEGATIVE)}
-    tracks: list[dict[str, Any]] = [
-        _track("dynseq", signal.file, signal.name, signal.label, content) | {"options": {**colors, "height": 100}}
-    ]
-    for track in content.features:
-        options = {"color": _hex(track.color), "displayMode": "full"}
-        tracks.append(_track("bigbed", track.file, track.name, track.label, content) | {"options": options})
+    options: list[dict[str, object]] = [{"color": _hex(POSITIVE), "color2": _hex(NEGATIVE), "height": 100}]
+    options += [{"color": _hex(track.color), "displayMode": "full"} for track in content.features]
+    tracks = [
+        {
+            "type": "dynseq" if track is content.signal else "bigbed", "url": content.links.to(track.file),
+            "name": track.name, "showOnHubLoad": True, "metadata": {"source": "seqsal", "content": track.label},
+            "options": look,
+        }
+        for track, look in zip(content.tracks, options, strict=True)
+    ]  # fmt: skip
     return json.dumps(tracks, indent=2) + "\n"
-
-
-def _track(kind: str, file: str, name: str, label: str, content: Content) -> dict[str, Any]:
-    about = {"source": "seqsal", "content": label}
-    return {"type": kind, "url": content.links.to(file), "name": name, "showOnHubLoad": True, "metadata": about}
 
 
 def _hex(color: tuple[int, int, int]) -> str:

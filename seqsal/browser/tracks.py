@@ -7,7 +7,7 @@ bigBed is not valid.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +34,6 @@ __all__ = [
     "feature_tracks",
     "read_instances",
     "read_motif_instances",
-    "write_bigbed",
 ]
 
 RGB = tuple[int, int, int]
@@ -46,50 +45,24 @@ ARTIFACT: RGB = (148, 52, 110)
 
 @dataclass(frozen=True)
 class SignalTrack:
-    """The attributions: a bigWig, drawn as letters where there is room for them.
+    """The attributions: a bigWig, drawn as letters where there is room for them."""
 
-    Attributes
-    ----------
-    file
-        Relative to the bundle's folder.
-    low, high
-        Least and largest value.
-    label
-        What the values are.
-    """
-
-    file: str
+    file: str  # relative to the bundle's folder
     low: float
     high: float
-    label: str
+    label: str  # what the values are
     key: str = "attributions"
     name: str = "Attributions"
 
 
 @dataclass(frozen=True)
 class FeatureTrack:
-    """Items of one kind: a bigBed.
+    """Items of one kind: a bigBed."""
 
-    Attributes
-    ----------
-    key
-        Identifier, and name of the file without `.bb`.
-    name
-        At most 17 characters.
-    label
-        What the items are, in one line.
-    color
-        Of the track, and of items that have none of their own.
-    schema
-        Columns of the file.
-    rows
-        What goes into it.
-    """
-
-    key: str
-    name: str
-    label: str
-    color: RGB
+    key: str  # identifier, and name of the file without `.bb`
+    name: str  # at most 17 characters
+    label: str  # what the items are, in one line
+    color: RGB  # of the track, and of items that have none of their own
     schema: BedSchema
     rows: list[Row]
 
@@ -100,7 +73,7 @@ class FeatureTrack:
 
     def write(self, folder: Path, chrom_sizes: Mapping[str, int]) -> None:
         """Write the file into a folder."""
-        write_bigbed(folder / self.file, self.rows, chrom_sizes, self.schema)
+        bigwig.write_bigbed(folder / self.file, chrom_sizes, self.rows, self.schema.autosql, self.schema.n_bed)
 
 
 def feature_tracks(
@@ -112,21 +85,8 @@ def feature_tracks(
 ) -> list[FeatureTrack]:
     """Make tracks of the tables that have rows.
 
-    Parameters
-    ----------
-    chrom_sizes
-        Chromosome lengths (bp).
-    peaks
-        Columns of narrowPeak, as `seqsal.call_peaks` or `seqsal.peaks.read_peaks` give them.
-    motifs
-        Region table; `match` and `contribution` where there are.
-    artifacts
-        Region table.
-
-    Raises
-    ------
-    RegionError
-        An item lies on a chromosome that is not there, or beyond its end.
+    `peaks` has the columns of narrowPeak; `motifs` and `artifacts` are region tables, the former with `match` and
+    `contribution` where there are. An item beyond the chromosomes (`chrom_sizes`, bp) raises `RegionError`.
     """
     tracks = []
     if peaks is not None:
@@ -220,37 +180,24 @@ _BED = (
 
 @dataclass(frozen=True)
 class BedSchema:
-    """What the columns of a bigBed are.
+    """What the columns of a bigBed are."""
 
-    Attributes
-    ----------
-    table, comment
-        Name and description in autoSql.
-    n_bed
-        How many of the columns are BED's own, from the first.
-    extra
-        (type, name, comment) of the columns behind them.
-    """
-
-    table: str
+    table: str  # name in autoSql
     comment: str
-    n_bed: int
-    extra: tuple[tuple[str, str, str], ...] = ()
+    n_bed: int  # how many of the columns are BED's own, from the first
+    extra: tuple[tuple[str, str, str], ...] = ()  # (type, name, comment) of the columns behind them
 
     @property
     def autosql(self) -> str:
         """The declaration that goes into the file."""
-        fields = "".join(f'    {kind} {name}; "{comment}"\n' for kind, name, comment in self._fields)
+        columns = _BED[: self.n_bed] + self.extra
+        fields = "".join(f'    {kind} {name}; "{comment}"\n' for kind, name, comment in columns)
         return f'table {self.table}\n"{self.comment}"\n(\n{fields})\n'
 
     @property
     def trackdb_type(self) -> str:
         """The value of `type` in a trackDb."""
         return "bigNarrowPeak" if self.table == "bigNarrowPeak" else f"bigBed {self.n_bed} {'+' if self.extra else '.'}"
-
-    @property
-    def _fields(self) -> tuple[tuple[str, str, str], ...]:
-        return _BED[: self.n_bed] + self.extra
 
 
 PEAK_SCHEMA = BedSchema(
@@ -275,31 +222,6 @@ MOTIF_SCHEMA = BedSchema(
 )
 PLAIN_SCHEMA = BedSchema("instances", "Instances", 9)
 ARTIFACT_SCHEMA = BedSchema("artifactHits", "Occurrences of artifacts that the model uses", 9)
-
-
-def write_bigbed(
-    path: str | os.PathLike[str], rows: Sequence[Row], chrom_sizes: Mapping[str, int], schema: BedSchema
-) -> None:
-    """Write items as bigBed.
-
-    Parameters
-    ----------
-    path
-        File to write.
-    rows
-        (chrom, start, end, the other columns joined by tabs) of each item, at least one, in any order, inside their
-        chromosomes.
-    chrom_sizes
-        Chromosome lengths (bp).
-    schema
-        What the columns are.
-
-    Raises
-    ------
-    OutputError
-        The file cannot be written in full.
-    """
-    bigwig.write_bigbed(path, chrom_sizes, rows, schema.autosql, schema.n_bed)
 
 
 _MORE_COLUMNS = {"contribution", "peak", "sequence"}  # of a seqlets.bed

@@ -21,9 +21,19 @@ from tqdm.auto import tqdm
 
 from seqsal.errors import RegionError, StoreError
 from seqsal.io.attributions import Attributions
-from seqsal.sequence.codes import N_CODE, reverse_complement
+from seqsal.sequence.codes import N_CODE, one_hot, reverse_complement
 
-__all__ = ["CHUNK_BP", "Axis", "Scale", "TrackBlock", "chunk_rows", "forward_codes", "read_forward", "sweep_track"]
+__all__ = [
+    "CHUNK_BP",
+    "Axis",
+    "Scale",
+    "TrackBlock",
+    "average_spans",
+    "chunk_rows",
+    "forward_codes",
+    "read_forward",
+    "sweep_track",
+]
 
 CHUNK_BP = 1 << 20  # values per chunk: about 60 MB of working memory
 Scale = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.float64]]
@@ -210,6 +220,59 @@ def forward_codes(attr: Attributions, rows: NDArray[np.int64]) -> NDArray[np.uin
     reverse = attr.regions["strand"].to_numpy()[rows] == "-"
     codes[reverse] = reverse_complement(codes[reverse])
     return codes
+
+
+def average_spans(
+    attr: Attributions,
+    rows: NDArray[np.int64],
+    span: NDArray[np.int64],
+    offset: NDArray[np.int64],
+    shape: tuple[int, int],
+    *,
+    all_bases: bool = True,
+    chunk_bp: int = CHUNK_BP,
+    progress: bool = False,
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Average windows over S spans of W bases, on the forward strand, where the windows know the base.
+
+    Window `rows[i]` lies under span `span[i]`, whose first base is base `offset[i]` of the window; `shape` is (S, W).
+    Returns codes (S, W) and means (S, 1 or 5, W): the track and, with `all_bases`, the scores of A, C, G and T, for
+    which X · track stands in where there are none; NaN where no window knows the base.
+    """
+    n_layers = 5 if all_bases else 1
+    total, count = np.zeros((shape[0], n_layers, shape[1])), np.zeros(shape, dtype=np.int64)
+    codes = np.full(shape, N_CODE, dtype=np.uint8)
+    step = max(1, chunk_rows(attr.length, chunk_bp) // n_layers)
+    with tqdm(total=len(rows), desc="windows", unit="window", disable=not progress) as bar:
+        for part in (slice(i, i + step) for i in range(0, len(rows), step)):
+            near = _forward_layers(attr, rows[part], all_bases)
+            for i, first, bases, layers in zip(span[part], offset[part], *near, strict=True):
+                here = slice(max(0, -first), min(shape[1], attr.length - first))
+                there = slice(here.start + first, here.stop + first)
+                known = bases[there] != N_CODE
+                codes[i, here][known] = bases[there][known]
+                total[i, :, here] += np.where(known, layers[:, there], 0)
+                count[i, here] += known
+            bar.update(len(rows[part]))
+    divisor = count[:, None]
+    return codes, np.divide(total, divisor, out=np.full_like(total, np.nan), where=divisor > 0)
+
+
+def _forward_layers(
+    attr: Attributions, rows: NDArray[np.int64], all_bases: bool
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Codes (n, L), and track and perhaps scores of all four bases (n, 1 or 5, L), on the forward strand."""
+    codes, layers = forward_codes(attr, rows), np.array(attr.track[rows], dtype=np.float32)[:, None]
+    reverse = attr.regions["strand"].to_numpy()[rows] == "-"
+    layers[reverse] = layers[reverse, :, ::-1]
+    if not all_bases:
+        return codes, layers
+    if attr.hypothetical is None:
+        scores = one_hot(codes) * layers
+    else:
+        scores = np.array(attr.hypothetical[rows], dtype=np.float32)
+        scores[reverse] = scores[reverse, ::-1, ::-1]  # A ↔ T and C ↔ G are opposite rows
+    return codes, np.concatenate([layers, scores], axis=1)
 
 
 def _add_up(

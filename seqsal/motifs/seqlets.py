@@ -20,11 +20,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from seqsal.errors import RegionError, UsageError
 from seqsal.io.attributions import Attributions
-from seqsal.io.sweep import CHUNK_BP, chunk_rows, forward_codes
+from seqsal.io.sweep import CHUNK_BP, average_spans
 from seqsal.regions import format_region
 from seqsal.sequence.codes import N_CODE, one_hot, reverse_complement
 
@@ -32,7 +31,7 @@ __all__ = ["CONTEXT_BP", "SEQLET_BP", "Alignment", "Seqlets", "best_offset", "cu
 
 SEQLET_BP = 41  # TF-MoDISco's default: 21 bp and 10 bp on each side
 CONTEXT_BP = SEQLET_BP + 2 * 40  # room for an alignment to move and a pattern to grow
-ROUND_BITS = 13  # scores that differ by 1e-8 are then the same; clusters hang on any difference
+ROUND_BITS = 10  # scores that differ by 1e-8 are then the same; clusters hang on any difference
 MAX_SEQLETS = 20_000  # of one sign: the strongest
 _NEEDED = ("chrom", "start", "end", "summit")
 
@@ -110,23 +109,11 @@ def cut_seqlets(
     covered[which[(offsets + context_bp // 2 >= 0) & (offsets + context_bp // 2 < attr.length)]] = True
     if not covered.all():
         raise _not_covered(table, ~covered)
-    total = np.zeros((len(table), 5, context_bp))  # the track, then the scores of the four bases
-    count = np.zeros((len(table), context_bp), np.int64)
-    codes = np.full((len(table), context_bp), N_CODE, np.uint8)
-    step = max(1, chunk_rows(attr.length, chunk_bp) // 5)
-    with tqdm(total=len(rows), desc="seqlets", unit="window", disable=not progress) as bar:
-        for part in (order[i : i + step] for i in range(0, len(order), step)):
-            near = _forward_windows(attr, rows[part])
-            for context, offset, bases, layers in zip(which[part], offsets[part], *near, strict=True):
-                here = slice(max(0, -offset), min(context_bp, attr.length - offset))
-                there = slice(here.start + offset, here.stop + offset)
-                known = bases[there] != N_CODE
-                codes[context, here][known] = bases[there][known]
-                total[context, :, here] += np.where(known, layers[:, there], 0)
-                count[context, here] += known
-            bar.update(len(part))
-    mean = (total / np.maximum(count, 1)[:, None]).astype(np.float32)
-    return Seqlets(table, codes, mean[:, 1:], mean[:, 0], attr.hypothetical is None)
+    codes, means = average_spans(
+        attr, rows[order], which[order], offsets[order], (len(table), context_bp), chunk_bp=chunk_bp, progress=progress
+    )
+    layers = np.nan_to_num(means, nan=0.0).astype(np.float32)
+    return Seqlets(table, codes, layers[:, 1:], layers[:, 0], attr.hypothetical is None)
 
 
 def _contexts(peaks: pd.DataFrame, context_bp: int, max_seqlets: int) -> pd.DataFrame:
@@ -146,19 +133,6 @@ def _contexts(peaks: pd.DataFrame, context_bp: int, max_seqlets: int) -> pd.Data
     rank = np.round(strength / (strength.max(initial=0.0) or 1.0), 6)  # copies of a site are equally strong
     table = table.iloc[np.argsort(-rank, kind="stable")]
     return table[table.groupby("sign").cumcount() < max_seqlets].reset_index(drop=True)
-
-
-def _forward_windows(attr: Attributions, rows: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Codes (n, L), and track and scores of all four bases (n, 5, L), of some rows on the forward strand."""
-    codes, track = forward_codes(attr, rows), np.array(attr.track[rows], dtype=np.float32)
-    reverse = attr.regions["strand"].to_numpy()[rows] == "-"
-    track[reverse] = track[reverse, ::-1]
-    if attr.hypothetical is None:
-        scores = one_hot(codes) * track[:, None]
-    else:
-        scores = np.array(attr.hypothetical[rows], dtype=np.float32)
-        scores[reverse] = scores[reverse, ::-1, ::-1]  # A ↔ T and C ↔ G are opposite rows
-    return codes, np.concatenate([track[:, None], scores], axis=1)
 
 
 def _not_covered(table: pd.DataFrame, wrong: NDArray[np.bool_]) -> RegionError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,9 +11,10 @@ from numpy.typing import NDArray
 
 from seqsal.errors import RegionError, UsageError
 from seqsal.io.attributions import Attributions
+from seqsal.io.sweep import average_spans
 from seqsal.plot.style import one_line
 from seqsal.regions import Region, format_region, parse_region
-from seqsal.sequence.codes import N_CODE, reverse_complement
+from seqsal.sequence.codes import N_CODE
 
 __all__ = ["Locus", "common_limits", "pick_region", "read_locus", "window_locus"]
 
@@ -23,29 +23,15 @@ SMOOTH_BP = 9
 
 @dataclass(frozen=True)
 class Locus:
-    """Bases and attributions of one span of a chromosome, + strand.
-
-    Attributes
-    ----------
-    chrom, start, end
-        The span, 0-based half-open.
-    codes
-        (end - start,) uint8; N where no window knows the base.
-    track
-        (end - start,) float64; NaN where no window knows the base.
-    hypothetical
-        (4, end - start) float64, or None when it was not read.
-    n_windows
-        Number of windows that were averaged.
-    """
+    """Bases and attributions of one span of a chromosome (0-based half-open), + strand."""
 
     chrom: str
     start: int
     end: int
-    codes: NDArray[np.uint8]
-    track: NDArray[np.float64]
-    hypothetical: NDArray[np.float64] | None
-    n_windows: int
+    codes: NDArray[np.uint8]  # (end - start,), N where no window knows the base
+    track: NDArray[np.float64]  # (end - start,), NaN where no window knows the base
+    hypothetical: NDArray[np.float64] | None  # (4, end - start), None when it was not read
+    n_windows: int  # that were averaged
 
     @property
     def span(self) -> Region:
@@ -74,20 +60,10 @@ def common_limits(loci: Iterable[Locus]) -> tuple[float, float]:
 
 
 def pick_region(attr: Attributions, region: str | int | Region | None) -> Region:
-    """Find the place that is meant.
+    """Find the place that is meant: `chrom:start-end`, the name of a region or its row, or a `Region`.
 
-    Parameters
-    ----------
-    attr
-        Attributions of N windows.
-    region
-        `chrom:start-end`, 0-based half-open; the name of one of the regions, or its row from 0; None for the one with
-        the highest prediction.
-
-    Raises
-    ------
-    RegionError
-        There is no region, no such row, or the text is neither a place nor a name; or several regions have the name.
+    None is the region with the highest prediction. Raises `RegionError` for what is none of these, or a name of
+    several.
     """
     if isinstance(region, Region):
         return region
@@ -126,23 +102,8 @@ def read_locus(
 ) -> Locus:
     """Average the windows over `region`, as the bigWig writer does, and cut it down to where there is data.
 
-    Parameters
-    ----------
-    attr
-        Attributions of N windows.
-    region
-        `chrom:start-end`, 0-based half-open, or a `Region`; its strand is not used.
-    hypothetical
-        Read the scores of all four bases too.
-    max_bp
-        The most bases to return.
-
-    Raises
-    ------
-    RegionError
-        No window covers any of it, or the windows over it span more than `max_bp`.
-    UsageError
-        `hypothetical` is set, but these scores were not kept.
+    Raises `RegionError` where no window covers any of it or they span more than `max_bp`, `UsageError` where
+    `hypothetical` scores are asked for and were not kept.
     """
     span = parse_region(region) if isinstance(region, str) else region
     if hypothetical and attr.hypothetical is None:
@@ -187,35 +148,10 @@ def window_locus(attr: Attributions, row: int) -> Locus:
 
 def _average(attr: Attributions, rows: NDArray[np.intp], span: Region, hypothetical: bool) -> Locus:
     """Mean over `rows` at every base of `span`; a window counts only where it knows the base."""
-    n_layers, length = (5 if hypothetical else 1), span.end - span.start
-    total, count = np.zeros((n_layers, length)), np.zeros(length)
-    codes = np.full(length, N_CODE, dtype=np.uint8)
-    for row in rows:
-        window = attr.regions.iloc[int(row)]
-        offset = int(window["start"]) - span.start
-        here = slice(max(0, offset), min(length, offset + attr.length))
-        there = slice(here.start - offset, here.stop - offset)
-        window_codes, layers = _plus_strand(attr, int(row), str(window["strand"]), hypothetical)
-        known = window_codes[there] != N_CODE
-        codes[here][known] = window_codes[there][known]
-        total[:, here] += np.where(known, layers[:, there], 0.0)
-        count[here] += known
-    mean = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
-    return Locus(
-        span.chrom, span.start, span.end, codes, mean[0], mean[1:] if hypothetical else None, n_windows=len(rows)
-    )
-
-
-def _plus_strand(
-    attr: Attributions, row: int, strand: str, hypothetical: bool
-) -> tuple[NDArray[np.uint8], NDArray[Any]]:
-    """Codes (L,) and layers (1 or 5, L): the track, then the hypothetical scores of A, C, G and T."""
-    codes, layers = attr.codes[row], attr.track[row][None, :]
-    scores = attr.hypothetical[row] if hypothetical and attr.hypothetical is not None else None
-    if strand == "-":  # A ↔ T and C ↔ G are opposite rows
-        codes, layers = reverse_complement(codes), layers[:, ::-1]
-        scores = None if scores is None else scores[::-1, ::-1]
-    return codes, layers if scores is None else np.concatenate([layers, scores])
+    offsets = span.start - attr.regions["start"].to_numpy(np.int64)[rows]
+    shape = (1, span.end - span.start)
+    (codes,), (mean,) = average_spans(attr, rows, np.zeros_like(rows), offsets, shape, all_bases=hypothetical)
+    return Locus(span.chrom, span.start, span.end, codes, mean[0], mean[1:] if hypothetical else None, len(rows))
 
 
 def _not_covered(table: pd.DataFrame, span: Region) -> str:

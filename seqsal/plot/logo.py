@@ -45,19 +45,7 @@ _FONT = ("DejaVu Sans", "bold")  # ships with matplotlib: the same letters on ev
 
 
 class Letters:
-    """The letters of a logo as arrays, one entry a letter by position, then from below; none has height zero.
-
-    Attributes
-    ----------
-    base
-        Row of `ALPHABET`.
-    position
-        Column of the matrix.
-    floor, height
-        Lower edge and extent on the y axis; heights are positive.
-    negative
-        Whether the letter is below the axis.
-    """
+    """The letters of a logo as arrays, one entry a letter by position, then from below; none has height zero."""
 
     def __init__(self, values: NDArray[np.float64]) -> None:
         order = np.argsort(values, axis=0, kind="stable")  # (4, L), lowest first: big letters end up outermost
@@ -76,19 +64,9 @@ class Letters:
 
 
 def stack_letters(values: ArrayLike, codes: ArrayLike | None = None) -> Letters:
-    """Place the letters of a logo.
+    """Place the letters of a track (L,) with its `codes` (L,), or of a matrix (4, L), rows A C G T.
 
-    Parameters
-    ----------
-    values
-        Track of shape (L,) with `codes`, or a matrix of shape (4, L), rows A C G T.
-    codes
-        (L,) codes of the bases that are there; an N (4) gets no letter.
-
-    Raises
-    ------
-    UsageError
-        The shapes do not fit, or a value is infinite. NaN, "no value", is drawn as nothing.
+    NaN, "no value", and N are drawn as nothing; infinite values and shapes that do not fit raise `UsageError`.
     """
     array = np.asarray(values, dtype=np.float64)
     if array.ndim == 1:
@@ -128,19 +106,7 @@ def _letter_outline(base: str) -> Outline:
 
 
 def compound_outline(letters: Letters, base: int, start: int, flip_negative: bool) -> Outline:
-    """Return one path with every copy of a letter.
-
-    Parameters
-    ----------
-    letters
-        Where the letters are.
-    base
-        Which one, a row of `ALPHABET`.
-    start
-        What to add to positions.
-    flip_negative
-        Turn letters below the axis upside down.
-    """
+    """Return one path with every copy of a letter, a row of `ALPHABET`; `start` is added to positions."""
     outline = _letter_outline(ALPHABET[base])
     shape, moves = np.asarray(outline.vertices), np.asarray(outline.codes)
     mine = letters.base == base

@@ -189,10 +189,7 @@ class PositionLocator(MaxNLocator):
 
 
 def label_positions(ax: Axes, chrom: str | None, start: int, end: int) -> None:
-    """Limit and label the x axis as positions `start` to `end` (0-based, half-open) of a chromosome.
-
-    The number of ticks follows the width of the figure, so that labels never run into each other.
-    """
+    """Limit and label the x axis as positions `start` to `end`, with as many ticks as labels have room for."""
     figure_width = root_figure(ax).get_size_inches()[0] * ax.get_position().width
     digits = len(f"{end:,}")
     n_ticks = max(2, min(12, int(figure_width / max(_INCH_PER_TICK, 0.09 * digits))))
@@ -259,23 +256,12 @@ def inline_svg(
     label: str,
     margins: tuple[float, float, float, float] | None = None,
 ) -> Markup:
-    """Draw on new Axes and return the picture as an `<svg>` element for the middle of a page.
+    """Draw on new Axes of `size` inches and return the picture as an `<svg>` element for the middle of a page.
 
     Axes, ticks and text take the page's text colour, positive and negative fills its `--pos` and `--neg`. Nothing in
-    the element points outside the page, and its ids begin with `key`, so that pictures do not disturb each other.
-
-    Parameters
-    ----------
-    draw
-        Called with the Axes.
-    size
-        Width and height in inches.
-    key
-        Unique on the page; letters, digits and `-`.
-    label
-        What the picture shows, for those who cannot see it; escaped here.
-    margins
-        Inches left, right, below and above the Axes, so that pictures below each other line up; None fits the labels.
+    the element points outside the page, and its ids begin with `key` (letters, digits and `-`), unique on the page.
+    `label` says what the picture shows, for those who cannot see it; escaped here. `margins` are inches left, right,
+    below and above the Axes, so that pictures below each other line up; None fits the labels.
     """
     ink = dict.fromkeys(
         ("text_color", "axes_edgecolor", "axes_labelcolor", "xtick_color", "ytick_color", "axes_titlecolor"), _INK

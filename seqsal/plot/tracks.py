@@ -233,16 +233,9 @@ class _Box:
 def name_motifs(motifs: MotifBoxes) -> pd.DataFrame:
     """Return the instances of motifs as a table: chrom, start, end, `label`, and `sign`.
 
-    Parameters
-    ----------
-    motifs
-        Result of :func:`seqsal.discover_motifs`, or a table with chrom, start, end, a name (`motif`, `pattern` or
-        `name`) and perhaps `strand`, and `attribution` whose sign is shown, as :func:`seqsal.motifs.scan_motifs` gives.
-
-    Raises
-    ------
-    UsageError
-        A column is missing.
+    `motifs` is a result of :func:`seqsal.discover_motifs`, or a table with chrom, start, end, a name (`motif`,
+    `pattern` or `name`) and perhaps `strand`, and `attribution` whose sign is shown, as
+    :func:`seqsal.motifs.scan_motifs` gives. Raises `UsageError` for a column that is missing.
     """
     if isinstance(motifs, MotifResult):
         names = {pattern.name: pattern.label for pattern in motifs.patterns}
@@ -267,13 +260,7 @@ def _with_strand(table: pd.DataFrame, names: pd.Series) -> pd.DataFrame:
 
 
 def boxes_within(table: pd.DataFrame, span: Region) -> pd.DataFrame:
-    """Return the rows that overlap a span, `label` added where there is none.
-
-    Raises
-    ------
-    UsageError
-        A column is missing.
-    """
+    """Return the rows that overlap a span, `label` added where there is none; `UsageError` without columns."""
     if table.empty:
         return table
     missing = [key for key in ("chrom", "start", "end") if key not in table]
@@ -294,19 +281,7 @@ def n_lanes(kinds: Mapping[str, pd.DataFrame], span: Region, width: float) -> in
 
 
 def draw_boxes(ax: Axes, kinds: Mapping[str, pd.DataFrame], span: Region, width: float) -> None:
-    """Draw lanes of boxes from above, kind by kind.
-
-    Parameters
-    ----------
-    ax
-        Where to draw; its x axis is the chromosome.
-    kinds
-        By what they are called on the y axis: tables of :func:`boxes_within`.
-    span
-        What the Axes show.
-    width
-        Of the Axes, in inches, from which follows how much room a name takes.
-    """
+    """Draw lanes of boxes from above, kind by kind, on Axes `width` inches wide whose x axis is `span`."""
     lane, ticks = 0, []
     for kind, table in kinds.items():
         lanes = _pack(table, span, width)

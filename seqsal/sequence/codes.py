@@ -42,20 +42,8 @@ _COMPLEMENT = np.array([3, 2, 1, 0, N_CODE], dtype=np.uint8)
 
 
 def encode(sequence: str | bytes | NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Turn letters into codes.
+    """Turn text, ASCII bytes or an array of them into codes (L,); U as T, what is not A, C, G, T or U as N (4).
 
-    Parameters
-    ----------
-    sequence
-        Text, ASCII bytes, or an array of ASCII byte values (uint8), of length L.
-
-    Returns
-    -------
-    ndarray of uint8, shape (L,)
-        Upper and lower case alike; U as T; anything that is not A, C, G, T or U as N (4).
-
-    Examples
-    --------
     >>> encode("acgUn-R").tolist()
     [0, 1, 2, 3, 4, 4, 4]
     """
@@ -71,13 +59,7 @@ def encode(sequence: str | bytes | NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def decode(codes: ArrayLike) -> str:
-    """Turn codes, shape (L,), into upper-case letters (``ACGTN``).
-
-    Raises
-    ------
-    UsageError
-        `codes` has more than one axis, or a value above 4.
-    """
+    """Turn codes, shape (L,), into upper-case letters (``ACGTN``); `UsageError` for other shapes or values."""
     array = _checked(codes, "decode")
     if array.ndim != 1:
         raise UsageError(f"decode: got codes of shape {array.shape}, expected (L,); decode one sequence at a time")
@@ -85,13 +67,7 @@ def decode(codes: ArrayLike) -> str:
 
 
 def reverse_complement(codes: ArrayLike) -> NDArray[np.uint8]:
-    """Read codes of any shape (..., L) from the other strand, along the last axis.
-
-    Raises
-    ------
-    UsageError
-        A value above 4.
-    """
+    """Read codes of any shape (..., L) from the other strand, along the last axis."""
     return np.ascontiguousarray(_COMPLEMENT[_checked(codes, "reverse_complement")[..., ::-1]])
 
 
@@ -103,13 +79,7 @@ def one_hot(codes: ArrayLike) -> NDArray[np.float32]:
 
 
 def codes_from_one_hot(X: ArrayLike) -> NDArray[np.uint8]:
-    """Turn one-hot (N, 4, L) into codes (N, L), a column of zeros into N.
-
-    Raises
-    ------
-    UsageError
-        `X` has another shape, or a column that is neither one-hot nor all zeros (the first one is named).
-    """
+    """Turn one-hot (N, 4, L) into codes (N, L), a column of zeros into N; `UsageError` for what is neither."""
     array = np.asarray(X)
     if array.ndim != 3 or array.shape[1] != len(ALPHABET):
         raise UsageError(f"X: got shape {array.shape}, expected (N, 4, L) with rows A, C, G, T")

@@ -35,6 +35,7 @@ from seqsal.errors import UsageError
 from seqsal.sequence.codes import N_CODE
 
 __all__ = [
+    "GAMMA",
     "ShuffledControls",
     "control_parents",
     "count_repeats",
@@ -43,6 +44,7 @@ __all__ = [
     "draw_number",
     "generators",
     "mononucleotide_shuffle",
+    "splitmix64",
     "window_keys",
 ]
 
@@ -53,7 +55,7 @@ USES = ("controls", "references", "noise", "audit", "negatives")
 _CHUNK_BP = 1 << 20  # bases shuffled at a time: bounds the memory, some 60 bytes for each
 _SHORTEST_BP = 4  # a run of three bases or fewer has no other arrangement
 _MASK = (1 << 64) - 1
-_GAMMA = 0x9E3779B97F4A7C15
+GAMMA = 0x9E3779B97F4A7C15
 _NO_EDGE = 255
 
 
@@ -68,21 +70,9 @@ class _Source(Protocol):
 
 
 def draw_number(use: str, item: ArrayLike, draw: int = 0) -> NDArray[np.int64]:
-    """Give random items of a window their numbers.
+    """Give items (0 to `MAX_DRAWS` - 1, any shape) of a window for a use of `USES` numbers; control k has k.
 
-    Parameters
-    ----------
-    use
-        Of `USES`: what the item is for. Items for different uses are different.
-    item
-        Which of them, from 0 to `MAX_DRAWS` - 1; any shape.
-    draw
-        Which draw of all of them, from 0 to `MAX_DRAWS` - 1.
-
-    Returns
-    -------
-    ndarray of int64
-        In the shape of `item`. The k-th control has the number k.
+    Items for different uses, or of another `draw` of all of them (0 to `MAX_DRAWS` - 1), are different.
     """
     return np.asarray(item, dtype=np.int64) + (USES.index(use) * MAX_DRAWS + draw) * MAX_DRAWS
 
@@ -93,9 +83,9 @@ def window_keys(codes: NDArray[np.uint8]) -> NDArray[np.uint64]:
     padded = np.zeros((n_windows, -(-length // 8) * 8), dtype=np.uint8)
     padded[:, :length] = codes
     words = padded.view("<u8").astype(np.uint64, copy=False)  # (N, L / 8)
-    places = np.arange(1, words.shape[1] + 1, dtype=np.uint64) * np.uint64(_GAMMA)
-    mixed: NDArray[np.uint64] = _mix(words + _mix(places)).sum(axis=1, dtype=np.uint64)
-    return _mix(mixed + np.uint64(length))
+    places = np.arange(1, words.shape[1] + 1, dtype=np.uint64) * np.uint64(GAMMA)
+    mixed: NDArray[np.uint64] = splitmix64(words + splitmix64(places)).sum(axis=1, dtype=np.uint64)
+    return splitmix64(mixed + np.uint64(length))
 
 
 def generators(codes: NDArray[np.uint8], *, seed: int, number: int) -> Iterator[np.random.Generator]:
@@ -107,8 +97,6 @@ def generators(codes: NDArray[np.uint8], *, seed: int, number: int) -> Iterator[
 def count_repeats(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
     """Count, for each key (N,), how many equal ones stand before it.
 
-    Examples
-    --------
     >>> count_repeats(np.array([7, 5, 7, 7], dtype=np.uint64)).tolist()
     [0, 0, 1, 2]
     """
@@ -139,18 +127,8 @@ def control_parents(controls: NDArray[np.int64], n_windows: int, n_controls: int
 class ShuffledControls:
     """Controls of some windows: control k of a window is draw k of its own bases.
 
-    Windows with the same bases count together, so that no two controls are the same draw.
-
-    Parameters
-    ----------
-    source
-        The windows, each of which that has a control is read once for the numbers of the draws.
-    parents
-        (M,) row of `source` that each control is a shuffle of.
-    seed
-        Of the whole experiment.
-    draw
-        Another draw of all of them.
+    Windows with the same bases count together, so that no two controls are the same draw. `parents` (M,) is the row of
+    `source` that each control is a shuffle of; `draw` another draw of all of them.
     """
 
     def __init__(self, source: _Source, parents: NDArray[np.int64], *, seed: int, draw: int = 0) -> None:
@@ -168,10 +146,7 @@ class ShuffledControls:
 
 
 def mononucleotide_shuffle(codes: NDArray[np.uint8], *, seed: int, draw: ArrayLike = 0) -> NDArray[np.uint8]:
-    """Shuffle the known bases of each sequence (N, L), which keeps GC and nothing else; N stays where it is.
-
-    `seed` and `draw` are those of :func:`dinucleotide_shuffle`.
-    """
+    """Shuffle the known bases of each sequence (N, L) as `dinucleotide_shuffle` does, keeping GC and Ns alone."""
     random = _hash(_draw_keys(codes, seed, draw)[:, None], np.arange(codes.shape[1])) >> np.uint64(1)
     order = np.argsort(np.where(codes == N_CODE, np.uint64(_MASK), random), axis=1, kind="stable")
     slots = np.argsort(codes == N_CODE, axis=1, kind="stable")  # the known positions first, as in `order`
@@ -183,29 +158,10 @@ def mononucleotide_shuffle(codes: NDArray[np.uint8], *, seed: int, draw: ArrayLi
 def dinucleotide_shuffle(codes: NDArray[np.uint8], *, seed: int, draw: ArrayLike = 0) -> NDArray[np.uint8]:
     """Shuffle each sequence, uniformly over those with the same dinucleotide counts, first and last base.
 
-    N stays where it is, and each run of A, C, G, T between Ns is shuffled on its own.
+    Codes (N, L), A C G T N = 0 1 2 3 4. N stays where it is, and each run of A, C, G, T between Ns is shuffled on its
+    own. A shuffle depends on (seed, the sequence's bases, draw), and on nothing else in the batch; `draw`, one number
+    or one for each (N,), counts the shuffles of a sequence.
 
-    Parameters
-    ----------
-    codes : ndarray of uint8, shape (N, L)
-        A C G T N = 0 1 2 3 4.
-    seed
-        Of the whole experiment. A sequence's shuffle depends on (seed, its bases, draw), and on nothing else in the
-        batch: the same bases twice give the same shuffle twice.
-    draw : int or array of int, shape (N,)
-        Counts the shuffles of one sequence: another draw is another shuffle.
-
-    Returns
-    -------
-    ndarray of uint8, shape (N, L)
-
-    Raises
-    ------
-    UsageError
-        `codes` has another shape or values above 4, or `draw` another length.
-
-    Examples
-    --------
     >>> from seqsal.sequence.codes import decode, encode
     >>> codes = np.stack([encode("GATTACAGATTACA")] * 2)
     >>> [decode(row) for row in dinucleotide_shuffle(codes, seed=0, draw=[0, 1])]
@@ -328,7 +284,7 @@ def _walk(
     return walks.T
 
 
-def _mix(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def splitmix64(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """SplitMix64's finalizer: every input bit changes every output bit with probability one half."""
     words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -342,12 +298,12 @@ def _draw_keys(codes: NDArray[np.uint8], seed: int, draw: ArrayLike) -> NDArray[
         raise UsageError(f"draw: got shape {draws.shape} for {len(codes)} sequences; give one number, or one for each")
     keys = np.array([seed & _MASK], dtype=np.uint64)
     for part in (window_keys(codes), draws):
-        keys = _mix(_mix(keys + np.uint64(_GAMMA)) ^ part)
+        keys = splitmix64(splitmix64(keys + np.uint64(GAMMA)) ^ part)
     return keys
 
 
 def _hash(keys: NDArray[np.uint64], position: NDArray[np.int64]) -> NDArray[np.uint64]:
-    return _mix(keys + (position.astype(np.uint64) + np.uint64(1)) * np.uint64(_GAMMA))
+    return splitmix64(keys + (position.astype(np.uint64) + np.uint64(1)) * np.uint64(GAMMA))
 
 
 def _trees() -> NDArray[np.int64]:

@@ -12,20 +12,7 @@ __all__ = ["nearest_codes", "one_hot_tensor", "reverse_complement_tensor"]
 
 
 def one_hot_tensor(codes: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """Turn codes into one-hot on the device that holds them.
-
-    Parameters
-    ----------
-    codes : Tensor of uint8, shape (N, L)
-        A C G T N = 0 1 2 3 4.
-    dtype
-        Of the result.
-
-    Returns
-    -------
-    Tensor, shape (N, 4, L)
-        Contiguous; rows A, C, G, T; an unknown base is a column of zeros.
-    """
+    """Turn codes (N, L) into contiguous one-hot (N, 4, L) on the device that holds them; N is a column of zeros."""
     bases = torch.arange(len(ALPHABET), dtype=codes.dtype, device=codes.device)[:, None]
     return (codes.unsqueeze(-2) == bases).to(dtype)
 
@@ -45,8 +32,5 @@ def nearest_codes(X: torch.Tensor) -> NDArray[np.uint8]:
 
 
 def reverse_complement_tensor(X: torch.Tensor) -> torch.Tensor:
-    """Read one-hot sequences, or any scores of bases, of shape (N, 4, L) from the other strand.
-
-    With the rows in the order A, C, G, T, complementing is reversing the rows.
-    """
+    """Read one-hot sequences, or scores of bases, (N, 4, L) from the other strand: both axes turned."""
     return X.flip(-2, -1)

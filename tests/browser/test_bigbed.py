@@ -9,10 +9,14 @@ from pathlib import Path
 import pytest
 from bundle_checks import read_bigbed
 
-from seqsal.browser.tracks import MOTIF_SCHEMA, PEAK_SCHEMA, PLAIN_SCHEMA, write_bigbed
+from seqsal.browser.tracks import MOTIF_SCHEMA, PEAK_SCHEMA, PLAIN_SCHEMA, BedSchema, FeatureTrack, Row
 from seqsal.errors import OutputError
 
 SIZES = {"chr2": 5000, "chr10": 900, "chr1": 1_000_000}
+
+
+def write_bigbed(path: Path, rows: list[Row], sizes: dict[str, int], schema: BedSchema) -> None:
+    FeatureTrack(path.stem, "Items", "items", (0, 0, 0), schema, rows).write(path.parent, sizes)
 
 
 def test_items_in_any_order_read_back(tmp_path: Path) -> None:
