@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +27,7 @@ __all__ = [
     "column_roles",
     "complete_regions",
     "counts_from_one",
+    "find_strands",
     "fit_windows",
     "format_region",
     "lift_span",
@@ -57,6 +58,8 @@ _SIGNS = {
     **dict.fromkeys(("-", "minus", "reverse", "rev", "-1"), "-"),
     **dict.fromkeys((".", "*", "", "na", "nan", "none", "0", "?"), "."),
 }
+_STRAND_WORDS = {"+", "-", ".", "*", "plus", "minus", "forward", "reverse"}
+_N_SPELLINGS = 16  # of strands, at most, that are looked at
 _log = logging.getLogger(__name__)
 MAX_LENGTH = 1 << 31  # bp of a window; no model reads as much
 _N_NAMED = 4  # chromosome names of each side that an error lists
@@ -213,6 +216,22 @@ def parse_strands(values: Any) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
     return strands.fillna(".").to_numpy(object), strands.notna().to_numpy(bool)
 
 
+def find_strands(table: pd.DataFrame, others: Iterable[int], source: str, why: str = "none is named so") -> Any:
+    """Read strands from the first of `others` (numbers of columns) that holds nothing else; a line tells which.
+
+    None if there is no such column. One of 1 and -1 may be anything, and is told of but not read.
+    """
+    for i in others:
+        values = set(table.iloc[:, i].astype(str).str.strip().str.lower().unique()[:_N_SPELLINGS])
+        label = repr(table.columns[i]) if isinstance(table.columns[i], str) else i + 1
+        if not values - _STRAND_WORDS and values - {".", "*"}:
+            _log.warning("%s: the strand is read from column %s, since %s", source, label, why)
+            return parse_strands(table.iloc[:, i])[0]
+        if values == {"1", "-1"}:
+            _log.warning("%s: column %s holds 1 and -1, which are not read as strands; write + and -", source, label)
+    return None
+
+
 def complete_regions(regions: pd.DataFrame) -> pd.DataFrame:
     """Return the user's table with every column of `COLUMNS`, checked, extra columns kept behind them, index reset.
 
@@ -237,7 +256,10 @@ def complete_regions(regions: pd.DataFrame) -> pd.DataFrame:
         columns["start"] = start - shift
         if summit is not None and "summit" not in columns:
             columns["summit"] = _integers(summit, "abs_summit") - shift - columns["start"]
-    if "strand" in columns:
+    if "strand" not in columns:
+        others = [i for i in range(len(regions.columns)) if i not in roles.values()]
+        columns["strand"] = find_strands(regions, others, "regions")
+    else:
         strands, understood = parse_strands(columns["strand"])
         columns["strand"] = np.where(understood, strands, columns["strand"].astype(object))
     table = make_regions(**columns)

@@ -75,6 +75,11 @@ class TestMakeRegions:
         assert all(isinstance(value, str) for key in ("chrom", "name", "strand") for value in regions[key])
         pd.testing.assert_frame_equal(make_regions([], [], []), regions.iloc[:0])
 
+    def test_a_column_that_looks_like_a_strand_is_told(self, caplog: pytest.LogCaptureFixture) -> None:
+        table = pd.DataFrame({"chrom": "chr1", "start": [1, 5], "end": [4, 9], "Orientation": ["minus", "+"]})
+        assert complete_regions(table)["strand"].tolist() == ["-", "+"]
+        assert "regions: the strand is read from column 'Orientation', since none is named so" in caplog.text
+
     def test_complete_regions_fills_in_and_keeps_extra_columns(self) -> None:
         given_table = pd.DataFrame({"gene": ["a", "b"], "end": [5, 9], "chrom": [1, 2], "start": [1, 2]}, index=[7, 7])
         regions = complete_regions(given_table)

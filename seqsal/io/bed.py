@@ -29,7 +29,7 @@ from numpy.typing import ArrayLike, NDArray
 from seqsal.errors import BedError, RegionError
 from seqsal.io.atomic import atomic_path
 from seqsal.io.content import Content, read_content
-from seqsal.regions import column_roles, counts_from_one, make_regions, parse_strands
+from seqsal.regions import column_roles, counts_from_one, find_strands, make_regions, parse_strands
 
 __all__ = ["narrowpeak_columns", "parse_bed", "read_bed", "write_bed", "write_narrowpeak"]
 
@@ -37,7 +37,6 @@ _NARROWPEAK_COLUMNS = 10
 _NOT_DATA = re.compile(rb"[ \t]*(#|(track|browser)([ \t]|$)|$)")
 _HEADER_START = re.compile(rb"#?(chrom|tx|thick)?_?(start|begin)", re.IGNORECASE)
 _log = logging.getLogger(__name__)
-_N_SPELLINGS = 16  # of strands, at most, that are looked at
 _LARGEST = 2**53  # integers up to here are exact as doubles
 
 
@@ -258,8 +257,9 @@ def _read_named(path: Path, lines: list[bytes], numbers: NDArray[np.int64], head
         summit = summit if key == "summit" else summit - shift - start
         outside = (summit < -1) | (summit >= end - start)
         _check_lines(path, numbers, outside, "summit lies outside the region", "expected a position in it")
-    strand = None
-    if "strand" in columns:
+    if "strand" not in columns:
+        strand = find_strands(table, [i for i in range(len(names)) if i not in roles.values()], str(path))
+    else:
         strand, understood = parse_strands(columns["strand"])
         _check_strands(path, numbers, columns["strand"], ~understood)
     return make_regions(
@@ -302,16 +302,8 @@ def _strands(path: Path, numbers: NDArray[np.int64], table: pd.DataFrame) -> Any
         if not understood.all():
             example = table[5][int((~understood).argmax())]
             _log.warning("%s: column 6 is no strand (%r), so no region has one", path, example[:40])
-    for i in (3, 4, *range(6, len(table.columns))):
-        values = set(table[i].str.strip().str.lower().unique()[:_N_SPELLINGS]) if i in table else set()
-        if not values - {"+", "-", ".", "*", "plus", "minus", "forward", "reverse"} and values - {".", "*"}:
-            _log.warning("%s: the strand is read from column %d, since column 6 holds none", path, i + 1)
-            return parse_strands(table[i])[0]
-        if i > 3 and values == {"1", "-1"}:
-            _log.warning(
-                "%s: column %d holds 1 and -1, which are not read as strands; put strands into column 6", path, i + 1
-            )
-    return None
+    others = [i for i in range(3, len(table.columns)) if i != 5]
+    return find_strands(table, others, str(path), "column 6 holds none")
 
 
 def _count_columns(path: Path, lines: list[bytes], numbers: NDArray[np.int64]) -> NDArray[np.int64]:

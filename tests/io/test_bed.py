@@ -353,6 +353,8 @@ def test_tables_that_cannot_be_read_right(tmp_path: Path, text: str, message: st
         ("chr1\t100\t121\ta\t0\tgene\n", "column 6 is no strand ('gene'), so no region has one"),
         ("chr1\t100\t121\ta\t-1\nchr1\t100\t121\ta\t1\n", "column 5 holds 1 and -1, which are not read as strands"),
         ("chr1\t100\t121\ta\t-\n", "the strand is read from column 5"),
+        ("chrom,sense,start,end\nchr1,-,1,9\n", "the strand is read from column 2, since none is named so"),
+        ("chrom,x,start,end\nchr1,1,1,9\nchr1,-1,1,9\n", "column 2 holds 1 and -1, which are not read as strands"),
         ("chr\tstart\tend\nchr1\t1\t2\n", "positions are read as counted from 0, half-open"),
         ("chr1\t0\t90\ta\t0\t+\t0\t90\t0\t2\t5,5\t0,80\n", "1 regions have several blocks; the whole span"),
     ],
