@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import errno
 import gc
 import importlib
+import io
 import keyword
 import logging
 import os
@@ -67,6 +69,8 @@ class _Verbs(click.Group):
             return super().main(args, standalone_mode=False, **extra)
         _spare_collections()
         keep_freed_memory()
+        if isinstance(sys.stdout, io.TextIOWrapper):  # what a terminal in latin-1 cannot show is escaped
+            sys.stdout.reconfigure(errors="backslashreplace")
         received: list[int] = []
         try:
             with _ending_in_order(received):
@@ -81,6 +85,11 @@ class _Verbs(click.Group):
             sys.exit(2)
         except SeqsalError as error:
             _complain(f"seqsal: error: {error}")
+            sys.exit(2)
+        except OSError as error:
+            if error.errno != errno.ENOSPC or error.filename is not None:
+                raise
+            _complain(f"seqsal: error: standard output cannot be written ({error.strerror}); free some space")
             sys.exit(2)
         except (click.Abort, KeyboardInterrupt):
             what = (received and signal.strsignal(received[0])) or "interrupted"

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from seqsal.errors import TrainingError
 from seqsal.io.bed import read_bed
+from seqsal.io.content import is_stream
 from seqsal.io.fasta import read_fasta_records
 
 __all__ = ["Regions", "common_length", "find_contigs", "is_fasta", "read_table"]
@@ -20,12 +21,20 @@ Regions = str | os.PathLike[str] | pd.DataFrame
 
 
 def is_fasta(regions: Regions) -> bool:
-    """Whether a file starts, after blank lines, with ``>``; a table, or a file that cannot be read, is not FASTA."""
-    if isinstance(regions, pd.DataFrame) or not Path(regions).is_file():
+    """Whether a file starts, after blank lines, with ``>``; a table, or a file that cannot be read, is not FASTA.
+
+    Raises
+    ------
+    TrainingError
+        It is a pipe.
+    """
+    if isinstance(regions, pd.DataFrame):
         return False
-    with Path(regions).open("rb") as file:
-        is_compressed = file.read(2) == b"\x1f\x8b"
+    if is_stream(regions):
+        raise TrainingError(f"{regions}: is a pipe or a device, which cannot be read twice; give a file")
     try:
+        with Path(regions).open("rb") as file:
+            is_compressed = file.read(2) == b"\x1f\x8b"
         with gzip.open(regions) if is_compressed else Path(regions).open("rb") as file:
             return file.read(4096).lstrip().startswith(b">")
     except (OSError, EOFError):

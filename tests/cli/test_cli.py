@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import io
 import json
 import os
 import subprocess
@@ -468,6 +470,19 @@ def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seqsal.io.store.read_attributions", broken)
     result = call("peaks", "A.h5", "--out", "P.narrowPeak")
     assert result.exit_code == 1 and isinstance(result.exception, ZeroDivisionError)
+
+
+def test_a_terminal_of_another_encoding_and_a_full_one(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [str(one) for one in ("info", (lab.folder / "M.safetensors").rename(lab.folder / "α→.safetensors"))]
+    assert r"\u03b1\u2192" in CliRunner(charset="latin-1").invoke(main, names).stdout
+    said, full = io.StringIO(), open("/dev/full", "w")
+    monkeypatch.setattr(sys, "stdout", full)
+    monkeypatch.setattr(sys, "stderr", said)
+    with pytest.raises(SystemExit, match="2"):
+        main.main(names)
+    with contextlib.suppress(OSError):
+        full.close()
+    assert said.getvalue().endswith("standard output cannot be written (No space left on device); free some space\n")
 
 
 def test_disk_that_fills(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from seqsal.errors import OutputError, TrainingError, UsageError
+from seqsal.errors import BedError, OutputError, TrainingError, UsageError
 from seqsal.io.bed import read_bed
 from seqsal.io.fasta import Genome, read_fasta_records
 from seqsal.models.checkpoint import load_checkpoint
@@ -339,11 +340,20 @@ def test_uneven_padding_is_warned_of(
     assert "a model can tell them apart by that" in caplog.text
 
 
-def test_what_the_user_gave(data: dict[str, Path], tmp_path: Path) -> None:
+def test_what_the_user_gave(data: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(TrainingError, match="pipe: is a pipe or a device, which cannot be read twice; give a file"):
+        is_fasta(tmp_path / "pipe")
     assert is_fasta(data["genome"]) and not is_fasta(data["sites"]) and not is_fasta(tmp_path / "absent")
     assert not is_fasta(make_regions("chr1", [0], [5]))
     assert common_length(data["sites"]) == LENGTH
     assert common_length(_write_fasta(tmp_path / "p.fa", np.zeros((2, 7), np.uint8), ["a", "b"])) == 7
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", lambda *arguments: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+        patch.setattr(Path, "open", lambda *arguments: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+        assert not is_fasta(data["sites"])
+        with pytest.raises(BedError, match=r"sites.bed: cannot be read \(Permission denied\)"):
+            common_length(data["sites"])
     with pytest.raises(TrainingError, match=r"have lengths from 5 to 6 bp; give the model's input length \(--length\)"):
         common_length(make_regions("chr1", [0, 0], [5, 6]))
 
