@@ -100,13 +100,17 @@ class Agreement:
         for row in self.overall.to_dict("records"):
             lines.append(
                 f"  {row['a']} ~ {row['b']}: Pearson {row['pearson']:.3f}, Spearman {row['spearman']:.3f}, "
-                f"top {self.top} overlap {row['top_overlap']:.0%} (chance {row['top_expected']:.0%}), "
-                f"same sign {row['sign_agreement']:.0%}"
+                f"top {self.top} overlap {_share(row['top_overlap'])} (chance {_share(row['top_expected'])}), "
+                f"same sign {_share(row['sign_agreement'])}"
             )
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         return str(view("agreement_html")(self))
+
+
+def _share(value: float) -> str:
+    return "n/a" if math.isnan(value) else f"{value:.0%}"
 
 
 def compare_attributions(

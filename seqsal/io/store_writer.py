@@ -245,6 +245,30 @@ class AttributionWriter(_PartialFile):
         for name, result in self.layout.results.items():
             _write_attrs(file[result_prefix(name)], result.attrs)
 
+    def _reopen(self, resume: bool) -> bool:
+        if not super()._reopen(resume):
+            return False
+        if self.file["progress"][...].tolist() == list(self._n_rows.values()):
+            self._write_anew()
+        return True
+
+    def _write_anew(self) -> None:
+        """Copy a file that has every row: HDF5 may have been killed while it gave it its last form."""
+        whole, raw = self.file, self._raw
+        if shutil.disk_usage(self.partial.parent).free < self._n_bytes():
+            return
+        self.partial.unlink()
+        try:
+            self._create()
+            for name, shape in self.layout.datasets().items():
+                _copy_rows(whole, self.file, name, shape, self._raw)
+            self.file["progress"][...] = list(self._n_rows.values())
+            self.file.flush()
+            self._raw.check()
+        finally:
+            whole.close()
+            raw.close()
+
     def _is_whole(self, file: h5py.File) -> bool:
         if (len(file["null/source"]) if "null/source" in file else 0) != self.layout.n_controls:
             _drop_controls(file)
@@ -366,14 +390,11 @@ class ControlsWriter(_PartialFile):
                     raise StoreError(f"{self.path}: was written anew while its controls were made; make them again")
                 if "null/source" in file and len(file["null/source"]) != self._n_rows["null"]:
                     _drop_controls(file)
-                for name, (shape, kind) in self._shapes.items():
+                for name, shape in self._shapes.items():
                     if name in file:
                         del file[name]
-                    _allocate(file, {name: (shape, kind)})
-                    step = max(CHUNK_BYTES // max(_n_bytes({name: ((1, *shape[1:]), kind)}), 1), 1)
-                    for start in range(0, shape[0], step):
-                        file[name][start : start + step] = self.file[name][start : start + step]
-                        raw.check()
+                    _allocate(file, {name: shape})
+                    _copy_rows(self.file, file, name, shape, raw)
             raw.check()
             raw.sync()
         finally:
@@ -501,6 +522,17 @@ def _allocate(file: h5py.File, shapes: Shapes) -> None:
     for name, (shape, kind) in shapes.items():
         kind_id = h5py.h5t.py_create(np.dtype(kind), logical=True)
         h5py.h5d.create(file.id, name.encode(), kind_id, h5py.h5s.create_simple(shape), settings, links)
+
+
+def _copy_rows(
+    source: h5py.File, target: h5py.File, name: str, shape: tuple[tuple[int, ...], Any], raw: CheckedFile
+) -> None:
+    """Copy a dataset into an allocated one, some rows at a time."""
+    n_rows, *rest = shape[0]
+    step = max(CHUNK_BYTES // max(_n_bytes({name: ((1, *rest), shape[1])}), 1), 1)
+    for start in range(0, n_rows, step):
+        target[name][start : start + step] = source[name][start : start + step]
+        raw.check()
 
 
 def _write_attrs(group: h5py.Group, attrs: Mapping[str, Any]) -> None:

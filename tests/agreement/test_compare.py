@@ -181,6 +181,14 @@ def test_repr_tells_the_pairs(first: Attributions, second: Attributions) -> None
     assert "<table" in result._repr_html_()
 
 
+def test_nothing_in_common_is_no_percentage(first: Attributions) -> None:
+    half = first.length // 2
+    left, right = np.array(first.track), np.array(first.track)
+    left[:, half:], right[:, :half] = 0, 0
+    agreement = compare_attributions({"a": replace(first, track=left), "b": replace(first, track=right)}, top=1)
+    assert "same sign n/a" in repr(agreement) and "nan%" not in repr(agreement)
+
+
 def test_bigwig_is_the_local_agreement(tmp_path: Path, first: Attributions, second: Attributions) -> None:
     sizes = {"chr1": 5000, "chr2": 5000}
     first = replace(first, chrom_sizes=sizes)

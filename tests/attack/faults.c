@@ -1,7 +1,7 @@
 /* What a disk and an operator may do to a process, at its n-th change of a file: preloaded by writers.py.
 
    cc -shared -fPIC -O1 -o faults.so faults.c -ldl;  SEQSAL_FAULTS names a file of six 64-bit integers, shared with the
-   harness: mode (0 count, 1 kill the process group, 2 fail from the n-th write on, 3 fail the n-th alone, 4 send a
+   harness: mode (0 count, 5 count writes, 1 kill the process group, 2 fail from the n-th write on, 3 fail the n-th alone, 4 send a
    signal), n, errno or signal, count so far, whether it has happened, processes that wait at the gate. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -35,9 +35,11 @@ static int is_file(int fd) {
 
 /* Returns whether this change must fail. */
 static int at_fault(int can_fail) {
-    if (!control || control[0] < 0 || (control[0] != 1 && control[0] != 4 && !can_fail)) return 0;
-    int64_t mode = control[0], now = __sync_add_and_fetch(&control[3], 1);
-    if (mode == 0 || now < control[1] || (mode != 2 && now > control[1])) return 0;
+    if (!control || control[0] < 0) return 0;
+    int64_t mode = control[0], of_writes = mode == 2 || mode == 3 || mode == 5;
+    if (of_writes && !can_fail) return 0;
+    int64_t now = __sync_add_and_fetch(&control[3], 1);
+    if (mode == 0 || mode == 5 || now < control[1] || (mode != 2 && now > control[1])) return 0;
     control[4] = 1;
     if (mode == 1) {
         kill(0, SIGKILL);

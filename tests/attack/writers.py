@@ -45,11 +45,12 @@ MODULES = (
     "seqsal.pipeline.run", "seqsal.plot", "seqsal.report", "seqsal.training",
     *(f"seqsal.cli.{verb}" for verb in "attribute audit compare controls export import_ logo peaks run score".split()),
 )  # fmt: skip
-COUNT, KILL, FULL, ERROR, STOP, OFF = 0, 1, 2, 3, 4, -1
+COUNT, KILL, FULL, ERROR, STOP, COUNT_WRITES, OFF = 0, 1, 2, 3, 4, 5, -1
 WINDOWS = "--model {in}/M.safetensors --genome {in}/genome.fa --regions {in}/regions.bed --device cpu --quiet"
-COMMANDS = {  # what each writes goes to {out}; the first two are killed at every change
+FEW = WINDOWS.replace("regions.bed", "few.bed")
+COMMANDS = {  # what each writes goes to {out}
     "attribute": f"attribute {WINDOWS} --out {{out}}/A.h5 --controls 20 --hypothetical --batch-size 8",
-    "run": f"run {WINDOWS} --out {{out}}/run --no-audit --motif-db {{in}}/m.meme --fdr 0.99",
+    "run": f"run {FEW} --out {{out}}/run --no-audit --motif-db {{in}}/m.meme --fdr 0.99",
     "several": f"attribute {WINDOWS} --out {{out}}/A.h5 --method saliency --method ism --controls 5 --no-resume",
     "score": f"score {WINDOWS} --out {{out}}/s.tsv",
     "controls": "controls --genome {in}/genome.fa --regions {in}/regions.bed --length 60 --out {out}/c.fa --controls 9",
@@ -155,8 +156,12 @@ class Lab:
     faults: Faults
 
     def words(self, command: str, out: Path) -> list[str]:
-        """Spell out a command."""
-        return [word.replace("{in}", str(self.inputs)).replace("{out}", str(out)) for word in COMMANDS[command].split()]
+        """Spell out a command, which may be followed by options, or `--model2` for another model."""
+        name, dashes, more = command.partition(" --")
+        words = [*COMMANDS[name].split(), *(dashes + more).split()]
+        if "--model2" in words:
+            words = [word.replace("M.safetensors", "M2.safetensors") for word in words if word != "--model2"]
+        return [word.replace("{in}", str(self.inputs)).replace("{out}", str(out)) for word in words]
 
     @contextlib.contextmanager
     def folder(self, command: str) -> Iterator[Path]:
@@ -166,10 +171,10 @@ class Lab:
                 shutil.copy(self.inputs / "bare.h5", name)
             yield Path(name)
 
-    def undisturbed(self, command: str) -> tuple[dict[str, str], int]:
-        """Return what a command writes, and in how many changes of files."""
+    def undisturbed(self, command: str, mode: int) -> tuple[dict[str, str], int]:
+        """Return what a command writes, and in how many changes of files, or writes alone."""
         with self.folder(command) as out:
-            ended = self.faults.run(self.words(command, out), out, COUNT)
+            ended = self.faults.run(self.words(command, out), out, mode)
             assert ended.code == 0, (command, ended.said)
             return contents(out), ended.n_changes
 
@@ -239,6 +244,7 @@ def full(lab: Lab, command: str, at: int, expected: dict[str, str], mode: int = 
         return differences(found, before)
 
 
+FULL_QUICK = ["attribute", "peaks", "chrombpnet-h5", "npz", "logo pdf", "score", "import", "controls"]
 RACES = {  # commands that start at once, and those whose bytes may be there
     "attribute": ("attribute", "attribute --no-resume", "attribute"),
     "two settings": ("attribute", "several", "several"),
@@ -254,11 +260,7 @@ def race(lab: Lab, kind: str, seed: int, known: dict[str, dict[str, str]]) -> st
         lab.faults.set(OFF)
         started = []
         for i in rng.permutation(len(RACES[kind])):
-            name, *more = RACES[kind][i].split()
-            words = lab.words(name, out) + [word for word in more if word != "--model2"]
-            if "--model2" in more:
-                words = [word.replace("M.safetensors", "M2.safetensors") for word in words]
-            started.append((RACES[kind][i], *lab.faults.start(words, out)))
+            started.append((RACES[kind][i], *lab.faults.start(lab.words(RACES[kind][i], out), out)))
             time.sleep(float(rng.choice([0, 0, 0.002, 0.02, 0.2])))
         ended = [(name, lab.faults.end(pid, reader)) for name, pid, reader in started]
         won = [name for name, end in ended if end.code == 0]
@@ -283,6 +285,8 @@ def prepare(folder: Path) -> Lab:
     torch.set_num_threads(1)
     rng = np.random.default_rng(0)
     Inputs.write(folder, rng)
+    lines = (folder / "regions.bed").read_text().splitlines(keepends=True)
+    (folder / "few.bed").write_text("".join(lines[:3]))
     from seqsal.models import CNN, CNNConfig, save_checkpoint
 
     torch.manual_seed(1)
@@ -309,11 +313,11 @@ def attack(lab: Lab, what: str, n: int, seed: int, only: list[str]) -> tuple[int
     """Run the trials; returns how many went right, and how many there were."""
     rng = np.random.default_rng(seed)
     n_right = n_done = 0
+    if only == ["quick"]:
+        only = {"race": ["attribute", "peaks"], "full": FULL_QUICK, "errors": FULL_QUICK}.get(what, ["attribute"])
     if what == "race":
         kinds = [kind for kind in RACES if not only or kind in only]
-        known = {}
-        for name in {name for kind in kinds for name in RACES[kind]}:
-            known[name] = _known(lab, name)
+        known = {name: _known(lab, name) for name in sorted({name for kind in kinds for name in RACES[kind]})}
         for i in range(n):
             kind = kinds[i % len(kinds)]
             wrong = race(lab, kind, seed + i, known)
@@ -321,32 +325,27 @@ def attack(lab: Lab, what: str, n: int, seed: int, only: list[str]) -> tuple[int
             if wrong:
                 print(f"    race {kind}, seed {seed + i}: {wrong}", flush=True)
         return n_right, n_done
-    names = only or (["attribute", "run"] if what == "kill" else list(COMMANDS))
-    plan = {name: lab.undisturbed(name) for name in names}
-    share = -(-n // len(names))
+    names = only or (["attribute", "several", "run"] if what in ("kill", "stop") else list(COMMANDS))
+    counting = COUNT if what in ("kill", "stop") else COUNT_WRITES
+    plan = sorted(((name, *lab.undisturbed(name, counting)) for name in names), key=lambda one: one[2])
     trial = {"kill": (killed, KILL), "stop": (killed, STOP), "full": (full, FULL), "errors": (full, ERROR)}[what]
-    for name, (expected, n_changes) in plan.items():
-        places = range(1, n_changes + 1)
-        if share < n_changes:
-            places = sorted(1 + rng.choice(n_changes, share, replace=False))
+    for i, (name, expected, n_changes) in enumerate(plan):
+        share = min(n_changes, (n - n_done) // (len(plan) - i))  # every change of what makes few
+        places = sorted(1 + rng.choice(n_changes, share, replace=False))
         n_good = 0
         for at in map(int, places):
             wrong = trial[0](lab, name, at, expected, trial[1])
-            n_good += not wrong or (what in ("full", "errors") and wrong == "")
+            n_good += not wrong
             if wrong:
                 print(f"    {what} {name} at {at} of {n_changes}: {wrong}", flush=True)
-        print(f"{what} {name}: {n_good} of {len(places)} right, {n_changes} changes", flush=True)
-        n_right, n_done = n_right + n_good, n_done + len(places)
+        print(f"{what} {name}: {n_good} of {share} right, {n_changes} changes", flush=True)
+        n_right, n_done = n_right + n_good, n_done + share
     return n_right, n_done
 
 
-def _known(lab: Lab, name: str) -> dict[str, str]:
-    command, *more = name.split()
-    with lab.folder(command) as out:
-        words = lab.words(command, out) + [word for word in more if word != "--model2"]
-        if "--model2" in more:
-            words = [word.replace("M.safetensors", "M2.safetensors") for word in words]
-        assert lab.faults.run(words, out).code == 0
+def _known(lab: Lab, command: str) -> dict[str, str]:
+    with lab.folder(command.split()[0]) as out:
+        assert lab.faults.run(lab.words(command, out), out).code == 0
         return contents(out)
 
 

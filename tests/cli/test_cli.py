@@ -7,8 +7,10 @@ import gzip
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +29,8 @@ import seqsal
 from seqsal.attribution import METHODS
 from seqsal.cli import VERBS, main
 from seqsal.cli.options import METHOD_NAMES, TRAIN_DEFAULTS
+from seqsal.io.atomic import locked
+from seqsal.io.store_writer import AttributionWriter
 from seqsal.models import CNN, CNNConfig, save_checkpoint
 from seqsal.sequence.codes import decode
 from seqsal.training import TrainConfig
@@ -525,3 +529,39 @@ def test_quiet_is_quiet(lab: Lab) -> None:
     assert "controls: none made" in call(*command).stderr
     again = call(*command, "--no-resume", "--quiet")
     assert (again.exit_code, again.stdout, again.stderr) == (0, "", "")
+
+
+def test_a_termination_is_told_and_the_work_goes_on_later(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def terminate(writer: AttributionWriter) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)  # which the signal ends
+
+    before = signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        patch.setattr(AttributionWriter, "finish", terminate)
+        ended = lab.attribute()
+    assert (ended.exit_code, ended.stderr.strip().splitlines()[-1]) == (
+        143, "seqsal: terminated; run the same command again to go on where it stopped",
+    )  # fmt: skip
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert [path.name for path in lab.out.iterdir()] == [".A.h5.partial"]
+    assert lab.attribute().exit_code == 0 and [path.name for path in lab.out.iterdir()] == ["A.h5"]
+
+
+def test_a_second_run_into_a_folder_is_refused(lab: Lab) -> None:
+    (lab.out / "run").mkdir()
+    with locked(lab.out / "run"):
+        result = call("run", "--model", lab.folder / "M.safetensors", "--genome", lab.folder / "genome.fa",
+                      "--regions", lab.folder / "regions.bed", "--device", "cpu", "--out", lab.out / "run")  # fmt: skip
+        refused(result, "run: another process is writing it")
+    assert list((lab.out / "run").iterdir()) == []
+
+
+def test_peaks_and_their_table_come_together(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*given: object, **settings: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    assert lab.attribute(controls=100).exit_code == 0
+    monkeypatch.setattr("pandas.DataFrame.to_csv", full)
+    refused(call("peaks", lab.out / "A.h5", "--out", lab.out / "p.narrowPeak"), "p.tsv", "no space left")
+    assert [path.name for path in lab.out.iterdir()] == ["A.h5"]

@@ -88,6 +88,31 @@ def test_unfinished_file_is_picked_up(tmp_path: Path) -> None:
         assert writer.done == {"main": 0, "null": 0}
 
 
+def test_a_second_writer_is_refused_and_destroys_nothing(tmp_path: Path) -> None:
+    with AttributionWriter(tmp_path / "A.h5", layout(), ATTRS) as writer:
+        for resume in (True, False):
+            with pytest.raises(OutputError, match=r"A\.h5: another process is writing it"):
+                AttributionWriter(tmp_path / "A.h5", layout(), {**ATTRS, "seed": 8}, resume=resume)
+        fill(writer)
+        writer.finish()
+    assert read_attributions(tmp_path / "A.h5").attrs["seed"] == 7
+    assert [path.name for path in tmp_path.iterdir()] == ["A.h5"]
+
+
+def test_a_file_killed_before_it_had_its_name_gets_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("A.h5", "B.h5"):
+        (tmp_path / f".{name}.controls.partial").touch()  # of a file that is replaced
+        with AttributionWriter(tmp_path / name, layout(), ATTRS) as writer:
+            fill(writer)
+            if name == "B.h5":
+                writer.close()
+                writer = AttributionWriter(tmp_path / name, layout(), ATTRS)
+                assert writer.done == {"main": 3, "null": 2}
+            writer.finish()
+    assert (tmp_path / "A.h5").read_bytes() == (tmp_path / "B.h5").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["A.h5", "B.h5"]
+
+
 def test_damaged_unfinished_file_is_replaced(tmp_path: Path) -> None:
     (tmp_path / ".A.h5.partial").write_bytes(b"torn")
     with AttributionWriter(tmp_path / "A.h5", layout(), ATTRS) as writer:
