@@ -11,7 +11,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from seqsal.errors import UsageError
 from seqsal.io.attributions import Attributions
-from seqsal.plot.style import NEGATIVE, POSITIVE, drawing_style, new_axes, one_line, root_figure, shown, two_lines
+from seqsal.plot.style import (
+    NEGATIVE,
+    POSITIVE,
+    drawing_style,
+    new_axes,
+    one_line,
+    root_figure,
+    set_title,
+    shown,
+    two_lines,
+)  # fmt: skip
 from seqsal.sequence.codes import N_CODE
 
 __all__ = ["SIGNED_COLORS", "plot_heatmap"]
@@ -81,20 +91,13 @@ def plot_heatmap(
     axes = new_axes(6.0, float(np.clip(1.2 + 0.02 * len(ordered), 2.4, 7.0))) if ax is None else ax
     left = -(attr.length // 2)
     with drawing_style():
-        picture = axes.imshow(
-            image,
-            cmap=SIGNED_COLORS,
-            vmin=-top,
-            vmax=top,
-            aspect="auto",
-            extent=(left, left + attr.length, len(ordered), 0),
-            gid="heatmap",
-        )
+        extent = (left, left + attr.length, len(ordered), 0)
+        looks: dict[str, Any] = {"cmap": SIGNED_COLORS, "aspect": "auto", "gid": "heatmap"}
+        picture = axes.imshow(image, vmin=-top, vmax=top, extent=extent, **looks)
         root_figure(axes).colorbar(picture, ax=axes, label=two_lines(attr.unit), extend="both", shrink=0.8)
     axes.set_xlabel("distance from the centre of the region (bp)")
     axes.set_ylabel("regions" if sort_by is None else f"regions, by {one_line(sort_by)}", parse_math=False)
-    if title is not None:
-        axes.set_title(title, loc="left", parse_math=False)
+    set_title(axes, title)
     return axes
 
 

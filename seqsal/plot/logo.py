@@ -25,7 +25,17 @@ from numpy.typing import ArrayLike, NDArray
 from seqsal.errors import UsageError
 from seqsal.io.attributions import Attributions
 from seqsal.plot.locus import read_locus
-from seqsal.plot.style import ink, label_positions, new_axes, new_axes_column, root_figure, shown, two_lines
+from seqsal.plot.style import (
+    frame_bases,
+    ink,
+    limits_with_air,
+    new_axes,
+    new_axes_column,
+    root_figure,
+    set_title,
+    shown,
+    two_lines,
+)  # fmt: skip
 from seqsal.regions import Region
 from seqsal.sequence.codes import ALPHABET, N_CODE
 
@@ -61,6 +71,11 @@ class Letters:
 
     def __len__(self) -> int:
         return len(self.base)
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Limits of the y axis."""
+        return limits_with_air(self.floor.min(initial=0.0), (self.floor + self.height).max(initial=0.0))
 
 
 def stack_letters(values: ArrayLike, codes: ArrayLike | None = None) -> Letters:
@@ -200,28 +215,14 @@ def plot_letters(
     n_bases = np.shape(values)[-1]
     palette = _colors(colors)
     axes = new_axes(*_logo_size(n_bases)) if ax is None else ax
-    for first, last in highlight:
-        axes.axvspan(first, last, facecolor=ink(), alpha=0.12, linewidth=0, gid="highlight", zorder=0)
     for base, letter in enumerate(ALPHABET):
         if (letters.base == base).any():
             outline = compound_outline(letters, base, start, flip_negative)
             axes.add_patch(PathPatch(outline, facecolor=palette[letter], linewidth=0, gid=f"letters-{letter}"))
     axes.axhline(0.0, color=ink(), linewidth=0.6, zorder=0.5)
-    axes.set_ylim(*_limits(letters))
-    axes.set_ylabel(unit, parse_math=False)
-    label_positions(axes, chrom, start, start + n_bases)
-    if title is not None:
-        axes.set_title(title, loc="left", parse_math=False)
+    axes.set_ylim(*letters.limits)
+    frame_bases(axes, (chrom, start, start + n_bases), unit, highlight, title)
     return axes
-
-
-def _limits(letters: Letters) -> tuple[float, float]:
-    """Limits of the y axis with 5 % of air where there are letters."""
-    if len(letters) == 0:
-        return -1.0, 1.0
-    low, high = min(0.0, float(letters.floor.min())), max(0.0, float((letters.floor + letters.height).max()))
-    air = 0.05 * (high - low)
-    return low - air if low < 0 else 0.0, high + air if high > 0 else 0.0
 
 
 @shown
@@ -274,18 +275,11 @@ def plot_logo(
     'a site'
     """
     locus = read_locus(attr, region, hypothetical=hypothetical, max_bp=MAX_LOGO_BP)
+    values, codes = (locus.track, locus.codes) if locus.hypothetical is None else (locus.hypothetical, None)
     return plot_letters(
-        locus.track if locus.hypothetical is None else locus.hypothetical,
-        locus.codes if locus.hypothetical is None else None,
-        ax,
-        start=locus.start,
-        chrom=locus.chrom,
-        unit=two_lines(_unit(attr, hypothetical)),
-        colors=colors,
-        flip_negative=flip_negative,
-        highlight=highlight,
-        title=title,
-    )
+        values, codes, ax, start=locus.start, chrom=locus.chrom, unit=two_lines(_unit(attr, hypothetical)),
+        colors=colors, flip_negative=flip_negative, highlight=highlight, title=title,
+    )  # fmt: skip
 
 
 def _unit(attr: Attributions, hypothetical: bool) -> str:
@@ -339,7 +333,7 @@ def plot_region_rows(
     values = locus.track if locus.hypothetical is None else locus.hypothetical
     n_bases = locus.end - locus.start
     n_rows = -(-n_bases // row_bp)
-    limits = _limits(stack_letters(values, locus.codes if values.ndim == 1 else None))
+    limits = stack_letters(values, locus.codes if values.ndim == 1 else None).limits
     axes = new_axes_column(_logo_size(min(n_bases, row_bp)), n_rows)
     for row, ax in enumerate(axes):
         part = slice(row * row_bp, min((row + 1) * row_bp, n_bases))
@@ -351,6 +345,5 @@ def plot_region_rows(
         if row < n_rows - 1:
             ax.set_xlabel("")
     root_figure(axes[0]).supylabel(_unit(attr, hypothetical), fontsize="medium", parse_math=False)
-    if title is not None:
-        axes[0].set_title(title, loc="left", parse_math=False)
+    set_title(axes[0], title)
     return axes

@@ -129,7 +129,9 @@ def plot_pattern(pattern: Pattern, *, unit: str = "contribution") -> list[Axes]:
             ax.set_ylabel("")
         for ax in axes[2:]:
             ax.set_xlabel("position (bp)")
-        figure.suptitle(_headline(pattern), fontsize="medium", parse_math=False)
+        text, match = f"{pattern.name}, {pattern.n_seqlets:,} instances", pattern.named_match
+        named = "" if match is None else f", best match {one_line(match['match'], 24)} (q {match['q_value']:.1g})"
+        figure.suptitle(text + named, fontsize="medium", parse_math=False)
     return axes
 
 
@@ -163,11 +165,6 @@ def write_logos(result: MotifResult, folder: str | os.PathLike[str], *, unit: st
     for stale in sorted({*target.glob("pos_pattern_*.svg"), *target.glob("neg_pattern_*.svg")} - set(written)):
         stale.unlink()
     return written
-
-
-def _headline(pattern: Pattern) -> str:
-    text, match = f"{pattern.name}, {pattern.n_seqlets:,} instances", pattern.named_match
-    return text if match is None else f"{text}, best match {one_line(match['match'], 24)} (q {match['q_value']:.1g})"
 
 
 def _logo(heights: NDArray[np.float64], ax: Axes | None, unit: str, reverse: bool, title: str | None) -> Axes:

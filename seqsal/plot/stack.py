@@ -38,23 +38,14 @@ _LETTERS_INCHES, _LINE_INCHES, _RULER_INCHES = 1.35, 1.0, 0.45
 
 
 @dataclass(frozen=True)
-class _Track:
-    """One track over the place: what to draw it from, and what it is called."""
-
-    name: str
-    locus: Locus
-    unit: str
-    letters: bool
-
-
-@dataclass(frozen=True)
 class _Row:
-    """A picture of the stack: its height in inches, what draws it, and the place that it shows."""
+    """A picture of the stack."""
 
     inches: float
     draw: Callable[[Axes], object]
     span: Region
-    ruler: bool
+    name: str | None = None  # written above
+    limits: tuple[float, float] | None = None  # of the y axis; None fits
 
 
 @shown
@@ -193,14 +184,16 @@ def plot_tracks(
             f"region {_region_text(span)}: at most {MAX_LOGO_BP:,} bp can be drawn as letters; leave out `letters` to "
             "draw lines"
         )
-    units = {name: results[name].unit if name in results else "value" for name in loci}
-    order = [str(name) for name in tracks] if isinstance(tracks, Mapping) else list(loci)
-    drawn = [
-        _Track(name, loci[name], units[name], as_letters and bool((loci[name].codes < N_CODE).any())) for name in order
-    ]
     limits = common_limits(loci.values()) if same_scale else None
-    rows = [_track_row(track, span, colors, limits) for track in drawn]
-    return _draw([*rows, *_box_rows(_kinds(peaks, motifs), span)], title or _region_text(span), n_titled=len(rows))
+    rows = []
+    for name in [str(name) for name in tracks] if isinstance(tracks, Mapping) else list(loci):
+        locus, unit = loci[name], results[name].unit if name in results else "value"
+        if as_letters and (locus.codes < N_CODE).any():
+            row = _letters_row(locus, locus.span, unit, colors)
+        else:
+            row = _line_row(locus, span, unit)
+        rows.append(replace(row, span=span, name=name, limits=limits))
+    return _draw([*rows, *_box_rows(_kinds(peaks, motifs), span)], title or _region_text(span))
 
 
 def _sorted_out(tracks: Tracks) -> tuple[dict[str, Attributions], dict[str, ArrayLike]]:
@@ -245,35 +238,20 @@ def _kinds(peaks: pd.DataFrame | None, motifs: MotifBoxes | None) -> dict[str, p
     return kinds if motifs is None else {**kinds, "motifs": name_motifs(motifs)}
 
 
-def _track_row(
-    track: _Track, span: Region, colors: str | Mapping[str, str], limits: tuple[float, float] | None
-) -> _Row:
-    make = _letters_row(track.locus, track.locus.span, track.unit, colors) if track.letters else None
-    row = make or _line_row(track.locus, span, track.unit)
-
-    def draw(ax: Axes) -> None:
-        row.draw(ax)
-        ax.set_title(one_line(track.name), loc="left", fontsize="small", parse_math=False)
-        if limits is not None:
-            ax.set_ylim(*limits)
-
-    return replace(row, draw=draw, span=span)
-
-
 def _letters_row(locus: Locus, span: Region, unit: str, colors: str | Mapping[str, str]) -> _Row:
     part = slice(span.start - locus.start, span.end - locus.start)
 
     def draw(ax: Axes) -> None:
         plot_letters(locus.track[part], locus.codes[part], ax, start=span.start, unit=two_lines(unit), colors=colors)
 
-    return _Row(_LETTERS_INCHES, draw, span, ruler=True)
+    return _Row(_LETTERS_INCHES, draw, span)
 
 
 def _line_row(locus: Locus, span: Region, unit: str, highlight: Sequence[tuple[int, int]] = ()) -> _Row:
     def draw(ax: Axes) -> None:
         plot_track(locus.track, ax, start=locus.start, unit=two_lines(unit), highlight=highlight)
 
-    return _Row(_LINE_INCHES, draw, span, ruler=True)
+    return _Row(_LINE_INCHES, draw, span)
 
 
 def _box_rows(kinds: Mapping[str, pd.DataFrame], span: Region) -> list[_Row]:
@@ -283,23 +261,24 @@ def _box_rows(kinds: Mapping[str, pd.DataFrame], span: Region) -> list[_Row]:
     width = _WIDTH - _MARGIN
     inside = {kind: boxes_within(table, span) for kind, table in kinds.items()}
 
-    def draw(ax: Axes) -> None:
-        draw_boxes(ax, inside, span, width)
-
-    return [_Row(n_lanes(inside, span, width) * LANE_INCHES, draw, span, ruler=True)]
+    return [_Row(n_lanes(inside, span, width) * LANE_INCHES, lambda ax: draw_boxes(ax, inside, span, width), span)]
 
 
-def _draw(rows: Sequence[_Row], title: str, *, n_titled: int = 0) -> list[Axes]:
+def _draw(rows: Sequence[_Row], title: str) -> list[Axes]:
     """Draw rows below each other; of neighbours that show the same place, only the last has the ruler."""
     ruled = [i + 1 == len(rows) or rows[i + 1].span != row.span for i, row in enumerate(rows)]
     inches = [row.inches for row in rows]
-    height = sum(inches) + _RULER_INCHES * sum(ruled) + 0.2 * n_titled + 0.3
+    height = sum(inches) + _RULER_INCHES * sum(ruled) + 0.2 * sum(row.name is not None for row in rows) + 0.3
     figure = new_figure(_WIDTH, height)
     with drawing_style():
         grid = figure.add_gridspec(len(inches), 1, height_ratios=inches)
         axes = [figure.add_subplot(grid[i, 0]) for i in range(len(inches))]
         for ax, row, has_ruler in zip(axes, rows, ruled, strict=True):
             row.draw(ax)
+            if row.name is not None:
+                ax.set_title(one_line(row.name), loc="left", fontsize="small", parse_math=False)
+            if row.limits is not None:
+                ax.set_ylim(*row.limits)
             label_positions(ax, row.span.chrom, row.span.start, row.span.end)
             if not has_ruler:
                 ax.set_xlabel("")

@@ -13,7 +13,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from html import escape
@@ -35,10 +35,12 @@ __all__ = [
     "POSITIVE",
     "PositionLocator",
     "drawing_style",
+    "frame_bases",
     "in_notebook",
     "ink",
     "inline_svg",
     "label_positions",
+    "limits_with_air",
     "new_axes",
     "new_axes_column",
     "new_figure",
@@ -46,6 +48,7 @@ __all__ = [
     "own_style",
     "root_figure",
     "save_figure",
+    "set_title",
     "shown",
     "two_lines",
 ]
@@ -133,7 +136,7 @@ def shown(draw: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
 def new_figure(width: float, height: float) -> Figure:
     """Return a new figure of `width` × `height` inches; pyplot knows of it in a notebook that is to show it alone.
 
-    To be called outside `drawing_style`: with its first figure pyplot may turn interactive, which has to last.
+    Call it outside `drawing_style`: with its first figure pyplot may turn interactive, which has to last.
     """
     if _IS_SHOWN.get() and in_notebook():
         from matplotlib import pyplot
@@ -186,6 +189,30 @@ class PositionLocator(MaxNLocator):
     def tick_values(self, vmin: float, vmax: float) -> Any:
         """Return tick places between two limits of the axis."""
         return np.asarray(super().tick_values(vmin - 0.5, vmax - 0.5)) + 0.5
+
+
+def frame_bases(
+    ax: Axes, span: tuple[str | None, int, int], unit: str, highlight: Sequence[tuple[int, int]], title: str | None
+) -> None:
+    """Label the axes of a picture whose x axis is bases of `span` (chrom, start, end), and shade the highlights."""
+    for first, last in highlight:
+        ax.axvspan(first, last, facecolor=ink(), alpha=0.12, linewidth=0, gid="highlight", zorder=0)
+    ax.set_ylabel(unit, parse_math=False)
+    label_positions(ax, *span)
+    set_title(ax, title)
+
+
+def set_title(ax: Axes, title: str | None) -> None:
+    """Write a title, if there is one, above the Axes on the left."""
+    if title is not None:
+        ax.set_title(title, loc="left", parse_math=False)
+
+
+def limits_with_air(low: float, high: float) -> tuple[float, float]:
+    """Limits of a y axis with 0 on it and 5 % of air on each side that has values."""
+    low, high = min(0.0, low), max(0.0, high)
+    air = 0.05 * (high - low)
+    return (low - air if low < 0 else 0.0, high + air if high > 0 else 0.0) if air else (-1.0, 1.0)
 
 
 def label_positions(ax: Axes, chrom: str | None, start: int, end: int) -> None:
@@ -281,10 +308,7 @@ def inline_svg(
 
 
 def _compact(svg: str, key: str, label: str) -> str:
-    """Strip what an element inside a page does not need, and hand its colours over to the page.
-
-    Only tags are rewritten: a name or a tick label may look like anything.
-    """
+    """Strip what an element inside a page does not need, and hand its colours over to the page, in its tags alone."""
     svg = _TAG.sub(lambda match: _compact_tag(match[0], key), _NOT_NEEDED.sub("", svg).strip())
     head = f'<svg role="img" aria-label="{escape(label)}" '
     svg = re.sub(r'^<svg (?:width="[^"]*" )?(?:height="[^"]*" )?', lambda _: head, svg)

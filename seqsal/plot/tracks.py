@@ -6,8 +6,8 @@ Boxes with names are laid out on lanes, so that none overlaps another.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from seqsal.errors import UsageError
 from seqsal.io.attributions import Attributions
 from seqsal.motifs.patterns import MotifResult
 from seqsal.plot.locus import read_locus
-from seqsal.plot.style import NEGATIVE, POSITIVE, ink, label_positions, new_axes, one_line, two_lines
+from seqsal.plot.style import NEGATIVE, POSITIVE, frame_bases, ink, limits_with_air, new_axes, one_line, two_lines
 from seqsal.regions import Region
 
 __all__ = [
@@ -93,21 +93,16 @@ def plot_track(
         raise UsageError(f"values: shape {track.shape}, expected (L,) finite numbers, one a base")
     axes = new_axes(8.0, 1.8) if ax is None else ax
     edges, high, low = _envelope(track, MAX_BINS)
-    for first, last in highlight:
-        axes.axvspan(first, last, facecolor=ink(), alpha=0.12, linewidth=0, gid="highlight", zorder=0)
     axes.stairs(high, edges + start, fill=True, facecolor=POSITIVE, linewidth=0, gid="positive")
     axes.stairs(low, edges + start, fill=True, facecolor=NEGATIVE, linewidth=0, gid="negative")
     axes.axhline(0.0, color=ink(), linewidth=0.6, zorder=2)
-    axes.set_ylabel(unit, parse_math=False)
     boxes = None if peaks is None else _peaks_within(peaks, chrom, start, start + len(track))
-    bottom, top = limits or _fitting_limits(high, low)
+    bottom, top = limits or limits_with_air(np.fmin.reduce(low, initial=0.0), np.fmax.reduce(high, initial=0.0))
     if boxes is not None:  # also when it is empty: tracks below each other then keep one scale
         bottom -= (top - bottom) * _BAND / (1 - _BAND)
         _draw_boxes(axes, boxes)
     axes.set_ylim(bottom, top)
-    label_positions(axes, chrom, start, start + len(track))
-    if title is not None:
-        axes.set_title(title, loc="left", parse_math=False)
+    frame_bases(axes, (chrom, start, start + len(track)), unit, highlight, title)
     return axes
 
 
@@ -169,16 +164,6 @@ def _envelope(
     return edges, high, low
 
 
-def _fitting_limits(high: NDArray[np.float64], low: NDArray[np.float64]) -> tuple[float, float]:
-    """Limits of the y axis with 5 % of air on each side that has values."""
-    top = float(np.fmax.reduce(high, initial=0.0))
-    bottom = float(np.fmin.reduce(low, initial=0.0))
-    if top == bottom:
-        return -1.0, 1.0
-    air = 0.05 * (top - bottom)
-    return (bottom - air if bottom < 0 else 0.0), (top + air if top > 0 else 0.0)
-
-
 def _peaks_within(peaks: pd.DataFrame, chrom: str | None, start: int, end: int) -> pd.DataFrame:
     if len(peaks) == 0:
         return peaks
@@ -193,17 +178,11 @@ def _draw_boxes(ax: Axes, peaks: pd.DataFrame) -> None:
     if len(peaks) == 0:  # perhaps without columns
         return
     bottom, top = _BOX
+    looks: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "linewidth": 0}
     spans = zip(peaks["start"], peaks["end"], negative_peaks(peaks), strict=True)
     for number, (start, end, negative) in enumerate(spans):
-        box = Rectangle(
-            (float(start), bottom),
-            float(end - start),
-            top - bottom,
-            transform=ax.get_xaxis_transform(),
-            facecolor=NEGATIVE if negative else POSITIVE,
-            linewidth=0,
-            gid=f"peak-{number}",
-        )
+        box = Rectangle((float(start), bottom), float(end - start), top - bottom, gid=f"peak-{number}", **looks)
+        box.set_facecolor(NEGATIVE if negative else POSITIVE)
         ax.add_patch(box)
 
 
@@ -219,7 +198,7 @@ _LABEL_COLUMNS = ("motif", "pattern", "name")
 
 @dataclass(frozen=True)
 class _Box:
-    """A span with its label: `left` to `right` is what both take up together on a lane."""
+    """A span with its label; `left` to `right` is what both take up together on a lane."""
 
     start: int
     end: int
@@ -318,7 +297,7 @@ def _pack(table: pd.DataFrame, span: Region, width: float) -> list[list[_Box]]:
             ends.append(-np.inf)
             free = len(lanes) - 1
         if free is None:
-            lanes[-1].append(_Box(box.start, box.end, "", box.negative, box.left, box.right, box.label_at))
+            lanes[-1].append(replace(box, label=""))
             continue
         lanes[free].append(box)
         ends[free] = box.right
@@ -335,7 +314,6 @@ def _make_boxes(table: pd.DataFrame, span: Region, bp_per_inch: float) -> list[_
         room = len(label) * _INCH_PER_LETTER * bp_per_inch + gap
         at_right = end + room <= span.end or start - room < span.start
         left, right = (start, end + room) if at_right else (start - room, end)
-        boxes.append(
-            _Box(int(start), int(end), label, bool(negative), left, right + gap, end + gap if at_right else left)
-        )
+        label_at = end + gap if at_right else left
+        boxes.append(_Box(int(start), int(end), label, bool(negative), left, right + gap, label_at))
     return sorted(boxes, key=lambda box: (box.left, box.right))
