@@ -43,7 +43,7 @@ from seqsal.io.views import view
 from seqsal.sequence.codes import N_CODE
 from seqsal.sequence.draws import GAMMA, splitmix64
 
-__all__ = ["AGREEMENT_BP", "Agreement", "check_width", "compare_attributions", "write_agreement_bigwig"]
+__all__ = ["AGREEMENT_BP", "Agreement", "compare_attributions", "write_agreement_bigwig"]
 
 SAMPLE_BP = 1_000_000
 TOP_SHARE = 0.05  # of the window
@@ -78,10 +78,8 @@ class Agreement:
     --------
     >>> import numpy as np, seqsal
     >>> from seqsal.regions import make_regions
-    >>> from seqsal.sequence.codes import encode
-    >>> regions, codes = make_regions(["chr1"], [100], [108]), encode("ACGTACGT")[None]
-    >>> track = np.float32([[0, 0.1, 0.9, 0.8, 0.7, 0, -0.3, 0]])
-    >>> attr = seqsal.Attributions(regions, codes, track, prediction=np.float32([1.5]))
+    >>> codes, track = np.uint8([[0, 1, 2, 3] * 2]), np.float32([[0, 0.1, 0.9, 0.8, 0.7, 0, -0.3, 0]])
+    >>> attr = seqsal.Attributions(make_regions(["chr1"], [100], [108]), codes, track, np.float32([1.5]))
     >>> agreement = seqsal.compare_attributions({"map": attr, "same": attr}, top=3)
     >>> agreement.overall[["a", "b", "n_bases", "top_overlap"]].to_dict("records")
     [{'a': 'map', 'b': 'same', 'n_bases': 8, 'top_overlap': 1.0}]
@@ -164,18 +162,16 @@ def compare_attributions(
     --------
     >>> import numpy as np, seqsal
     >>> from seqsal.regions import make_regions
-    >>> from seqsal.sequence.codes import encode
-    >>> regions, codes = make_regions(["chr1"], [100], [108]), encode("ACGTACGT")[None]
-    >>> track = np.float32([[0, 0.1, 0.9, 0.8, 0.7, 0, -0.3, 0]])
-    >>> attr = seqsal.Attributions(regions, codes, track, prediction=np.float32([1.5]))
-    >>> opposite = seqsal.Attributions(regions, codes, -track, attr.prediction)
+    >>> codes, track = np.uint8([[0, 1, 2, 3] * 2]), np.float32([[0, 0.1, 0.9, 0.8, 0.7, 0, -0.3, 0]])
+    >>> attr = seqsal.Attributions(make_regions(["chr1"], [100], [108]), codes, track, np.float32([1.5]))
+    >>> opposite = seqsal.Attributions(attr.regions, codes, -track, attr.prediction)
     >>> seqsal.compare_attributions({"map": attr, "opposite": opposite})
     Agreement(2 results, 1 regions × 8 bp)
       map ~ opposite: Pearson -1.000, Spearman -1.000, top 1 overlap 100% (chance 12%), same sign 0%
     """
     results = open_results(attributions)
     if bigwig is not None:
-        check_width(width)
+        _check_width(width)
         check_writable(bigwig)
     matched = match_regions(results)
     k = math.ceil(TOP_SHARE * matched.length) if top is None else top
@@ -293,21 +289,8 @@ def _of_known(statistic: Callable[[Values], np.floating], values: Values) -> flo
     return float(statistic(known)) if len(known) else math.nan
 
 
-def check_width(width: int) -> None:
-    """Raise unless a width (bp) has a centre.
-
-    Raises
-    ------
-    UsageError
-        It is even, or below 3.
-
-    Examples
-    --------
-    >>> check_width(21)
-    >>> check_width(20)
-    Traceback (most recent call last):
-    seqsal.errors.UsageError: width: got 20, expected an odd number of bases, 3 or more
-    """
+def _check_width(width: int) -> None:
+    """Raise unless a width (bp) is odd and 3 or more."""
     if width < 3 or width % 2 == 0:
         raise UsageError(f"width: got {width}, expected an odd number of bases, 3 or more")
 
@@ -320,45 +303,12 @@ def write_agreement_bigwig(
     chunk_bp: int = CHUNK_BP,
     progress: bool = False,
 ) -> None:
-    """Write the local agreement of attributions, from −1 to 1, as bigWig.
+    """Write the local agreement of attributions of windows of one length, from −1 to 1, as bigWig.
 
     At each base it is Σ a b / √(Σ a² Σ b²) over the `width` bases around it (see :mod:`seqsal.agreement.measures`), the
     mean over all pairs of results that have a value there. Where windows overlap it is the mean over the windows.
-
-    Parameters
-    ----------
-    results
-        Two or more by name, of windows of one length.
-    path
-        File to write.
-    width
-        Odd, in bp.
-    chunk_bp
-        Values of a result read at a time.
-    progress
-        Show a progress bar.
-
-    Raises
-    ------
-    UsageError
-        Fewer than two results, windows of different lengths, or a width that is not odd.
-    RegionError
-        No region is in all results.
-    OutputError
-        The first result has no chromosome sizes, or the file cannot be written.
-
-    Examples
-    --------
-    >>> import numpy as np, seqsal
-    >>> from seqsal.regions import make_regions
-    >>> from seqsal.sequence.codes import encode
-    >>> regions, codes = make_regions(["chr1"], [100], [108]), encode("ACGTACGT")[None]
-    >>> track = np.float32([[0, 0.1, 0.9, 0.8, 0.7, 0, -0.3, 0]])
-    >>> attr = seqsal.Attributions(regions, codes, track, prediction=np.float32([1.5]))
-    >>> attr.chrom_sizes["chr1"] = 500
-    >>> write_agreement_bigwig({"map": attr, "same": attr}, "agreement.bw", width=3)
     """
-    check_width(width)
+    _check_width(width)
     matched = match_regions(results)
     first = matched.results[matched.names[0]]
     if not first.chrom_sizes:

@@ -36,30 +36,9 @@ def open_results(
 ) -> dict[str, Attributions]:
     """Open results to be compared, by name; files stay on disk.
 
-    Parameters
-    ----------
-    given
-        Results or files by name; or a list of files, each named by its stem (by its path where stems repeat); or one
-        result or file that was made with others, which are then all taken. A file may be `A.h5:NAME`, for that result
-        of it; else it stands for its first.
-
-    Raises
-    ------
-    StoreError
-        A file cannot be read, or lacks the result.
-    UsageError
-        The same is given twice.
-
-    Examples
-    --------
-    >>> import numpy as np, seqsal
-    >>> from seqsal.regions import make_regions
-    >>> from seqsal.sequence.codes import encode
-    >>> regions, codes = make_regions(["chr1"], [100], [108]), encode("ACGTACGT")[None]
-    >>> track = np.float32([[0, 0.1, 0.9, 0.8, 0.7, 0, -0.3, 0]])
-    >>> attr = seqsal.Attributions(regions, codes, track, prediction=np.float32([1.5]))
-    >>> list(open_results({"seed 0": attr, "seed 1": attr}))
-    ['seed 0', 'seed 1']
+    `given` is results or files by name; or a list of files, each named by its stem (by its path where stems repeat); or
+    one result or file that was made with others, which are then all taken. A file may be `A.h5:NAME`, for that result
+    of it; else it stands for its first. Raises `StoreError` for a file, `UsageError` where the same is given twice.
     """
     if isinstance(given, Mapping):
         return {str(name): _open(one) for name, one in given.items()}

@@ -144,10 +144,8 @@ def write_bundle(
     --------
     >>> import numpy as np, seqsal
     >>> from seqsal.regions import make_regions
-    >>> from seqsal.sequence.codes import encode
-    >>> regions, codes = make_regions(["chr1"], [100], [108]), encode("ACGTACGT")[None]
-    >>> track = np.float32([[0, 0.1, 0.9, 0.8, 0.7, 0, -0.3, 0]])
-    >>> attr = seqsal.Attributions(regions, codes, track, prediction=np.float32([1.5]))
+    >>> codes, track = np.uint8([[0, 1, 2, 3] * 2]), np.float32([[0, 0.1, 0.9, 0.8, 0.7, 0, -0.3, 0]])
+    >>> attr = seqsal.Attributions(make_regions(["chr1"], [100], [108]), codes, track, np.float32([1.5]))
     >>> attr.chrom_sizes["chr1"] = 500
     >>> bundle = write_bundle("browser", attr)
     >>> bundle.files

@@ -86,7 +86,7 @@ class Pattern:
     Examples
     --------
     >>> import numpy as np, pandas as pd
-    >>> from seqsal.motifs import Motif, MotifResult, Pattern
+    >>> from seqsal.motifs import Motif, Pattern
     >>> motif = Motif("pos_pattern_1", "", 20 * np.eye(4)[[2, 0, 3, 3, 0]].T)  # GATTA
     >>> site = {"chrom": "chr1", "start": 10, "end": 15, "score": 4.0, "strand": "+", "sequence": "GATTA"}
     >>> seqlets = pd.DataFrame([site | {"name": "pos_1", "pattern": "pos_pattern_1"}])
@@ -179,16 +179,10 @@ class MotifResult:
 
     Examples
     --------
-    >>> import numpy as np, pandas as pd
-    >>> from seqsal.motifs import Motif, MotifResult, Pattern
-    >>> motif = Motif("pos_pattern_1", "", 20 * np.eye(4)[[2, 0, 3, 3, 0]].T)  # GATTA
-    >>> site = {"chrom": "chr1", "start": 10, "end": 15, "score": 4.0, "strand": "+", "sequence": "GATTA"}
-    >>> seqlets = pd.DataFrame([site | {"name": "pos_1", "pattern": "pos_pattern_1"}])
-    >>> match = {"match": "GAT1", "accession": "MA1", "p_value": 1e-6, "q_value": 1e-4}
-    >>> pattern = Pattern("pos_pattern_1", "pos", "kmers", motif, motif.frequencies, seqlets, match)
-    >>> result = MotifResult((pattern,), {"pos": 1, "neg": 0})
-    >>> result.table[["pattern", "match", "consensus"]].to_dict("records")
-    [{'pattern': 'pos_pattern_1', 'match': 'GAT1', 'consensus': 'GATTA'}]
+    >>> from seqsal.motifs import MotifResult
+    >>> nothing = MotifResult((), {"pos": 12, "neg": 0})
+    >>> nothing, len(nothing.table)
+    (MotifResult(0 patterns from the peaks: 12 pos, 0 neg), 0)
     """
 
     patterns: tuple[Pattern, ...]

@@ -75,10 +75,8 @@ def plot_heatmap(
     --------
     >>> import numpy as np, seqsal
     >>> from seqsal.regions import make_regions
-    >>> from seqsal.sequence.codes import encode
-    >>> regions, codes = make_regions(["chr1"], [100], [108]), encode("ACGTACGT")[None]
-    >>> track = np.float32([[0, 0.1, 0.9, 0.8, 0.7, 0, -0.3, 0]])
-    >>> attr = seqsal.Attributions(regions, codes, track, prediction=np.float32([1.5]))
+    >>> codes, track = np.uint8([[0, 1, 2, 3] * 2]), np.float32([[0, 0.1, 0.9, 0.8, 0.7, 0, -0.3, 0]])
+    >>> attr = seqsal.Attributions(make_regions(["chr1"], [100], [108]), codes, track, np.float32([1.5]))
     >>> seqsal.plot_heatmap(attr).get_ylabel()
     'regions, by prediction'
     """

@@ -266,10 +266,8 @@ def plot_logo(
     --------
     >>> import numpy as np, seqsal
     >>> from seqsal.regions import make_regions
-    >>> from seqsal.sequence.codes import encode
-    >>> regions, codes = make_regions(["chr1"], [100], [108]), encode("ACGTACGT")[None]
-    >>> track = np.float32([[0, 0.1, 0.9, 0.8, 0.7, 0, -0.3, 0]])
-    >>> attr = seqsal.Attributions(regions, codes, track, prediction=np.float32([1.5]))
+    >>> codes, track = np.uint8([[0, 1, 2, 3] * 2]), np.float32([[0, 0.1, 0.9, 0.8, 0.7, 0, -0.3, 0]])
+    >>> attr = seqsal.Attributions(make_regions(["chr1"], [100], [108]), codes, track, np.float32([1.5]))
     >>> ax = seqsal.plot_logo(attr, "chr1:101-106", title="a site")
     >>> ax.get_title(loc="left")
     'a site'
@@ -320,10 +318,8 @@ def plot_region_rows(
     --------
     >>> import numpy as np, seqsal
     >>> from seqsal.regions import make_regions
-    >>> from seqsal.sequence.codes import encode
-    >>> regions, codes = make_regions(["chr1"], [100], [108]), encode("ACGTACGT")[None]
-    >>> track = np.float32([[0, 0.1, 0.9, 0.8, 0.7, 0, -0.3, 0]])
-    >>> attr = seqsal.Attributions(regions, codes, track, prediction=np.float32([1.5]))
+    >>> codes, track = np.uint8([[0, 1, 2, 3] * 2]), np.float32([[0, 0.1, 0.9, 0.8, 0.7, 0, -0.3, 0]])
+    >>> attr = seqsal.Attributions(make_regions(["chr1"], [100], [108]), codes, track, np.float32([1.5]))
     >>> len(plot_region_rows(attr, "chr1:100-108", row_bp=3))
     3
     """

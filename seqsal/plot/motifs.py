@@ -109,7 +109,7 @@ def plot_pattern(pattern: Pattern, *, unit: str = "contribution") -> list[Axes]:
     Examples
     --------
     >>> import numpy as np, pandas as pd
-    >>> from seqsal.motifs import Motif, MotifResult, Pattern
+    >>> from seqsal.motifs import Motif, Pattern
     >>> motif = Motif("pos_pattern_1", "", 20 * np.eye(4)[[2, 0, 3, 3, 0]].T)  # GATTA
     >>> site = {"chrom": "chr1", "start": 10, "end": 15, "score": 4.0, "strand": "+", "sequence": "GATTA"}
     >>> seqlets = pd.DataFrame([site | {"name": "pos_1", "pattern": "pos_pattern_1"}])

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from seqsal.agreement import open_results
+from seqsal.agreement.match import open_results
 from seqsal.errors import RegionError, UsageError
 from seqsal.io.attributions import Attributions
 from seqsal.plot.locus import Locus, common_limits, pick_region, read_locus
@@ -95,10 +95,8 @@ def plot_attributions(
     --------
     >>> import numpy as np, seqsal
     >>> from seqsal.regions import make_regions
-    >>> from seqsal.sequence.codes import encode
-    >>> regions, codes = make_regions(["chr1"], [100], [108]), encode("ACGTACGT")[None]
-    >>> track = np.float32([[0, 0.1, 0.9, 0.8, 0.7, 0, -0.3, 0]])
-    >>> attr = seqsal.Attributions(regions, codes, track, prediction=np.float32([1.5]))
+    >>> codes, track = np.uint8([[0, 1, 2, 3] * 2]), np.float32([[0, 0.1, 0.9, 0.8, 0.7, 0, -0.3, 0]])
+    >>> attr = seqsal.Attributions(make_regions(["chr1"], [100], [108]), codes, track, np.float32([1.5]))
     >>> plot_attributions(attr)[0].get_xlabel()
     'position on chr1 (bp, 0-based)'
     """
@@ -162,10 +160,8 @@ def plot_tracks(
     --------
     >>> import numpy as np, seqsal
     >>> from seqsal.regions import make_regions
-    >>> from seqsal.sequence.codes import encode
-    >>> regions, codes = make_regions(["chr1"], [100], [108]), encode("ACGTACGT")[None]
-    >>> track = np.float32([[0, 0.1, 0.9, 0.8, 0.7, 0, -0.3, 0]])
-    >>> attr = seqsal.Attributions(regions, codes, track, prediction=np.float32([1.5]))
+    >>> codes, track = np.uint8([[0, 1, 2, 3] * 2]), np.float32([[0, 0.1, 0.9, 0.8, 0.7, 0, -0.3, 0]])
+    >>> attr = seqsal.Attributions(make_regions(["chr1"], [100], [108]), codes, track, np.float32([1.5]))
     >>> axes = seqsal.plot_tracks({"map": attr, "phyloP": np.arange(8)}, "chr1:100-108")
     >>> [ax.get_title(loc="left") for ax in axes]
     ['map', 'phyloP']

@@ -14,7 +14,8 @@ import scipy.stats
 from toys import random_codes
 from track_toys import make_attr
 
-from seqsal.agreement import AGREEMENT_BP, compare, compare_attributions, write_agreement_bigwig
+from seqsal.agreement import compare, compare_attributions
+from seqsal.agreement.compare import AGREEMENT_BP, write_agreement_bigwig
 from seqsal.agreement.measures import local_cosine
 from seqsal.errors import OutputError, RegionError, UsageError
 from seqsal.io.attributions import Attributions
