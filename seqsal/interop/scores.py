@@ -28,6 +28,7 @@ from seqsal.io.arrays import RowArray, open_array, open_dataset, rows_of
 from seqsal.io.bed import read_bed
 from seqsal.io.bigwig import is_bigwig, read_bigwig, summarize_bigwig
 from seqsal.io.inputs import WindowSource, open_codes, open_input
+from seqsal.io.store import DAMAGE, in_use
 from seqsal.regions import check_chroms, complete_regions, format_region, resize_regions
 from seqsal.sequence.codes import N_CODE, codes_from_one_hot, reverse_complement
 
@@ -167,7 +168,9 @@ def _open_chrombpnet(path: Path) -> Scores:
     try:
         with h5py.File(path, "r") as file:
             held = [name for name in (*_CHROMBPNET, "codes", "track") if name in file]
-    except OSError as error:
+    except BlockingIOError as error:
+        raise in_use(path) from error
+    except DAMAGE as error:
         raise StoreError(f"{path}: cannot be read as HDF5 ({error}); copy or download it again") from error
     missing = [name for name in _CHROMBPNET if name not in held]
     if missing:

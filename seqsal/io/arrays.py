@@ -8,6 +8,7 @@ Pickled objects, which the format allows, are refused.
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqsal.errors import StoreError
+from seqsal.io.store import DAMAGE
 
 __all__ = ["RowArray", "npz_rows", "open_array", "open_dataset", "rows_of"]
 
@@ -77,7 +79,10 @@ def open_dataset(path: Path, dataset: str) -> RowArray:
     """
     name = f"{path}:{dataset}"
     with h5py.File(path, "r") as file:
-        shape, dtype = file[dataset].shape, file[dataset].dtype
+        try:
+            shape, dtype = file[dataset].shape, file[dataset].dtype
+        except DAMAGE as error:
+            raise StoreError(f"{name}: cannot be read ({error}); copy it again") from error
     _check_kind(dtype, name)
 
     def read(step: int) -> Iterator[NDArray[Any]]:
@@ -85,7 +90,7 @@ def open_dataset(path: Path, dataset: str) -> RowArray:
             for start in range(0, shape[0], step):
                 try:
                     yield file[dataset][start : start + step]
-                except OSError as error:
+                except DAMAGE as error:
                     raise StoreError(f"{name}: cannot be read from row {start} on ({error}); copy it again") from error
 
     return RowArray(name, tuple(shape), read)
@@ -105,10 +110,13 @@ def open_array(path: Path) -> RowArray:
         if path.suffix == ".npz":
             return _open_member(path)
         return rows_of(np.load(path, mmap_mode="r", allow_pickle=False), str(path))
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+    except StoreError:
+        raise
+    except Exception as error:  # numpy evaluates the header, in which damage may raise nearly anything
+        reason = str(error) or type(error).__name__
         raise StoreError(
-            f"{path}: cannot be read as a numpy array ({error}); expected .npy or .npz without pickled objects, "
-            "as np.save and np.savez write them"
+            f"{path}: cannot be read as a numpy array ({reason}); expected .npy or .npz without pickled objects, as "
+            "np.save and np.savez write them"
         ) from error
 
 
@@ -150,6 +158,9 @@ def _open_member(path: Path) -> RowArray:
         member = f"{MEMBER if MEMBER in names else names[0]}.npy"
         with archive.open(member) as file:
             shape, is_fortran, dtype = _read_header(file)
+            n_bytes = archive.getinfo(member).file_size - file.tell()
+    if math.prod(shape) * dtype.itemsize != n_bytes or any(size < 0 for size in shape):
+        raise ValueError(f"{n_bytes:,} bytes for the shape {shape}")
     _check_kind(dtype, str(path))
     if is_fortran:  # columns first: its rows are nowhere together
         with np.load(path, allow_pickle=False) as arrays:
@@ -164,12 +175,10 @@ def _stream_member(path: Path, member: str, step: int) -> Iterator[NDArray[Any]]
         for start in range(0, shape[0], step):
             n_rows = min(step, shape[0] - start)
             try:
-                data = file.read(n_rows * row_bytes)
-            except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+                rows = np.frombuffer(file.read(n_rows * row_bytes), dtype=dtype).reshape(n_rows, *shape[1:])
+            except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError) as error:
                 raise StoreError(f"{path}: damaged from row {start} on ({error}); copy the file again") from error
-            if len(data) < n_rows * row_bytes:
-                raise StoreError(f"{path}: ends before row {start + n_rows} of {shape[0]}; copy the file again")
-            yield np.frombuffer(data, dtype=dtype).reshape(n_rows, *shape[1:])
+            yield rows
 
 
 def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

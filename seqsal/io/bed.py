@@ -389,7 +389,8 @@ def _summits(
     elif not (n_columns == _NARROWPEAK_COLUMNS).all() or not all(_are_values(table[i]) for i in (6, 7, 8)):
         return None
     summit = _numbers(table[9]).to_numpy()
-    wrong = (summit % 1 != 0) | (summit < -1) | (summit >= length)
+    with np.errstate(invalid="ignore"):  # infinity has no remainder
+        wrong = (summit % 1 != 0) | (summit < -1) | (summit >= length)
     if wrong.any() and not by_name:
         return None
     _check_lines(

@@ -24,7 +24,6 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
-from xml.parsers.expat import ExpatError
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,7 +133,10 @@ def _biopython(text: str, kind: str) -> list[tuple[Any, NDArray[np.float64]]]:
     """Motifs that Bio.motifs reads from a text that was checked, each with its counts (4, W)."""
     from Bio import motifs
 
-    parsed = motifs.parse(io.StringIO(text), kind, strict=False)
+    try:
+        parsed = motifs.parse(io.StringIO(text), kind, strict=False)
+    except Exception as error:  # such as an UnboundLocalError: its parsers stumble over damage in any way
+        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
     return [(motif, np.array([motif.counts[base] for base in _BASES], dtype=np.float64)) for motif in parsed]
 
 
@@ -363,7 +365,7 @@ def _transfac_records(lines: _Lines, entry: list[_Line]) -> list[MotifRecord]:
 def _parse_xms(text: str, source: str) -> list[MotifRecord]:
     try:
         return [MotifRecord(motif.name.strip(), "", counts, None, 0) for motif, counts in _biopython(text, "xms")]
-    except (ExpatError, ValueError) as error:
+    except (ValueError, AttributeError, TypeError, KeyError) as error:
         raise MotifError(f"{source}: cannot be read as XMS ({error}); expected XML with <motif> elements") from None
 
 
