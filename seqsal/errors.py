@@ -109,3 +109,13 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """End a message about an unknown name with the nearest known one, if any is near: ``; did you mean 'seed'?``."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def shown(value: object) -> str:
+    """Show a value in a message: arrays and tensors by their shape, anything long by its beginning."""
+    shape = getattr(value, "shape", None)
+    if shape is not None and getattr(value, "ndim", 0):
+        return f"an array of shape {tuple(shape)}"
+    text = repr(value)
+    is_plain = isinstance(value, (str, int, float, bool, type(None)))
+    return text if is_plain or len(text) <= 60 else f"a {type(value).__name__}"

@@ -12,6 +12,7 @@ from typing import Any, Self, cast
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from seqsal.attribution.engine import AttributionRun, attribute_to_file, attribute_windows
@@ -270,13 +271,21 @@ def open_request(request: Request) -> OpenRequest:
     first = request.options.targets[0]
     model = read_model(request.model, device=device, target=first, **request.reading)
     if request.X is not None:
-        source = open_codes(codes_from_one_hot(np.asarray(request.X)), request.regions)  # type: ignore[arg-type]
+        source = open_codes(codes_from_one_hot(_as_array(request.X)), request.regions)  # type: ignore[arg-type]
     else:
         source = open_input(
             genome=request.genome, regions=request.regions, fasta=request.fasta, length=model.input_length,
             ignore_strand=request.ignore_strand, tile=request.tile, blocks=request.blocks,
         )  # fmt: skip
     return OpenRequest(request, model, source, device)
+
+
+def _as_array(X: Any) -> NDArray[Any]:
+    """Return windows as an array, from a tensor of any type, device or graph too."""
+    if isinstance(X, torch.Tensor):
+        X = X.detach().cpu()
+        X = X.float() if X.is_floating_point() else X
+    return np.asarray(X)
 
 
 def score_table(windows: pd.DataFrame, values: Any, model: SequenceModel) -> pd.DataFrame:

@@ -171,6 +171,9 @@ class AttributionRun:
         if isinstance(model, SequenceModel):
             with frozen_on_device(model, device, options.precision):
                 model.look_at(first_window(source, device))
+            for one in self.planned:
+                if one.method.needs_gradient:
+                    model.require_gradient(one.method.name)
         for target in options.targets:
             with_target(model, target)
 

@@ -25,7 +25,7 @@ from torch import nn
 from seqsal.attribution.compute import check_precision
 from seqsal.attribution.methods.base import Method, ReverseComplementAverage, Scores, TargetsModel
 from seqsal.attribution.methods.registry import METHODS, make_method
-from seqsal.errors import MethodError, ModelError, UsageError, did_you_mean
+from seqsal.errors import MethodError, ModelError, UsageError, did_you_mean, shown
 from seqsal.io.attributions import Attributions
 from seqsal.models import SequenceModel, load_model, wrap
 from seqsal.models.output_space import OUTPUT_SPACES
@@ -104,14 +104,19 @@ class AttributeOptions:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        if self.n_controls != "auto" and not (_is_whole(self.n_controls) and int(self.n_controls) >= 0):
-            raise UsageError(f"n_controls: got {self.n_controls!r}, expected a whole number from 0 on, or 'auto'")
+        if not (isinstance(self.n_controls, str) and self.n_controls == "auto") and not (
+            _is_whole(self.n_controls) and int(self.n_controls) >= 0
+        ):
+            raise UsageError(f"n_controls: got {shown(self.n_controls)}, expected a whole number from 0 on, or 'auto'")
         if self.batch_size is not None and not (_is_whole(self.batch_size) and self.batch_size >= 1):
-            raise UsageError(f"batch_size: got {self.batch_size!r}, expected a whole number from 1 on")
+            raise UsageError(f"batch_size: got {shown(self.batch_size)}, expected a whole number from 1 on")
         if not _is_whole(self.draw) or not 0 <= self.draw < MAX_DRAWS:
-            raise UsageError(f"draw: got {self.draw!r}, expected a whole number from 0 to {MAX_DRAWS - 1}")
+            raise UsageError(f"draw: got {shown(self.draw)}, expected a whole number from 0 to {MAX_DRAWS - 1}")
         if not _is_whole(self.seed) or not -(1 << 63) <= self.seed < 1 << 63:
-            raise UsageError(f"seed: got {self.seed!r}, expected a whole number that fits into 64 bits")
+            raise UsageError(f"seed: got {shown(self.seed)}, expected a whole number that fits into 64 bits")
+        for name in ("rc_average", "compile"):
+            if not isinstance(getattr(self, name), bool):
+                raise UsageError(f"{name}: got {shown(getattr(self, name))}, expected True or False")
         for target in self.targets:
             if target is not None and not _is_whole(target):
                 raise UsageError(f"target: got a {type(target).__name__}, expected a whole number or a list of them")

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from seqsal.errors import ModelError
+from seqsal.errors import ModelError, shown
 from seqsal.models.cnn import CNN
 from seqsal.models.readout import Readout
 
@@ -94,8 +94,8 @@ def known_length(module: nn.Module, given: int | None) -> int | None:
     known = module.config.input_length if isinstance(module, CNN) else getattr(module, "input_length", None)
     if not isinstance(known, int):
         known = None
-    if given is not None and given < 1:
-        raise ModelError(f"input_length: got {given}, expected a length in bp above 0")
+    if given is not None and not (isinstance(given, int) and given >= 1):
+        raise ModelError(f"input_length: got {shown(given)}, expected a length in bp above 0")
     if given is not None and isinstance(module, CNN) and given != known:
         raise ModelError(f"input_length: {given} bp asked of a model made for {known} bp; use windows of {known} bp")
     return known if given is None else given

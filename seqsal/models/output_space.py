@@ -31,7 +31,7 @@ from torch import nn
 from torch.autograd.graph import Node
 from torch.overrides import TorchFunctionMode
 
-from seqsal.errors import ModelError
+from seqsal.errors import ModelError, shown
 
 __all__ = ["OUTPUT_SPACES", "Bypass", "Terminal", "before_script", "find_terminal", "invert", "resolve_space"]
 
@@ -370,8 +370,8 @@ def resolve_space(requested: str, terminal: Terminal | None, *, raw_space: str =
     ModelError
         Not one of the spaces, or one that the model's ending contradicts.
     """
-    if requested not in OUTPUT_SPACES:
-        raise ModelError(f"output_space: {requested!r} is unknown, expected one of {', '.join(OUTPUT_SPACES)}")
+    if not isinstance(requested, str) or requested not in OUTPUT_SPACES:
+        raise ModelError(f"output_space: {shown(requested)} is unknown, expected one of {', '.join(OUTPUT_SPACES)}")
     if terminal is None:
         return raw_space if requested == "auto" else requested
     before, after = terminal.spaces

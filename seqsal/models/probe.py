@@ -12,14 +12,16 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import nn
 
 from seqsal.errors import ModelError
-from seqsal.models.adapters import LOW_PRECISION
+from seqsal.models.adapters import LOW_PRECISION, known_dtype
 from seqsal.models.readout import Readout
 from seqsal.sequence.tensors import one_hot_tensor
 
 __all__ = [
     "FORWARD_ERRORS",
+    "arithmetic",
     "check_differentiable",
     "check_finite",
     "check_floating",
@@ -76,23 +78,57 @@ def explain_failure(call: Callable[[Any], Any], X: torch.Tensor, readout: Readou
             f"({_first_line(error)}); trace or script it on {X.device}, or run it on the device that it was made on "
             "(--device, or device=)"
         )
-    other = "NLC" if readout.layout == "NCL" else "NCL"
-    integers = (
-        "it works on integers, through which no gradient runs: make it read floating-point one-hot, an embedding "
-    )
-    integers += "as one-hot times the embedding's weights"
-    cures = (
-        (fed.transpose(1, 2).contiguous(), f"it works on {tuple(fed.mT.shape)}: give layout={other!r}"),
-        (fed[:1], "it works on one sequence at a time: export or script it with a batch size that may change"),
-        (fed.long(), integers),
-        (X.detach().argmax(dim=1), integers),  # (2, L), indices of bases
-    )
-    cure = next((cure for tried, cure in cures if _runs(call, tried)), None)
-    cure = cure or f"give it windows of the length that it was made for, shape {_expected(readout)}"
+    cure = next((cure for tried, cure in _other_inputs(X, fed, readout) if _runs(call, tried)), None)
+    asked = _Asked(fed)
+    if cure is None and _runs(call, asked) and asked.keys_asked:
+        named = ", ".join(f"{key!r}: X" for key in asked.keys_asked)
+        cure = f"it reads a dictionary: wrap it in a module whose forward(X) calls it with {{{named}}}"
+    if cure is None and any(word in str(error) for word in ("shape", "size", "dimension", "length")):
+        cure = f"give it windows of the length that it was made for, shape {_expected(readout)}"
+    cure = cure or f"check what its forward() takes; seqsal calls it with one-hot DNA of shape {_expected(readout)}"
     return ModelError(
         f"model: fails on one-hot input of shape {tuple(fed.shape)} ({type(error).__name__}: {_first_line(error)}); "
         f"{cure}"
     )
+
+
+def _other_inputs(X: torch.Tensor, fed: torch.Tensor, readout: Readout) -> list[tuple[Any, str]]:
+    """Return what a model might rather read, each with what to do about it."""
+    other = "NLC" if readout.layout == "NCL" else "NCL"
+    wrapped = "wrap it in a module whose forward(X) calls it with "
+    found: list[tuple[Any, str]] = [(fed.mT.contiguous(), f"it works on {tuple(fed.mT.shape)}: give layout={other!r}")]
+    for axis in (1, 2, 3):
+        shape = tuple(fed.unsqueeze(axis).shape)
+        found.append((fed.unsqueeze(axis), f"it works on {shape}: {wrapped}X.unsqueeze({axis})"))
+    channels = 2 if readout.layout == "NLC" else 1
+    fifth = torch.cat([fed, torch.zeros_like(fed.narrow(channels, 0, 1))], channels)
+    found += [
+        (fifth, f"it reads five channels: {wrapped}a fifth one of zeros, torch.cat([X, X.new_zeros(len(X), 1, L)], 1)"),
+        (X.argmax(dim=1), "it reads numbers of bases (N, L): give layout='NL'"),
+        (fed.long(), f"it works on integers, through which no gradient runs: make it read floating-point, or {wrapped}"
+                     "X.long() and use ism"),
+        (fed[:1], "it works on one sequence at a time: export or script it with a batch size that may change"),
+    ]  # fmt: skip
+    return found
+
+
+class _Asked(dict[Any, Any]):
+    """A dictionary that has the input under every key."""
+
+    def __init__(self, value: torch.Tensor) -> None:
+        super().__init__()
+        self.keys_asked: list[Any] = []
+        self._value = value
+
+    def __missing__(self, key: Any) -> torch.Tensor:
+        self.keys_asked.append(key)
+        return self._value
+
+
+def arithmetic(module: nn.Module, default: torch.dtype) -> torch.dtype:
+    """Type of number that a model computes in: of its parameters, or 8 bits, which are no more exact than bfloat16."""
+    names = {type(part).__module__ for part in module.modules()}
+    return torch.bfloat16 if any(".quantized" in name for name in names) else known_dtype(module, default)
 
 
 def check_target(target: int, n_targets: int) -> None:
@@ -138,8 +174,8 @@ def check_differentiable(score: Score, X: torch.Tensor, values: torch.Tensor) ->
     gradient = _gradient(values, X)
     if gradient is None:
         raise ModelError(
-            "model: its output does not depend differentiably on its input (detached, no_grad, or made of integers); "
-            "remove .detach(), torch.no_grad() and argmax from its forward()"
+            "model: its output does not depend differentiably on its input (detached, no_grad, quantised, or made of "
+            "integers, as by argmax)"
         )
     if not torch.isfinite(gradient).all():
         raise ModelError(
@@ -201,15 +237,26 @@ def check_steady(score: Score, X: torch.Tensor, together: torch.Tensor, dtype: t
                 "in evaluation mode"
             )
         worst = int((alone - together).abs().argmax())
+        cure = "normalise with running statistics (nn.BatchNorm1d in evaluation mode), not with those of the batch"
+        if dtype in LOW_PRECISION:
+            cure = "it may be too coarse (8 or 16 bits): use the model in float32"
         raise ModelError(
-            f"model: gives {alone[worst].item():.4g} for a sequence alone but {together[worst].item():.4g} beside "
-            "another: its output depends on the batch; normalise with running statistics (nn.BatchNorm1d in evaluation "
-            "mode), not with those of the batch"
+            f"model: gives {alone[worst].item():.4g} for a sequence alone but {together[worst].item():.4g} next to "
+            f"another: its output depends on the batch; {cure}"
         )
 
 
 def _gradient(values: torch.Tensor, X: torch.Tensor) -> torch.Tensor | None:
-    return torch.autograd.grad(values.sum(), X, allow_unused=True)[0] if values.requires_grad else None
+    if not values.requires_grad:
+        return None
+    try:
+        return torch.autograd.grad(values.sum(), X, allow_unused=True)[0]
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        is_checkpointed = "use_reentrant" in str(error)
+        why = "its forward() uses checkpoint(use_reentrant=True): give use_reentrant=False, or turn checkpointing off"
+        raise ModelError(f"model: has no gradient, as {why if is_checkpointed else _first_line(error)}") from error
 
 
 def _is_flat_between(score: Score, X: torch.Tensor) -> bool:

@@ -18,11 +18,12 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
-from seqsal.errors import ModelError
+from seqsal.errors import ModelError, shown
 from seqsal.sequence.codes import ALPHABET
 
-__all__ = ["LAYOUTS", "REDUCTIONS", "TRACK_LAYOUTS", "ExtraInputs", "Readout", "describe_output"]
+__all__ = ["LAYOUTS", "REDUCTIONS", "TRACK_LAYOUTS", "ExtraInputs", "Lookup", "Readout", "describe_output"]
 
 
 class ExtraInputs(nn.Module):
@@ -86,7 +87,7 @@ def _with_batch_axis(value: torch.Tensor) -> torch.Tensor:
     return value if value.ndim and len(value) == 1 else value.unsqueeze(0)
 
 
-LAYOUTS = ("NCL", "NLC")
+LAYOUTS = ("NCL", "NLC", "NL")
 TRACK_LAYOUTS = ("NTL", "NLT")
 REDUCTIONS = ("sum", "mean", "profile", "profile_strand")
 
@@ -98,7 +99,7 @@ class Readout:
     Parameters
     ----------
     layout
-        Of the model's input: ``NCL`` is (N, 4, L), ``NLC`` is (N, L, 4).
+        Of the model's input: ``NCL`` is (N, 4, L), ``NLC`` is (N, L, 4), ``NL`` are numbers of bases (N, L).
     channel_order
         The bases in the order of the model's input channels.
     output
@@ -128,10 +129,10 @@ class Readout:
         _check_choice("track_layout", self.track_layout, TRACK_LAYOUTS)
         if self.reduce is not None:
             _check_choice("reduce", self.reduce, REDUCTIONS)
-        if sorted(self.channel_order) != sorted(ALPHABET):
+        if not isinstance(self.channel_order, str) or sorted(self.channel_order) != sorted(ALPHABET):
             raise ModelError(
-                f"channel_order: got {self.channel_order!r}, expected the letters A, C, G and T in the order of the "
-                "model's input channels, such as 'ACGT'"
+                f"channel_order: got {shown(self.channel_order)}, expected the letters A, C, G and T in the order of "
+                "the model's input channels, such as 'ACGT'"
             )
 
     @property
@@ -139,11 +140,18 @@ class Readout:
         """Whether the reduction is one of logits, which values after a softmax would make meaningless."""
         return self.reduce in ("profile", "profile_strand")
 
+    def ordered(self, X: torch.Tensor) -> torch.Tensor:
+        """Bring the rows A C G T of X (N, 4, L) into the model's order."""
+        if self.channel_order == ALPHABET:
+            return X
+        rows = [ALPHABET.index(base) for base in self.channel_order]
+        return torch.cat([X[:, row : row + 1] for row in rows], dim=1)
+
     def feed(self, X: torch.Tensor) -> torch.Tensor:
         """Turn X (N, 4, L), rows A C G T, into what the model reads."""
-        if self.channel_order != ALPHABET:
-            rows = [ALPHABET.index(base) for base in self.channel_order]
-            X = torch.cat([X[:, row : row + 1] for row in rows], dim=1)
+        X = self.ordered(X)
+        if self.layout == "NL":
+            return X.detach().argmax(dim=1)
         return X if self.layout == "NCL" else X.transpose(1, 2).contiguous()
 
     def pick(self, output: Any) -> torch.Tensor:
@@ -206,6 +214,31 @@ class Readout:
         )
 
 
+class Lookup(TorchFunctionMode):
+    """While active, looking up the bases of sequences in a table of embeddings is a product with their one-hot form.
+
+    Parameters
+    ----------
+    tokens
+        Numbers of bases, (N, L), that the model is given.
+    X
+        The same, one-hot and in the order of the numbers, (N, 4, L).
+    """
+
+    def __init__(self, tokens: torch.Tensor, X: torch.Tensor) -> None:
+        super().__init__()
+        self._tokens, self._X = tokens, X
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "").split(".")[0] == "embedding":
+            given = [value for value in (*args[:2], *kwargs.values()) if isinstance(value, torch.Tensor)]
+            if len(given) == 2 and any(value is self._tokens for value in given):
+                table = given[0] if given[1] is self._tokens else given[1]
+                return self._X.transpose(1, 2).to(table.dtype) @ table[: self._X.shape[1]]
+        return func(*args, **kwargs)
+
+
 def describe_output(value: Any) -> str:
     """Say in few words what a model returned: ``a tuple (0: (2, 1, 80), 1: (2, 1))``."""
     if isinstance(value, torch.Tensor):
@@ -223,8 +256,8 @@ def describe_output(value: Any) -> str:
 
 
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise ModelError(f"{name}: got {value!r}, expected one of {', '.join(choices)}")
+    if not isinstance(value, str) or value not in choices:
+        raise ModelError(f"{name}: got {shown(value)}, expected one of {', '.join(choices)}")
 
 
 def _parts(value: Any) -> list[Any]:

@@ -22,7 +22,7 @@ from seqsal.models import probe
 from seqsal.models.adapters import LOW_PRECISION, find_adapter, known_dtype, known_length
 from seqsal.models.cnn import CNN
 from seqsal.models.output_space import Bypass, Terminal, before_script, find_terminal, invert, resolve_space
-from seqsal.models.readout import ExtraInputs, Readout
+from seqsal.models.readout import ExtraInputs, Lookup, Readout
 from seqsal.models.state import cuda_arithmetic, device_of, facts_of, frozen, intact
 
 __all__ = ["SequenceModel", "facts_about", "wrap"]
@@ -49,6 +49,9 @@ class SequenceModel(nn.Module):
         ``logit``, ``log``, ``probability``, ``count`` or ``linear``; ``auto`` until the model has been probed.
     terminal : Terminal or None
         The squashing function that the model ends with.
+    no_gradient : str
+        Why no usable gradient runs from the output to the sequences; empty where one does, or as long as the model has
+        not been probed.
     readout : Readout
         How the model is fed and which of its numbers are read.
     asked : Readout
@@ -85,6 +88,7 @@ class SequenceModel(nn.Module):
         self.n_targets: int | None = None
         self.output_space = output_space
         self.terminal: Terminal | None = None
+        self.no_gradient = ""
         self.extra_inputs = ExtraInputs(None) if extra_inputs is None else extra_inputs
         self.asked = readout or Readout()
         self._adapter = find_adapter(module, self.asked)
@@ -181,6 +185,28 @@ class SequenceModel(nn.Module):
         """
         self._check_input(X)
         self._ensure_probed(X)
+
+    def require_gradient(self, wanted_by: str) -> None:
+        """Raise unless the model, once it has been probed, can be differentiated.
+
+        Parameters
+        ----------
+        wanted_by
+            What needs the gradient.
+
+        Raises
+        ------
+        ModelError
+            It cannot.
+
+        Examples
+        --------
+        >>> import seqsal, torch
+        >>> module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(40, 1))
+        >>> seqsal.wrap(module, input_length=10).require_gradient("saliency")
+        """
+        if self.no_gradient:
+            raise ModelError(f"{self.no_gradient}; {wanted_by} needs the gradient, while ism and score work without")
 
     def predict(self, X: torch.Tensor) -> torch.Tensor:
         """Score sequences on the model's natural scale, without a gradient and in evaluation mode.
@@ -297,6 +323,9 @@ class SequenceModel(nn.Module):
         if len(self.extra_inputs):
             positional, named = self.extra_inputs.arguments(len(X))
             return module(fed, *positional, **named)
+        if self.readout.layout == "NL":
+            with Lookup(fed, self.readout.ordered(X)):
+                return module(fed)
         return module(fed) if self._adapter is None else module(fed, *self._adapter.arguments(X))
 
     def _check_input(self, X: torch.Tensor) -> None:
@@ -317,11 +346,11 @@ class SequenceModel(nn.Module):
         """Learn the number of targets and the output space from two random sequences, and refuse bad models."""
         key, known = ("probe", length, str(like.device), like.dtype), facts_about(self)
         if key in known:
-            self.n_targets, self.terminal, self.output_space = known[key]
+            self.n_targets, self.terminal, self.output_space, self.no_gradient = known[key]
             self.input_length = self.input_length or length
             return
         before = (self.n_targets, self.terminal, self.output_space)
-        with self.frozen(), torch.inference_mode(False), torch.enable_grad(), intact(self.module, like.device):
+        with self.frozen(), intact(self.module, like.device):
             X = probe.random_sequences(length, like).requires_grad_()
             try:
                 self._learn(X)
@@ -329,7 +358,7 @@ class SequenceModel(nn.Module):
                 self.n_targets, self.terminal, self.output_space = before
                 raise
         self.input_length = self.input_length or length
-        known[key] = (self.n_targets, self.terminal, self.output_space)
+        known[key] = (self.n_targets, self.terminal, self.output_space, self.no_gradient)
         if self.terminal is not None and not isinstance(self.module, CNN):
             logger.info(
                 "model: ends in %s; %s is attributed (output space %s%s)",
@@ -366,8 +395,11 @@ class SequenceModel(nn.Module):
             return self._columns(X, natural=natural_read)[:, self.target]
 
         if not isinstance(self.module, CNN):  # the built-in model is known to be steady, and its start is waited for
-            probe.check_steady(score, X, values, known_dtype(self.module, X.dtype))
-        probe.check_differentiable(score, X, values)
+            probe.check_steady(score, X, values, probe.arithmetic(self.module, X.dtype))
+        try:
+            probe.check_differentiable(score, X, values)
+        except ModelError as error:  # it may still be scored, and mutated
+            self.no_gradient = str(error)
         if terminal is None:
             probe.check_range(values, self.output_space)
 
@@ -431,7 +463,9 @@ def wrap(
         output as it is. With `reduce`, it is the values of this space that are reduced: under ``auto`` the sum of
         logits, not of probabilities.
     layout
-        Of the model's input: ``NCL`` for (N, 4, L), ``NLC`` for (N, L, 4).
+        Of the model's input: ``NCL`` for (N, 4, L), ``NLC`` for (N, L, 4), ``NL`` for whole numbers (N, L), one a base
+        from 0 on in `channel_order`, which the model looks up in an `nn.Embedding`; the one-hot bases times that table
+        stand for the look-up, so that gradients reach them, and an unknown base has a row of zeros.
     channel_order
         The bases in the order of the model's input channels.
     output
@@ -457,8 +491,8 @@ def wrap(
     ------
     ModelError
         `module` is no module; an argument is unknown or contradicts the model; `target` is out of range; or the model
-        fails on (2, 4, `input_length`), gives another shape, integers, NaN or infinite values, does not depend
-        differentiably on X, or scores a sequence differently from call to call or with what is beside it in the batch.
+        fails on (2, 4, `input_length`), gives another shape, integers, NaN or infinite values, or scores a sequence
+        differently from call to call or with what is next to it in the batch.
 
     Examples
     --------
@@ -471,6 +505,11 @@ def wrap(
     if not isinstance(module, nn.Module):
         raise ModelError(
             f"model: got a {type(module).__name__}, expected a torch.nn.Module; put it into a module's forward()"
+        )
+    if any(tensor.is_inference() for tensor in (*module.parameters(), *module.buffers())):
+        raise ModelError(
+            "model: its weights were made inside torch.inference_mode(), which leaves them without gradients; make or "
+            "load the model outside of it"
         )
     asked: dict[str, Any] = {
         "layout": layout,

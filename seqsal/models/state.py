@@ -25,10 +25,11 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from seqsal.errors import DeviceError
+from seqsal.errors import DeviceError, shown
 
 __all__ = [
-    "as_written", "cuda_arithmetic", "device_of", "facts_of", "frozen", "intact", "resolve_device", "seeded", "settled",
+    "as_written", "cuda_arithmetic", "device_of", "facts_of", "frozen", "intact", "plain_context", "resolve_device",
+    "seeded", "settled",
 ]  # fmt: skip
 
 
@@ -50,7 +51,7 @@ def resolve_device(name: str | torch.device = "auto") -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind, colon, number = text.partition(":")
     if kind not in ("cpu", "cuda") or (colon and not (kind == "cuda" and number.isdecimal())):
-        raise DeviceError(f"device: {text!r} is unknown, expected auto, cpu, cuda or cuda:0, cuda:1, …")
+        raise DeviceError(f"device: {shown(name)} is unknown, expected auto, cpu, cuda or cuda:0, cuda:1, …")
     if kind == "cuda":
         n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if n_gpus == 0:
@@ -139,8 +140,9 @@ def seeded(seed: int, devices: Iterable[torch.device] = ()) -> Iterator[None]:
 def frozen(model: nn.Module, device: torch.device | None = None) -> Iterator[None]:
     """Put a model into evaluation mode without gradients to parameters; give modes and flags back on leaving.
 
-    Compiled parts run as they were written meanwhile: their structure can be seen, and nothing is compiled anew for
-    each batch size. (`compile=True` compiles the whole.)
+    Contexts of the caller (torch.autocast, torch.inference_mode, torch.no_grad) do not reach in. Compiled parts run as
+    they were written: their structure can be seen, and nothing is compiled anew for each batch size. (`compile=True`
+    compiles the whole.)
 
     Parameters
     ----------
@@ -167,7 +169,8 @@ def frozen(model: nn.Module, device: torch.device | None = None) -> Iterator[Non
             layer.training, layer.dropout = True, 0.0
         for parameter, _ in flags:
             parameter.requires_grad_(False)
-        yield
+        with plain_context():
+            yield
     finally:
         for module, training in modes:
             module.training = training
@@ -179,6 +182,19 @@ def frozen(model: nn.Module, device: torch.device | None = None) -> Iterator[Non
             layer.dropout = dropout
         for parameter, requires_grad in flags:
             parameter.requires_grad_(requires_grad)
+
+
+@contextlib.contextmanager
+def plain_context() -> Iterator[None]:
+    """Compute in this thread as outside of every torch.autocast, torch.inference_mode and torch.no_grad."""
+    with contextlib.ExitStack() as stack:
+        if torch.is_inference_mode_enabled():
+            stack.enter_context(torch.inference_mode(False))
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        stack.enter_context(torch.enable_grad())
+        yield
 
 
 def _is_compiled(module: nn.Module) -> bool:

@@ -14,6 +14,7 @@ from toys import Linear, Small, Windows, random_codes
 
 import seqsal
 from seqsal.attribution.engine import AttributeOptions, attribute_windows
+from seqsal.attribution.methods import grad_cam
 from seqsal.attribution.methods.activation_maps import Placement, measure_placement
 from seqsal.attribution.methods.activations import LayerSite, new_leaf
 from seqsal.attribution.methods.base import project
@@ -314,6 +315,26 @@ def test_a_layer_that_the_output_does_not_depend_on(rng: np.random.Generator) ->
     model = Stack(nn.Conv1d(4, 8, 5), head=lambda h: (h > 0).float().sum((1, 2)))
     with pytest.raises(MethodError, match="does not depend on it differentiably"):
         make_method("grad_cam").prepare(model, windows(rng, 1), 8)
+
+
+def test_the_last_convolution_that_the_output_depends_on_is_taken(rng: np.random.Generator) -> None:
+    class TwoHeads(nn.Module):
+        """Counts and a profile, whose convolution comes last, as BPNet's."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.profile, self.counts = nn.Conv1d(4, 5, 5), nn.Conv1d(5, 1, 3), nn.Linear(5, 1)
+
+        def forward(self, X: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            h = self.body(X).relu()
+            counts = self.counts(h.mean(2))
+            return self.profile(h), counts
+
+    module, X = TwoHeads().eval(), windows(rng, 2)
+    counts = wrap(module, output=1)
+    torch.testing.assert_close(*(grad_cam(counts, X, layer=layer).track(X) for layer in ("", "body")))
+    profile = wrap(module, output=0, reduce="sum")
+    torch.testing.assert_close(*(grad_cam(profile, X, layer=layer).track(X) for layer in ("", "profile")))
 
 
 def test_a_model_without_convolutions(rng: np.random.Generator) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from nets import LENGTH, Body, Ended, SigmoidEnd, random_X
 from torch import nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
+import seqsal
 from seqsal.errors import ModelError
 from seqsal.models.cnn import CNN, CNNConfig
 from seqsal.models.load import load_model
@@ -66,25 +69,29 @@ class LastBases(nn.Module):
         return torch.relu(self.head(X)).mean(dim=1)
 
 
-BAD: dict[str, tuple[Callable[[], nn.Module], str]] = {
-    "layout": (LastBases, r"fails on .*\(2, 4, 30\) \(RuntimeError: .*\); it works on \(2, 30, 4\): give layout='NLC'"),
-    "length": (
-        lambda: nn.Sequential(nn.Flatten(), nn.Linear(4 * 20, 1)),
-        r"\(2, 4, 30\) .*give it windows of the length that it was made for, shape \(N, 4, L\)",
-    ),
-    "indices": (Indices, "it works on integers, .* an embedding as one-hot times the embedding's weights"),
-    "integers in": (IntegerOneHot, "it works on integers, through which no gradient runs: make it read floating-point"),
-    "one at a time": (OneAtATime, "it works on one sequence at a time: .* batch size that may change"),
-    "integers out": (
-        lambda: Ended(Body(3), lambda z: z.argmax(dim=1)),
-        "gives int64 values, so that its output does not depend differentiably .* before argmax",
-    ),
-    "booleans out": (lambda: Ended(Body(), lambda z: z > 0), "gives bool values"),
+class Fed(nn.Module):
+    """A body that is fed in a way of its own."""
+
+    def __init__(self, feed: Callable[[nn.Module, Any], torch.Tensor]) -> None:
+        super().__init__()
+        self.body, self.feed = Body(), feed
+
+    def forward(self, given: Any) -> torch.Tensor:
+        return self.feed(self.body, given)
+
+
+def quantised() -> nn.Module:
+    module = nn.Sequential(nn.Flatten(), nn.Linear(4 * LENGTH, 8), nn.ReLU(), nn.Linear(8, 1))
+    return torch.ao.quantization.quantize_dynamic(module, {nn.Linear})
+
+
+NO_GRADIENT: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "detached": (lambda: Ended(Body(), lambda z: z.detach()), "does not depend differentiably on its input"),
     "argmax": (
         lambda: Ended(Body(3), lambda z: functional.one_hot(z.argmax(dim=1), 3).float()),
         "does not depend differentiably on its input",
     ),
+    "tokens": (lambda: Fed(lambda body, X: body(functional.one_hot(X.argmax(1), 4).mT.float())), "as by argmax"),
     "rounded": (
         lambda: Ended(Body(), lambda z: (1000 * z).round()),
         r"changes with the sequence but its gradient is 0 everywhere \(round, sign",
@@ -93,8 +100,80 @@ BAD: dict[str, tuple[Callable[[], nn.Module], str]] = {
         lambda: Ended(Body(), lambda z: (z - z.detach()).abs().sqrt() + z),
         r"gradient on one-hot input is NaN or infinite \(a square root",
     ),
+    "a constant": (
+        lambda: Ended(Body(), lambda z: torch.ones(len(z), requires_grad=True) * 2),
+        "does not depend differentiably on its input",
+    ),
+    "quantised": (quantised, "quantised"),
+    "reentrant checkpoint": (
+        lambda: Fed(lambda body, X: checkpoint(body, X, use_reentrant=True)),
+        "give use_reentrant=False",
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # of quantisation and checkpoints
+@pytest.mark.parametrize("name", NO_GRADIENT)
+def test_a_model_without_a_gradient_is_scored_and_mutated(name: str) -> None:
+    make, message = NO_GRADIENT[name]
+    torch.manual_seed(1)
+    module, X = make().eval(), random_X(2)
+    wanted = module(X)[:, 0] if module(X).ndim == 2 else module(X)
+    scores = seqsal.score(module, X=X, device="cpu")
+    np.testing.assert_allclose(scores["prediction"], wanted.detach(), rtol=0.02)
+    mutated = X.clone()
+    mutated[0, :, 3] = mutated[0].roll(1, 0)[:, 3]
+    found = seqsal.attribute(module, X=X, method="ism", device="cpu").hypothetical[0, :, 3]
+    base, other = X[0, :, 3].argmax(), mutated[0, :, 3].argmax()
+    effect = (module(mutated) - module(X)).reshape(2, -1)[0, 0].item()
+    np.testing.assert_allclose(found[other] - found[base], effect, atol=0.02 if name == "quantised" else 1e-5)
+    for method in ("gradient_x_input", "integrated_gradients", "deeplift_shap", "grad_cam"):
+        with pytest.raises(ModelError, match=f"{message}.*; {method} needs the gradient, while ism and score work"):
+            seqsal.attribute(module, X=X, method=method, device="cpu")
+
+
+@pytest.mark.parametrize("order", ["ACGT", "TGCA"])
+def test_a_model_that_looks_bases_up_is_read_through_its_table(order: str) -> None:
+    module, X = Indices(), random_X(2)
+    rows = torch.tensor([order.index(base) for base in "ACGT"])
+    table = module.embedding.weight[rows]  # (4, 3), of A C G T
+    model = wrap(module, layout="NL", channel_order=order, input_length=LENGTH)
+    torch.testing.assert_close(model(X), module(rows[X.argmax(1)]))
+    with torch.no_grad():
+        expected = (table.mean(1) / LENGTH).numpy()
+    for method in ("gradient_x_input", "deeplift_shap", "ism"):
+        h = seqsal.attribute(model, X=X, method=method, device="cpu").hypothetical
+        np.testing.assert_allclose(
+            h - h.mean(1, keepdims=True),
+            np.tile((expected - expected.mean())[None, :, None], (2, 1, LENGTH)),
+            atol=1e-6,
+        )
+
+
+BAD: dict[str, tuple[Callable[[], nn.Module], str]] = {
+    "layout": (LastBases, r"fails on .*\(2, 4, 30\) \(RuntimeError: .*\); it works on \(2, 30, 4\): give layout='NLC'"),
+    "length": (
+        lambda: nn.Sequential(nn.Flatten(), nn.Linear(4 * 20, 1)),
+        r"\(2, 4, 30\) .*give it windows of the length that it was made for, shape \(N, 4, L\)",
+    ),
+    "indices": (Indices, r"it reads numbers of bases \(N, L\): give layout='NL'"),
+    "dictionary": (lambda: Fed(lambda body, d: body(d["sequence"])), r"dictionary: .* calls it with \{'sequence': X\}"),
+    "five channels": (lambda: nn.Conv1d(5, 1, LENGTH), r"it reads five channels: .* a fifth one of zeros"),
+    "an image": (lambda: nn.Conv2d(1, 1, (4, LENGTH)), r"works on \(2, 1, 4, 30\): .*calls it with X.unsqueeze\(1\)"),
+    "a tall image": (lambda: nn.Conv2d(4, 1, (LENGTH, 1)), r"it works on \(2, 4, 30, 1\): .*X.unsqueeze\(3\)"),
+    "another fault": (
+        lambda: Fed(lambda body, X: X["a"]["b"]),
+        r"check what its forward\(\) takes; seqsal calls it with",
+    ),
+    "integers in": (IntegerOneHot, "it works on integers, through which no gradient runs: make it read floating-point"),
+    "one at a time": (OneAtATime, "it works on one sequence at a time: .* batch size that may change"),
+    "integers out": (
+        lambda: Ended(Body(3), lambda z: z.argmax(dim=1)),
+        "gives int64 values, so that its output does not depend differentiably .* before argmax",
+    ),
+    "booleans out": (lambda: Ended(Body(), lambda z: z > 0), "gives bool values"),
     "NaN": (lambda: Ended(Body(), lambda z: z.log() * 0 + torch.nan), "gives NaN or infinite values for 2 of 2"),
-    "batch statistics": (Renormalised, r"for a sequence alone but .* beside another: its output depends on the batch"),
+    "batch statistics": (Renormalised, r"for a sequence alone but .* next to another: its output depends on the batch"),
     "batch mean": (lambda: Ended(Body(), lambda z: z - z.mean(dim=0)), "its output depends on the batch"),
     "batch maximum": (lambda: Ended(Body(), lambda z: z / z.amax(dim=0)), "its output depends on the batch"),
     "batch softmax, saturated": (
@@ -110,10 +189,6 @@ BAD: dict[str, tuple[Callable[[], nn.Module], str]] = {
         r"gives \S+ and then \S+ for one and the same sequence; .*F.dropout\(training=self.training\)",
     ),
     "noise": (lambda: Ended(Body(), lambda z: z + 0.1 * torch.randn_like(z)), "for one and the same sequence"),
-    "a constant": (
-        lambda: Ended(Body(), lambda z: torch.ones(len(z), requires_grad=True) * 2),
-        "does not depend differentiably on its input",
-    ),
 }
 
 
@@ -133,7 +208,7 @@ def test_bad_models_are_refused_in_one_line(name: str) -> None:
     assert torch.equal(torch.get_rng_state(), rng)
 
 
-@pytest.mark.parametrize("name", ["batch mean", "dropout", "detached"])
+@pytest.mark.parametrize("name", ["batch mean", "dropout"])
 def test_a_model_of_unknown_length_is_refused_at_its_first_sequence(name: str) -> None:
     """Also when that is a single one, beside which nothing can be seen."""
     make, message = BAD[name]

@@ -210,17 +210,28 @@ class _Calls(TorchFunctionMode):
 
 
 def last_convolution(model: ScalarModel, X: torch.Tensor) -> ConvolutionSite | None:
-    """Find the last convolution that a forward pass makes, wider than one position if there is such a one.
+    """Find the last convolution that the output depends on, wider than one position if there is such a one.
 
     A convolution of width one mixes channels where they are (a gate, an attention score, a head), so that a wider one
-    before it is the last to look at the sequence.
+    before it is the last to look at the sequence. One that serves another output (a profile head, where the counts are
+    read) has no gradient.
     """
-    with torch.no_grad(), _Calls(ConvolutionSite, _is_wide) as calls:
-        model(X)
-    if not calls.notes:
+    results: list[torch.Tensor] = []
+
+    def note(args: Any, kwargs: Any, result: torch.Tensor) -> bool:
+        results.append(result)
+        return _is_wide(args, kwargs, result)
+
+    with torch.enable_grad(), _Calls(ConvolutionSite, note) as calls:
+        total = model(X.detach().requires_grad_()).sum()
+    if not results:
         return None
-    wide = [i for i, is_wide in enumerate(calls.notes) if is_wide]
-    return ConvolutionSite("the last convolution", wide[-1] if wide else len(calls.notes) - 1)
+    used = [i for i, result in enumerate(results) if result.requires_grad and total.requires_grad]
+    gradients = torch.autograd.grad(total, [results[i] for i in used], allow_unused=True) if used else ()
+    used = [i for i, gradient in zip(used, gradients, strict=True) if gradient is not None]
+    used = [i for i in used if results[i].shape[-1] > 1] or used or [len(results) - 1]  # the last: errors name it
+    wide = [i for i in used if calls.notes[i]]
+    return ConvolutionSite("the last convolution", (wide or used)[-1])
 
 
 def last_average(model: ScalarModel, X: torch.Tensor) -> AverageSite | None:

@@ -107,6 +107,8 @@ class Method(ABC):
     hypothetical
         Whether all four bases are scored; False when only positions are, and `Scores.hypothetical` is 0 but at the base
         that is there.
+    needs_gradient
+        Whether the model has to be differentiable; False for a method that only calls it.
     can_compile
         Whether the model is only called, and its input's gradient taken, so that it may be compiled.
     """
@@ -118,6 +120,7 @@ class Method(ABC):
     shares_targets: ClassVar[bool] = False
     scores_unknown: ClassVar[bool] = False
     hypothetical: ClassVar[bool] = True
+    needs_gradient: ClassVar[bool] = True
     can_compile: ClassVar[bool] = False
 
     def prepare(self, model: ScalarModel, X: torch.Tensor, batch_size: int) -> None:  # noqa: B027 (most need nothing)
@@ -253,6 +256,7 @@ class ReverseComplementAverage(Method):
         self.signed, self.sums_to_difference = method.signed, method.sums_to_difference  # type: ignore[misc]
         self.shares_targets, self.scores_unknown = method.shares_targets, method.scores_unknown  # type: ignore[misc]
         self.hypothetical, self.can_compile = method.hypothetical, method.can_compile  # type: ignore[misc]
+        self.needs_gradient = method.needs_gradient  # type: ignore[misc]
 
     def prepare(self, model: ScalarModel, X: torch.Tensor, batch_size: int) -> None:
         """Prepare the averaged method; see :meth:`Method.prepare`."""
@@ -316,7 +320,7 @@ def project(hypothetical: torch.Tensor, X: torch.Tensor) -> torch.Tensor:
     """
     if hypothetical.ndim == 4:  # one by one, so that each has the very bits that it has alone
         return torch.stack([project(of_target, X) for of_target in hypothetical.unbind(dim=1)], dim=1)
-    return torch.einsum("nbl,nbl->nl", hypothetical, X)
+    return torch.einsum("nbl,nbl->nl", hypothetical, X.to(hypothetical.dtype))
 
 
 def sum_over_bases(values: torch.Tensor) -> torch.Tensor:

@@ -87,6 +87,7 @@ class InSilicoMutagenesis(SharedForward):
 
     name = "ism"
     scores_unknown = True
+    needs_gradient = False
 
     def __init__(self, *, n_at_once: int = 1024) -> None:
         check_option("n_at_once", n_at_once)

@@ -10,7 +10,7 @@ import inspect
 from collections import UserDict
 from typing import TYPE_CHECKING, Any
 
-from seqsal.errors import MethodError, did_you_mean
+from seqsal.errors import MethodError, did_you_mean, shown
 
 if TYPE_CHECKING:
     from seqsal.attribution.methods.base import Method
@@ -93,4 +93,6 @@ def _check_kind(method: str, option: str, value: Any, default: Any) -> None:
     kinds = (int, float) if isinstance(default, float) else (type(default),)
     if not isinstance(value, kinds) or isinstance(value, bool) != isinstance(default, bool):
         expected = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}[type(default)]
-        raise MethodError(f"method {method}: option {option} is {value!r}, expected {expected}, such as {default!r}")
+        raise MethodError(
+            f"method {method}: option {option} is {shown(value)}, expected {expected}, such as {default!r}"
+        )
