@@ -113,9 +113,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def shown(value: object) -> str:
     """Show a value in a message: arrays and tensors by their shape, anything long by its beginning."""
-    shape = getattr(value, "shape", None)
-    if shape is not None and getattr(value, "ndim", 0):
-        return f"an array of shape {tuple(shape)}"
+    shape: tuple[int, ...] = tuple(getattr(value, "shape", ()))
+    if shape:
+        return f"an array of shape {shape}"
     text = repr(value)
     is_plain = isinstance(value, (str, int, float, bool, type(None)))
     return text if is_plain or len(text) <= 60 else f"a {type(value).__name__}"

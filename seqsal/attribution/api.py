@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -277,7 +277,26 @@ def open_request(request: Request) -> OpenRequest:
             genome=request.genome, regions=request.regions, fasta=request.fasta, length=model.input_length,
             ignore_strand=request.ignore_strand, tile=request.tile, blocks=request.blocks,
         )  # fmt: skip
-    return OpenRequest(request, model, source, device)
+    try:
+        return OpenRequest(_with_references(request, source), model, source, device)
+    except BaseException:
+        source.close()
+        raise
+
+
+def _with_references(request: Request, source: WindowSource) -> Request:
+    """Read references of the user's own, and fit them to the windows."""
+    given = dict(request.options.method_options)
+    names = [name for name in given if name.rpartition(".")[2] == "references"]
+    if not names:
+        return request
+    for name in names:
+        from seqsal.attribution.methods.contributions import REFERENCES
+        from seqsal.attribution.methods.references import open_references
+
+        codes = source.read(slice(None)) if getattr(given[name], "ndim", 0) == 4 else source.read(slice(1))
+        given[name] = open_references(given[name], request.genome, codes, REFERENCES)
+    return replace(request, options=replace(request.options, method_options=given))
 
 
 def _as_array(X: Any) -> NDArray[Any]:

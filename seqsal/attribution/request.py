@@ -210,7 +210,10 @@ class Request:
             **own,
             "method": names[0] if len(names) == 1 else list(names),
             "target": list(self.options.targets) if len(self.options.targets) > 1 else self.options.targets[0],
-            "method_options": dict(self.options.method_options),
+            "method_options": {
+                name: value if isinstance(value, (bool, int, float, str)) else shown(value)
+                for name, value in self.options.method_options.items()
+            },
             "device": self.device,
         }
 

@@ -315,6 +315,15 @@ def attribution_options(command: Command) -> Command:
             "--method-option", "method_options", multiple=True, callback=_settings, metavar="NAME=VALUE",
             help="An option of the method, such as n_steps=100, or METHOD.NAME=VALUE of one; may be repeated.",
         ),
+        click.option(
+            "--references", metavar="FILE",
+            help="Your own references for deeplift_shap and expected_gradients: a FASTA file, or BED in the genome; "
+            "all of them for every window.",
+        ),
+        click.option(
+            "--allow-incomplete", is_flag=True, flag_value=True, default=None,
+            help="Keep attributions that miss the sum that their method promises by more than 10 %.",
+        ),
         click.option("--rc-average", is_flag=True, help="Average over both strands."),
         click.option(
             "--controls", "n_controls", type=_NumberOrAuto(), default="auto", show_default=True, metavar="N|auto",

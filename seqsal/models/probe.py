@@ -270,7 +270,7 @@ def _is_flat_between(score: Score, X: torch.Tensor) -> bool:
     return True
 
 
-def _runs(call: Callable[[Any], Any], given: torch.Tensor) -> bool:
+def _runs(call: Callable[[Any], Any], given: Any) -> bool:
     try:
         with torch.no_grad():
             call(given)

@@ -125,7 +125,7 @@ def prepare_run(
     except BaseException:
         source.close()
         raise
-    settled = request.options
+    settled = opened.request.options
     if settled.n_controls == "auto":
         settled = replace(settled, n_controls=default_n_controls(len(source), source.length))
     if settled.hypothetical is None:

@@ -9,7 +9,7 @@ mathematics allow, differentiate; a small class holds its options and says what 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import ClassVar, NamedTuple, Protocol
 
 import torch
@@ -32,6 +32,7 @@ __all__ = [
     "completeness_error",
     "mask_unknown",
     "project",
+    "refuse_incomplete",
     "sum_over_bases",
 ]
 
@@ -59,6 +60,8 @@ class TargetsModel(Protocol):
 
 Model = ScalarModel | TargetsModel
 MAX_COMPLETENESS_ERROR = 0.01  # of the promised sum, above which users are told
+INCOMPLETE = 0.1  # of the promised sum, above which a map is refused
+NOISE = 0.01  # of all that the bases contribute: a smaller miss is no fault, however small the sum
 ROUNDING = 32  # a network adds up many numbers, each rounded
 
 
@@ -342,6 +345,43 @@ def completeness_error(total: torch.Tensor, prediction: torch.Tensor, baseline: 
     limits, difference = torch.finfo(total.dtype), prediction - baseline
     rounding = ROUNDING * limits.eps * (prediction.abs() + baseline.abs())
     return ((total - difference).abs() - rounding).clamp_min(0) / difference.abs().clamp_min(limits.tiny)
+
+
+def refuse_incomplete(
+    name: str, scores: Scores, X: torch.Tensor, baseline: Callable[[], torch.Tensor], remedy: Callable[[], str]
+) -> None:
+    """Raise where a sum is off by more than 10 %, and by more than 1 % of what the bases contribute up and down.
+
+    The latter spares windows whose contributions cancel, so that what is promised is next to nothing.
+
+    Parameters
+    ----------
+    name
+        Of the method.
+    scores
+        Of T targets.
+    X
+        The windows.
+    baseline
+        Gives f(R), (N, T).
+    remedy
+        Says what to do.
+    """
+    assert scores.completeness_error is not None
+    if not (scores.completeness_error > INCOMPLETE).any():
+        return
+    track, promised = scores.track(X), scores.prediction - baseline()
+    miss = (track.sum(-1) - promised).abs()
+    worst = torch.where(miss > NOISE * track.abs().sum(-1), scores.completeness_error, 0.0)
+    if not (worst > INCOMPLETE).any():
+        return
+    window, target = divmod(int(worst.argmax()), worst.shape[1])
+    raise MethodError(
+        f"{name}: the attributions of a window add up to {float(track[window, target].sum()):.4g}, expected f(X) - "
+        f"f(reference) = {float(promised[window, target]):.4g} (off by {float(worst[window, target]):.0%}); "
+        f"{remedy()}, "
+        "or keep such maps by allow_incomplete=True (--allow-incomplete)"
+    )
 
 
 def check_option(name: str, value: int | str, allowed: Collection[str] | None = None) -> None:

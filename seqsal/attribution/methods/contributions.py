@@ -33,8 +33,10 @@ from seqsal.attribution.methods.base import (
     check_option,
     completeness_error,
     project,
+    refuse_incomplete,
 )
 from seqsal.attribution.methods.paths import fixed_reference, shuffled_references
+from seqsal.attribution.methods.references import GivenReferences, as_references
 from seqsal.errors import MethodError
 
 __all__ = ["DeepLiftShap", "blame", "deeplift_shap", "make_references"]
@@ -223,16 +225,38 @@ def _contributions(plan: _Plan, X: torch.Tensor, R: torch.Tensor, batch_size: in
 
 
 class DeepLiftShap(SharedForward):
-    """Contributions by differences from shuffled references; see :func:`deeplift_shap`, whose options these are."""
+    """Contributions by differences from references; see :func:`deeplift_shap`, whose options these are.
+
+    Parameters
+    ----------
+    n_references
+        Shuffles of each window.
+    references
+        `shuffle`, `uniform`, `zero`; an array (K, 4, L) for all windows or (N, K, 4, L); or a FASTA or BED file.
+    allow_incomplete
+        Keep maps whose sum is off by more than 10 %; otherwise they are refused.
+    seed, draw
+        Of the shuffles.
+    """
 
     name = "deeplift_shap"
     sums_to_difference = True
 
-    def __init__(self, *, n_references: int = 20, references: str = "shuffle", seed: int = 0, draw: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        n_references: int = 20,
+        references: str | GivenReferences = "shuffle",
+        allow_incomplete: bool = False,
+        seed: int = 0,
+        draw: int = 0,
+    ) -> None:
         check_option("n_references", n_references)
-        check_option("references", references, REFERENCES)
-        self.references, self.seed, self.draw = references, seed, draw
-        self.n_references = n_references if references == "shuffle" else 1
+        self.references, self.seed, self.draw = as_references(references, REFERENCES), seed, draw
+        self.n_references = getattr(
+            self.references, "n_references", n_references if self.references == "shuffle" else 1
+        )
+        self.allow_incomplete = allow_incomplete
         self._plan: _Plan | None = None
         self._batch_size = 8
         self._worst = _Worst()
@@ -258,6 +282,8 @@ class DeepLiftShap(SharedForward):
 
     def references_of(self, X: torch.Tensor) -> torch.Tensor:
         """Make the references of windows (N, 4, L): (N, n_references, 4, L)."""
+        if isinstance(self.references, GivenReferences):
+            return self.references.of(X)
         return make_references(X, self.references, self.n_references, self.seed, self.draw)
 
     def score(self, f: TargetsModel, X: torch.Tensor) -> Scores:
@@ -267,6 +293,11 @@ class DeepLiftShap(SharedForward):
         assert scores.completeness_error is not None
         for target, errors in enumerate(scores.completeness_error.unbind(dim=1)):
             self._worst.note(errors, X, R, target)
+        if not self.allow_incomplete:
+            with torch.no_grad():
+                refuse_incomplete(
+                    self.name, scores, X, lambda: torch.stack([f(r).mean(0) for r in R]), lambda: self.remedy
+                )
         return scores
 
     @property
@@ -282,7 +313,8 @@ class DeepLiftShap(SharedForward):
     @property
     def options(self) -> dict[str, bool | int | float | str]:
         """Number and kind of the references."""
-        return {"n_references": self.n_references, "references": self.references}
+        kept = {"allow_incomplete": True} if self.allow_incomplete else {}
+        return {"n_references": self.n_references, "references": str(self.references), **kept}
 
 
 def _multipliers(

@@ -38,9 +38,11 @@ from seqsal.attribution.methods.base import (
     check_option,
     completeness_error,
     project,
+    refuse_incomplete,
     sum_over_bases,
 )
 from seqsal.attribution.methods.gradients import corrected, input_gradient
+from seqsal.attribution.methods.references import GivenReferences, as_references
 from seqsal.errors import MethodError
 from seqsal.sequence.draws import dinucleotide_shuffle, draw_number, generators
 from seqsal.sequence.tensors import nearest_codes, one_hot_tensor
@@ -257,6 +259,7 @@ def expected_gradients(
     X: torch.Tensor,
     *,
     n_references: int = 50,
+    references: torch.Tensor | None = None,
     seed: int = 0,
     draw: int = 0,
     create_graph: bool = False,
@@ -273,6 +276,8 @@ def expected_gradients(
         One-hot windows (N, 4, L).
     n_references
         Dinucleotide shuffles, one gradient each.
+    references
+        Others in their place, (N, K, 4, L).
     seed, draw
         Of the shuffles and of α; another draw, others.
     create_graph
@@ -292,7 +297,8 @@ def expected_gradients(
     """
     h: torch.Tensor | None = None
     base: torch.Tensor | None = None
-    for R, alpha in made_ahead(_lines(X, n_references, seed, draw), X.device):
+    n_references = n_references if references is None else references.shape[1]
+    for R, alpha in made_ahead(_lines(X, n_references, seed, draw, references), X.device):
         _, gradient = input_gradient(f, R + alpha * (X - R), create_graph=create_graph)
         h = _plus(h, _relative_to(gradient, R) / n_references)
         with torch.no_grad():
@@ -303,11 +309,14 @@ def expected_gradients(
     return Scores(prediction, h, completeness_error(project(h, X).sum(-1), prediction, base))
 
 
-def _lines(X: torch.Tensor, n_references: int, seed: int, draw: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def _lines(
+    X: torch.Tensor, n_references: int, seed: int, draw: int, given: torch.Tensor | None
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yield references (N, 4, L) with their α (N, 1, 1)."""
     number = int(draw_number("references", 0, draw))
     alphas = np.stack([_alphas(own, n_references) for own in generators(nearest_codes(X), seed=seed, number=number)])
-    references = shuffled_references(X, n_references, seed=seed, draw=draw)
+    shuffled = shuffled_references(X, n_references, seed=seed, draw=draw)
+    references = shuffled if given is None else given.unbind(1)
     for alpha, reference in zip(alphas.T, references, strict=True):
         yield reference, torch.from_numpy(alpha.copy()).to(X)[:, None, None]
 
@@ -375,10 +384,19 @@ class IntegratedGradients(SharedForward):
     sums_to_difference = True
     remedy = "raise n_steps"
 
-    def __init__(self, *, n_steps: int = 50, baseline: str = "uniform", seed: int = 0, draw: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        n_steps: int = 50,
+        baseline: str = "uniform",
+        allow_incomplete: bool = False,
+        seed: int = 0,
+        draw: int = 0,
+    ) -> None:
         check_option("n_steps", n_steps)
         check_option("baseline", baseline, BASELINES)
         self.n_steps, self.baseline, self.seed, self.draw = n_steps, baseline, seed, draw
+        self.allow_incomplete = allow_incomplete
 
     def n_passes(self, length: int) -> int:
         """One for each gradient; see :meth:`Method.n_passes`."""
@@ -386,12 +404,18 @@ class IntegratedGradients(SharedForward):
 
     def score(self, f: TargetsModel, X: torch.Tensor) -> Scores:
         """Score one batch; see :meth:`SharedForward.score`."""
-        return integrated_gradients(f, X, n_steps=self.n_steps, baseline=self.baseline, seed=self.seed, draw=self.draw)
+        R = _reference(X, self.baseline, self.seed, self.draw)
+        scores = integrated_gradients(f, X, n_steps=self.n_steps, baseline=R)
+        if not self.allow_incomplete:
+            with torch.no_grad():
+                refuse_incomplete(self.name, scores, X, lambda: f(R), lambda: self.remedy)
+        return scores
 
     @property
     def options(self) -> dict[str, bool | int | float | str]:
         """Steps and baseline."""
-        return {"n_steps": self.n_steps, "baseline": self.baseline}
+        kept = {"allow_incomplete": True} if self.allow_incomplete else {}
+        return {"n_steps": self.n_steps, "baseline": self.baseline, **kept}
 
 
 class ExpectedGradients(SharedForward):
@@ -402,9 +426,17 @@ class ExpectedGradients(SharedForward):
     sums_to_difference = True
     remedy = "raise n_references (the error falls with their square root), or use integrated_gradients"
 
-    def __init__(self, *, n_references: int = 50, seed: int = 0, draw: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        n_references: int = 50,
+        references: str | GivenReferences = "shuffle",
+        seed: int = 0,
+        draw: int = 0,
+    ) -> None:
         check_option("n_references", n_references)
-        self.n_references, self.seed, self.draw = n_references, seed, draw
+        self.references, self.seed, self.draw = as_references(references, ("shuffle",)), seed, draw
+        self.n_references = getattr(self.references, "n_references", n_references)
 
     def n_passes(self, length: int) -> int:
         """One for each gradient and each reference; see :meth:`Method.n_passes`."""
@@ -412,9 +444,13 @@ class ExpectedGradients(SharedForward):
 
     def score(self, f: TargetsModel, X: torch.Tensor) -> Scores:
         """Score one batch; see :meth:`SharedForward.score`."""
-        return expected_gradients(f, X, n_references=self.n_references, seed=self.seed, draw=self.draw)
+        given = self.references.of(X) if isinstance(self.references, GivenReferences) else None
+        return expected_gradients(
+            f, X, n_references=self.n_references, references=given, seed=self.seed, draw=self.draw
+        )
 
     @property
     def options(self) -> dict[str, bool | int | float | str]:
-        """Number of references."""
-        return {"n_references": self.n_references}
+        """Number of references, and what they are where they are no shuffles."""
+        given = {} if self.references == "shuffle" else {"references": str(self.references)}
+        return {"n_references": self.n_references, **given}

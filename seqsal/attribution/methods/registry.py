@@ -77,7 +77,8 @@ def make_method(name: str, *, rc_average: bool = False, seed: int = 0, draw: int
             f"{did_you_mean(unknown[0], known)}"
         )
     for option, value in options.items():
-        _check_kind(name, option, value, known[option].default)
+        if option != "references":  # which say themselves what they may be
+            _check_kind(name, option, value, known[option].default)
     if "seed" in known:
         options |= {"seed": seed, "draw": draw}
     method = METHODS[name](**options)
