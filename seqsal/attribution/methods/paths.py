@@ -259,7 +259,7 @@ def expected_gradients(
     X: torch.Tensor,
     *,
     n_references: int = 50,
-    references: torch.Tensor | None = None,
+    references: str | torch.Tensor = "shuffle",
     seed: int = 0,
     draw: int = 0,
     create_graph: bool = False,
@@ -277,7 +277,7 @@ def expected_gradients(
     n_references
         Dinucleotide shuffles, one gradient each.
     references
-        Others in their place, (N, K, 4, L).
+        `shuffle`, or others in their place, (N, K, 4, L).
     seed, draw
         Of the shuffles and of α; another draw, others.
     create_graph
@@ -297,8 +297,9 @@ def expected_gradients(
     """
     h: torch.Tensor | None = None
     base: torch.Tensor | None = None
-    n_references = n_references if references is None else references.shape[1]
-    for R, alpha in made_ahead(_lines(X, n_references, seed, draw, references), X.device):
+    given = None if isinstance(references, str) else references
+    n_references = n_references if given is None else given.shape[1]
+    for R, alpha in made_ahead(_lines(X, n_references, seed, draw, given), X.device):
         _, gradient = input_gradient(f, R + alpha * (X - R), create_graph=create_graph)
         h = _plus(h, _relative_to(gradient, R) / n_references)
         with torch.no_grad():
@@ -310,7 +311,7 @@ def expected_gradients(
 
 
 def _lines(
-    X: torch.Tensor, n_references: int, seed: int, draw: int, given: torch.Tensor | None
+    X: torch.Tensor, n_references: int, seed: int, draw: int, given: torch.Tensor | None = None
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yield references (N, 4, L) with their α (N, 1, 1)."""
     number = int(draw_number("references", 0, draw))
@@ -444,7 +445,7 @@ class ExpectedGradients(SharedForward):
 
     def score(self, f: TargetsModel, X: torch.Tensor) -> Scores:
         """Score one batch; see :meth:`SharedForward.score`."""
-        given = self.references.of(X) if isinstance(self.references, GivenReferences) else None
+        given = self.references.of(X) if isinstance(self.references, GivenReferences) else self.references
         return expected_gradients(
             f, X, n_references=self.n_references, references=given, seed=self.seed, draw=self.draw
         )
