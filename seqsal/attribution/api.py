@@ -25,14 +25,17 @@ from seqsal.attribution.request import (
     check_reading,
     identify_model,
     make_request,
+    model_name,
     read_model,
 )
 from seqsal.attribution.targets import with_target
+from seqsal.errors import UsageError
 from seqsal.io.atomic import check_distinct
 from seqsal.io.attributions import Attributions
 from seqsal.io.inputs import WindowSource, open_codes, open_input
 from seqsal.io.store import read_attributions
 from seqsal.models import SequenceModel, resolve_device
+from seqsal.models.seen import TRAINED_ON, find_seen
 from seqsal.sequence.codes import codes_from_one_hot
 
 __all__ = ["OpenRequest", "attribute", "open_request", "score", "score_table"]
@@ -89,7 +92,8 @@ def attribute(
         default, leaves them until :func:`seqsal.call_peaks` or something else needs them); `hypothetical` (keep the
         scores of all four bases, where the method gives them; by default in memory but not on disk), `draw` (another
         number: other controls, references and noise), `batch_size`, `precision` (`fp32`, `bf16` or, on CUDA, `tf32`),
-        `compile` (let torch.compile fuse the model's operations), `ignore_strand`, `tile` and `blocks` (as for
+        `compile` (let torch.compile fuse the model's operations), `held_out` (leave out the regions that the
+        model was trained on, where its checkpoint says which), `ignore_strand`, `tile` and `blocks` (as for
         :func:`score`); the methods' own, such as
         `gradient_correction` (with several methods an option goes to those that have it; in a dictionary
         `method_options`, the key `"ism.n_at_once"` addresses one); and how a file or a module is read, as in
@@ -278,7 +282,12 @@ def open_request(request: Request) -> OpenRequest:
             ignore_strand=request.ignore_strand, tile=request.tile, blocks=request.blocks,
         )  # fmt: skip
     try:
-        return OpenRequest(_with_references(request, source), model, source, device)
+        seen = find_seen(getattr(model.module, "metadata", {}), source.windows, source.read)
+        if seen is not None:
+            source.windows["seen"] = seen
+        request = _with_references(request, source)
+        source = _held_out(source, model_name(request.model)) if request.held_out else source
+        return OpenRequest(request, model, source, device)
     except BaseException:
         source.close()
         raise
@@ -307,11 +316,39 @@ def _as_array(X: Any) -> NDArray[Any]:
     return np.asarray(X)
 
 
+def _held_out(source: WindowSource, model: str) -> WindowSource:
+    """Leave out the windows that the model was trained on.
+
+    Raises
+    ------
+    UsageError
+        It does not say which those are, or they are all.
+    """
+    if "seen" not in source.windows:
+        raise UsageError(
+            f"held_out: {model} does not say what it was trained on, expected a checkpoint of `seqsal train`; "
+            "choose the regions yourself, and leave --held-out out"
+        )
+    is_seen = source.windows["seen"].isin(TRAINED_ON).to_numpy()
+    kept, read = np.flatnonzero(~is_seen), source.read
+    if not len(kept):
+        raise UsageError(
+            f"held_out: the model was trained on all {len(is_seen):,} regions; give others, such as those of its test "
+            "chromosomes (`seqsal info` on the model names them), or leave --held-out out"
+        )
+    left_out = source.windows[is_seen].assign(reason="the model was trained on it, and --held-out leaves it out")
+    rejected = pd.concat([source.rejected, left_out[list(source.rejected)]], ignore_index=True)
+    numbers = {"n_windows": len(kept), "n_rejected": len(rejected), "held_out": True}
+    return replace(
+        source, windows=source.windows.iloc[kept].reset_index(drop=True), rejected=rejected,
+        provenance={**source.provenance, **numbers}, _read=lambda rows: read(kept[rows]),
+    )  # fmt: skip
+
+
 def score_table(windows: pd.DataFrame, values: Any, model: SequenceModel) -> pd.DataFrame:
     """Region table with predictions; `values` (N,) are in the model's output space."""
     columns = ["chrom", "start", "end", "name", "strand"]
-    if "padded" in windows:
-        columns.append("padded")
+    columns += [name for name in ("padded", "seen") if name in windows]
     raw = np.asarray(values, dtype=np.float64)
     table = windows[columns].assign(prediction=model.natural(raw))
     if model.output_space in ("logit", "log"):

@@ -28,6 +28,7 @@ from seqsal.io.attributions import Attributions
 from seqsal.io.store import ResultLayout, StoreLayout
 from seqsal.io.store_writer import AttributionWriter, MemorySink, is_already_written
 from seqsal.models import SequenceModel
+from seqsal.models.seen import seen_counts
 from seqsal.models.state import settled
 from seqsal.sequence.draws import default_n_controls
 from seqsal.version import VERSION
@@ -185,6 +186,7 @@ class AttributionRun:
             **({"model_path": self.model.path} if getattr(self.model, "path", None) else {}),
             "reading": dict(getattr(self.model, "reading", {})),
             "genome": dict(source.provenance),
+            **({"trained_on": seen_counts(source.windows["seen"])} if "seen" in source.windows else {}),
             "seed": self.options.seed,
             **({"draw": self.options.draw} if self.options.draw else {}),
             "precision": self.options.precision,

@@ -157,6 +157,8 @@ class Request:
         How to attribute.
     device
         `auto`, `cpu` or `cuda[:i]`.
+    held_out
+        Leave out the regions that the model was trained on.
 
     Raises
     ------
@@ -177,6 +179,7 @@ class Request:
     blocks: bool = False
     options: AttributeOptions = field(default_factory=AttributeOptions)
     device: str = "auto"
+    held_out: bool = False
 
     def __post_init__(self) -> None:
         check_reading(self.model, self.reading)
@@ -206,7 +209,7 @@ class Request:
             **{name: value for name, value in self.reading.items() if name != "extra_inputs"},
             **{name: str(value) for name in ("genome", "fasta") if (value := getattr(self, name)) is not None},
             **({"regions": str(self.regions)} if isinstance(self.regions, (str, os.PathLike)) else {}),
-            **{name: getattr(self, name) for name in ("ignore_strand", "tile", "blocks")},
+            **{name: getattr(self, name) for name in ("ignore_strand", "tile", "blocks", "held_out")},
             **own,
             "method": names[0] if len(names) == 1 else list(names),
             "target": list(self.options.targets) if len(self.options.targets) > 1 else self.options.targets[0],

@@ -19,6 +19,7 @@ from seqsal.auditing.result import AuditResult
 from seqsal.auditing.verdict import judge
 from seqsal.io.attributions import Attributions
 from seqsal.models import SequenceModel
+from seqsal.models.seen import seen_text
 from seqsal.version import VERSION
 
 __all__ = ["EVIDENCE", "AuditPlan", "run_audit"]
@@ -99,7 +100,7 @@ def run_audit(context: AuditContext, *, inputs: Mapping[str, Any] | None = None)
     return AuditResult(
         verdict=judge(results, context.settings, output=context.attr.output_space),
         results=results,
-        warnings=_merged(result.warnings for result in results.values()),
+        warnings=_merged([_seen(context), *(result.warnings for result in results.values())]),
         untested=_merged(result.untested for result in results.values()),
         settings=context.settings,
         provenance=_provenance(context, inputs or {}),
@@ -117,6 +118,12 @@ def _without_attribution_warnings() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
+
+
+def _seen(context: AuditContext) -> list[str]:
+    """Say that the regions are those of the training, where they are."""
+    text = seen_text(context.attr.attrs.get("trained_on", {}))
+    return [text] if text else []
 
 
 def _merged(lines: Iterable[Iterable[str]]) -> tuple[str, ...]:

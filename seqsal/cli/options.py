@@ -325,6 +325,7 @@ def attribution_options(command: Command) -> Command:
             help="Keep attributions that miss the sum that their method promises by more than 10 %.",
         ),
         click.option("--rc-average", is_flag=True, help="Average over both strands."),
+        click.option("--held-out", is_flag=True, help="Leave out the regions that the model was trained on."),
         click.option(
             "--controls", "n_controls", type=_NumberOrAuto(), default="auto", show_default=True, metavar="N|auto",
             help="Dinucleotide-shuffled controls, which peaks are called against. auto is one per region, 100 to "

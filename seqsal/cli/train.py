@@ -131,4 +131,4 @@ def train_command(positives: Path, out: Path, quiet: bool, **arguments: Any) -> 
         **arguments,
     )
     if not quiet:
-        click.echo(f"{out}: {result!r}")
+        click.echo(f"{out}: {result!r}\n{result.summary()}")

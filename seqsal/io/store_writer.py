@@ -33,7 +33,12 @@ from seqsal.io.store import DAMAGE, REGION_TYPES, SCHEMA, Shapes, StoreLayout, r
 
 __all__ = ["AttributionWriter", "ControlsWriter", "MemorySink", "fingerprint", "is_already_written"]
 
-NO_SETTINGS = ("precision_correlation", "precision_correlation_prediction", "model_path")  # outcomes, and a place
+NO_SETTINGS = (
+    "trained_on",
+    "precision_correlation",
+    "precision_correlation_prediction",
+    "model_path",
+)  # outcomes, and a place
 CONTROLS = ".controls.partial"
 CHUNK_BYTES = 1 << 26  # copied at a time
 logger = logging.getLogger(__name__)

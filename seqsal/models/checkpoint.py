@@ -98,6 +98,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[CNN, dict[str, Any]]:
             f"{path}: damaged, its configuration and its weights do not fit together ({reason}); "
             "train or fetch it again"
         ) from error
+    model.metadata = metadata
     return model.eval(), metadata
 
 

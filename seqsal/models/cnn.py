@@ -144,6 +144,8 @@ class CNN(nn.Module):
     Convolutions are padded by zeros, which is what an unknown base looks like.
     """
 
+    metadata: dict[str, Any]  # of its training, where it is known
+
     def __init__(self, config: CNNConfig) -> None:
         super().__init__()
         self.config = config

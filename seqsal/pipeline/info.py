@@ -134,7 +134,9 @@ def _attribution_facts(file: h5py.File) -> Described | None:
     names = attrs.get("results", [attrs.get("result", attrs.get("method", "unknown"))])
     facts["results"] = [_result_facts(file, name, None if i == 0 else name) for i, name in enumerate(names)]
     facts |= {
-        key: attrs[key] for key in ("model", "reading", "genome", "seed", "precision", "compiled") if key in attrs
+        key: attrs[key]
+        for key in ("model", "trained_on", "reading", "genome", "seed", "precision", "compiled")
+        if key in attrs
     }
     return "unfinished attributions" if "progress" in file else "attributions", facts
 
@@ -218,7 +220,11 @@ def _training_facts(training: dict[str, Any]) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     if training.get("history"):
         facts["epochs"] = {"done": len(training["history"]), "best": training.get("best_epoch")}
-    facts |= {key: training[key] for key in ("metrics", "inputs", "seed", "device", "torch_version") if key in training}
+    facts |= {
+        key: training[key]
+        for key in ("split", "metrics", "inputs", "seed", "device", "n_threads", "torch_version")
+        if key in training
+    }
     if "training" in training:
         facts["training"] = training["training"]
     return facts

@@ -300,4 +300,4 @@ def _training_facts(model: str) -> dict[str, Any]:
     if Path(model).suffix != ".safetensors":
         return {}
     _, metadata = load_checkpoint(model)
-    return {key: metadata[key] for key in ("metrics", "history", "best_epoch") if key in metadata}
+    return {key: metadata[key] for key in ("metrics", "history", "best_epoch", "curves") if key in metadata}

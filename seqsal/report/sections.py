@@ -8,11 +8,12 @@ from pathlib import PurePath
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from seqsal.motifs import MotifResult
 from seqsal.peaks import unsettled_text
 from seqsal.plot.curves import plot_score_histogram, plot_training_history
-from seqsal.plot.style import inline_svg, one_line
+from seqsal.plot.style import POSITIVE, inline_svg, one_line
 from seqsal.plot.tracks import negative_peaks
 from seqsal.report.audit import answers, artifact_table, draw_curves, evidence, reason_rows, worst_cards
 from seqsal.report.cards import MAX_PATTERNS, draw_cards, draw_patterns
@@ -98,6 +99,7 @@ def build_summary(inputs: ReportInputs) -> Section:
             "unit_text": SPACES.get(space, ""),
             "facts": model_facts(inputs),
             "training": training_figure(inputs),
+            "curves": test_curves(inputs),
         },
     )
 
@@ -294,10 +296,22 @@ def metric_tiles(inputs: ReportInputs) -> list[dict[str, str]]:
     metrics = inputs.part("model").get("metrics")
     metrics = metrics.get("test", metrics) if isinstance(metrics, Mapping) else {}
     return [
-        {"value": f"{float(metrics[key]):.3f}", "label": f"Test {label}", "note": note}
+        {"value": f"{float(metrics[key]):.3f}", "label": f"Test {label}", "note": f"{_certainty(metrics, key)}{note}"}
         for key, (label, note) in METRICS.items()
         if isinstance(metrics, Mapping) and isinstance(metrics.get(key), (int, float))
     ]
+
+
+def _certainty(metrics: Mapping[str, Any], key: str) -> str:
+    """Interval of a metric, and what it was measured on, as far as the checkpoint says."""
+    text = ""
+    if interval := metrics.get(f"{key}_interval"):
+        text += f"95 % interval {interval[0]:.3f} to {interval[1]:.3f}; "
+    if metrics.get("n_positives"):
+        negatives = f", {show(metrics['n_negatives'])} negatives" if metrics.get("n_negatives") else ""
+        kind = f" ({metrics['negatives']})" if negatives and metrics.get("negatives") else ""
+        text += f"{show(metrics['n_positives'])} {'positives' if negatives else 'regions'}{negatives}{kind}; "
+    return text
 
 
 def model_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
@@ -315,9 +329,16 @@ def model_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
         "Precision": f"{attrs.get('precision', '')}{', compiled' if attrs.get('compiled') else ''}",
         "Shuffled controls": inputs.attr.n_controls,
         "Seed": attrs.get("seed", ""),
+        "Regions it was trained on": _trained_on(attrs.get("trained_on")),
         "Other results in attributions.h5": ", ".join(inputs.attr.results[1:]),
     }
     return [(name, value_text(value)) for name, value in facts.items() if value not in ("", None)]
+
+
+def _trained_on(counts: Mapping[str, int] | None) -> str:
+    if not counts:
+        return "the model does not say"
+    return f"{show(counts['train'])}; {show(counts['valid'])} chose the epoch; {show(counts['held_out'])} are held out"
 
 
 def training_figure(inputs: ReportInputs) -> Any:
@@ -332,6 +353,30 @@ def training_figure(inputs: ReportInputs) -> Any:
         key="training",
         label="Loss by training epoch",
     )
+
+
+def test_curves(inputs: ReportInputs) -> list[tuple[str, Any]]:
+    """Draw the ROC and the precision-recall curve of the test part, when the checkpoint has them."""
+    model = inputs.part("model")
+    curves, test = model.get("curves") or {}, (model.get("metrics") or {}).get("test", {})
+    n_positive, n_negative = test.get("n_positives", 0), test.get("n_negatives", 0)
+    guess = n_positive / max(n_positive + n_negative, 1)
+    drawn, x_of = [], {"roc": "false_positive_rate", "precision_recall": "recall"}
+    for key, title, guessing in (
+        ("roc", "ROC curve", ((0, 1), (0, 1))),
+        ("precision_recall", "Precision and recall", ((0, 1), (guess, guess))),
+    ):
+        if key not in curves:
+            continue
+        (x_name, x), (y_name, y) = sorted(curves[key].items(), key=lambda item: item[0] != x_of[key])
+
+        def draw(ax: Axes, x: Any = x, y: Any = y, names: Any = (x_name, y_name), guessing: Any = guessing) -> None:
+            ax.plot(*guessing, color="#7f7f7f", linestyle="dashed", linewidth=1.0)
+            ax.plot(x, y, color=POSITIVE, linewidth=1.6)
+            ax.set(xlabel=names[0].replace("_", " "), ylabel=names[1].replace("_", " "), xlim=(0, 1), ylim=(0, 1.02))
+
+        drawn.append((f"{title} on the test part", inline_svg(draw, (3.4, 2.6), key=f"curve-{key}", label=title)))
+    return drawn
 
 
 def run_facts(inputs: ReportInputs) -> list[tuple[str, list[tuple[str, str]]]]:

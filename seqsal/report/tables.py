@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from seqsal.models.seen import TRAINED_ON
 from seqsal.motifs import MotifResult
 from seqsal.plot.style import one_line
 from seqsal.plot.tracks import negative_peaks
@@ -205,6 +206,9 @@ def region_table(inputs: ReportInputs) -> Table:
     if "padded" in scores and scores["padded"].any():
         columns.append(Column("Padded", hint="extends past a chromosome's end, filled up with N"))
         cells.append(scores["padded"])
+    if "seen" in scores and scores["seen"].isin(TRAINED_ON).any():
+        columns.append(Column("Seen", hint="part of the training that the region shares a base with"))
+        cells.append(scores["seen"].map({"train": "trained on", "valid": "chose the epoch"}).fillna("held out"))
     return make_table("regions-table", columns, cells, regions=scores)
 
 

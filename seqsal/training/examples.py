@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from seqsal.errors import TrainingError, UsageError
 from seqsal.io.inputs import WindowSource, open_input
 from seqsal.models.cnn import CNNConfig
+from seqsal.models.seen import record_seen
 from seqsal.sequence.codes import N_CODE, reverse_complement
 from seqsal.sequence.draws import window_keys
 from seqsal.training.negatives import ClassWindows, sample_negatives
@@ -45,6 +46,8 @@ class Examples:
         ``train``, ``valid`` or ``test``.
     is_positive : ndarray of bool, shape (N,)
     chroms : ndarray of str, shape (N,)
+    seen
+        The windows by part, as :func:`seqsal.models.seen.record_seen` has them.
     provenance
         JSON values: the input files, how negatives were made, windows left out.
     """
@@ -54,6 +57,7 @@ class Examples:
     parts: NDArray[np.str_]
     is_positive: NDArray[np.bool_]
     chroms: NDArray[np.str_]
+    seen: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def rows(self, part: str) -> NDArray[np.int64]:
@@ -102,7 +106,7 @@ def load_examples(
         Regions without a genome.
     """
     if negatives is not None and config.loss != "binary":
-        raise TrainingError(f"negatives: given for a {config.loss} model, which learns from values; leave them away")
+        raise TrainingError(f"negatives: given for a {config.loss} model, which learns from values; leave them out")
     given = [regions for regions in (positives, negatives) if regions is not None]
     has_flanks = not any(is_fasta(regions) for regions in given)
     reader = _Reader(genome, config.input_length, training, has_flanks)
@@ -117,7 +121,7 @@ def load_examples(
         _check_shared(*classes, allow=training.allow_overlap)
     elif config.loss == "binary":
         classes.append(sample_negatives(classes[0], positives, genome, training, seed))
-    examples = _join(classes, targets)
+    examples = _join(classes, targets, config.input_length)
     _check(examples, config)
     return examples
 
@@ -201,7 +205,7 @@ def _targets(windows: pd.DataFrame, config: CNNConfig, training: TrainConfig) ->
         raise TrainingError(
             f"target_columns: {columns[column]} of region {windows['name'].iloc[row]} is "
             f"{given.iloc[row, column]!s:.40}, expected {expected}, {LARGEST_TARGET:g} at most; complete the "
-            "positives or leave such regions away"
+            "positives or leave such regions out"
         )
     return values.astype(np.float32)
 
@@ -236,18 +240,21 @@ def _check_shared(positive: ClassWindows, negative: ClassWindows, *, allow: bool
     logger.warning("%s", told)
 
 
-def _join(classes: list[ClassWindows], targets: NDArray[np.float32]) -> Examples:
+def _join(classes: list[ClassWindows], targets: NDArray[np.float32], length: int) -> Examples:
     """Put positives and negatives, whose targets are 0, into one set."""
     n_positives = len(targets)
     codes = np.concatenate([part.codes for part in classes])
     all_targets = np.zeros((len(codes), targets.shape[1]), dtype=np.float32)
     all_targets[:n_positives] = targets
+    windows, parts = pd.concat([part.windows for part in classes]), np.concatenate([part.parts for part in classes])
+    flank = (codes.shape[1] - length) // 2
     return Examples(
         codes=codes,
         targets=all_targets,
-        parts=np.concatenate([part.parts for part in classes]),
+        parts=parts,
         is_positive=np.arange(len(codes)) < n_positives,
-        chroms=np.concatenate([part.windows["chrom"].to_numpy(dtype=str) for part in classes]),
+        chroms=windows["chrom"].to_numpy(dtype=str),
+        seen=record_seen(windows, parts, codes[:, flank : flank + length]),
         provenance={name: part.provenance for name, part in zip(("positives", "negatives"), classes, strict=False)},
     )
 

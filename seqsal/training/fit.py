@@ -8,12 +8,14 @@ settings and seed says whether it belongs to the run that is being started.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import json
 import logging
 import math
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,7 @@ __all__ = [
     "TrainingState",
     "augmented_batch",
     "centred_batch",
+    "cpu_threads",
     "evaluate",
     "fingerprint",
     "fit",
@@ -72,6 +75,8 @@ class TrainingState:
         One entry for each finished epoch.
     best_epoch : int
         Counted from 1; 0 before any.
+    n_threads : int
+        Threads of the CPU that it is trained with; 0 before they are chosen.
     """
 
     def __init__(self, model: CNN, averaged: CNN, best: CNN, optimizer: torch.optim.Optimizer) -> None:
@@ -79,6 +84,7 @@ class TrainingState:
         self.optimizer = optimizer
         self.history: list[dict[str, Any]] = []
         self.best_epoch = 0
+        self.n_threads = 0
 
     def save(self, path: Path, fingerprint: str) -> None:
         """Write the state, whole or not at all."""
@@ -87,7 +93,7 @@ class TrainingState:
         }
         for number, entries in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{number}.{key}": value for key, value in entries.items()}
-        progress = {"history": self.history, "best_epoch": self.best_epoch}
+        progress = {"history": self.history, "best_epoch": self.best_epoch, "n_threads": self.n_threads}
         write_tensors(path, tensors, {"fingerprint": fingerprint, "progress": to_json(progress)})
 
     def restore(self, path: Path, fingerprint: str) -> bool:
@@ -107,6 +113,7 @@ class TrainingState:
         self._restore_optimizer(_below(tensors, "optimizer"))
         progress = json.loads(strings["progress"])
         self.history, self.best_epoch = progress["history"], progress["best_epoch"]
+        self.n_threads = progress.get("n_threads", 0)
         logger.info("%s: resuming after epoch %d", path, len(self.history))
         return True
 
@@ -166,6 +173,7 @@ def _crop(codes: torch.Tensor, offsets: torch.Tensor, length: int) -> torch.Tens
 _START_FRACTION = 0.04  # of the peak learning rate, at the first step
 _END_FRACTION = 1e-4  # and at the last
 MAX_RESIDENT_BYTES = 2 << 30  # of windows (a byte a base) that stay on the device while a model is trained
+N_TRIED, WORTH_THREADS = 3, 1.3  # steps of a trial; how many times faster all threads must be than one
 _EVALUATION_BP = 1 << 18  # bases in a batch without gradients
 
 
@@ -217,9 +225,13 @@ def fit(
     if resume and state_file is not None:
         state.restore(state_file, key)
     loop = _Loop(state, examples, training, seed, device)
-    with tqdm(
-        total=training.epochs, initial=len(state.history), desc="train", unit="epoch", disable=not progress
-    ) as bar:
+    state.n_threads = min(state.n_threads or loop.choose_threads(), torch.get_num_threads())
+    with (
+        cpu_threads(state.n_threads),
+        tqdm(
+            total=training.epochs, initial=len(state.history), desc="train", unit="epoch", disable=not progress
+        ) as bar,
+    ):
         while not _is_done(state, training):
             entry = loop.run_epoch(len(state.history) + 1)
             bar.update()
@@ -295,6 +307,17 @@ def fingerprint(model: CNN, examples: Examples, training: TrainConfig, seed: int
     return digest.hexdigest()
 
 
+@contextlib.contextmanager
+def cpu_threads(n_threads: int) -> Iterator[None]:
+    """Let torch use so many threads meanwhile."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 class _Loop:
     """One run's data on its device, and what an epoch does."""
 
@@ -311,6 +334,32 @@ class _Loop:
         self.loss = _Loss(self.config.loss, self.targets if training.balance else None)
         self.n_steps = math.ceil(len(rows) / training.batch_size) * training.epochs
         self.amp = device.type == "cuda" and torch.cuda.is_bf16_supported()
+
+    def choose_threads(self) -> int:
+        """Try a step with one thread and with as many as torch uses; the latter must be much faster to be taken.
+
+        Of a small network one step takes less time than its threads spend waiting for each other, most of all where
+        others use the processor too. Results differ in their last bits by the number, which the checkpoint tells.
+        """
+        n_most = torch.get_num_threads()
+        if self.device.type != "cpu" or n_most == 1:
+            return n_most
+        model, rows = (
+            copy.deepcopy(self.state.model).train(),
+            torch.arange(min(self.training.batch_size, len(self.codes))),
+        )
+        X, targets = centred_batch(self.codes[rows], self.config.input_length), self.targets[rows]
+
+        def seconds(n_threads: int) -> float:
+            with cpu_threads(n_threads), seeded(0):
+                tries = []
+                for _ in range(N_TRIED):
+                    start = time.perf_counter()
+                    self.loss(model(X), targets).backward()
+                    tries.append(time.perf_counter() - start)
+            return min(tries)
+
+        return n_most if seconds(1) > WORTH_THREADS * seconds(n_most) else 1
 
     def run_epoch(self, epoch: int) -> dict[str, Any]:
         """Train one epoch, validate the averaged weights, and keep them if they are the best so far."""

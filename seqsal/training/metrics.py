@@ -6,11 +6,16 @@ scipy.stats takes half a second to import, so it is imported where training need
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["auroc", "average_precision", "pearson", "spearman"]
+__all__ = ["auroc", "average_precision", "binary_curves", "intervals", "pearson", "spearman"]
+
+Z95 = 1.959964  # of the normal law: 95 % lie within so many standard deviations
+MOST_POINTS = 101  # of a curve
 
 
 def auroc(labels: ArrayLike, scores: ArrayLike) -> float:
@@ -73,6 +78,90 @@ def pearson(truth: ArrayLike, predicted: ArrayLike) -> float:
 def spearman(truth: ArrayLike, predicted: ArrayLike) -> float:
     """Rank correlation of two vectors of shape (N,); NaN when one of them is constant or N < 2."""
     return _correlation("spearmanr", truth, predicted)
+
+
+def intervals(
+    metrics: Mapping[str, Any], loss: str, targets: NDArray[np.float32], raw: NDArray[np.float64]
+) -> dict[str, list[float]]:
+    """Give the 95 % intervals of the metrics of one target, by the names ``auroc_interval`` and so on.
+
+    AUROC: the variance of DeLong et al. (1988, doi:10.2307/2531595) on the logit scale. Average precision: the logit
+    interval of Boyd et al. (2013, doi:10.1007/978-3-642-40994-3_29). Correlations: Fisher's z, for ranks with the
+    variance of Fieller et al. (1957, doi:10.1093/biomet/44.3-4.470). A metric at 0 or 1 has none on that scale: there
+    the bound is that of one example more.
+
+    Parameters
+    ----------
+    metrics
+        Of :func:`seqsal.training.fit.evaluate`.
+    loss
+        Of the model.
+    targets, raw
+        (N, 1) truth and the head's values; several targets have no intervals.
+    """
+    if targets.shape[1] != 1:
+        return {}
+    found: dict[str, list[float]] = {}
+    if loss == "binary":
+        positive, values = _binary(targets[:, 0], raw[:, 0])
+        n_positive, n_negative = int(positive.sum()), int((~positive).sum())
+        errors = {
+            "auroc": (_delong(positive, values), min(n_positive, n_negative)),
+            "average_precision": (None, n_positive),
+        }
+        for name, (error, n) in errors.items():
+            at = min(max(metrics[name], 1 / (n + 1)), n / (n + 1)) if n else float("nan")
+            spread = 1 / np.sqrt(n * at * (1 - at)) if not error else error / (at * (1 - at))
+            logit = np.log(at / (1 - at))
+            found[f"{name}_interval"] = [float(1 / (1 + np.exp(-(logit + z * spread)))) for z in (-Z95, Z95)]
+    else:
+        for name, factor in (("pearson", 1.0), ("spearman", 1.06)):
+            n = len(targets)
+            if n > 3 and np.isfinite(metrics[name]):
+                z = np.arctanh(np.clip(metrics[name], -1 + 1e-9, 1 - 1e-9))
+                found[f"{name}_interval"] = [float(np.tanh(z + k * np.sqrt(factor / (n - 3)))) for k in (-Z95, Z95)]
+    return found
+
+
+def _delong(positive: NDArray[np.bool_], values: NDArray[np.float64]) -> float:
+    """Return the standard error of the AUROC, from the share of the other class that each example outscores."""
+    from scipy import stats
+
+    n_positive, n_negative = int(positive.sum()), int((~positive).sum())
+    if min(n_positive, n_negative) < 2:
+        return 0.0
+    ranks = stats.rankdata(values)
+    above = (ranks[positive] - stats.rankdata(values[positive])) / n_negative
+    below = 1 - (ranks[~positive] - stats.rankdata(values[~positive])) / n_positive
+    return float(np.sqrt(above.var(ddof=1) / n_positive + below.var(ddof=1) / n_negative))
+
+
+def binary_curves(labels: ArrayLike, scores: ArrayLike) -> dict[str, dict[str, list[float]]]:
+    """Give the ROC and the precision-recall curve, at most `MOST_POINTS` points each, for the checkpoint.
+
+    Returns
+    -------
+    dict
+        ``roc`` with ``false_positive_rate`` and ``true_positive_rate``, ``precision_recall`` with ``recall`` and
+        ``precision``; empty when a class is.
+    """
+    positive, values = _binary(labels, scores)
+    if positive.all() or not positive.any():
+        return {}
+    order = np.argsort(-values, kind="stable")
+    last_of_tie = np.append(np.flatnonzero(np.diff(values[order])), len(values) - 1)
+    n_true = np.cumsum(positive[order])[last_of_tie]
+    n_called = last_of_tie + 1
+    recall, false = n_true / positive.sum(), (n_called - n_true) / (~positive).sum()
+    shown = np.unique(np.round(np.linspace(0, len(n_true) - 1, MOST_POINTS)).astype(np.int64))
+
+    def points(values: NDArray[np.float64], first: float | None = None) -> list[float]:
+        return [*([] if first is None else [first]), *np.round(values[shown], 5).tolist()]
+
+    return {
+        "roc": {"false_positive_rate": points(false, 0.0), "true_positive_rate": points(recall, 0.0)},
+        "precision_recall": {"recall": points(recall), "precision": points(n_true / n_called)},
+    }
 
 
 def _binary(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:

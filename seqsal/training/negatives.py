@@ -25,7 +25,7 @@ from seqsal.training.settings import TrainConfig
 from seqsal.training.sources import Regions, is_fasta, read_table
 from seqsal.training.split import PARTS
 
-__all__ = ["MAX_N_FRACTION", "ClassWindows", "gc_fraction", "sample_negatives", "sample_windows"]
+__all__ = ["MAX_N_FRACTION", "ClassWindows", "gc_fraction", "negatives_text", "sample_negatives", "sample_windows"]
 
 MAX_N_FRACTION = 0.05
 _N_GC_BINS = 101  # one per percent
@@ -193,6 +193,17 @@ def _match(wanted: NDArray[np.float64], gc: NDArray[np.float64], rng: np.random.
             left[j] -= n_moved
             short[i] -= n_moved
     return np.sort(np.concatenate([pool[:n] for pool, n in zip(pools, take, strict=True)]))
+
+
+def negatives_text(provenance: Mapping[str, Any]) -> str:
+    """Say of what kind the negatives of a run were."""
+    kinds = {
+        "gc": "windows of the genome of the same GC content",
+        "random": "random windows of the genome",
+        "shuffle": "dinucleotide shuffles of the positives",
+    }
+    made = provenance.get("negatives")
+    return "none" if made is None else kinds.get(str(made.get("sampling")), "given")
 
 
 @dataclass(frozen=True)

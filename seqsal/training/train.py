@@ -18,7 +18,9 @@ from seqsal.models.checkpoint import save_checkpoint, to_json
 from seqsal.models.cnn import CNN, CNNConfig
 from seqsal.models.state import resolve_device, seeded
 from seqsal.training.examples import Examples, load_examples
-from seqsal.training.fit import TrainingState, evaluate, fit, predict_raw, state_path
+from seqsal.training.fit import TrainingState, cpu_threads, evaluate, fit, predict_raw, state_path
+from seqsal.training.metrics import binary_curves, intervals
+from seqsal.training.negatives import negatives_text
 from seqsal.training.settings import TrainConfig
 from seqsal.training.sources import Regions, common_length
 from seqsal.training.split import PARTS
@@ -60,10 +62,23 @@ class TrainResult:
         numbers = ", ".join(
             f"{name}={value:.4f}" if isinstance(value, float) else f"{name}={value}"
             for name, value in self.test_metrics.items()
+            if not isinstance(value, (list, str))
         )
         return (
             f"TrainResult(best epoch {self.metadata['best_epoch']} of {len(self.metadata['history'])}, test: {numbers})"
         )
+
+    def summary(self) -> str:
+        """Say how well the model does on the test part, with 95 % intervals, and on what."""
+        test = self.test_metrics
+        lines = [
+            f"test {name.replace('_', ' ')}: {test[name]:.3f} (95 % interval {low:.3f} to {high:.3f})"
+            for name in ("auroc", "average_precision", "pearson", "spearman")
+            if isinstance(test.get(name), float) and test.get(f"{name}_interval")
+            for low, high in [test[f"{name}_interval"]]
+        ]
+        on = f"{test['n_positives']:,} positives and {test['n_negatives']:,} negatives ({test['negatives']})"
+        return "\n".join([*lines, f"on {on if test['n_negatives'] else str(test['n_positives']) + ' regions'}"])
 
 
 def train_model(
@@ -103,13 +118,14 @@ def train_model(
         Chromosomes to hold out; None chooses some that hold about `valid_fraction` and `test_fraction` of the
         positives.
     out
-        Write a checkpoint here. While training, the state of the last epoch is beside it, so that the same call, after
+        Write a checkpoint here. While training, the state of the last epoch is next to it, so that the same call, after
         an interruption, goes on from there and ends with the same result (on one device).
     resume
         False starts anew whatever is there.
     seed
         Of sampling, initial weights, shuffling, augmentation and dropout. The same call gives the same bytes on the CPU
-        (with the same number of threads and version of torch).
+        (with the same version of torch and number of threads, which a short trial chooses between one and torch's own:
+        OMP_NUM_THREADS=1 leaves no choice).
     device
         As in `resolve_device`.
     progress
@@ -173,7 +189,9 @@ def train_model(
         progress=progress,
     )
     best = scale.undo(state.best)
-    metadata = _describe(best, state, examples, training, seed=seed, device=where)
+    with cpu_threads(state.n_threads):
+        metadata = _describe(best, state, examples, training, seed=seed, device=where)
+    best.metadata = metadata
     result = TrainResult(best.cpu().eval(), metadata)
     if out_path is not None and state_file is not None:
         save_checkpoint(out_path, result.model, metadata)
@@ -231,7 +249,7 @@ def _describe(
     model: CNN, state: TrainingState, examples: Examples, training: TrainConfig, *, seed: int, device: torch.device
 ) -> dict[str, Any]:
     """Collect the metadata; the one place where the test part is scored."""
-    metrics, split = {}, {}
+    metrics, split, curves = {}, {}, {}
     for part in PARTS:
         rows = examples.rows(part)
         counts = examples.counts(part)
@@ -240,8 +258,16 @@ def _describe(
         if part != "train":
             raw = predict_raw(model, examples.codes[rows], device)
             metrics[part] = {**evaluate(model.config.loss, examples.targets[rows], raw), **counts}
+        if part == "test":
+            metrics[part] |= intervals(metrics[part], model.config.loss, examples.targets[rows], raw)
+            metrics[part]["negatives"] = negatives_text(examples.provenance)
+            if model.config.loss == "binary" and model.config.n_targets == 1:
+                curves = binary_curves(examples.targets[rows, 0], raw[:, 0])
     described = {
         "metrics": metrics,
+        "curves": curves,
+        "seen": examples.seen,
+        "n_threads": state.n_threads,
         "history": state.history,
         "best_epoch": state.best_epoch,
         "split": split,

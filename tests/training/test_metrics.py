@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from seqsal.training.metrics import auroc, average_precision, pearson, spearman
+from seqsal.training.metrics import auroc, average_precision, binary_curves, intervals, pearson, spearman
 
 # few distinct scores, so that ties abound
 examples = st.lists(st.tuples(st.booleans(), st.integers(-3, 3)), min_size=2, max_size=40).filter(
@@ -61,3 +62,56 @@ def test_correlations(rng: np.random.Generator) -> None:
     assert spearman(x, np.exp(x)) == pytest.approx(1)
     assert pearson(x, 3 - 2 * x) == pytest.approx(-1)
     assert math.isnan(pearson(x, np.ones(50))) and math.isnan(spearman([1.0], [1.0]))
+
+
+def test_intervals_hold_the_truth_about_as_often_as_they_say(rng: np.random.Generator) -> None:
+    n_positive, n_negative, shift, n_sets = 40, 120, 1.2, 150
+    labels = np.repeat([1.0, 0.0], [n_positive, n_negative])
+    many = np.concatenate([rng.normal(shift, 1, 100_000), rng.normal(0, 1, 300_000)])
+    truth = {
+        "auroc": stats.norm.cdf(shift / np.sqrt(2)),
+        "average_precision": average_precision(np.repeat([1.0, 0.0], [100_000, 300_000]), many),
+    }
+    hits = dict.fromkeys(truth, 0)
+    for _ in range(n_sets):
+        raw = (rng.normal(0, 1, len(labels)) + shift * labels)[:, None]
+        measured = {"auroc": auroc(labels, raw[:, 0]), "average_precision": average_precision(labels, raw[:, 0])}
+        found = intervals(measured, "binary", labels[:, None].astype(np.float32), raw)
+        for name in truth:
+            low, high = found[f"{name}_interval"]
+            assert 0 < low < measured[name] < high < 1
+            hits[name] += low <= truth[name] <= high
+    for name, n in hits.items():
+        assert stats.binom.isf(0.999, n_sets, 0.93) <= n, name
+
+
+def test_correlations_have_fishers_interval(rng: np.random.Generator) -> None:
+    raw = rng.normal(size=(30, 1))
+    found = intervals({"pearson": 0.5, "spearman": 0.5}, "regression", raw.astype(np.float32), raw)
+    half = 1.959964 / np.sqrt(27)
+    assert found["pearson_interval"] == pytest.approx(
+        [np.tanh(np.arctanh(0.5) - half), np.tanh(np.arctanh(0.5) + half)]
+    )
+    assert found["spearman_interval"][0] < found["pearson_interval"][0]
+    assert intervals({"pearson": [0.5, 0.1]}, "regression", np.zeros((9, 2), np.float32), np.zeros((9, 2))) == {}
+
+
+@pytest.mark.parametrize("raw", [[3.0, 2.0, 1.0, 0.0], [0.0, 1.0, 2.0, 3.0]])
+def test_a_perfect_score_is_not_certain(raw: list[float]) -> None:
+    labels = np.float32([1, 1, 0, 0])
+    measured = {"auroc": auroc(labels, raw), "average_precision": average_precision(labels, raw)}
+    for low, high in intervals(measured, "binary", labels[:, None], np.array(raw)[:, None]).values():
+        assert 0 < low < high < 1
+
+
+def test_curves_end_where_they_must_and_hold_the_areas(rng: np.random.Generator) -> None:
+    labels = (rng.random(90) < 0.3).astype(float)
+    raw = rng.normal(size=90) + labels
+    curves = binary_curves(labels, raw)
+    x, y = curves["roc"]["false_positive_rate"], curves["roc"]["true_positive_rate"]
+    assert (x[0], y[0], x[-1], y[-1]) == (0, 0, 1, 1)
+    assert np.trapezoid(y, x) == pytest.approx(auroc(labels, raw), abs=1e-3)
+    recall, precision = curves["precision_recall"]["recall"], curves["precision_recall"]["precision"]
+    assert np.sum(np.diff(recall, prepend=0) * precision) == pytest.approx(average_precision(labels, raw), abs=1e-3)
+    assert len(binary_curves(np.repeat([0, 1], 5000), rng.normal(size=10_000))["roc"]["true_positive_rate"]) <= 102
+    assert binary_curves(np.ones(4), raw[:4]) == {}

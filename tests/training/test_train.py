@@ -20,6 +20,7 @@ from seqsal.io.bed import read_bed
 from seqsal.io.fasta import Genome, read_fasta_records
 from seqsal.models.checkpoint import load_checkpoint
 from seqsal.models.cnn import CNN, CNNConfig
+from seqsal.models.seen import find_seen
 from seqsal.regions import make_regions
 from seqsal.sequence.codes import decode, encode, reverse_complement
 from seqsal.training import fit as fit_module
@@ -130,6 +131,41 @@ def test_the_best_epoch_is_kept_and_patience_ends_training(
     assert len(result.metadata["history"]) == 3
     for key, value in result.model.state_dict().items():
         torch.testing.assert_close(value, epochs[0][key])
+
+
+def test_the_test_says_how_sure_it_is_and_on_what(data: dict[str, Path]) -> None:
+    result = _train(data)
+    test = result.test_metrics
+    low, high = test["auroc_interval"]
+    assert 0 <= low <= test["auroc"] <= high <= 1
+    assert test["negatives"] == "windows of the genome of the same GC content"
+    assert f"test auroc: {test['auroc']:.3f} (95 % interval {low:.3f} to {high:.3f})" in result.summary()
+    assert "40 positives and 80 negatives (windows of the genome of the same GC content)" in result.summary()
+    assert set(result.metadata["curves"]) == {"roc", "precision_recall"}
+    seen = find_seen(result.metadata, make_regions(["chr1"], [0], [6400]), lambda rows: np.zeros((0, LENGTH), np.uint8))
+    assert seen is not None and seen[0] in ("train", "valid", "test")
+    assert result.metadata["n_threads"] == 1 and result.model.metadata == result.metadata
+
+
+@pytest.mark.parametrize(("slower", "chosen"), [(1, 2), (2, 1)])
+def test_threads_are_chosen_by_a_trial(
+    data: dict[str, Path], slower: int, chosen: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+
+    def clock() -> float:
+        nonlocal now
+        now += 3.0 if torch.get_num_threads() == slower else 1.0
+        return now
+
+    monkeypatch.setattr(fit_module.time, "perf_counter", clock)
+    torch.set_num_threads(2)
+    try:
+        result = _train(data, training=replace(TRAINING, epochs=1))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert result.metadata["n_threads"] == chosen
 
 
 def test_regression_gives_values_in_the_targets_units(data: dict[str, Path]) -> None:
