@@ -223,38 +223,8 @@ class RowSink(Protocol):
 class ImportedScores:
     """Scores of others on their way into attributions; a context manager.
 
-    Parameters
-    ----------
-    scores
-        A file, or an array (N, 4, L) or (N, L): see :mod:`seqsal.interop.scores`.
-    sequences
-        One-hot (N, 4, L) as an array, `.npz` or `.npy`, or a FASTA of the windows, where the scores bring none.
-    regions, genome
-        Where the windows are; sequences come from the genome where there are no others, and else must agree with it.
-    length
-        L, for a bigWig with regions of several lengths, which are centred on summit or midpoint.
-    stranded
-        Rows of regions on "-" are reverse complements; by default all rows are forward.
-    null, null_sequences
-        The same for dinucleotide-preserving shuffles of the windows: scores, and one-hot or FASTA.
-    output_space
-        What the scores are about, such as `logit`.
-
-    Attributes
-    ----------
-    layout
-        What the attributions hold.
-    attrs
-        What they say about themselves.
-
-    Raises
-    ------
-    UsageError
-        Something needed is missing, or contradicts something else.
-    StoreError
-        A file is damaged or of another kind, or its shape, values or sequences cannot be.
-    RegionError
-        As many regions as scores are needed, on the genome, and with the sequences that were scored.
+    Arguments and errors are those of :func:`import_attributions`. `layout` is what the attributions hold, `attrs` what
+    they say about themselves.
     """
 
     def __init__(
@@ -297,17 +267,7 @@ class ImportedScores:
         self.attrs = self._describe(output_space)
 
     def stream(self, sink: RowSink, *, chunk_bp: int = CHUNK_BP, progress: bool = False) -> None:
-        """Send every window, then every control, to a sink.
-
-        Parameters
-        ----------
-        sink
-            Takes them.
-        chunk_bp
-            Bases at a time.
-        progress
-            Show a progress bar.
-        """
+        """Send every window, then every control, to a sink, `chunk_bp` bases at a time."""
         finder = ParentFinder()
         step = chunk_rows(4 * self.layout.length, chunk_bp)
         total = len(self.layout.regions) + self.layout.n_controls
@@ -448,20 +408,7 @@ class ParentFinder:
         self._n += len(codes)
 
     def find(self, codes: NDArray[np.uint8], name: str, first: int) -> NDArray[np.int64]:
-        """Return the row (n,) that each control (n, L) is a shuffle of.
-
-        Parameters
-        ----------
-        codes
-            Controls.
-        name, first
-            For messages: where they are from, and the number of the first.
-
-        Raises
-        ------
-        StoreError
-            One is no shuffle of any window.
-        """
+        """Return the row (n,) that each control (n, L) is a shuffle of; raises StoreError where there is none."""
         rows = np.array([self._rows.get(key.tobytes(), -1) for key in _composition(codes)], dtype=np.int64)
         if (rows < 0).any():
             raise StoreError(

@@ -64,25 +64,10 @@ def write_chrombpnet_h5(
     chunk_bp: int = CHUNK_BP,
     progress: bool = False,
 ) -> list[Path]:
-    """Write chrombpnet's contribution-score file, and its regions beside it.
+    """Write chrombpnet's contribution-score file, and its regions, as `X.regions.bed`, next to it; returns both paths.
 
-    Parameters
-    ----------
-    attr
-        Attributions with hypothetical scores.
-    path
-        HDF5 file; `X.regions.bed` goes beside `X.h5`.
-    approximate
-        Where there are no hypothetical scores, write X · track: the score of the base that is there, 0 for the others.
-    chunk_bp
-        Bases at a time; memory does not grow with the number of windows.
-    progress
-        Show a progress bar.
-
-    Returns
-    -------
-    list of Path
-        What was written.
+    With `approximate`, X · track stands in for hypothetical scores that are not there: the score of the base that is
+    there, 0 for the others. Memory does not grow with the number of windows.
 
     Raises
     ------
@@ -124,12 +109,7 @@ def write_modisco_npz(
 ) -> list[Path]:
     """Write `STEM.ohe.npz` and `STEM.shap.npz`, the two inputs of `modisco motifs`, and `STEM.regions.bed`.
 
-    Parameters
-    ----------
-    stem
-        Path without extension; one that ends in `.npz` counts without it.
-
-    Other parameters, the result and the errors are those of :func:`write_chrombpnet_h5`.
+    `stem` may end in `.npz`. The other parameters, the result and the errors are those of :func:`write_chrombpnet_h5`.
     """
     base = str(stem).removesuffix(".npz")
     paths = [Path(f"{base}.ohe.npz"), Path(f"{base}.shap.npz")]
@@ -152,15 +132,8 @@ def write_modisco_npz(
 def write_window_regions(attr: Attributions, path: str | os.PathLike[str]) -> Path:
     """Write windows as narrowPeak: line i is row i, and its L bases are [start + summit − ⌊L/2⌋, … + L).
 
-    Starts are cut at 0 and ends at that of the chromosome, and the summit stays the window's middle. signalValue is the
-    prediction, 0 where there is none.
-
-    Raises
-    ------
-    RegionError
-        The middle of a window lies before its chromosome, where no summit can be.
-    OutputError
-        The file cannot be written.
+    Starts are cut at 0 and ends at that of the chromosome, and the summit stays the window's middle, which must lie on
+    it. signalValue is the prediction, 0 where there is none.
     """
     table = attr.regions
     middle = table["start"].to_numpy(np.int64) + attr.length // 2

@@ -43,18 +43,9 @@ Codes = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of n sequences of L bases.
+    """Scores (n, 4, L) or (n, L) of n sequences, and the sequences (n, 4, L) unless they are elsewhere.
 
-    Attributes
-    ----------
-    name
-        The file, for messages.
-    kind
-        `chrombpnet-h5`, `numpy` or `bigwig`.
-    values
-        (n, 4, L) or (n, L).
-    one_hot
-        (n, 4, L), or None where the sequences are elsewhere.
+    `name` is the file, for messages; `kind` is `chrombpnet-h5`, `numpy` or `bigwig`.
     """
 
     name: str
@@ -76,13 +67,7 @@ class Scores:
         return len(self.values.shape) == 3
 
     def with_sequences(self, sequences: ArrayOrPath) -> Scores:
-        """Take one-hot sequences from another array.
-
-        Raises
-        ------
-        StoreError
-            It cannot be read, or has another shape than the scores.
-        """
+        """Take one-hot sequences from another array, of the shape of the scores."""
         return self._with(_open_rows(sequences, "sequences"))
 
     def _with(self, one_hot: RowArray) -> Scores:
@@ -97,13 +82,7 @@ class Scores:
 
 
 def open_scores(scores: ArrayOrPath) -> Scores:
-    """Open scores that are an array, in memory or a file.
-
-    Raises
-    ------
-    StoreError
-        The file is missing, damaged or of another kind, or an array has another shape: the message tells which.
-    """
+    """Open scores that are an array, in memory or a file; raises StoreError where there are none of a shape known."""
     if isinstance(scores, np.ndarray):
         return Scores("scores", "numpy", _checked_scores(rows_of(scores, "scores")))
     path = Path(scores)
@@ -120,30 +99,10 @@ def open_scores(scores: ArrayOrPath) -> Scores:
 
 
 def open_bigwig(path: FilePath, windows: pd.DataFrame, length: int, chrom_sizes: Mapping[str, int]) -> Scores:
-    """Open a bigWig at windows of L bases, on the forward strand.
+    """Open a bigWig at windows of L bases, on the forward strand; NaN where it has no value.
 
-    Parameters
-    ----------
-    path
-        The bigWig.
-    windows
-        Region table.
-    length
-        L.
-    chrom_sizes
-        Chromosome lengths (bp) of the genome that the windows are from.
-
-    Returns
-    -------
-    Scores
-        NaN where the bigWig has no value.
-
-    Raises
-    ------
-    StoreError
-        The file is damaged.
-    RegionError
-        Its chromosomes have other names or lengths.
+    Raises StoreError where it is damaged, and RegionError where its chromosomes have other names or lengths than the
+    genome that the windows are from.
     """
     sizes = summarize_bigwig(path).chrom_sizes
     if sizes and not sizes.keys() & chrom_sizes.keys():
@@ -222,16 +181,8 @@ class ScoredChunk(NamedTuple):
 class ScoredWindows:
     """Scores with the windows that they are about.
 
-    Attributes
-    ----------
-    scores
-        Of all regions that were given.
-    source
-        The windows among them that can be used.
-    rows
-        (N,) row of `scores` that each window has, ascending.
-    has_sequences
-        Whether `source` knows the sequences.
+    `scores` are of all regions that were given, `source` of the windows among them that can be used, `rows` (N,) the
+    row of `scores` that each has, ascending; `has_sequences` says whether `source` knows the sequences.
     """
 
     scores: Scores
@@ -294,20 +245,7 @@ def open_scored_windows(
     stranded: bool = False,
     is_null: bool = False,
 ) -> ScoredWindows:
-    """Open scores with their windows.
-
-    Parameters
-    ----------
-    scores, sequences, regions, genome, length, stranded
-        Of :class:`seqsal.interop.attributions.ImportedScores`.
-    is_null
-        Whether these are the controls, for messages.
-
-    Raises
-    ------
-    UsageError, StoreError, RegionError
-        Those of :class:`seqsal.interop.attributions.ImportedScores`.
-    """
+    """Open scores with their windows; see :class:`seqsal.interop.attributions.ImportedScores`."""
     what = "null_sequences" if is_null else "sequences"
     is_array = isinstance(sequences, np.ndarray) or Path(sequences or "").suffix in ARRAY_SUFFIXES
     fasta = None if is_array else sequences

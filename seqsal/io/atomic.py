@@ -50,13 +50,7 @@ def output_error(path: str | os.PathLike[str], error: OSError) -> OutputError:
 
 
 def check_writable(path: str | os.PathLike[str]) -> Path:
-    """Return `path` if a file can be created there, so that hours of work do not end in a refusal.
-
-    Raises
-    ------
-    OutputError
-        The parent is missing, is not a folder, or may not be written to; or `path` is a folder, a device or a pipe.
-    """
+    """Return `path` if a file can be created there, else raise OutputError: hours of work must not end in that."""
     target = Path(path)
     if "\0" in str(target):
         raise OutputError(f"{str(target)!r}: is no file name, it holds a NUL; choose another")
@@ -80,19 +74,9 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
 
 
 def check_distinct(outputs: Iterable[str | os.PathLike[str]], inputs: Iterable[Any]) -> None:
-    """Raise where an output would replace an input or another output, links resolved.
+    """Raise UsageError where an output would replace an input or another output, links resolved.
 
-    Parameters
-    ----------
-    outputs
-        Files to write.
-    inputs
-        Files to read; what is no path, or not there, is passed over.
-
-    Raises
-    ------
-    UsageError
-        Two of them are one file.
+    Of the inputs, what is no path, or not there, is passed over.
     """
     paths = [path for path in inputs if isinstance(path, (str, os.PathLike)) and os.path.isfile(path)]
     seen: set[Path] = set()
@@ -113,24 +97,10 @@ def _real(path: str | os.PathLike[str]) -> Path:
 
 @contextlib.contextmanager
 def locked(path: str | os.PathLike[str], *, patience: float = 0.5) -> Iterator[bool]:
-    """Be the only one, in this process and all others, who writes a file or into a folder.
+    """Be the only one, in this process and all others, who writes a file, or into a folder that is there.
 
-    Parameters
-    ----------
-    path
-        The file, which need not be there, or the folder, which must.
-    patience
-        Seconds to wait for another to end; some, since who looks for the locks of the dead holds them for a moment.
-
-    Yields
-    ------
-    bool
-        False on a file system without locks, where nobody can tell.
-
-    Raises
-    ------
-    OutputError
-        Another process is writing it.
+    Waits `patience` seconds for another to end (some, since who looks for the locks of the dead holds them for a
+    moment), then raises OutputError. Yields False on a file system without locks, where nobody can tell.
     """
     lock = _lock_of(_real(path))
     deadline = time.monotonic() + patience
@@ -142,6 +112,8 @@ def locked(path: str | os.PathLike[str], *, patience: float = 0.5) -> Iterator[b
     except OSError as error:
         raise output_error(path, error) from error
     try:
+        if descriptor >= 0 and lock.name != LOCK:
+            _sweep_for(_real(path))
         yield descriptor >= 0
     finally:
         _remove(lock)  # before it is free: who waits for it then looks whether it is still there
@@ -198,19 +170,13 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     The temporary name keeps the suffix, for writers that choose the format by it. The file is on the disk before it is
     renamed, so that a power cut leaves the old one or the new. Inside :func:`all_or_nothing` it is renamed later. A
-    link is followed.
-
-    Raises
-    ------
-    OutputError
-        The operating system refuses (permission, full disk, missing folder), or another process is writing it.
+    link is followed. Raises OutputError where the operating system refuses, or another process is writing it.
     """
     target = check_writable(path)
     place = _real(target)
     with contextlib.ExitStack() as stack:
         _sweep(place.parent)
-        if stack.enter_context(locked(target, patience=PATIENCE)):
-            _sweep_for(place)
+        stack.enter_context(locked(target, patience=PATIENCE))
         temporary = place.with_name(f".{place.stem}.{os.getpid()}.partial{place.suffix}")
         stack.callback(_remove, temporary)
         try:
@@ -234,11 +200,7 @@ def all_or_nothing(stale: Iterable[str | os.PathLike[str]] = ()) -> Iterator[Non
     """Give the files that :func:`atomic_path` writes in this block their names at its end, or, on any error, none.
 
     Earlier files of these names go first, so that whenever the process is killed, no old one stands next to a new one.
-
-    Parameters
-    ----------
-    stale
-        Files that an earlier block of the same kind may have left; those that this one does not write are removed too.
+    `stale` are files that an earlier block of the same kind may have left: those not written now are removed too.
     """
     waiting: _Waiting = []
     token = _TOGETHER.set(waiting)
@@ -261,13 +223,7 @@ def all_or_nothing(stale: Iterable[str | os.PathLike[str]] = ()) -> Iterator[Non
 
 
 def replace_file(made: Path, path: str | os.PathLike[str]) -> None:
-    """Give a finished file its name, links followed, and have the folder on the disk.
-
-    Raises
-    ------
-    OutputError
-        The operating system refuses.
-    """
+    """Give a finished file its name, links followed, and have the folder on the disk."""
     place = _real(path)
     try:
         os.replace(made, place)
@@ -294,13 +250,7 @@ def _sync(path: Path) -> None:
 
 
 def check_folder(out: str | os.PathLike[str]) -> Path:
-    """Check that :func:`make_folder` would work, without doing it; returns the nearest folder that is there.
-
-    Raises
-    ------
-    OutputError
-        `out` is a file, or below one, or may not be written.
-    """
+    """Check that :func:`make_folder` would work, without doing it; returns the nearest folder that is there."""
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder}: is a file, expected a folder to write to; choose another name")
@@ -314,14 +264,9 @@ def check_folder(out: str | os.PathLike[str]) -> Path:
 
 @contextlib.contextmanager
 def make_folder(out: str | os.PathLike[str]) -> Iterator[Path]:
-    """Make a folder for results, or take one that is there, and check that it can be written to.
+    """Make a folder for results, or take one that is there; raises OutputError where nothing can be written to it.
 
     A folder made here goes away again when an error leaves it empty.
-
-    Raises
-    ------
-    OutputError
-        It is a file, or the operating system refuses.
     """
     check_folder(out)
     folder, is_mine = Path(out), False

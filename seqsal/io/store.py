@@ -74,15 +74,7 @@ Shapes = dict[str, tuple[tuple[int, ...], Any]]
 
 
 class ResultLayout(NamedTuple):
-    """What a further result holds besides its track and prediction.
-
-    Attributes
-    ----------
-    attrs
-        Attributes of its group.
-    hypothetical, completeness_error
-        As in :class:`StoreLayout`.
-    """
+    """What a further result holds: its attributes, and which optional datasets besides its track and prediction."""
 
     attrs: Mapping[str, Any]
     hypothetical: bool = False
@@ -93,20 +85,8 @@ class ResultLayout(NamedTuple):
 class StoreLayout:
     """What an attribution file will hold, known before the first value is.
 
-    Attributes
-    ----------
-    regions, rejected
-        Window table (N rows) and unusable regions.
-    length
-        Bases per window, L.
-    chrom_sizes
-        Chromosome lengths (bp).
-    n_controls
-        Number of shuffled controls, M; 0 leaves `/null` out.
-    hypothetical, completeness_error
-        Whether to keep the (N, 4, L) scores, and the (N,) error of the promised sum.
-    results
-        Further results by name.
+    N windows of `length` bases and unusable regions, `n_controls` shuffled controls (0 leaves `/null` out), whether the
+    scores of all four bases and the error of the promised sum are kept, and further results by name.
     """
 
     regions: pd.DataFrame

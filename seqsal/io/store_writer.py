@@ -206,23 +206,8 @@ class AttributionWriter(_PartialFile):
 
     Values go to a hidden file next to `path` that :meth:`finish` renames; `done` says how many rows an earlier,
     interrupted writer left there. The space is reserved when the file is made, so that a disk too small shows before
-    the work and not at its end. An unfinished file with another number of controls keeps its windows.
-
-    Parameters
-    ----------
-    path
-        The file to make.
-    layout
-        What it will hold.
-    attrs
-        Root attributes; dictionaries are stored as JSON.
-    resume
-        False discards an earlier unfinished file.
-
-    Raises
-    ------
-    OutputError
-        The place cannot be written, is full, or is being written by another process.
+    the work and not at its end. An unfinished file with another number of controls keeps its windows, unless `resume`
+    is false. Root attributes that are dictionaries are stored as JSON.
     """
 
     def __init__(
@@ -290,13 +275,7 @@ class AttributionWriter(_PartialFile):
         return self.layout.n_bytes()
 
     def finish(self) -> Path:
-        """Check that every row is there, close the file and give it its name.
-
-        Raises
-        ------
-        StoreError
-            Rows are missing.
-        """
+        """Check that every row is there, close the file and give it its name."""
         self._check_complete()
         try:
             del self.file["progress"]
@@ -307,7 +286,7 @@ class AttributionWriter(_PartialFile):
         except OSError as error:
             raise output_error(self.path, error) from error
         replace_file(self.partial, self.path)
-        self.partial.with_name(f".{self.path.name}{CONTROLS}").unlink(missing_ok=True)  # of what was replaced
+        Path(f"{self.partial}".removesuffix(".partial") + CONTROLS).unlink(missing_ok=True)  # of what was replaced
         self.close()
         return self.path
 
@@ -316,21 +295,8 @@ class ControlsWriter(_PartialFile):
     """Add the controls of some results to a finished attribution file, which stays whole and readable throughout.
 
     They go to a hidden file of their own, where an interrupted writer of the same file and number goes on, and
-    :meth:`finish` copies the attribution file together with them and renames the copy.
-
-    Parameters
-    ----------
-    path
-        The attribution file.
-    names
-        Results that get controls.
-    n_controls
-        Their number M; where the file has controls of another number, those are replaced.
-
-    Raises
-    ------
-    OutputError
-        The place cannot be written, is full, or another process is adding controls.
+    :meth:`finish` copies the attribution file together with them and renames the copy. Controls of another number are
+    replaced.
     """
 
     def __init__(self, path: str | os.PathLike[str], names: Iterable[str], n_controls: int) -> None:
@@ -366,15 +332,9 @@ class ControlsWriter(_PartialFile):
         return 2 * _n_bytes(self._shapes) + self.path.stat().st_size  # the rows, and the copy with them
 
     def finish(self) -> Path:
-        """Check that every row is there, and put them into the attribution file.
-
-        Raises
-        ------
-        StoreError
-            Rows are missing, or the attribution file has become another one.
-        """
+        """Check that every row is there, and put them into the attribution file, unless that has become another one."""
         self._check_complete()
-        copy = self.partial.with_name(f".{self.path.name}.copy.partial")
+        copy = self.path.with_name(f".{self.path.stem}.{os.getpid()}.partial{self.path.suffix}")
         try:
             shutil.copyfile(self.path, copy)
             shutil.copymode(self.path, copy)
@@ -407,15 +367,7 @@ class ControlsWriter(_PartialFile):
 
 
 class MemorySink:
-    """Collects what an :class:`AttributionWriter` would put on disk.
-
-    Parameters
-    ----------
-    layout
-        What there will be.
-    controls_only
-        Whether the windows are done elsewhere.
-    """
+    """Collects what an :class:`AttributionWriter` would put on disk, or its controls alone."""
 
     def __init__(self, layout: StoreLayout, *, controls_only: bool = False) -> None:
         self.layout = layout
@@ -452,20 +404,7 @@ class MemorySink:
 
 
 def fingerprint(layout: StoreLayout, attrs: Mapping[str, Any]) -> str:
-    """Digest windows and settings: files of one fingerprint hold the same, but for what is measured and their controls.
-
-    Parameters
-    ----------
-    layout
-        What the file will hold.
-    attrs
-        Its root attributes.
-
-    Returns
-    -------
-    str
-        SHA-256, hexadecimal.
-    """
+    """Digest windows and settings: two files of one fingerprint differ in controls and in what is measured alone."""
     settings = [attrs, *(result.attrs for result in layout.results.values())]
     settings = [{key: value for key, value in given.items() if key not in NO_SETTINGS} for given in settings]
     digest = hashlib.sha256(json.dumps([SCHEMA, settings], sort_keys=True, default=str).encode())
@@ -481,13 +420,6 @@ def is_already_written(path: str | os.PathLike[str], layout: StoreLayout, attrs:
 
     Its controls may be others, or missing. The checksum of a factory is that of its weights: the code may have changed,
     so its files are never the same.
-
-    Parameters
-    ----------
-    path
-        Where it would be.
-    layout, attrs
-        As for :class:`AttributionWriter`.
     """
     model = attrs.get("model", {})
     if "sha256" not in model or "factory" in model or not Path(path).is_file():

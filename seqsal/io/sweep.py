@@ -43,16 +43,9 @@ Scale = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.float64]]
 class Axis:
     """Chromosomes laid end to end, with at least one free position between them.
 
-    Attributes
-    ----------
-    chroms
-        (C,) names, in the order of the axis.
-    base
-        (C,) axis position of each chromosome's first covered base.
-    origin
-        (C,) chromosome position of that base (negative where a window hangs over the start).
-    window_start
-        (N,) axis position of every window's first base.
+    For each of the C chromosomes, in the order of the axis, its name, `base`, the axis position of its first covered
+    base, and `origin`, that base's position on the chromosome (negative where a window hangs over the start);
+    `window_start` (N,) is the axis position of every window's first base.
     """
 
     chroms: list[str]
@@ -64,10 +57,7 @@ class Axis:
     def of(cls, attr: Attributions, chroms: Sequence[str] | None = None) -> Axis:
         """Lay out the chromosomes of the windows, in the order of `chroms` (default: sorted by name).
 
-        Raises
-        ------
-        RegionError
-            A window on a chromosome that `chroms` lacks, or one that is not `attr.length` bp long.
+        Raises RegionError for a window on a chromosome that `chroms` lacks, or one that is not `attr.length` bp long.
         """
         names = attr.regions["chrom"].to_numpy(dtype=object)
         start = attr.regions["start"].to_numpy(dtype=np.int64)
@@ -99,16 +89,8 @@ class Axis:
 class TrackBlock:
     """A stretch of the averaged track; blocks come in order and never overlap.
 
-    Attributes
-    ----------
-    positions
-        (P,) axis positions that have a value, strictly increasing.
-    values
-        (P,) float64, mean over the windows that know the base.
-    scaled
-        (P,) float64, the same mean of each window's values over the window's scale; `values` when none was asked for.
-    n_windows
-        (P,) how many windows those are.
+    Of the P axis positions that have a value, strictly increasing: `values`, the mean over the `n_windows` that know
+    the base, and `scaled`, the same mean of each window's values over the window's scale.
     """
 
     positions: NDArray[np.int64]
@@ -163,24 +145,9 @@ def sweep_track(
 ) -> Iterator[TrackBlock]:
     """Yield the track along the axis, overlapping windows averaged, in bounded memory.
 
-    Parameters
-    ----------
-    attr
-        Attributions of N windows of L bp; read in chunks of rows.
-    axis
-        Layout of their chromosomes.
-    scale
-        What a window's values are divided by for `TrackBlock.scaled`: from values and known bases, both (n, L), to
-        (n,) above 0.
-    chunk_bp
-        Values read at a time; changes the size of the blocks, not the values.
-    progress
-        Show a progress bar over the windows.
-
-    Raises
-    ------
-    StoreError
-        A value that is not finite.
+    `scale` gives what a window's values are divided by for `TrackBlock.scaled`: from values and known bases, both (n,
+    L), to (n,) above 0. `chunk_bp` values are read at a time; it changes the size of the blocks, not the values. Raises
+    StoreError for a value that is not finite.
     """
     order = np.argsort(axis.window_start, kind="stable")
     step = chunk_rows(attr.length, chunk_bp)

@@ -48,18 +48,8 @@ PathLike = str | os.PathLike[str]
 class PreparedRun:
     """The checked inputs of a run; a context manager that closes their files.
 
-    Attributes
-    ----------
-    opened
-        The request for the attributions, with its model and windows.
-    other_models
-        For the audit.
-    plan
-        The audit, its evidence read; None without one.
-    parameters
-        Everything given to the run, by the names of `run`'s arguments, but for arrays and tables.
-    may_grow
-        Whether more controls may be made where peaks need them.
+    The request with its model and windows, the models and the plan of the audit (None without one), and `parameters`:
+    everything given to the run, by the names of `run`'s arguments, but for arrays and tables.
     """
 
     opened: OpenRequest
@@ -89,13 +79,7 @@ def prepare_run(
     other_models: Sequence[PathLike | nn.Module] = (),
     **options: Any,
 ) -> PreparedRun:
-    """Read and check what :func:`seqsal.pipeline.run.run` is given, but for `resume` and `progress`.
-
-    Raises
-    ------
-    SeqsalError
-        Input that cannot be used.
-    """
+    """Read and check what :func:`seqsal.pipeline.run.run` is given, but for `resume` and `progress`."""
     own = {"fdr": fdr, "motif_db": motif_db, "audit": audit, "genome_name": genome_name, "url_base": url_base}
     evidence = {name: options.pop(name) for name in EVIDENCE if name in options and name != "genome"}
     known = ("resume", "progress", "other_models", *own, *EVIDENCE)

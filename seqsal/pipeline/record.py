@@ -28,29 +28,13 @@ __all__ = ["Clock", "describe_run", "write_run_json"]
 
 logger = logging.getLogger(__name__)
 VERSIONS_OF = (
-    "torch",
-    "numpy",
-    "pandas",
-    "scipy",
-    "h5py",
-    "pybigtools",
-    "bioframe",
-    "logomaker",
-    "matplotlib",
-    "modisco-lite",
-    "memelite",
-    "pyjaspar",
-)
+    "torch", "numpy", "pandas", "scipy", "h5py", "pybigtools", "bioframe", "logomaker", "matplotlib", "modisco-lite",
+    "memelite", "pyjaspar",
+)  # fmt: skip
 
 
 class Clock:
-    """Wall seconds by stage.
-
-    Attributes
-    ----------
-    seconds : dict of str to float
-        Of every stage that ended, in their order.
-    """
+    """Wall seconds, by stage, of every stage that ended, in their order."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -74,17 +58,7 @@ def describe_run(
     *,
     seqlet_fdr: float,
 ) -> dict[str, Any]:
-    """Collect what `run.json` holds besides the seconds.
-
-    Parameters
-    ----------
-    prepared
-        The run.
-    attr, peaks, motifs, audit
-        What came out; without an audit there is no verdict.
-    seqlet_fdr
-        Largest q-value of the peaks that motifs were looked for among.
-    """
+    """Collect what `run.json` holds besides the seconds; peaks up to `seqlet_fdr` were searched for motifs."""
     return {
         "schema": RUN_SCHEMA,
         "seqsal_version": VERSION,
