@@ -8,7 +8,7 @@ Each artifact of the library, and each of the user's own, is looked for
 - `shortcut`: in excess where classes differ (positives against negatives, either way round; regions against their
   shuffles where classes are not known), no site of a protein, and used by the model.
 - `present`: in the sequences more than in their shuffles, or in one class more than in the other, but unused, untested,
-  or of a kind that genomes have as well and at no fixed position.
+  of a kind that genomes have as well and at no fixed position, or in too few to be told from a binding site.
 - `clean`: not in excess, or a piece of something else, which `explained_by` names.
 
 Invariant words of no library join them (:mod:`~seqsal.auditing.parts.artifacts.unknown`), and the properties that
@@ -39,7 +39,13 @@ from seqsal.auditing.part import (
     from_json,
     to_json,
 )
-from seqsal.auditing.parts.artifacts.biology import all_motifs, explain_word
+from seqsal.auditing.parts.artifacts.biology import (
+    FEW_COPIES,
+    all_motifs,
+    explain_word,
+    is_too_few,
+    naming_motif,
+)
 from seqsal.auditing.parts.artifacts.effects import ablation_effect, attribution_share, marginal_effect
 from seqsal.auditing.parts.artifacts.library import AMBIGUOUS_KINDS, Artifact, load_library, read_artifacts
 from seqsal.auditing.parts.artifacts.search import PART_BP, Found, Hits, find_enriched, hits_of
@@ -47,6 +53,7 @@ from seqsal.auditing.parts.artifacts.unknown import WordFinding, exact_hits, fin
 from seqsal.auditing.parts.composition import CompositionResult
 from seqsal.auditing.settings import AuditSettings
 from seqsal.auditing.stats import q_values_of
+from seqsal.motifs import Motif
 from seqsal.regions import lift_span
 from seqsal.sequence.codes import encode
 
@@ -221,7 +228,7 @@ def audit_artifacts(
         findings=tuple(findings),
         tables={"artifacts": _flat(words), "hits": _joined(hits)},
         warnings=tuple(_warnings(tested)),
-        untested=tuple(_untested(context, own)),
+        untested=(*_untested(context, own), *_too_few(tested)),
     )
 
 
@@ -264,6 +271,12 @@ class Examined:
     attribution_share: Measured = NOT_IN_EXCESS
     verdict: str = "clean"
 
+    @property
+    def is_too_few(self) -> bool:
+        """Whether there are so few copies that they may as well be the sites of a protein."""
+        found = self.found
+        return found is not None and is_too_few(found.n_with, found.part[1] - found.part[0])
+
 
 def examine_artifacts(context: AuditContext, artifacts: Sequence[Artifact]) -> list[Examined]:
     """Search, test and judge artifacts; one result each, in their order."""
@@ -301,13 +314,26 @@ def _explainer(
     context: AuditContext, artifacts: Sequence[Artifact], foreground: Codes, background: Codes
 ) -> Callable[[int, int, int], str | None]:
     motifs = [*(context.motifs or ()), *all_motifs()]
+    named = _named_patterns(context)
 
     def explain(number: int, start: int, end: int) -> str | None:
         if artifacts[number].kind == "homopolymer":  # judged by its position
             return None
-        return explain_word(artifacts[number].codes, start, end, foreground, background, motifs)
+        word = artifacts[number].codes
+        return naming_motif(word[start:end], named) or explain_word(word, start, end, foreground, background, motifs)
 
     return explain
+
+
+def _named_patterns(context: AuditContext) -> list[tuple[Motif, Motif]]:
+    """Patterns that were found in the map and known motifs that name them, in pairs."""
+    patterns = () if context.patterns is None else context.patterns.patterns
+    named = [(one.motif, one.named_match) for one in patterns if one.named_match is not None]
+    known = (
+        {(motif.name, motif.accession): motif for motif in [*all_motifs(), *(context.motifs or ())]} if named else {}
+    )
+    pairs = [(motif, known.get((match["match"], match["accession"]))) for motif, match in named if match]
+    return [(pattern, motif) for pattern, motif in pairs if motif is not None]
 
 
 def _comparisons(context: AuditContext, regions: Codes) -> list[tuple[str, Codes, Codes, Codes]]:
@@ -379,7 +405,7 @@ def _judged(context: AuditContext, tested: Sequence[Examined]) -> list[Examined]
 def _with_verdict(one: Examined, is_used: bool, knows_classes: bool) -> Examined:
     if one.found is None or one.found.explained_by is not None:
         return one
-    differs = one.enriched_in != "regions" or not knows_classes
+    differs = (one.enriched_in != "regions" or not knows_classes) and not one.is_too_few
     may_be_biology = one.artifact.kind in AMBIGUOUS_KINDS and not _position(one.found).fixed
     return replace(one, verdict="shortcut" if is_used and differs and not may_be_biology else "present")
 
@@ -492,6 +518,16 @@ def _untested(context: AuditContext, own: Sequence[Artifact]) -> Iterator[str]:
     too_long = [artifact.name for artifact in own if len(artifact.sequence) > length]
     if too_long:
         yield f"Whole copies of {', '.join(too_long)}: longer than the windows, so only parts were looked for."
+
+
+def _too_few(tested: Sequence[Examined]) -> Iterator[str]:
+    for one in tested:
+        if one.verdict == "present" and one.is_too_few and one.found is not None:
+            word = one.artifact.sequence[slice(*one.found.part)]
+            yield (
+                f"Whether {word} is of {one.artifact.name} or a binding site: {one.found.n_with} copies are too few to "
+                f"tell, expected {FEW_COPIES} or more."
+            )
 
 
 def _run(context: AuditContext, done: Results) -> ArtifactsResult:

@@ -14,6 +14,12 @@ them), has no informative position outside it, and expects about as many variant
 Words of more than `LONGEST_SITE` bases are matched by the sites of no protein by chance, unless they are repetitive.
 Both sorts of counts are tested (Poisson, binomial) at `LEAST_P` before they speak against a copy.
 
+*Few copies* do not show how they vary. Fewer than `FEW_COPIES` of a word that may be a site are no evidence of an
+artifact (:func:`is_too_few`); up to `MANY_COPIES`, a motif explains the word if the word is likely to be its site
+(`LIKELY`) and the sequences have its other sites as well: with the copies masked, hits of the motif are in more
+sequences of the foreground than of the background (Fisher's exact test, `SITES_P`). A motif that names a pattern
+discovered in the map explains the words that both it and the pattern are likely to have.
+
 *An invariant word of no library* is explained by a motif if at least `COVERED` of its bases are under the motif, at
 some offset and strand, and either the motif's sites would be that word (the product of its probabilities there is at
 least `LIKELY`), or the word is no chance likeness of the motif: TOMTOM finds it with q ≤ `MATCH_Q` over the whole
@@ -31,10 +37,15 @@ from numpy.typing import NDArray
 
 from seqsal.auditing.context import Codes
 from seqsal.auditing.parts.artifacts.search import PART_BP
+from seqsal.auditing.stats import fisher_p
 from seqsal.motifs import Motif, match_motifs, read_motifs
+from seqsal.motifs.scan import scan_codes
 from seqsal.sequence.codes import ALPHABET, N_CODE, decode, reverse_complement
 
-__all__ = ["WordCounts", "all_motifs", "count_word", "explain_word", "explaining_motif", "is_repetitive"]
+__all__ = [
+    "FEW_COPIES", "LONGEST_SITE", "WordCounts", "all_motifs", "count_word", "explain_word", "explaining_motif",
+    "is_repetitive", "is_too_few", "naming_motif",
+]  # fmt: skip
 
 LONGEST_SITE = 13  # bp of an artifact that the site of a protein may match by chance
 MAX_VARIATION = 0.25  # how frequent other bases may be at a position of a copy, as a share of the word itself
@@ -49,6 +60,8 @@ TAXA = ("vertebrates", "plants", "fungi", "insects", "nematodes", "urochordates"
 COVERED = 0.75
 LIKELY = 0.3
 MATCH_Q = 0.01
+FEW_COPIES, MANY_COPIES = 25, 50
+SITES_P = 0.01
 
 
 @dataclass(frozen=True)
@@ -132,7 +145,45 @@ def explain_word(
     varied = _varied_position(word, ours, theirs)
     if varied:
         return f"a site that varies: {varied}"
-    return _known_motif(word, ours, theirs, motifs)
+    known = _known_motif(word, ours, theirs, motifs)
+    return known or (_motif_with_sites(word, foreground, background, motifs) if ours.exact < MANY_COPIES else None)
+
+
+def is_too_few(n_copies: int, width: int) -> bool:
+    """Whether so few copies of a word of some width cannot be told from the sites of a protein."""
+    return width <= LONGEST_SITE and n_copies < FEW_COPIES
+
+
+def naming_motif(word: Codes, named: Sequence[tuple[Motif, Motif]]) -> str | None:
+    """Name the motif of those that name a pattern, (pattern, motif), that explains a word."""
+    if len(word) > LONGEST_SITE:
+        return None
+    least = int(np.ceil(COVERED * len(word)))
+    for pair in named:
+        if all(_likelihood(one, word, least) >= LIKELY for one in pair):
+            return f"motif {pair[1].name}, which names a pattern of the map"
+    return None
+
+
+def _motif_with_sites(word: Codes, foreground: Codes, background: Codes, motifs: Sequence[Motif]) -> str | None:
+    """Name a known motif that the word is a likely site of, and whose other sites the foreground has in excess."""
+    least = int(np.ceil(COVERED * len(word)))
+    likely = [motif for motif in motifs if _likelihood(motif, word, least) >= LIKELY]
+    masked = [_without_copies(codes, word) for codes in (foreground, background)]
+    for motif in likely:
+        counts = [scan_codes(codes, [motif])["row"].nunique() for codes in masked]
+        if fisher_p(counts[0], len(masked[0]), counts[1], len(masked[1])) <= SITES_P / len(likely):
+            return f"motif {motif.name}" + (f" ({motif.accession})" if motif.accession else "")
+    return None
+
+
+def _without_copies(codes: Codes, word: Codes) -> Codes:
+    """Write N over the copies of a word on either strand."""
+    left = codes.copy()
+    for bases in (word, reverse_complement(word)):
+        row, start = np.nonzero(_n_others(codes, bases) == 0)
+        left[row[:, None], start[:, None] + np.arange(len(word))] = N_CODE
+    return left
 
 
 def is_repetitive(word: Codes) -> bool:

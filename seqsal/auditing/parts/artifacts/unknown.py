@@ -9,7 +9,8 @@ Nothing has to be known of the word. Evidence is asked for in this order, and wh
    (:mod:`seqsal.auditing.parts.artifacts.biology`). Adapters, barcodes and vectors are copied; binding sites vary.
 3. *Unexplained*: no motif of JASPAR, nor of those that the user named, is that word
    (:mod:`seqsal.auditing.parts.artifacts.biology`), and the copies are not those of a known artifact.
-4. *Used*: put into neutral sequence it changes the prediction more than `min_effect`, beyond what words of the same
+4. *Enough*: a word as short as a binding site has `FEW_COPIES` copies or more; else it is at most `present`.
+5. *Used*: put into neutral sequence it changes the prediction more than `min_effect`, beyond what words of the same
    bases do, and taking it out where it stands has an effect of the same sign.
 
 A word that passes all is a `shortcut`, one that the model does not use is `present`. Sequences that are exact because
@@ -47,7 +48,7 @@ from seqsal.auditing.content import repeat_mask
 from seqsal.auditing.context import AuditContext, Codes
 from seqsal.auditing.finding import MIN_REGION_SHARE, Effect, Finding, mean_of
 from seqsal.auditing.part import Measured, NotTested
-from seqsal.auditing.parts.artifacts.biology import explain_word, explaining_motif
+from seqsal.auditing.parts.artifacts.biology import FEW_COPIES, explain_word, explaining_motif, is_too_few
 from seqsal.auditing.parts.artifacts.effects import ablation_effect, attribution_share, marginal_effect
 from seqsal.auditing.parts.artifacts.search import Hits
 from seqsal.auditing.stats import fisher_p
@@ -168,7 +169,8 @@ def _row(
     ablation = ablation_effect(context, word, hits, name)
     share = found.n_regions / len(rows)
     position = _position(hits)
-    verdict = "shortcut" if _is_used(context, marginal, ablation) else "present"
+    too_few = is_too_few(found.n_regions, len(word))
+    verdict = "shortcut" if not too_few and _is_used(context, marginal, ablation) else "present"
     background = backgrounds[-1]
     other = (count_rows(background, word) + 0.5) / (len(background) + 1)  # half a sequence added to either count
     return WordFinding(
@@ -182,7 +184,7 @@ def _row(
         ablation_effect=mean_of(ablation),
         q_value=found.p_value,
         verdict=verdict,
-        text=_text(decode(word), share, position, marginal, verdict),
+        text=_text(decode(word), share, position, marginal, verdict, too_few),
         share=share,
         position=position,
         exactness=found.exactness,
@@ -238,9 +240,13 @@ def _position(hits: Hits) -> int | None:
     return int(offsets[counts.argmax()]) if counts.max() >= FIXED_SHARE * len(start) else None
 
 
-def _text(word: str, share: float, position: int | None, marginal: Effect | NotTested, verdict: str) -> str:
+def _text(
+    word: str, share: float, position: int | None, marginal: Effect | NotTested, verdict: str, too_few: bool
+) -> str:
     where = "" if position is None else f", mostly at position {position} of the window"
     found = f"The exact word {word} is in {share:.0%} of the regions{where}; neither the library nor JASPAR knows it"
+    if too_few:
+        return f"{found}. Copies in fewer than {FEW_COPIES} regions cannot be told from binding sites."
     if not isinstance(marginal, Effect):
         return f"{found}. Whether the model uses it could not be tested."
     effect = f"{'raises' if marginal.mean > 0 else 'lowers'} the prediction by {abs(marginal.mean):.3g}"

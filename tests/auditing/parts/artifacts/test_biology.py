@@ -7,7 +7,13 @@ import pytest
 from numpy.typing import NDArray
 from toys import random_codes
 
-from seqsal.auditing.parts.artifacts.biology import all_motifs, count_word, explain_word, is_repetitive
+from seqsal.auditing.parts.artifacts.biology import (
+    all_motifs,
+    count_word,
+    explain_word,
+    is_repetitive,
+    naming_motif,
+)
 from seqsal.motifs import Motif
 from seqsal.sequence.codes import encode, reverse_complement
 
@@ -100,3 +106,28 @@ def test_repeats_are_told() -> None:
     assert is_repetitive(encode("GAGAGAGAGAGAGA"))
     assert is_repetitive(encode("AAAAAAAAAA"))
     assert not is_repetitive(ADAPTER)
+
+
+class TestFewCopies:
+    """Words that too few copies show to vary, but that are sites of a motif that the sequences hold."""
+
+    HA_TAG = encode("TACCCATACGATGTTCCAGATTACGCT")
+
+    @pytest.fixture
+    def rap1(self) -> Motif:
+        return next(motif for motif in all_motifs() if motif.accession == "MA0359.3")
+
+    def test_a_motif_whose_other_sites_are_there_explains_them(self, rng: np.random.Generator, rap1: Motif) -> None:
+        drawn = sites(rng, rap1, 40)
+        explained = explain_word(self.HA_TAG, 1, 9, *with_copies(rng, drawn, 40), [rap1])
+        assert explained is not None and "RAP1" in explained
+
+    def test_copies_alone_are_not_explained_by_a_likeness(self, rng: np.random.Generator, rap1: Motif) -> None:
+        copies = np.tile(self.HA_TAG, (30, 1))
+        assert explain_word(self.HA_TAG, 1, 9, *with_copies(rng, copies, 40), [rap1]) is None
+
+    def test_a_pattern_with_a_name_explains_what_it_and_the_motif_are_likely_to_have(self, rap1: Motif) -> None:
+        word, other = self.HA_TAG[1:9], Motif("ETS", "", np.roll(rap1.counts, 1, axis=0))
+        assert "RAP1, which names a pattern" in str(naming_motif(word, [(rap1, rap1)]))
+        assert naming_motif(word, [(rap1, other)]) is None and naming_motif(word, [(other, rap1)]) is None
+        assert naming_motif(np.tile(word, 2), [(rap1, rap1)]) is None

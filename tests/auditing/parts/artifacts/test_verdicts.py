@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from seqsal.auditing.finding import Effect
-from seqsal.auditing.parts.artifacts import Examined, _judged
+from seqsal.auditing.parts.artifacts import Examined, _judged, _too_few
+from seqsal.auditing.parts.artifacts.biology import FEW_COPIES, LONGEST_SITE
 from seqsal.auditing.parts.artifacts.library import Artifact
 from seqsal.auditing.settings import AuditSettings
 
@@ -17,9 +18,11 @@ SCALE = 10.0
 SETTINGS = AuditSettings()
 
 
-def finding(mean: float, p_value: float, enriched_in: str = "positives", name: str = "adapter") -> Examined:
+def finding(
+    mean: float, p_value: float, enriched_in: str = "positives", name: str = "adapter", n: int = 64, width: int = 13
+) -> Examined:
     effect = Effect(mean, None, p_value, 64)
-    found = cast(Any, SimpleNamespace(explained_by=None))
+    found = cast(Any, SimpleNamespace(explained_by=None, part=(0, width), n_with=n))
     return Examined(Artifact(name, "adapter", "AGATCGGAAGAGC", ""), found, enriched_in, 1e-9, 1e-9, marginal=effect)
 
 
@@ -52,3 +55,20 @@ def test_effects_of_several_artifacts_share_an_error_rate() -> None:
 def test_what_both_classes_have_is_no_shortcut() -> None:
     assert verdicts(finding(2.0, 1e-9, enriched_in="regions")) == ["present"]
     assert verdicts(finding(2.0, 1e-9, enriched_in="regions"), classes=False) == ["shortcut"]
+
+
+@pytest.mark.parametrize(
+    ("n", "width", "verdict"),
+    [
+        (FEW_COPIES - 1, 8, "present"),
+        (FEW_COPIES - 1, LONGEST_SITE, "present"),
+        (FEW_COPIES, 8, "shortcut"),
+        (5, LONGEST_SITE + 1, "shortcut"),  # no site of a protein is as long
+    ],
+)
+def test_few_copies_of_what_may_be_a_site_are_no_shortcut(n: int, width: int, verdict: str) -> None:
+    found = finding(2.0, 1e-9, n=n, width=width)
+    assert verdicts(found) == [verdict]
+    (judged,) = _judged(cast(Any, SimpleNamespace(settings=SETTINGS, effect_scale=SCALE, positives=None,
+                                                  negatives=None)), [found])  # fmt: skip
+    assert [f"{n} copies are too few to tell" in line for line in _too_few([judged])] == [True] * (verdict == "present")
