@@ -18,7 +18,6 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from tqdm.auto import tqdm
 
 from seqsal.attribution.compute import Batches, WriteBehind, batches_for, fast_predictions, read_ahead
 from seqsal.attribution.methods.base import (
@@ -33,6 +32,7 @@ from seqsal.attribution.methods.base import (
 from seqsal.attribution.request import AttributeOptions, PlannedMethod
 from seqsal.attribution.targets import TargetView
 from seqsal.errors import ModelError
+from seqsal.io.progress import bar as progress_bar
 from seqsal.io.store import StoreLayout
 from seqsal.regions import format_region
 from seqsal.sequence.draws import ShuffledControls, control_parents
@@ -182,7 +182,7 @@ def run_pass(
             model, source, device, len(layout.regions) + layout.n_controls, batch_size=options.batch_size,
             thread_safe=not options.compile, precision=options.precision,
         ) as batches,
-        tqdm(
+        progress_bar(
             total=total * len(families), initial=done * len(families), unit="window",
             desc=None if n_windows else "controls", disable=not progress,
         ) as bar,
@@ -350,7 +350,7 @@ def predict_windows(
     chunks = ((start, source.read(slice(start, min(start + n_rows, n_windows)))) for start in starts)
     with (
         batches_for(model, source, device, n_windows, batch_size=batch_size) as batches,
-        tqdm(total=n_windows, unit="window", disable=not progress) as bar,
+        progress_bar(total=n_windows, unit="window", disable=not progress) as bar,
     ):
         fast: nn.Module | None = None
         for first, codes in read_ahead(chunks):

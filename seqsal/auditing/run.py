@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import pandas as pd
-from tqdm.auto import tqdm
 
 from seqsal.auditing.context import AuditContext
 from seqsal.auditing.inputs import describe_inputs, read_evidence
@@ -18,6 +17,7 @@ from seqsal.auditing.registry import PARTS, load_part
 from seqsal.auditing.result import AuditResult
 from seqsal.auditing.verdict import judge
 from seqsal.io.attributions import Attributions
+from seqsal.io.progress import bar as progress_bar
 from seqsal.models import SequenceModel
 from seqsal.models.seen import seen_text
 from seqsal.version import VERSION
@@ -93,7 +93,7 @@ def run_audit(context: AuditContext, *, inputs: Mapping[str, Any] | None = None)
     """
     results, seconds = Results(), {}
     with _without_attribution_warnings():
-        for name in tqdm(PARTS, desc="audit", unit="part", disable=not context.progress):
+        for name in progress_bar(PARTS, desc="audit", unit="part", disable=not context.progress):
             start = time.perf_counter()
             results[name] = load_part(name).run(context, results)
             seconds[name] = round(time.perf_counter() - start, 3)

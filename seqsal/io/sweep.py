@@ -17,10 +17,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from seqsal.errors import RegionError, StoreError
 from seqsal.io.attributions import Attributions
+from seqsal.io.progress import bar as progress_bar
 from seqsal.sequence.codes import N_CODE, one_hot, reverse_complement
 
 __all__ = [
@@ -153,7 +153,7 @@ def sweep_track(
     step = chunk_rows(attr.length, chunk_bp)
     none = np.zeros(0, dtype=np.int64)
     open_sums = _Sums(none, np.zeros(0), np.zeros(0), none)
-    with tqdm(total=len(order), desc="track", unit="window", disable=not progress) as bar:
+    with progress_bar(total=len(order), desc="track", unit="window", disable=not progress) as bar:
         for i in range(0, len(order), step):
             rows = order[i : i + step]
             values, known = read_forward(attr, rows)
@@ -210,7 +210,7 @@ def average_spans(
     total, count = np.zeros((shape[0], n_layers, shape[1])), np.zeros(shape, dtype=np.int64)
     codes = np.full(shape, N_CODE, dtype=np.uint8)
     step = max(1, chunk_rows(attr.length, chunk_bp) // n_layers)
-    with tqdm(total=len(rows), desc="windows", unit="window", disable=not progress) as bar:
+    with progress_bar(total=len(rows), desc="windows", unit="window", disable=not progress) as bar:
         for part in (slice(i, i + step) for i in range(0, len(rows), step)):
             near = _forward_layers(attr, rows[part], all_bases)
             for i, first, bases, layers in zip(span[part], offset[part], *near, strict=True):

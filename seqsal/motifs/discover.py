@@ -30,10 +30,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from seqsal.errors import MotifError, UsageError
 from seqsal.io.attributions import Attributions
+from seqsal.io.progress import bar as progress_bar
 from seqsal.motifs.kmers import MIN_SEQLETS, align_kmers
 from seqsal.motifs.match import best_matches, group_motifs, match_motifs
 from seqsal.motifs.matrices import Motif, read_motifs
@@ -127,7 +127,7 @@ def discover_motifs(
     seqlets = cut_seqlets(attr, peaks, progress=progress)
     notes = [] if len(seqlets) else ["no peaks, so there are no motifs; call peaks with a larger --fdr to see more"]
     patterns: list[Pattern] = []
-    for sign in tqdm(_SIGNS, desc="motifs", unit="sign", disable=not progress):
+    for sign in progress_bar(_SIGNS, desc="motifs", unit="sign", disable=not progress):
         patterns.extend(_patterns_of_sign(seqlets.of_sign(sign), sign, algorithm, attr, notes))
     for note in notes:
         logger.warning("motifs: %s", note)

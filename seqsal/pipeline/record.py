@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from seqsal.io import progress
 from seqsal.io.atomic import atomic_path
 from seqsal.io.attributions import Attributions
 from seqsal.motifs import MotifResult
@@ -44,6 +45,7 @@ class Clock:
         """Measure what happens inside; a stage that fails is not recorded."""
         start = time.perf_counter()
         logger.info("%s …", name)
+        progress.stage(name)
         yield
         self.seconds[name] = round(time.perf_counter() - start, 3)
         logger.info("%s took %.1f s", name, self.seconds[name])

@@ -31,11 +31,13 @@ from torch import nn
 
 from seqsal.attribution.api import score_table
 from seqsal.attribution.methods.base import Method
+from seqsal.attribution.request import plan_methods
 from seqsal.browser import read_instances, read_motif_instances, write_bundle
 from seqsal.io.atomic import all_or_nothing, locked, make_folder
 from seqsal.io.attributions import Attributions
 from seqsal.io.bed import write_narrowpeak
 from seqsal.io.config import write_config
+from seqsal.io.progress import whole
 from seqsal.io.tracks import write_bigwig, write_scores
 from seqsal.motifs import MotifResult, discover_motifs, write_motifs
 from seqsal.peaks import call_peaks, write_peaks_tsv
@@ -166,7 +168,7 @@ def run(
         Go on with an interrupted run of the same inputs and settings, or use its finished attributions; False starts
         over.
     progress
-        Show progress bars.
+        Show one bar for the whole run, with the time that is left.
     options
         Those of :func:`seqsal.attribute`: `target`, `n_controls`, `rc_average`, how the model is read, and so on; and
         of :func:`seqsal.audit`: `positives`, `negatives`, `artifacts`, `annotations`, `strata`, `other_models`, and
@@ -196,8 +198,20 @@ def run(
             model, out=out, genome=genome, regions=regions, fasta=fasta, method=method, fdr=fdr, motif_db=motif_db,
             audit=audit, genome_name=genome_name, url_base=url_base, device=device, seed=seed, **options,
         )  # fmt: skip
-    with prepared, make_folder(out) as folder, locked(folder):
+    shares = _shares(prepared)
+    with prepared, make_folder(out) as folder, locked(folder), whole(shares, disable=not progress):
         return _fill(folder, prepared, clock, resume=resume, progress=progress)
+
+
+def _shares(prepared: PreparedRun) -> dict[str, float]:
+    """Say about how long the stages take in comparison, for the time that is left."""
+    opened = prepared.opened
+    n_controls = opened.request.options.n_controls
+    n_windows = len(opened.source) + (n_controls if isinstance(n_controls, int) else 0)
+    n_passes = sum(one.method.n_passes(opened.source.length) for one in plan_methods(opened.request.options))
+    shares = {"attribute": 0.015 * n_windows * n_passes, "scores": 0.5, "tracks": 2.0, "peaks": 6.0, "motifs": 12.0,
+              "audit": 30.0, "browser": 4.0, "report": 6.0}  # fmt: skip
+    return shares if prepared.plan is not None else {**shares, "audit": 0.0}
 
 
 def _fill(folder: Path, prepared: PreparedRun, clock: Clock, *, resume: bool, progress: bool) -> RunResult:

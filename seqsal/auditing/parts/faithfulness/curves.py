@@ -33,11 +33,11 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from seqsal.auditing.part import Interval, Measured, NotTested
 from seqsal.auditing.settings import AuditSettings
 from seqsal.auditing.stats import percentile_interval, resample_means
+from seqsal.io.progress import bar as progress_bar
 from seqsal.sequence.codes import N_CODE
 
 __all__ = [
@@ -250,7 +250,7 @@ def replacement_curves(
     outputs, shuffled_prediction = np.zeros((len(_DELETED), *counts.shape)), np.zeros(len(codes))
     restored = outputs if signed else np.zeros_like(outputs)
     n_draws, n_passes = 0, len(codes)
-    with tqdm(desc="curves", unit="sequence", disable=not progress) as bar:
+    with progress_bar(desc="curves", unit="sequence", disable=not progress) as bar:
         for shuffled in shuffles:
             ends = np.stack([prediction, predict(shuffled)], axis=1)
             shuffled_prediction += ends[:, 1]
