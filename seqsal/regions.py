@@ -77,10 +77,7 @@ class Region(NamedTuple):
 def parse_region(text: str) -> Region:
     """Read `chr1:1,000-2,000` or `chr1:10-20(-)`, the way bedtools getfasta names its records: 0-based, half-open.
 
-    Raises
-    ------
-    RegionError
-        The text has another form, or its start is not below its end.
+    RegionError: the text has another form, or its start is not below its end.
     """
     match = _REGION.fullmatch(text.strip())
     if match is None:
@@ -107,26 +104,12 @@ def make_regions(
     strand: Any = None,
     summit: Any = None,
 ) -> pd.DataFrame:
-    """Build a region table from columns, each of length N or a single value for all.
+    """Build a region table from columns, of length N each; a single value may stand for all but start and end.
 
-    Parameters
-    ----------
-    chrom, start, end
-        Names and spans, 0-based half-open; a start may be negative (a window over the chromosome's start).
-    name
-        None makes `region_1`, `region_2`, …
-    score
-        None is NaN.
-    strand
-        "+", "-" or "."; None is ".".
-    summit
-        Offset from start in bp; None is -1, absent.
-
-    Raises
-    ------
-    RegionError
-        A start that is not below its end, a coordinate that is not an integer, a strand of another kind, a summit
-        outside its region, or columns of different lengths.
+    Spans are 0-based half-open, and a start may be negative (a window over the chromosome's start). Without names they
+    are `region_1`, `region_2`, …; None is NaN as score, "." as strand, and -1, absent, as summit (offset from start in
+    bp). RegionError: a start that is not below its end, a coordinate that is not an integer, a strand of another kind,
+    a summit outside its region, or columns of different lengths.
     """
     starts, ends = _integers(start, "start"), _integers(end, "end")
     n_regions = len(starts)
@@ -158,11 +141,8 @@ def make_regions(
 def column_roles(names: Sequence[Any]) -> dict[str, int]:
     """Tell which column of a table is chrom, start, end, name, score, strand, summit, abs_summit or width.
 
-    Returns
-    -------
-    dict
-        Number of the column by role; of several that fit, the one whose name comes first in the table of names. Empty
-        unless chrom, start and end are there.
+    Returns its number by role; of several that fit, the one whose name comes first in `_ROLES`. Empty unless chrom,
+    start and end are there.
     """
     plain = [_plain(name) for name in names]
     roles: dict[str, int] = {}
@@ -179,12 +159,7 @@ def counts_from_one(
     """Tell whether a table counts positions from 1, both ends included, rather than from 0, half-open.
 
     A column of widths tells; else the names do, where they are those of a program that counts so: GRanges (seqnames),
-    MACS (abs_summit), HOMER (PeakID) and SAF (GeneID).
-
-    Raises
-    ------
-    RegionError
-        The widths are neither end − start nor end − start + 1 throughout.
+    MACS (abs_summit), HOMER (PeakID) and SAF (GeneID). RegionError: the widths are of neither kind throughout.
     """
     plain = {_plain(name) for name in names}
     if width is not None and len(start):
@@ -204,11 +179,7 @@ def counts_from_one(
 def parse_strands(values: Any) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
     """Read strands in any usual spelling: + and -, plus and minus, forward and reverse, 1 and -1; "." and "*" for none.
 
-    Returns
-    -------
-    strands : ndarray of str, shape (n,)
-        "+", "-" or ".", which also stands where the value is not understood.
-    understood : ndarray of bool, shape (n,)
+    Returns "+", "-" or ".", (n,), and which of them were understood, (n,); where one was not, "." stands.
     """
     column = pd.Series(np.asarray(values, dtype=object), dtype=object)
     spelled = column.where(column.notna(), "").astype(str).str.strip().str.lower().str.removesuffix(".0")
@@ -236,12 +207,8 @@ def complete_regions(regions: pd.DataFrame) -> pd.DataFrame:
     """Return the user's table with every column of `COLUMNS`, checked, extra columns kept behind them, index reset.
 
     Columns may have the names of other programs (GRanges, MACS, UCSC, HOMER), and strands any usual spelling, as in
-    files: see `column_roles`, `counts_from_one` and `parse_strands`.
-
-    Raises
-    ------
-    RegionError
-        `chrom`, `start` or `end` is missing, or a value is not allowed (see `make_regions`).
+    files: see `column_roles`, `counts_from_one` and `parse_strands`. RegionError: `chrom`, `start` or `end` is missing,
+    or a value is not allowed (see `make_regions`).
     """
     roles = column_roles(list(regions.columns))
     if not roles:
@@ -278,11 +245,6 @@ def resize_regions(regions: pd.DataFrame, length: int) -> pd.DataFrame:
 
     The centre c = start + summit, or ⌊(start + end) / 2⌋, comes to offset ⌊length / 2⌋, so a region that has the length
     already, and no summit, stays as it is. Starts may become negative. Summits stay on the same base.
-
-    Raises
-    ------
-    RegionError
-        `length` is below 1, or beyond any sequence.
     """
     if not 1 <= length <= MAX_LENGTH:
         raise RegionError(
@@ -304,11 +266,6 @@ def tile_regions(regions: pd.DataFrame, length: int) -> pd.DataFrame:
     A region of W bp becomes ⌈W / length⌉ windows from its start on, of which the last ends where the region ends, so
     that it may overlap the one before. They are named `NAME.1`, `NAME.2`, …, without summits; the index of the result
     says which row of `regions` each is from.
-
-    Raises
-    ------
-    RegionError
-        As `resize_regions`.
     """
     resized = resize_regions(regions.reset_index(drop=True), length)
     start, end = (regions[key].to_numpy(np.int64) for key in ("start", "end"))
@@ -325,22 +282,11 @@ def tile_regions(regions: pd.DataFrame, length: int) -> pd.DataFrame:
 
 
 def check_chroms(regions: pd.DataFrame, chrom_sizes: Mapping[str, int], *, regions_name: str, genome_name: str) -> None:
-    """Raise when regions and genome name their chromosomes in different ways.
+    """Raise RegionError when regions and genome name their chromosomes in different ways.
 
-    A few regions on a chromosome that the genome lacks are for `fit_windows` to set aside; here the sides disagree
-    as a whole: they share no name, or more regions would find their chromosome with "chr" added or taken away.
-
-    Parameters
-    ----------
-    chrom_sizes
-        Chromosome lengths in bp by name.
-    regions_name, genome_name
-        What the message calls the two sides, usually file names.
-
-    Raises
-    ------
-    RegionError
-        With a few names of each side and, for `1` against `chr1`, the command that renames.
+    A few regions on a chromosome that the genome lacks are for `fit_windows` to set aside; here the sides disagree as a
+    whole: they share no name, or more regions would find their chromosome with "chr" added or taken away. The message
+    has a few names of each side and, for `1` against `chr1`, the command that renames.
     """
     counts = regions["chrom"].value_counts(sort=False)
     if counts.empty:
@@ -358,20 +304,8 @@ def check_chroms(regions: pd.DataFrame, chrom_sizes: Mapping[str, int], *, regio
 def fit_windows(windows: pd.DataFrame, chrom_sizes: Mapping[str, int]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Split windows into those that a genome covers, at least in part, and those that cannot be used.
 
-    Parameters
-    ----------
-    windows
-        Region table.
-    chrom_sizes
-        Chromosome lengths in bp by name.
-
-    Returns
-    -------
-    usable : DataFrame
-        `windows` with `padded` (bool: hangs over an end of the chromosome, and is read as N there) and `input_row`
-        (int64: row in `windows`), index reset.
-    rejected : DataFrame
-        The other rows with the same columns and `reason` (str).
+    The first get `padded` (bool: hangs over an end of the chromosome, and is read as N there) and `input_row` (int64:
+    row in `windows`), index reset; the others the same columns and `reason` (str). `chrom_sizes` are in bp by name.
     """
     table = windows.reset_index(drop=True)
     sizes = table["chrom"].map({chrom: size for chrom, size in chrom_sizes.items()}).to_numpy(np.float64)
@@ -390,10 +324,7 @@ def fit_windows(windows: pd.DataFrame, chrom_sizes: Mapping[str, int]) -> tuple[
 def merge_regions(regions: pd.DataFrame, max_gap: int = 0) -> pd.DataFrame:
     """Join regions, of either strand, that overlap, touch, or lie at most `max_gap` bp apart.
 
-    Returns
-    -------
-    DataFrame
-        A region table sorted by chromosome name and start, with `n_merged` (int64), how many went into each.
+    Returns a region table sorted by chromosome name and start, with `n_merged` (int64), how many went into each.
     """
     if regions.empty:
         return make_regions([], [], []).assign(n_merged=np.zeros(0, np.int64))
@@ -410,19 +341,10 @@ def merge_regions(regions: pd.DataFrame, max_gap: int = 0) -> pd.DataFrame:
 def lift_span(
     start: ArrayLike, end: ArrayLike, strand: ArrayLike, span_start: ArrayLike, span_end: ArrayLike
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Turn spans of windows, in offsets along the window as the model read it, into spans of the chromosome.
+    """Turn half-open spans of windows, in offsets along the window as the model read it, into spans of the chromosome.
 
-    Parameters
-    ----------
-    start, end, strand
-        The windows on the chromosome; a window with strand "-" was read as the reverse complement.
-    span_start, span_end
-        Half-open spans in window offsets.
-
-    Returns
-    -------
-    start, end : ndarray of int64
-        Half-open spans on the chromosome; all arguments broadcast against each other.
+    `start`, `end` and `strand` are the windows'; one with strand "-" was read as the reverse complement. All arguments
+    broadcast against each other.
     """
     start, end, span_start, span_end = (
         np.asarray(values, dtype=np.int64) for values in (start, end, span_start, span_end)

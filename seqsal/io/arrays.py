@@ -33,16 +33,9 @@ _KINDS = "fiub"
 
 @dataclass(frozen=True)
 class RowArray:
-    """An array of n rows that is read from its first row to its last, as often as wanted.
+    """An array of `shape` (n, …) that is read from its first row to its last, as often as wanted.
 
-    Attributes
-    ----------
-    name
-        What messages call it.
-    shape
-        (n, …).
-    read
-        (rows at a time) → consecutive pieces of the array.
+    `name` is what messages call it; `read` takes a number of rows and yields consecutive pieces of so many.
     """
 
     name: str
@@ -54,13 +47,7 @@ class RowArray:
 
 
 def rows_of(array: NDArray[Any], name: str) -> RowArray:
-    """Take an array in memory, or one that is mapped into it, by rows.
-
-    Raises
-    ------
-    StoreError
-        It does not hold numbers.
-    """
+    """Take an array in memory, or one that is mapped into it, by rows; StoreError if it does not hold numbers."""
     _check_kind(array.dtype, name)
 
     def read(step: int) -> Iterator[NDArray[Any]]:
@@ -72,10 +59,7 @@ def rows_of(array: NDArray[Any], name: str) -> RowArray:
 def open_dataset(path: Path, dataset: str) -> RowArray:
     """Open a dataset of an HDF5 file by rows.
 
-    Raises
-    ------
-    StoreError
-        It does not hold numbers; while it is read: it is damaged, or compressed in a way unknown here.
+    StoreError: it does not hold numbers; while it is read: it is damaged, or compressed in a way unknown here.
     """
     name = f"{path}:{dataset}"
     with h5py.File(path, "r") as file:
@@ -99,10 +83,7 @@ def open_dataset(path: Path, dataset: str) -> RowArray:
 def open_array(path: Path) -> RowArray:
     """Open the array of an `.npy` file, or of an `.npz` file the one that is called `arr_0` or is alone.
 
-    Raises
-    ------
-    StoreError
-        The file is missing, damaged or of another kind; it holds several arrays, or no numbers.
+    StoreError: the file is missing, damaged or of another kind; it holds several arrays, or no numbers.
     """
     if not path.is_file():
         raise StoreError(f"{path}: no such file; check the path of the numpy array")
@@ -124,16 +105,9 @@ def open_array(path: Path) -> RowArray:
 def npz_rows(
     path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], *, compress: bool
 ) -> Iterator[Callable[[NDArray[Any]], None]]:
-    """Yield a function that appends rows to the one array, `arr_0`, of an `.npz` file.
+    """Yield a function that appends rows to the one array, `arr_0`, of an `.npz` file, deflated with `compress`.
 
-    Parameters
-    ----------
-    path
-        File to write.
-    shape, dtype
-        Of the whole array; as many rows must be appended.
-    compress
-        Deflate it.
+    `shape` and `dtype` are those of the whole array; as many rows must be appended.
     """
     member = zipfile.ZipInfo(f"{MEMBER}.npy", date_time=_UNDATED)
     member.compress_type = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED

@@ -111,11 +111,6 @@ def write_bed(regions: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     """Write a region table as BED6, gzip if the name ends in `.gz`.
 
     Scores have up to six digits, "." stands for NaN, and a start below 0 becomes 0, as BED has no negative positions.
-
-    Raises
-    ------
-    OutputError
-        The file cannot be written.
     """
     columns: list[Iterable[str]] = [
         regions["chrom"],
@@ -129,30 +124,16 @@ def write_bed(regions: pd.DataFrame, path: str | os.PathLike[str]) -> None:
 
 
 def write_narrowpeak(peaks: pd.DataFrame, path: str | os.PathLike[str]) -> None:
-    """Write peaks as narrowPeak, gzip if the name ends in `.gz`.
-
-    Parameters
-    ----------
-    peaks
-        Columns as `narrowpeak_columns` takes them.
-
-    Raises
-    ------
-    OutputError
-        The file cannot be written.
-    """
+    """Write peaks, with the columns that `narrowpeak_columns` takes, as narrowPeak, gzip if the name ends in `.gz`."""
     _write_columns(narrowpeak_columns(peaks), path)
 
 
 def narrowpeak_columns(peaks: pd.DataFrame) -> list[Iterable[str]]:
     """Return the ten columns of narrowPeak as text.
 
-    Parameters
-    ----------
-    peaks
-        Columns chrom, start, end, name, score (int, 0 to 1000), strand, signal (float), p_value and q_value (in 0 to 1,
-        NaN for none) and summit (offset from start, −1 for none). p- and q-values are written as −log10, at most 323.3,
-        what the smallest positive double gives.
+    `peaks` has chrom, start, end, name, score (int, 0 to 1000), strand, signal, p_value and q_value (0 to 1, NaN for
+    none), which become −log10, at most 323.3 (the smallest positive double), and summit (offset from start, −1 for
+    none).
     """
     return [
         peaks["chrom"],

@@ -54,14 +54,8 @@ class Intervals(NamedTuple):
 class BigWigSummary:
     """What a bigWig says about itself.
 
-    Attributes
-    ----------
-    chrom_sizes
-        Length (bp) of each chromosome that it names; writers leave out those without data.
-    n_bases
-        How many bases have a value.
-    least, largest
-        The extreme values; both 0 when there is none.
+    `chrom_sizes`: length (bp) of each chromosome that it names, which are those with data; `n_bases` with a value;
+    `least` and `largest` values, both 0 when there is none.
     """
 
     chrom_sizes: dict[str, int]
@@ -79,13 +73,7 @@ def is_bigwig(path: FilePath) -> bool:
 
 
 def summarize_bigwig(path: FilePath) -> BigWigSummary:
-    """Say which chromosomes a bigWig names and how much it covers.
-
-    Raises
-    ------
-    StoreError
-        It is damaged, or no bigWig.
-    """
+    """Say which chromosomes a bigWig names and how much it covers; StoreError if it is damaged, or none."""
     with Path(path).open("rb") as file:
         header = file.read(32)
     if any(header[8:16]) and header[24:] == bytes(8):  # no index: nothing was ever added, and pybigtools cannot open it
@@ -106,28 +94,10 @@ def read_bigwig(
     chrom_sizes: Mapping[str, int],
     step: int,
 ) -> Iterator[NDArray[np.float32]]:
-    """Yield the values of windows, (n, length) for up to `step` of them at a time.
+    """Yield float32 values (n, length) of up to `step` windows at a time, NaN where there is no value.
 
-    Parameters
-    ----------
-    path
-        The bigWig.
-    chroms, start, length
-        The windows; they may hang over the ends of their chromosome.
-    chrom_sizes
-        Length (bp) of the chromosomes that the bigWig names; on others no base has a value.
-    step
-        Windows at a time.
-
-    Yields
-    ------
-    ndarray of float32
-        NaN where there is no value.
-
-    Raises
-    ------
-    StoreError
-        The file is damaged.
+    Windows may hang over the ends of their chromosome; on one that `chrom_sizes`, those of the bigWig, lacks, no base
+    has a value. StoreError: the file is damaged.
     """
     sizes = np.array([chrom_sizes.get(chrom, 0) for chrom in chroms], dtype=np.int64)
     low = np.minimum(np.maximum(start, 0), sizes)
@@ -151,21 +121,10 @@ def read_bigwig(
 
 
 def write_bigwig(path: FilePath, chrom_sizes: Mapping[str, int], blocks: Iterable[Intervals]) -> int:
-    """Write intervals as bigWig; returns how many bases they cover.
+    """Write intervals that do not overlap, each chromosome's together and ascending, as bigWig.
 
-    Parameters
-    ----------
-    path
-        File to write. Without any interval it is a valid bigWig that names no chromosome.
-    chrom_sizes
-        Chromosome lengths (bp).
-    blocks
-        Intervals that do not overlap, each chromosome's together and ascending.
-
-    Raises
-    ------
-    OutputError
-        The file cannot be written in full.
+    Returns how many bases they cover. Without any interval the file is valid and names no chromosome. OutputError: it
+    cannot be written in full.
     """
     n_bases = 0
     with atomic_path(path) as temporary, _child("bigwig", str(temporary), dict(chrom_sizes)) as child:
@@ -180,29 +139,11 @@ def write_bigwig(path: FilePath, chrom_sizes: Mapping[str, int], blocks: Iterabl
 def write_bigbed(
     path: FilePath, chrom_sizes: Mapping[str, int], rows: Sequence[tuple[str, int, int, str]], autosql: str, n_bed: int
 ) -> None:
-    """Write items as bigBed.
+    """Write at least one item (chrom, start, end, the other columns joined by tabs), in any order, as bigBed.
 
-    pybigtools counts every field that the autoSql describes as a field of BED. The header tells them apart, and igv.js
-    and UCSC's tools read the others by their autoSql name, so the number of BED's own fields is corrected.
-
-    Parameters
-    ----------
-    path
-        File to write.
-    chrom_sizes
-        Chromosome lengths (bp).
-    rows
-        (chrom, start, end, the other columns joined by tabs) of each item, at least one, in any order, inside their
-        chromosomes.
-    autosql
-        Declaration of the columns.
-    n_bed
-        How many of them are BED's own, from the first.
-
-    Raises
-    ------
-    OutputError
-        The file cannot be written in full.
+    `autosql` declares the columns, of which the first `n_bed` are BED's own. pybigtools counts every field as one of
+    BED's. The header tells them apart, and igv.js and UCSC's tools read the others by their autoSql name, so that
+    number is corrected. OutputError: the file cannot be written in full.
     """
     with atomic_path(path) as temporary, _child("bigbed", str(temporary), dict(chrom_sizes), autosql, n_bed) as child:
         child.send(sorted(rows))

@@ -16,19 +16,9 @@ __all__ = ["read_config", "write_config"]
 
 
 def read_config(path: str | os.PathLike[str], verb: str) -> dict[str, Any]:
-    """Read the values for a verb.
+    """Read the values for a verb such as `run`, at the top level of a TOML file or in a table named for the verb.
 
-    Parameters
-    ----------
-    path
-        A TOML file: the values at its top level, or in a table named for the verb, beside tables of other verbs.
-    verb
-        Such as `run`.
-
-    Raises
-    ------
-    UsageError
-        The file is missing or not TOML, or holds values both at its top level and in the verb's table.
+    UsageError: the file is missing or not TOML, or holds values both at its top level and in the verb's table.
     """
     try:
         content = tomllib.loads(read_content(path, "TOML file", UsageError).data.decode())
@@ -45,20 +35,7 @@ def read_config(path: str | os.PathLike[str], verb: str) -> dict[str, Any]:
 
 
 def write_config(path: str | os.PathLike[str], values: Mapping[str, Any]) -> None:
-    """Write values as the top level of a TOML file, in their order.
-
-    Parameters
-    ----------
-    path
-        File to write.
-    values
-        Texts, numbers, truth values, lists of these, and tables of these.
-
-    Raises
-    ------
-    OutputError
-        The file cannot be written.
-    """
+    """Write values (texts, numbers, truth values, lists and tables of these) as the top level of a TOML file."""
     lines = [f"{_key(key)} = {_toml(value)}" for key, value in values.items()]
     with atomic_path(path) as temporary:
         temporary.write_text("".join(line + "\n" for line in lines), encoding="utf-8", errors="replace")

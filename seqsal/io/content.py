@@ -35,17 +35,7 @@ MOST_RATIO = 100  # of unpacked to packed; text packs 3 to 10 times
 
 @dataclass(frozen=True)
 class Content:
-    """What a file held.
-
-    Attributes
-    ----------
-    name
-        The file, as messages and provenance call it.
-    data
-        Its content, unpacked.
-    n_bytes, sha256
-        Size and checksum of the bytes that were read, before unpacking.
-    """
+    """What a file held: its `name` for messages and provenance, `data` unpacked, size and checksum before unpacking."""
 
     name: str
     data: bytes
@@ -72,14 +62,8 @@ def is_stream(path: str | os.PathLike[str]) -> bool:
 def read_content(path: str | os.PathLike[str], expected: str, error: type[SeqsalError]) -> Content:
     """Read a file, a pipe, or standard input (`-`) to its end, and unpack it if it is gzip.
 
-    Parameters
-    ----------
-    path
-        What to read.
-    expected
-        What it should be, for messages: `BED file`.
-    error
-        Raised when it is missing, cannot be read, is a device or a folder, or unpacks to too much.
+    `expected` says what it should be, for messages: `BED file`. `error` is raised when it is missing, cannot be read,
+    is a device or a folder, or unpacks to too much.
     """
     name = os.fspath(path)
     try:
@@ -115,12 +99,7 @@ def spooled(path: str | os.PathLike[str], expected: str, error: type[SeqsalError
 def opened(path: str | os.PathLike[str], expected: str, error: type[SeqsalError]) -> Iterator[BinaryIO]:
     """Open a file, a pipe, or standard input (`-`) to be read once; nobody waits for ever at a pipe.
 
-    Raises
-    ------
-    SeqsalError
-        Of the type given: it is a device, or a pipe to which nobody writes.
-    OSError
-        It cannot be opened.
+    An `error` is raised for a device, or a pipe to which nobody writes; OSError where it cannot be opened.
     """
     name = os.fspath(path)
     if name == STDIN:

@@ -94,10 +94,7 @@ class Genome:
     def read(self, chrom: str, start: int, end: int, strand: str = ".") -> NDArray[np.uint8]:
         """Read one span, shape (end − start,), N beyond the chromosome's ends, strand "-" as reverse complement.
 
-        Raises
-        ------
-        RegionError
-            The genome has no such chromosome, or `start` is not below `end`.
+        RegionError: the genome has no such chromosome, or `start` is not below `end`.
         """
         if start >= end:
             raise RegionError(f"start: got {start} with end {end}, expected start < end; give a span of 1 bp at least")
@@ -106,10 +103,7 @@ class Genome:
     def read_windows(self, windows: pd.DataFrame) -> NDArray[np.uint8]:
         """Read windows of one length L from a region table of n rows, shape (n, L), as `read` does each.
 
-        Raises
-        ------
-        RegionError
-            The genome lacks a chromosome, or the windows differ in length.
+        RegionError: the genome lacks a chromosome, or the windows differ in length.
         """
         return self.read_spans(
             self.chrom_numbers(windows["chrom"]),
@@ -119,13 +113,7 @@ class Genome:
         )
 
     def chrom_numbers(self, chroms: Iterable[str]) -> NDArray[np.int64]:
-        """Return the number of each chromosome in `chrom_sizes`, shape (n,), for `read_spans`.
-
-        Raises
-        ------
-        RegionError
-            The genome lacks one of them.
-        """
+        """Return the number of each chromosome in `chrom_sizes`, shape (n,); RegionError if the genome lacks one."""
         try:
             return np.array([self._number[chrom] for chrom in chroms], dtype=np.int64)
         except KeyError as error:
@@ -135,20 +123,10 @@ class Genome:
             ) from error
 
     def read_spans(self, chrom: ArrayLike, start: ArrayLike, end: ArrayLike, reverse: ArrayLike) -> NDArray[np.uint8]:
-        """Read n spans of one length L from arrays; what `read_windows` does once names are numbers.
+        """Read n spans of one length L, shape (n, L): what `read_windows` does once names are numbers.
 
-        Parameters
-        ----------
-        chrom : array of int, shape (n,)
-            From `chrom_numbers`.
-        start, end : array of int, shape (n,)
-            0-based half-open; beyond the ends of the chromosome is N.
-        reverse : array of bool, shape (n,)
-            Whether to read the reverse complement.
-
-        Returns
-        -------
-        ndarray of uint8, shape (n, L)
+        (n,) each: `chrom` from `chrom_numbers`; `start` and `end`, 0-based half-open, N beyond the chromosome;
+        `reverse`, which rows to read as the reverse complement.
         """
         chrom, start, end = (np.asarray(values, dtype=np.int64) for values in (chrom, start, end))
         lengths = np.unique(end - start)
@@ -219,18 +197,9 @@ class Genome:
 
 
 def read_fasta_records(path: str | os.PathLike[str]) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """Read a FASTA file from its first record to its last, plain or compressed with gzip or bgzip; no index is made.
+    """Yield (name up to the first blank, codes (L,)) of each record, plain or gzip; no index is made.
 
-    Yields
-    ------
-    name : str
-        Up to the first blank.
-    codes : ndarray of uint8, shape (L,)
-
-    Raises
-    ------
-    FastaError
-        Missing, unreadable, empty or truncated; not FASTA; a record without name; or two records of one name.
+    FastaError: missing, unreadable, empty or truncated; not FASTA; a record without name; or two records of one name.
     """
     for name, letters in read_fasta_letters(path):
         yield name, encode(letters)

@@ -54,14 +54,8 @@ _IS_ODD = ~np.isin(np.arange(256), list(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijkl
 class FastaIndex:
     """The .fai index as arrays over the records, in file order.
 
-    Attributes
-    ----------
-    fai, gzi
-        Where the index is kept; `gzi` only for bgzip.
-    names
-        Of the records, each up to the first blank.
-    size, offset, line_bp, line_bytes : ndarray of int64, shape (n_records,)
-        Bases; byte of the first base; bases and bytes a line.
+    `fai` and `gzi` (bgzip only) are where it is kept; `names` go up to the first blank; (n_records,) int64: `size` in
+    bases, `offset` of the first base in bytes, `line_bp` and `line_bytes`, bases and bytes a line.
     """
 
     fai: Path
@@ -86,10 +80,7 @@ def default_cache_dir() -> Path:
 def check_fasta(path: Path) -> bool:
     """Return whether the file is bgzip (else it is plain text) after a look at its first and last bytes.
 
-    Raises
-    ------
-    FastaError
-        Missing, unreadable, empty, compressed in another way, truncated, or not FASTA.
+    FastaError: missing, unreadable, empty, compressed in another way, truncated, or not FASTA.
     """
     try:
         with path.open("rb") as file:
@@ -134,21 +125,9 @@ def _check_compression(path: Path, head: bytes) -> None:
 
 
 def open_index(path: Path, *, compressed: bool, cache_dir: Path | None) -> FastaIndex:
-    """Read the index beside the FASTA, else the one in the cache folder, else make it.
+    """Read the index beside the FASTA, else the one in the cache folder (None: `default_cache_dir`), else make it.
 
-    Parameters
-    ----------
-    path
-        The FASTA.
-    compressed
-        Whether it is bgzip, and so needs a .gzi as well.
-    cache_dir
-        Where the index goes if not beside the FASTA; None is `default_cache_dir`.
-
-    Raises
-    ------
-    FastaError
-        The index is damaged, or none can be made (see `check_fasta`).
+    `compressed` is bgzip, which needs a .gzi as well. FastaError: the index is damaged, or none can be made.
     """
     beside = Path(f"{path}.fai"), Path(f"{path}.gzi")
     cached = _cache_paths(path, cache_dir or default_cache_dir())
@@ -165,17 +144,8 @@ def open_index(path: Path, *, compressed: bool, cache_dir: Path | None) -> Fasta
 def check_layout(path: Path, index: FastaIndex, read: Callable[[int, int], bytes], size: int) -> None:
     """Compare the index with the file: each record must follow its header, and end where the next one begins.
 
-    Parameters
-    ----------
-    read
-        Bytes [start, end) of the decompressed file.
-    size
-        Its length.
-
-    Raises
-    ------
-    FastaError
-        A record is not where the index says: the file was edited or cut after the index was made.
+    `read` gives bytes [start, end) of the decompressed file, which has `size`. FastaError: a record is elsewhere, so
+    the file was edited or cut after the index was made.
     """
     last_bp, line_bp = np.maximum(index.size - 1, 0), np.maximum(index.line_bp, 1)
     ends = index.offset + last_bp // line_bp * index.line_bytes + last_bp % line_bp + (index.size > 0)
@@ -328,10 +298,8 @@ class _Lines(NamedTuple):
 def _scan(path: Path, chunks: Iterator[bytes]) -> list[_Row]:
     """Index a FASTA from its content, looking at every line.
 
-    Raises
-    ------
-    FastaError
-        A line that is no bases, or of another length than those before it; a record without a name, or two of one name.
+    FastaError: a line that is no bases, or of another length than those before it; a record without a name, or two of
+    one.
     """
     scan = _Scan(path)
     rest = b""
@@ -477,10 +445,7 @@ def is_bgzf(head: bytes) -> bool:
 def read_gzi(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Read a .gzi index: offsets of all blocks, the first included, in the file and in the content.
 
-    Raises
-    ------
-    FastaError
-        The index is cut short, or its offsets do not rise.
+    FastaError: it is cut short, or its offsets do not rise.
     """
     words = np.frombuffer(path.read_bytes()[: path.stat().st_size // 8 * 8], dtype="<u8").astype(np.int64)
     if not len(words) or len(words) != 1 + 2 * words[0] or (words < 0).any():
@@ -492,17 +457,7 @@ def read_gzi(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 class BgzfContent:
-    """The decompressed content of a bgzip file, block by block, the last blocks used kept.
-
-    Parameters
-    ----------
-    path
-        Named in errors.
-    data
-        The file, memory-mapped.
-    gzi
-        The path of its .gzi index.
-    """
+    """The content of a bgzip file, memory-mapped as `data`, block by block; the blocks used last are kept."""
 
     def __init__(self, path: Path, data: mmap.mmap, gzi: Path) -> None:
         self._path, self._data, self._gzi = path, data, gzi
@@ -520,19 +475,9 @@ class BgzfContent:
         return data[int(shifted[0]) : int(shifted[0]) + min(end, self.size) - start]
 
     def gather(self, start: NDArray[np.int64], end: NDArray[np.int64]) -> tuple[bytes, NDArray[np.int64]]:
-        """Decompress the blocks under the spans [start, end), each block once.
+        """Decompress the blocks under non-empty spans [start, end), (n,) each, each block once.
 
-        Parameters
-        ----------
-        start, end : ndarray of int64, shape (n,)
-            Non-empty spans within the content.
-
-        Returns
-        -------
-        data : bytes
-            The blocks, one behind the other; a span's blocks are neighbours in it.
-        start : ndarray of int64, shape (n,)
-            Where each span begins in `data`.
+        Returns the blocks, one behind the other, a span's own being neighbours, and where each span begins in them.
         """
         first = np.searchsorted(self._offset, start, side="right") - 1
         last = np.searchsorted(self._offset, end - 1, side="right") - 1

@@ -47,19 +47,10 @@ _N_NAMED = 5  # rejected regions that the warning lists
 class WindowSource:
     """Windows of one length, of which any rows can be read; a context manager.
 
-    Attributes
-    ----------
-    windows : DataFrame
-        Region table of the N usable windows in input order, with `padded` (bool: partly N, over an end) and `input_row`
-        (int64: row in the input).
-    rejected : DataFrame
-        The regions that cannot be used, with `reason`.
-    length : int
-        L in bp.
-    chrom_sizes : dict of str to int
-        Length of each chromosome in bp; for a FASTA of windows, the largest end seen.
-    provenance : dict
-        Files with size, SHA-256 and number of records, and how many windows there are; can be written as JSON.
+    `windows` is the region table of the N usable ones in input order, with `padded` (bool: partly N, over an end) and
+    `input_row` (int64: row in the input); `rejected` the regions that cannot be used, with `reason`; `length` L in bp;
+    `chrom_sizes` in bp by name, for a FASTA of windows the largest end seen; `provenance` files with size, checksum and
+    number of records, and how many windows there are, as JSON values.
     """
 
     windows: pd.DataFrame
@@ -150,10 +141,7 @@ def open_input(
 def open_codes(codes: NDArray[np.uint8], regions: pd.DataFrame | None = None) -> WindowSource:
     """Make a source of codes (N, L) in memory, each its own contig `sequence_1`, … unless `regions` say otherwise.
 
-    Raises
-    ------
-    RegionError
-        `codes` has another shape, or `regions` other lengths or another number of rows.
+    RegionError: `codes` has another shape, or `regions` other lengths or another number of rows.
     """
     if codes.ndim != 2 or not codes.size:
         raise RegionError(

@@ -42,27 +42,10 @@ def write_bigwig(
     chunk_bp: int = CHUNK_BP,
     progress: bool = False,
 ) -> None:
-    """Write the signed per-base track as bigWig.
+    """Write the signed per-base track as bigWig, with `chunk_bp` values in memory at a time.
 
-    Parameters
-    ----------
-    attr
-        Attributions of N windows; only a chunk of them is in memory at a time.
-    chrom_sizes
-        Chromosome lengths (bp), in the order that the file lists them.
-    path
-        File to write.
-    chunk_bp
-        Values read at a time.
-    progress
-        Show a progress bar.
-
-    Raises
-    ------
-    OutputError
-        The file cannot be written in full.
-    RegionError
-        A window lies on a chromosome that `chrom_sizes` lacks.
+    `chrom_sizes` (bp) are in the order that the file lists them. OutputError: it cannot be written in full;
+    RegionError: a window lies on a chromosome that `chrom_sizes` lacks.
     """
     axis = Axis.of(attr, list(chrom_sizes))
     blocks = sweep_track(attr, axis, chunk_bp=chunk_bp, progress=progress)

@@ -84,26 +84,10 @@ def load_examples(
 ) -> Examples:
     """Read the windows of a training run, make negatives where none are given, and split them.
 
-    Parameters
-    ----------
-    positives, negatives
-        BED or FASTA files, or region tables.
-    genome
-        For regions.
-    config, training
-        The model's input length, loss and targets; how to sample, shift and split.
-    valid_chroms, test_chroms
-        Held out; None chooses.
-    seed
-        Of the sampling of negatives.
-
-    Raises
-    ------
-    TrainingError
-        Too few examples in a part, unfit target values, negatives for a model that is not binary or of which many are
-        positives as well.
-    UsageError
-        Regions without a genome.
+    `config` and `training` say the input length, loss and targets, and how to sample, shift and split; chromosomes that
+    are None are chosen; `seed` is that of the sampling of negatives. TrainingError: too few examples in a part, unfit
+    target values, negatives for a model that is not binary or of which many are positives as well; UsageError: regions
+    without a genome.
     """
     if negatives is not None and config.loss != "binary":
         raise TrainingError(f"negatives: given for a {config.loss} model, which learns from values; leave them out")

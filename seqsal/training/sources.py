@@ -23,10 +23,7 @@ Regions = str | os.PathLike[str] | pd.DataFrame
 def is_fasta(regions: Regions) -> bool:
     """Whether a file starts, after blank lines, with ``>``; a table, or a file that cannot be read, is not FASTA.
 
-    Raises
-    ------
-    TrainingError
-        It is a pipe.
+    TrainingError: it is a pipe, which cannot be read twice.
     """
     if isinstance(regions, pd.DataFrame):
         return False
@@ -42,13 +39,7 @@ def is_fasta(regions: Regions) -> bool:
 
 
 def common_length(regions: Regions) -> int:
-    """Return the length in bp that all regions share.
-
-    Raises
-    ------
-    TrainingError
-        Their lengths differ, so that a window length must be given.
-    """
+    """Return the length in bp that all regions share; TrainingError if they differ, so that one must be given."""
     if is_fasta(regions):
         lengths = {len(codes) for _, codes in read_fasta_records(regions)}  # type: ignore[arg-type]
     else:
