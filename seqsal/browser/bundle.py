@@ -10,8 +10,9 @@
     washu.json                                   WashU Epigenome Browser data hub
     seqsal_tracks.html  BROWSERS.txt             what the tracks are, how to open them
 
-All files are made in a temporary folder next to their destinations and then moved, `hub.txt` last: what was there
-before stays whole if anything fails. Tracks of an earlier bundle that are no longer there are removed.
+All files are made in a temporary folder next to their destinations and then moved, `hub.txt` and `BROWSERS.txt` last:
+what was there before stays whole if anything fails, and a folder without the last is unfinished. Tracks of an earlier
+bundle that are no longer there are removed.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from seqsal.browser.labels import Links, check_email, check_url_base, clean_labe
 from seqsal.browser.sessions import Content, hub_files, igv_json, igv_xml, washu_json
 from seqsal.browser.tracks import SignalTrack, feature_tracks
 from seqsal.errors import OutputError
-from seqsal.io.atomic import locked, make_folder, output_error
+from seqsal.io.atomic import atomic_path, locked, make_folder, output_error
 from seqsal.io.attributions import Attributions
 from seqsal.io.bigwig import summarize_bigwig
 from seqsal.io.tracks import write_bigwig
@@ -230,11 +231,12 @@ def _staged(folder: Path) -> Iterator[Path]:
 
 def _move(staging: Path, folder: Path) -> None:
     paths = sorted(path.relative_to(staging) for path in staging.rglob("*") if path.is_file())
-    if (folder / _HOW_TO).exists():  # a bundle was here
-        for name in (*_DATA, *_HUB):
-            if Path(name) not in paths:
+    if any((folder / name).exists() for name in (_HOW_TO, "igv_session.json")):  # a bundle was here
+        for name in (_HOW_TO, *_DATA, *_HUB):  # the first, which comes last, says that all are there
+            if name == _HOW_TO or Path(name) not in paths:
                 (folder / name).unlink(missing_ok=True)
-    for path in sorted(paths, key=lambda path: (path.suffix not in (".bw", ".bb", ".2bit"), path.name == "hub.txt")):
+    order = {"hub.txt": 2, _HOW_TO: 3}
+    for path in sorted(paths, key=lambda path: order.get(path.name, path.suffix not in (".bw", ".bb", ".2bit"))):
         (folder / path).parent.mkdir(exist_ok=True)
         os.replace(staging / path, folder / path)
 
@@ -249,7 +251,8 @@ def _write_texts(folder: Path, content: Content, addresses: dict[str, str]) -> N
     }
     for name, text in texts.items():
         (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+        with atomic_path(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _choose_locus(attr: Attributions, peaks: pd.DataFrame | None) -> str:

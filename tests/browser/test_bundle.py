@@ -235,6 +235,39 @@ def test_what_fails_leaves_the_folder_as_it_was(tmp_path: Path, fasta: Path, mon
         write_bundle(tmp_path / "file", attr)
 
 
+def test_killed_leftovers_go_and_the_current_folder_does_not_matter(
+    tmp_path: Path, fasta: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_bundle(tmp_path / "here", toy(fasta))
+    (tmp_path / "there" / ".bundle.999999999.partial").mkdir(parents=True)
+    monkeypatch.chdir("/")
+    write_bundle(str(tmp_path / "there").lstrip("/"), toy(fasta))
+    here, there = (
+        {
+            path.relative_to(tmp_path / name): path.is_file() and path.read_bytes()
+            for path in (tmp_path / name).rglob("*")
+        }
+        for name in ("here", "there")
+    )
+    assert here == there
+
+
+def test_a_bundle_that_was_not_finished_lacks_its_how_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(source: Path, target: Path) -> None:
+        if Path(target).name == "washu.json" and Path(source).parent != Path(target).parent:
+            raise KeyboardInterrupt
+        move(source, target)
+
+    move, out = os.replace, tmp_path / "out"
+    write_bundle(out, toy(), peaks=peak_table())
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "replace", stop)
+        write_bundle(out, toy())
+    assert not (out / "BROWSERS.txt").exists() and not (out / "peaks_positive.bb").exists()
+    write_bundle(out, toy())
+    assert (out / "BROWSERS.txt").exists() and not [path for path in out.iterdir() if path.name.startswith(".")]
+
+
 def test_assemblies_that_browsers_have(tmp_path: Path) -> None:
     attr = toy(chr1=ASSEMBLIES["hg19"]["chr1"], chr2=ASSEMBLIES["hg19"]["chr2"])
     bundle = write_bundle(tmp_path / "out", attr, url_base="https://example.org/x")

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
+import matplotlib
 import numpy as np
 import pandas as pd
 import pyBigWig
@@ -29,9 +30,10 @@ import seqsal
 from seqsal.attribution import METHODS
 from seqsal.cli import VERBS, main
 from seqsal.cli.options import METHOD_NAMES, TRAIN_DEFAULTS
-from seqsal.io.atomic import locked
+from seqsal.io.atomic import all_or_nothing, locked
 from seqsal.io.store_writer import AttributionWriter
 from seqsal.models import CNN, CNNConfig, save_checkpoint
+from seqsal.motifs import MotifResult, write_motifs
 from seqsal.sequence.codes import decode
 from seqsal.training import TrainConfig
 
@@ -565,3 +567,22 @@ def test_peaks_and_their_table_come_together(lab: Lab, monkeypatch: pytest.Monke
     monkeypatch.setattr("pandas.DataFrame.to_csv", full)
     refused(call("peaks", lab.out / "A.h5", "--out", lab.out / "p.narrowPeak"), "p.tsv", "no space left")
     assert [path.name for path in lab.out.iterdir()] == ["A.h5"]
+
+
+def test_a_matplotlibrc_changes_no_logo(lab: Lab) -> None:
+    assert lab.attribute().exit_code == 0
+    odd = {"font.size": 30, "savefig.facecolor": "red", "axes.grid": True, "text.usetex": True, "lines.linewidth": 9}
+    for name, settings in (("plain", {}), ("odd", odd)):
+        with matplotlib.rc_context(settings):
+            logo = call("logo", lab.out / "A.h5", "--region", "chr1:110-140", "--out", lab.out / f"{name}.svg")
+            assert logo.exit_code == 0, logo.output
+    assert (lab.out / "plain.svg").read_bytes() == (lab.out / "odd.svg").read_bytes()
+
+
+def test_what_an_earlier_run_made_and_this_one_does_not_is_removed(tmp_path: Path) -> None:
+    with all_or_nothing(stale=[tmp_path / "motif_usage.tsv"]):
+        write_motifs(MotifResult((), {"pos": 0, "neg": 0}, usage=pd.DataFrame({"motif": ["a"]})), tmp_path)
+    assert (tmp_path / "motif_usage.tsv").exists()
+    with all_or_nothing(stale=[tmp_path / "motif_usage.tsv"]):
+        write_motifs(MotifResult((), {"pos": 0, "neg": 0}), tmp_path)
+    assert not (tmp_path / "motif_usage.tsv").exists() and (tmp_path / "motifs.tsv").exists()
