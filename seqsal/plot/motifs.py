@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from seqsal.motifs.matrices import Motif
 from seqsal.motifs.patterns import MotifResult, Pattern
 from seqsal.plot.logo import plot_letters
-from seqsal.plot.style import drawing_style, new_axes, one_line, own_style, save_figure, two_lines
+from seqsal.plot.style import SteadyLayout, drawing_style, new_axes, one_line, own_style, save_figure, two_lines
 
 __all__ = ["plot_cwm", "plot_motif", "plot_pattern", "write_logos"]
 
@@ -120,7 +120,7 @@ def plot_pattern(pattern: Pattern, *, unit: str = "contribution") -> list[Axes]:
     """
     width = max(_LEAST_INCHES, _INCH_PER_BASE * pattern.motif.width) + 0.8
     with drawing_style():
-        figure = Figure(figsize=(2 * width, 2 * _ROW_INCHES + 0.3), layout="constrained")
+        figure = Figure(figsize=(2 * width, 2 * _ROW_INCHES + 0.3), layout=SteadyLayout())
         axes = [figure.add_subplot(2, 2, i + 1) for i in range(4)]
         for i, reverse in enumerate((False, True)):
             plot_motif(pattern.motif, axes[i], reverse=reverse, title="reverse complement" if reverse else None)

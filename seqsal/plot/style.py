@@ -25,7 +25,9 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.transforms import Bbox
 
 from seqsal.errors import UsageError
 from seqsal.io.atomic import atomic_path
@@ -34,6 +36,7 @@ __all__ = [
     "NEGATIVE",
     "POSITIVE",
     "PositionLocator",
+    "SteadyLayout",
     "drawing_style",
     "frame_bases",
     "in_notebook",
@@ -133,6 +136,16 @@ def shown(draw: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     return wrapper
 
 
+class SteadyLayout(ConstrainedLayoutEngine):
+    """Constrained layout, rounded: the last digits of its solver, and so ids in SVG, differ from process to process."""
+
+    def execute(self, fig: Any) -> None:
+        """Place the Axes."""
+        super().execute(fig)
+        for ax in fig.axes:
+            ax._set_position(Bbox(np.round(ax.get_position().get_points(), 8)), which="active")
+
+
 def new_figure(width: float, height: float) -> Figure:
     """Return a new figure of `width` × `height` inches; pyplot knows of it in a notebook that is to show it alone.
 
@@ -141,8 +154,8 @@ def new_figure(width: float, height: float) -> Figure:
     if _IS_SHOWN.get() and in_notebook():
         from matplotlib import pyplot
 
-        return pyplot.figure(figsize=(width, height), layout="constrained")
-    return Figure(figsize=(width, height), layout="constrained")
+        return pyplot.figure(figsize=(width, height), layout=SteadyLayout())
+    return Figure(figsize=(width, height), layout=SteadyLayout())
 
 
 def new_axes(width: float, height: float) -> Axes:
@@ -296,7 +309,7 @@ def inline_svg(
     buffer = io.StringIO()
     with own_style(), drawing_style(**ink, svg_hashsalt=key), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from")  # the browser has fonts of its own
-        figure = Figure(figsize=size, layout="constrained" if margins is None else None)
+        figure = Figure(figsize=size, layout=SteadyLayout() if margins is None else None)
         if margins is not None:
             left, right, below, above = margins
             edges = {"left": left / size[0], "right": 1 - right / size[0]}

@@ -11,9 +11,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from track_toys import make_attr
 
 from seqsal.errors import OutputError, UsageError
-from seqsal.plot import plot_letters, save_figure, style
+from seqsal.plot import plot_attributions, plot_letters, save_figure, style
 from seqsal.plot.style import drawing_style, one_line, root_figure
 
 
@@ -40,6 +41,16 @@ def test_bytes_do_not_depend_on_the_hash_seed(tmp_path: Path) -> None:
         environment = os.environ | {"PYTHONHASHSEED": seed}
         subprocess.run([sys.executable, "-c", code, tmp_path / f"{seed}.svg"], check=True, env=environment)
     assert (tmp_path / "1.svg").read_bytes() == (tmp_path / "2.svg").read_bytes()
+
+
+def test_places_of_axes_are_rounded(rng: np.random.Generator) -> None:
+    """The layout's solver gives other last digits in other processes, which change the ids of clips."""
+    figure = root_figure(plot_attributions(make_attr(rng.normal(size=(1, 400))), zoom_bp=20)[0])
+    figure.draw_without_rendering()
+    for ax in figure.axes:
+        corners = ax.get_position().get_points()
+        assert corners == pytest.approx(np.round(corners, 8), abs=1e-15)
+        assert (0 < corners).all() and (corners < 1).all()
 
 
 def test_text_stays_text(tmp_path: Path) -> None:
