@@ -143,7 +143,7 @@ class SteadyLayout(ConstrainedLayoutEngine):
         """Place the Axes."""
         super().execute(fig)
         for ax in fig.axes:
-            ax._set_position(Bbox(np.round(ax.get_position().get_points(), 8)), which="active")
+            ax._set_position(Bbox(np.round(ax.get_position(original=True).get_points(), 8)))
 
 
 def new_figure(width: float, height: float) -> Figure:
