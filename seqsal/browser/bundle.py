@@ -156,13 +156,9 @@ def write_bundle(
     if not attr.chrom_sizes:
         raise OutputError("attributions: hold no chromosome sizes, which tracks need; make them again")
     links, email = Links(None if url_base is None else check_url_base(url_base)), check_email(email)
-    provenance = attr.attrs.get("genome")
-    reference = choose_reference(
-        attr.chrom_sizes,
-        provenance if isinstance(provenance, dict) else {},
-        name=genome_name,
-        fasta=None if genome is None else Path(genome),
-    )
+    provenance = attr.attrs.get("genome") if isinstance(attr.attrs.get("genome"), dict) else {}
+    fasta = None if genome is None else Path(genome)
+    reference = choose_reference(attr.chrom_sizes, provenance or {}, name=genome_name, fasta=fasta)
     features = feature_tracks(attr.chrom_sizes, peaks=peaks, motifs=motifs, artifacts=artifacts)
     with _staged(folder) as staging:
         signal_file = staging / SIGNAL_FILE
@@ -190,12 +186,7 @@ def check_bundle_settings(
     genome_name: str | None = None,
     url_base: str | None = None,
 ) -> None:
-    """Check before hours of work what `write_bundle` would refuse after them; arguments are as there and in its parts.
-
-    Raises
-    ------
-    UsageError
-        An address or name that cannot be used.
+    """Check before hours of work what `write_bundle` would refuse after them (`UsageError`); arguments are as there.
 
     Examples
     --------

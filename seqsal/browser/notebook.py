@@ -11,7 +11,6 @@ import base64
 import gzip
 import re
 import tempfile
-from collections.abc import Hashable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -88,7 +87,8 @@ def igv_config(
     """Return what igv.js is to show, for its `createBrowser`; parameters and errors are those of `show_browser`."""
     place = read_locus(attr, pick_region(attr, region))
     part = _windows(attr, Region(place.chrom, place.start, place.end), max_bp)
-    names = {chrom: _chrom_name(chrom) for chrom in part.chrom_sizes}
+    # names that igv.js can tell from a position, and that are no markup
+    names = {chrom: clean_name(chrom).replace(":", "_").replace(" ", "_") for chrom in part.chrom_sizes}
     tracks = [_signal(part, names)]
     if peaks is not None:
         tracks.append(_features("Peaks", peaks.assign(label=peaks.get("name", "")), names))
@@ -103,16 +103,6 @@ def igv_config(
     }
 
 
-def _plain(name: str) -> str:
-    """Replace what ends an attribute of an element: igv.js writes names into them as they are."""
-    return re.sub(r"[<>\"'`]", "_", name)
-
-
-def _chrom_name(chrom: str) -> str:
-    """Name of a chromosome that igv.js can tell from a position, and that is no markup."""
-    return clean_name(chrom).replace(":", "_").replace(" ", "_")
-
-
 def _windows(attr: Attributions, place: Region, max_bp: int) -> Attributions:
     """Those of the windows that are embedded, in memory, with the sizes of their chromosomes."""
     table = attr.regions
@@ -122,14 +112,8 @@ def _windows(attr: Attributions, place: Region, max_bp: int) -> Attributions:
     regions = table.iloc[rows].reset_index(drop=True)
     ends = regions.groupby("chrom")["end"].max()
     sizes = {str(chrom): attr.chrom_sizes.get(str(chrom), int(end)) for chrom, end in ends.items()}
-    return Attributions(
-        regions=regions,
-        codes=attr.codes[rows],
-        track=attr.track[rows],
-        prediction=attr.prediction[rows],
-        chrom_sizes=sizes,
-        attrs=attr.attrs,
-    )
+    codes, track, prediction = attr.codes[rows], attr.track[rows], attr.prediction[rows]
+    return Attributions(regions, codes, track, prediction, chrom_sizes=sizes, attrs=attr.attrs)
 
 
 def _fasta(attr: Attributions, names: dict[str, str]) -> str:
@@ -157,40 +141,25 @@ def _signal(attr: Attributions, names: dict[str, str]) -> dict[str, Any]:
         write_bedgraph(renamed, renamed.chrom_sizes, path)
         url = _data_url(path.read_bytes())
     return {
-        "type": "wig",
-        "format": "bedgraph",
-        "url": url,
-        "indexed": False,
-        "name": clean_label(f"{attr.name}, {attr.unit}", 100),
-        "color": _rgb(POSITIVE),
-        "altColor": _rgb(NEGATIVE),
-        "autoscale": True,
-        "height": _SIGNAL_HEIGHT,
-    }
+        "type": "wig", "format": "bedgraph", "url": url, "indexed": False, "autoscale": True, "height": _SIGNAL_HEIGHT,
+        "name": clean_label(f"{attr.name}, {attr.unit}", 100), "color": _rgb(POSITIVE), "altColor": _rgb(NEGATIVE),
+    }  # fmt: skip
 
 
 def _features(name: str, table: pd.DataFrame, names: dict[str, str]) -> dict[str, Any]:
     """Make a track of boxes in the colours of their signs, those on the chromosomes that are embedded."""
-    table = table.assign(negative=negative_peaks(table)) if len(table) else table
-    rows: list[dict[Hashable, Any]] = table.to_dict("records")
+    columns: list[Any] = [table.get(key, []) for key in ("chrom", "start", "end", "label")]
     features = [
         {
-            "chr": names[row["chrom"]],
-            "start": int(row["start"]),
-            "end": int(row["end"]),
-            "name": _plain(clean_name(row["label"])),
-            "color": _rgb(NEGATIVE if row["negative"] else POSITIVE),
+            "chr": names[chrom], "start": int(start), "end": int(end),
+            "name": re.sub(r"[<>\"'`]", "_", clean_name(label)),  # igv.js writes names into attributes as they are
+            "color": _rgb(NEGATIVE if negative else POSITIVE),
         }
-        for row in rows
-        if row["chrom"] in names
-    ]
-    return {
-        "type": "annotation",
-        "name": name,
-        "features": features,
-        "displayMode": "EXPANDED",
-        "height": _FEATURE_HEIGHT,
-    }
+        for chrom, start, end, label, negative in zip(*columns, negative_peaks(table), strict=True)
+        if chrom in names
+    ]  # fmt: skip
+    looks = {"displayMode": "EXPANDED", "height": _FEATURE_HEIGHT}
+    return {"type": "annotation", "name": name, "features": features, **looks}
 
 
 def _rgb(color: RGB) -> str:

@@ -22,19 +22,9 @@ from seqsal.motifs.patterns import NAMED_Q
 from seqsal.regions import make_regions
 
 __all__ = [
-    "ARTIFACT_SCHEMA",
-    "MOTIF_SCHEMA",
-    "NEGATIVE",
-    "PEAK_SCHEMA",
-    "PLAIN_SCHEMA",
-    "POSITIVE",
-    "BedSchema",
-    "FeatureTrack",
-    "SignalTrack",
-    "feature_tracks",
-    "read_instances",
-    "read_motif_instances",
-]
+    "ARTIFACT_SCHEMA", "MOTIF_SCHEMA", "NEGATIVE", "PEAK_SCHEMA", "PLAIN_SCHEMA", "POSITIVE", "BedSchema",
+    "FeatureTrack", "SignalTrack", "feature_tracks", "read_instances", "read_motif_instances",
+]  # fmt: skip
 
 RGB = tuple[int, int, int]
 POSITIVE: RGB = (0, 114, 178)  # the blue and vermilion of the figures

@@ -260,8 +260,7 @@ def _two_words(rng: np.random.Generator) -> Seqlets:
 def compiling_kernels() -> Iterator[subprocess.Popen[bytes]]:
     """Run :func:`compile_kernels` in another process for as long as the block lasts, at most.
 
-    The process looks for modules where this one's interpreter has them installed and then where seqsal is, never first
-    in the current folder: a `numpy.py` there is not run.
+    It looks for modules where they are installed and then where seqsal is, never in the current folder first.
     """
     command = [sys.executable, "-P", "-c", COMPILE_CODE, str(Path(__file__).resolve().parents[2])]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -34,16 +34,9 @@ from seqsal.motifs.usage import write_usage_tsv
 from seqsal.sequence.codes import decode, encode, reverse_complement
 
 __all__ = [
-    "NAMED_Q",
-    "SEQLET_COLUMNS",
-    "TABLE_COLUMNS",
-    "MotifResult",
-    "Pattern",
-    "make_pattern",
-    "merge_alignments",
-    "trim",
+    "NAMED_Q", "SEQLET_COLUMNS", "TABLE_COLUMNS", "MotifResult", "Pattern", "make_pattern", "merge_alignments", "trim",
     "write_motifs",
-]
+]  # fmt: skip
 
 NAMED_Q = 0.1  # the largest q-value of a match that a pattern is named by
 TRIM_SHARE = 0.2  # of the largest contribution of a column

@@ -26,15 +26,8 @@ from seqsal.motifs.matrices import Motif
 from seqsal.sequence.codes import N_CODE, one_hot
 
 __all__ = [
-    "BIN_BITS",
-    "HIT_COLUMNS",
-    "SCAN_BP",
-    "iter_hits",
-    "peak_of_spans",
-    "peak_spans",
-    "scan_codes",
-    "scan_motifs",
-]
+    "BIN_BITS", "HIT_COLUMNS", "SCAN_BP", "iter_hits", "peak_of_spans", "peak_spans", "scan_codes", "scan_motifs",
+]  # fmt: skip
 
 BIN_BITS = 0.05
 SCAN_BP = 1 << 21  # a call has a fixed cost of about 1 ms a motif; memory is 60 bytes a base

@@ -141,9 +141,7 @@ def read_locus(
 
 def window_locus(attr: Attributions, row: int) -> Locus:
     """Return one window as the model saw it, turned to the + strand; padding and N are NaN in its track."""
-    window = attr.regions.iloc[row]
-    span = Region(str(window["chrom"]), int(window["start"]), int(window["end"]))
-    return _average(attr, np.array([row]), span, hypothetical=False)
+    return _average(attr, np.array([row]), _window(attr.regions.iloc[row]), hypothetical=False)
 
 
 def _average(attr: Attributions, rows: NDArray[np.intp], span: Region, hypothetical: bool) -> Locus:

@@ -40,15 +40,9 @@ from seqsal.regions import Region
 from seqsal.sequence.codes import ALPHABET, N_CODE
 
 __all__ = [
-    "BASE_COLORS",
-    "MAX_LOGO_BP",
-    "Letters",
-    "compound_outline",
-    "plot_letters",
-    "plot_logo",
-    "plot_region_rows",
+    "BASE_COLORS", "MAX_LOGO_BP", "Letters", "compound_outline", "plot_letters", "plot_logo", "plot_region_rows",
     "stack_letters",
-]
+]  # fmt: skip
 
 _LETTER_WIDTH = 0.95
 _FONT = ("DejaVu Sans", "bold")  # ships with matplotlib: the same letters on every machine

@@ -33,28 +33,10 @@ from seqsal.errors import UsageError
 from seqsal.io.atomic import atomic_path
 
 __all__ = [
-    "NEGATIVE",
-    "POSITIVE",
-    "PositionLocator",
-    "SteadyLayout",
-    "drawing_style",
-    "frame_bases",
-    "in_notebook",
-    "ink",
-    "inline_svg",
-    "label_positions",
-    "limits_with_air",
-    "new_axes",
-    "new_axes_column",
-    "new_figure",
-    "one_line",
-    "own_style",
-    "root_figure",
-    "save_figure",
-    "set_title",
-    "shown",
-    "two_lines",
-]
+    "NEGATIVE", "POSITIVE", "PositionLocator", "SteadyLayout", "drawing_style", "frame_bases", "in_notebook", "ink",
+    "inline_svg", "label_positions", "limits_with_air", "new_axes", "new_axes_column", "new_figure", "one_line",
+    "own_style", "root_figure", "save_figure", "set_title", "shown", "two_lines",
+]  # fmt: skip
 
 POSITIVE = "#0072b2"  # Okabe and Ito's blue and vermilion: distinguishable with every kind of colour vision
 NEGATIVE = "#d55e00"

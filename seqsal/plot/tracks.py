@@ -23,16 +23,9 @@ from seqsal.plot.style import NEGATIVE, POSITIVE, frame_bases, ink, limits_with_
 from seqsal.regions import Region
 
 __all__ = [
-    "MAX_BINS",
-    "MotifBoxes",
-    "boxes_within",
-    "draw_boxes",
-    "n_lanes",
-    "name_motifs",
-    "negative_peaks",
-    "plot_region_track",
-    "plot_track",
-]
+    "MAX_BINS", "MotifBoxes", "boxes_within", "draw_boxes", "n_lanes", "name_motifs", "negative_peaks",
+    "plot_region_track", "plot_track",
+]  # fmt: skip
 
 MAX_BINS = 2_400  # more steps than a screen has columns only make files large
 _BAND = 0.13  # share of the height that is kept for peak boxes

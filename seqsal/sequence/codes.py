@@ -12,31 +12,17 @@ from numpy.typing import ArrayLike, NDArray
 from seqsal.errors import UsageError
 
 __all__ = [
-    "ALPHABET",
-    "BYTE_TO_CODE",
-    "N_CODE",
-    "codes_from_one_hot",
-    "decode",
-    "encode",
-    "one_hot",
-    "reverse_complement",
-]
+    "ALPHABET", "BYTE_TO_CODE", "N_CODE", "codes_from_one_hot", "decode", "encode", "one_hot", "reverse_complement",
+]  # fmt: skip
 
 ALPHABET = "ACGT"
 N_CODE = 4
 
 
-def _byte_to_code() -> NDArray[np.uint8]:
-    table = np.full(256, N_CODE, dtype=np.uint8)
-    for letters, code in (("Aa", 0), ("Cc", 1), ("Gg", 2), ("TtUu", 3)):
-        table[[ord(letter) for letter in letters]] = code
-    table.flags.writeable = False
-    return table
-
-
-BYTE_TO_CODE = _byte_to_code()
+BYTE_TO_CODE: NDArray[np.uint8] = np.full(256, N_CODE, dtype=np.uint8)
 """Code of each of the 256 byte values, shape (256,), uint8."""
-
+BYTE_TO_CODE[np.frombuffer(b"AaCcGgTtUu", dtype=np.uint8)] = (0, 0, 1, 1, 2, 2, 3, 3, 3, 3)
+BYTE_TO_CODE.flags.writeable = False
 _CODE_TO_BYTE = np.frombuffer(b"ACGTN", dtype=np.uint8)
 _COMPLEMENT = np.array([3, 2, 1, 0, N_CODE], dtype=np.uint8)
 

@@ -35,18 +35,9 @@ from seqsal.errors import UsageError
 from seqsal.sequence.codes import N_CODE
 
 __all__ = [
-    "GAMMA",
-    "ShuffledControls",
-    "control_parents",
-    "count_repeats",
-    "default_n_controls",
-    "dinucleotide_shuffle",
-    "draw_number",
-    "generators",
-    "mononucleotide_shuffle",
-    "splitmix64",
-    "window_keys",
-]
+    "GAMMA", "ShuffledControls", "control_parents", "count_repeats", "default_n_controls", "dinucleotide_shuffle",
+    "draw_number", "generators", "mononucleotide_shuffle", "splitmix64", "window_keys",
+]  # fmt: skip
 
 MAX_DRAWS = 1 << 20  # of everything, and items of a use in each
 CONTROL_BASES = 200_000
