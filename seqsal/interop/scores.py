@@ -257,7 +257,7 @@ def open_scored_windows(
     opened = open_scores(scores)
     if is_array and sequences is not None:
         if opened.one_hot is not None:
-            raise UsageError(f"{what}: given, but {opened.name} holds its own; leave them away")
+            raise UsageError(f"{what}: given, but {opened.name} holds its own; leave them out")
         opened = opened.with_sequences(sequences)
     source = _place(opened, regions, genome, fasta, stranded)  # type: ignore[arg-type]
     has_sequences = fasta is not None or genome is not None
@@ -302,7 +302,7 @@ def _place(
         source.close()
         raise RegionError(
             f"{scores.name}: {len(scores):,} scores of {scores.length} bp, but {n_given:,} regions of {source.length} "
-            "bp; give the regions that the program wrote beside its scores, one for each and in their order"
+            "bp; give the regions that the program wrote next to its scores, one for each and in their order"
         )
     return source
 
@@ -320,6 +320,6 @@ def _why(codes: Codes, genome: Codes) -> str:
         if (ours == theirs).all():
             return f"it lies one base to the {name}: correct the regions, which are 0-based and half-open"
     return (
-        "give the genome that was scored and the regions in the order of the scores, or leave the genome away where "
+        "give the genome that was scored and the regions in the order of the scores, or leave the genome out where "
         "sequences are meant to differ from it"
     )

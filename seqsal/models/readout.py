@@ -210,7 +210,7 @@ class Readout:
         raise ModelError(
             f"model: gives shape {tuple(values.shape)} for {n_sequences} sequences, expected {expected} or "
             f"(N, positions) for reduce={self.reduce!r}; "
-            + ("give longer windows" if empty else "choose another output, or leave reduce away")
+            + ("give longer windows" if empty else "choose another output, or leave reduce out")
         )
 
 
@@ -278,7 +278,7 @@ def _child(value: Any, step: str, path: str) -> Any:
     elif not isinstance(value, torch.Tensor) and isinstance(getattr(value, step, None), torch.Tensor):
         return getattr(value, step)  # a named tuple or dataclass
     parts = ", ".join(map(str, _parts(value)))
-    cure = f"choose one of its parts: {parts}" if parts else "leave output away there"
+    cure = f"choose one of its parts: {parts}" if parts else "leave output out there"
     raise ModelError(f"output: {path!r} is not in what the model gives, {describe_output(value)}; {cure}")
 
 

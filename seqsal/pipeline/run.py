@@ -209,8 +209,8 @@ def _shares(prepared: PreparedRun) -> dict[str, float]:
     n_controls = opened.request.options.n_controls
     n_windows = len(opened.source) + (n_controls if isinstance(n_controls, int) else 0)
     n_passes = sum(one.method.n_passes(opened.source.length) for one in plan_methods(opened.request.options))
-    shares = {"attribute": 0.015 * n_windows * n_passes, "scores": 0.5, "tracks": 2.0, "peaks": 6.0, "motifs": 12.0,
-              "audit": 30.0, "browser": 4.0, "report": 6.0}  # fmt: skip
+    shares = {"attribute": 0.0045 * n_windows * n_passes, "scores": 0.1, "tracks": 1.0, "peaks": 1.5, "motifs": 20.0,
+              "audit": 80.0, "browser": 2.5, "report": 12.0}  # fmt: skip
     return shares if prepared.plan is not None else {**shares, "audit": 0.0}
 
 

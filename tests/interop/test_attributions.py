@@ -204,7 +204,7 @@ def test_what_is_missing_or_too_much(tmp_path: Path, case: Case) -> None:
     with pytest.raises(UsageError, match="expected genome and regions"):
         import_attributions(scores, sequences=X, genome=case.genome)
     path, _ = write_chrombpnet_h5(case.attr, tmp_path / "X.h5")
-    with pytest.raises(UsageError, match=r"X\.h5 holds its own; leave them away"):
+    with pytest.raises(UsageError, match=r"X\.h5 holds its own; leave them out"):
         import_attributions(path, sequences=X)
     write_bigwig(case.attr, case.attr.chrom_sizes, tmp_path / "a.bw")
     with pytest.raises(UsageError, match="windows of a bigWig need a place"):

@@ -140,7 +140,7 @@ def test_one_of_many_outputs(end: Callable[..., Any], output: int | str, squash:
     [
         (lambda z: (z, z), 2, r"output: '2' is not in what the model gives, a tuple \(0: \(2, 1\), 1: \(2, 1\)\)"),
         (lambda z: {"a": z}, "b", r"output: 'b' is not in .* a dict \(a: \(2, 1\)\); choose one of its parts: a"),
-        (lambda z: z, "b", r"output: 'b' is not in what the model gives, \(2, 1\); leave output away"),
+        (lambda z: z, "b", r"output: 'b' is not in what the model gives, \(2, 1\); leave output out"),
         (lambda z: {"a": (z, z)}, "a", r"gives a tuple .*choose one by output: a.0, a.1"),
         (lambda z: {"a": None}, "a", r"gives a NoneType, expected a tensor.*wrap it in a module"),
     ],
