@@ -56,7 +56,7 @@ def attribute(
     device: str = "auto",
     seed: int = 0,
     resume: bool = True,
-    progress: bool = False,
+    progress: bool | None = None,
     **options: Any,
 ) -> Attributions:
     """Show which bases drive a model's prediction.
@@ -86,7 +86,7 @@ def attribute(
     resume
         Go on with an unfinished `out` of the same model, windows and settings; False starts over.
     progress
-        Show a progress bar.
+        Show a progress bar; None shows one on a terminal, as soon as the work takes more than some seconds.
     options
         `rc_average`; `n_controls`, shuffled windows that are attributed at once for peaks to be compared with (0, the
         default, leaves them until :func:`seqsal.call_peaks` or something else needs them); `hypothetical` (keep the
@@ -145,7 +145,7 @@ def score(
     blocks: bool = False,
     batch_size: int | None = None,
     device: str = "auto",
-    progress: bool = False,
+    progress: bool | None = None,
     **reading: Any,
 ) -> pd.DataFrame:
     """Predict each region.
@@ -214,7 +214,7 @@ class OpenRequest:
 
     def attribute(
         self, out: _PATH | None = None, *, resume: bool = True, keep_finished: bool = False,
-        or_more_controls: bool = False, progress: bool = False,
+        or_more_controls: bool = False, progress: bool | None = False,
     ) -> Attributions:  # fmt: skip
         """Attribute the windows, in memory or into a file.
 
@@ -245,7 +245,7 @@ class OpenRequest:
         attr.keep(run=AttributionRun(self.model, self.source, options, self.device))
         return attr
 
-    def score(self, *, progress: bool = False) -> pd.DataFrame:
+    def score(self, *, progress: bool | None = False) -> pd.DataFrame:
         """Predict the windows; see :func:`score`."""
         options = self.request.options
         model = cast(SequenceModel, with_target(self.model, options.targets[0]))

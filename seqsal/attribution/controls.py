@@ -53,7 +53,7 @@ def make_controls(
     n_controls: int | None = None,
     why: str = "",
     device: str = "auto",
-    progress: bool = False,
+    progress: bool | None = False,
 ) -> Controls:
     """Give attributions the controls that they lack, and keep them there: in memory, or in their file.
 
@@ -120,7 +120,12 @@ def make_controls(
 
 
 def add_controls(
-    path: str | os.PathLike[str], run: AttributionRun, n_controls: int, *, or_more: bool = False, progress: bool = False
+    path: str | os.PathLike[str],
+    run: AttributionRun,
+    n_controls: int,
+    *,
+    or_more: bool = False,
+    progress: bool | None = False,
 ) -> None:
     """Give every result of a finished file this number of controls, where it has none or another number.
 
@@ -349,7 +354,7 @@ def _recorded(attr: Attributions, path: Path | None) -> _Recorded | None:
 
 
 def _append(
-    path: Path, attr: Attributions, run: AttributionRun, planned: PlannedMethod, n_controls: int, progress: bool
+    path: Path, attr: Attributions, run: AttributionRun, planned: PlannedMethod, n_controls: int, progress: bool | None
 ) -> None:
     """Add controls of the results of one planned method to their file, unless somebody else has meanwhile."""
     names, source = [result.name for result in planned.results], _Windows(attr)
@@ -421,7 +426,7 @@ def _stream(
     layout: StoreLayout,
     recorded: _Recorded | None,
     sink: Sink,
-    progress: bool,
+    progress: bool | None,
 ) -> None:
     """Attribute controls in the very batches that they would be in together with the windows."""
     run_pass(

@@ -53,7 +53,7 @@ def attribute_windows(
     options: AttributeOptions,
     *,
     device: torch.device,
-    progress: bool = False,
+    progress: bool | None = False,
 ) -> Attributions:
     """Attribute every window of `source` and keep the result in memory.
 
@@ -68,7 +68,7 @@ def attribute_windows(
     device
         Where to compute.
     progress
-        Show a progress bar.
+        As for :func:`seqsal.attribute`.
 
     Returns
     -------
@@ -112,7 +112,7 @@ def attribute_to_file(
     resume: bool = True,
     keep_finished: bool = False,
     or_more_controls: bool = False,
-    progress: bool = False,
+    progress: bool | None = False,
 ) -> Path:
     """Attribute every window of `source` into an attribution file, going on where an interrupted run stopped.
 
@@ -236,7 +236,7 @@ class AttributionRun:
         hypothetical = self.options.hypothetical is not False and method.hypothetical
         return ResultLayout(self.describe_result(result), hypothetical, method.sums_to_difference)
 
-    def stream(self, source: WindowReader, layout: StoreLayout, sink: Sink, progress: bool) -> None:
+    def stream(self, source: WindowReader, layout: StoreLayout, sink: Sink, progress: bool | None) -> None:
         """Compute everything into a sink, and warn of sums that are off."""
         misses = run_pass(
             self.model, source, self.options, self.planned, layout, sink, device=self.device, progress=progress

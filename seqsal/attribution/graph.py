@@ -31,7 +31,7 @@ from seqsal.errors import ModelError
 from seqsal.models.sequence_model import facts_about
 from seqsal.models.state import as_written
 
-__all__ = ["Graph", "Op", "Ref", "leaves", "trace"]
+__all__ = ["Graph", "Op", "Ref", "facts_about_targets", "leaves", "trace"]
 
 _SIZES = (2, 3)  # batches that are traced: with one window, its axis could not be told from others of length 1
 _WRAPPER = "module."  # where `seqsal.wrap` keeps the caller's model
@@ -217,15 +217,15 @@ def trace(model: Callable[[torch.Tensor], torch.Tensor], X: torch.Tensor) -> Gra
     >>> graph.run(torch.eye(4)[None])
     tensor([2.])
     """
-    known, key = _facts_about(model), ("graph", type(model), tuple(X.shape[1:]), X.dtype, str(X.device))
+    known, key = facts_about_targets(model), ("graph", type(model), tuple(X.shape[1:]), X.dtype, str(X.device))
     if key not in known:
         known[key] = _trace(model, X)
     graph: Graph = known[key]
     return graph
 
 
-def _facts_about(model: Any) -> dict[Any, Any]:
-    """Return what is known of a model of one or several targets."""
+def facts_about_targets(model: Any) -> dict[Any, Any]:
+    """Return what is known of a model of one or several targets; see :func:`seqsal.models.state.facts_of`."""
     singles = getattr(model, "single", (model,))
     if not all(isinstance(single, nn.Module) for single in singles):
         return {}

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from seqsal.attribution.compute import Batches, WriteBehind, batches_for, fast_predictions, read_ahead
+from seqsal.attribution.compute import Batches, WriteBehind, batches_for, fast_predictions, progress_told_to, read_ahead
 from seqsal.attribution.methods.base import (
     MAX_COMPLETENESS_ERROR,
     Method,
@@ -41,6 +41,7 @@ from seqsal.sequence.tensors import one_hot_tensor
 __all__ = ["FirstWindows", "Miss", "Sink", "WindowReader", "first_window", "predict_windows", "run_pass"]
 
 CHUNK_BASES = 1 << 20  # bases read, and written, at a time
+BAR_DELAY = 3  # seconds, until a bar appears that nobody asked for
 CHEAP_PASSES = 32  # of the model, which a window of a full chunk may take
 FEWEST_ROWS = 8  # of a chunk: some for each worker
 NOTHING = np.zeros(0)
@@ -138,7 +139,7 @@ def run_pass(
     device: torch.device,
     controls: ControlReader | None = None,
     n_rows: int | None = None,
-    progress: bool = False,
+    progress: bool | None = False,
 ) -> dict[str, Miss]:
     """Send every window and every control through every method, from where the sink got to.
 
@@ -163,7 +164,7 @@ def run_pass(
     n_rows
         Windows read at a time; None for :func:`chunk_rows`.
     progress
-        Show a progress bar.
+        Show a progress bar; None for one that appears on a terminal when the work takes more than a few seconds.
 
     Returns
     -------
@@ -182,10 +183,7 @@ def run_pass(
             model, source, device, len(layout.regions) + layout.n_controls, batch_size=options.batch_size,
             thread_safe=not options.compile, precision=options.precision,
         ) as batches,
-        progress_bar(
-            total=total * len(families), initial=done * len(families), unit="window",
-            desc=None if n_windows else "controls", disable=not progress,
-        ) as bar,
+        _bar(families, layout, n_windows, done, progress) as bar,
         contextlib.nullcontext() if is_one else WriteBehind[partial[None]](lambda write: write()) as writer,
     ):  # fmt: skip
         prepared = [_prepare(family, model, source, options, device, batches) for family in families]
@@ -202,6 +200,22 @@ def run_pass(
                     write() if writer is None else writer.put(write)
     remedies = {result.name: family.method.remedy for family in families for result in family.results}
     return {name: Miss(n, remedies[name]) for name, n in n_off.items() if n}
+
+
+def _bar(
+    families: Sequence[PlannedMethod], layout: StoreLayout, n_windows: int, done: int, progress: bool | None
+) -> Any:
+    """Bar over windows or, where a window takes many passes, over the sequences that go through the model."""
+    n_passes = sum(family.method.n_passes(layout.length) for family in families)
+    parts = [(n_windows, "window"), (layout.n_controls, "control")]
+    desc = " + ".join(f"{n:,} {what}{'s' * (n > 1)}" for n, what in parts if n)
+    is_ism = all(result.method == "ism" for family in families for result in family.results)
+    is_many = n_passes > len(families)
+    return progress_bar(
+        total=(n_windows + layout.n_controls) * n_passes, initial=done * n_passes, desc=desc,
+        unit="window" if not is_many else " mutants" if is_ism else " sequences", unit_scale=is_many,
+        disable=None if progress is None else not progress, delay=BAR_DELAY if progress is None else 0,
+    )  # fmt: skip
 
 
 def _prepare(
@@ -263,10 +277,19 @@ def _attribute_chunk(
     tables = [_empty_arrays(chunk, layout, result.name) for result in family.results]
 
     def compute(start: int, stop: int) -> None:
+        due, n_told = (stop - start) * family.method.n_passes(layout.length), 0
+
+        def hear(n: int) -> None:
+            nonlocal n_told
+            n = min(n, due - n_told)  # unknown bases have one more
+            n_told += n
+            bar.update(n)
+
         X = one_hot_tensor(torch.from_numpy(chunk.codes[start:stop]).to(device))
-        for scores, arrays in zip(family.attribute(view, X), tables, strict=True):
-            _fill(arrays, slice(start, stop), scores, X, family.method)
-        bar.update(stop - start)
+        with progress_told_to(hear):
+            for scores, arrays in zip(family.attribute(view, X), tables, strict=True):
+                _fill(arrays, slice(start, stop), scores, X, family.method)
+        bar.update(due - n_told)
 
     batches.run(compute, len(chunk.codes))
     return tables
@@ -322,7 +345,7 @@ def predict_windows(
     *,
     device: torch.device,
     batch_size: int | None = None,
-    progress: bool = False,
+    progress: bool | None = False,
 ) -> NDArray[np.float32]:
     """Predict every window of `source`, (N,) in the model's output space.
 
@@ -350,7 +373,12 @@ def predict_windows(
     chunks = ((start, source.read(slice(start, min(start + n_rows, n_windows)))) for start in starts)
     with (
         batches_for(model, source, device, n_windows, batch_size=batch_size) as batches,
-        progress_bar(total=n_windows, unit="window", disable=not progress) as bar,
+        progress_bar(
+            total=n_windows,
+            unit="window",
+            disable=None if progress is None else not progress,
+            delay=BAR_DELAY if progress is None else 0,
+        ) as bar,
     ):
         fast: nn.Module | None = None
         for first, codes in read_ahead(chunks):

@@ -76,7 +76,7 @@ _current: ContextVar[_Whole | None] = ContextVar("seqsal_progress", default=None
 
 
 def bar(
-    given: Any = None, *, disable: bool = False, total: float | None = None, initial: float = 0, **look: Any
+    given: Any = None, *, disable: bool | None = False, total: float | None = None, initial: float = 0, **look: Any
 ) -> Any:
     """Make a progress bar as tqdm does, which within :func:`whole` moves the bar of the whole."""
     owner = _current.get()

@@ -307,9 +307,8 @@ class _Unknown(Exception):
 
 
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes, type, torch.dtype, torch.device})
-_STATE = frozenset(
-    {"training", "_compiled_call_impl", "_parameters", "_buffers", "_modules"}
-)  # that is compared by value, or given back
+_FLAT = {"_flat_weights", "_flat_weight_refs"}  # of recurrent layers: their parameters again
+_STATE = frozenset({"training", "_parameters", "_buffers", "_modules"} | _FLAT)  # compared by value, or given back
 _HOOKS = frozenset(name for name, value in vars(nn.Module()).items() if isinstance(value, dict))  # most are empty
 
 

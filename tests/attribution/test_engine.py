@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import threading
 from operator import attrgetter
@@ -11,7 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from toys import Linear, Small, Windows, random_codes
+from tqdm.auto import tqdm
 
 import seqsal
 from seqsal.attribution import passes
@@ -24,7 +27,7 @@ from seqsal.attribution.ism.mutants import Mutator
 from seqsal.attribution.methods import contributions as deeplift
 from seqsal.attribution.methods import mutagenesis as ism
 from seqsal.attribution.methods.base import mask_unknown, project
-from seqsal.attribution.methods.registry import make_method
+from seqsal.attribution.methods.registry import METHODS, make_method
 from seqsal.attribution.passes import chunk_rows
 from seqsal.attribution.request import PlannedMethod
 from seqsal.errors import DeviceError, ModelError, RegionError, UsageError
@@ -69,6 +72,52 @@ def test_one_chunk_takes_no_thread_and_one_look_at_the_model(source: Windows, mo
     attribute_windows(model, source, options, device=CPU)
     assert not started
     assert len(looks) == len(list(model.module.modules()))
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_weights_in_double_precision(method: str) -> None:
+    source, options = Windows(random_codes(np.random.default_rng(0), 2, 40, 0.02)), AttributeOptions(method)
+    torch.manual_seed(0)
+    single = nn.Sequential(nn.Conv1d(4, 8, 5), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(8, 2))
+    double = copy.deepcopy(single).double()
+    of_single, of_double = (
+        attribute_windows(seqsal.wrap(model), source, options, device=CPU) for model in (single, double)
+    )
+    assert of_double.track.dtype == np.float32
+    np.testing.assert_allclose(of_double.track, of_single.track, rtol=0, atol=1e-4 * np.abs(of_single.track).max())
+
+
+@pytest.mark.parametrize(
+    ("methods", "n_controls", "total", "text"),
+    [
+        ("gradient_x_input", 3, 8, "5 windows + 3 controls: 100%"),
+        ("ism", 0, 5 * 3 * 50, "5 windows: 100%"),
+        (["ism", "gradient_x_input"], 0, 5 * (3 * 50 + 1), "sequences/s"),
+    ],
+)
+def test_progress_counts_what_takes_time(
+    methods: Any,
+    n_controls: int,
+    total: int,
+    text: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Mutants where there are many, so that a bar moves within a window; and which of the windows are controls."""
+    bars = []
+    monkeypatch.setattr(passes, "progress_bar", lambda **given: bars.append(tqdm(**given)) or bars[-1])
+    source = Windows(random_codes(np.random.default_rng(0), 5, 50, 0.02))
+    steps = []
+    update = tqdm.update
+    monkeypatch.setattr(tqdm, "update", lambda bar, n=1: steps.append(n) or update(bar, n))
+    given = {"n_at_once": 30} if "ism" in methods else {}
+    options = AttributeOptions(methods, given, n_controls=n_controls)
+    attribute_windows(Small(), source, options, device=CPU, progress=True)
+    assert bars[0].n == bars[0].total == total == sum(steps)
+    assert "ism" not in methods or len([n for n in steps if n]) > 5  # more than one step a window
+    assert text in capfd.readouterr().err
+    attribute_windows(Small(), source, AttributeOptions(methods), device=CPU, progress=None)
+    assert bars[1].disable  # no terminal
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -272,12 +321,14 @@ def test_a_mutator_that_runs_out_of_memory_takes_fewer_mutants(
     run, sizes = Mutator._run, []
 
     def limited(self: Mutator, passed: Any, positions: Any, bases: Any) -> torch.Tensor:
-        if bases.size > 9:
+        n_mutants = 1 if bases is None else bases.size
+        if n_mutants > 9:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        sizes.append(bases.size)
+        sizes.append(n_mutants)
         return run(self, passed, positions, bases)
 
     monkeypatch.setattr(Mutator, "_run", limited)
+    monkeypatch.setattr(ism, "is_worth_tracing", lambda *args: True)
     monkeypatch.setattr(ism, "_disagreement", lambda *args: "")
     result = attribute_windows(Small(), source, options, device=CPU)
     np.testing.assert_allclose(result.track, expected.track, rtol=1e-4, atol=1e-6)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,8 @@ from tangermeme.saturation_mutagenesis import saturation_mutagenesis
 from torch import nn
 from toys import Linear, Small, random_codes
 
+import seqsal
+from seqsal.attribution.methods import mutagenesis
 from seqsal.attribution.methods.base import project
 from seqsal.attribution.methods.registry import make_method
 from seqsal.sequence.tensors import one_hot_tensor
@@ -55,3 +60,29 @@ def test_needs_no_gradient(rng: np.random.Generator) -> None:
     X = windows(rng)
     scores = make_method("ism").attribute(lambda X: (X[:, 0].sum(1) > 6).float(), X)
     assert torch.isfinite(scores.hypothetical).all()
+
+
+class Recurrent(nn.Module):
+    def __init__(self, kind: type[nn.RNNBase]) -> None:
+        super().__init__()
+        self.layer, self.head = kind(4, 8, batch_first=True), nn.Linear(8, 1)
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        return self.head(self.layer(X.mT)[0].mean(1))
+
+
+@pytest.mark.parametrize("make", [lambda: Recurrent(nn.GRU), lambda: Recurrent(nn.LSTM), lambda: nn.Sequential(
+    nn.Flatten(), nn.Linear(4 * 20, 1))], ids=["GRU", "LSTM", "tiny"])  # fmt: skip
+def test_what_tracing_would_take_longer_for_gets_whole_passes(
+    make: Callable[[], nn.Module], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A GRU over 100 steps took 36 s to be traced, and nothing was saved; it is counted once, not at every call."""
+    counts: list[Any] = []
+    worth = mutagenesis.is_worth_tracing
+    monkeypatch.setattr(mutagenesis, "is_worth_tracing", lambda *given: counts.append(given) or worth(*given))
+    monkeypatch.setattr(mutagenesis, "Mutator", lambda *given: pytest.fail("traced"))
+    module, X = make().eval(), np.eye(4, dtype=np.float32)[[np.arange(20) % 4]].transpose(0, 2, 1)
+    with caplog.at_level("INFO"):
+        tracks = [seqsal.attribute(module, X=X, method="ism", device="cpu").track for _ in range(2)]
+    assert len(counts) == 1 and "whole forward passes for each substitution, because they are faster" in caplog.text
+    assert np.array_equal(*tracks)

@@ -31,7 +31,7 @@ from seqsal.attribution.compute.model_views import (
     pearson,
 )
 from seqsal.attribution.compute.process import frozen_on_device
-from seqsal.attribution.compute.stream import WriteBehind, made_ahead, read_ahead
+from seqsal.attribution.compute.stream import WriteBehind, made_ahead, progress_told_to, read_ahead, tell_progress
 
 __all__ = [
     "MIN_CHANNELS",
@@ -52,7 +52,9 @@ __all__ = [
     "made_ahead",
     "model_view",
     "pearson",
+    "progress_told_to",
     "read_ahead",
     "relu_multipliers",
     "run_op",
+    "tell_progress",
 ]

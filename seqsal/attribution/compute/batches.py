@@ -127,11 +127,11 @@ class Batches:
             batches = [(i, min(i + size, stop)) for start, stop in ranges for i in range(start, stop, size)]
 
     def _split(self, n_windows: int) -> list[tuple[int, int]]:
-        """Batches (start, stop); where several workers share them, as many and as large for each."""
+        """Batches (start, stop); where several workers share them, as many for each, of about the size that suits."""
         if self._n_workers == 1:
             return [(i, min(i + self.batch_size, n_windows)) for i in range(0, n_windows, self.batch_size)]
-        n_batches = -(-n_windows // self.batch_size)
-        n_batches = min(-(-n_batches // self._n_workers) * self._n_workers, n_windows)
+        n_rounds = max(round(n_windows / self._n_workers / self.batch_size), 1)
+        n_batches = min(n_rounds * self._n_workers, n_windows)
         bounds = [i * n_windows // n_batches for i in range(n_batches + 1)]
         return list(itertools.pairwise(bounds))
 

@@ -1,4 +1,4 @@
-"""Three stages that overlap: a thread reads ahead, the caller computes, a thread writes behind.
+"""Three stages that overlap: a thread reads ahead, the caller computes and says how far it is, a thread writes behind.
 
 Queues are short, so memory does not grow with the number of windows, and an error in any stage ends all three and
 reaches the caller.
@@ -6,6 +6,7 @@ reaches the caller.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -14,7 +15,7 @@ from typing import Generic, Self, TypeVar
 
 import torch
 
-__all__ = ["WriteBehind", "made_ahead", "read_ahead"]
+__all__ = ["WriteBehind", "made_ahead", "progress_told_to", "read_ahead", "tell_progress"]
 
 Item = TypeVar("Item")
 
@@ -84,6 +85,43 @@ def made_ahead(items: Iterable[Item], device: torch.device) -> Iterable[Item]:
     [0, 1, 2]
     """
     return items if device.type == "cpu" else read_ahead(items)
+
+
+class _Listener(threading.local):
+    """Whom this thread tells how far it is."""
+
+    hear: Callable[[int], object] | None = None
+
+
+_listener = _Listener()
+
+
+@contextlib.contextmanager
+def progress_told_to(hear: Callable[[int], object]) -> Iterator[None]:
+    """While entered, call `hear` with what this thread tells by :func:`tell_progress`.
+
+    Examples
+    --------
+    >>> with progress_told_to(print):
+    ...     tell_progress(300)
+    300
+    """
+    before, _listener.hear = _listener.hear, hear
+    try:
+        yield
+    finally:
+        _listener.hear = before
+
+
+def tell_progress(n_sequences: int) -> None:
+    """Say that so many more sequences of a window went through the model, to whoever shows it.
+
+    Examples
+    --------
+    >>> tell_progress(300)  # nobody listens
+    """
+    if _listener.hear is not None:
+        _listener.hear(n_sequences)
 
 
 class WriteBehind(Generic[Item]):

@@ -209,7 +209,7 @@ def _linear(step: Step, x: Any, weight: Any, alpha: float) -> Any:
     slices = weights.read(step.frame, inner.start, inner.width, inner.stride).movedim(inner.axis + 1, 2)
     delta = step.frame.split(inner.delta).movedim(inner.axis + 1, 2)
     product = torch.bmm(delta.flatten(2), slices.squeeze(1).flatten(1, -2)) * alpha
-    return step.window.results[step.op.idx] + product.flatten(0, 1)
+    return _precisely(step.window.results[step.op.idx], product.flatten(0, 1))
 
 
 def reduce(step: Step, x: Any, dims: Any = None, keepdim: bool = False, **kwargs: Any) -> Any:
@@ -229,13 +229,16 @@ def reduce(step: Step, x: Any, dims: Any = None, keepdim: bool = False, **kwargs
     if step.op.name == "mean":
         total /= math.prod(inner.reference.result.shape[dim] for dim in over)
     if isinstance(x, Share):
+        if over != [inner.axis]:
+            return None
         reference = step.op.target(inner.reference.result, dims, keepdim)
-        return (
-            (reference + total) * (x.scale if keepdim else x.scale.squeeze(inner.axis))
-            if over == [inner.axis]
-            else None
-        )
-    return step.window.results[step.op.idx] + total
+        return _precisely(reference, total) * (x.scale if keepdim else x.scale.squeeze(inner.axis))
+    return _precisely(step.window.results[step.op.idx], total)
+
+
+def _precisely(reference: Tensor, delta: Tensor) -> Tensor:
+    """Add a small difference to what it is a difference to, without rounding it off in float32."""
+    return reference.double() + delta if reference.dtype == torch.float32 else reference + delta
 
 
 def column_reduce(step: Step, x: Any, dims: Any = (), *args: Any, **kwargs: Any) -> Any:

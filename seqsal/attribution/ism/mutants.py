@@ -21,19 +21,25 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from seqsal.attribution.compute import run_op
+from seqsal.attribution.compute import run_op, tell_progress
 from seqsal.attribution.graph import Op, leaves, trace
 from seqsal.attribution.ism import axis_rules, local_rules
 from seqsal.attribution.ism.state import Frame, Local, Rule, State, Step, Window
 
-__all__ = ["Mutator"]
+__all__ = ["Mutator", "is_worth_tracing"]
 
 logger = logging.getLogger(__name__)
 
 Tensor = torch.Tensor
 MAX_STRIDES = (128, 16, 1)  # tried in turn, until the period is at most MAX_PERIOD
 MAX_PERIOD = 256
+MOST_OPERATIONS = 2000  # of a forward pass that is traced: recurrent models, in which all changes after a substitution
+ENTRIES_PER_TRACED = 1_000_000  # that are computed in the time that tracing an operation takes
+WINDOWS_TO_PAY = 8  # whose whole forward passes may take as long as the tracing does
+OPERATIONS_PER_STEP = 20  # that a fused recurrent layer is traced as
+MOST_PRECISE = 1 << 14  # entries of a window's result, up to which sums over the length are carried on in float64
 ENTRIES_PER_OPERATION = {"cpu": 10_000, "cuda": 500_000}  # that take as long as it takes to start an operation
 
 RULES: dict[str, Rule] = {
@@ -86,6 +92,41 @@ _OVERLOADS = {
 }  # that the rule is for, where others mean something else
 
 
+class _Count(TorchDispatchMode):
+    """Counts the operations of a forward pass and the entries of their results."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.n_operations = self.n_entries = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # for which torch would load its compiler, which takes seconds
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        is_recurrent = "rnn" in func.name() and isinstance(args[0], Tensor)  # fused: one operation for all steps
+        self.n_operations += OPERATIONS_PER_STEP * max(args[0].shape) if is_recurrent else 1
+        self.n_entries += sum(leaf.numel() for leaf in leaves(result) if isinstance(leaf, Tensor))
+        return result
+
+
+def is_worth_tracing(model: Any, X: Tensor) -> bool:
+    """Tell whether a model is large enough to be traced, and not a recurrent one; counted, and so always the same.
+
+    Parameters
+    ----------
+    model
+        f: (N, 4, L) → (N, T), frozen and in evaluation mode.
+    X
+        One window, (1, 4, L).
+    """
+    with torch.no_grad(), _Count() as count:
+        model(X)
+    n_whole = WINDOWS_TO_PAY * 3 * X.shape[2] * count.n_entries
+    return count.n_operations <= MOST_OPERATIONS and count.n_operations * ENTRIES_PER_TRACED <= n_whole
+
+
 def rule_for(op: Op, consumers: Sequence[Op]) -> Rule | None:
     """Find the rule of an operation whose result some `consumers` take."""
     if op.target is operator.getitem:
@@ -126,7 +167,7 @@ class _Pass:
         if result is None:
             if followed:
                 self.mutator.whole[op.idx] = op
-            result = _apply(op, _full(args), _full(kwargs))
+            result = self._whole(op, _full(args), _full(kwargs))
         self._note(result)
         return result
 
@@ -136,6 +177,22 @@ class _Pass:
         if rule is None or n_followed != self.mutator.n_varying[op.idx] or not self.window.is_finite(op.idx):
             return None
         return rule(Step(op, self.window, self.frame, self.mutator.last_use, self.mutator.cache), *args, **kwargs)
+
+    def _whole(self, op: Op, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Compute an operation on whole results; small ones in float64, if their arguments are sums over the length.
+
+        A substitution changes a mean over 32 kb by so little that float32 rounds off a tenth of it.
+        """
+        reference = self.window.results[op.idx]
+        if not isinstance(reference, Tensor) or reference.dtype != torch.float32:
+            return _apply(op, args, kwargs)
+        is_small = reference.numel() <= MOST_PRECISE and "mkldnn" not in op.name
+        if op.name in ("mean", "sum") and is_small:
+            kwargs = {**kwargs, "dtype": torch.float64}
+        elif any(isinstance(leaf, Tensor) and leaf.dtype == torch.float64 for leaf in leaves(args)):
+            dtype = torch.float64 if is_small else torch.float32
+            args, kwargs = _of_type(args, dtype), _of_type(kwargs, dtype)
+        return _apply(op, args, kwargs)
 
     def _note(self, result: Any) -> None:
         for item in result if isinstance(result, (tuple, list)) else (result,):
@@ -154,6 +211,17 @@ def _full(value: Any) -> Any:
         return type(value)(_full(item) for item in value)
     if isinstance(value, dict):
         return {key: _full(item) for key, item in value.items()}
+    return value
+
+
+def _of_type(value: Any, dtype: torch.dtype) -> Any:
+    """Put all float32 and float64 tensors in arguments into one of the two types."""
+    if isinstance(value, Tensor):
+        return value.to(dtype) if value.dtype in (torch.float32, torch.float64) else value
+    if isinstance(value, (list, tuple)):
+        return type(value)(_of_type(item, dtype) for item in value)
+    if isinstance(value, dict):
+        return {key: _of_type(item, dtype) for key, item in value.items()}
     return value
 
 
@@ -252,25 +320,33 @@ class Mutator:
         Returns
         -------
         Tensor
-            Output with each base at each position, (T, 4, L); the window's own at other positions.
+            Output with each base at each position, (T, 4, L); the window's own at other positions. In float64 where a
+            model of float32 ends in a sum over the length.
         """
         window = Window(self.graph, X, _apply)
-        outputs = window.output[0][:, None, None].repeat(1, *X.shape[1:])  # right for the base that is there
         positions = np.arange(X.shape[2]) if positions is None else positions
+        frame = Frame(np.zeros(1, dtype=np.int64), 1, self.period, self.max_stride)
+        unchanged = self._run(_Pass(self, window, frame), positions[:1], None)
+        outputs = unchanged[0][:, None, None].repeat(1, *X.shape[1:])  # right for the base that is there
         for batch in self._batches(X[0].argmax(0).cpu().numpy(), (X[0].sum(0) == 0).cpu().numpy(), positions):
             result = self._run(_Pass(self, window, batch.frame), batch.positions, batch.bases)  # (P · K, T)
             bases = torch.from_numpy(batch.bases).to(X.device)
             at = torch.from_numpy(batch.positions).to(X.device)[:, None].expand_as(bases)
-            outputs[:, bases.flatten(), at.flatten()] = result.T
+            outputs[:, bases.flatten(), at.flatten()] = result.T.to(outputs.dtype)
+            tell_progress(len(result))
         return outputs
 
-    def _run(self, passed: _Pass, positions: NDArray[np.int64], bases: NDArray[np.int64]) -> Tensor:
-        """Compute the outputs of the mutants of a batch, (P · K, T)."""
+    def _run(self, passed: _Pass, positions: NDArray[np.int64], bases: NDArray[np.int64] | None) -> Tensor:
+        """Compute the outputs of the mutants of a batch, (P · K, T); without bases, of the window as it is."""
         first = self.graph.ops[0].idx
         reference = passed.window.reference(first, 2)
         there = reference.result[0][:, torch.from_numpy(positions).to(reference.result.device)]  # (4, P)
-        delta = -there.T[:, None, :, None].repeat(1, bases.shape[1], 1, 1).flatten(0, 1)  # (P · K, 4, 1)
-        delta[torch.arange(len(delta), device=delta.device), torch.from_numpy(bases.ravel()).to(delta.device), 0] += 1
+        if bases is None:
+            delta = torch.zeros_like(there).T[:, :, None]
+        else:
+            delta = -there.T[:, None, :, None].repeat(1, bases.shape[1], 1, 1).flatten(0, 1)  # (P · K, 4, 1)
+            put = torch.from_numpy(bases.ravel()).to(delta.device)
+            delta[torch.arange(len(delta), device=delta.device), put, 0] += 1
         start = int(positions[0] - passed.frame.offsets(1)[0])
         state = Local(passed.frame, reference, start, 1, delta=delta, owned=False)
         output: Tensor = _full(self.graph.run(state, passed))  # type: ignore[arg-type]
