@@ -20,6 +20,8 @@ from seqsal.errors import BedError, FastaError, RegionError, UsageError
 from seqsal.io import inputs
 from seqsal.io.fasta import Genome
 from seqsal.io.inputs import open_codes, open_input
+from seqsal.io.store import StoreLayout
+from seqsal.io.store_writer import fingerprint
 from seqsal.regions import COLUMNS, format_region, make_regions, resize_regions, tile_regions
 from seqsal.sequence.codes import decode, reverse_complement
 from seqsal.sequence.draws import dinucleotide_shuffle
@@ -115,7 +117,8 @@ class TestGenome:
         def describe() -> dict[str, object]:
             with open_input(genome=genome, regions=make_regions(["chr1"], [0], [9])) as source:
                 assert source.provenance["regions"] == {"file": None, "n_records": 1}
-                return dict(source.provenance["genome"])
+                layout = StoreLayout(source.windows, source.rejected, 9, source.chrom_sizes)
+                return source.provenance["genome"] | {"file of": fingerprint(layout, {"genome": source.provenance})}
 
         before, text = describe(), genome.read_text()
         at = text.index("\n") + 3  # a base under the window, between the samples
@@ -123,6 +126,7 @@ class TestGenome:
         after = describe()
         assert before["samples_sha256"] == after["samples_sha256"]
         assert before["windows_sha256"] != after["windows_sha256"]
+        assert before["file of"] != after["file of"]  # so that no file is resumed with another genome
 
     def test_a_genome_and_regions_from_pipes(self, genome: Path, tmp_path: Path) -> None:
         bed = b"chr1\t10\t30\n"
