@@ -17,8 +17,8 @@ from seqsal.auditing import part
 from seqsal.auditing.context import AuditContext
 from seqsal.auditing.finding import Finding
 from seqsal.auditing.part import PartResult, Results
+from seqsal.auditing.parts import load_part
 from seqsal.auditing.parts.artifacts import KnownFinding
-from seqsal.auditing.registry import load_part
 from seqsal.auditing.settings import AuditSettings
 from seqsal.io.attributions import Attributions
 from seqsal.io.inputs import open_codes

@@ -38,43 +38,16 @@ N_CHECKED = 16
 class AuditContext:
     """Attributions under audit, with their model.
 
-    Parameters
-    ----------
-    attr
-        Attributions of N windows of L bases.
-    model
-        The model that they are about; None leaves out every test that asks a model.
-    settings
-        Sizes and thresholds.
-    device
-        Where to compute.
-    seed
-        Of everything random.
-    peaks
-        Peaks called on `attr`; called at q ≤ 0.05 when None.
-    motifs
-        Known motifs, or None.
-    patterns
-        Motifs found in `attr`, or None.
-    annotations
-        Regions that are known to matter, chrom, start, end, or None.
-    artifacts
-        The user's own :class:`seqsal.auditing.parts.artifacts.library.Artifact`, in addition to the library, or None.
-    strata
-        A row a window, a column a factor such as a batch, of :func:`seqsal.auditing.strata_file.read_strata`; or None.
-    positives, negatives
-        Codes (n, L) of sequences of either class, such as the training data, or None where a class is not known.
-    other_models
-        The same model trained from other seeds or on other folds.
-    explainer
-        (model, codes (n, L)) → map (n, L), for attributions that no method of seqsal made: how they were made.
-    progress
-        Show progress bars.
-
-    Raises
-    ------
-    ModelError
-        The model does not give the predictions that the attributions are about.
+    `attr`: attributions of N windows of L bases. `model`: the model that they are about; None leaves out every test
+    that asks a model. `settings`: sizes and thresholds. `device`: where to compute. `seed`: of everything random.
+    `peaks`: peaks called on `attr`; called at q ≤ 0.05 when None. `motifs`: known motifs, or None. `patterns`: motifs
+    found in `attr`, or None. `annotations`: regions that are known to matter, chrom, start, end, or None. `artifacts`:
+    the user's own :class:`seqsal.auditing.parts.artifacts.library.Artifact`, in addition to the library, or None.
+    `strata`: A row a window, a column a factor such as a batch, of :func:`seqsal.auditing.parts.strata.read_strata`; or
+    None. `positives`, `negatives`: codes (n, L) of sequences of either class, such as the training data, or None where
+    a class is not known. `other_models`: the same model trained from other seeds or on other folds. `explainer`:
+    (model, codes (n, L)) → map (n, L), for attributions that no method of seqsal made: how they were made. `progress`:
+    show progress bars. Raises ModelError: The model does not give the predictions that the attributions are about.
     """
 
     def __init__(
@@ -180,21 +153,8 @@ class AuditContext:
     def predict(self, codes: Codes, model: SequenceModel | None = None) -> NDArray[np.float64]:
         """Predict any sequences, in the output space of the attributions.
 
-        Parameters
-        ----------
-        codes
-            (n, L) uint8; n may be 0.
-        model
-            Another model than that under audit.
-
-        Returns
-        -------
-        ndarray of float64, shape (n,)
-
-        Raises
-        ------
-        UsageError
-            There is no model.
+        `codes`: (n, L) uint8; n may be 0. `model`: another model than that under audit. Returns ndarray of float64,
+        shape (n,). Raises UsageError: There is no model.
         """
         if not len(codes):
             return np.zeros(0)
@@ -216,23 +176,10 @@ class AuditContext:
     ) -> NDArray[np.float32]:
         """Attribute any sequences, by the method of the attributions and with its options, or by another.
 
-        Parameters
-        ----------
-        codes
-            (n, L) uint8.
-        method
-            Another method, which then has its own default options and averages over strands as the attributions do.
-        With an `explainer`, None is that one.
-        model
-            Another model than that under audit.
-        draw
-            Counts other draws of references and noise than those of the attributions.
-        options
-            Options of the method.
-
-        Returns
-        -------
-        ndarray of float32, shape (n, L)
+        `codes`: (n, L) uint8. `method`: another method, which then has its own default options and averages over
+        strands as the attributions do; with an `explainer`, None is that one. `model`: another model than that under
+        audit. `draw`: counts other draws of references and noise than those of the attributions. `options`: of the
+        method. Returns (n, L) float32.
         """
         if self.explainer is not None and method is None:
             return np.asarray(self.explainer(self._asked(model), codes), dtype=np.float32)

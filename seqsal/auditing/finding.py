@@ -40,16 +40,8 @@ EQUAL = 1e-6  # of the model's range: float32
 class Effect:
     """Mean difference of the prediction, in units of the attributed output.
 
-    Attributes
-    ----------
-    mean
-        Of the paired differences.
-    ci
-        Interval of the mean over sequences; None with a single one, and where only the test matters.
-    p_value
-        Two-sided.
-    n
-        Number of sequences.
+    `mean`: of the paired differences. `ci`: interval of the mean over sequences; None with a single one, and where only
+    the test matters. `p_value`: Two-sided. `n`: number of sequences.
     """
 
     mean: float
@@ -62,26 +54,12 @@ class Effect:
 class Finding:
     """A row of `artifacts` in `audit.json`.
 
-    Attributes
-    ----------
-    name, kind
-        What it is called, and what kind of thing it is.
-    sequence
-        Its letters; empty for a property.
-    n_regions
-        Audited regions that have it; None where it is no matter of having.
-    attribution_share
-        Share of Σ|track| on the bases that have it.
-    enrichment
-        How much more of it one class has than the other, or the bases than expected.
-    marginal_effect, ablation_effect
-        Mean change of the prediction by bringing it into neutral sequence, and what it is worth where it stands.
-    q_value
-        Of the evidence that a shortcut would rest on.
-    verdict
-        `shortcut`, `present` or `clean`.
-    text
-        All of it in a sentence.
+    `name`, `kind`: what it is called, and what kind of thing it is. `sequence`: its letters; empty for a property.
+    `n_regions`: audited regions that have it; None where it is no matter of having. `attribution_share`: share of
+    Σ|track| on the bases that have it. `enrichment`: how much more of it one class has than the other, or the bases
+    than expected. `marginal_effect`, `ablation_effect`: mean change of the prediction by bringing it into neutral
+    sequence, and what it is worth where it stands. `q_value`: of the evidence that a shortcut would rest on. `verdict`:
+    `shortcut`, `present` or `clean`. `text`: all of it in a sentence.
     """
 
     name: str
@@ -101,18 +79,10 @@ class Finding:
 class Property:
     """A property of sequences that is no word: how much of it there is, what it does, and whether it may be a shortcut.
 
-    Attributes
-    ----------
-    name, kind, n_regions, attribution_share, enrichment, text
-        As in :class:`Finding`; kind is `composition`, `low_complexity`, `padding` or `position`.
-    marginal, ablation
-        Its effects.
-    presence_p
-        P-value of its enrichment; 1 where there is nothing to compare with.
-    is_present
-        Whether there is any to speak of.
-    can_be_shortcut
-        Whether everything but the p-values speaks for a shortcut.
+    `name`, `kind`, `n_regions`, `attribution_share`, `enrichment`, `text`: as in :class:`Finding`; kind is
+    `composition`, `low_complexity`, `padding` or `position`. `marginal`, `ablation`: its effects. `presence_p`: P-value
+    of its enrichment; 1 where there is nothing to compare with. `is_present`: whether there is any to speak of.
+    `can_be_shortcut`: whether everything but the p-values speaks for a shortcut.
     """
 
     name: str
@@ -164,12 +134,8 @@ def mean_of(effect: Effect | NotTested) -> Measured:
 def signed_rank(differences: NDArray[np.float64], scale: float) -> Effect | NotTested:
     """Mean of paired differences (n,) and Wilcoxon's signed-rank test.
 
-    Parameters
-    ----------
-    differences
-        In units of the output.
-    scale
-        The model's range: differences of less than a millionth of it are none.
+    `differences`: in units of the output. `scale`: the model's range: differences of less than a millionth of it are
+    none.
     """
     if not len(differences):
         return NotTested("no region has any")

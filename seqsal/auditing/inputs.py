@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from seqsal.auditing.context import Codes
 from seqsal.auditing.parts.artifacts.library import Artifact, read_artifacts
+from seqsal.auditing.parts.strata import read_strata
 from seqsal.auditing.settings import AuditSettings
-from seqsal.auditing.strata_file import read_strata
 from seqsal.errors import RegionError, UsageError
 from seqsal.io.attributions import Attributions
 from seqsal.io.bed import read_bed
@@ -53,22 +53,10 @@ def read_evidence(
 ) -> dict[str, Any]:
     """Read what an audit is given besides attributions and model, which may be before there are any.
 
-    Parameters
-    ----------
-    regions, length
-        Region table of the windows that are attributed, and their length in bp.
-    motif_db, annotations, artifacts, positives, negatives, genome, strata, settings
-        Of :func:`seqsal.audit`.
-
-    Returns
-    -------
-    dict
-        Arguments of :class:`seqsal.auditing.context.AuditContext`.
-
-    Raises
-    ------
-    SeqsalError
-        Something cannot be read.
+    `regions`, `length`: region table of the windows that are attributed, and their length in bp. `motif_db`,
+    `annotations`, `artifacts`, `positives`, `negatives`, `genome`, `strata`, `settings`: of :func:`seqsal.audit`.
+    Returns dict: Arguments of :class:`seqsal.auditing.context.AuditContext`. Raises SeqsalError: Something cannot be
+    read.
     """
     sizes = settings if isinstance(settings, AuditSettings) else AuditSettings().changed(settings or {})
     classes = {
@@ -90,29 +78,11 @@ def read_sequences(
 ) -> Codes:
     """Read windows of one class.
 
-    Parameters
-    ----------
-    given
-        FASTA or BED file, region table, codes (n, L) or one-hot (n, 4, L).
-    name
-        `positives` or `negatives`, for messages.
-    length
-        L, bases of a window: regions are centred, records cropped or padded with N.
-    genome
-        FASTA that regions are read from.
-    n_most
-        Of more, so many are taken, evenly spread.
-
-    Returns
-    -------
-    ndarray of uint8, shape (n, L)
-
-    Raises
-    ------
-    UsageError
-        Regions without a genome, or arrays of another length.
-    FastaError, BedError, RegionError
-        A file cannot be used.
+    `given`: FASTA or BED file, region table, codes (n, L) or one-hot (n, 4, L). `name`: `positives` or `negatives`, for
+    messages. `length`: L, bases of a window: regions are centred, records cropped or padded with N. `genome`: FASTA
+    that regions are read from. `n_most`: of more, so many are taken, evenly spread. Returns ndarray of uint8, shape (n,
+    L). Raises UsageError: Regions without a genome, or arrays of another length. Raises FastaError, BedError,
+    RegionError: A file cannot be used.
     """
     if isinstance(given, np.ndarray):
         codes = _as_codes(given, name, length)
@@ -145,14 +115,8 @@ def _describe(value: Any) -> str:
 def open_audited(attr: Attributions | _PATH | None) -> Attributions:
     """Open the attributions to be audited; a file stays on disk.
 
-    Raises
-    ------
-    UsageError
-        None are given.
-    StoreError
-        The file cannot be read.
-    RegionError
-        They are of no regions.
+    Raises UsageError: None are given. Raises StoreError: The file cannot be read. Raises RegionError: They are of no
+    regions.
     """
     if attr is None:
         raise UsageError("attr: none given, expected attributions or a file of them; give seqsal.audit(model, attr)")
@@ -170,12 +134,7 @@ def _read(given: Any, read: Callable[[Any], Any]) -> Any:
 def read_peaks_of(attr: Attributions, peaks: _PATH | pd.DataFrame | None) -> pd.DataFrame | None:
     """Read peaks that were called on attributions; a table, or None, stays as it is.
 
-    Raises
-    ------
-    BedError
-        The file is no narrowPeak.
-    RegionError
-        No peak is on a chromosome of the attributions.
+    Raises BedError: The file is no narrowPeak. Raises RegionError: No peak is on a chromosome of the attributions.
     """
     if peaks is None or isinstance(peaks, pd.DataFrame):
         return peaks

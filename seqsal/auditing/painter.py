@@ -36,25 +36,10 @@ def paint_motifs(
     share times the information of the position, f · I (Schneider and Stephens 1990, doi:10.1093/nar/18.20.6097), times
     `scale`. Where hits overlap it is the highest; elsewhere it is 0.
 
-    Parameters
-    ----------
-    motifs
-        What to paint.
-    scale
-        Of the map, in units of the attributed output per bit; not 0.
-    p_value
-        Largest p-value of a hit.
-
-    Returns
-    -------
-    callable
-        (model, codes (n, L) uint8) → map (n, L) float32, as `seqsal.audit` takes it for `explainer`; the model may be
-        None.
-
-    Raises
-    ------
-    UsageError
-        No motifs, a `scale` of 0 or that is not finite, or a `p_value` that is no probability (when it first scans).
+    `motifs`: what to paint. `scale`: of the map, in units of the attributed output per bit; not 0. `p_value`: largest
+    p-value of a hit. Returns callable: (model, codes (n, L) uint8) → map (n, L) float32, as `seqsal.audit` takes it for
+    `explainer`; the model may be None. Raises UsageError: No motifs, a `scale` of 0 or that is not finite, or a
+    `p_value` that is no probability (when it first scans).
     """
     motifs = list(motifs)
     if not motifs:

@@ -1,6 +1,6 @@
 """What a part of the audit gives: a typed result that knows its facts, what it says for the verdict, and its JSON.
 
-A part is one file or folder in :mod:`seqsal.auditing.parts` and one line in :mod:`seqsal.auditing.registry`. Its module
+A part is one file or folder in :mod:`seqsal.auditing.parts` and one line in :mod:`seqsal.auditing.parts`. Its module
 has a frozen dataclass that inherits from :class:`PartResult`, and ``PART = Part(TheResult, run)``; text, HTML,
 `audit.json`, the verdict and ``--help`` follow from these.
 
@@ -168,14 +168,8 @@ class PartResult:
 
     Fields of a part's own are its numbers, and stand in `audit.json` under their names.
 
-    Attributes
-    ----------
-    tables
-        Everything that is one row a region, curve point, position or artifact.
-    warnings
-        What the reader should know before trusting the verdict, a sentence each.
-    untested
-        What was not tested, and why, a sentence each.
+    `tables`: everything that is one row a region, curve point, position or artifact. `warnings`: what the reader should
+    know before trusting the verdict, a sentence each. `untested`: what was not tested, and why, a sentence each.
     """
 
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict, repr=False, metadata=NOT_IN_JSON)
@@ -280,10 +274,7 @@ def _kind(hint: Any) -> Any:
 def from_json(hint: Any, value: Any) -> Any:
     """Build a value of a type from what :func:`to_json` made of it; None is not tested where the type allows that.
 
-    Raises
-    ------
-    KeyError, TypeError
-        The content is of another shape.
+    Raises KeyError, TypeError: The content is of another shape.
     """
     choices, kind = _choices(hint), _kind(hint)
     untested = getattr(kind, "UNTESTED", None)

@@ -1,6 +1,6 @@
 """What an audit found, in Python and as `audit.json`.
 
-`audit.json` (schema 1) holds `verdict`, one key a part (the names in :data:`seqsal.auditing.registry.PARTS`), and
+`audit.json` (schema 1) holds `verdict`, one key a part (the names in :data:`seqsal.auditing.parts.PARTS`), and
 `warnings`, `untested`, `settings` and `provenance`. Numbers have six significant digits, what could not be had is null,
 and the same inputs give the same bytes.
 """
@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from html import escape
 from pathlib import Path
+from textwrap import wrap
 from types import MappingProxyType
 from typing import Any
 
@@ -20,16 +22,15 @@ import numpy as np
 import pandas as pd
 
 from seqsal.auditing.part import R, Results
-from seqsal.auditing.registry import PARTS, load_part
+from seqsal.auditing.parts import PARTS, load_part
 from seqsal.auditing.settings import FORMER, AuditSettings
-from seqsal.auditing.text import html_summary, text_summary
 from seqsal.auditing.verdict import Verdict
 from seqsal.errors import StoreError, UsageError
 from seqsal.io.atomic import atomic_path
 from seqsal.io.bed import write_bed
 from seqsal.regions import make_regions
 
-__all__ = ["SCHEMA", "AuditResult", "read_audit"]
+__all__ = ["SCHEMA", "AuditResult", "part_lines", "read_audit"]
 
 SCHEMA = 1
 DIGITS = 6
@@ -278,3 +279,51 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (float, np.floating)):
         return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
     return value if value is None or isinstance(value, str) else str(value)
+
+
+WIDTH = 120
+N_LINES = 2  # of the warnings, and of what was not tested
+_LABEL = 15
+NOTHING = "nothing could be tested"
+
+
+def text_summary(result: AuditResult) -> str:
+    """Write the verdict, a line for each part, and the first warnings, about twenty lines in all."""
+    verdict = result.verdict
+    rows = [_row(part, line) for part, line in part_lines(result).items()]
+    notes = [*_notes("warning", result.warnings), *_notes("not tested", result.untested)]
+    return "\n".join([*wrap(verdict.text, WIDTH), verdict.answers, *rows, *notes])
+
+
+def html_summary(result: AuditResult) -> str:
+    """Write the same as a table that stands on its own, on light and dark pages."""
+    verdict = result.verdict
+    rows = [("verdict", verdict.answers), *part_lines(result).items()]
+    rows += [("warning", line) for line in result.warnings] + [("not tested", line) for line in result.untested]
+    cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(line)}</td></tr>" for name, line in rows)
+    return f'<div class="seqsal-audit">{_STYLE}<p>{escape(verdict.text)}</p><table>{cells}</table></div>'
+
+
+_STYLE = (
+    "<style>.seqsal-audit{font:14px/1.45 system-ui,sans-serif;max-width:64em}"
+    ".seqsal-audit p{border-left:4px solid #2a78d6;padding:.2em .8em;margin:.4em 0}"
+    ".seqsal-audit table{border-collapse:collapse}"
+    ".seqsal-audit th,.seqsal-audit td{text-align:left;vertical-align:top;padding:.15em .8em .15em 0;"
+    "background:none;border-bottom:1px solid #8884}.seqsal-audit th{font-weight:600;white-space:nowrap}</style>"
+)
+
+
+def part_lines(result: AuditResult) -> dict[str, str]:
+    """Return one line with the numbers that matter for each part that was run."""
+    return {name: "; ".join(map(str, part.facts(result.settings))) or NOTHING for name, part in result.results.items()}
+
+
+def _row(label: str, text: str) -> str:
+    first, *rest = wrap(text, WIDTH - _LABEL) or [""]
+    return "\n".join([f"{label:<{_LABEL}}{first}", *(" " * _LABEL + line for line in rest)])
+
+
+def _notes(label: str, lines: Sequence[str]) -> list[str]:
+    shown = [_row(label, line) for line in lines[:N_LINES]]
+    more = len(lines) - N_LINES
+    return [*shown, *([_row(label, f"… and {more} more")] if more > 0 else [])]

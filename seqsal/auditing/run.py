@@ -13,7 +13,7 @@ import pandas as pd
 from seqsal.auditing.context import AuditContext
 from seqsal.auditing.inputs import describe_inputs, read_evidence
 from seqsal.auditing.part import Results
-from seqsal.auditing.registry import PARTS, load_part
+from seqsal.auditing.parts import PARTS, load_part
 from seqsal.auditing.result import AuditResult
 from seqsal.auditing.verdict import judge
 from seqsal.io.attributions import Attributions
@@ -31,17 +31,8 @@ EVIDENCE = ("motif_db", "annotations", "artifacts", "positives", "negatives", "g
 class AuditPlan:
     """An audit of windows that need not be attributed yet.
 
-    Parameters
-    ----------
-    regions, length
-        Region table of the windows, and their length in bp.
-    evidence
-        Those parameters of :func:`seqsal.audit` that are in `EVIDENCE`.
-
-    Raises
-    ------
-    SeqsalError
-        Something cannot be read.
+    `regions`, `length`: region table of the windows, and their length in bp. `evidence`: those parameters of
+    :func:`seqsal.audit` that are in `EVIDENCE`. Raises SeqsalError: Something cannot be read.
     """
 
     def __init__(self, regions: pd.DataFrame, length: int, **evidence: Any) -> None:
@@ -58,20 +49,9 @@ class AuditPlan:
     ) -> AuditResult:
         """Audit the windows' attributions.
 
-        Parameters
-        ----------
-        attr
-            Of the windows.
-        model, other_models
-            Read as the attributions were made.
-        options
-            Further arguments of :class:`seqsal.auditing.context.AuditContext`: `peaks`, `patterns`, `explainer`,
-            `device`, `seed`, `progress`.
-
-        Raises
-        ------
-        ModelError
-            The model does not give the predictions that the attributions are about.
+        `attr`: of the windows. `model`, `other_models`: read as the attributions were made. `options`: further
+        arguments of :class:`seqsal.auditing.context.AuditContext`: `peaks`, `patterns`, `explainer`, `device`, `seed`,
+        `progress`. Raises ModelError: The model does not give the predictions that the attributions are about.
         """
         context = AuditContext(attr, model, other_models=other_models, **options, **self._read)
         return run_audit(context, inputs=self._inputs)
@@ -80,16 +60,8 @@ class AuditPlan:
 def run_audit(context: AuditContext, *, inputs: Mapping[str, Any] | None = None) -> AuditResult:
     """Run every part of the audit, and judge.
 
-    Parameters
-    ----------
-    context
-        What is audited.
-    inputs
-        Further inputs by name, such as the file of known motifs, for the record.
-
-    Returns
-    -------
-    AuditResult
+    `context`: what is audited. `inputs`: further inputs by name, such as the file of known motifs, for the record.
+    Returns AuditResult.
     """
     results, seconds = Results(), {}
     with _without_attribution_warnings():

@@ -74,18 +74,8 @@ def mean_rows(values: Values) -> Values:
 def resample_means(values: ArrayLike, rng: np.random.Generator, n_resamples: int) -> Values:
     """Return the means of resampled rows.
 
-    Parameters
-    ----------
-    values
-        (n, m), one row a region, n ≥ 1; the columns are resampled together, so that what is paired stays paired.
-    rng
-        Where the resamples come from.
-    n_resamples
-        B.
-
-    Returns
-    -------
-    ndarray of float64, shape (B, m)
+    `values`: (n, m), one row a region, n ≥ 1; the columns are resampled together, so that what is paired stays paired.
+    `rng`: where the resamples come from. `n_resamples`: B. Returns ndarray of float64, shape (B, m).
     """
     rows = np.asarray(values, dtype=np.float64)
     n = len(rows)
@@ -99,19 +89,8 @@ def resample_means(values: ArrayLike, rng: np.random.Generator, n_resamples: int
 def percentile_interval(resampled: Values, n: int, confidence: float) -> Values:
     """Return the expanded percentile interval of means over n regions.
 
-    Parameters
-    ----------
-    resampled
-        (B, m) means of resamples, or smooth functions of them.
-    n
-        Regions, at least 2.
-    confidence
-        Of the interval, in (0, 1].
-
-    Returns
-    -------
-    ndarray of float64, shape (2, m)
-        Lower and upper ends.
+    `resampled`: (B, m) means of resamples, or smooth functions of them. `n`: regions, at least 2. `confidence`: of the
+    interval, in (0, 1]. Returns ndarray of float64, shape (2, m): Lower and upper ends.
     """
     t = stdtrit(n - 1, (1 + confidence) / 2)
     tail = float(ndtr(-np.sqrt(n / (n - 1)) * t))
@@ -121,14 +100,7 @@ def percentile_interval(resampled: Values, n: int, confidence: float) -> Values:
 def mean_interval(values: ArrayLike, rng: np.random.Generator, settings: AuditSettings) -> tuple[float, float] | None:
     """Return the confidence interval (lower, upper) of :func:`mean_known`; None for fewer than two numbers.
 
-    Parameters
-    ----------
-    values
-        (n,) one a region.
-    rng
-        Where the resamples come from.
-    settings
-        `n_bootstrap` and `confidence`.
+    `values`: (n,) one a region. `rng`: where the resamples come from. `settings`: `n_bootstrap` and `confidence`.
     """
     column = np.asarray(values, dtype=np.float64)[:, None]
     column = column[np.isfinite(column[:, 0])]
@@ -144,15 +116,9 @@ def ratio_interval(
 ) -> tuple[float, float] | None:
     """Return the confidence interval (lower, upper) of Σ top / Σ bottom.
 
-    Parameters
-    ----------
-    top, bottom
-        (n,) one a region, `bottom` ≥ 0; resampled together. None for fewer than two regions with any of the two, and
-        where so few have a `bottom` that resamples without are within the interval's tails.
-    rng
-        Where the resamples come from.
-    settings
-        `n_bootstrap` and `confidence`.
+    `top`, `bottom`: (n,) one a region, `bottom` ≥ 0; resampled together. None for fewer than two regions with any of
+    the two, and where so few have a `bottom` that resamples without are within the interval's tails. `rng`: where the
+    resamples come from. `settings`: `n_bootstrap` and `confidence`.
     """
     pairs = np.stack([np.asarray(top, dtype=np.float64), np.asarray(bottom, dtype=np.float64)], axis=1)
     counts = int((pairs != 0).any(axis=1).sum())
@@ -206,12 +172,8 @@ def rank_correlation(a: NDArray[np.floating], b: NDArray[np.floating], known: Kn
 class Similarity(NamedTuple):
     """How alike two maps are, each (n,).
 
-    Attributes
-    ----------
-    pearson, spearman
-        NaN where a map is constant or fewer than two positions are compared.
-    relative_change
-        ‖b − a‖ / ‖a‖; 0 where both maps are 0 throughout, NaN where a alone is.
+    `pearson`, `spearman`: NaN where a map is constant or fewer than two positions are compared. `relative_change`: ‖b −
+    a‖ / ‖a‖; 0 where both maps are 0 throughout, NaN where a alone is.
     """
 
     pearson: Values

@@ -124,18 +124,9 @@ _WITH_SHORTCUTS = "The map shows what the model uses, which is known biology in 
 class Verdict:
     """What an audit comes to.
 
-    Attributes
-    ----------
-    faithful, plausible
-        None where it is neither true nor false.
-    shortcuts
-        Names of what the model uses that is not biology.
-    text
-        All of it in a sentence or a few.
-    reasons
-        The criteria.
-    said
-        The :class:`Answer` to `faithful` and to `plausible`.
+    `faithful`, `plausible`: None where it is neither true nor false. `shortcuts`: names of what the model uses that is
+    not biology. `text`: all of it in a sentence or a few. `reasons`: the criteria. `said`: the :class:`Answer` to
+    `faithful` and to `plausible`.
     """
 
     faithful: bool | None
@@ -170,10 +161,7 @@ class Verdict:
     def failures(self, names: Iterable[str]) -> list[str]:
         """Return, for each of `FAILURES` that is named and holds, what it is and why.
 
-        Raises
-        ------
-        UsageError
-            A name that is none of them.
+        Raises UsageError: A name that is none of them.
         """
         holds = {
             "shortcut": bool(self.shortcuts),
@@ -201,10 +189,7 @@ class Verdict:
 def check_failures(names: Iterable[str]) -> list[str]:
     """Return the names, each once, if all are among `FAILURES`.
 
-    Raises
-    ------
-    UsageError
-        A name that is none of them.
+    Raises UsageError: A name that is none of them.
     """
     once = list(dict.fromkeys(names))
     for name in once:
@@ -218,14 +203,8 @@ def judge(
 ) -> Verdict:
     """Come to a verdict.
 
-    Parameters
-    ----------
-    results
-        By the names of the parts; those that are missing were not tested.
-    settings
-        The thresholds.
-    output
-        Space of the attributed output, such as `logit`.
+    `results`: by the names of the parts; those that are missing were not tested. `settings`: the thresholds. `output`:
+    space of the attributed output, such as `logit`.
     """
     settings = settings or AuditSettings()
     reasons = tuple(reason for result in results.values() for reason in result.reasons(settings))

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from seqsal.auditing.registry import PARTS
+from seqsal.auditing.parts import PARTS
 from seqsal.cli.options import (
     check_ending,
     common_options,

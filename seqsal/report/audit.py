@@ -12,8 +12,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 
 from seqsal.auditing.part import Weight
-from seqsal.auditing.result import AuditResult
-from seqsal.auditing.text import part_lines
+from seqsal.auditing.result import AuditResult, part_lines
 from seqsal.auditing.verdict import Verdict
 from seqsal.plot.curves import plot_replacement_curves
 from seqsal.plot.style import inline_svg

@@ -36,20 +36,11 @@ COUNTS = ("n_references", "n_samples")  # options that say how many draws a map 
 class DrawsResult(PartResult):
     """How much a map depends on its draws. Table: `draws_regions`.
 
-    Attributes
-    ----------
-    method
-        That made the map.
-    n_regions, n_draws
-        Regions compared, and other draws of each.
-    pearson, ci, spearman
-        Mean correlation over regions of the map with those of other draws.
-    relative_change
-        Mean ‖b − a‖ / ‖a‖.
-    option, n_samples
-        The method's option that says how many references or samples a map is the mean of, and how many it has.
-    n_needed
-        How many would bring the correlation to `MIN_CORRELATION`; `n_samples` where it is there already.
+    `method`: that made the map. `n_regions`, `n_draws`: regions compared, and other draws of each. `pearson`, `ci`,
+    `spearman`: mean correlation over regions of the map with those of other draws. `relative_change`: mean ‖b − a‖ /
+    ‖a‖. `option`, `n_samples`: the method's option that says how many references or samples a map is the mean of, and
+    how many it has. `n_needed`: how many would bring the correlation to `MIN_CORRELATION`; `n_samples` where it is
+    there already.
     """
 
     method: str

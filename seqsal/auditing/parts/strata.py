@@ -8,12 +8,22 @@ number of strata. Q-values are those of Benjamini and Hochberg (1995) over all t
 
 Strata with fewer than `MIN_REGIONS` regions are left out. A difference between strata of GC need be no fault, since
 promoters are rich in GC; one between batches or chromosomes is what a confounder looks like.
+
+Strata from a file, a column of a BED or of a table with a header, are joined to the regions by name where names are
+unique on both sides, else by place: a region belongs to the span that its centre lies in, of several to the one whose
+own centre is nearest. Where both ways are open, that which places more regions counts.
 """
 
 from __future__ import annotations
 
+import csv
+import gzip
+import io
+import logging
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,10 +36,11 @@ from seqsal.auditing.part import NOT_IN_JSON, Fact, Part, PartResult, Results
 from seqsal.auditing.parts.artifacts import ArtifactsResult
 from seqsal.auditing.settings import AuditSettings
 from seqsal.auditing.stats import fisher_p, kruskal_wallis, q_values_of, rank_correlation
-from seqsal.errors import UsageError
+from seqsal.errors import SeqsalError, UsageError
+from seqsal.regions import check_chroms
 from seqsal.sequence.codes import N_CODE
 
-__all__ = ["MIN_REGIONS", "PART", "StrataResult", "audit_strata", "region_features"]
+__all__ = ["MIN_REGIONS", "PART", "StrataResult", "audit_strata", "read_strata", "region_features"]
 
 MIN_REGIONS = 5
 MAX_LEVELS = 12  # numbers with more values are cut into thirds
@@ -107,14 +118,8 @@ class StrataResult(PartResult):
 
     Tables: `strata_regions` (a row a region), `strata` (a row a stratum), `strata_tests` and `strata_artifacts`.
 
-    Attributes
-    ----------
-    n_regions, n_tests
-        Regions looked at, and tests made.
-    factors
-        Their strata and differences.
-    artifacts
-        Those that lie in one stratum.
+    `n_regions`, `n_tests`: regions looked at, and tests made. `factors`: their strata and differences. `artifacts`:
+    those that lie in one stratum.
     """
 
     n_regions: int
@@ -133,21 +138,11 @@ def audit_strata(
 ) -> StrataResult:
     """Compare regions between strata.
 
-    Parameters
-    ----------
-    context
-        What is under audit; `settings.n_regions` regions are looked at.
-    strata
-        A row a region of the attributions, a column a factor, such as
-        :func:`seqsal.auditing.strata_file.read_strata` gives; None or NaN where a region belongs to no stratum. Numbers
-        of more than `MAX_LEVELS` values are cut into thirds.
-    hits
-        Which region holds which artifact: columns `row` (index into the attributions) and `name`.
-
-    Raises
-    ------
-    UsageError
-        `strata` has another number of rows than there are regions.
+    `context`: what is under audit; `settings.n_regions` regions are looked at. `strata`: A row a region of the
+    attributions, a column a factor, such as :func:`seqsal.auditing.parts.strata.read_strata` gives; None or NaN where a
+    region belongs to no stratum. Numbers of more than `MAX_LEVELS` values are cut into thirds. `hits`: which region
+    holds which artifact: columns `row` (index into the attributions) and `name`. Raises UsageError: `strata` has
+    another number of rows than there are regions.
     """
     if strata is not None and len(strata) != len(context.attr):
         raise UsageError(
@@ -301,19 +296,10 @@ def _factor_text(factor: str) -> str:
 def region_features(context: AuditContext, rows: NDArray[np.int64]) -> dict[str, Values]:
     """Measure regions by `FEATURES`.
 
-    Parameters
-    ----------
-    context
-        What is under audit.
-    rows
-        (n,) rows of the attributions, ascending.
-
-    Returns
-    -------
-    dict of str to ndarray, shape (n,)
-        NaN where a region has no such number, such as a share of no attribution, or agreement with in-silico
-        mutagenesis outside the `n_ism_regions` regions in which that was done. Without peaks or without a model what
-        needs them is left out.
+    `context`: what is under audit. `rows`: (n,) rows of the attributions, ascending. Returns dict of str to ndarray,
+    shape (n,): NaN where a region has no such number, such as a share of no attribution, or agreement with in-silico
+    mutagenesis outside the `n_ism_regions` regions in which that was done. Without peaks or without a model what needs
+    them is left out.
     """
     codes = context.codes(rows)
     size = np.abs(context.track(rows).astype(np.float64))
@@ -353,6 +339,183 @@ def _ism_agreement(context: AuditContext, rows: NDArray[np.int64]) -> Values:
 def _run(context: AuditContext, done: Results) -> StrataResult:
     artifacts = done.of(ArtifactsResult)
     return audit_strata(context, context.strata, hits=None if artifacts is None else artifacts.tables.get("hits"))
+
+
+_log = logging.getLogger(__name__)
+_KNOWN = {
+    "chrom": ("chrom", "chr", "chromosome", "seqnames", "contig"),
+    "start": ("start", "chromstart", "chrom_start", "begin"),
+    "end": ("end", "chromend", "chrom_end", "stop"),
+    "name": ("name", "id", "region", "region_name", "peak"),
+}
+_BED = {"chrom": 0, "start": 1, "end": 2, "name": 3}
+_MISSING = ("", ".", "NA", "NaN", "nan")
+
+
+def read_strata(spec: str, regions: pd.DataFrame) -> pd.DataFrame:
+    """Read which stratum each region belongs to.
+
+    `spec`: `FILE:COLUMN`. The file is a BED without a header, with the column by its number from 1, or a table with a
+    header (tabs, or commas in a `.csv`), with the column by name or number; plain or gzip. It has chrom, start and end,
+    or names, or both. `regions`: region table of N windows. Returns DataFrame: One column, named as in the file, N rows
+    in the order of `regions`: text, None where the file says nothing of a region. `attrs` has `source` (the spec),
+    `n_unmatched` and `joined_by` (`name` or `place`). Raises UsageError: The text is no FILE:COLUMN; the file is
+    missing, unreadable or empty; it has no such column; none of its rows belongs to a region. Raises RegionError: File
+    and regions name their chromosomes differently.
+    """
+    path, column = _split_spec(spec)
+    table = _read(path)
+    values = table.column(column)
+    rows, joined_by = _join(table, regions)
+    if not (rows >= 0).any():
+        raise UsageError(
+            f"{path}: none of its {len(values)} rows belongs to one of the {len(regions)} regions, neither by name nor "
+            "by place; give strata of the same regions and assembly"
+        )
+    found = np.array([None if row < 0 or values[row] in _MISSING else values[row] for row in rows], dtype=object)
+    n_unmatched = int(sum(value is None for value in found))
+    if n_unmatched:
+        _log.warning("%s: says nothing of %d of the %d regions; they are left out", spec, n_unmatched, len(regions))
+    strata = pd.DataFrame({table.label(column): pd.Series(found, dtype=object)})
+    strata.attrs.update(source=spec, n_unmatched=n_unmatched, joined_by=joined_by)
+    return strata
+
+
+def _split_spec(spec: str) -> tuple[Path, str]:
+    file, _, column = spec.rpartition(":")
+    if not file or not column:
+        raise UsageError(f"strata: got {spec!r}, expected FILE:COLUMN, for example samples.tsv:batch or peaks.bed:5")
+    return Path(file), column
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Cells of a file as text, with the names of its columns where it has any."""
+
+    path: Path
+    header: list[str] | None
+    cells: list[list[str]]
+
+    def column(self, name: str) -> list[str]:
+        idx = self._find(name)
+        if idx is None:
+            known = ", ".join(self.header or [f"1 to {len(self.cells[0])}"])
+            what = "columns" if self.header else "no header, so columns are numbers:"
+            raise UsageError(f"{self.path}: has no column {name!r}, expected one of its {what} {known}")
+        return [row[idx].strip() if idx < len(row) else "" for row in self.cells]
+
+    def label(self, name: str) -> str:
+        idx = self._find(name)
+        return self.header[idx] if self.header and idx is not None else f"column {name}"
+
+    def known(self, what: str) -> list[str] | None:
+        """Column of chrom, start, end or name, or None."""
+        if self.header is None:
+            idx = _BED[what] if len(self.cells[0]) > _BED[what] else None
+        else:
+            lower = [name.lower() for name in self.header]
+            idx = next((lower.index(name) for name in _KNOWN[what] if name in lower), None)
+        return None if idx is None else [row[idx].strip() if idx < len(row) else "" for row in self.cells]
+
+    def spans(self) -> pd.DataFrame | None:
+        columns = {what: self.known(what) for what in ("chrom", "start", "end")}
+        if any(column is None for column in columns.values()):
+            return None
+        table = pd.DataFrame(columns)
+        for what in ("start", "end"):
+            table[what] = pd.to_numeric(table[what], errors="coerce")
+        return table if table["start"].notna().all() and table["end"].notna().all() else None
+
+    def _find(self, name: str) -> int | None:
+        if self.header is not None and name in self.header:
+            return self.header.index(name)
+        width = len(self.header if self.header is not None else self.cells[0])
+        return int(name) - 1 if name.isdecimal() and 1 <= int(name) <= width else None
+
+
+def _read(path: Path) -> _Table:
+    lines = [line for line in _text(path).splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith(("track", "browser", "##"))]
+    separator = "," if ".csv" in [suffix.lower() for suffix in path.suffixes] else "\t"
+    if lines and separator == "\t" and "\t" not in lines[0]:
+        rows = [line.split() for line in lines]
+    else:
+        rows = list(csv.reader(io.StringIO("\n".join(lines)), delimiter=separator))
+    has_header = bool(rows) and not _is_bed_row(rows[0])
+    cells = [row for row in rows[has_header:] if not row[0].startswith("#")]
+    if not cells:
+        raise UsageError(f"{path}: holds no rows, expected a BED, or a table with a header; check how it was made")
+    return _Table(path, [name.strip().lstrip("#") for name in rows[0]] if has_header else None, cells)
+
+
+def _text(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+        return (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8-sig")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        what = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read as text ({error})"
+        raise UsageError(f"{path}: {what}, expected strata as a BED or a table with a header; check the path") from None
+
+
+def _is_bed_row(row: list[str]) -> bool:
+    return len(row) >= 3 and row[1].strip().isdecimal() and row[2].strip().isdecimal()
+
+
+def _join(table: _Table, regions: pd.DataFrame) -> tuple[NDArray[np.int64], str]:
+    """Row of the table (N,) of each region, -1 where it has none, and the way that found them."""
+    by_name = _by_name(table.known("name"), regions)
+    if (by_name >= 0).all():
+        return by_name, "name"
+    spans = table.spans()
+    if spans is None:
+        return by_name, "name"
+    by_place = _by_place(spans, regions)
+    if not (by_name >= 0).any() and not (by_place >= 0).any():
+        _check_same_names(spans, regions, table.path)
+    return (by_place, "place") if (by_place >= 0).sum() > (by_name >= 0).sum() else (by_name, "name")
+
+
+def _by_name(names: list[str] | None, regions: pd.DataFrame) -> NDArray[np.int64]:
+    given = pd.Index(regions["name"].astype(str))
+    if names is None or len(set(names)) < len(names) or not given.is_unique:
+        return np.full(len(regions), -1, dtype=np.int64)
+    return pd.Index(names).get_indexer(given).astype(np.int64)
+
+
+def _by_place(spans: pd.DataFrame, regions: pd.DataFrame) -> NDArray[np.int64]:
+    centres = ((regions["start"] + regions["end"]) // 2).to_numpy(np.int64)
+    found = np.full(len(regions), -1, dtype=np.int64)
+    rows_of = regions.groupby("chrom", sort=False).indices
+    for chrom, inside in spans.groupby("chrom", sort=False):
+        rows = rows_of.get(chrom)
+        if rows is not None:
+            found[rows] = _nearest(inside, centres[rows])
+    return found
+
+
+def _nearest(spans: pd.DataFrame, centres: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Index (n,) of the span with each centre in it, the one whose own centre is nearest, or -1."""
+    ordered = spans.sort_values("start", kind="stable")
+    start, end = ordered["start"].to_numpy(np.float64), ordered["end"].to_numpy(np.float64)
+    reach = np.maximum.accumulate(end)
+    found = np.full(len(centres), -1, dtype=np.int64)
+    for i, centre in enumerate(centres):
+        first, last = np.searchsorted(reach, centre, side="right"), np.searchsorted(start, centre, side="right")
+        near = np.arange(first, last)
+        near = near[end[near] > centre]
+        if len(near):
+            found[i] = ordered.index[near[np.argmin(np.abs((start[near] + end[near]) / 2 - centre))]]
+    return found
+
+
+def _check_same_names(spans: pd.DataFrame, regions: pd.DataFrame, path: Path) -> None:
+    sizes = {str(chrom): int(end) for chrom, end in regions.groupby("chrom", sort=False)["end"].max().items()}
+    try:
+        check_chroms(spans, sizes, regions_name=str(path), genome_name="the attributed regions")
+    except SeqsalError as error:
+        if set(spans["chrom"]) & set(sizes):
+            return
+        raise error from None
 
 
 PART = Part(StrataResult, _run)

@@ -14,8 +14,7 @@ from torch import nn
 
 from seqsal.auditing.context import AuditContext
 from seqsal.auditing.parts.stability import audit_stability as audit_part
-from seqsal.auditing.parts.stability import edits
-from seqsal.auditing.parts.stability.models import compare_models
+from seqsal.auditing.parts.stability import compare_models, edits
 from seqsal.auditing.settings import AuditSettings
 from seqsal.models import SequenceModel
 from tests.toys import Linear, Small, random_codes

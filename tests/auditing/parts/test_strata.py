@@ -15,8 +15,7 @@ from scipy import stats
 
 from seqsal.auditing.context import AuditContext
 from seqsal.auditing.parts import strata as module
-from seqsal.auditing.parts.strata import audit_strata
-from seqsal.auditing.strata_file import read_strata
+from seqsal.auditing.parts.strata import audit_strata, read_strata
 from seqsal.errors import RegionError, SeqsalError, UsageError
 from seqsal.regions import make_regions
 from tests.toys import Linear, random_codes

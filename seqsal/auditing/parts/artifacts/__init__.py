@@ -79,14 +79,9 @@ _NO_MODEL = "Whether the model uses the artifacts that occur: there is no model 
 class Position:
     """Where in the windows copies are.
 
-    Attributes
-    ----------
-    median
-        Of the first base of the part that most copies have, in offsets along the window.
-    spread
-        Interquartile range of the starts or of the ends of the copies, whichever is smaller (bp).
-    fixed
-        Whether that is at most `FIXED_BP`.
+    `median`: of the first base of the part that most copies have, in offsets along the window. `spread`: interquartile
+    range of the starts or of the ends of the copies, whichever is smaller (bp). `fixed`: whether that is at most
+    `FIXED_BP`.
     """
 
     median: float
@@ -98,30 +93,13 @@ class Position:
 class KnownFinding(Finding):
     """What was found of an artifact of the library, or of the user's.
 
-    Attributes
-    ----------
-    source
-        Where the sequence is from; `sequence` is the part that most copies have, else the whole.
-    share
-        Of the audited regions, that have it.
-    enriched_in
-        `positives`, `negatives` or `regions` (against their shuffles), or None.
-    p_value
-        Of the excess.
-    explained_by
-        What else explains the excess, or None.
-    family
-        Other artifacts that match the copies as well.
-    marginal_ci, marginal_p_value, ablation_ci, ablation_p_value
-        Of the effects.
-    n_foreground, share_foreground, n_background, share_background
-        Sequences with a copy in the two sets compared; only where it is in excess, as `position` and `strand`.
-    share_positives, share_negatives
-        The same, where these were compared.
-    position
-        Of the copies.
-    strand
-        `+`, `-`, or `both`.
+    `source`: where the sequence is from; `sequence` is the part that most copies have, else the whole. `share`: of the
+    audited regions, that have it. `enriched_in`: `positives`, `negatives` or `regions` (against their shuffles), or
+    None. `p_value`: of the excess. `explained_by`: what else explains the excess, or None. `family`: other artifacts
+    that match the copies as well. `marginal_ci`, `marginal_p_value`, `ablation_ci`, `ablation_p_value`: of the effects.
+    `n_foreground`, `share_foreground`, `n_background`, `share_background`: sequences with a copy in the two sets
+    compared; only where it is in excess, as `position` and `strand`. `share_positives`, `share_negatives`: the same,
+    where these were compared. `position`: of the copies. `strand`: `+`, `-`, or `both`.
     """
 
     source: str
@@ -202,14 +180,8 @@ def audit_artifacts(
 ) -> ArtifactsResult:
     """Look for sequences that are no biology, and test whether the model uses them.
 
-    Parameters
-    ----------
-    context
-        What is under audit.
-    artifacts
-        The user's own, in addition to those of the library; those of the context when None.
-    properties
-        Findings of other parts, which join the list.
+    `context`: what is under audit. `artifacts`: the user's own, in addition to those of the library; those of the
+    context when None. `properties`: findings of other parts, which join the list.
     """
     own = tuple(context.artifacts or ()) if artifacts is None else tuple(artifacts)
     tested = examine_artifacts(context, [*own, *load_library()])
@@ -240,24 +212,10 @@ def _order(one: Finding) -> tuple[int, float]:
 class Examined:
     """All that is known of one artifact.
 
-    Attributes
-    ----------
-    artifact
-        Which.
-    found
-        Its excess, or None where there is none.
-    enriched_in
-        The set where it is in excess: `positives`, `negatives` or `regions`.
-    p_value, q_value
-        Of the excess.
-    audited
-        Hits in the regions audited, in rows of the attributions.
-    marginal, ablation
-        Effects on the prediction.
-    attribution_share
-        Of the map's mass.
-    verdict
-        `shortcut`, `present` or `clean`.
+    `artifact`: which. `found`: its excess, or None where there is none. `enriched_in`: the set where it is in excess:
+    `positives`, `negatives` or `regions`. `p_value`, `q_value`: of the excess. `audited`: hits in the regions audited,
+    in rows of the attributions. `marginal`, `ablation`: effects on the prediction. `attribution_share`: of the map's
+    mass. `verdict`: `shortcut`, `present` or `clean`.
     """
 
     artifact: Artifact

@@ -68,17 +68,9 @@ SITES_P = 0.01
 class WordCounts:
     """How often a word of w bases and its variants occur, and which bases are next to it.
 
-    Attributes
-    ----------
-    exact
-        Copies of the word.
-    variants
-        (4, w) copies of the word with that base at that position, which touch no copy of the word itself (those of
-        a palindrome do); the word's own base counts 0.
-    neighbours
-        (4, 2 `FLANK_BP`) bases before and after the word, as it reads.
-    n_windows
-        Windows searched.
+    `exact`: copies of the word. `variants`: (4, w) copies of the word with that base at that position, which touch no
+    copy of the word itself (those of a palindrome do); the word's own base counts 0. `neighbours`: (4, 2 `FLANK_BP`)
+    bases before and after the word, as it reads. `n_windows`: windows searched.
     """
 
     exact: int
@@ -118,16 +110,9 @@ def explain_word(
 ) -> str | None:
     """Say what else than a copy of an artifact explains an excess of its part, or None.
 
-    Parameters
-    ----------
-    artifact
-        (w,) codes of the whole artifact, or of a word that is all there is to know.
-    start, end
-        The part in excess.
-    foreground, background
-        Codes (n, L) and (m, L) where it is more and less frequent.
-    motifs
-        Known motifs.
+    `artifact`: (w,) codes of the whole artifact, or of a word that is all there is to know. `start`, `end`: the part in
+    excess. `foreground`, `background`: codes (n, L) and (m, L) where it is more and less frequent. `motifs`: known
+    motifs.
     """
     word = artifact[start:end]
     if len(word) > LONGEST_SITE and not is_repetitive(word):

@@ -47,19 +47,9 @@ NO_MODEL = NotTested("no model was given")
 def marginal_effect(context: AuditContext, word: Codes, hits: Hits, name: str) -> Effect | NotTested:
     """Put a word into neutral sequences, at the places where it was found, against control words at the same places.
 
-    Parameters
-    ----------
-    word
-        (w,) codes, at most as long as a window.
-    hits
-        Where it was found: places and strands are drawn from these; without any, from the whole window.
-    name
-        For the random numbers.
-
-    Returns
-    -------
-    Effect or NotTested
-        Not tested without a model, or where the word does not fit into a window. `n` neutral sequences.
+    `word`: (w,) codes, at most as long as a window. `hits`: where it was found: places and strands are drawn from
+    these; without any, from the whole window. `name`: for the random numbers. Returns Effect or NotTested: Not tested
+    without a model, or where the word does not fit into a window. `n` neutral sequences.
     """
     length, width = context.attr.length, len(word)
     if context.model is None:
@@ -88,19 +78,9 @@ def ablation_effect(context: AuditContext, word: Codes, hits: Hits, name: str) -
 
     Elsewhere is outside the copy and, where there is room, outside peaks; the bases there are put in another order.
 
-    Parameters
-    ----------
-    word
-        (w,) codes of the whole word that `hits.offset` is about.
-    hits
-        Copies in rows of the attributions; the first of each row is replaced, in up to `N_REMOVED` windows.
-    name
-        For the random numbers.
-
-    Returns
-    -------
-    Effect or NotTested
-        Not tested without a model, or with fewer than five windows. `n` windows.
+    `word`: (w,) codes of the whole word that `hits.offset` is about. `hits`: copies in rows of the attributions; the
+    first of each row is replaced, in up to `N_REMOVED` windows. `name`: for the random numbers. Returns Effect or
+    NotTested: Not tested without a model, or with fewer than five windows. `n` windows.
     """
     if context.model is None:
         return NO_MODEL
@@ -123,17 +103,8 @@ def ablation_effect(context: AuditContext, word: Codes, hits: Hits, name: str) -
 def attribution_share(context: AuditContext, hits: Hits, n_rows: int | None = None) -> Measured:
     """Share of the map's mass Σ|track| that lies under hits, over `context.rows(n_rows)`; bases count once.
 
-    Parameters
-    ----------
-    hits
-        In rows of the attributions.
-    n_rows
-        Rows that were searched; `n_examples` of the settings when None.
-
-    Returns
-    -------
-    float or NotTested
-        Not tested where the map is 0 everywhere.
+    `hits`: in rows of the attributions. `n_rows`: rows that were searched; `n_examples` of the settings when None.
+    Returns float or NotTested: Not tested where the map is 0 everywhere.
     """
     rows = context.rows(context.settings.n_examples if n_rows is None else n_rows)
     total, under = 0.0, 0.0

@@ -28,17 +28,9 @@ OWN = "user"
 class Artifact:
     """A sequence that has no business in a genome.
 
-    Attributes
-    ----------
-    name
-        What it is called.
-    kind
-        `adapter`, `primer`, `transposon`, `template_switch`, `vector`, `scaffold`, `homopolymer`, `restriction_site`,
-        or `user`. The members of `AMBIGUOUS_KINDS` occur in genomes as well.
-    sequence
-        Letters A, C, G, T; at least `LEAST_BP` bp; either strand counts.
-    source
-        Where it is from.
+    `name`: what it is called. `kind`: `adapter`, `primer`, `transposon`, `template_switch`, `vector`, `scaffold`,
+    `homopolymer`, `restriction_site`, or `user`. The members of `AMBIGUOUS_KINDS` occur in genomes as well. `sequence`:
+    letters A, C, G, T; at least `LEAST_BP` bp; either strand counts. `source`: where it is from.
     """
 
     name: str
@@ -76,11 +68,8 @@ def load_library() -> tuple[Artifact, ...]:
 def read_artifacts(path: str | os.PathLike[str]) -> tuple[Artifact, ...]:
     """Read one's own artifacts from a FASTA file, plain or gzipped.
 
-    Raises
-    ------
-    FastaError
-        A file that is missing, empty or no FASTA; two records of one name; a record that is too short, or that holds
-        anything but A, C, G, T. Names that the library has are taken, too.
+    Raises FastaError: A file that is missing, empty or no FASTA; two records of one name; a record that is too short,
+    or that holds anything but A, C, G, T. Names that the library has are taken, too.
     """
     taken = {artifact.name for artifact in load_library()}
     artifacts = []

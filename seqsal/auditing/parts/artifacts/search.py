@@ -71,18 +71,10 @@ Ints = NDArray[np.int64]
 class Hits:
     """Where copies of a word stand, in offsets along windows as the model reads them.
 
-    Attributes
-    ----------
-    row
-        (n,) row of the codes that were searched; for `ablation_effect` and `attribution_share` of the attributions.
-    start, end
-        (n,) half-open span of the copy, which may be of a part of the word.
-    strand
-        (n,) int8: 1 where the window has the word, -1 where it has its reverse complement.
-    offset
-        (n,) the copy is of `word[offset : offset + end - start]`.
-    score
-        (n,) of the alignment.
+    `row`: (n,) row of the codes that were searched; for `ablation_effect` and `attribution_share` of the attributions.
+    `start`, `end`: (n,) half-open span of the copy, which may be of a part of the word. `strand`: (n,) int8: 1 where
+    the window has the word, -1 where it has its reverse complement. `offset`: (n,) the copy is of `word[offset : offset
+    + end - start]`. `score`: (n,) of the alignment.
     """
 
     row: Ints
@@ -128,16 +120,9 @@ class Hits:
 class Alignments:
     """The best segment that each of n windows shares with each of A words.
 
-    Attributes
-    ----------
-    score
-        (n, A) equal bases less twice the others; 0 where there is no run of `SEED_BP` equal bases.
-    start, end
-        (n, A) half-open span in the window.
-    offset
-        (n, A) first base of the segment in the word, as the word reads.
-    strand
-        (n, A) int8, 1 or -1.
+    `score`: (n, A) equal bases less twice the others; 0 where there is no run of `SEED_BP` equal bases. `start`, `end`:
+    (n, A) half-open span in the window. `offset`: (n, A) first base of the segment in the word, as the word reads.
+    `strand`: (n, A) int8, 1 or -1.
     """
 
     score: Ints
@@ -165,12 +150,7 @@ class Part:
 def align(codes: Codes, words: Sequence[Codes]) -> Alignments:
     """Find the best segment that windows share with words, on either strand.
 
-    Parameters
-    ----------
-    codes
-        (n, L) uint8.
-    words
-        A words of any lengths.
+    `codes`: (n, L) uint8. `words`: A words of any lengths.
     """
     n, n_words = len(codes), len(words)
     copies = [copy for word in words for copy in (word, reverse_complement(word))]
@@ -193,16 +173,8 @@ def align(codes: Codes, words: Sequence[Codes]) -> Alignments:
 def chance_scores(shuffled: Alignments, words: Sequence[Codes], length: int, chance: float) -> Ints:
     """Smallest score (A,) that chance reaches in at most a share `chance` of windows, by formula and by shuffles.
 
-    Parameters
-    ----------
-    shuffled
-        Alignments of shuffled windows.
-    words
-        The A words.
-    length
-        Bases of a window.
-    chance
-        Share of windows, in (0, 1).
+    `shuffled`: alignments of shuffled windows. `words`: the A words. `length`: bases of a window. `chance`: share of
+    windows, in (0, 1).
     """
     widths = np.array([len(word) for word in words])
     by_formula = np.ceil(np.log(KARLIN_K * 2 * widths * length / chance) / KARLIN_LAMBDA).astype(np.int64)
@@ -217,14 +189,8 @@ def find_parts(
 ) -> list[Part | None]:
     """Find for each word its part that is most in excess in the foreground, or None where it is shorter than a part.
 
-    Parameters
-    ----------
-    words
-        A words.
-    foreground, background
-        Codes (n, L) and (m, L).
-    n_tests
-        Number of parts tested, for Bonferroni's correction; those of all words when None.
+    `words`: A words. `foreground`, `background`: codes (n, L) and (m, L). `n_tests`: number of parts tested, for
+    Bonferroni's correction; those of all words when None.
     """
     counts = [_windows_with(codes) for codes in (foreground, background)]
     keys = [_part_keys(word) for word in words]
@@ -357,22 +323,10 @@ class Query:
 class Found:
     """An artifact in excess in a foreground of n sequences against a background of m.
 
-    Attributes
-    ----------
-    query
-        How it was looked for.
-    hits
-        Those in the foreground, at most one a row, with offsets in the artifact.
-    n_with, n, m_with, m
-        Sequences with a hit, and all.
-    p_value
-        Fisher's exact test, corrected for the number of parts where the part was chosen.
-    part
-        Start and end of what most copies have.
-    family
-        Other artifacts that match the copies as well.
-    explained_by
-        What else than a copy it is, or None.
+    `query`: how it was looked for. `hits`: those in the foreground, at most one a row, with offsets in the artifact.
+    `n_with`, `n`, `m_with`, `m`: sequences with a hit, and all. `p_value`: Fisher's exact test, corrected for the
+    number of parts where the part was chosen. `part`: start and end of what most copies have. `family`: other artifacts
+    that match the copies as well. `explained_by`: what else than a copy it is, or None.
     """
 
     query: Query
@@ -426,19 +380,10 @@ def find_enriched(
 ) -> list[Found]:
     """Find the artifacts that are in a foreground more than in a background.
 
-    Parameters
-    ----------
-    words
-        Codes of the artifacts.
-    foreground, background
-        (n, L) and (m, L) uint8.
-    shuffled
-        Shuffles of the foreground, to know which scores chance reaches.
-    fdr
-        Largest p-value of an excess.
-    explain
-        (number of the word, start, end of its part) → what else it is than a copy, or None. What is explained leaves
-        its copies to the others.
+    `words`: codes of the artifacts. `foreground`, `background`: (n, L) and (m, L) uint8. `shuffled`: shuffles of the
+    foreground, to know which scores chance reaches. `fdr`: largest p-value of an excess. `explain`: (number of the
+    word, start, end of its part) → what else it is than a copy, or None. What is explained leaves its copies to the
+    others.
     """
     n, m = len(foreground), len(background)
     candidates = _candidates(words, foreground, background, shuffled, fdr)

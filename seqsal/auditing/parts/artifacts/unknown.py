@@ -86,16 +86,8 @@ _N_WORDS = 4**WORD_BP
 class WordFinding(Finding):
     """An invariant word that no library knows.
 
-    Attributes
-    ----------
-    share
-        Of the regions, that hold it.
-    position
-        Offset in the window that most copies share, or None.
-    exactness
-        See above.
-    marginal_p_value, ablation_p_value
-        Of its effects.
+    `share`: of the regions, that hold it. `position`: offset in the window that most copies share, or None.
+    `exactness`: see above. `marginal_p_value`, `ablation_p_value`: of its effects.
     """
 
     share: float
@@ -108,18 +100,9 @@ class WordFinding(Finding):
 def find_unknown(context: AuditContext, known_hits: Sequence[Hits] = ()) -> list[WordFinding]:
     """Find invariant words that no library knows, and whether the model uses them.
 
-    Parameters
-    ----------
-    context
-        What is under audit; up to `settings.n_regions` regions are searched.
-    known_hits
-        Copies of known artifacts, in rows of the attributions, which are not reported again.
-
-    Returns
-    -------
-    list of WordFinding
-        Those in most regions first; `q_value` is the p-value of :func:`enrichment_p`. Without a model the verdict is
-        at most `present`.
+    `context`: what is under audit; up to `settings.n_regions` regions are searched. `known_hits`: copies of known
+    artifacts, in rows of the attributions, which are not reported again. Returns list of WordFinding: Those in most
+    regions first; `q_value` is the p-value of :func:`enrichment_p`. Without a model the verdict is at most `present`.
     """
     rows = context.rows(context.settings.n_regions)
     codes = _masked(context.codes(rows), rows, known_hits)
@@ -259,12 +242,7 @@ def _text(
 class Block:
     """An invariant stretch around an enriched word.
 
-    Attributes
-    ----------
-    codes
-        (w,) its bases.
-    n_copies
-        Copies of the word that it grew from, those of one locus counted once.
+    `codes`: (w,) its bases. `n_copies`: copies of the word that it grew from, those of one locus counted once.
     """
 
     codes: Codes
@@ -279,21 +257,10 @@ class Block:
 def find_blocks(codes: Codes, backgrounds: Iterable[Codes], weight: NDArray[np.floating], alpha: float) -> list[Block]:
     """Find the invariant blocks around words that stand out.
 
-    Parameters
-    ----------
-    codes
-        (N, L) sequences; N (4) where nothing is to be found.
-    backgrounds
-        Sequences (M, L) to compare with, each on its own.
-    weight
-        (N, L) importance of the bases, not negative: words with the largest sum come first.
-    alpha
-        Largest corrected p-value.
-
-    Returns
-    -------
-    list of Block
-        Each once, whichever words or strand it was found by; those with most copies first.
+    `codes`: (N, L) sequences; N (4) where nothing is to be found. `backgrounds`: sequences (M, L) to compare with, each
+    on its own. `weight`: (N, L) importance of the bases, not negative: words with the largest sum come first. `alpha`:
+    largest corrected p-value. Returns list of Block: Each once, whichever words or strand it was found by; those with
+    most copies first.
     """
     words = _standing_out(codes, backgrounds, weight, alpha)
     blocks: dict[bytes, Block] = {}

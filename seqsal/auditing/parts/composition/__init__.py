@@ -79,18 +79,10 @@ class Correlations:
 class Classes:
     """What the model makes of the classes, and of what composition alone leaves of them.
 
-    Attributes
-    ----------
-    n_positives, n_negatives
-        Sequences of each class that were looked at.
-    auroc, shuffle_auroc
-        Of the model's predictions, and of those of the shuffles.
-    gap
-        Difference of the mean predictions.
-    retained
-        Share of it that is left in dinucleotide shuffles.
-    gc_auroc, cpg_auroc, unknown_auroc
-        How well the property alone tells the classes apart.
+    `n_positives`, `n_negatives`: sequences of each class that were looked at. `auroc`, `shuffle_auroc`: of the model's
+    predictions, and of those of the shuffles. `gap`: difference of the mean predictions. `retained`: share of it that
+    is left in dinucleotide shuffles. `gc_auroc`, `cpg_auroc`, `unknown_auroc`: how well the property alone tells the
+    classes apart.
     """
 
     n_positives: int
@@ -110,22 +102,10 @@ class CompositionResult(PartResult):
 
     Tables: `composition_regions` (a row a region) and `composition_findings`.
 
-    Attributes
-    ----------
-    n_regions
-        Regions looked at, and as many sequences of each class at most.
-    shuffle_r2
-        Squared correlation of the predictions of regions and of their shuffles.
-    gc, cpg
-        Their correlations with the predictions.
-    repeat_share, unknown_share
-        Of the bases.
-    classes
-        What the model makes of the classes.
-    profile
-        Share of the attribution of shuffled sequence in each tenth of the window.
-    findings
-        One for each property.
+    `n_regions`: regions looked at, and as many sequences of each class at most. `shuffle_r2`: squared correlation of
+    the predictions of regions and of their shuffles. `gc`, `cpg`: their correlations with the predictions.
+    `repeat_share`, `unknown_share`: of the bases. `classes`: what the model makes of the classes. `profile`: share of
+    the attribution of shuffled sequence in each tenth of the window. `findings`: one for each property.
     """
 
     n_regions: int
@@ -149,11 +129,8 @@ class CompositionResult(PartResult):
 def audit_composition(context: AuditContext) -> CompositionResult:
     """Test how much of the predictions is composition, repeats, unknown bases or place.
 
-    Parameters
-    ----------
-    context
-        What is under audit. `settings.n_regions` regions, and as many sequences of each class, are looked at. With
-        negatives but no positives, the audited regions are the positives.
+    `context`: what is under audit. `settings.n_regions` regions, and as many sequences of each class, are looked at.
+    With negatives but no positives, the audited regions are the positives.
     """
     rows = context.rows(context.settings.n_regions)
     codes = context.codes(rows)

@@ -65,30 +65,15 @@ class FaithfulnessResult(PartResult):
     Tables: `deletion` and `insertion` (order, share of the bases, mean, lo, hi), `faithfulness_regions`, and
     `ism_worst`, the regions of least agreement.
 
-    Attributes
-    ----------
-    deletion, insertion
-        Areas under the curves by the map and by the baselines.
-    peaks
-        For `positive` and `negative` ones, what replacing them does.
-    ism_spearman, ism_spearman_ci, ism_pearson, ism_pearson_ci
-        Mean correlation with the effect of losing each base; intervals are None for one region alone.
-    ism_share_below
-        Regions below `min_ism_spearman`.
-    ism_n_regions, ism_n_undefined
-        Regions compared, and those in which map or mutagenesis is the same at every base.
-    infidelity, infidelity_ci, permuted_infidelity
-        From 0 to 1, see :mod:`seqsal.auditing.parts.faithfulness.local`.
-    completeness_error
-        Median share of the promised sum that the attributions miss.
-    order
-        `attribution`, or `magnitude` for a map without signs, whose curves are of the size of the change.
-    n_untestable
-        Sampled regions that no shuffle changes.
-    n_passes
-        Sequences that were predicted.
-    is_mutagenesis
-        Whether the map is in-silico mutagenesis, which is not compared with itself.
+    `deletion`, `insertion`: areas under the curves by the map and by the baselines. `peaks`: for `positive` and
+    `negative` ones, what replacing them does. `ism_spearman`, `ism_spearman_ci`, `ism_pearson`, `ism_pearson_ci`: mean
+    correlation with the effect of losing each base; intervals are None for one region alone. `ism_share_below`: regions
+    below `min_ism_spearman`. `ism_n_regions`, `ism_n_undefined`: regions compared, and those in which map or
+    mutagenesis is the same at every base. `infidelity`, `infidelity_ci`, `permuted_infidelity`: from 0 to 1, see
+    :mod:`seqsal.auditing.parts.faithfulness.local`. `completeness_error`: median share of the promised sum that the
+    attributions miss. `order`: `attribution`, or `magnitude` for a map without signs, whose curves are of the size of
+    the change. `n_untestable`: sampled regions that no shuffle changes. `n_passes`: sequences that were predicted.
+    `is_mutagenesis`: whether the map is in-silico mutagenesis, which is not compared with itself.
     """
 
     deletion: ReplacementResult | NotTested

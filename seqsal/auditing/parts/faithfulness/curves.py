@@ -73,12 +73,8 @@ CHUNK_BYTES = 1 << 23  # of perturbed codes; some six times as much is held
 class CurveSet:
     """Curves of n regions by :data:`ORDERS`.
 
-    Attributes
-    ----------
-    share
-        (n, S + 1) share of the known bases that are replaced (deletion) or restored (insertion), from 0 to 1.
-    outputs
-        By order, (n, S + 1): the model's output, averaged over the shuffles.
+    `share`: (n, S + 1) share of the known bases that are replaced (deletion) or restored (insertion), from 0 to 1.
+    `outputs`: by order, (n, S + 1): the model's output, averaged over the shuffles.
     """
 
     share: Values
@@ -93,21 +89,11 @@ class CurveSet:
 class ReplacementCurves:
     """What replacing bases does to the output, for n regions.
 
-    Attributes
-    ----------
-    share
-        (n, S + 1) share of the known bases that are replaced.
-    outputs
-        (5, n, S + 1) output with the bases replaced by the map, at random, by the map reversed, from the centre, and
-        from the edges; averaged over the shuffles. Of a map without signs, the size of the change from f(x).
-    restored
-        The same as seen from the shuffle, for insertion: equal to `outputs`, or the size of the change from f(shuffle).
-    prediction
-        (n,) f(x).
-    shuffled_prediction
-        (n,) f of the shuffles, averaged.
-    n_passes
-        Sequences that were predicted.
+    `share`: (n, S + 1) share of the known bases that are replaced. `outputs`: (5, n, S + 1) output with the bases
+    replaced by the map, at random, by the map reversed, from the centre, and from the edges; averaged over the
+    shuffles. Of a map without signs, the size of the change from f(x). `restored`: the same as seen from the shuffle,
+    for insertion: equal to `outputs`, or the size of the change from f(shuffle). `prediction`: (n,) f(x).
+    `shuffled_prediction`: (n,) f of the shuffles, averaged. `n_passes`: sequences that were predicted.
     """
 
     share: Values
@@ -153,18 +139,9 @@ def area(outputs: Values, share: Values) -> Values:
 def replacement_counts(n_known: Counts, n_steps: int) -> Counts:
     """How many bases are replaced at each point of a curve.
 
-    Parameters
-    ----------
-    n_known
-        (n,) known bases of each region.
-    n_steps
-        S.
-
-    Returns
-    -------
-    ndarray of int64, shape (n, S + 1)
-        Ascending from 0 to `n_known`, with repeats where there are fewer bases than steps. Mirror images of each
-        other, k and n_known − k, but for a point in the middle of an odd number of bases.
+    `n_known`: (n,) known bases of each region. `n_steps`: S. Returns ndarray of int64, shape (n, S + 1): Ascending from
+    0 to `n_known`, with repeats where there are fewer bases than steps. Mirror images of each other, k and n_known − k,
+    but for a point in the middle of an odd number of bases.
     """
     t = np.arange(n_steps + 1) / n_steps
     share = t**2 / (t**2 + (1 - t) ** 2)
@@ -185,20 +162,10 @@ def first_in_order(keys: Values, known: NDArray[np.bool_], rng: np.random.Genera
 def replacement_orders(importance: Values, known: NDArray[np.bool_], rng: np.random.Generator) -> Counts:
     """Rank of every base in the five orders of replacement.
 
-    Parameters
-    ----------
-    importance
-        (n, L) the base with the largest value goes first; equal ones in random order, so that a map that says nothing
-        is a random order.
-    known
-        (n, L) bases that are not N.
-    rng
-        Of the random order and of ties.
-
-    Returns
-    -------
-    ndarray of int64, shape (5, n, L)
-        By the map, at random, by the map reversed, from the centre, from the edges; L at unknown bases.
+    `importance`: (n, L) the base with the largest value goes first; equal ones in random order, so that a map that says
+    nothing is a random order. `known`: (n, L) bases that are not N. `rng`: of the random order and of ties. Returns
+    ndarray of int64, shape (5, n, L): By the map, at random, by the map reversed, from the centre, from the edges; L at
+    unknown bases.
     """
     n, length = importance.shape
     distance = np.broadcast_to(np.abs(np.arange(length) - (length - 1) / 2), (n, length))
@@ -223,24 +190,10 @@ def replacement_curves(
 ) -> ReplacementCurves:
     """Replace bases in five orders and predict; no sequence of an order is predicted twice.
 
-    Parameters
-    ----------
-    predict
-        Codes (m, L) to outputs (m,).
-    codes
-        (n, L), at least one known base in each.
-    importance
-        (n, L), see :func:`replacement_orders`; the random order and ties are drawn anew for each shuffle.
-    shuffles
-        At least one (n, L): where the replacing bases come from.
-    rng
-        Of the orders.
-    n_steps
-        S, points after the first.
-    signed
-        False measures the size of the change of the output.
-    progress
-        Show a progress bar.
+    `predict`: codes (m, L) to outputs (m,). `codes`: (n, L), at least one known base in each. `importance`: (n, L), see
+    :func:`replacement_orders`; the random order and ties are drawn anew for each shuffle. `shuffles`: at least one (n,
+    L): where the replacing bases come from. `rng`: of the orders. `n_steps`: S, points after the first. `signed`: false
+    measures the size of the change of the output. `progress`: show a progress bar.
     """
     known = codes != N_CODE
     n_known = known.sum(axis=1)
@@ -299,14 +252,8 @@ def _predict_points(
 class Gain:
     """How much better than a baseline order the map does: positive for a faithful map.
 
-    Attributes
-    ----------
-    difference
-        Mean paired difference of the areas, in units of the output.
-    ci
-        Of it; None for one region alone.
-    share_better
-        Regions in which the map does better.
+    `difference`: mean paired difference of the areas, in units of the output. `ci`: of it; None for one region alone.
+    `share_better`: regions in which the map does better.
     """
 
     difference: float
@@ -318,18 +265,10 @@ class Gain:
 class ReplacementResult:
     """What the deletion or insertion curves of many regions come to, in units of the output.
 
-    Attributes
-    ----------
-    auc, random_auc, reverse_auc, centre_auc
-        Mean area under the curve by the map, and by each baseline.
-    difference, ci, share_better
-        Gain over random order.
-    normalised, normalised_ci
-        Sum of the differences over the size of the sum of f(x) − f(shuffle), without a unit.
-    against
-        Gain over each baseline.
-    n_regions
-        Regions tested.
+    `auc`, `random_auc`, `reverse_auc`, `centre_auc`: mean area under the curve by the map, and by each baseline.
+    `difference`, `ci`, `share_better`: gain over random order. `normalised`, `normalised_ci`: sum of the differences
+    over the size of the sum of f(x) − f(shuffle), without a unit. `against`: gain over each baseline. `n_regions`:
+    regions tested.
     """
 
     UNTESTED: ClassVar[dict[str, Any]] = {
@@ -355,21 +294,8 @@ def summarise_curves(
 ) -> tuple[ReplacementResult, pd.DataFrame]:
     """Average curves over regions, and resample the regions.
 
-    Parameters
-    ----------
-    curves
-        Of n regions, n ≥ 1.
-    kind
-        `deletion` or `insertion`.
-    settings
-        `n_bootstrap` and `confidence`.
-    rng
-        Of the resamples.
-
-    Returns
-    -------
-    ReplacementResult, DataFrame
-        The table has the mean curves: order, share, mean, lo, hi.
+    `curves`: of n regions, n ≥ 1. `kind`: `deletion` or `insertion`. `settings`: `n_bootstrap` and `confidence`. `rng`:
+    of the resamples. Returns ReplacementResult, DataFrame: The table has the mean curves: order, share, mean, lo, hi.
     """
     of_kind, n = curves.insertion() if kind == "insertion" else curves.deletion(), len(curves.prediction)
     areas = of_kind.areas()

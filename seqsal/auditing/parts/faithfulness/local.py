@@ -42,16 +42,9 @@ Values = NDArray[np.float64]
 class LocalAgreement:
     """How well the map of each of n regions agrees with the model; NaN where that is not defined.
 
-    Attributes
-    ----------
-    rows
-        (n,) rows of the attributions.
-    spearman, pearson
-        (n,) with the effect of losing each base.
-    infidelity, permuted_infidelity
-        (n,) of the map, and of the map with its positions permuted; NaN for maps without signs as well.
-    n_passes
-        Sequences that were predicted, substitutions counted as one each.
+    `rows`: (n,) rows of the attributions. `spearman`, `pearson`: (n,) with the effect of losing each base.
+    `infidelity`, `permuted_infidelity`: (n,) of the map, and of the map with its positions permuted; NaN for maps
+    without signs as well. `n_passes`: sequences that were predicted, substitutions counted as one each.
     """
 
     rows: NDArray[np.int64]
@@ -65,14 +58,8 @@ class LocalAgreement:
 def local_agreement(context: AuditContext, *, signed: bool, rounding: float) -> LocalAgreement:
     """Compare the maps of `n_ism_regions` regions with in-silico mutagenesis and with sets of substitutions.
 
-    Parameters
-    ----------
-    context
-        With a model.
-    signed
-        Whether the map says which way a base changes the output.
-    rounding
-        Changes of the output up to this size count as none.
+    `context`: with a model. `signed`: whether the map says which way a base changes the output. `rounding`: changes of
+    the output up to this size count as none.
     """
     settings = context.settings
     rows = context.rows(settings.n_ism_regions)
@@ -94,17 +81,8 @@ def mutagenesis_agreement(
 ) -> tuple[Values, Values]:
     """Correlate map and effects (n, L) over the known bases of each region.
 
-    Parameters
-    ----------
-    track, effects, known
-        (n, L).
-    signed
-        False compares magnitudes.
-
-    Returns
-    -------
-    spearman, pearson : ndarray, shape (n,)
-        NaN where the map or the effects are constant.
+    `track`, `effects`, `known`: (n, L). `signed`: false compares magnitudes. Returns spearman, pearson : ndarray, shape
+    (n,): NaN where the map or the effects are constant.
     """
     a, b = (track, effects) if signed else (np.abs(track), np.abs(effects))
     return rank_correlation(a, b, known), row_moments(a, b, known).pearson()
@@ -115,19 +93,9 @@ def infidelity(
 ) -> tuple[Values, Values]:
     """Return the normalised infidelity of maps, and of the same maps permuted, both (n,).
 
-    Parameters
-    ----------
-    context
-        With a model; `N_PERTURBATIONS` sets of `PERTURBED_SHARE` of the known bases.
-    rows, codes, track
-        (n,), (n, L) and (n, L).
-    rounding
-        Changes of the output up to this size count as none.
-
-    Returns
-    -------
-    infidelity, permuted_infidelity : ndarray, shape (n,)
-        NaN where no set changes the output.
+    `context`: with a model; `N_PERTURBATIONS` sets of `PERTURBED_SHARE` of the known bases. `rows`, `codes`, `track`:
+    (n,), (n, L) and (n, L). `rounding`: changes of the output up to this size count as none. Returns infidelity,
+    permuted_infidelity : ndarray, shape (n,): NaN where no set changes the output.
     """
     rng = context.rng("infidelity")
     known = codes != N_CODE

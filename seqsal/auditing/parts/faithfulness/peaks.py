@@ -33,22 +33,10 @@ _NO_SPANS = np.zeros((0, 2), dtype=np.int64)
 class PeakEffects:
     """What replacing the peaks of one sign does, for the n regions that have such peaks.
 
-    Attributes
-    ----------
-    sign
-        `pos` or `neg`.
-    index
-        (n,) which of the regions.
-    n_peaks
-        Stretches replaced, in all regions; peaks that touch are one stretch.
-    change
-        (n,) f(replaced) − f(x), averaged over shuffles.
-    random_change
-        (n,) the same for the spans elsewhere.
-    n_unmatched
-        Regions left out because the rest of the window has no room for the control.
-    n_passes
-        Sequences that were predicted.
+    `sign`: `pos` or `neg`. `index`: (n,) which of the regions. `n_peaks`: stretches replaced, in all regions; peaks
+    that touch are one stretch. `change`: (n,) f(replaced) − f(x), averaged over shuffles. `random_change`: (n,) the
+    same for the spans elsewhere. `n_unmatched`: regions left out because the rest of the window has no room for the
+    control. `n_passes`: sequences that were predicted.
     """
 
     sign: str
@@ -62,10 +50,7 @@ class PeakEffects:
     def difference(self, signed: bool) -> Values:
         """Return by how much the peaks change the output more than the control does, (n,), the right way.
 
-        Parameters
-        ----------
-        signed
-            Whether the map says which way; otherwise sizes of changes are compared.
+        `signed`: whether the map says which way; otherwise sizes of changes are compared.
         """
         if not signed:
             return np.abs(self.change) - np.abs(self.random_change)
@@ -95,15 +80,10 @@ class PeakEffects:
 class PeakResult:
     """What replacing the peaks of one sign does, on average over regions, in units of the output.
 
-    Attributes
-    ----------
-    change, random_change
-        Of the output when the peaks are replaced, and when as much elsewhere is.
-    difference, ci, share_better
-        By how much more the peaks change it, positive for a faithful map; its interval, None for one region alone; and
-        the share of the regions in which they do.
-    n_regions, n_peaks, n_unmatched
-        Regions with such peaks, their peaks, and regions without room for the control.
+    `change`, `random_change`: of the output when the peaks are replaced, and when as much elsewhere is. `difference`,
+    `ci`, `share_better`: by how much more the peaks change it, positive for a faithful map; its interval, None for one
+    region alone; and the share of the regions in which they do. `n_regions`, `n_peaks`, `n_unmatched`: regions with
+    such peaks, their peaks, and regions without room for the control.
     """
 
     change: Measured
@@ -121,21 +101,8 @@ def peak_effects(
 ) -> dict[str, PeakEffects]:
     """Replace the peaks of each sign in some windows, and as much elsewhere.
 
-    Parameters
-    ----------
-    context
-        Whose peaks; only those that lie wholly in a window count for it.
-    rows
-        (n,) rows of the attributions.
-    codes
-        (n, L) their sequences.
-    prediction
-        (n,) f(x).
-
-    Returns
-    -------
-    dict
-        By sign, `pos` and `neg`.
+    `context`: whose peaks; only those that lie wholly in a window count for it. `rows`: (n,) rows of the attributions.
+    `codes`: (n, L) their sequences. `prediction`: (n,) f(x). Returns dict: By sign, `pos` and `neg`.
     """
     masks = peak_masks(context.attr.regions.iloc[rows], context.peaks, codes.shape[1])
     free = ~masks["pos"] & ~masks["neg"] & (codes != N_CODE)
@@ -145,19 +112,8 @@ def peak_effects(
 def peak_masks(regions: pd.DataFrame, peaks: pd.DataFrame, length: int) -> dict[str, Mask]:
     """Mark the bases of the peaks that lie wholly within a window, as the window was read.
 
-    Parameters
-    ----------
-    regions
-        n windows of `length` bp, with chrom, start, end and strand.
-    peaks
-        chrom, start, end and sign.
-    length
-        L.
-
-    Returns
-    -------
-    dict
-        By sign, `pos` and `neg`, (n, L).
+    `regions`: n windows of `length` bp, with chrom, start, end and strand. `peaks`: chrom, start, end and sign.
+    `length`: L. Returns dict: By sign, `pos` and `neg`, (n, L).
     """
     masks = {sign: np.zeros((len(regions), length), dtype=bool) for sign in _EXPECTED}
     spans = {
@@ -186,19 +142,8 @@ def spans_of(mask: Mask) -> NDArray[np.int64]:
 def place_spans(free: Mask, widths: NDArray[np.int64], rng: np.random.Generator) -> Mask | None:
     """Mark spans of some widths at random places.
 
-    Parameters
-    ----------
-    free
-        (L,) where spans may lie.
-    widths
-        (k,) in bp; the widest is placed first.
-    rng
-        Of the places.
-
-    Returns
-    -------
-    ndarray of bool, shape (L,), or None
-        Spans do not overlap, but may touch; None where one found no room.
+    `free`: (L,) where spans may lie. `widths`: (k,) in bp; the widest is placed first. `rng`: of the places. Returns
+    ndarray of bool, shape (L,), or None: Spans do not overlap, but may touch; None where one found no room.
     """
     left, placed = free.copy(), np.zeros_like(free)
     for width in np.sort(widths)[::-1]:

@@ -69,16 +69,9 @@ Floats = NDArray[np.float64]
 class Mass:
     """Share of the map in known biology, and in matched positions.
 
-    Attributes
-    ----------
-    motif_mass, expected
-        Observed, and at matched positions on average.
-    gain, ci
-        Their difference, with its interval over regions; None for one region.
-    enrichment, enrichment_ci
-        Their ratio.
-    p_value
-        Of as much or more in random placements.
+    `motif_mass`, `expected`: observed, and at matched positions on average. `gain`, `ci`: their difference, with its
+    interval over regions; None for one region. `enrichment`, `enrichment_ci`: their ratio. `p_value`: of as much or
+    more in random placements.
     """
 
     motif_mass: float
@@ -156,20 +149,11 @@ class PlausibilityResult(PartResult):
 
     Tables: `plausibility_regions` (a row a region) and `motifs` (those that hold most attribution).
 
-    Attributes
-    ----------
-    source
-        `motifs` or `annotations`, whichever the numbers are about; None where there is neither.
-    motif_mass, expected, gain, ci, enrichment, enrichment_ci, p_value, coverage, positive, within_region
-        As in :class:`KnownMass`.
-    threshold, n_hits, n_motifs
-        Largest p-value of a hit of the known motifs, their hits, and how many motifs there are.
-    annotations
-        The same numbers for annotations.
-    peaks, strand, patterns
-        Peaks in known biology, symmetry of the strands, and patterns with names.
-    n_regions
-        Regions looked at.
+    `source`: `motifs` or `annotations`, whichever the numbers are about; None where there is neither. `motif_mass`,
+    `expected`, `gain`, `ci`, `enrichment`, `enrichment_ci`, `p_value`, `coverage`, `positive`, `within_region`: as in
+    :class:`KnownMass`. `threshold`, `n_hits`, `n_motifs`: largest p-value of a hit of the known motifs, their hits, and
+    how many motifs there are. `annotations`: the same numbers for annotations. `peaks`, `strand`, `patterns`: peaks in
+    known biology, symmetry of the strands, and patterns with names. `n_regions`: regions looked at.
     """
 
     source: str | None
@@ -237,19 +221,10 @@ def audit_plausibility(
 ) -> PlausibilityResult:
     """Compare the map with known motifs, or with annotations.
 
-    Parameters
-    ----------
-    context
-        What is audited; its `motifs` are the database, and no model is needed.
-    annotations
-        Regions that are known to matter, chrom, start, end; by default those of the context.
-    motif_result
-        Patterns found in the same attributions, for what they are.
-
-    Returns
-    -------
-    PlausibilityResult
-        About known motifs where they were given and have hits, else about the annotations, as `source` says.
+    `context`: what is audited; its `motifs` are the database, and no model is needed. `annotations`: regions that are
+    known to matter, chrom, start, end; by default those of the context. `motif_result`: patterns found in the same
+    attributions, for what they are. Returns PlausibilityResult: About known motifs where they were given and have hits,
+    else about the annotations, as `source` says.
     """
     sample = _Sample(context)
     annotations = context.annotations if annotations is None else annotations

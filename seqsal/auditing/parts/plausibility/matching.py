@@ -57,12 +57,8 @@ class Spans(NamedTuple):
 class Matched(NamedTuple):
     """What the spans of n regions hold, against their matched positions.
 
-    Attributes
-    ----------
-    observed, expected
-        (n,) sums over each region's spans: where they lie, and on average over the placements.
-    draws
-        (D,) sums over all regions of random placements.
+    `observed`, `expected`: (n,) sums over each region's spans: where they lie, and on average over the placements.
+    `draws`: (D,) sums over all regions of random placements.
     """
 
     observed: Floats
@@ -88,14 +84,8 @@ def shift_circularly(
 ) -> Matched:
     """Compare what lies under a mask with what lies under the mask shifted.
 
-    Parameters
-    ----------
-    mask, values, codes
-        (n, L); unknown bases count neither as covered nor as places to go.
-    n_draws
-        Random shifts.
-    rng
-        Of the shifts.
+    `mask`, `values`, `codes`: (n, L); unknown bases count neither as covered nor as places to go. `n_draws`: random
+    shifts. `rng`: of the shifts.
     """
     known = codes != N_CODE
     covered = mask & known
@@ -120,27 +110,10 @@ def match_gc(
 ) -> list[Matched]:
     """Compare what spans hold with what they would hold where GC content is alike.
 
-    Parameters
-    ----------
-    spans
-        Within the windows.
-    values
-        (K, n, L): K things that a span can hold, all compared with the same placements.
-    codes
-        (n, L).
-    tolerance
-        h of the module's docstring, in GC content.
-    n_draws
-        Random placements of every span.
-    rng
-        Of the placements.
-    score
-        (sums of values over each placement, width in bp) → what is counted, by default the sums.
-
-    Returns
-    -------
-    list of Matched
-        K of them.
+    `spans`: within the windows. `values`: (K, n, L): K things that a span can hold, all compared with the same
+    placements. `codes`: (n, L). `tolerance`: h of the module's docstring, in GC content. `n_draws`: random placements
+    of every span. `rng`: of the placements. `score`: (sums of values over each placement, width in bp) → what is
+    counted, by default the sums. Returns list of Matched: K of them.
     """
     observed, expected = np.zeros((2, *values.shape[:2]))
     draws = np.zeros((len(values), n_draws))
@@ -197,14 +170,8 @@ def _kernel(off: Floats, tolerance: float) -> Floats:
 class MotifHits(NamedTuple):
     """Hits of known motifs in n windows.
 
-    Attributes
-    ----------
-    table
-        row, motif_idx, start, end, strand, score, p_value.
-    mask
-        (n, L), where there is a hit.
-    threshold
-        Largest p-value of a hit.
+    `table`: row, motif_idx, start, end, strand, score, p_value. `mask`: (n, L), where there is a hit. `threshold`:
+    largest p-value of a hit.
     """
 
     table: pd.DataFrame
@@ -217,17 +184,9 @@ def find_hits(codes: NDArray[np.uint8], motifs: Sequence[Motif], p_value: float,
 
     A thousand motifs at p ≤ 1e-4 cover most of any sequence, and being inside a hit then says nothing.
 
-    Parameters
-    ----------
-    codes
-        (n, L) uint8.
-    motifs
-        At least one.
-    p_value
-        Largest p-value of a hit, to begin with.
-    max_share
-        Of the known bases. The threshold becomes the largest at which hits cover no more; where equal p-values leave
-        none, the smallest p-value of any hit.
+    `codes`: (n, L) uint8. `motifs`: at least one. `p_value`: largest p-value of a hit, to begin with. `max_share`: of
+    the known bases. The threshold becomes the largest at which hits cover no more; where equal p-values leave none, the
+    smallest p-value of any hit.
     """
     hits = scan_codes(codes, motifs, p_value=p_value)
     best = np.full(codes.shape, np.inf)
@@ -257,19 +216,9 @@ def span_positions(row: pd.Series, start: pd.Series, end: pd.Series, length: int
 def spans_in_windows(windows: pd.DataFrame, spans: pd.DataFrame) -> tuple[Spans, Ints]:
     """Find the spans of the chromosomes that share a base with each window.
 
-    Parameters
-    ----------
-    windows
-        chrom, start, end, strand, one row a window.
-    spans
-        chrom, start, end.
-
-    Returns
-    -------
-    Spans
-        In offsets along the window as the model reads it, which may reach beyond the window.
-    ndarray of int64
-        Row of `spans` that each is.
+    `windows`: chrom, start, end, strand, one row a window. `spans`: chrom, start, end. Returns Spans: In offsets along
+    the window as the model reads it, which may reach beyond the window. Returns ndarray of int64: Row of `spans` that
+    each is.
     """
     parts: list[tuple[Ints, Ints]] = [(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))]
     by_chrom = spans.reset_index(drop=True).sort_values("start", kind="stable").groupby("chrom", sort=False)

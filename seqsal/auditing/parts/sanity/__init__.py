@@ -43,18 +43,9 @@ _NOT_REPRODUCED = "Random weights were not tried, because the maps could not be 
 class InputSizes:
     """The size of the map in the regions and in their dinucleotide shuffles.
 
-    Attributes
-    ----------
-    total, shuffled_total
-        Mean of Σ|map|.
-    peak, shuffled_peak
-        Mean of max |map|.
-    share_weaker
-        Share of the regions that the shuffle stays below in total.
-    prediction, shuffled_prediction
-        Means.
-    n_regions
-        Regions compared.
+    `total`, `shuffled_total`: mean of Σ|map|. `peak`, `shuffled_peak`: mean of max |map|. `share_weaker`: share of the
+    regions that the shuffle stays below in total. `prediction`, `shuffled_prediction`: means. `n_regions`: regions
+    compared.
     """
 
     total: float
@@ -73,22 +64,12 @@ class SanityResult(PartResult):
 
     Table: `randomization`, a row a random model.
 
-    Attributes
-    ----------
-    depends_on_model
-        Whether the map of the model with random weights is another one.
-    randomized_similarity, randomized_ci, measure, raw_similarity, baseline_similarity, between_randomized, cascade, \
-layers
-        Those of :class:`RandomWeights`.
-    reproduced
-        Correlation of the maps as they were given with those that the method gives now; where that is low, as a share
-        of the correlation of two that it gives now.
-    input
-        Sizes of the map in regions and in shuffles.
-    label
-        Networks trained on permuted labels.
-    n_regions
-        With how many regions random weights were tried.
+    `depends_on_model`: whether the map of the model with random weights is another one. `randomized_similarity`,
+    `randomized_ci`, `measure`, `raw_similarity`, `baseline_similarity`, `between_randomized`, `cascade`, `layers`:
+    those of :class:`RandomWeights`. `reproduced`: correlation of the maps as they were given with those that the method
+    gives now; where that is low, as a share of the correlation of two that it gives now. `input`: sizes of the map in
+    regions and in shuffles. `label`: networks trained on permuted labels. `n_regions`: with how many regions random
+    weights were tried.
     """
 
     depends_on_model: bool | NotTested

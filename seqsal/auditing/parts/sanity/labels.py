@@ -44,14 +44,9 @@ class Retrained:
 class LabelTest:
     """Networks trained on true and on permuted labels.
 
-    Attributes
-    ----------
-    n_examples, n_epochs
-        What they were trained on, and for how long.
-    true, permuted
-        What they came to.
-    depends_on_labels
-        Not tested where the network of true labels is not nearer to the model than that of permuted ones.
+    `n_examples`, `n_epochs`: what they were trained on, and for how long. `true`, `permuted`: what they came to.
+    `depends_on_labels`: not tested where the network of true labels is not nearer to the model than that of permuted
+    ones.
     """
 
     n_examples: int
@@ -89,12 +84,8 @@ def trained_config(module: nn.Module) -> CNNConfig | None:
 def compare_labels(context: AuditContext, codes: NDArray[np.uint8], before: NDArray[np.float32]) -> LabelTest:
     """Train on true and on permuted labels, and compare the maps with those of the model.
 
-    Parameters
-    ----------
-    context
-        One that `why_not_retrained` has nothing against.
-    codes, before
-        Regions (n, L) and the model's maps of them.
+    `context`: one that `why_not_retrained` has nothing against. `codes`, `before`: regions (n, L) and the model's maps
+    of them.
     """
     examples = _examples(context)
     true = _retrained(context, examples, codes, before)

@@ -44,23 +44,12 @@ class Randomizer:
 
     A model that cannot be deep-copied is itself lent with other weights, and gets its own back, to the bit, on leaving.
 
-    Parameters
-    ----------
-    model
-        The model; its parameters, buffers, gradients, modes and device are left as they are.
-    codes
-        (n, L) uint8, two or more sequences such as the model is used on: the first shows the order of the layers, all
-        give the statistics of batch normalisation.
-    rng
-        Generator by name, such as `AuditContext.rng`.
-    device
-        Where normalisation statistics are computed.
-
-    Attributes
-    ----------
-    layers : tuple of tuples of str
-        From the output down: names of the modules within `model.module` (empty for itself) that are randomised
-        together, the one with weights last. Empty for a model without parameters.
+    `model`: the model; its parameters, buffers, gradients, modes and device are left as they are. `codes`: (n, L)
+    uint8, two or more sequences such as the model is used on: the first shows the order of the layers, all give the
+    statistics of batch normalisation. `rng`: generator by name, such as `AuditContext.rng`. `device`: where
+    normalisation statistics are computed. `layers : tuple of tuples of str`: from the output down: names of the modules
+    within `model.module` (empty for itself) that are randomised together, the one with weights last. Empty for a model
+    without parameters.
     """
 
     def __init__(
@@ -83,12 +72,8 @@ class Randomizer:
     def randomized(self, layers: Collection[Layer], draw: int = 0) -> Iterator[SequenceModel]:
         """Lend the model with random weights in some layers.
 
-        Parameters
-        ----------
-        layers
-            Some of `layers`. What a layer gets does not depend on which others are random.
-        draw
-            Another draw, other weights.
+        `layers`: some of `layers`. What a layer gets does not depend on which others are random. `draw`: another draw,
+        other weights.
         """
         names = [name for layer in layers for name in layer]
         with _workbench(self._model) as model:

@@ -73,18 +73,9 @@ Values = NDArray[np.float64]
 def map_similarity(a: Maps, b: Maps, known: Known) -> dict[str, Values]:
     """Compare maps region by region.
 
-    Parameters
-    ----------
-    a, b
-        Maps (n, L).
-    known
-        (n, L), the positions that are compared.
-
-    Returns
-    -------
-    dict of str to ndarray, shape (n,)
-        By `MEASURES`. NaN where a is flat; 0 where b alone is, for then nothing of a is left; 1 where both are the same
-        and not 0.
+    `a`, `b`: maps (n, L). `known`: (n, L), the positions that are compared. Returns dict of str to ndarray, shape (n,):
+    By `MEASURES`. NaN where a is flat; 0 where b alone is, for then nothing of a is left; 1 where both are the same and
+    not 0.
     """
     sizes = np.abs(a), np.abs(b)
     values = {
@@ -102,22 +93,10 @@ def map_similarity(a: Maps, b: Maps, known: Known) -> dict[str, Values]:
 class Comparison:
     """Maps of n regions before, and after in D draws.
 
-    Parameters
-    ----------
-    before
-        Maps (n, L).
-    after
-        D arrays (n, L), at least one.
-    of_shuffles
-        D arrays (n, L): as `after`, of a shuffle of each region.
-    known
-        (n, L), the same for a region and its shuffle.
-
-    Attributes
-    ----------
-    same, shuffled : dict of str to ndarray, shape (n,)
-        Mean over draws, by measure, of the similarity with the map after of the same region, and of its shuffle. A draw
-        whose signs are opposite as a whole counts as alike.
+    `before`: maps (n, L). `after`: D arrays (n, L), at least one. `of_shuffles`: D arrays (n, L): as `after`, of a
+    shuffle of each region. `known`: (n, L), the same for a region and its shuffle. `same`, `shuffled : dict of str to
+    ndarray`, `shape (n`, `)`: mean over draws, by measure, of the similarity with the map after of the same region, and
+    of its shuffle. A draw whose signs are opposite as a whole counts as alike.
     """
 
     def __init__(self, before: Maps, after: Sequence[Maps], of_shuffles: Sequence[Maps], known: Known) -> None:
@@ -186,17 +165,10 @@ class LayerSimilarity:
 class RandomWeights:
     """What became of the map when all weights were random.
 
-    Attributes
-    ----------
-    similarity, ci
-        How alike the two are beyond what the random model's map of shuffles is (1: the same), by the `measure` by which
-        they are most alike; the interval is None for one region alone.
-    raw, baseline
-        What that is made of.
-    between
-        The raw similarity of two random models.
-    cascade, layers
-        For each layer, with those above it, and alone; empty where that would take too many passes.
+    `similarity`, `ci`: how alike the two are beyond what the random model's map of shuffles is (1: the same), by the
+    `measure` by which they are most alike; the interval is None for one region alone. `raw`, `baseline`: what that is
+    made of. `between`: the raw similarity of two random models. `cascade`, `layers`: for each layer, with those above
+    it, and alone; empty where that would take too many passes.
     """
 
     similarity: float
@@ -212,17 +184,8 @@ class RandomWeights:
 class WeightTest:
     """Compares the maps of some regions with those of the model with random weights.
 
-    Parameters
-    ----------
-    context
-        One that can attribute.
-
-    Attributes
-    ----------
-    codes, before
-        (n, L): the regions, and their maps by the model as it is.
-    warnings
-        Sentences.
+    `context`: one that can attribute. `codes`, `before`: (n, L): the regions, and their maps by the model as it is.
+    `warnings`: sentences.
     """
 
     def __init__(self, context: AuditContext) -> None:
@@ -360,12 +323,7 @@ class WeightTest:
 def passes_per_window(context: AuditContext, codes: NDArray[np.uint8]) -> int:
     """Count the passes that attributing a window takes.
 
-    Parameters
-    ----------
-    context
-        One that can attribute.
-    codes
-        (1, L), which an explainer of the caller's is tried on.
+    `context`: one that can attribute. `codes`: (1, L), which an explainer of the caller's is tried on.
     """
     if context.explainer is None:
         given = dict(context.attr.attrs.get("options", {}))

@@ -102,15 +102,10 @@ class MethodAgreement:
 class Redundancy:
     """Sites that mutagenesis misses because another does the same.
 
-    Attributes
-    ----------
-    witness
-        The method whose map says which spans have credit.
-    n_tested, n_hidden, hidden_share
-        Regions with spans in which no substitution matters, those where removing them together does, and their share
-        of all regions.
-    joint, control, singly, additive
-        Means of the effects, see :class:`seqsal.auditing.parts.saturation.removal.Hidden`; None where none was tested.
+    `witness`: the method whose map says which spans have credit. `n_tested`, `n_hidden`, `hidden_share`: regions with
+    spans in which no substitution matters, those where removing them together does, and their share of all regions.
+    `joint`, `control`, `singly`, `additive`: means of the effects, see
+    :class:`seqsal.auditing.parts.saturation.removal.Hidden`; None where none was tested.
     """
 
     witness: str
@@ -129,28 +124,14 @@ class SaturationResult(PartResult):
 
     Tables: `saturation_regions`, `cold_spots` and `redundant_regions`.
 
-    Attributes
-    ----------
-    saturated_share, squashed_share
-        Share of the regions with a probability near 0 or 1, and with a small slope.
-    probability_gradient_ratio
-        Mean of p (1 - p).
-    n_predicted
-        Regions behind these.
-    dead_relu_share, dead_channel_share, inactive_share, relu_layers
-        ReLU units and channels that are 0 for every region, units that are for a region on average, and by layer.
-    n_important
-        Positions that matter by mutagenesis.
-    blind_share, blind_share_ci, blind_share_by_method
-        Share of these of which the map shows nothing, and other maps.
-    agreement
-        How well each map agrees with what the model does.
-    redundancy
-        Sites that mutagenesis misses.
-    recommended_method, recommendation
-        A method that is measurably better, in a word and in a sentence; None without one.
-    n_regions
-        Regions looked at.
+    `saturated_share`, `squashed_share`: share of the regions with a probability near 0 or 1, and with a small slope.
+    `probability_gradient_ratio`: mean of p (1 - p). `n_predicted`: regions behind these. `dead_relu_share`,
+    `dead_channel_share`, `inactive_share`, `relu_layers`: ReLU units and channels that are 0 for every region, units
+    that are for a region on average, and by layer. `n_important`: positions that matter by mutagenesis. `blind_share`,
+    `blind_share_ci`, `blind_share_by_method`: share of these of which the map shows nothing, and other maps.
+    `agreement`: how well each map agrees with what the model does. `redundancy`: sites that mutagenesis misses.
+    `recommended_method`, `recommendation`: A method that is measurably better, in a word and in a sentence; None
+    without one. `n_regions`: regions looked at.
     """
 
     saturated_share: Measured
@@ -194,20 +175,9 @@ class SaturationResult(PartResult):
 class _Maps(NamedTuple):
     """The regions looked at, and every map of them.
 
-    Attributes
-    ----------
-    rows
-        (n,) rows of the attributions.
-    codes
-        (n, L).
-    known
-        (n, L), where there is a base.
-    ism
-        (n, L) effect of losing each base.
-    tracks
-        (n, L) by method; the audited one under `AUDITED`, and under its name where it is compared too.
-    signed
-        Whether the audited map has signs.
+    `rows`: (n,) rows of the attributions. `codes`: (n, L). `known`: (n, L), where there is a base. `ism`: (n, L) effect
+    of losing each base. `tracks`: (n, L) by method; the audited one under `AUDITED`, and under its name where it is
+    compared too. `signed`: whether the audited map has signs.
     """
 
     rows: NDArray[np.int64]

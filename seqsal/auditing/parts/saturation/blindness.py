@@ -34,14 +34,8 @@ MAX_GAP = 3  # bp between positions of one cold spot
 def important_positions(ism: Floats, known: Flags, scale: float) -> Flags:
     """Mark the positions (n, L) that the model relies on.
 
-    Parameters
-    ----------
-    ism
-        (n, L) effect of losing each base.
-    known
-        (n, L), where there is a base.
-    scale
-        The model's range, in units of its output; nothing is important to a model that has none.
+    `ism`: (n, L) effect of losing each base. `known`: (n, L), where there is a base. `scale`: the model's range, in
+    units of its output; nothing is important to a model that has none.
     """
     size = np.where(known, np.abs(ism), -1.0)
     n_top = np.maximum(np.ceil(IMPORTANT_SHARE * known.sum(1)).astype(np.int64), 1)
@@ -64,20 +58,9 @@ def blind_positions(track: Floats, ism: Floats, known: Flags, important: Flags) 
 def cold_spots(windows: pd.DataFrame, blind: Flags, ism: Floats, maps: Mapping[str, Floats]) -> pd.DataFrame:
     """List blind positions, those at most `MAX_GAP` bp apart together, the most important first.
 
-    Parameters
-    ----------
-    windows
-        row, chrom, start, end, name, strand of the n regions.
-    blind, ism
-        (n, L).
-    maps
-        (n, L) by name: a column each.
-
-    Returns
-    -------
-    DataFrame
-        row, chrom, start, end, name, n_positions, ism_effect (the largest of the spot, signed), and for each map its
-        value at that position.
+    `windows`: row, chrom, start, end, name, strand of the n regions. `blind`, `ism`: (n, L). `maps`: (n, L) by name: a
+    column each. Returns DataFrame: row, chrom, start, end, name, n_positions, ism_effect (the largest of the spot,
+    signed), and for each map its value at that position.
     """
     rows = [
         _spot(windows.iloc[i], span, i, ism, maps) for i in np.flatnonzero(blind.any(1)) for span in _groups(blind[i])

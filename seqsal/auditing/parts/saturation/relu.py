@@ -28,14 +28,8 @@ _CONVOLUTIONS = {"convolution", "conv1d", "conv2d", "_convolution"}
 class Activity(NamedTuple):
     """What the ReLUs of a model did for n windows.
 
-    Attributes
-    ----------
-    layers
-        Where each ReLU is: its module, or empty.
-    n_units, n_dead_units, n_channels, n_dead_channels
-        (R,) of each ReLU; dead is what was 0 for every window.
-    inactive
-        (n,) share of all units that are 0 for each window.
+    `layers`: where each ReLU is: its module, or empty. `n_units`, `n_dead_units`, `n_channels`, `n_dead_channels`: (R,)
+    of each ReLU; dead is what was 0 for every window. `inactive`: (n,) share of all units that are 0 for each window.
     """
 
     layers: list[str]
@@ -49,24 +43,9 @@ class Activity(NamedTuple):
 def relu_activity(model: SequenceModel, codes: NDArray[np.uint8], device: torch.device) -> Activity | None:
     """Run windows through a model and note which ReLU units are above 0.
 
-    Parameters
-    ----------
-    model
-        On any device.
-    codes
-        (n, L) uint8, n ≥ 1.
-    device
-        Where to compute.
-
-    Returns
-    -------
-    Activity or None
-        None where the model has no ReLU.
-
-    Raises
-    ------
-    ModelError
-        The model's structure cannot be read, or a ReLU merges windows with something else.
+    `model`: on any device. `codes`: (n, L) uint8, n ≥ 1. `device`: where to compute. Returns Activity or None: None
+    where the model has no ReLU. Raises ModelError: The model's structure cannot be read, or a ReLU merges windows with
+    something else.
     """
     with frozen_on_device(model, device), torch.no_grad():
         return _watch(model, codes, device)

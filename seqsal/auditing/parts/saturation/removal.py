@@ -38,12 +38,8 @@ CHUNK_CODES = 1 << 25
 class Tiles(NamedTuple):
     """Tiles of n regions of L bases, T for each.
 
-    Attributes
-    ----------
-    edges
-        (T + 1,) offsets; what is left over at the ends of a region belongs to no tile.
-    tested
-        (n, T), which of them are removed.
+    `edges`: (T + 1,) offsets; what is left over at the ends of a region belongs to no tile. `tested`: (n, T), which of
+    them are removed.
     """
 
     edges: NDArray[np.int64]
@@ -59,17 +55,9 @@ class Tiles(NamedTuple):
 class Hidden(NamedTuple):
     """Joint removals; (n,) each, NaN where a region has no tile with credit in which no substitution matters.
 
-    Attributes
-    ----------
-    n_tiles
-        Tiles removed together.
-    joint, control, singly, additive
-        Effects of removing them together, of removing as many with the least credit together, the sum of the effects of
-        removing each alone, and the sum of the effects of losing each base.
-    hidden
-        Whether mutagenesis misses what they do.
-    mask
-        (n, L), their bases.
+    `n_tiles`: tiles removed together. `joint`, `control`, `singly`, `additive`: effects of removing them together, of
+    removing as many with the least credit together, the sum of the effects of removing each alone, and the sum of the
+    effects of losing each base. `hidden`: whether mutagenesis misses what they do. `mask`: (n, L), their bases.
     """
 
     n_tiles: NDArray[np.int64]
@@ -90,14 +78,7 @@ def tile_sums(edges: NDArray[np.int64], values: Floats) -> Floats:
 def choose_tiles(context: AuditContext, codes: Codes, maps: Mapping[str, Floats]) -> Tiles:
     """Cut regions into tiles and choose those to remove: all, or those that any map credits most and as many others.
 
-    Parameters
-    ----------
-    context
-        For its lots.
-    codes
-        (n, L).
-    maps
-        (n, L) each; all have the same say.
+    `context`: for its lots. `codes`: (n, L). `maps`: (n, L) each; all have the same say.
     """
     n, length = codes.shape
     width = min(SPAN_BP, length)
@@ -146,16 +127,9 @@ def find_hidden(
 ) -> Hidden:
     """Remove together what a map credits though no substitution matters.
 
-    Parameters
-    ----------
-    context
-        Its settings say what matters.
-    codes, tiles, effects
-        (n, L), the tiles of each region, and what each is worth (:func:`remove_tiles`).
-    ism
-        (n, L) effect of losing each base.
-    witness
-        (n, L) attributions in units of the model's output.
+    `context`: its settings say what matters. `codes`, `tiles`, `effects`: (n, L), the tiles of each region, and what
+    each is worth (:func:`remove_tiles`). `ism`: (n, L) effect of losing each base. `witness`: (n, L) attributions in
+    units of the model's output.
     """
     settings, scale = context.settings, context.effect_scale
     known = np.where(codes != N_CODE, np.abs(ism), 0.0)

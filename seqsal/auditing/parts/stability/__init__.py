@@ -8,18 +8,23 @@ arXiv:1806.08049), shifts of the window, the other strand, and the same model tr
 A window moves within itself: bases that enter come from a dinucleotide shuffle of it, because what lies next to it is
 not in the file. So a shift changes the sequence a little too, and a model that answers to it is not the explainer's
 fault: how much the prediction changed goes with each shift, and windows whose prediction stayed are reported apart.
+
+The same model trained again, from another seed or on another fold, tells which of the map is the data's and not
+chance's, by the measures of :mod:`seqsal.agreement.measures` over all pairs of models.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from seqsal.agreement.measures import overlap, top_weights
 from seqsal.attribution import predict_windows
 from seqsal.auditing.context import AuditContext
 from seqsal.auditing.part import (
@@ -36,9 +41,8 @@ from seqsal.auditing.part import (
 )
 from seqsal.auditing.parts.stability.edits import Edits, count_edits
 from seqsal.auditing.parts.stability.locality import ABOUT, Locality, probe_locality
-from seqsal.auditing.parts.stability.models import ModelPair, Shares, compare_models
 from seqsal.auditing.settings import AuditSettings
-from seqsal.auditing.stats import Similarity, compare_maps, mean_interval, mean_known, mean_rows, number
+from seqsal.auditing.stats import Similarity, compare_maps, mean_interval, mean_known, mean_rows, number, pearson
 from seqsal.io.inputs import open_codes
 from seqsal.regions import format_region
 from seqsal.sequence.codes import N_CODE, reverse_complement
@@ -66,6 +70,97 @@ FLAT = "a map is the same at every base"
 Codes = NDArray[np.uint8]
 Rows = NDArray[np.int64]
 Values = NDArray[np.float64]
+TOP_SHARE = 0.05  # of the window
+Maps = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shares:
+    """How alike the maps of models are; None where there is nothing to compare.
+
+    `top_overlap`, `top_expected`: common share of the top 5 % of the positions, and what it would be by chance.
+    `sign_agreement`, `peak_sign_agreement`: share of common top positions, and of the bases in peaks, with the same
+    sign. `prediction_pearson`: Pearson's r of the predictions.
+    """
+
+    top_overlap: float | None
+    top_expected: float | None
+    sign_agreement: float | None
+    peak_sign_agreement: float | None
+    prediction_pearson: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelPair(Shares):
+    """Two models, counted from 0, the one under audit: means over regions."""
+
+    a: int
+    b: int
+    pearson: float | None
+    spearman: float | None
+
+
+@dataclass(frozen=True)
+class ModelAgreement:
+    """How alike the maps of several models are.
+
+    `pearson`, `spearman`: mean over the pairs of models for each region, (n,); NaN where a map is constant. `shares`:
+    means over the pairs. `pairs`: each pair.
+    """
+
+    pearson: Values
+    spearman: Values
+    shares: Shares
+    pairs: tuple[ModelPair, ...]
+
+
+def compare_models(context: AuditContext, rows: Rows) -> ModelAgreement:
+    """Compare the maps that the model under audit and the other models give for some windows.
+
+    Takes one attribution and one prediction a window and other model.
+    """
+    codes = context.codes(rows)
+    maps = [context.track(rows), *(context.attribute(codes, model=model) for model in context.other_models)]
+    predictions = [context.predict(codes), *(context.predict(codes, model) for model in context.other_models)]
+    known = codes != N_CODE
+    in_peaks = context.in_peaks(rows) & known & context.signed
+    pairs, found = [], []
+    for a, b in itertools.combinations(range(len(maps)), 2):
+        found.append(compare_maps(maps[a], maps[b], known))
+        common, expected, signs = _top_agreement(maps[a], maps[b], known)
+        pair = ModelPair(
+            a=a,
+            b=b,
+            pearson=mean_known(found[-1].pearson),
+            spearman=mean_known(found[-1].spearman),
+            top_overlap=common,
+            top_expected=expected,
+            sign_agreement=signs,
+            peak_sign_agreement=_same_sign(maps[a][in_peaks], maps[b][in_peaks]),
+            prediction_pearson=pearson(predictions[a], predictions[b]),
+        )
+        pairs.append(pair)
+    pearson_, spearman, _ = (mean_rows(np.stack(columns)) for columns in zip(*found, strict=True))
+    shares = Shares(
+        **{
+            one.name: mean_known(np.array([getattr(pair, one.name) for pair in pairs], dtype=np.float64))
+            for one in fields(Shares)
+        }
+    )
+    return ModelAgreement(pearson_, spearman, shares, tuple(pairs))
+
+
+def _top_agreement(a: Maps, b: Maps, known: NDArray[np.bool_]) -> tuple[float | None, float | None, float | None]:
+    """Return the common share of the top positions, what it would be by chance, and the share of these of one sign."""
+    k = max(1, round(TOP_SHARE * a.shape[1]))
+    share, n_common, n_same = overlap(a, b, top_weights(a, known, k), top_weights(b, known, k))
+    expected = np.minimum(k / np.maximum(known.sum(1), 1), 1.0)
+    signs = float(n_same.sum() / n_common.sum()) if n_common.sum() > 0 else None
+    return mean_known(share), mean_known(expected[np.isfinite(share)]), signs
+
+
+def _same_sign(a: Maps, b: Maps) -> float | None:
+    return float((np.sign(a) == np.sign(b)).mean()) if len(a) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,13 +187,9 @@ class MapSimilarity:
 class SubstitutionTest(MapSimilarity):
     """The map after substitutions that leave the prediction as it is.
 
-    Attributes
-    ----------
-    n_substitutions, largest_effect
-        Substitutions, and the effect on the prediction that they may have.
-    worst_pearson, relative_change, worst_relative_change, worst_region
-        The lowest correlation, the mean over regions of the largest ‖change‖ / ‖map‖, and the largest of all and its
-        region; None where none is known.
+    `n_substitutions`, `largest_effect`: substitutions, and the effect on the prediction that they may have.
+    `worst_pearson`, `relative_change`, `worst_relative_change`, `worst_region`: the lowest correlation, the mean over
+    regions of the largest ‖change‖ / ‖map‖, and the largest of all and its region; None where none is known.
     """
 
     n_substitutions: int
@@ -142,14 +233,8 @@ class StabilityResult(PartResult):
     Changes of the prediction are shares of the model's range. Tables: `stability_regions`, `locality`,
     `locality_probes` and `minimal_edits`, where they could be had.
 
-    Attributes
-    ----------
-    substitutions, shifts, reverse_complement, models
-        How alike the map stays; shifts by distance in bp.
-    locality
-        Where it adds up to what the model does.
-    minimal_edits
-        How few substitutions undo a prediction.
+    `substitutions`, `shifts`, `reverse_complement`, `models`: how alike the map stays; shifts by distance in bp.
+    `locality`: where it adds up to what the model does. `minimal_edits`: how few substitutions undo a prediction.
     """
 
     substitutions: SubstitutionTest | NotTested

@@ -67,15 +67,9 @@ class EditGoal:
 class Edits:
     """How many edits it takes to halve and to flip a prediction.
 
-    Attributes
-    ----------
-    n_regions, cap
-        Regions looked at, and edits made at most.
-    halve, flip
-        What it took.
-    regions
-        One row a region: `prediction`, `shuffled_prediction`, and `halve_` and `flip_` by `map`, `ism` and `random`:
-        numbers of edits, one more than the cap where these are not enough, missing where it is not defined.
+    `n_regions`, `cap`: regions looked at, and edits made at most. `halve`, `flip`: what it took. `regions`: one row a
+    region: `prediction`, `shuffled_prediction`, and `halve_` and `flip_` by `map`, `ism` and `random`: numbers of
+    edits, one more than the cap where these are not enough, missing where it is not defined.
     """
 
     n_regions: int
@@ -105,10 +99,7 @@ def count_edits(context: AuditContext) -> Edits:
     mutagenesis; twice that with averages over strands. Regions that differ from their shuffles by less than
     `LARGE_CHANGE` of the model's range have nothing to undo and are left out.
 
-    Parameters
-    ----------
-    context
-        With a model, whose `effect_scale` is above 0.
+    `context`: with a model, whose `effect_scale` is above 0.
     """
     settings = context.settings
     rows = context.rows(settings.n_small)

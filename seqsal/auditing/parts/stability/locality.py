@@ -56,16 +56,12 @@ Values = NDArray[np.float64]
 class LinearPicture(NamedTuple):
     """What a map says of every substitution.
 
-    Attributes
-    ----------
-    changes
-        (n, 4, L), in units of the prediction; 0 for the base that is there.
-    kind
-        `map`: scores of all four bases, in their own units, by a method that promises what single substitutions do to
-        first order (gradients, in-silico mutagenesis). `scaled_map`: the same on the scale that fits the real single
-        effects best, for methods that promise another thing, such as a sum. `scaled_track`: any substitution loses what
-        the map gives to the base that is there, on the best scale; which base is put in place it cannot know, and it
-        fails more often for that. `single_effects`: the real effects, because the map has no signs.
+    `changes`: (n, 4, L), in units of the prediction; 0 for the base that is there. `kind`: `map`: scores of all four
+    bases, in their own units, by a method that promises what single substitutions do to first order (gradients,
+    in-silico mutagenesis). `scaled_map`: the same on the scale that fits the real single effects best, for methods that
+    promise another thing, such as a sum. `scaled_track`: any substitution loses what the map gives to the base that is
+    there, on the best scale; which base is put in place it cannot know, and it fails more often for that.
+    `single_effects`: the real effects, because the map has no signs.
     """
 
     changes: Values
@@ -96,25 +92,14 @@ class Additivity:
 class Locality:
     """Where the linear picture holds.
 
-    Attributes
-    ----------
-    share_of_regions, ci, substitutions, paths
-        Where it fails: at all changed sequences, at substitutions, on paths to shuffles.
-    n_regions, n_probes, n_cliffs, n_plateaus
-        Regions, sequences tried in them, and failures of either kind.
-    picture
-        The kind of the :class:`LinearPicture`.
-    additivity
-        By kind of change.
-    regions
-        One row a region, the worst first: `n_probes`, `n_cliffs`, `n_plateaus`, `failing_share`, and of the worst
-        failure its `worst_kind`, the real change `worst_change` and what the map adds up to, `worst_linear`.
-    probes
-        One row a kind and place: `n_probes`, `n_substitutions` (mean), the shares `cliffs` and `plateaus`, Pearson's r
-        of the real change with the linear one and with the sum of single effects, and the median of what that sum
-        misses, as a share of the model's range.
-    warning
-        The local caveat, with its number.
+    `share_of_regions`, `ci`, `substitutions`, `paths`: where it fails: at all changed sequences, at substitutions, on
+    paths to shuffles. `n_regions`, `n_probes`, `n_cliffs`, `n_plateaus`: regions, sequences tried in them, and failures
+    of either kind. `picture`: the kind of the :class:`LinearPicture`. `additivity`: by kind of change. `regions`: one
+    row a region, the worst first: `n_probes`, `n_cliffs`, `n_plateaus`, `failing_share`, and of the worst failure its
+    `worst_kind`, the real change `worst_change` and what the map adds up to, `worst_linear`. `probes`: one row a kind
+    and place: `n_probes`, `n_substitutions` (mean), the shares `cliffs` and `plateaus`, Pearson's r of the real change
+    with the linear one and with the sum of single effects, and the median of what that sum misses, as a share of the
+    model's range. `warning`: the local caveat, with its number.
     """
 
     share_of_regions: float | None
@@ -156,10 +141,7 @@ def probe_locality(context: AuditContext) -> Locality:
     Takes, for each region, 4 · `N_COMBINATIONS` + 5 · `n_draws` + 1 forward passes besides the shared in-silico
     mutagenesis; twice that with averages over strands.
 
-    Parameters
-    ----------
-    context
-        With a model, whose `effect_scale` is above 0.
+    `context`: with a model, whose `effect_scale` is above 0.
     """
     settings, scale = context.settings, context.effect_scale
     rows = context.rows(settings.n_small)
@@ -340,14 +322,8 @@ def _in_words(interval: Interval | None, confidence: float) -> str:
 class Probe(NamedTuple):
     """A changed sequence of each of n regions.
 
-    Attributes
-    ----------
-    kind
-        `double`, `triple` or `path`.
-    place
-        `top` or `random`; of a path, the share of the bases that is replaced.
-    codes
-        (n, L).
+    `kind`: `double`, `triple` or `path`. `place`: `top` or `random`; of a path, the share of the bases that is
+    replaced. `codes`: (n, L).
     """
 
     kind: str
