@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,9 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
-from seqsal.auditing.part import Weight
+from seqsal.auditing.finding import VERDICTS
+from seqsal.auditing.part import Measured, Weight
+from seqsal.auditing.parts.artifacts import ArtifactsResult
 from seqsal.auditing.result import AuditResult, part_lines
 from seqsal.auditing.verdict import Verdict
 from seqsal.plot.curves import plot_replacement_curves
@@ -24,7 +26,6 @@ __all__ = ["Answer", "answers", "artifact_table", "draw_curves", "evidence", "re
 
 N_WORST = 3
 _CURVES_INCHES = (6.6, 2.6)
-_VERDICTS = ("shortcut", "present", "clean")
 
 
 @dataclass(frozen=True)
@@ -86,10 +87,10 @@ def draw_curves(inputs: ReportInputs, audit: AuditResult) -> list[Markup]:
 
 def artifact_table(audit: AuditResult) -> Table | None:
     """List what was looked for: shortcuts first, then what is present, then the rest."""
-    found = list(audit["artifacts"]) if "artifacts" in audit.results else []
-    if not found:
+    result = audit.of(ArtifactsResult)
+    if result is None or not result.findings:
         return None
-    found.sort(key=lambda one: (_VERDICTS.index(one["verdict"]), -(one.get("n_regions") or 0)))
+    found = sorted(result.findings, key=lambda one: (VERDICTS.index(one.verdict), -(one.n_regions or 0)))
     columns = [
         Column("Name"),
         Column("Kind"),
@@ -102,10 +103,16 @@ def artifact_table(audit: AuditResult) -> Table | None:
         Column("q-value", "number", "of its presence"),
         Column("Sequence"),
     ]
-    names = ("n_regions", "enrichment", "attribution_share", "marginal_effect", "ablation_effect", "q_value")
-    cells: list[Any] = [[str(one[key]) for one in found] for key in ("name", "kind", "verdict")]
-    cells += [two_digits(_numbers(found, name)) if name != "n_regions" else _numbers(found, name) for name in names]
-    cells.append([str(one.get("sequence") or "–") for one in found])
+    cells: list[Any] = [[one.name for one in found], [one.kind for one in found], [one.verdict for one in found]]
+    cells += [
+        _numbers([one.n_regions for one in found]),
+        two_digits(_numbers([one.enrichment for one in found])),
+        two_digits(_numbers([one.attribution_share for one in found])),
+        two_digits(_numbers([one.marginal_effect for one in found])),
+        two_digits(_numbers([one.ablation_effect for one in found])),
+        two_digits(_numbers([one.q_value for one in found])),
+    ]
+    cells.append([one.sequence or "–" for one in found])
     return make_table("artifacts-table", columns, cells, regions=_first_hits(audit, cells[0]))
 
 
@@ -118,9 +125,8 @@ def _first_hits(audit: AuditResult, names: list[str]) -> pd.DataFrame | None:
     return first.fillna({"chrom": "", "start": -1, "end": -1}).astype({"start": np.int64, "end": np.int64})
 
 
-def _numbers(found: list[Mapping[str, Any]], name: str) -> pd.Series:
-    values = [one.get(name) for one in found]
-    return pd.Series([np.nan if value is None else float(value) for value in values], dtype=np.float64)
+def _numbers(values: Iterable[Measured | int | None]) -> pd.Series:
+    return pd.Series([float(one) if isinstance(one, (int, float)) else np.nan for one in values], dtype=np.float64)
 
 
 def worst_rows(audit: AuditResult | None) -> list[int]:
