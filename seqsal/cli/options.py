@@ -215,7 +215,7 @@ def _reading_options(command: Command) -> Command:
         click.option("--channel-order", metavar="BASES", show_default="ACGT", help="Bases of the input channels."),
         click.option("--output", metavar="NAME", help="Which of several outputs to read: index, key or path a.b."),
         click.option(
-            "--reduce", type=click.Choice(["sum", "mean", "profile", "profile_strand"]),
+            "--reduce", type=click.Choice(["sum", "mean", "profile", "profile_both", "profile_strand"]),
             help="One number from a profile; 'profile' weights its logits by their softmax, as for ChromBPNet.",
         ),
         click.option(

@@ -36,7 +36,8 @@ __all__ = ["load_model"]
 
 logger = logging.getLogger(__name__)
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-_PREFIXES = ("module.", "model.", "_orig_mod.")  # of DataParallel, Lightning and torch.compile
+_PREFIXES = ("module.", "model.", "net.")  # of DataParallel and Lightning
+_COMPILED = "_orig_mod."  # of torch.compile, before or inside a name
 _STATE_KEYS = ("state_dict", "model_state_dict")  # where training frameworks keep the weights in a larger file
 # What torch raises on a file that is damaged or of another kind.
 _LOAD_ERRORS = (
@@ -193,15 +194,25 @@ def _load_weights(module: nn.Module, path: Path) -> None:
 
 
 def _without_prefix(state: Mapping[str, Any], expected: Iterable[str], path: Path) -> Mapping[str, Any]:
-    """Strip the prefixes that a wrapper put before every name, where the model knows the names only without them."""
-    wanted, stripped, renamed = set(expected), "", dict(state)
-    while not wanted & renamed.keys():
-        prefix = next((one for one in _PREFIXES if renamed and all(name.startswith(one) for name in renamed)), None)
+    """Strip what wrappers put before names, where the model knows the names only without it.
+
+    Compiled parts have their prefix inside a name; a Lightning checkpoint may hold more than the model.
+    """
+    wanted, stripped = set(expected), ""
+    renamed = state if wanted & state.keys() else {name.replace(_COMPILED, ""): state[name] for name in state}
+    while wanted and not wanted & renamed.keys():
+        prefix = next((one for one in _PREFIXES if any(name.startswith(one) for name in renamed)), None)
         if prefix is None:
             return state
-        renamed, stripped = {name.removeprefix(prefix): value for name, value in renamed.items()}, stripped + prefix
-    if stripped:
-        logger.warning("%s: every name of a weight begins with %r, which was stripped to fit the model", path, stripped)
+        stripped += prefix
+        renamed = {name.removeprefix(prefix): renamed[name] for name in renamed if name.startswith(prefix)}
+    if renamed is not state:
+        told = [repr(stripped)] * bool(stripped) + [repr(_COMPILED)] * any(_COMPILED in name for name in state)
+        more = len(state) - len(renamed)
+        logger.warning(
+            "%s: names of weights begin with %s, which was stripped to fit the model%s", path, " and ".join(told),
+            f"; {more} of another name were left out" if more else "",
+        )  # fmt: skip
     return renamed
 
 

@@ -6,7 +6,13 @@ or a profile along the sequence. A `Readout` says which, in plain values that an
 A profile head's logits, one a position, become one number per track by the weighted sum that BPNet and ChromBPNet are
 explained with (Avsec et al. 2021, doi:10.1038/s41588-021-00782-6): with z the logits of a track less their mean over
 positions, Σ softmax(z) · z, where the softmax is held constant, so that gradients reach each position in proportion to
-the share of reads that the model puts there.
+the share of reads that the model puts there. Of two strands each has a softmax of its own (`profile`), as each has a
+multinomial of its own in BPNet's loss: how the reads divide between the strands then plays no part. A model whose loss
+takes one multinomial over both, as bpnet-lite's, may be read so too (`profile_both`).
+
+DeepLIFT takes each of the two factors of softmax(z) · z as it is half way between sequence and reference (its product
+rule); with the weights held constant that is the mean of both weights, not those of the sequence alone, which is nearer
+to what mutagenesis of the weighted sum shows.
 """
 
 from __future__ import annotations
@@ -89,7 +95,7 @@ def _with_batch_axis(value: torch.Tensor) -> torch.Tensor:
 
 LAYOUTS = ("NCL", "NLC", "NL")
 TRACK_LAYOUTS = ("NTL", "NLT")
-REDUCTIONS = ("sum", "mean", "profile", "profile_strand")
+REDUCTIONS = ("sum", "mean", "profile", "profile_both", "profile_strand")
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,8 @@ class Readout:
     reduce
         What makes one number of a profile, for each track: ``sum`` or ``mean`` over its positions; ``profile``, the
         softmax-weighted sum of logits above, added up over tracks (the strands of one experiment);
-        ``profile_strand``, the same with the tracks kept apart. None for outputs (N,), (N, 1) or (N, T).
+        ``profile_strand``, the same with the tracks kept apart; ``profile_both``, with one softmax over all tracks.
+        None for outputs (N,), (N, 1) or (N, T).
     track_layout
         Of a profile: ``NTL`` is (N, tracks, positions), ``NLT`` is (N, positions, tracks).
 
@@ -138,7 +145,7 @@ class Readout:
     @property
     def weighs_logits(self) -> bool:
         """Whether the reduction is one of logits, which values after a softmax would make meaningless."""
-        return self.reduce in ("profile", "profile_strand")
+        return self.reduce in ("profile", "profile_both", "profile_strand")
 
     def ordered(self, X: torch.Tensor) -> torch.Tensor:
         """Bring the rows A C G T of X (N, 4, L) into the model's order."""
@@ -194,6 +201,8 @@ class Readout:
             return profile.sum(dim=-1)
         if self.reduce == "mean":
             return profile.mean(dim=-1)
+        if self.reduce == "profile_both":
+            profile = profile.flatten(1).unsqueeze(1)
         logits = profile - profile.mean(dim=-1, keepdim=True)
         weighted = (logits.softmax(dim=-1).detach() * logits).sum(dim=-1)
         return weighted.sum(dim=1, keepdim=True) if self.reduce == "profile" else weighted

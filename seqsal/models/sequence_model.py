@@ -474,7 +474,8 @@ def wrap(
     reduce
         How a profile becomes one number per track: ``sum`` or ``mean`` over positions; ``profile``, the
         softmax-weighted sum of logits that BPNet and ChromBPNet are explained with, added up over tracks (strands);
-        ``profile_strand``, the same for each track by itself.
+        ``profile_strand``, the same for each track by itself; ``profile_both``, the same with one softmax over all
+        tracks, as bpnet-lite's `ProfileWrapper` has it for two strands.
     track_layout
         Of a profile: ``NTL`` for (N, tracks, positions), ``NLT`` for (N, positions, tracks).
     extra_inputs

@@ -119,3 +119,18 @@ def test_a_sum_of_nothing_is_no_reason_to_refuse() -> None:
             return ((X[:, 0] - X[:, 1]) * torch.linspace(1, 2, 30)).tanh().sum(1)
 
     seqsal.attribute(Cancels(), X=windows, method="integrated_gradients", n_steps=2, device="cpu")
+
+
+def test_of_a_weighted_profile_no_sum_is_promised() -> None:
+    class Profile(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.convolution = nn.Conv1d(4, 2, 5)
+
+        def forward(self, X: torch.Tensor) -> torch.Tensor:
+            return 5 * self.convolution(X)
+
+    for method in ("deeplift_shap", "integrated_gradients"):
+        attr = seqsal.attribute(Profile(), X=X, method=method, reduce="profile_both", device="cpu")
+        assert attr.completeness_error.max() > 0.1

@@ -231,7 +231,22 @@ def test_prefixes_of_wrappers_are_stripped(prefix: str, tmp_path: Path, caplog: 
     reference = make_sigmoid()
     reference.load_state_dict({key.removeprefix(prefix): value for key, value in state.items()})
     torch.testing.assert_close(model(random_X(3)), reference.body(random_X(3))[:, 0])
-    assert f"begins with {prefix!r}, which was stripped" in caplog.text
+    for part in {"_orig_mod."} & {prefix.removeprefix("model.")} | {prefix.replace("_orig_mod.", "")} - {""}:
+        assert repr(part) in caplog.text and "which was stripped to fit the model" in caplog.text
+
+
+def test_a_lightning_checkpoint_of_a_model_with_compiled_parts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = {key: value + 1 for key, value in make_sigmoid().state_dict().items()}
+    named = {f"model.{key.replace('body.', 'body._orig_mod.')}": value for key, value in state.items()}
+    path = tmp_path / "w.ckpt"
+    torch.save({"state_dict": {**named, "loss.weight": torch.ones(3)}, "epoch": 3, "hyper_parameters": {"lr": 1}}, path)
+    model = load_model(f"{NETS}:make_sigmoid", weights=path, input_length=LENGTH)
+    reference = make_sigmoid()
+    reference.load_state_dict(state)
+    torch.testing.assert_close(model(random_X(3)), reference.body(random_X(3))[:, 0])
+    assert "'model.' and '_orig_mod.', which was stripped to fit the model; 1 of another name were left" in caplog.text
 
 
 def test_a_name_that_the_model_has_is_not_stripped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -68,6 +68,8 @@ def _slow(reduce: str, profile: torch.Tensor, target: int) -> torch.Tensor:
     for tracks in profile:
         if reduce == "profile":
             rows.append(sum(_weighted(track) for track in tracks))
+        elif reduce == "profile_both":
+            rows.append(_weighted(tracks.flatten()))
         elif reduce == "profile_strand":
             rows.append(_weighted(tracks[target]))
         else:
@@ -81,9 +83,9 @@ def _slow(reduce: str, profile: torch.Tensor, target: int) -> torch.Tensor:
 def test_reductions_against_their_definitions(reduce: str, track_layout: str) -> None:
     body = Profile(3)
     module = body if track_layout == "NTL" else Ended(body, lambda z: z.transpose(1, 2))
-    target = 0 if reduce == "profile" else 2
+    target = 0 if reduce in ("profile", "profile_both") else 2
     model = wrap(module, input_length=LENGTH, reduce=reduce, track_layout=track_layout, target=target)
-    assert model.n_targets == (1 if reduce == "profile" else 3)
+    assert model.n_targets == (3 if target else 1)
     for n in (1, 4):
         X = random_X(n, seed=2).requires_grad_()
         torch.testing.assert_close(model(X), _slow(reduce, body(X), target), rtol=1e-5, atol=1e-5)
@@ -206,7 +208,7 @@ def test_profile_needs_reducing_and_says_how() -> None:
     [
         ({"layout": "LNC"}, "layout: got 'LNC', expected one of NCL, NLC"),
         ({"track_layout": "TNL"}, "track_layout: got 'TNL', expected one of NTL, NLT"),
-        ({"reduce": "max"}, "reduce: got 'max', expected one of sum, mean, profile, profile_strand"),
+        ({"reduce": "max"}, "reduce: got 'max', expected one of sum, mean, profile, profile_both, profile_strand"),
         ({"channel_order": "ACG"}, "channel_order: got 'ACG', expected the letters A, C, G and T"),
         ({"channel_order": "ACGU"}, "channel_order: got 'ACGU'"),
         ({"extra_inputs": torch.zeros(2)}, "extra_inputs: got a Tensor, expected a tuple .* or a dict"),

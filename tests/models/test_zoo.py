@@ -83,8 +83,10 @@ def test_bpnet_lite_is_read_without_being_told_how(kind: str, n_outputs: int, n_
         return (z.softmax(dim=-1).detach() * z).sum(dim=(1, 2))
 
     _check(profile, by_hand, X)
-    if n_outputs == 1:  # with two strands, bpnet-lite takes one softmax over both
-        torch.testing.assert_close(profile(X), wrappers.ProfileWrapper(with_controls)(X)[:, 0])
+    both = wrap(module, input_length=LENGTH, output="profile", reduce="profile_both")
+    torch.testing.assert_close(both(X), wrappers.ProfileWrapper(with_controls)(X)[:, 0])
+    if n_outputs == 1:
+        torch.testing.assert_close(profile(X), both(X))
 
 
 def test_bpnet_lite_read_otherwise() -> None:

@@ -348,16 +348,24 @@ def completeness_error(total: torch.Tensor, prediction: torch.Tensor, baseline: 
 
 
 def refuse_incomplete(
-    name: str, scores: Scores, X: torch.Tensor, baseline: Callable[[], torch.Tensor], remedy: Callable[[], str]
+    name: str,
+    f: TargetsModel,
+    scores: Scores,
+    X: torch.Tensor,
+    baseline: Callable[[], torch.Tensor],
+    remedy: Callable[[], str],
 ) -> None:
     """Raise where a sum is off by more than 10 %, and by more than 1 % of what the bases contribute up and down.
 
-    The latter spares windows whose contributions cancel, so that what is promised is next to nothing.
+    The latter spares windows whose contributions cancel, so that what is promised is next to nothing. Nothing is
+    promised of a profile whose weights are held constant.
 
     Parameters
     ----------
     name
         Of the method.
+    f
+        The model.
     scores
         Of T targets.
     X
@@ -368,7 +376,8 @@ def refuse_incomplete(
         Says what to do.
     """
     assert scores.completeness_error is not None
-    if not (scores.completeness_error > INCOMPLETE).any():
+    readout = getattr(f.single[0], "readout", None)
+    if getattr(readout, "weighs_logits", False) or not (scores.completeness_error > INCOMPLETE).any():
         return
     track, promised = scores.track(X), scores.prediction - baseline()
     miss = (track.sum(-1) - promised).abs()

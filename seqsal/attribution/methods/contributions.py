@@ -296,7 +296,7 @@ class DeepLiftShap(SharedForward):
         if not self.allow_incomplete:
             with torch.no_grad():
                 refuse_incomplete(
-                    self.name, scores, X, lambda: torch.stack([f(r).mean(0) for r in R]), lambda: self.remedy
+                    self.name, f, scores, X, lambda: torch.stack([f(r).mean(0) for r in R]), lambda: self.remedy
                 )
         return scores
 

@@ -409,7 +409,7 @@ class IntegratedGradients(SharedForward):
         scores = integrated_gradients(f, X, n_steps=self.n_steps, baseline=R)
         if not self.allow_incomplete:
             with torch.no_grad():
-                refuse_incomplete(self.name, scores, X, lambda: f(R), lambda: self.remedy)
+                refuse_incomplete(self.name, f, scores, X, lambda: f(R), lambda: self.remedy)
         return scores
 
     @property
