@@ -36,7 +36,7 @@ from seqsal.io.arrays import npz_rows
 from seqsal.io.atomic import all_or_nothing, atomic_path
 from seqsal.io.attributions import Attributions
 from seqsal.io.bed import write_narrowpeak
-from seqsal.io.hdf5 import create_hdf5
+from seqsal.io.hdf5 import create_hdf5, undisturbed
 from seqsal.io.sweep import CHUNK_BP, chunk_rows
 from seqsal.regions import format_region
 from seqsal.sequence.codes import one_hot, reverse_complement
@@ -83,16 +83,18 @@ def write_chrombpnet_h5(
     rounding = _Rounding(path)
     with all_or_nothing(), atomic_path(path) as temporary, create_hdf5(temporary) as (file, raw):
         regions = write_window_regions(attr, path.with_suffix(".regions.bed"))
-        datasets = [
-            _make_dataset(file, name, len(attr), attr.length, kind)
-            for name, kind in zip(_CHROMBPNET, (np.int8, np.float16, np.float16), strict=True)
-        ]
+        with undisturbed():
+            datasets = [
+                _make_dataset(file, name, len(attr), attr.length, kind)
+                for name, kind in zip(_CHROMBPNET, (np.int8, np.float16, np.float16), strict=True)
+            ]
         start = 0
         for rows in _forward_rows(attr, chunk_bp, progress):
             scores = rounding.round(rows.scores)
             arrays: tuple[NDArray[Any], ...] = (rows.X, scores, scores * rows.X)
-            for dataset, values in zip(datasets, arrays, strict=True):
-                dataset[start : start + len(values)] = values
+            with undisturbed():
+                for dataset, values in zip(datasets, arrays, strict=True):
+                    dataset[start : start + len(values)] = values
             raw.check()
             start += len(scores)
     rounding.warn()

@@ -2,18 +2,41 @@
 
 HDF5 cannot close a file that it cannot write, and then ends the process with a segmentation fault. So it writes here to
 a file that never fails: the first error is kept for :meth:`CheckedFile.check`, and what comes after it stays in memory.
+Python calls the handlers of signals inside that file's methods as anywhere else, and what they raise, such as
+KeyboardInterrupt, would be a failed write to HDF5: while it works, signals wait (:func:`undisturbed`).
 """
 
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import h5py
 
-__all__ = ["CheckedFile", "create_hdf5"]
+__all__ = ["CheckedFile", "create_hdf5", "undisturbed"]
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let signals with a handler in Python wait for the end of the block."""
+    arrived: list[tuple[int, Any]] = []
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():  # which runs all handlers
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if callable(signal.getsignal(number)):
+                before[number] = signal.signal(number, lambda *given: arrived.append(given))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number, frame in arrived[:1]:
+            before[number](number, frame)
 
 
 class CheckedFile:
@@ -95,7 +118,7 @@ class CheckedFile:
 
 @contextmanager
 def create_hdf5(path: Path) -> Iterator[tuple[h5py.File, CheckedFile]]:
-    """Yield a new HDF5 file, and what :meth:`CheckedFile.check` is to be called of after each write.
+    """Yield a new HDF5 file, and what to :meth:`CheckedFile.check` after each write, :func:`undisturbed`.
 
     Raises
     ------
@@ -104,8 +127,13 @@ def create_hdf5(path: Path) -> Iterator[tuple[h5py.File, CheckedFile]]:
     """
     raw = CheckedFile(path, is_new=True)
     try:
-        with h5py.File(raw, "w") as file:
+        with undisturbed():
+            file = h5py.File(raw, "w")
+        try:
             yield file, raw
+        finally:
+            with undisturbed():
+                file.close()
         raw.check()
     finally:
         raw.close()

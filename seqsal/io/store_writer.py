@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from seqsal.errors import OutputError, SeqsalError, StoreError
 from seqsal.io.atomic import check_writable, locked, output_error, replace_file
 from seqsal.io.attributions import Controls
-from seqsal.io.hdf5 import CheckedFile
+from seqsal.io.hdf5 import CheckedFile, undisturbed
 from seqsal.io.store import DAMAGE, REGION_TYPES, SCHEMA, Shapes, StoreLayout, result_prefix
 
 __all__ = ["AttributionWriter", "ControlsWriter", "MemorySink", "fingerprint", "is_already_written"]
@@ -62,8 +62,9 @@ class _PartialFile(ABC):
         with ExitStack() as opened:
             opened.enter_context(locked(path))
             try:
-                if not self._reopen(resume):
-                    self._create()
+                with undisturbed():
+                    if not self._reopen(resume):
+                        self._create()
             except OSError as error:
                 self.partial.unlink(missing_ok=True)
                 raise output_error(self.path, error) from error
@@ -150,15 +151,16 @@ class _PartialFile(ABC):
         """
         stop = start
         try:
-            for name, rows in arrays.items():
-                stop = start + len(rows)
-                self.file[self._dataset(part, result, name)][start:stop] = rows
-            self.file.flush()
-            self._raw.check()
-            if complete:
-                self.file["progress"][0 if part == "main" else 1] = stop
+            with undisturbed():
+                for name, rows in arrays.items():
+                    stop = start + len(rows)
+                    self.file[self._dataset(part, result, name)][start:stop] = rows
                 self.file.flush()
                 self._raw.check()
+                if complete:
+                    self.file["progress"][0 if part == "main" else 1] = stop
+                    self.file.flush()
+                    self._raw.check()
         except OSError as error:
             raise output_error(self.path, error) from error
         if complete:
@@ -180,7 +182,8 @@ class _PartialFile(ABC):
     def close(self) -> None:
         """Close the file and free its name, leaving unfinished work to be resumed."""
         if self._file is not None:
-            self._file.close()
+            with undisturbed():
+                self._file.close()
             self._file = None
         self._opened.close()
 
@@ -278,8 +281,9 @@ class AttributionWriter(_PartialFile):
         """Check that every row is there, close the file and give it its name."""
         self._check_complete()
         try:
-            del self.file["progress"]
-            self.file.close()
+            with undisturbed():
+                del self.file["progress"]
+                self.file.close()
             self._file = None
             self._raw.check()
             self._raw.sync()
@@ -350,7 +354,7 @@ class ControlsWriter(_PartialFile):
     def _add_to(self, copy: Path) -> None:
         raw = CheckedFile(copy, is_new=False)
         try:
-            with h5py.File(raw, "r+") as file:
+            with undisturbed(), h5py.File(raw, "r+") as file:
                 if str(file.attrs.get("fingerprint", "")) != self._source:
                     raise StoreError(f"{self.path}: was written anew while its controls were made; make them again")
                 if "null/source" in file and len(file["null/source"]) != self._n_rows["null"]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
-from seqsal.io.hdf5 import CheckedFile, create_hdf5
+from seqsal.io.hdf5 import CheckedFile, create_hdf5, undisturbed
 
 
 def test_what_is_written_is_an_ordinary_file(tmp_path: Path) -> None:
@@ -56,3 +57,21 @@ def test_a_write_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         file["x"] = np.arange(100)
     with h5py.File(tmp_path / "a.h5", "r") as file:
         assert file["x"][...].tolist() == list(range(100))
+
+
+def test_a_signal_waits_until_hdf5_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.pwrite
+
+    def interrupted(descriptor: int, data: memoryview, at: int) -> int:
+        os.kill(os.getpid(), signal.SIGINT)
+        return real(descriptor, data, at)
+
+    monkeypatch.setattr(os, "pwrite", interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), create_hdf5(tmp_path / "a.h5") as (file, _):
+        with pytest.raises(KeyboardInterrupt), undisturbed():
+            file["x"] = np.arange(10)
+            file.flush()
+        assert file["x"][...].tolist() == list(range(10)) and signal.getsignal(signal.SIGINT) is before
+    with h5py.File(tmp_path / "a.h5", "r") as file:  # closed in order, though that was interrupted too
+        assert file["x"][...].tolist() == list(range(10))
