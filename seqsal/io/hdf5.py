@@ -27,16 +27,16 @@ def undisturbed() -> Iterator[None]:
     arrived: list[tuple[int, Any]] = []
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():  # which runs all handlers
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if callable(signal.getsignal(number)):
-                before[number] = signal.signal(number, lambda *given: arrived.append(given))
+        for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if callable(signal.getsignal(one)):
+                before[one] = signal.signal(one, lambda *given: arrived.append(given))
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        for number, frame in arrived[:1]:
-            before[number](number, frame)
+        for received, frame in arrived[:1]:
+            before[received](received, frame)
 
 
 class CheckedFile:
