@@ -192,19 +192,7 @@ class SmoothedRuns:
 def smooth_runs(
     positions: NDArray[np.int64], values: NDArray[np.floating], smooth_bp: int, *, widest: int = 0
 ) -> SmoothedRuns:
-    """Smooth each run of adjacent positions by a triangular kernel, zeros beyond its ends.
-
-    Parameters
-    ----------
-    positions
-        (P,) strictly increasing; a step of more than 1 separates runs.
-    values
-        (P,) track.
-    smooth_bp
-        Odd support of the kernel (bp).
-    widest
-        Support of a wider kernel (bp) that shall find zeros between the runs as well.
-    """
+    """Smooth each run of adjacent positions by a triangular kernel, zeros beyond its ends; `widest` leaves room for another."""
     half = smooth_bp // 2
     gap = max(smooth_bp, widest) // 2 + 1
     run = np.concatenate([[0], np.cumsum(np.diff(positions) != 1)]) if len(positions) else np.zeros(0, dtype=np.int64)
@@ -369,15 +357,9 @@ def smoothed_at(values: NDArray[np.float64], places: NDArray[np.int64], widths: 
 
 @dataclass(frozen=True)
 class Ruler:
-    """What the controls of one sign show at each width.
+    """What the controls of one sign show at each width."""
 
-    Attributes
-    ----------
-    reference
-        (K,) above 0.
-    """
-
-    reference: NDArray[np.float64]
+    reference: NDArray[np.float64]  # (K,) above 0
 
     @classmethod
     def of(cls, profiles: NDArray[np.float64]) -> Ruler:
@@ -400,22 +382,7 @@ SEED_REACH_BP = SEED_RULES.reach_bp + SEED_RULES.max_width  # a candidate may li
 def under_seeds(
     positions: NDArray[np.int64], coarse: NDArray[np.floating], found: dict[str, Candidates]
 ) -> dict[str, Candidates]:
-    """Keep the candidates whose summits lie under a seed of their sign.
-
-    Parameters
-    ----------
-    positions
-        (P,) strictly increasing positions that have a value.
-    coarse
-        (P,) coarse map at those positions.
-    found
-        Candidates of the fine track at those positions, `pos` and `neg`.
-
-    Returns
-    -------
-    dict
-        `pos` and `neg`.
-    """
+    """Keep the candidates whose summits lie under a seed of their sign."""
     seeds = find_candidates(positions, coarse, SEED_RULES)
     return {sign: candidates.take(_is_under(candidates, seeds[sign])) for sign, candidates in found.items()}
 

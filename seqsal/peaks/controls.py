@@ -69,13 +69,6 @@ def _warn_if_one_sided(attr: Attributions, n_negative: int, n_positive: int) -> 
     of the six networks of `benchmarks/calibration.py` 98 % of the bases of shuffles are negative in
     `integrated_gradients`, and the map correlates with mutagenesis at 0.14; in the other five 34 to 67 %, and at 0.73
     to 0.92. `deeplift_shap` is at 0.78 to 0.92 in all six, with 48 to 52 % negative.
-
-    Parameters
-    ----------
-    attr
-        The attributions; where they promise no sum there is no warning.
-    n_negative, n_positive
-        Known bases of the controls with attributions below and above 0.
     """
     more = max(n_negative, n_positive)
     if attr.completeness_error is None or more <= MAX_ONE_SIDED * (n_negative + n_positive):
@@ -94,15 +87,7 @@ def _warn_if_one_sided(attr: Attributions, n_negative: int, n_positive: int) -> 
 
 
 def choose_scale(attr: Attributions, *, chunk_bp: int = CHUNK_BP) -> Scale | None:
-    """Return :func:`window_scale` where the windows lie lower than the controls in the median, else None.
-
-    Parameters
-    ----------
-    attr
-        Attributions with controls; of more than `MAX_LEVEL_ROWS` windows, evenly spaced ones are read.
-    chunk_bp
-        Values read at a time; does not change the result.
-    """
+    """Return :func:`window_scale` where the windows lie lower than the controls in the median, else None."""
     step = chunk_rows(attr.length, chunk_bp)
     order = np.argsort(attr.regions["start"].to_numpy(), kind="stable")
     n_read = min(len(order), MAX_LEVEL_ROWS)
@@ -150,26 +135,6 @@ def fit_null(
     warn: bool = True,
 ) -> dict[str, SignNull]:
     """Find the candidates of the controls, a chunk of rows at a time, and fit their strengths.
-
-    Parameters
-    ----------
-    attr
-        Attributions with controls.
-    rules
-        What counts as a candidate, the same as for the data.
-    scale
-        What a control's values are divided by, the same as for the data; None for nothing.
-    seeds
-        A coarse map with the same controls: only candidates under its seeds count.
-    chunk_bp
-        Values read at a time.
-    warn
-        Warn of a reference that is far off.
-
-    Returns
-    -------
-    dict
-        `pos` and `neg`.
 
     Raises
     ------

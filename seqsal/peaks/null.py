@@ -98,19 +98,7 @@ class NullDistribution:
     def fit(
         cls, heights: NDArray[np.float64], window: NDArray[np.int64], n_windows: int, every: int = 1
     ) -> NullDistribution:
-        """Fit to control candidates.
-
-        Parameters
-        ----------
-        heights
-            (n,) heights, any order.
-        window
-            (n,) number of the control that each is from, below `n_windows`.
-        n_windows
-            Number of controls.
-        every
-            Of `REACH`, tabulate every n-th value.
-        """
+        """Fit to the heights (n,) of control candidates, each from one of the controls by its number (n,)."""
         order = np.argsort(heights, kind="stable")
         ranked, n = heights[order], len(heights)
         k = int(min(max(TAIL_ROOTS * np.sqrt(n), MIN_TAIL), n // 2))
@@ -194,17 +182,7 @@ class ParetoTail:
 
 
 def fit_tail(exceedances: NDArray[np.float64], information: float = 1.0, every: int = 1) -> ParetoTail:
-    """Fit the generalised Pareto tail.
-
-    Parameters
-    ----------
-    exceedances
-        (k,) heights over the threshold, above 0.
-    information
-        Independent observations per exceedance, in (0, 1]: the power of the likelihood.
-    every
-        Of `REACH`, tabulate every n-th value.
-    """
+    """Fit the tail to exceedances (k,) above 0; `information` in (0, 1] is the power of their likelihood."""
     scale = float(np.mean(exceedances))
     shape = SHAPES[:, None]
     sigma = np.exp(LOG_SCALES)[None, :]

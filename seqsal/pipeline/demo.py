@@ -93,20 +93,7 @@ def example_folder() -> Path:
 
 
 def run_demo(out: str | os.PathLike[str], *, device: str = "auto", seed: int = 0, progress: bool = False) -> DemoResult:
-    """Train, then run on real held-out sites and on a genome.
-
-    Parameters
-    ----------
-    out
-        Folder: the model and the run on the sites go there, the second model and its run into the subfolder
-        `contaminated`, the run on the genome into `genome`.
-    device
-        `auto`, `cpu` or `cuda[:i]`.
-    seed
-        Seeds the training and the controls.
-    progress
-        Show progress bars.
-    """
+    """Train, then run on real held-out sites and on a genome."""
     data = example_folder()
     settings: dict[str, Any] = {"device": device, "seed": seed, "progress": progress}
     with make_folder(out) as folder, compiling_kernels():

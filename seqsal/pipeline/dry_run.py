@@ -100,13 +100,6 @@ class DryRun:
 def try_run(model: str | os.PathLike[str] | nn.Module, *, out: str | os.PathLike[str], **arguments: Any) -> DryRun:
     """Check everything that a run would check, attribute a few windows, and say what that tells about all.
 
-    Parameters
-    ----------
-    model, out
-        As for :func:`seqsal.run`; the folder is not made.
-    arguments
-        The others of :func:`seqsal.run`.
-
     Raises
     ------
     SeqsalError

@@ -54,17 +54,7 @@ class FileInfo:
 
 
 def version_facts(made_by: Any, schema: Any, known: int) -> dict[str, Any]:
-    """Say what wrote a file, and whether this version can read it.
-
-    Parameters
-    ----------
-    made_by
-        Version of seqsal that the file names, if any.
-    schema
-        Version of its layout that the file names.
-    known
-        The one that this seqsal reads.
-    """
+    """Say what wrote a file, and whether this version can read it."""
     facts: dict[str, Any] = {"written_by": f"seqsal {made_by or 'of an unknown version'}", "schema": schema}
     if schema == known:
         return facts

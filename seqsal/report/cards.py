@@ -57,17 +57,7 @@ class Card:
 
 
 def draw_cards(inputs: ReportInputs, rows: Sequence[int] | None = None, *, key: str = "region") -> list[Card]:
-    """Draw some regions on one scale.
-
-    Parameters
-    ----------
-    inputs
-        The results.
-    rows
-        Of the attributions; None for the `n_top` with the highest predictions.
-    key
-        What the ids of the cards begin with.
-    """
+    """Draw some regions on one scale."""
     chosen = top_rows(inputs) if rows is None else rows
     places = [_find_place(inputs, number, row) for number, row in enumerate(chosen, start=1)]
     limits = common_limits(place.locus for place in places)

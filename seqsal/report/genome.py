@@ -45,13 +45,7 @@ _MARKUP = str.maketrans("<>\"'`", "‹›”’‘")  # igv.js writes names into
 
 @dataclass(frozen=True)
 class Spans:
-    """Spans that do not overlap.
-
-    Attributes
-    ----------
-    table
-        Region table, sorted by chromosome and start.
-    """
+    """Spans that do not overlap."""
 
     table: pd.DataFrame
 

@@ -242,19 +242,7 @@ def fit(
 
 
 def learning_rate(step: int, n_steps: int, peak: float, warmup: float) -> float:
-    """Return the rate of one step of a one-cycle schedule: half a cosine up, half a cosine down.
-
-    Parameters
-    ----------
-    step
-        Counted from 0.
-    n_steps
-        Of the whole run.
-    peak
-        Highest rate.
-    warmup
-        Share of the steps before the peak.
-    """
+    """Return the rate of one step of a one-cycle schedule: half a cosine up, half a cosine down."""
     n_rising = warmup * n_steps
     if step < n_rising:
         low, fraction = _START_FRACTION * peak, 1 - step / n_rising
@@ -419,15 +407,7 @@ class _Loop:
 
 
 class _Loss:
-    """Cross-entropy of logits, squared error of standardised values, or Poisson deviance of log counts.
-
-    Parameters
-    ----------
-    kind
-        One of `LOSSES`.
-    balance
-        Training targets (N, T) whose classes are to count the same, or None.
-    """
+    """Cross-entropy of logits, squared error of standardised values, or Poisson deviance of log counts."""
 
     def __init__(self, kind: str, balance: torch.Tensor | None) -> None:
         self.kind = kind

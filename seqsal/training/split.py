@@ -90,22 +90,6 @@ def assign_parts(
     """Give each window to a part: by its chromosome, or by its name's hash when it is a contig of its own.
 
     A chromosome that no positive lies on trains.
-
-    Parameters
-    ----------
-    windows
-        Region table, N rows.
-    is_contig : ndarray of bool, shape (N,)
-        Rows that are FASTA records without genome coordinates.
-    chrom_parts
-        From `choose_chroms`.
-    valid, test
-        Shares of the contigs.
-
-    Returns
-    -------
-    ndarray of str, shape (N,)
-        ``train``, ``valid`` or ``test``.
     """
     parts = [
         chrom_parts.get(chrom) or (_hashed_part(chrom, valid, test) if contig else "train")
