@@ -192,7 +192,7 @@ class SmoothedRuns:
 def smooth_runs(
     positions: NDArray[np.int64], values: NDArray[np.floating], smooth_bp: int, *, widest: int = 0
 ) -> SmoothedRuns:
-    """Smooth each run of adjacent positions by a triangular kernel, zeros beyond its ends; `widest` leaves room for another."""
+    """Smooth each run of adjacent positions by a triangular kernel, zeros beyond its ends."""
     half = smooth_bp // 2
     gap = max(smooth_bp, widest) // 2 + 1
     run = np.concatenate([[0], np.cumsum(np.diff(positions) != 1)]) if len(positions) else np.zeros(0, dtype=np.int64)
