@@ -154,7 +154,7 @@ def test_few_regions_are_not_enough_data(n: int) -> None:
     interval = None if n == 1 else [0.2, 0.5]
     curve = {"ci": interval, "n_regions": n}
     parts["faithfulness"] |= {"deletion": curve, "insertion": curve, "ism_n_regions": n, "ism_spearman_ci": interval}
-    parts["plausibility"] |= {"ci": interval, "n_regions": n}
+    parts["plausibility"] |= {"ci": interval, "n_regions": n, "source": "motifs"}
     verdict = verdict_of(parts)
     if n >= MIN_REGIONS:
         assert (verdict.faithful, verdict.plausible) == (True, True)
@@ -167,6 +167,11 @@ def test_few_regions_are_not_enough_data(n: int) -> None:
     assert verdict_of(parts).plausible is None
     parts["faithfulness"]["ism_spearman"] = 0.1  # one case against the map is enough
     assert verdict_of(parts).faithful is False
+
+
+def test_what_was_not_given_is_not_tested_however_few_the_regions() -> None:
+    parts: Parts = {"faithfulness": {"ism_n_regions": 1}, "plausibility": {"n_regions": 1}}
+    assert verdict_of(parts).answers == "faithful: not tested · plausible: not tested · shortcuts: none found"
 
 
 CAVEATS: dict[str, tuple[str, dict[str, Any]]] = {

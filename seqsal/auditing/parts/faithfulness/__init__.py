@@ -121,7 +121,7 @@ class FaithfulnessResult(PartResult):
             settings.min_ism_spearman,
             sentence=_filled(said, spearman),
             is_decisive=True,
-            n=self.ism_n_regions,
+            n=self.ism_n_regions if isinstance(spearman, float) else None,
             one_fails=True,
         )
         missed, most = self.completeness_error, settings.max_completeness_error

@@ -195,7 +195,7 @@ class PlausibilityResult(PartResult):
         low = None if self.ci is None or self.ci == (0, 0) else self.ci[0]
         needed = "an interval of the gain over matched positions above 0"
         least, lower = settings.min_gain, measured(low, "no interval")
-        more: dict[str, Any] = {"sentence": said, "is_decisive": True, "n": self.n_regions}
+        more: dict[str, Any] = {"sentence": said, "is_decisive": True, "n": self.n_regions if self.source else None}
         yield Reason.above("plausible", "known biology", lower, 0.0, needed, **more)
         yield Reason.at_least("plausible", "gain over matched positions", self.gain, least, **more)
 
