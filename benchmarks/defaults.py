@@ -3,18 +3,22 @@
     python benchmarks/defaults.py [--rounds 5] [--windows 1 10] [--methods ism …] [--network "64-filter …"]
 
 Nothing is said but the method: no batch size, no number of controls, no device. tangermeme's counterparts are
-`saliency` (which is gradient × input, corrected), `deep_lift_shap` and `saturation_mutagenesis`; each is timed at
-several batch sizes, and its best is taken. Contenders take turns in every round, in random order, each in a process of
-its own; the median over the rounds of each ratio is printed. Above 1 means that seqsal is faster. Work is done once
-before it is timed, but for the rows that say *first call*: there each round is a fresh process of which the first call
-is timed, without the imports of the packages, but with whatever a package loads or compiles when it is first needed.
+`saliency` (which is gradient × input, corrected), `deep_lift_shap` and `saturation_mutagenesis`; integrated gradients
+are captum's. Each is timed at several batch sizes, and its best is taken. Contenders take turns in every round, in
+random order, each in a process of its own; the median over the rounds of each ratio is printed. Above 1 means that
+seqsal is faster. Work is done once before it is timed, but for mutagenesis and the rows that say *first call*: there
+each round is a fresh process of which the first call is timed, without the imports of the packages, but with whatever
+a package loads or compiles when it is first needed.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
+import captum.attr
 import torch
 from contest import Times, contest, fastest, random_codes, ratios
 from models import NETWORKS
@@ -26,13 +30,25 @@ import seqsal
 from seqsal.sequence.tensors import one_hot_tensor
 
 SEQSAL = "seqsal"
+THEIRS: dict[str, Any] = {"hypothetical": True, "device": "cpu"}
+
+
+def integrated(model: torch.nn.Module, X: torch.Tensor, batch_size: int) -> object:
+    """Integrate by captum along as many steps as seqsal begins with."""
+    method = captum.attr.IntegratedGradients(model)
+    return method.attribute(X, target=0, n_steps=50, internal_batch_size=batch_size)
+
+
 PEERS: dict[str, tuple[Callable[..., object], tuple[int, ...]]] = {
-    "gradient_x_input": (saliency, (1, 2, 4, 8, 16)),
-    "deeplift_shap": (deep_lift_shap, (2, 4, 8, 16, 32)),
-    "ism": (saturation_mutagenesis, (32, 128, 512)),
+    "gradient_x_input": (partial(saliency, **THEIRS), (1, 4, 16)),
+    "saliency": (partial(saliency, **THEIRS), (1, 4, 16)),
+    "integrated_gradients": (integrated, (4, 16)),
+    "deeplift_shap": (partial(deep_lift_shap, warning_threshold=1e9, **THEIRS), (4, 16)),
+    "ism": (partial(saturation_mutagenesis, **THEIRS), (128, 512)),
 }
-EXTRA = {"deeplift_shap": {"warning_threshold": 1e9}}
 WANTED = {"gradient_x_input": 1.2, "deeplift_shap": 2.5, "ism": 2.5}
+SLOW_ROUNDS = 1  # of those that take a minute for ten windows
+SLOW = ("ism",)
 
 
 def make(name: str, method: str, network: str, n_windows: int) -> Callable[[], object]:
@@ -42,7 +58,7 @@ def make(name: str, method: str, network: str, n_windows: int) -> Callable[[], o
     if name == SEQSAL:
         return lambda: seqsal.attribute(model, X=X, method=method)
     peer = PEERS[method][0]
-    return lambda: peer(model, X, batch_size=int(name), hypothetical=True, device="cpu", **EXTRA.get(method, {}))
+    return lambda: peer(model, X, batch_size=int(name))
 
 
 def first_calls(method: str, network: str, n_windows: int, n_rounds: int, best: str) -> Times:
@@ -53,12 +69,14 @@ def first_calls(method: str, network: str, n_windows: int, n_rounds: int, best: 
 
 def compare(method: str, network: str, n_windows: int, n_rounds: int) -> None:
     batches = [str(size) for size in PEERS[method][1]]
-    # a seqsal that is warm has seen the method, not the model: a user's first call of each model counts as any other
-    times = contest(make, [SEQSAL, *batches], (method, network, n_windows), n_rounds)
+    n_rounds = SLOW_ROUNDS if method in SLOW and n_windows > 1 else n_rounds
+    warm = method not in SLOW
+    times = contest(make, [SEQSAL, *batches], (method, network, n_windows), n_rounds, warm=warm)
     best = fastest(times, batches)
-    for label, found in (("", times), (", first call", first_calls(method, network, n_windows, n_rounds, best))):
+    first = first_calls(method, network, n_windows, min(n_rounds, 2), best) if n_windows == 1 else None
+    for label, found in (("", times), *([(", first call", first)] if first else [])):
         median, least, most = ratios(found, best, SEQSAL)
-        wanted = f"{WANTED[method]:>8.1f}" if not label else f"{1.0:>8.1f}"
+        wanted = f"{1.0 if label else WANTED.get(method, 1.0):>8.1f}"
         name = f"{method}, {n_windows} window{'s'[: n_windows > 1]}{label}"
         print(f"{name:<46}{best:>6}{median:>9.2f}{least:>7.2f}{most:>7.2f}{wanted}", flush=True)
 
