@@ -225,6 +225,25 @@ def test_the_model_is_given_back_after_an_error(source: Windows) -> None:
     assert model.training and all(parameter.requires_grad for parameter in model.parameters())
 
 
+class OnlyThese(nn.Module):
+    """Knows some windows, and gives NaN for all others."""
+
+    def __init__(self, X: torch.Tensor) -> None:
+        super().__init__()
+        self.known = X.flatten(1)
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        is_known = (X.flatten(1)[:, None] == self.known).all(2).any(1)
+        return torch.where(is_known, X.sum((1, 2)), torch.nan)
+
+
+def test_a_control_that_is_not_finite_is_named_as_one() -> None:
+    codes = random_codes(np.random.default_rng(0), 2, 50)
+    model = OnlyThese(one_hot_tensor(torch.from_numpy(codes)))
+    with pytest.raises(ModelError, match=r"prediction for a shuffled control of chrA:0-50 is not finite"):
+        attribute_windows(model, Windows(codes), AttributeOptions(n_controls=2), device=CPU)
+
+
 def test_nothing_is_left_after_a_model_error(source: Windows, tmp_path: Path) -> None:
     model = Small()
     with torch.no_grad():

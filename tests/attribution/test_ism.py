@@ -13,6 +13,7 @@ from torch import nn
 from toys import Linear, Small, random_codes
 
 import seqsal
+from seqsal.attribution.ism.mutants import is_worth_tracing
 from seqsal.attribution.methods import mutagenesis
 from seqsal.attribution.methods.base import project
 from seqsal.attribution.methods.registry import make_method
@@ -63,9 +64,9 @@ def test_needs_no_gradient(rng: np.random.Generator) -> None:
 
 
 class Recurrent(nn.Module):
-    def __init__(self, kind: type[nn.RNNBase]) -> None:
+    def __init__(self, kind: type[nn.RNNBase], width: int = 8) -> None:
         super().__init__()
-        self.layer, self.head = kind(4, 8, batch_first=True), nn.Linear(8, 1)
+        self.layer, self.head = kind(4, width, batch_first=True), nn.Linear(width, 1)
 
     def forward(self, X: torch.Tensor) -> torch.Tensor:
         return self.head(self.layer(X.mT)[0].mean(1))
@@ -86,3 +87,27 @@ def test_what_tracing_would_take_longer_for_gets_whole_passes(
         tracks = [seqsal.attribute(module, X=X, method="ism", device="cpu").track for _ in range(2)]
     assert len(counts) == 1 and "whole forward passes for each substitution, because they are faster" in caplog.text
     assert np.array_equal(*tracks)
+
+
+def test_a_long_recurrent_model_is_not_traced_however_wide_it_is() -> None:
+    X = torch.eye(4)[torch.arange(150) % 4].mT[None]
+    assert not is_worth_tracing(Recurrent(nn.GRU, 512), X)
+    assert is_worth_tracing(nn.Sequential(nn.Conv1d(4, 512, 3), nn.ReLU(), nn.Flatten()), X)
+
+
+class Cumulative(nn.Module):
+    """All that follows a substitution changes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv1d(4, 16, 3, padding=1)
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(torch.tanh(self.layer(X).cumsum(2) / 100).cumsum(2) / 100).mean((1, 2))
+
+
+def test_what_saves_nothing_gets_whole_passes(caplog: pytest.LogCaptureFixture) -> None:
+    X = np.eye(4, dtype=np.float32)[[np.arange(100) % 4]].transpose(0, 2, 1)
+    with caplog.at_level("INFO"):
+        seqsal.attribute(Cumulative(), X=X, method="ism", device="cpu")
+    assert "whole forward passes for each substitution, because they are as fast" in caplog.text

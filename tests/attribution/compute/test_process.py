@@ -42,6 +42,15 @@ def state(model: nn.Module) -> list[object]:
     return modes + [(p.requires_grad, None if p.grad is None else p.grad.tolist(), p.device) for p in parameters]
 
 
+def test_a_model_that_is_frozen_already_stays_so_and_another_one_is_frozen_too() -> None:
+    outer, inner = nn.Dropout(), nn.Sequential(nn.Linear(2, 1), nn.Dropout())
+    with frozen_on_device(outer, CPU):
+        with frozen_on_device(outer, CPU), frozen_on_device(inner, CPU):
+            assert not outer.training and not inner[1].training and not inner[0].weight.requires_grad
+        assert not outer.training and inner[1].training and inner[0].weight.requires_grad
+    assert outer.training
+
+
 def test_frozen_inside_and_as_before_outside() -> None:
     model = make_model()
     before = state(model)
