@@ -14,6 +14,7 @@ from toys import Small, Windows, random_codes
 
 import seqsal
 from seqsal.attribution import AttributeOptions, attribute_windows, methods
+from seqsal.attribution.methods import paths
 from seqsal.attribution.methods.base import (
     MAX_COMPLETENESS_ERROR,
     Method,
@@ -54,6 +55,12 @@ class Smooth(nn.Module):
     def forward(self, X: torch.Tensor) -> torch.Tensor:
         h = torch.tanh(self.stem(X))
         return self.head(nn.functional.softplus(self.block(h)).mean(-1)).squeeze(-1)
+
+
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps of integrated gradients double once, since these networks would ask for all four."""
+    monkeypatch.setattr(paths, "MAX_DOUBLINGS", 1)
 
 
 @pytest.fixture

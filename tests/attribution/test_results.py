@@ -54,6 +54,12 @@ class Many(Small):
         return super().forward(X)
 
 
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps of integrated gradients double once, since these networks would ask for all four."""
+    monkeypatch.setattr(paths, "MAX_DOUBLINGS", 1)
+
+
 @pytest.fixture
 def source(rng: np.random.Generator) -> Windows:
     return Windows(random_codes(rng, 23, 40, 0.05))
@@ -206,7 +212,8 @@ def test_interrupted_run_of_many_resumes_to_the_same_file(
 ) -> None:
     source, model = _Stops(random_codes(rng, 23, 40)), wrap(Many(), input_length=40)
     options = AttributeOptions(
-        method=["gradient_x_input", "integrated_gradients"], target=[1, 2], method_options={"n_steps": 3},
+        method=["gradient_x_input", "integrated_gradients"], target=[1, 2],
+        method_options={"n_steps": 3, "allow_incomplete": True},
         batch_size=2, n_controls=40,
     )  # fmt: skip
     whole = attribute_to_file(model, source, tmp_path / "whole.h5", options, device=CPU)
@@ -222,14 +229,15 @@ def test_interrupted_run_of_many_resumes_to_the_same_file(
 @pytest.mark.usefixtures("small_chunks")
 @pytest.mark.parametrize(
     "change",
-    [{"method": ["gradient_x_input", "saliency"]}, {"target": [1, 3]}, {"target": [2, 1]},
-     {"method_options": {"integrated_gradients.n_steps": 4}}, {"precision": "bf16"}],
+    [{"method": ["gradient_x_input", "saliency"], "method_options": {}}, {"target": [1, 3]}, {"target": [2, 1]},
+     {"method_options": {"integrated_gradients.n_steps": 4, "allow_incomplete": True}}, {"precision": "bf16"}],
 )  # fmt: skip
 def test_other_results_start_afresh(
     rng: np.random.Generator, tmp_path: Path, caplog: pytest.LogCaptureFixture, change: dict[str, object]
 ) -> None:
     source, model = _Stops(random_codes(rng, 23, 40)), wrap(Many(), input_length=40)
-    given = {"method": ["gradient_x_input", "integrated_gradients"], "target": [1, 2], "n_controls": 20}
+    given = {"method": ["gradient_x_input", "integrated_gradients"], "target": [1, 2], "n_controls": 20,
+             "method_options": {"integrated_gradients.n_steps": 3, "allow_incomplete": True}}  # fmt: skip
     source.limit = 15
     with pytest.raises(KeyboardInterrupt):
         attribute_to_file(model, source, tmp_path / "A.h5", AttributeOptions(**given), device=CPU)  # type: ignore[arg-type]

@@ -478,11 +478,17 @@ def test_controls_grow_until_the_calls_do_not_hang_on_their_seed(monkeypatch: py
 
 
 def test_what_is_plain_needs_no_more_controls(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(1)
-    growing(rng, monkeypatch, 100)
-    for track in (sites(rng, 8.0), noise(rng, 10, 100)):
-        attr = make_attr(track, controls=noise(rng, 100, 100))
-        assert call_peaks(attr).attrs["is_settled"] and attr.n_controls == 100
+    """Clear sites never; nothing seldom, as noise comes near a call by chance at times."""
+    n_grown = {"sites": 0, "noise": 0}
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        growing(rng, monkeypatch, 100)
+        for kind, track in (("sites", sites(rng, 8.0)), ("noise", noise(rng, 10, 100))):
+            attr = make_attr(track, controls=noise(rng, 100, 100))
+            settled = call_peaks(attr).attrs["is_settled"]
+            assert settled or attr.n_controls == 800
+            n_grown[kind] += attr.n_controls > 100
+    assert n_grown["sites"] == 0 and n_grown["noise"] <= 2, n_grown
 
 
 def test_a_number_of_controls_that_was_asked_for_stays(

@@ -22,6 +22,7 @@ a network's piecewise gradient seldom needs more than one or two doublings.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -244,9 +245,12 @@ def _reference(X: torch.Tensor, baseline: str, seed: int, draw: int) -> torch.Te
     return fixed_reference(X, baseline)
 
 
+_gauss_legendre = functools.cache(np.polynomial.legendre.leggauss)  # 800 points take longer than many a model's pass
+
+
 def _integral(f: Model, X: torch.Tensor, R: torch.Tensor, n_steps: int, create_graph: bool) -> torch.Tensor:
     total: torch.Tensor | None = None
-    nodes, weights = np.polynomial.legendre.leggauss(n_steps)
+    nodes, weights = _gauss_legendre(n_steps)
     for alpha, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
         _, gradient = input_gradient(f, R + float(alpha) * (X - R), create_graph=create_graph)
         total = _plus(total, float(weight) * gradient)

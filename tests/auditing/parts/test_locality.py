@@ -83,7 +83,7 @@ def test_a_linear_model_is_what_its_map_adds_up_to(rng: np.random.Generator, met
         assert to_json(found)["additivity"][kind]["mean_missed"] == pytest.approx(0, abs=1e-4)
     assert (found.regions["worst_kind"] == "").all()
     assert found.regions["worst_change"].isna().all()
-    assert "in 0% of regions" in found.warning
+    assert "it adds up to what the model does in all of the regions" in found.warning
 
 
 def test_an_and_gate_is_a_plateau_once_one_word_is_gone(rng: np.random.Generator) -> None:
@@ -201,7 +201,7 @@ def test_a_map_of_positions_is_put_on_the_scale_of_the_effects(rng: np.random.Ge
 def test_maps_without_signs_and_maps_of_nothing(rng: np.random.Generator) -> None:
     context = context_of(linear(rng), random_codes(rng, 4, LENGTH), "saliency", settings=SETTINGS)
     assert linear_picture(context, 4).kind == "single_effects"
-    assert "sum of single effects is not what the model does in 0% of regions" in probe_locality(context).warning
+    assert "sum of single effects is what the model does in all of the regions" in probe_locality(context).warning
     context = context_of(linear(rng), random_codes(rng, 4, LENGTH), settings=SETTINGS)
     context.attr.track[:] = 0
     context.attr.attrs["method"] = "another"
