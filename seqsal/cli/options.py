@@ -209,8 +209,8 @@ def _reading_options(command: Command) -> Command:
         ),
         click.option("--input-length", type=click.IntRange(min=1), help="Window (bp), where the model does not say."),
         click.option(
-            "--layout", show_default="NCL", type=click.Choice(["NCL", "NLC"]),
-            help="Shape of the model's input: (N, 4, L) or (N, L, 4).",
+            "--layout", show_default="NCL", type=click.Choice(["NCL", "NLC", "NL"]),
+            help="Shape of the model's input: (N, 4, L), (N, L, 4), or (N, L) numbers of bases.",
         ),
         click.option("--channel-order", metavar="BASES", show_default="ACGT", help="Bases of the input channels."),
         click.option("--output", metavar="NAME", help="Which of several outputs to read: index, key or path a.b."),

@@ -102,7 +102,7 @@ def load_examples(
     if negatives is not None:
         with reader.open(negatives, "negatives") as source:
             classes.append(reader.read(source, find_contigs(negatives, source.windows), chrom_parts))
-        _check_shared(*classes, allow=training.allow_overlap)
+        _check_shared(*classes, of_one_genome=has_flanks, allow=training.allow_overlap)
     elif config.loss == "binary":
         classes.append(sample_negatives(classes[0], positives, genome, training, seed))
     examples = _join(classes, targets, config.input_length)
@@ -194,8 +194,12 @@ def _targets(windows: pd.DataFrame, config: CNNConfig, training: TrainConfig) ->
     return values.astype(np.float32)
 
 
-def _check_shared(positive: ClassWindows, negative: ClassWindows, *, allow: bool) -> None:
-    """Tell of windows of both classes with the same bases, on either strand, or half or more of the same place."""
+def _check_shared(positive: ClassWindows, negative: ClassWindows, *, of_one_genome: bool, allow: bool) -> None:
+    """Tell of windows of both classes with the same bases, on either strand, or half or more of the same place.
+
+    A shuffled or edited sequence in a FASTA often keeps the name, and so the place, of the one that it was made from:
+    places count only where both classes are read from `of_one_genome`.
+    """
     keys, places = [], []
     for part in (positive, negative):
         keys.append(np.minimum(window_keys(part.codes), window_keys(reverse_complement(part.codes))))
@@ -204,7 +208,7 @@ def _check_shared(positive: ClassWindows, negative: ClassWindows, *, allow: bool
     for own, other in ((0, 1), (1, 0)):
         shared = np.isin(keys[own], keys[other])
         starts = {chrom: np.sort(rows.to_numpy()) for chrom, rows in places[other].groupby("chrom")["start"]}
-        for chrom, rows in places[own].groupby("chrom")["start"]:
+        for chrom, rows in places[own].groupby("chrom")["start"] if of_one_genome else ():
             near = starts.get(chrom, np.empty(0))
             at = np.searchsorted(near, rows)
             around = np.concatenate([[-np.inf], near, [np.inf]])

@@ -69,7 +69,17 @@ class TrainResult:
         )
 
     def summary(self) -> str:
-        """Say how well the model does on the test part, with 95 % intervals, and on what."""
+        """Say how well the model does on the test part, with 95 % intervals, and on what.
+
+        Examples
+        --------
+        >>> from seqsal.models import CNNConfig
+        >>> test = {"auroc": 0.97, "auroc_interval": [0.9, 0.99], "n_positives": 40, "n_negatives": 40}
+        >>> test["negatives"] = "given"
+        >>> print(TrainResult(CNN(CNNConfig(40, n_filters=4)), {"metrics": {"test": test}}).summary())
+        test auroc: 0.970 (95 % interval 0.900 to 0.990)
+        on 40 positives and 40 negatives (given)
+        """
         test = self.test_metrics
         lines = [
             f"test {name.replace('_', ' ')}: {test[name]:.3f} (95 % interval {low:.3f} to {high:.3f})"

@@ -200,7 +200,9 @@ def test_a_branch_that_is_cut_off_is_blamed():
             return self.head((h * h.softmax(-1).detach()).sum(-1))[:, 0]
 
     torch.manual_seed(0)
-    method, scores = attribute(Cut().requires_grad_(False), one_hot())
+    with pytest.raises(SeqsalError, match="of the error arises in detach"):
+        attribute(Cut().requires_grad_(False), one_hot())
+    method, scores = attribute(Cut().requires_grad_(False), one_hot(), allow_incomplete=True)
     assert float(scores.completeness_error.max()) > 0.01
     assert "of the error arises in detach" in method.remedy
     assert "integrated_gradients" in method.remedy
@@ -233,7 +235,7 @@ def test_the_engine_streams_it(device):
     ("options", "message"),
     [
         ({"n_references": 0}, r"n_references: got 0, expected a whole number above 0"),
-        ({"references": "gc"}, r"references: got 'gc', expected one of shuffle, uniform, zero"),
+        ({"references": "gc"}, r"references: got 'gc', expected shuffle, uniform, zero, or a FASTA or BED file"),
     ],
 )
 def test_bad_options(options, message):

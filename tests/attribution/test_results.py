@@ -89,8 +89,8 @@ def same(one: Attributions, other: Attributions) -> None:
 
 @pytest.mark.usefixtures("small_chunks")
 @pytest.mark.parametrize("rc_average", [False, True])
-def test_each_result_is_what_its_own_run_gives(source: Windows, tmp_path: Path, rc_average: bool) -> None:
-    model = wrap(Many())
+def test_each_result_is_what_its_own_run_gives(rng: np.random.Generator, tmp_path: Path, rc_average: bool) -> None:
+    model, source = wrap(Many()), Windows(random_codes(rng, 9, 40, 0.05))
     methods = ["gradient_x_input", "ism", "saliency", "smoothgrad", "integrated_gradients", "expected_gradients"]
     shared = {"rc_average": rc_average, "n_controls": 7, "hypothetical": True, "batch_size": 2, "seed": 4}
     options = AttributeOptions(method=methods, target=[3, 0], method_options=QUICK, **shared)

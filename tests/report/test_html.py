@@ -148,7 +148,7 @@ def test_what_is_known_of_the_model_is_shown(make_inputs: Make) -> None:
         "history": history,
     }
     texts = Page(render_report(make_inputs(3, run_info={"model": model, "versions": {"torch": "2.13.0"}}))).texts
-    assert {"Test AUROC", "0.973", "How training went", "m.safetensors", "torch", "2.13.0"} <= set(texts)
+    assert {"Test AUROC", "0.973", "How training and its test went", "m.safetensors", "torch", "2.13.0"} <= set(texts)
     assert "Test AUROC" not in Page(render_report(make_inputs(3))).texts
     assert "ctcf.safetensors" in Page(render_report(make_inputs(3))).texts
 

@@ -23,6 +23,7 @@ from seqsal.models.cnn import CNN, CNNConfig
 from seqsal.models.seen import find_seen
 from seqsal.regions import make_regions
 from seqsal.sequence.codes import decode, encode, reverse_complement
+from seqsal.sequence.draws import dinucleotide_shuffle
 from seqsal.training import fit as fit_module
 from seqsal.training.examples import Examples, load_examples
 from seqsal.training.fit import evaluate, learning_rate, predict_raw, state_path
@@ -186,7 +187,8 @@ def test_counts_start_at_their_mean(data: dict[str, Path]) -> None:
     config = replace(CONFIG, loss="count")
     result = _train(data, config=config, training=replace(TRAINING, epochs=1, learning_rate=1e-6))
     assert math.exp(result.model.head.bias.item()) == pytest.approx(np.mean([i % 7 for i in range(N_EACH)]), rel=0.01)
-    assert set(result.test_metrics) == {"pearson", "spearman", "n_positives", "n_negatives"}
+    wanted = {"pearson", "spearman", "pearson_interval", "spearman_interval", "n_positives", "n_negatives", "negatives"}
+    assert set(result.test_metrics) == wanted
 
 
 def test_several_binary_targets(data: dict[str, Path]) -> None:
@@ -326,6 +328,19 @@ def test_negatives_that_are_positives(
         _examples(data, negatives=negatives, training=replace(TRAINING, allow_overlap=True))
     n = "8 of 168 are positives as well, and 8 of 160" if kind == "few" else "160 of 160 are positives as well, and 160"
     assert f"negatives: {n}" in caplog.text
+
+
+def test_shuffles_under_the_names_of_their_sites_are_negatives(data: dict[str, Path], tmp_path: Path) -> None:
+    sites = read_bed(data["sites"])
+    with Genome(data["genome"]) as genome:
+        codes = genome.read_windows(sites)
+    names = [f"{row.chrom}:{row.start}-{row.end}" for row in sites.itertuples()]
+    given = {
+        "positives": _write_fasta(tmp_path / "p.fa", codes, names),
+        "negatives": _write_fasta(tmp_path / "n.fa", dinucleotide_shuffle(codes, seed=0), names),
+    }
+    examples = _examples({"sites": data["sites"]}, **given)
+    assert (~examples.is_positive).sum() == len(codes)
 
 
 @pytest.mark.parametrize("value", ["text", "", np.inf, -np.inf, 1e30, None, "1e400"])

@@ -372,8 +372,9 @@ def blame(plan: _Plan, X: torch.Tensor, R: torch.Tensor, target: int = 0) -> tup
         output = plan.graph.run(R.detach().requires_grad_(), follow)[:, target]
     ops = {op.idx: op for op in plan.graph.varying}
     lost: dict[int, float] = dict.fromkeys(ops, 0.0)
-    for idx, op in ops.items():
-        lost[_cut_before(op, ops, here)] += _lost(output, here[idx], there[idx])
+    with torch.enable_grad():
+        for idx, op in ops.items():
+            lost[_cut_before(op, ops, here)] += _lost(output, here[idx], there[idx])
     worst = max(lost, key=lambda idx: lost[idx])
     return ops[worst], lost[worst] / max(sum(lost.values()), 1e-300)
 
