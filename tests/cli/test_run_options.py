@@ -183,7 +183,7 @@ def test_the_shell_completes_verbs_options_and_values() -> None:
     assert completions("seqsal ru") == ["run"]
     assert completions("seqsal com") == ["compare", "completion"]
     assert "--dry-run" in completions("seqsal run --dr")
-    assert completions("seqsal run --layout N") == ["NCL", "NLC"]
+    assert completions("seqsal run --layout N") == ["NCL", "NLC", "NL"]
     assert completions("seqsal attribute --method is") == ["ism"]
     assert completions("seqsal completion z") == ["zsh"]
 
