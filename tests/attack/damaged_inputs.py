@@ -3,17 +3,22 @@
     python tests/attack/damaged_inputs.py [--n 40] [--seed 0] [--kinds bed,fasta]
 
 Each input is a good file that is cut, emptied, repeated, has bytes flipped, lines dropped, doubled or swapped, or odd
-text put in. A traceback, an exit code other than 0 and 2, more than one line of error, or a file left behind by a
-command that failed is counted and printed with the seed that makes it again.
+text put in. A traceback, an exit code other than 0 and 2, more than one line of error, a file left behind by a command
+that failed, more than 2 GB of memory or 60 seconds are counted and printed with the seed that makes it again. Each
+input is tried in a process of its own, forked from one that has loaded everything.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import io
+import os
+import pickle
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import traceback
@@ -25,6 +30,9 @@ import numpy as np
 from click.testing import CliRunner
 
 __all__ = ["KINDS", "Failure", "attack", "make_good_files"]
+
+MODULES = "seqsal.interop.attributions seqsal.motifs seqsal.peaks seqsal.pipeline.info seqsal.plot modiscolite".split()
+MAX_SECONDS, MAX_BYTES = 60, 2 * 10**9
 
 ODD = (
     b"\x00", b"\xff\xfe", b"\r", b"\t", b" ", b"nan", b"inf", b"-1", b"1e308", b"9" * 20, b'"', b"'", b",",
@@ -192,27 +200,61 @@ def attack(kind: str, good: dict[str, Path], seed: int) -> list[Failure]:
     return failures
 
 
+def in_a_process(kind: str, good: dict[str, Path], seed: int) -> list[Failure]:
+    """Do as `attack` does in a forked process, and watch its time and memory."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if not pid:
+        code = 1
+        try:
+            os.close(reader)
+            signal.alarm(MAX_SECONDS * len(KINDS[kind][1]))
+            with contextlib.redirect_stdout(io.StringIO()), os.fdopen(writer, "wb") as pipe:
+                pickle.dump(attack(kind, good, seed), pipe)
+            code = 0
+        finally:
+            os._exit(code)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        said = pipe.read()
+    _, status, usage = os.wait4(pid, 0)
+    if code := os.waitstatus_to_exitcode(status):
+        late = f"more than {MAX_SECONDS} s" if code == -signal.SIGALRM else f"the process ended with {code}"
+        return [Failure(kind, "all", seed, late)]
+    failures: list[Failure] = pickle.loads(said)
+    if (n_bytes := usage.ru_maxrss * 1024) > MAX_BYTES:
+        failures.append(Failure(kind, "all", seed, f"{n_bytes / 1e9:.1f} GB of memory"))
+    return failures
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", default=",".join(KINDS))
     arguments = parser.parse_args()
-    total, failures = 0, []
+    os.environ["OMP_NUM_THREADS"] = "1"  # threads do not live on in a fork
+    for module in MODULES:
+        importlib.import_module(module)
+    n_inputs = n_commands = 0
+    failures: list[Failure] = []
     with tempfile.TemporaryDirectory() as name:
         good = make_good_files(Path(name))
         for kind in arguments.kinds.split(","):
             found = []
             for seed in range(arguments.seed, arguments.seed + arguments.n):
-                with contextlib.redirect_stdout(io.StringIO()):
-                    found += attack(kind, good, seed)
-                total += len(KINDS[kind][1])
+                found += in_a_process(kind, good, seed)
+            n_inputs, n_commands = n_inputs + arguments.n, n_commands + arguments.n * len(KINDS[kind][1])
             print(f"{kind}: {len(found)} of {arguments.n} failed", flush=True)
             for what in dict.fromkeys((one.command, one.what) for one in found):
                 seeds = [one.seed for one in found if (one.command, one.what) == what]
                 print(f"    {what[0]}: {what[1]}  (seeds {seeds[:5]})", flush=True)
             failures += found
-    print(f"{total - len(failures)} of {total} with exit code 0 or 2, one line and nothing left behind")
+    n_right = n_inputs - len({(one.kind, one.seed) for one in failures})
+    print(
+        f"{n_right} of {n_inputs} inputs, by {n_commands} commands, with exit code 0 or 2, one line, nothing left"
+        f" behind, under {MAX_BYTES / 1e9:.0f} GB and {MAX_SECONDS} s"
+    )
     sys.exit(1 if failures else 0)
 
 

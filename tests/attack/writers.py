@@ -197,12 +197,14 @@ def differences(found: dict[str, str], expected: dict[str, str]) -> str:
 
 
 def killed(lab: Lab, command: str, at: int, expected: dict[str, str], mode: int = KILL) -> str:
-    """Kill a command at one change and run it again; returns what is wrong."""
+    """Kill a command at one change, or before it where it made fewer, and run it again; returns what is wrong."""
     with lab.folder(command) as out:
         words = lab.words(command, out)
         ended = lab.faults.run(words, out, mode, at, signal.SIGTERM)
         if not ended.was_hit:
-            return f"was not hit, exit code {ended.code}"
+            wrong = f"exit code {ended.code}" if ended.code else differences(contents(out), expected)
+            fewer = at > 1 and not wrong
+            return killed(lab, command, at - 1, expected, mode) if fewer else f"was not hit, {wrong}"
         if mode == STOP and ended.code != 0:
             if ended.code != 143 or len(ended.lines) != 1 or "terminated" not in ended.said:
                 return f"exit code {ended.code}: {ended.said[-300:]!r}"
