@@ -15,20 +15,20 @@ import torch
 from torch import nn
 
 from seqsal.errors import ModelError
-from seqsal.models.adapters import LOW_PRECISION, known_dtype
+from seqsal.models.adapters import LOW_PRECISION
 from seqsal.models.readout import Readout
 from seqsal.sequence.tensors import one_hot_tensor
 
 __all__ = [
     "FORWARD_ERRORS",
-    "arithmetic",
     "check_differentiable",
     "check_finite",
-    "check_floating",
     "check_range",
+    "check_real",
     "check_steady",
     "check_target",
     "explain_failure",
+    "is_quantised",
     "random_sequences",
 ]
 
@@ -125,10 +125,9 @@ class _Asked(dict[Any, Any]):
         return self._value
 
 
-def arithmetic(module: nn.Module, default: torch.dtype) -> torch.dtype:
-    """Type of number that a model computes in: of its parameters, or 8 bits, which are no more exact than bfloat16."""
-    names = {type(part).__module__ for part in module.modules()}
-    return torch.bfloat16 if any(".quantized" in name for name in names) else known_dtype(module, default)
+def is_quantised(module: nn.Module) -> bool:
+    """Whether some of a model computes in 8 bits: eager, scripted or exported."""
+    return any("quantized" in f"{type(part).__module__} {getattr(part, 'code', '')}" for part in module.modules())
 
 
 def check_target(target: int, n_targets: int) -> None:
@@ -140,12 +139,12 @@ def check_target(target: int, n_targets: int) -> None:
         )
 
 
-def check_floating(values: torch.Tensor) -> None:
-    """Raise `ModelError` for outputs of an integer, boolean or complex type."""
-    if not values.is_floating_point():
+def check_real(values: torch.Tensor) -> None:
+    """Raise `ModelError` for complex outputs."""
+    if values.is_complex():
         raise ModelError(
-            f"model: gives {str(values.dtype).removeprefix('torch.')} values, so that its output does not depend "
-            "differentiably on its input; return the scores before argmax, rounding or a threshold, as floating-point"
+            f"model: gives {str(values.dtype).removeprefix('torch.')} values, expected real ones; return their real "
+            "part or size"
         )
 
 
@@ -239,7 +238,7 @@ def check_steady(score: Score, X: torch.Tensor, together: torch.Tensor, dtype: t
         worst = int((alone - together).abs().argmax())
         cure = "normalise with running statistics (nn.BatchNorm1d in evaluation mode), not with those of the batch"
         if dtype in LOW_PRECISION:
-            cure = "it may be too coarse (8 or 16 bits): use the model in float32"
+            cure = "16 bits may be too coarse for it: use the model in float32"
         raise ModelError(
             f"model: gives {alone[worst].item():.4g} for a sequence alone but {together[worst].item():.4g} next to "
             f"another: its output depends on the batch; {cure}"

@@ -89,6 +89,7 @@ class SequenceModel(nn.Module):
         self.output_space = output_space
         self.terminal: Terminal | None = None
         self.no_gradient = ""
+        self._is_single = False
         self.extra_inputs = ExtraInputs(None) if extra_inputs is None else extra_inputs
         self.asked = readout or Readout()
         self._adapter = find_adapter(module, self.asked)
@@ -297,6 +298,8 @@ class SequenceModel(nn.Module):
 
     def _columns(self, X: torch.Tensor, *, natural: bool) -> torch.Tensor:
         """Return (N, T) before the terminal function, or after it when `natural`."""
+        if self._is_single and len(X) > 1:
+            return torch.cat([self._columns(x[None], natural=natural) for x in X])
         return self.readout.columns(self._values(X, natural=natural and not self.readout.weighs_logits), len(X))
 
     def _values(self, X: torch.Tensor, *, natural: bool) -> torch.Tensor:
@@ -316,7 +319,9 @@ class SequenceModel(nn.Module):
         """Return the chosen output as the model, or something that is called in its place, gives it, of any shape."""
         X = X.to(known_dtype(self.module, X.dtype))
         values = self.readout.pick(self._call(self.readout.feed(X), X, module))
-        return values.float() if values.dtype in LOW_PRECISION else values
+        if values.dtype in LOW_PRECISION:
+            return values.float()
+        return values if values.is_floating_point() or values.is_complex() else values.double()  # classes, counts
 
     def _call(self, fed: torch.Tensor, X: torch.Tensor, module: Callable[..., Any] | None = None) -> Any:
         module = self.module if module is None else module
@@ -346,7 +351,7 @@ class SequenceModel(nn.Module):
         """Learn the number of targets and the output space from two random sequences, and refuse bad models."""
         key, known = ("probe", length, str(like.device), like.dtype), facts_about(self)
         if key in known:
-            self.n_targets, self.terminal, self.output_space, self.no_gradient = known[key]
+            self.n_targets, self.terminal, self.output_space, self.no_gradient, self._is_single = known[key]
             self.input_length = self.input_length or length
             return
         before = (self.n_targets, self.terminal, self.output_space)
@@ -358,7 +363,7 @@ class SequenceModel(nn.Module):
                 self.n_targets, self.terminal, self.output_space = before
                 raise
         self.input_length = self.input_length or length
-        known[key] = (self.n_targets, self.terminal, self.output_space, self.no_gradient)
+        known[key] = (self.n_targets, self.terminal, self.output_space, self.no_gradient, self._is_single)
         if self.terminal is not None and not isinstance(self.module, CNN):
             logger.info(
                 "model: ends in %s; %s is attributed (output space %s%s)",
@@ -370,7 +375,7 @@ class SequenceModel(nn.Module):
 
     def _learn(self, X: torch.Tensor) -> None:
         natural, terminal = self._first_pass(X)
-        probe.check_floating(natural)
+        probe.check_real(natural)
         columns = self.readout.columns(natural, len(X))
         probe.check_target(self.target, columns.shape[1])
         requested = self.output_space
@@ -395,13 +400,26 @@ class SequenceModel(nn.Module):
             return self._columns(X, natural=natural_read)[:, self.target]
 
         if not isinstance(self.module, CNN):  # the built-in model is known to be steady, and its start is waited for
-            probe.check_steady(score, X, values, probe.arithmetic(self.module, X.dtype))
+            if probe.is_quantised(self.module):
+                values = self._settle_batches(score, X, values)
+            probe.check_steady(score, X, values, known_dtype(self.module, X.dtype))
         try:
             probe.check_differentiable(score, X, values)
         except ModelError as error:  # it may still be scored, and mutated
             self.no_gradient = str(error)
         if terminal is None:
             probe.check_range(values, self.output_space)
+
+    def _settle_batches(self, score: probe.Score, X: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """Compute windows one at a time, the two of X too, where 8-bit scales come from all that is in the batch."""
+        with torch.no_grad():
+            self._is_single = not torch.equal(torch.cat([score(x[None]) for x in X]), values)
+        if not self._is_single:
+            return values
+        logger.info(
+            "model: quantised at run time, by scales that depend on all that is in a batch; windows go one at a time"
+        )
+        return score(X)
 
     def _first_pass(self, X: torch.Tensor) -> tuple[torch.Tensor, Terminal | None]:
         try:
@@ -492,7 +510,7 @@ def wrap(
     ------
     ModelError
         `module` is no module; an argument is unknown or contradicts the model; `target` is out of range; or the model
-        fails on (2, 4, `input_length`), gives another shape, integers, NaN or infinite values, or scores a sequence
+        fails on (2, 4, `input_length`), gives another shape, NaN or infinite values, or scores a sequence
         differently from call to call or with what is next to it in the batch.
 
     Examples

@@ -147,7 +147,7 @@ def _quotient(op: Op, args: Args, kwargs: dict[str, Any], there: Args) -> torch.
 def _elementwise(op: Op, args: Args, kwargs: dict[str, Any], there: Args, place: int) -> Any:
     is_pair = op.name == "log_sigmoid_forward"  # its second result is scratch space
     if args[place].is_complex():
-        raise MethodError(f"deeplift_shap: has no rule for {op} of complex numbers; use integrated_gradients, or ism")
+        raise MethodError(f"deeplift_shap: has no rule for {op} of complex numbers; use ism, or integrated_gradients")
 
     def function(value: torch.Tensor) -> torch.Tensor:
         result = op.target(*args[:place], value, *args[place + 1 :], **kwargs)

@@ -47,7 +47,6 @@ PROBE_PLACES = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the positions, whose receptive fi
 NEGLIGIBLE = 1e-6  # of the largest gradient: rounding, not dependence
 LINEARITY = 1e-3  # relative deviation from a linear head that float32 explains
 BF16_LINEARITY = 2e-2  # and bfloat16
-ADVICE = "use grad_cam, which needs no such head"
 
 
 class Placement(NamedTuple):
@@ -244,9 +243,11 @@ class GradCAM(_ActivationMap):
     def _find_layer(self, model: ScalarModel, X: torch.Tensor) -> Site:
         site = last_convolution(model, X)
         if site is None:
+            parts = model.modules() if isinstance(model, torch.nn.Module) else ()
+            is_script = any(isinstance(part, torch.jit.ScriptModule) for part in parts)
             raise MethodError(
-                "layer: no one-dimensional convolution is seen in a forward pass of the model; name a layer, or use "
-                "gradient_x_input"
+                "layer: no one-dimensional convolution is seen in a forward pass of the model; "
+                f"{'TorchScript hides its layers:' if is_script else 'name a layer, or'} use gradient_x_input"
             )
         return site
 
@@ -278,7 +279,9 @@ class CAM(_ActivationMap):
     def _find_layer(self, model: ScalarModel, X: torch.Tensor) -> Site:
         site = last_average(model, X)
         if site is None:
-            raise MethodError(f"cam: the model takes no average over all positions before its head; {ADVICE}")
+            raise MethodError(
+                f"cam: the model takes no average over all positions before its head; {_instead(model, X)}"
+            )
         return site
 
     def _check(self, model: ScalarModel, X: torch.Tensor, site: Site) -> None:
@@ -297,11 +300,20 @@ class CAM(_ActivationMap):
         if not off <= (LINEARITY if getattr(model, "autocast_device", None) is None else BF16_LINEARITY):
             raise MethodError(
                 f"cam: the output is not linear in the average of {site.place} (off by {float(off):.2g} of its size), "
-                f"expected an average over all positions and one linear layer after it; {ADVICE}"
+                f"expected an average over all positions and one linear layer after it; {_instead(model, X)}"
             )
 
     def _map(self, activations: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
         return (gradient.mean(2, keepdim=True) * activations).sum(1) * activations.shape[2]
+
+
+def _instead(model: ScalarModel, X: torch.Tensor) -> str:
+    """Say what to use in place of `cam`: `grad_cam`, if that finds a layer."""
+    try:
+        GradCAM().prepare(model, X, 1)
+    except MethodError:
+        return "use gradient_x_input, which needs no layer"
+    return "use grad_cam, which needs no such head"
 
 
 class _Head(NamedTuple):

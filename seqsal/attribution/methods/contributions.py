@@ -42,6 +42,7 @@ from seqsal.errors import MethodError
 __all__ = ["DeepLiftShap", "blame", "deeplift_shap", "make_references"]
 
 REFERENCES = ("shuffle", "uniform", "zero")
+INSTEAD = "use ism, or integrated_gradients where the output has no jumps"
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,7 @@ class _Plan:
         missing = [op for op, rule in found.values() if rule is NO_RULE]
         if missing:
             names = ", ".join(dict.fromkeys(str(op) for op in missing))
-            raise MethodError(
-                f"deeplift_shap: has no rule for {names}; use integrated_gradients, which needs only gradients, or ism"
-            )
+            raise MethodError(f"deeplift_shap: has no rule for {names}; {INSTEAD}")
         ruled = {idx: rule for idx, (_, rule) in found.items() if rule is not None}
         inputs = {idx for op, rule in found.values() if rule is not None for idx in op.refs()}
         shares = all(op.windows_on_axis == 1 for op in graph.ops if op.idx in inputs and op.varies)
@@ -303,7 +302,7 @@ class DeepLiftShap(SharedForward):
     @property
     def remedy(self) -> str:  # type: ignore[override]
         """The operation that most of the worst window's error comes from, and what to use instead."""
-        advice = "use integrated_gradients, or ism, for such windows"
+        advice = f"{INSTEAD}, for such windows"
         worst = self._worst
         if self._plan is None or worst.X is None or worst.R is None:
             return advice

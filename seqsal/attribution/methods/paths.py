@@ -387,7 +387,7 @@ class IntegratedGradients(SharedForward):
     name = "integrated_gradients"
     can_compile = True
     sums_to_difference = True
-    remedy = "raise n_steps"
+    remedy = "raise n_steps or, where the output has jumps, use ism"
 
     def __init__(
         self,
