@@ -15,8 +15,7 @@ import logging
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -37,7 +36,7 @@ from seqsal.sequence.codes import N_CODE, decode
 from seqsal.sequence.draws import ShuffledControls, control_parents, default_n_controls
 from seqsal.version import VERSION
 
-__all__ = ["IMPORTED", "ImportedScores", "import_attributions", "write_controls"]
+__all__ = ["ImportedScores", "import_attributions", "write_controls"]
 
 IMPORTED = "imported"
 FASTA_SUFFIXES = (".fa", ".fasta")
@@ -104,20 +103,22 @@ def import_attributions(
     >>> attr.method, attr.track.tolist()
     ('imported', [[2.0, 2.0, 2.0, 2.0, 2.0]])
     """
-    opened = ImportedScores(
-        scores,
-        sequences=sequences,
-        regions=regions,
-        genome=genome,
-        length=length,
-        stranded=stranded,
-        null=null,
-        null_sequences=null_sequences,
-        output_space=output_space,
-    )
-    with opened:
+    if null is None and null_sequences is not None:
+        raise UsageError("null_sequences: given without null; give the scores of the controls too")
+    with ExitStack() as files:
+        main = open_scored_windows(scores, sequences, regions=regions, genome=genome, length=length, stranded=stranded)
+        files.enter_context(main.source)
+        controls = None if null is None else open_scored_windows(null, null_sequences, is_null=True)
+        if controls is not None:
+            files.enter_context(controls.source)
+        opened = ImportedScores(main, controls, output_space)
         if out is None:
-            return _in_memory(opened, progress)
+            sink, layout = MemorySink(opened.layout), opened.layout
+            opened.stream(sink, progress=progress)
+            return Attributions(
+                layout.regions, **sink.fields(None), rejected=layout.rejected, chrom_sizes=dict(layout.chrom_sizes),
+                attrs=opened.attrs,
+            )  # fmt: skip
         with AttributionWriter(out, opened.layout, opened.attrs, resume=False) as writer:
             opened.stream(writer, progress=progress)
             writer.finish()
@@ -200,18 +201,6 @@ def write_controls(
         return [path, beside]
 
 
-def _in_memory(opened: ImportedScores, progress: bool) -> Attributions:
-    sink, layout = MemorySink(opened.layout), opened.layout
-    opened.stream(sink, progress=progress)
-    return Attributions(
-        regions=layout.regions,
-        rejected=layout.rejected,
-        chrom_sizes=dict(layout.chrom_sizes),
-        attrs=opened.attrs,
-        **sink.fields(None),
-    )
-
-
 class RowSink(Protocol):
     """Where rows go: :class:`seqsal.io.store_writer.AttributionWriter`, or memory."""
 
@@ -221,50 +210,41 @@ class RowSink(Protocol):
 
 
 class ImportedScores:
-    """Scores of others on their way into attributions; a context manager.
+    """Scores of others on their way into attributions, of which `layout` and `attrs` are known before the first row."""
 
-    Arguments and errors are those of :func:`import_attributions`. `layout` is what the attributions hold, `attrs` what
-    they say about themselves.
-    """
-
-    def __init__(
-        self,
-        scores: ArrayOrPath,
-        *,
-        sequences: ArrayOrPath | None = None,
-        regions: FilePath | pd.DataFrame | None = None,
-        genome: FilePath | None = None,
-        length: int | None = None,
-        stranded: bool = False,
-        null: ArrayOrPath | None = None,
-        null_sequences: ArrayOrPath | None = None,
-        output_space: str = "unknown",
-    ) -> None:
-        if null is None and null_sequences is not None:
-            raise UsageError("null_sequences: given without null; give the scores of the controls too")
-        self._files = ExitStack()
-        with ExitStack() as opened:
-            self._main = open_scored_windows(
-                scores, sequences, regions=regions, genome=genome, length=length, stranded=stranded
+    def __init__(self, main: ScoredWindows, null: ScoredWindows | None = None, output_space: str = "unknown") -> None:
+        source = main.source
+        if null is not None and null.source.length != source.length:
+            raise StoreError(
+                f"{null.scores.name}: controls of {null.source.length} bp, expected {source.length} bp as the windows; "
+                "make them with `seqsal controls` from the same regions and length"
             )
-            opened.enter_context(self._main.source)
-            self._null = None if null is None else open_scored_windows(null, null_sequences, is_null=True)
-            if self._null is not None:
-                opened.enter_context(self._null.source)
-                self._check_null(self._null)
-            self._keeps_hypothetical = _scores_absent_bases(self._main.scores)
-            self._files = opened.pop_all()
-        self._n_missing = 0
-        source = self._main.source
+        self._main, self._null, self._n_missing = main, null, 0
+        self._keeps_hypothetical = _scores_absent_bases(main.scores)
         self.layout = StoreLayout(
             regions=source.windows,
             rejected=source.rejected,
             length=source.length,
             chrom_sizes=source.chrom_sizes,
-            n_controls=0 if self._null is None else len(self._null.source),
+            n_controls=0 if null is None else len(null.source),
             hypothetical=self._keeps_hypothetical,
         )
-        self.attrs = self._describe(output_space)
+        files = {"scores": main.scores, "null": None if null is None else null.scores}
+        self.attrs: dict[str, Any] = {
+            "seqsal_version": VERSION,
+            "method": IMPORTED,
+            "result": IMPORTED,
+            "results": [IMPORTED],
+            "target": 0,
+            "output_space": output_space,
+            "gradient_correction": False,
+            "signed": True,
+            "seed": 0,
+            "model": {},
+            "genome": dict(source.provenance),
+            "options": {"input_length": source.length},
+            IMPORTED: {name: {"file": one.name, "format": one.kind} for name, one in files.items() if one is not None},
+        }
 
     def stream(self, sink: RowSink, *, chunk_bp: int = CHUNK_BP, progress: bool = False) -> None:
         """Send every window, then every control, to a sink, `chunk_bp` bases at a time."""
@@ -277,29 +257,14 @@ class ImportedScores:
                     finder.add(chunk.codes)
                 sink.write("main", chunk.start, self._arrays(self._main, chunk))
                 bar.update(len(chunk.codes))
-            if self._null is not None:
-                self._stream_null(self._null, finder, sink, step, bar)
+            if (null := self._null) is not None:
+                for chunk in null.chunks(step):
+                    source = finder.find(chunk.codes, null.scores.name, chunk.start)
+                    arrays = self._arrays(null, chunk)
+                    arrays.pop("hypothetical", None)
+                    sink.write("null", chunk.start, {**arrays, "source": source})
+                    bar.update(len(chunk.codes))
         self._warn()
-
-    def _stream_null(self, null: ScoredWindows, finder: ParentFinder, sink: RowSink, step: int, bar: tqdm[Any]) -> None:
-        for chunk in null.chunks(step):
-            source = finder.find(chunk.codes, null.scores.name, chunk.start)
-            arrays = self._arrays(null, chunk)
-            arrays.pop("hypothetical", None)
-            sink.write("null", chunk.start, {**arrays, "source": source})
-            bar.update(len(chunk.codes))
-
-    def close(self) -> None:
-        """Release the files."""
-        self._files.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _arrays(self, part: ScoredWindows, chunk: ScoredChunk) -> dict[str, NDArray[Any]]:
         """Rows of the attribution file."""
@@ -335,36 +300,6 @@ class ImportedScores:
             others = int(bad.sum()) - 1
             raise StoreError(f"{part.scores.name}: {where} and {others} more have {what}, expected numbers; {remedy}")
         return np.where(np.isfinite(chunk.values), chunk.values, np.float32(0))
-
-    def _check_null(self, null: ScoredWindows) -> None:
-        if null.source.length != self._main.source.length:
-            raise StoreError(
-                f"{null.scores.name}: controls of {null.source.length} bp, expected {self._main.source.length} bp as "
-                "the windows; make them with `seqsal controls` from the same regions and length"
-            )
-
-    def _describe(self, output_space: str) -> dict[str, Any]:
-        """Root attributes of the attribution file."""
-        files = {"scores": self._main.scores, "null": None if self._null is None else self._null.scores}
-        return {
-            "seqsal_version": VERSION,
-            "method": IMPORTED,
-            "result": IMPORTED,
-            "results": [IMPORTED],
-            "target": 0,
-            "output_space": output_space,
-            "gradient_correction": False,
-            "signed": True,
-            "seed": 0,
-            "model": {},
-            "genome": dict(self._main.source.provenance),
-            "options": {"input_length": self.layout.length},
-            IMPORTED: {
-                name: {"file": scores.name, "format": scores.kind}
-                for name, scores in files.items()
-                if scores is not None
-            },
-        }
 
     def _warn(self) -> None:
         name = self._main.scores.name

@@ -24,7 +24,7 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import h5py
 import numpy as np
@@ -37,9 +37,9 @@ from seqsal.io.atomic import all_or_nothing, atomic_path
 from seqsal.io.attributions import Attributions
 from seqsal.io.bed import write_narrowpeak
 from seqsal.io.hdf5 import create_hdf5, undisturbed
-from seqsal.io.sweep import CHUNK_BP, chunk_rows
+from seqsal.io.sweep import CHUNK_BP, chunk_rows, forward_layers
 from seqsal.regions import format_region
-from seqsal.sequence.codes import one_hot, reverse_complement
+from seqsal.sequence.codes import one_hot
 
 __all__ = ["write_chrombpnet_h5", "write_modisco_npz", "write_window_regions"]
 
@@ -47,13 +47,6 @@ _CHROMBPNET = ("raw/seq", "shap/seq", "projected_shap/seq")
 MUCH_ROUNDED = 0.01  # of the total |score|
 _H5_CHUNK_BYTES = 1 << 20
 logger = logging.getLogger(__name__)
-
-
-class _Rows(NamedTuple):
-    """Some windows on the forward strand: one-hot X (n, 4, L) and hypothetical scores (n, 4, L), float32."""
-
-    X: NDArray[np.float32]
-    scores: NDArray[np.float32]
 
 
 def write_chrombpnet_h5(
@@ -67,16 +60,9 @@ def write_chrombpnet_h5(
     """Write chrombpnet's contribution-score file, and its regions, as `X.regions.bed`, next to it; returns both paths.
 
     With `approximate`, X · track stands in for hypothetical scores that are not there: the score of the base that is
-    there, 0 for the others. Memory does not grow with the number of windows.
-
-    Raises
-    ------
-    StoreError
-        There are no hypothetical scores, or some are too large for float16.
-    RegionError
-        The middle of a window lies before its chromosome, where no peak can have its summit.
-    OutputError
-        A file cannot be written.
+    there, 0 for the others. Memory does not grow with the number of windows. StoreError: there are no hypothetical
+    scores, or some are too large for float16; RegionError: the middle of a window lies before its chromosome, where no
+    peak can have its summit.
     """
     path = Path(path)
     _check_scores(attr, path, approximate)
@@ -89,9 +75,9 @@ def write_chrombpnet_h5(
                 for name, kind in zip(_CHROMBPNET, (np.int8, np.float16, np.float16), strict=True)
             ]
         start = 0
-        for rows in _forward_rows(attr, chunk_bp, progress):
-            scores = rounding.round(rows.scores)
-            arrays: tuple[NDArray[Any], ...] = (rows.X, scores, scores * rows.X)
+        for X, exact in _forward_rows(attr, chunk_bp, progress):
+            scores = rounding.round(exact)
+            arrays: tuple[NDArray[Any], ...] = (X, scores, scores * X)
             with undisturbed():
                 for dataset, values in zip(datasets, arrays, strict=True):
                     dataset[start : start + len(values)] = values
@@ -125,9 +111,9 @@ def write_modisco_npz(
         npz_rows(shap, shape, np.dtype(np.float32), compress=False) as append_scores,
     ):
         regions = write_window_regions(attr, f"{base}.regions.bed")
-        for rows in _forward_rows(attr, chunk_bp, progress):
-            append_sequences(rows.X)
-            append_scores(rows.scores)
+        for X, scores in _forward_rows(attr, chunk_bp, progress):
+            append_sequences(X)
+            append_scores(scores)
     return [*paths, regions]
 
 
@@ -163,31 +149,21 @@ def _check_scores(attr: Attributions, path: Path, approximate: bool) -> None:
         )
 
 
-def _forward_rows(attr: Attributions, chunk_bp: int, progress: bool) -> Iterator[_Rows]:
-    """Windows in the order of the file, a chunk at a time."""
+def _forward_rows(
+    attr: Attributions, chunk_bp: int, progress: bool
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """One-hot X (n, 4, L) and hypothetical scores (n, 4, L), or X · track in their place, of some windows at a time."""
     step = chunk_rows(4 * attr.length, chunk_bp)
-    reverse = attr.regions["strand"].to_numpy() == "-"
     with tqdm(total=len(attr), desc="export", unit="window", disable=not progress) as bar:
         for start in range(0, len(attr), step):
-            rows = slice(start, min(start + step, len(attr)))
-            turned = reverse[rows]
-            codes = np.array(attr.codes[rows])
-            scores = _scores(attr, rows, codes)
+            codes, layers = forward_layers(attr, slice(start, min(start + step, len(attr))))
+            scores = layers[:, 1:]
             if not np.isfinite(scores).all():
                 bad = start + int(np.argmin(np.isfinite(scores).all(axis=(1, 2))))
                 name = attr.regions["name"].iloc[bad]
                 raise StoreError(f"attributions: {name} has scores that are not finite; attribute it again")
-            codes[turned] = reverse_complement(codes[turned])
-            scores[turned] = scores[turned, ::-1, ::-1]  # A ↔ T and C ↔ G are opposite rows
-            yield _Rows(one_hot(codes), scores)
+            yield one_hot(codes), scores
             bar.update(len(codes))
-
-
-def _scores(attr: Attributions, rows: slice, codes: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Hypothetical scores (n, 4, L), or X · track in their place."""
-    if attr.hypothetical is not None:
-        return np.array(attr.hypothetical[rows], dtype=np.float32)
-    return one_hot(codes) * np.asarray(attr.track[rows], dtype=np.float32)[:, None]
 
 
 def _make_dataset(file: h5py.File, name: str, n: int, length: int, kind: Any) -> h5py.Dataset:

@@ -66,11 +66,8 @@ class Scores:
         """Whether there are four rows of scores; those of absent bases may yet all be 0."""
         return len(self.values.shape) == 3
 
-    def with_sequences(self, sequences: ArrayOrPath) -> Scores:
-        """Take one-hot sequences from another array, of the shape of the scores."""
-        return self._with(_open_rows(sequences, "sequences"))
-
-    def _with(self, one_hot: RowArray) -> Scores:
+    def with_sequences(self, one_hot: RowArray) -> Scores:
+        """Take one-hot sequences, of the shape of the scores."""
         _check_bases(one_hot)
         expected = (len(self), 4, self.length)
         if one_hot.shape != expected:
@@ -141,11 +138,7 @@ def _open_chrombpnet(path: Path) -> Scores:
             f"{path}: has no {' and no '.join(missing)}, expected chrombpnet's contribution scores; {remedy}"
         )
     sequences, values = (open_dataset(path, name) for name in _CHROMBPNET)
-    return Scores(str(path), "chrombpnet-h5", _checked_scores(values))._with(sequences)
-
-
-def _open_rows(array: ArrayOrPath, name: str) -> RowArray:
-    return rows_of(array, name) if isinstance(array, np.ndarray) else open_array(Path(array))
+    return Scores(str(path), "chrombpnet-h5", _checked_scores(values)).with_sequences(sequences)
 
 
 def _checked_scores(values: RowArray) -> RowArray:
@@ -245,7 +238,7 @@ def open_scored_windows(
     stranded: bool = False,
     is_null: bool = False,
 ) -> ScoredWindows:
-    """Open scores with their windows; see :class:`seqsal.interop.attributions.ImportedScores`."""
+    """Open scores with their windows; see :func:`seqsal.interop.attributions.import_attributions`."""
     what = "null_sequences" if is_null else "sequences"
     is_array = isinstance(sequences, np.ndarray) or Path(sequences or "").suffix in ARRAY_SUFFIXES
     fasta = None if is_array else sequences
@@ -253,12 +246,18 @@ def open_scored_windows(
         if is_array:
             raise UsageError(f"{what}: are an array, but the windows of a bigWig need a place; give a FASTA")
         source = open_input(genome=genome, regions=regions, fasta=fasta, length=length, ignore_strand=True)  # type: ignore[arg-type]
-        return _on_bigwig(scores, source)
+        try:
+            opened = open_bigwig(scores, source.windows, source.length, source.chrom_sizes)
+        except (RegionError, StoreError):
+            source.close()
+            raise
+        return ScoredWindows(opened, source, np.arange(len(source)), True)
     opened = open_scores(scores)
     if is_array and sequences is not None:
         if opened.one_hot is not None:
             raise UsageError(f"{what}: given, but {opened.name} holds its own; leave them out")
-        opened = opened.with_sequences(sequences)
+        bases = rows_of(sequences, "sequences") if isinstance(sequences, np.ndarray) else open_array(Path(sequences))
+        opened = opened.with_sequences(bases)
     source = _place(opened, regions, genome, fasta, stranded)  # type: ignore[arg-type]
     has_sequences = fasta is not None or genome is not None
     if opened.one_hot is None and not has_sequences:
@@ -268,15 +267,6 @@ def open_scored_windows(
             + ("" if is_null else ", or genome and regions")
         )
     return ScoredWindows(opened, source, source.windows["input_row"].to_numpy(np.int64), has_sequences)
-
-
-def _on_bigwig(path: FilePath, source: WindowSource) -> ScoredWindows:
-    try:
-        scores = open_bigwig(path, source.windows, source.length, source.chrom_sizes)
-    except (RegionError, StoreError):
-        source.close()
-        raise
-    return ScoredWindows(scores, source, np.arange(len(source)), True)
 
 
 def _place(
@@ -293,10 +283,12 @@ def _place(
             genome=genome, regions=regions, fasta=fasta, length=length, ignore_strand=not stranded and fasta is None
         )
     else:
-        n = len(scores) if regions is None else None
-        table = None if regions is None else _read_regions(regions, scores.length, stranded)
-        unknown = np.broadcast_to(np.uint8(N_CODE), (n or len(table), scores.length))  # type: ignore[arg-type]
-        source = open_codes(unknown, table)
+        table = None
+        if regions is not None:
+            table = complete_regions(regions) if isinstance(regions, pd.DataFrame) else read_bed(regions)
+            table = resize_regions(table if stranded else table.assign(strand="."), scores.length)
+        n = len(scores) if table is None else len(table)
+        source = open_codes(np.broadcast_to(np.uint8(N_CODE), (n, scores.length)), table)
     n_given = len(source) + len(source.rejected)
     if n_given != len(scores) or source.length != scores.length:
         source.close()
@@ -305,11 +297,6 @@ def _place(
             "bp; give the regions that the program wrote next to its scores, one for each and in their order"
         )
     return source
-
-
-def _read_regions(regions: FilePath | pd.DataFrame, length: int, stranded: bool) -> pd.DataFrame:
-    table = complete_regions(regions) if isinstance(regions, pd.DataFrame) else read_bed(regions)
-    return resize_regions(table if stranded else table.assign(strand="."), length)
 
 
 def _why(codes: Codes, genome: Codes) -> str:

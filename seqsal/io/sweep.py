@@ -24,16 +24,9 @@ from seqsal.io.progress import bar as progress_bar
 from seqsal.sequence.codes import N_CODE, one_hot, reverse_complement
 
 __all__ = [
-    "CHUNK_BP",
-    "Axis",
-    "Scale",
-    "TrackBlock",
-    "average_spans",
-    "chunk_rows",
-    "forward_codes",
-    "read_forward",
-    "sweep_track",
-]
+    "CHUNK_BP", "Axis", "Scale", "TrackBlock", "average_spans", "chunk_rows", "forward_codes", "forward_layers",
+    "read_forward", "sweep_track",
+]  # fmt: skip
 
 CHUNK_BP = 1 << 20  # values per chunk: about 60 MB of working memory
 Scale = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.float64]]
@@ -61,7 +54,13 @@ class Axis:
         """
         names = attr.regions["chrom"].to_numpy(dtype=object)
         start = attr.regions["start"].to_numpy(dtype=np.int64)
-        _check_lengths(attr, start)
+        widths = attr.regions["end"].to_numpy(dtype=np.int64) - start
+        wrong = np.flatnonzero(widths != attr.length)
+        if len(wrong):
+            raise RegionError(
+                f"regions: {attr.regions['name'].iloc[int(wrong[0])]} spans {widths[wrong[0]]} bp, expected the "
+                f"{attr.length} bp of the track's rows; pass the windows that were attributed"
+            )
         present = set(names)
         order = sorted(present) if chroms is None else [chrom for chrom in chroms if chrom in present]
         rank = {chrom: i for i, chrom in enumerate(order)}
@@ -181,12 +180,32 @@ def read_forward(attr: Attributions, rows: NDArray[np.int64]) -> tuple[NDArray[n
     return values, known
 
 
-def forward_codes(attr: Attributions, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+def forward_codes(attr: Attributions, rows: slice | NDArray[np.int64]) -> NDArray[np.uint8]:
     """Codes (n, L) of some rows, turned to the chromosome's forward strand."""
     codes = np.array(attr.codes[rows], dtype=np.uint8)
     reverse = attr.regions["strand"].to_numpy()[rows] == "-"
     codes[reverse] = reverse_complement(codes[reverse])
     return codes
+
+
+def forward_layers(
+    attr: Attributions, rows: slice | NDArray[np.int64], all_bases: bool = True
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Codes (n, L) of some rows on the forward strand, and their track and, with `all_bases`, scores of all four bases.
+
+    The layers are (n, 1 or 5, L); X · track stands in for scores that were not kept.
+    """
+    codes, layers = forward_codes(attr, rows), np.array(attr.track[rows], dtype=np.float32)[:, None]
+    reverse = attr.regions["strand"].to_numpy()[rows] == "-"
+    layers[reverse] = layers[reverse, :, ::-1]
+    if not all_bases:
+        return codes, layers
+    if attr.hypothetical is None:
+        scores = one_hot(codes) * layers
+    else:
+        scores = np.array(attr.hypothetical[rows], dtype=np.float32)
+        scores[reverse] = scores[reverse, ::-1, ::-1]  # A ↔ T and C ↔ G are opposite rows
+    return codes, np.concatenate([layers, scores], axis=1)
 
 
 def average_spans(
@@ -212,7 +231,7 @@ def average_spans(
     step = max(1, chunk_rows(attr.length, chunk_bp) // n_layers)
     with progress_bar(total=len(rows), desc="windows", unit="window", disable=not progress) as bar:
         for part in (slice(i, i + step) for i in range(0, len(rows), step)):
-            near = _forward_layers(attr, rows[part], all_bases)
+            near = forward_layers(attr, rows[part], all_bases)
             for i, first, bases, layers in zip(span[part], offset[part], *near, strict=True):
                 here = slice(max(0, -first), min(shape[1], attr.length - first))
                 there = slice(here.start + first, here.stop + first)
@@ -223,23 +242,6 @@ def average_spans(
             bar.update(len(rows[part]))
     divisor = count[:, None]
     return codes, np.divide(total, divisor, out=np.full_like(total, np.nan), where=divisor > 0)
-
-
-def _forward_layers(
-    attr: Attributions, rows: NDArray[np.int64], all_bases: bool
-) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Codes (n, L), and track and perhaps scores of all four bases (n, 1 or 5, L), on the forward strand."""
-    codes, layers = forward_codes(attr, rows), np.array(attr.track[rows], dtype=np.float32)[:, None]
-    reverse = attr.regions["strand"].to_numpy()[rows] == "-"
-    layers[reverse] = layers[reverse, :, ::-1]
-    if not all_bases:
-        return codes, layers
-    if attr.hypothetical is None:
-        scores = one_hot(codes) * layers
-    else:
-        scores = np.array(attr.hypothetical[rows], dtype=np.float32)
-        scores[reverse] = scores[reverse, ::-1, ::-1]  # A ↔ T and C ↔ G are opposite rows
-    return codes, np.concatenate([layers, scores], axis=1)
 
 
 def _add_up(
@@ -265,13 +267,3 @@ def _add_up(
     first = np.concatenate([[0], np.flatnonzero(steps > length) + 1])
     width = np.diff(np.append(slot[first], size))
     return _Sums(np.arange(size) + np.repeat(starts[first] - slot[first], width), total, scaled, count)
-
-
-def _check_lengths(attr: Attributions, start: NDArray[np.int64]) -> None:
-    widths = attr.regions["end"].to_numpy(dtype=np.int64) - start
-    wrong = np.flatnonzero(widths != attr.length)
-    if len(wrong):
-        raise RegionError(
-            f"regions: {attr.regions['name'].iloc[int(wrong[0])]} spans {widths[wrong[0]]} bp, expected the "
-            f"{attr.length} bp of the track's rows; pass the windows that were attributed"
-        )

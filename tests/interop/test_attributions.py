@@ -19,6 +19,7 @@ from interop_toys import Case, make_case
 from seqsal.errors import RegionError, StoreError, UsageError
 from seqsal.interop.attributions import ImportedScores, import_attributions, write_controls
 from seqsal.interop.modisco import write_chrombpnet_h5, write_modisco_npz
+from seqsal.interop.scores import open_scored_windows
 from seqsal.io.attributions import Attributions
 from seqsal.io.tracks import write_bigwig
 from seqsal.peaks import call_peaks
@@ -339,6 +340,7 @@ def test_rows_come_in_chunks(tmp_path: Path, case: Case) -> None:
             assert start == sum(sizes)
             sizes.append(len(arrays["track"]))
 
-    with ImportedScores(shap, sequences=ohe) as opened:
-        opened.stream(Counter(), chunk_bp=50_000)
+    windows = open_scored_windows(shap, ohe)
+    with windows.source:
+        ImportedScores(windows).stream(Counter(), chunk_bp=50_000)
     assert sum(sizes) == 20_000 and max(sizes) == 50_000 // (4 * 61)
