@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from seqsal.auditing.spans import Spans, mask_of, runs_of
 from seqsal.sequence.codes import N_CODE
 
 __all__ = ["EDGE_SHARE", "cpg_ratio", "cpg_sites", "gc_content", "repeat_mask", "unknown_share"]
@@ -58,27 +59,7 @@ def repeat_mask(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
         least = max(REPEAT_BP, REPEAT_COPIES * unit)
         if codes.shape[1] >= least:
             same = (codes[:, unit:] == codes[:, :-unit]) & (codes[:, unit:] < N_CODE)
-            mask |= _spread(_long_runs(same, least - unit), unit)
-    return mask
-
-
-def _long_runs(flags: NDArray[np.bool_], least: int) -> NDArray[np.bool_]:
-    """Keep runs of at least `least` flags along the rows."""
-    padded = np.zeros((len(flags), flags.shape[1] + 2), dtype=np.int8)
-    padded[:, 1:-1] = flags
-    change = np.diff(padded, axis=1)
-    row, start = np.nonzero(change == 1)
-    end = np.nonzero(change == -1)[1]
-    kept = end - start >= least
-    steps = np.zeros((len(flags), flags.shape[1] + 1), dtype=np.int32)
-    np.add.at(steps, (row[kept], start[kept]), 1)
-    np.add.at(steps, (row[kept], end[kept]), -1)
-    return np.asarray(np.cumsum(steps, axis=1)[:, :-1] > 0)
-
-
-def _spread(matches: NDArray[np.bool_], unit: int) -> NDArray[np.bool_]:
-    """Bases of which a match at i speaks, i and i + unit, from matches (n, L - unit): (n, L)."""
-    mask = np.zeros((len(matches), matches.shape[1] + unit), dtype=bool)
-    mask[:, :-unit] |= matches
-    mask[:, unit:] |= matches
+            runs = runs_of(same)
+            long = runs.take(runs.end - runs.start >= least - unit)
+            mask |= mask_of(Spans(long.row, long.start, long.end + unit), codes.shape)
     return mask

@@ -1,4 +1,4 @@
-"""What every part of the audit works on: attributions, the model behind them, and what is known beside.
+"""What every part of the audit works on: attributions, the model behind them, and what else is known.
 
 A context samples regions, predicts and attributes any codes just as the attribution file was made (target, output
 space, method, options, strand averaging), and remembers what several parts need, such as in-silico mutagenesis.
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from seqsal.attribution import METHODS, AttributeOptions, attribute_windows, predict_windows
 from seqsal.auditing.settings import AuditSettings
+from seqsal.auditing.spans import mask_of, spans_in_windows
 from seqsal.errors import ModelError, StoreError, UsageError
 from seqsal.io.attributions import Attributions
 from seqsal.io.inputs import open_codes
@@ -124,17 +125,8 @@ class AuditContext:
 
     def in_peaks(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether each base (n, L) of some windows, as the model reads them, is in a peak of either sign."""
-        windows, length = self.attr.regions.iloc[rows], self.attr.length
-        inside = np.zeros((len(rows), length), dtype=bool)
-        spans = {chrom: part[["start", "end"]].to_numpy() for chrom, part in self.peaks.groupby("chrom", sort=False)}
-        for mask, chrom, start, strand in zip(
-            inside, windows["chrom"], windows["start"], windows["strand"], strict=True
-        ):
-            for first, last in np.clip(spans.get(chrom, np.zeros((0, 2), np.int64)) - start, 0, length):
-                mask[first:last] = True
-            if strand == "-":
-                mask[:] = mask[::-1].copy()
-        return inside
+        spans, _ = spans_in_windows(self.attr.regions.iloc[rows], self.peaks)
+        return mask_of(spans, (len(rows), self.attr.length))
 
     @property
     def can_attribute(self) -> bool:
@@ -151,11 +143,7 @@ class AuditContext:
         return dinucleotide_shuffle(codes, seed=self.seed, draw=draw_number("audit", draw))
 
     def predict(self, codes: Codes, model: SequenceModel | None = None) -> NDArray[np.float64]:
-        """Predict any sequences, in the output space of the attributions.
-
-        `codes`: (n, L) uint8; n may be 0. `model`: another model than that under audit. Returns ndarray of float64,
-        shape (n,). Raises UsageError: There is no model.
-        """
+        """Predict (n,) any sequences (n, L) in the output space of the attributions, by `model` or that under audit."""
         if not len(codes):
             return np.zeros(0)
         asked = self._asked(model)
@@ -174,17 +162,14 @@ class AuditContext:
         draw: int = 0,
         **options: Any,
     ) -> NDArray[np.float32]:
-        """Attribute any sequences, by the method of the attributions and with its options, or by another.
+        """Attribute any sequences (n, L), by the method of the attributions and with its options, or by another.
 
-        `codes`: (n, L) uint8. `method`: another method, which then has its own default options and averages over
-        strands as the attributions do; with an `explainer`, None is that one. `model`: another model than that under
-        audit. `draw`: counts other draws of references and noise than those of the attributions. `options`: of the
-        method. Returns (n, L) float32.
+        Another `method` has its own default options and averages over strands as the attributions do; without one, an
+        `explainer` is asked. `draw` counts other draws of references and noise than those of the attributions.
         """
         if self.explainer is not None and method is None:
             return np.asarray(self.explainer(self._asked(model), codes), dtype=np.float32)
-        result = self._attribute(codes, method, model, options, hypothetical=False, draw=draw)
-        return np.asarray(result.track)
+        return np.asarray(self._attribute(codes, method, model, options, draw=draw).track)
 
     def map_by(self, method: str, n: int) -> NDArray[np.float32]:
         """Return the maps (n, L) that another method gives for `rows(n)`; remembered."""
@@ -259,7 +244,7 @@ class AuditContext:
         model: SequenceModel | None,
         options: dict[str, Any],
         *,
-        hypothetical: bool,
+        hypothetical: bool = False,
         draw: int = 0,
     ) -> Attributions:
         own = {key: value for key, value in self._options.items() if key not in ("rc_average", "input_length")}

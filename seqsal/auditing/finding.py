@@ -16,18 +16,7 @@ from numpy.typing import NDArray
 from seqsal.auditing.part import OMITTED_IF_NONE, Interval, Measured, NotTested, measured
 from seqsal.auditing.stats import q_values_of, signed_rank_p
 
-__all__ = [
-    "MIN_REGION_SHARE",
-    "N_NEUTRAL",
-    "N_REMOVED",
-    "VERDICTS",
-    "Effect",
-    "Finding",
-    "Property",
-    "judge_properties",
-    "mean_of",
-    "signed_rank",
-]
+__all__ = ["VERDICTS", "Effect", "Finding", "Property", "judge_properties", "numbers_of", "signed_rank"]
 
 VERDICTS = ("shortcut", "present", "clean")
 MIN_REGION_SHARE = 0.02  # of the regions of a class must have what is a shortcut
@@ -38,10 +27,9 @@ EQUAL = 1e-6  # of the model's range: float32
 
 @dataclass(frozen=True)
 class Effect:
-    """Mean difference of the prediction, in units of the attributed output.
+    """Mean paired difference of the prediction over n sequences, in units of the attributed output.
 
-    `mean`: of the paired differences. `ci`: interval of the mean over sequences; None with a single one, and where only
-    the test matters. `p_value`: Two-sided. `n`: number of sequences.
+    `ci` is None with a single sequence, and where only the test matters; `p_value` is two-sided.
     """
 
     mean: float
@@ -112,8 +100,8 @@ class Property:
             n_regions=self.n_regions,
             attribution_share=measured(self.attribution_share, "the map is 0"),
             enrichment=measured(self.enrichment, "there is nothing to compare with"),
-            marginal_effect=mean_of(self.marginal),
-            ablation_effect=mean_of(self.ablation),
+            marginal_effect=numbers_of(self.marginal)[0],
+            ablation_effect=numbers_of(self.ablation)[0],
             q_value=measured(q_value, "no effect was tested"),
             verdict="shortcut" if is_shortcut else "present" if self.is_present else "clean",
             text=self.text,
@@ -126,17 +114,13 @@ def judge_properties(properties: Sequence[Property], fdr: float) -> tuple[Findin
     return tuple(one.judged(float(q_value), fdr) for one, q_value in zip(properties, q_values, strict=True))
 
 
-def mean_of(effect: Effect | NotTested) -> Measured:
-    """Return the mean of an effect that was tested."""
-    return effect.mean if isinstance(effect, Effect) else effect
+def numbers_of(effect: Effect | NotTested) -> tuple[Measured, Interval | None, Measured]:
+    """Return mean, interval and p-value of an effect, as far as it was tested."""
+    return (effect.mean, effect.ci, effect.p_value) if isinstance(effect, Effect) else (effect, None, effect)
 
 
 def signed_rank(differences: NDArray[np.float64], scale: float) -> Effect | NotTested:
-    """Mean of paired differences (n,) and Wilcoxon's signed-rank test.
-
-    `differences`: in units of the output. `scale`: the model's range: differences of less than a millionth of it are
-    none.
-    """
+    """Mean of paired differences (n,) and Wilcoxon's signed-rank test; less than `EQUAL` of the scale is none."""
     if not len(differences):
         return NotTested("no region has any")
     return Effect(float(differences.mean()), None, signed_rank_p(differences, EQUAL * scale), len(differences))

@@ -6,7 +6,7 @@ Everything else that steers a part is a named constant of its module, next to wh
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -19,33 +19,15 @@ RUN_SIZES = {"n_steps": 10, "n_draws": 2, "n_ism_regions": 24, "n_small": 24}
 MOST = 1_000_000_000
 
 
-def _whole(default: int) -> int:
-    """Declare a whole number of 1 or more."""
-    return field(default=default, metadata={"check": _check_whole})
-
-
-def _share(default: float) -> float:
-    """Declare a number above 0 and at most 1."""
-    return field(default=default, metadata={"check": _check_share})
-
-
-def _switch(default: bool) -> bool:
-    """Declare yes or no."""
-    return field(default=default, metadata={"check": _check_switch})
-
-
-def _check_whole(value: Any) -> str | None:
-    is_whole = isinstance(value, int) and not isinstance(value, bool)
-    return None if is_whole and 1 <= value <= MOST else f"a whole number from 1 to {MOST:,}"
-
-
-def _check_share(value: Any) -> str | None:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return None if is_number and 0 < value <= 1 else "a number above 0 and at most 1"
-
-
-def _check_switch(value: Any) -> str | None:
-    return None if isinstance(value, bool) else "True or False"
+def _expected(default: Any, value: Any) -> str | None:
+    """Say what a setting with such a default has to be, where the value is not that."""
+    if isinstance(default, bool):
+        return None if isinstance(value, bool) else "True or False"
+    if isinstance(default, int):
+        is_whole = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST
+        return None if is_whole else f"a whole number from 1 to {MOST:,}"
+    is_share = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= 1
+    return None if is_share else "a number above 0 and at most 1"
 
 
 @dataclass(frozen=True)
@@ -108,28 +90,27 @@ class AuditSettings:
     seqsal.errors.UsageError: confidence: got 2, expected a number above 0 and at most 1
     """
 
-    n_regions: int = _whole(1_000)
-    n_ism_regions: int = _whole(64)
-    n_small: int = _whole(32)
-    n_examples: int = _whole(5_000)
-    n_steps: int = _whole(20)
-    n_draws: int = _whole(3)
-    n_bootstrap: int = _whole(2_000)
-    confidence: float = _share(0.95)
-    fdr: float = _share(0.01)
-    min_effect: float = _share(0.1)
-    min_ism_spearman: float = _share(0.3)
-    max_randomized_similarity: float = _share(0.5)
-    max_completeness_error: float = _share(0.05)
-    max_blind_share: float = _share(0.5)
-    min_gain: float = _share(0.05)
-    retrain: bool = _switch(False)
+    n_regions: int = 1_000
+    n_ism_regions: int = 64
+    n_small: int = 32
+    n_examples: int = 5_000
+    n_steps: int = 20
+    n_draws: int = 3
+    n_bootstrap: int = 2_000
+    confidence: float = 0.95
+    fdr: float = 0.01
+    min_effect: float = 0.1
+    min_ism_spearman: float = 0.3
+    max_randomized_similarity: float = 0.5
+    max_completeness_error: float = 0.05
+    max_blind_share: float = 0.5
+    min_gain: float = 0.05
+    retrain: bool = False
 
     def __post_init__(self) -> None:
         for one in fields(self):
             value = getattr(self, one.name)
-            expected = one.metadata["check"](value)
-            if expected is not None:
+            if (expected := _expected(one.default, value)) is not None:
                 raise UsageError(f"{one.name}: got {value!r:.60}, expected {expected}")
 
     def changed(self, changes: Mapping[str, Any]) -> AuditSettings:
@@ -157,60 +138,28 @@ class AuditSettings:
         return replace(self, **changes)
 
 
-FORMER = {  # settings of earlier versions, by the constant in seqsal.auditing that each has become
-    "n_perturbations": "parts.faithfulness.local.N_PERTURBATIONS",
-    "perturbed_share": "parts.faithfulness.local.PERTURBED_SHARE",
-    "n_worst": "parts.faithfulness.N_WORST",
-    "n_randomizations": "parts.sanity.weights.N_RANDOMIZATIONS",
-    "n_random_layers": "parts.sanity.weights.N_RANDOM_LAYERS",
-    "max_random_passes": "parts.sanity.weights.MAX_RANDOM_PASSES",
-    "n_retrain_examples": "parts.sanity.labels.N_EXAMPLES",
-    "n_retrain_epochs": "parts.sanity.labels.N_EPOCHS",
-    "min_reproduced": "parts.sanity.MIN_REPRODUCED",
-    "n_substitutions": "parts.stability.N_SUBSTITUTIONS",
-    "same_prediction": "parts.stability.SAME_PREDICTION",
-    "min_stability": "parts.stability.MIN_STABILITY",
-    "n_combinations": "parts.stability.locality.N_COMBINATIONS",
-    "large_change": "parts.stability.locality.LARGE_CHANGE",
-    "max_unexplained": "parts.stability.locality.MAX_UNEXPLAINED",
-    "max_failing_share": "parts.stability.locality.MAX_FAILING_SHARE",
-    "max_edits": "parts.stability.edits.MAX_EDITS",
-    "saturated": "parts.saturation.SATURATED",
-    "squashed_slope": "parts.saturation.SQUASHED_SLOPE",
-    "max_dead_share": "parts.saturation.MAX_DEAD_SHARE",
-    "min_method_gain": "parts.saturation.MIN_METHOD_GAIN",
-    "important_share": "parts.saturation.blindness.IMPORTANT_SHARE",
-    "min_position_effect": "parts.saturation.blindness.MIN_POSITION_EFFECT",
-    "blind_quantile": "parts.saturation.blindness.BLIND_QUANTILE",
-    "blind_ratio": "parts.saturation.blindness.BLIND_RATIO",
-    "span_bp": "parts.saturation.removal.SPAN_BP",
-    "n_spans": "parts.saturation.removal.N_SPANS",
-    "n_joint": "parts.saturation.removal.N_JOINT",
-    "n_permutations": "parts.plausibility.N_PERMUTATIONS",
-    "n_scan_bp": "parts.plausibility.N_SCAN_BP",
-    "hit_p_value": "parts.plausibility.HIT_P_VALUE",
-    "max_hit_share": "parts.plausibility.MAX_HIT_SHARE",
-    "gc_tolerance": "parts.plausibility.GC_TOLERANCE",
-    "max_match_q": "parts.plausibility.MAX_MATCH_Q",
-    "min_strand_hits": "parts.plausibility.MIN_STRAND_HITS",
-    "n_neutral": "finding.N_NEUTRAL",
-    "n_removed": "finding.N_REMOVED",
-    "min_region_share": "finding.MIN_REGION_SHARE",
-    "n_control_words": "parts.artifacts.effects.N_CONTROLS",
-    "max_control_words": "parts.artifacts.effects.MAX_CONTROLS",
-    "max_chance_hits": "parts.artifacts.search.MAX_CHANCE_HITS",
-    "min_part_enrichment": "parts.artifacts.search.MIN_PART_ENRICHMENT",
-    "min_part_share": "parts.artifacts.search.MIN_PART_SHARE",
-    "part_p_value": "parts.artifacts.search.MAX_PART_P",
-    "longest_site": "parts.artifacts.biology.LONGEST_SITE",
-    "max_variation": "parts.artifacts.biology.MAX_VARIATION",
-    "max_use_q": "parts.artifacts.MAX_USE_Q",
-    "min_unknown_bp": "parts.artifacts.unknown.MIN_BP",
-    "min_exact_share": "parts.artifacts.unknown.MIN_EXACTNESS",
-    "min_composition_auroc": "parts.composition.MIN_AUROC",
-    "min_composition_share": "parts.composition.MIN_RETAINED",
-    "min_shuffle_correlation": "parts.composition.MIN_CORRELATION",
-    "max_edge_share": "parts.composition.tracts.MAX_EDGE_SHARE",
-    "max_bin_share": "parts.composition.tracts.MAX_BIN_SHARE",
-    "min_stratum_effect": "parts.strata.MIN_EFFECT",
+_FORMER = {
+    "finding": "n_neutral n_removed min_region_share",
+    "parts.faithfulness": "n_worst",
+    "parts.faithfulness.local": "n_perturbations perturbed_share",
+    "parts.sanity": "min_reproduced",
+    "parts.sanity.weights": "n_randomizations n_random_layers max_random_passes",
+    "parts.sanity.labels": "n_retrain_examples n_retrain_epochs",
+    "parts.stability": "n_substitutions same_prediction min_stability",
+    "parts.stability.locality": "n_combinations large_change max_unexplained max_failing_share",
+    "parts.stability.edits": "max_edits",
+    "parts.saturation": "saturated squashed_slope max_dead_share min_method_gain",
+    "parts.saturation.blindness": "important_share min_position_effect blind_quantile blind_ratio",
+    "parts.saturation.removal": "span_bp n_spans n_joint",
+    "parts.plausibility": "n_permutations n_scan_bp hit_p_value max_hit_share gc_tolerance max_match_q min_strand_hits",
+    "parts.composition": "min_composition_auroc min_composition_share min_shuffle_correlation",
+    "parts.composition.tracts": "max_edge_share max_bin_share",
+    "parts.artifacts": "max_use_q",
+    "parts.artifacts.biology": "longest_site max_variation",
+    "parts.artifacts.effects": "n_control_words max_control_words",
+    "parts.artifacts.search": "max_chance_hits min_part_enrichment min_part_share part_p_value",
+    "parts.artifacts.unknown": "min_unknown_bp min_exact_share",
+    "parts.strata": "min_stratum_effect",
 }
+# settings of earlier versions, by the constant in seqsal.auditing that each has become
+FORMER = {name: f"{module}.{name.upper()}" for module, names in _FORMER.items() for name in names.split()}

@@ -35,6 +35,7 @@ from seqsal.auditing.context import AuditContext
 from seqsal.auditing.part import NOT_IN_JSON, Fact, Part, PartResult, Results
 from seqsal.auditing.parts.artifacts import ArtifactsResult
 from seqsal.auditing.settings import AuditSettings
+from seqsal.auditing.spans import spans_in_windows
 from seqsal.auditing.stats import fisher_p, kruskal_wallis, q_values_of, rank_correlation
 from seqsal.errors import SeqsalError, UsageError
 from seqsal.regions import check_chroms
@@ -44,7 +45,7 @@ __all__ = ["MIN_REGIONS", "PART", "StrataResult", "audit_strata", "read_strata",
 
 MIN_REGIONS = 5
 MAX_LEVELS = 12  # numbers with more values are cut into thirds
-MIN_EFFECT = 0.06  # ε² of a difference that is reported
+MIN_STRATUM_EFFECT = 0.06  # ε² of a difference that is reported
 FEATURES = {
     "prediction": "the prediction",
     "strength": "the summed absolute attribution",
@@ -156,7 +157,7 @@ def audit_strata(
     p_values = [*(test.p_value for test in tests), *(test.p_value for test in held)]
     fdr, q_values = context.settings.fdr, q_values_of(p_values).tolist()
     tests = [
-        replace(test, q_value=q, differs=q <= fdr and test.effect >= MIN_EFFECT)
+        replace(test, q_value=q, differs=q <= fdr and test.effect >= MIN_STRATUM_EFFECT)
         for test, q in zip(tests, q_values, strict=False)
     ]
     held = [replace(test, q_value=q, differs=q <= fdr) for test, q in zip(held, q_values[len(tests) :], strict=True)]
@@ -483,28 +484,15 @@ def _by_name(names: list[str] | None, regions: pd.DataFrame) -> NDArray[np.int64
 
 
 def _by_place(spans: pd.DataFrame, regions: pd.DataFrame) -> NDArray[np.int64]:
-    centres = ((regions["start"] + regions["end"]) // 2).to_numpy(np.int64)
-    found = np.full(len(regions), -1, dtype=np.int64)
-    rows_of = regions.groupby("chrom", sort=False).indices
-    for chrom, inside in spans.groupby("chrom", sort=False):
-        rows = rows_of.get(chrom)
-        if rows is not None:
-            found[rows] = _nearest(inside, centres[rows])
-    return found
-
-
-def _nearest(spans: pd.DataFrame, centres: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Index (n,) of the span with each centre in it, the one whose own centre is nearest, or -1."""
+    """Index (N,) of the span with each region's centre in it, the one whose own centre is nearest, or -1."""
+    centres = (regions["start"] + regions["end"]) // 2
+    points = pd.DataFrame({"chrom": regions["chrom"], "start": centres, "end": centres + 1, "strand": "."})
     ordered = spans.sort_values("start", kind="stable")
-    start, end = ordered["start"].to_numpy(np.float64), ordered["end"].to_numpy(np.float64)
-    reach = np.maximum.accumulate(end)
-    found = np.full(len(centres), -1, dtype=np.int64)
-    for i, centre in enumerate(centres):
-        first, last = np.searchsorted(reach, centre, side="right"), np.searchsorted(start, centre, side="right")
-        near = np.arange(first, last)
-        near = near[end[near] > centre]
-        if len(near):
-            found[i] = ordered.index[near[np.argmin(np.abs((start[near] + end[near]) / 2 - centre))]]
+    inside, which = spans_in_windows(points, ordered)
+    off = np.abs(inside.start + inside.end) / 2  # of the span's own centre from the point, which is at 0
+    found = np.full(len(regions), -1, dtype=np.int64)
+    nearest = np.lexsort((which, off, inside.row))[::-1]  # the last that is written counts
+    found[inside.row[nearest]] = ordered.index.to_numpy()[which[nearest]]
     return found
 
 

@@ -303,8 +303,8 @@ def test_stages_are_spread_evenly() -> None:
 
 
 def test_labels_that_mean_nothing_give_another_map(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(labels, "N_EXAMPLES", 200)
-    monkeypatch.setattr(labels, "N_EPOCHS", 6)
+    monkeypatch.setattr(labels, "N_RETRAIN_EXAMPLES", 200)
+    monkeypatch.setattr(labels, "N_RETRAIN_EPOCHS", 6)
     config = CNNConfig(input_length=LENGTH, n_filters=8, n_blocks=0, dropout=0.0, pooling="mean")
     negatives = random_codes(rng, 100, LENGTH)
     positives = np.minimum(random_codes(rng, 100, LENGTH), 2)  # without T

@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from seqsal.auditing.context import AuditContext, Codes
-from seqsal.auditing.finding import VERDICTS, Effect, Finding, mean_of
+from seqsal.auditing.finding import VERDICTS, Effect, Finding, numbers_of
 from seqsal.auditing.part import (
     OMITTED_IF_NONE,
     Fact,
@@ -39,17 +39,11 @@ from seqsal.auditing.part import (
     from_json,
     to_json,
 )
-from seqsal.auditing.parts.artifacts.biology import (
-    FEW_COPIES,
-    all_motifs,
-    explain_word,
-    is_too_few,
-    naming_motif,
-)
+from seqsal.auditing.parts.artifacts.biology import FEW_COPIES, all_motifs, explain_word, is_too_few, naming_motif
 from seqsal.auditing.parts.artifacts.effects import ablation_effect, attribution_share, marginal_effect
 from seqsal.auditing.parts.artifacts.library import AMBIGUOUS_KINDS, Artifact, load_library, read_artifacts
-from seqsal.auditing.parts.artifacts.search import PART_BP, Found, Hits, find_enriched, hits_of
-from seqsal.auditing.parts.artifacts.unknown import WordFinding, exact_hits, find_unknown
+from seqsal.auditing.parts.artifacts.search import PART_BP, Found, Hits, exact_hits, find_enriched, hits_of
+from seqsal.auditing.parts.artifacts.unknown import WordFinding, find_unknown
 from seqsal.auditing.parts.composition import CompositionResult
 from seqsal.auditing.settings import AuditSettings
 from seqsal.auditing.stats import q_values_of
@@ -180,42 +174,38 @@ def audit_artifacts(
 ) -> ArtifactsResult:
     """Look for sequences that are no biology, and test whether the model uses them.
 
-    `context`: what is under audit. `artifacts`: the user's own, in addition to those of the library; those of the
-    context when None. `properties`: findings of other parts, which join the list.
+    `artifacts` are the user's own, those of the context when None; `properties` of other parts join the list.
     """
     own = tuple(context.artifacts or ()) if artifacts is None else tuple(artifacts)
     tested = examine_artifacts(context, [*own, *load_library()])
-    known = [one for one in tested if one.verdict != "clean" and one.audited is not None]
-    unknown = find_unknown(context, [one.audited for one in known if one.audited is not None])
+    known = [(one, one.audited) for one in tested if one.verdict != "clean" and one.audited is not None]
+    unknown = find_unknown(context, [copies for _, copies in known])
     names = [one.artifact.name for one in tested]
-    words = sorted([*(_row(one, context, names) for one in tested), *unknown], key=_order)
+    words = [*(_row(one, context, names) for one in tested), *unknown]
+    words.sort(key=lambda one: (VERDICTS.index(one.verdict), one.q_value if isinstance(one.q_value, float) else 1.0))
     findings = sorted([*words, *properties], key=lambda one: VERDICTS.index(one.verdict))
-    hits = [_hit_table(context, one.audited, one.artifact.name, one.artifact.kind, one.verdict)
-            for one in known if one.audited is not None]  # fmt: skip
+    hits = [_hit_table(context, copies, one.artifact.name, one.artifact.kind, one.verdict) for one, copies in known]
     rows = context.rows(context.settings.n_regions)
     for word in unknown:
         copies = exact_hits(context.codes(rows), rows, encode(word.sequence))
         hits.append(_hit_table(context, copies, word.name, word.kind, word.verdict))
     return ArtifactsResult(
         findings=tuple(findings),
-        tables={"artifacts": _flat(words), "hits": _joined(hits)},
+        tables={
+            "artifacts": _flat(words),
+            "hits": pd.concat(hits, ignore_index=True) if hits else pd.DataFrame(columns=HIT_COLUMNS, dtype=object),
+        },
         warnings=tuple(_warnings(tested)),
         untested=(*_untested(context, own), *_too_few(tested)),
     )
-
-
-def _order(one: Finding) -> tuple[int, float]:
-    return VERDICTS.index(one.verdict), one.q_value if isinstance(one.q_value, float) else 1.0
 
 
 @dataclass(frozen=True)
 class Examined:
     """All that is known of one artifact.
 
-    `artifact`: which. `found`: its excess, or None where there is none. `enriched_in`: the set where it is in excess:
-    `positives`, `negatives` or `regions`. `p_value`, `q_value`: of the excess. `audited`: hits in the regions audited,
-    in rows of the attributions. `marginal`, `ablation`: effects on the prediction. `attribution_share`: of the map's
-    mass. `verdict`: `shortcut`, `present` or `clean`.
+    `found`: its excess in the set `enriched_in`, with p- and q-value. `audited`: hits in the regions audited, in rows
+    of the attributions. `marginal`, `ablation`: effects on the prediction.
     """
 
     artifact: Artifact
@@ -287,9 +277,9 @@ def _named_patterns(context: AuditContext) -> list[tuple[Motif, Motif]]:
     """Patterns that were found in the map and known motifs that name them, in pairs."""
     patterns = () if context.patterns is None else context.patterns.patterns
     named = [(one.motif, one.named_match) for one in patterns if one.named_match is not None]
-    known = (
-        {(motif.name, motif.accession): motif for motif in [*all_motifs(), *(context.motifs or ())]} if named else {}
-    )
+    if not named:
+        return []
+    known = {(motif.name, motif.accession): motif for motif in [*all_motifs(), *(context.motifs or ())]}
     pairs = [(motif, known.get((match["match"], match["accession"]))) for motif, match in named if match]
     return [(pattern, motif) for pattern, motif in pairs if motif is not None]
 
@@ -300,10 +290,8 @@ def _comparisons(context: AuditContext, regions: Codes) -> list[tuple[str, Codes
     if context.positives is not None and context.negatives is not None:
         classes = [_sampled(context, codes) for codes in (context.positives, context.negatives)]
         shuffles = [_shuffles(context, codes) for codes in classes]
-        comparisons += [
-            ("positives", classes[0], classes[1], shuffles[0]),
-            ("negatives", classes[1], classes[0], shuffles[1]),
-        ]
+        (ours, theirs), (near, far) = classes, shuffles
+        comparisons += [("positives", ours, theirs, near), ("negatives", theirs, ours, far)]
     shuffled = _shuffles(context, regions)
     return [*comparisons, ("regions", regions, shuffled, shuffled)]
 
@@ -323,12 +311,16 @@ def _examine(context: AuditContext, one: Examined, hits: Hits) -> Examined:
     found, word, name = one.found, one.artifact.codes, one.artifact.name
     assert found is not None
     start, end = found.part
-    marginal: Effect | NotTested = NotTested(f"it is explained by {found.explained_by}")
-    ablation = marginal
-    if found.explained_by is None:
-        marginal = marginal_effect(context, word[start:end], found.hits.of_part(start), name)
-        ablation = ablation_effect(context, word, hits, name)
-    return replace(one, marginal=marginal, ablation=ablation, attribution_share=attribution_share(context, hits))
+    share = attribution_share(context, hits)
+    if found.explained_by is not None:
+        why = NotTested(f"it is explained by {found.explained_by}")
+        return replace(one, marginal=why, ablation=why, attribution_share=share)
+    return replace(
+        one,
+        marginal=marginal_effect(context, word[start:end], found.hits.of_part(start), name),
+        ablation=ablation_effect(context, word, hits, name),
+        attribution_share=share,
+    )
 
 
 def _position(found: Found) -> Position:
@@ -369,9 +361,8 @@ def _with_verdict(one: Examined, is_used: bool, knows_classes: bool) -> Examined
 
 
 def _row(one: Examined, context: AuditContext, names: Sequence[str]) -> KnownFinding:
-    found, effects = one.found, (one.marginal, one.ablation)
-    cis = [effect.ci if isinstance(effect, Effect) else None for effect in effects]
-    p_values = [effect.p_value if isinstance(effect, Effect) else effect for effect in effects]
+    found = one.found
+    marginal, ablation = numbers_of(one.marginal), numbers_of(one.ablation)
     row = KnownFinding(
         name=one.artifact.name,
         kind=one.artifact.kind,
@@ -387,12 +378,12 @@ def _row(one: Examined, context: AuditContext, names: Sequence[str]) -> KnownFin
         explained_by=None,
         family=(),
         verdict=one.verdict,
-        marginal_effect=mean_of(one.marginal),
-        marginal_ci=cis[0],
-        marginal_p_value=p_values[0],
-        ablation_effect=mean_of(one.ablation),
-        ablation_ci=cis[1],
-        ablation_p_value=p_values[1],
+        marginal_effect=marginal[0],
+        marginal_ci=marginal[1],
+        marginal_p_value=marginal[2],
+        ablation_effect=ablation[0],
+        ablation_ci=ablation[1],
+        ablation_p_value=ablation[2],
     )
     if found is None or one.audited is None:
         return row
@@ -436,13 +427,6 @@ def _hit_table(context: AuditContext, hits: Hits, name: str, kind: str, verdict:
             "verdict": verdict,
         }
     )
-
-
-def _joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    tables = [table for table in tables if len(table)]
-    if not tables:
-        return pd.DataFrame({name: pd.Series(dtype=object) for name in HIT_COLUMNS})
-    return pd.concat(tables, ignore_index=True)
 
 
 def _flat(findings: Sequence[Finding]) -> pd.DataFrame:

@@ -29,22 +29,22 @@ database. The database is JASPAR with all its taxa, whichever motifs the user na
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqsal.auditing.context import Codes
-from seqsal.auditing.parts.artifacts.search import PART_BP
+from seqsal.auditing.parts.artifacts.search import PART_BP, exact_hits, masked, mismatches
 from seqsal.auditing.stats import fisher_p
 from seqsal.motifs import Motif, match_motifs, read_motifs
 from seqsal.motifs.scan import scan_codes
 from seqsal.sequence.codes import ALPHABET, N_CODE, decode, reverse_complement
 
 __all__ = [
-    "FEW_COPIES", "LONGEST_SITE", "WordCounts", "all_motifs", "count_word", "explain_word", "explaining_motif",
-    "is_repetitive", "is_too_few", "naming_motif",
+    "FEW_COPIES", "LONGEST_SITE", "all_motifs", "count_word", "explain_word", "explaining_motif", "is_repetitive",
+    "is_too_few", "naming_motif",
 ]  # fmt: skip
 
 LONGEST_SITE = 13  # bp of an artifact that the site of a protein may match by chance
@@ -64,8 +64,7 @@ FEW_COPIES, MANY_COPIES = 25, 50
 SITES_P = 0.01
 
 
-@dataclass(frozen=True)
-class WordCounts:
+class WordCounts(NamedTuple):
     """How often a word of w bases and its variants occur, and which bases are next to it.
 
     `exact`: copies of the word. `variants`: (4, w) copies of the word with that base at that position, which touch no
@@ -89,30 +88,23 @@ def count_word(codes: Codes, word: Codes) -> WordCounts:
         left = chunk.copy()
         for turned in strands:
             windows = reverse_complement(chunk) if turned else chunk
-            row, start = np.nonzero(_n_others(windows, word) == 0)
+            row, start = np.nonzero(mismatches(windows, word) == 0)
             exact += len(row)
             neighbours += _tally_neighbours(windows, row, start, width)
             column = start[:, None] + np.arange(width)
             left[row[:, None], chunk.shape[1] - 1 - column if turned else column] = N_CODE
         for turned in strands:
             windows = reverse_complement(left) if turned else left
-            variants += _tally_variants(windows, word, *np.nonzero(_n_others(windows, word) == 1))
+            variants += _tally_variants(windows, word, *np.nonzero(mismatches(windows, word) == 1))
     return WordCounts(exact, variants, neighbours, len(codes))
 
 
 def explain_word(
-    artifact: Codes,
-    start: int,
-    end: int,
-    foreground: Codes,
-    background: Codes,
-    motifs: Sequence[Motif],
+    artifact: Codes, start: int, end: int, foreground: Codes, background: Codes, motifs: Sequence[Motif]
 ) -> str | None:
-    """Say what else than a copy of an artifact explains an excess of its part, or None.
+    """Say what else than a copy explains the excess of a part `artifact[start:end]` in a foreground, or None.
 
-    `artifact`: (w,) codes of the whole artifact, or of a word that is all there is to know. `start`, `end`: the part in
-    excess. `foreground`, `background`: codes (n, L) and (m, L) where it is more and less frequent. `motifs`: known
-    motifs.
+    Where a word is all there is to know, it is the artifact.
     """
     word = artifact[start:end]
     if len(word) > LONGEST_SITE and not is_repetitive(word):
@@ -123,13 +115,14 @@ def explain_word(
     if last - first < len(word):
         start, word = start + first, word[first:last]
         ours, theirs = count_word(foreground, word), count_word(background, word)
-    end = start + len(word)
-    conflict = _conserved_conflict(artifact, start, end, ours, theirs)
-    if conflict:
+    if conflict := _conserved_conflict(artifact, start, start + len(word), ours, theirs):
         return f"a longer pattern: {conflict}"
-    varied = _varied_position(word, ours, theirs)
-    if varied:
-        return f"a site that varies: {varied}"
+    excess, is_varied = _varied(word, ours, theirs)
+    if is_varied.any():
+        i = int(np.argmax(np.where(is_varied, excess, 0.0)))
+        return (
+            f"a site that varies: other bases than {ALPHABET[word[i]]} at base {i + 1} are {excess[i]:.0%} as frequent"
+        )
     known = _known_motif(word, ours, theirs, motifs)
     return known or (_motif_with_sites(word, foreground, background, motifs) if ours.exact < MANY_COPIES else None)
 
@@ -143,32 +136,26 @@ def naming_motif(word: Codes, named: Sequence[tuple[Motif, Motif]]) -> str | Non
     """Name the motif of those that name a pattern, (pattern, motif), that explains a word."""
     if len(word) > LONGEST_SITE:
         return None
-    least = int(np.ceil(COVERED * len(word)))
-    for pair in named:
-        if all(_likelihood(one, word, least) >= LIKELY for one in pair):
-            return f"motif {pair[1].name}, which names a pattern of the map"
-    return None
+    pairs = (pair for pair in named if all(_likelihood(one, word) >= LIKELY for one in pair))
+    return next((f"motif {motif.name}, which names a pattern of the map" for _, motif in pairs), None)
 
 
 def _motif_with_sites(word: Codes, foreground: Codes, background: Codes, motifs: Sequence[Motif]) -> str | None:
     """Name a known motif that the word is a likely site of, and whose other sites the foreground has in excess."""
-    least = int(np.ceil(COVERED * len(word)))
-    likely = [motif for motif in motifs if _likelihood(motif, word, least) >= LIKELY]
-    masked = [_without_copies(codes, word) for codes in (foreground, background)]
+    likely = [motif for motif in motifs if _likelihood(motif, word) >= LIKELY]
+    left = []
+    for codes in (foreground, background):
+        every = np.arange(len(codes))
+        left.append(masked(codes, every, [exact_hits(codes, every, word)]))
     for motif in likely:
-        counts = [scan_codes(codes, [motif])["row"].nunique() for codes in masked]
-        if fisher_p(counts[0], len(masked[0]), counts[1], len(masked[1])) <= SITES_P / len(likely):
-            return f"motif {motif.name}" + (f" ({motif.accession})" if motif.accession else "")
+        counts = [scan_codes(codes, [motif])["row"].nunique() for codes in left]
+        if fisher_p(counts[0], len(left[0]), counts[1], len(left[1])) <= SITES_P / len(likely):
+            return _called(motif)
     return None
 
 
-def _without_copies(codes: Codes, word: Codes) -> Codes:
-    """Write N over the copies of a word on either strand."""
-    left = codes.copy()
-    for bases in (word, reverse_complement(word)):
-        row, start = np.nonzero(_n_others(codes, bases) == 0)
-        left[row[:, None], start[:, None] + np.arange(len(word))] = N_CODE
-    return left
+def _called(motif: Motif) -> str:
+    return f"motif {motif.name}" + (f" ({motif.accession})" if motif.accession else "")
 
 
 def is_repetitive(word: Codes) -> bool:
@@ -177,15 +164,6 @@ def is_repetitive(word: Codes) -> bool:
         return False
     words = np.lib.stride_tricks.sliding_window_view(word, 3)
     return len(np.unique(words, axis=0)) <= REPEAT_KINDS * len(words)
-
-
-def _n_others(codes: Codes, word: Codes) -> NDArray[np.uint8]:
-    """Count the bases (n, L - w + 1) that differ from the word at each place."""
-    n_places = max(codes.shape[1] - len(word) + 1, 0)
-    others = np.zeros((len(codes), n_places), dtype=np.uint8)
-    for i, base in enumerate(word):
-        others += codes[:, i : i + n_places] != base
-    return others
 
 
 def _tally_neighbours(codes: Codes, row: NDArray[np.int64], start: NDArray[np.int64], width: int) -> NDArray[np.int64]:
@@ -205,12 +183,17 @@ def _tally_variants(codes: Codes, word: Codes, row: NDArray[np.int64], start: ND
     return counts[:N_CODE]
 
 
+def _in_excess(ours: WordCounts, theirs: WordCounts) -> tuple[float, float]:
+    """Windows of ours for each of theirs, and copies beyond what theirs would have in as many windows."""
+    scale = ours.n_windows / max(theirs.n_windows, 1)
+    return scale, max(ours.exact - scale * theirs.exact, 1.0)
+
+
 def _varied(word: Codes, ours: WordCounts, theirs: WordCounts) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Excess (w,) of other bases at each position, per copy in excess; and whether it is too large for a copy."""
     from scipy.stats import poisson  # here because it takes half a second to load
 
-    scale = ours.n_windows / max(theirs.n_windows, 1)
-    copies = max(ours.exact - scale * theirs.exact, 1.0)
+    scale, copies = _in_excess(ours, theirs)
     by_chance = scale * (theirs.variants + 1.0)
     excess = np.maximum(ours.variants - scale * theirs.variants, 0.0).sum(axis=0) / copies
     expected = by_chance.sum(axis=0) + ERROR_RATE * copies
@@ -226,15 +209,6 @@ def _without_loose_ends(varied: NDArray[np.bool_]) -> tuple[int, int]:
     while last - first > PART_BP and varied[last - 1]:
         last -= 1
     return first, last
-
-
-def _varied_position(word: Codes, ours: WordCounts, theirs: WordCounts) -> str | None:
-    """Name the position of the word whose other bases are most in excess, where they are too many for a copy."""
-    excess, is_varied = _varied(word, ours, theirs)
-    if not is_varied.any():
-        return None
-    position = int(np.argmax(np.where(is_varied, excess, 0.0)))
-    return f"other bases than {ALPHABET[word[position]]} at base {position + 1} are {excess[position]:.0%} as frequent"
 
 
 def _conserved_conflict(artifact: Codes, start: int, end: int, ours: WordCounts, theirs: WordCounts) -> str | None:
@@ -261,15 +235,14 @@ def _known_motif(word: Codes, ours: WordCounts, theirs: WordCounts, motifs: Sequ
     """Name a known motif whose site the word is, variants and all."""
     from scipy.stats import poisson
 
-    scale = ours.n_windows / max(theirs.n_windows, 1)
-    copies = max(ours.exact - scale * theirs.exact, 1.0)
+    scale, copies = _in_excess(ours, theirs)
     by_chance = float(scale * theirs.variants.sum())
     n_variants = int(ours.variants.sum())
     for motif in motifs:
         for ppm in (motif.ppm, motif.ppm[::-1, ::-1]):
             expected = _expected_variants(word, ppm)
             if expected is not None and poisson.cdf(n_variants, by_chance + expected * copies) > LEAST_P:
-                return f"motif {motif.name}" + (f" ({motif.accession})" if motif.accession else "")
+                return _called(motif)
     return None
 
 
@@ -296,13 +269,12 @@ def _expected_variants(word: Codes, ppm: NDArray[np.float64]) -> float | None:
 def explaining_motif(word: Codes, motifs: Sequence[Motif] = ()) -> Motif | None:
     """Return a motif that explains a word (w,), of those given or of JASPAR; None where there is none."""
     database = [*motifs, *all_motifs()]
-    least = int(np.ceil(COVERED * len(word)))
-    likely = max(range(len(database)), key=lambda i: _likelihood(database[i], word, least))
-    if _likelihood(database[likely], word, least) >= LIKELY:
-        return database[likely]
+    likely = max(database, key=lambda motif: _likelihood(motif, word))
+    if _likelihood(likely, word) >= LIKELY:
+        return likely
     query = Motif(decode(word), "", np.eye(4)[word].T * 100, 100)
     matches = match_motifs([query], database, q_max=MATCH_Q)
-    matches = matches[matches["overlap"] >= least]
+    matches = matches[matches["overlap"] >= COVERED * len(word)]
     return database[int(matches["target_idx"].iloc[0])] if len(matches) else None
 
 
@@ -312,9 +284,9 @@ def all_motifs() -> tuple[Motif, ...]:
     return tuple(motif for taxon in TAXA for motif in read_motifs(f"jaspar:{JASPAR_RELEASE}:{taxon}"))
 
 
-def _likelihood(motif: Motif, word: Codes, least: int) -> float:
-    """Largest probability of a word under a motif, over the offsets and strands where `least` of its bases overlap."""
-    best = 0.0
+def _likelihood(motif: Motif, word: Codes) -> float:
+    """Largest probability of a word under a motif, over offsets and strands where `COVERED` of its bases overlap."""
+    best, least = 0.0, int(np.ceil(COVERED * len(word)))
     for ppm in (motif.ppm, motif.ppm[::-1, ::-1]):
         for first in range(least - len(word), motif.width - least + 1):  # of the word, along the motif
             inside = slice(max(-first, 0), min(len(word), motif.width - first))

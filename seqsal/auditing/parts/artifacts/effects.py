@@ -1,14 +1,14 @@
 """Whether a model uses a word: what putting it into neutral sequence does, and taking it out where it stands.
 
 *Controls are words, not only sequences.* Any 30 bases do something to a network, and with enough backgrounds that
-something is significant. So a word is compared with `N_CONTROLS` others of the same bases in another order, and
+something is significant. So a word is compared with `N_CONTROL_WORDS` others of the same bases in another order, and
 its effect must stand out twice: over the sequences that it is put into (paired t-test), and among the effects of the
 other words, as one draw more from them would not (t-test of a single value, with K - 1 degrees of freedom)::
 
     t = (e - mean(e_k)) / (sd(e_k) √(1 + 1 / K)),       e, e_k: mean prediction with the word, with control word k
 
 The p-value is the larger of the two. Where it is neither large nor small (`UNDECIDED`), the word is compared with
-`MAX_CONTROLS` instead: the spread among a few words is known too badly to tell an effect of a fifth of the range
+`MAX_CONTROL_WORDS` instead: the spread among a few words is known too badly to tell an effect of a fifth of the range
 from chance. The controls are those of many random orders that have about as many CpG, and resemble the word least at
 any offset on either strand. Words that have no other order (a run of one base) are compared with pieces of the neutral
 sequences themselves.
@@ -25,31 +25,34 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from seqsal.auditing.content import cpg_sites
 from seqsal.auditing.context import AuditContext, Codes
 from seqsal.auditing.finding import EQUAL, N_NEUTRAL, N_REMOVED, Effect
 from seqsal.auditing.part import Measured, NotTested
 from seqsal.auditing.parts.artifacts.search import Hits
+from seqsal.auditing.spans import free_starts
 from seqsal.sequence.codes import N_CODE, reverse_complement
 
 __all__ = ["ablation_effect", "attribution_share", "control_words", "effect_against", "marginal_effect"]
 
-N_CONTROLS, MAX_CONTROLS = 16, 64  # words of the same bases that a word is compared with, and where those leave it open
+N_CONTROL_WORDS, MAX_CONTROL_WORDS = (
+    16,
+    64,
+)  # words of the same bases that a word is compared with, and where those leave it open
 UNDECIDED = (1e-3, 0.25)  # p-values at which more control words are tried
 N_ELSEWHERE = 4
 MIN_WINDOWS = 5  # with fewer copies, removal is not tested
 NEUTRAL_DRAW = 1_000  # of the shuffles; the first draws are taken by other parts of the audit
-N_ORDERS = 256
+N_ORDERS = 8 * MAX_CONTROL_WORDS
 FEWEST_ORDERS = 4  # that differ, for a spread among them to mean something
 LOW_COMPLEXITY = 0.75  # share of one base above which another order is much the same word
 NO_MODEL = NotTested("no model was given")
 
 
 def marginal_effect(context: AuditContext, word: Codes, hits: Hits, name: str) -> Effect | NotTested:
-    """Put a word into neutral sequences, at the places where it was found, against control words at the same places.
+    """Put a word (w,) into neutral sequences where hits are, against control words at the same positions.
 
-    `word`: (w,) codes, at most as long as a window. `hits`: where it was found: places and strands are drawn from
-    these; without any, from the whole window. `name`: for the random numbers. Returns Effect or NotTested: Not tested
-    without a model, or where the word does not fit into a window. `n` neutral sequences.
+    Without hits the positions are drawn from the whole window. `name` is for the random numbers.
     """
     length, width = context.attr.length, len(word)
     if context.model is None:
@@ -67,20 +70,15 @@ def marginal_effect(context: AuditContext, word: Codes, hits: Hits, name: str) -
         )
         return context.predict(replaced.reshape(-1, length)).reshape(len(words), -1)
 
-    controls = control_words(context, word, name)
-    return effect_against(
-        predict, predict(word[None]), controls, np.zeros(len(backgrounds)), context.settings.confidence
-    )
+    controls, lost = control_words(context, word, name), np.zeros(len(backgrounds))
+    return effect_against(predict, predict(word[None]), controls, lost, context.settings.confidence)
 
 
 def ablation_effect(context: AuditContext, word: Codes, hits: Hits, name: str) -> Effect | NotTested:
-    """Replace copies of a word where they stand by control words, against replacing as much elsewhere in the window.
+    """Replace copies of a word (w,) where they stand by control words, against replacing as much elsewhere.
 
-    Elsewhere is outside the copy and, where there is room, outside peaks; the bases there are put in another order.
-
-    `word`: (w,) codes of the whole word that `hits.offset` is about. `hits`: copies in rows of the attributions; the
-    first of each row is replaced, in up to `N_REMOVED` windows. `name`: for the random numbers. Returns Effect or
-    NotTested: Not tested without a model, or with fewer than five windows. `n` windows.
+    Elsewhere is outside the copy and, where there is room, outside peaks; the bases there are put in another order. The
+    first copy of each row is replaced, in up to `N_REMOVED` windows. `name` is for the random numbers.
     """
     if context.model is None:
         return NO_MODEL
@@ -101,11 +99,7 @@ def ablation_effect(context: AuditContext, word: Codes, hits: Hits, name: str) -
 
 
 def attribution_share(context: AuditContext, hits: Hits, n_rows: int | None = None) -> Measured:
-    """Share of the map's mass Σ|track| that lies under hits, over `context.rows(n_rows)`; bases count once.
-
-    `hits`: in rows of the attributions. `n_rows`: rows that were searched; `n_examples` of the settings when None.
-    Returns float or NotTested: Not tested where the map is 0 everywhere.
-    """
+    """Share of the map's mass Σ|track| under hits, over the `n_rows` (`n_examples` when None) that were searched."""
     rows = context.rows(context.settings.n_examples if n_rows is None else n_rows)
     total, under = 0.0, 0.0
     for chunk in np.array_split(rows, max(1, len(rows) * context.attr.length >> 22)):
@@ -144,21 +138,14 @@ def _shuffled_elsewhere(context: AuditContext, codes: Codes, hits: Hits, rng: np
         start, end = int(hits.start[row]), int(hits.end[row])
         own = np.zeros(codes.shape[1], dtype=bool)
         own[start:end] = True
-        free = _free_start(taken[row] | own, own, end - start, rng)
-        if free is not None:
+        starts = free_starts(~(taken[row] | own), end - start)
+        if not len(starts):
+            starts = free_starts(~own, end - start)
+        if len(starts):
+            free = int(rng.choice(starts))
             span = slice(free, free + end - start)
             shuffled[row, span] = rng.permutation(shuffled[row, span])
     return shuffled
-
-
-def _free_start(taken: NDArray[np.bool_], own: NDArray[np.bool_], width: int, rng: np.random.Generator) -> int | None:
-    """Start of a free stretch, or of one that only avoids the copy itself, or None."""
-    for mask in (taken, own):
-        n_taken = np.concatenate([[0], np.cumsum(mask)])
-        free = np.flatnonzero(n_taken[width:] == n_taken[:-width])
-        if len(free):
-            return int(rng.choice(free))
-    return None
 
 
 def effect_against(
@@ -169,11 +156,11 @@ def effect_against(
     confidence: float,
 ) -> Effect:
     """Effect of a word from predictions (1, n) with it and those (K, n) with some controls, or all where need be."""
-    values = np.concatenate([own, predict(controls[:N_CONTROLS])])
+    values = np.concatenate([own, predict(controls[:N_CONTROL_WORDS])])
     effect = _effect(values, lost, confidence)
-    if not UNDECIDED[0] < effect.p_value < UNDECIDED[1] or len(controls) <= N_CONTROLS:
+    if not UNDECIDED[0] < effect.p_value < UNDECIDED[1] or len(controls) <= N_CONTROL_WORDS:
         return effect
-    return _effect(np.concatenate([values, predict(controls[N_CONTROLS:])]), lost, confidence)
+    return _effect(np.concatenate([values, predict(controls[N_CONTROL_WORDS:])]), lost, confidence)
 
 
 def _effect(values: NDArray[np.float64], lost: NDArray[np.float64], confidence: float) -> Effect:
@@ -213,25 +200,24 @@ def _t_test(mean: float, error: float, freedom: int, floor: float) -> float:
 def control_words(context: AuditContext, word: Codes, name: str) -> Codes:
     """Return words (K, w) to compare a word (w,) with: its bases in orders unlike its own, the most unlike first.
 
-    K is `MAX_CONTROLS`, or fewer where the bases have not as many orders. Words of (nearly) one base, and those
+    K is `MAX_CONTROL_WORDS`, or fewer where the bases have not as many orders. Words of (nearly) one base, and those
     with few orders, get pieces of shuffled regions instead.
     """
     rng = context.rng(f"controls {name}")
     known = word[word < N_CODE]
-    if not len(known) or np.bincount(known).max() > LOW_COMPLEXITY * len(word):
-        return _pieces(_neutral_sequences(context), len(word), MAX_CONTROLS, rng)
-    orders = np.unique(rng.permuted(np.tile(word, (max(N_ORDERS, 8 * MAX_CONTROLS), 1)), axis=1), axis=0)
-    orders = rng.permutation(orders)  # of equals, any
-    off = np.abs(_n_cpg(orders) - _n_cpg(word[None]))
-    orders = orders[np.argsort(off, kind="stable")[: len(orders) // 2]]
-    order = np.argsort(_likeness(word, orders), kind="stable")
-    if len(orders) // 2 < FEWEST_ORDERS:
-        return _pieces(_neutral_sequences(context), len(word), MAX_CONTROLS, rng)
-    return np.asarray(orders[order[: len(orders) // 2]][:MAX_CONTROLS])
-
-
-def _n_cpg(words: Codes) -> NDArray[np.int64]:
-    return np.asarray(((words[:, :-1] == 1) & (words[:, 1:] == 2)).sum(axis=1), dtype=np.int64)
+    if len(known) and np.bincount(known).max() <= LOW_COMPLEXITY * len(word):
+        orders = np.unique(rng.permuted(np.tile(word, (N_ORDERS, 1)), axis=1), axis=0)
+        orders = rng.permutation(orders)  # of equals, any
+        off = np.abs(cpg_sites(orders).sum(axis=1) - cpg_sites(word[None]).sum(axis=1))  # twice as many as CpG
+        orders = orders[np.argsort(off, kind="stable")[: len(orders) // 2]]
+        order = np.argsort(_likeness(word, orders), kind="stable")
+        if len(orders) // 2 >= FEWEST_ORDERS:
+            return np.asarray(orders[order[: len(orders) // 2]][:MAX_CONTROL_WORDS])
+    codes, width = _neutral_sequences(context), len(word)
+    row = rng.integers(0, len(codes), MAX_CONTROL_WORDS)
+    start = rng.integers(0, max(codes.shape[1] - width, 0) + 1, MAX_CONTROL_WORDS)
+    column = np.minimum(start[:, None] + np.arange(width), codes.shape[1] - 1)
+    return np.asarray(codes[row[:, None], column])
 
 
 def _likeness(word: Codes, others: Codes) -> NDArray[np.int64]:
@@ -244,13 +230,6 @@ def _likeness(word: Codes, others: Codes) -> NDArray[np.int64]:
             same = others[:, inside] == strand[max(-shift, 0) : width - max(shift, 0)]
             best = np.maximum(best, same.sum(axis=1))
     return best
-
-
-def _pieces(codes: Codes, width: int, n_pieces: int, rng: np.random.Generator) -> Codes:
-    row = rng.integers(0, len(codes), n_pieces)
-    start = rng.integers(0, max(codes.shape[1] - width, 0) + 1, n_pieces)
-    column = np.minimum(start[:, None] + np.arange(width), codes.shape[1] - 1)
-    return np.asarray(codes[row[:, None], column])
 
 
 def _neutral_sequences(context: AuditContext) -> Codes:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from seqsal.errors import FastaError, UsageError
 from seqsal.io.fasta import read_fasta_records
-from seqsal.sequence.codes import N_CODE, decode, encode
+from seqsal.sequence.codes import decode, encode
 
 __all__ = ["AMBIGUOUS_KINDS", "LEAST_BP", "Artifact", "load_library", "read_artifacts"]
 
@@ -44,10 +44,10 @@ class Artifact:
                 f"artifact {self.name!r}: got {len(self.sequence)} bp, expected {LEAST_BP} at least; shorter words are "
                 "everywhere by chance"
             )
-        if set(self.sequence) - set("ACGT"):
-            wrong = min(set(self.sequence) - set("ACGT"))
+        other = next((i for i, letter in enumerate(self.sequence, 1) if letter not in "ACGT"), None)
+        if other is not None:
             raise UsageError(
-                f"artifact {self.name!r}: holds the letter {wrong!r}, expected only A, C, G and T; give DNA without "
+                f"artifact {self.name!r}: holds a letter other than A, C, G, T at position {other}; give DNA without "
                 "ambiguous bases"
             )
 
@@ -76,16 +76,8 @@ def read_artifacts(path: str | os.PathLike[str]) -> tuple[Artifact, ...]:
     for name, codes in read_fasta_records(path):
         if name in taken:
             raise FastaError(f"{path}: {name} is the name of an artifact of the library, expected another; rename it")
-        if (codes == N_CODE).any():
-            position = int(np.argmax(codes == N_CODE)) + 1
-            raise FastaError(
-                f"{path}: {name} holds a letter other than A, C, G, T at position {position}; give DNA without "
-                "ambiguous bases"
-            )
-        if len(codes) < LEAST_BP:
-            raise FastaError(
-                f"{path}: {name} has {len(codes)} bp, expected {LEAST_BP} at least; shorter words are everywhere by "
-                "chance"
-            )
-        artifacts.append(Artifact(name, OWN, decode(codes), os.path.basename(os.fspath(path))))
+        try:
+            artifacts.append(Artifact(name, OWN, decode(codes), os.path.basename(os.fspath(path))))
+        except UsageError as error:
+            raise FastaError(f"{path}: {error}") from None
     return tuple(artifacts)

@@ -24,29 +24,18 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqsal.auditing.context import Codes
 from seqsal.auditing.finding import MIN_REGION_SHARE
+from seqsal.auditing.spans import Spans, mask_of
 from seqsal.auditing.stats import fisher_p
 from seqsal.sequence.codes import N_CODE, reverse_complement
 
-__all__ = [
-    "PART_BP",
-    "Alignments",
-    "Found",
-    "Hits",
-    "Part",
-    "Query",
-    "align",
-    "chance_scores",
-    "find_enriched",
-    "find_parts",
-    "hits_of",
-]
+__all__ = ["PART_BP", "Found", "Hits", "exact_hits", "find_enriched", "hits_of", "masked", "mismatches", "word_keys"]
 
 SEED_BP, DROP = 6, 8
 PART_BP = 8
@@ -55,7 +44,7 @@ KARLIN_LAMBDA = float(np.log((3 + np.sqrt(21)) / 2))
 MAX_CHANCE_HITS = 0.001  # of shuffled regions in which an artifact may be found by chance
 MIN_PART_ENRICHMENT = 10  # times as frequent in one class as in the other a part must be that chance could be
 MIN_PART_SHARE = 0.1  # of the sequences of a class that it must be in
-MAX_PART_P = 1e-4  # of its excess
+PART_P_VALUE = 1e-4  # of its excess
 MOSTLY = 0.65
 LEAST_INEXACT_BP = 11  # shorter parts must match exactly
 MISMATCH_COST = 3
@@ -105,24 +94,18 @@ class Hits:
 
     def mask(self, rows: Ints, length: int) -> NDArray[np.bool_]:
         """Mask (n, L) of the bases of `rows` (ascending) that are under a hit."""
-        change = np.zeros((len(rows), length + 1), dtype=np.int32)
-        index = np.searchsorted(rows, self.row)
-        np.add.at(change, (index, self.start), 1)
-        np.add.at(change, (index, self.end), -1)
-        return np.cumsum(change[:, :-1], axis=1) > 0
+        return mask_of(Spans(np.searchsorted(rows, self.row), self.start, self.end), (len(rows), length))
 
     def sampled(self, n: int, rng: np.random.Generator) -> Hits:
         """Return at most n of the hits, in their order."""
         return self if len(self) <= n else self.take(np.sort(rng.permutation(len(self))[:n]))
 
 
-@dataclass(frozen=True)
-class Alignments:
-    """The best segment that each of n windows shares with each of A words.
+class Alignments(NamedTuple):
+    """The best segment that each of n windows shares with each of A words, (n, A) each.
 
-    `score`: (n, A) equal bases less twice the others; 0 where there is no run of `SEED_BP` equal bases. `start`, `end`:
-    (n, A) half-open span in the window. `offset`: (n, A) first base of the segment in the word, as the word reads.
-    `strand`: (n, A) int8, 1 or -1.
+    `score`: equal bases less twice the others; 0 where there is no run of `SEED_BP` equal bases. `start`, `end`:
+    half-open span in the window. `offset`: first base of the segment in the word, as the word reads. `strand`: 1 or -1.
     """
 
     score: Ints
@@ -138,8 +121,34 @@ class Alignments:
         return Hits(rows, self.start[at], self.end[at], self.strand[at], self.offset[at], self.score[at])
 
 
-@dataclass(frozen=True)
-class Part:
+def mismatches(codes: Codes, word: Codes) -> NDArray[np.uint8]:
+    """Count the bases (n, L - w + 1) that differ from a word (w,) laid at each start."""
+    n_starts = max(codes.shape[1] - len(word) + 1, 0)
+    total = np.zeros((len(codes), n_starts), dtype=np.uint8)
+    for i, base in enumerate(word):
+        total += codes[:, i : i + n_starts] != base
+    return total
+
+
+def exact_hits(codes: Codes, rows: Ints, word: Codes) -> Hits:
+    """Find the exact copies of a word, on both strands, in sequences (n, L) that are `rows` of the attributions."""
+    parts = []
+    for strand, bases in ((1, word), (-1, reverse_complement(word))):
+        row, start = np.nonzero(mismatches(codes, bases) == 0)
+        parts.append((rows[row], start, np.full(len(row), strand, np.int8)))
+    row, start, strands = (np.concatenate(values) for values in zip(*parts, strict=True))
+    width = np.full(len(row), len(word))
+    hits = Hits(row, start, start + width, strands, np.zeros_like(row), width)
+    return hits.take(np.lexsort((strands, start, row)))
+
+
+def masked(codes: Codes, rows: Ints, hits: Sequence[Hits]) -> Codes:
+    """Write N over hits in sequences (n, L) that are `rows` (ascending) of the attributions."""
+    under = [part.take(np.isin(part.row, rows)).mask(rows, codes.shape[1]) for part in hits]
+    return np.where(np.any(under, axis=0), N_CODE, codes).astype(np.uint8) if under else codes
+
+
+class Part(NamedTuple):
     """A part `word[start:end]` that is in excess, with the p-value of its most significant `PART_BP`-mer."""
 
     start: int
@@ -148,10 +157,7 @@ class Part:
 
 
 def align(codes: Codes, words: Sequence[Codes]) -> Alignments:
-    """Find the best segment that windows share with words, on either strand.
-
-    `codes`: (n, L) uint8. `words`: A words of any lengths.
-    """
+    """Find the best segment that windows (n, L) share with words of any lengths, on either strand."""
     n, n_words = len(codes), len(words)
     copies = [copy for word in words for copy in (word, reverse_complement(word))]
     gap = np.array([N_CODE], dtype=np.uint8)
@@ -171,11 +177,7 @@ def align(codes: Codes, words: Sequence[Codes]) -> Alignments:
 
 
 def chance_scores(shuffled: Alignments, words: Sequence[Codes], length: int, chance: float) -> Ints:
-    """Smallest score (A,) that chance reaches in at most a share `chance` of windows, by formula and by shuffles.
-
-    `shuffled`: alignments of shuffled windows. `words`: the A words. `length`: bases of a window. `chance`: share of
-    windows, in (0, 1).
-    """
+    """Smallest score (A,) that chance reaches in at most a share `chance` of windows, by formula and by shuffles."""
     widths = np.array([len(word) for word in words])
     by_formula = np.ceil(np.log(KARLIN_K * 2 * widths * length / chance) / KARLIN_LAMBDA).astype(np.int64)
     n_allowed = int(chance * len(shuffled.score))
@@ -184,19 +186,13 @@ def chance_scores(shuffled: Alignments, words: Sequence[Codes], length: int, cha
     return np.maximum(np.maximum(by_formula, by_shuffles), PART_BP)
 
 
-def find_parts(
-    words: Sequence[Codes], foreground: Codes, background: Codes, n_tests: int | None = None
-) -> list[Part | None]:
-    """Find for each word its part that is most in excess in the foreground, or None where it is shorter than a part.
-
-    `words`: A words. `foreground`, `background`: codes (n, L) and (m, L). `n_tests`: number of parts tested, for
-    Bonferroni's correction; those of all words when None.
-    """
-    counts = [_windows_with(codes) for codes in (foreground, background)]
-    keys = [_part_keys(word) for word in words]
+def find_parts(words: Sequence[Codes], foreground: Codes, background: Codes) -> list[Part | None]:
+    """Find for each word its part that is most in excess in the foreground, or None where it is shorter than a part."""
+    counts = [windows_with(codes) for codes in (foreground, background)]
+    keys = [word_keys(word[None])[0] for word in words]
     n_distinct = len(np.unique(np.concatenate(keys))) if any(map(len, keys)) else 0
     sizes = len(foreground), len(background)
-    return [_best_part(key, counts, sizes, n_tests or n_distinct) if len(key) else None for key in keys]
+    return [_best_part(key, counts, sizes, n_distinct) if len(key) else None for key in keys]
 
 
 def _best_part(keys: Ints, counts: Sequence[Ints], sizes: tuple[int, int], n_tests: int) -> Part:
@@ -213,34 +209,24 @@ def _best_part(keys: Ints, counts: Sequence[Ints], sizes: tuple[int, int], n_tes
     return Part(first, last + PART_BP, min(float(p_values[core]) * n_tests, 1.0))
 
 
-def _part_keys(word: Codes) -> Ints:
-    """Return the number of each `PART_BP`-mer of a word: the smaller of those of both strands."""
-    if len(word) < PART_BP:
-        return np.zeros(0, dtype=np.int64)
-    return _canonical_keys(word[None])[0]
-
-
-def _canonical_keys(codes: Codes) -> Ints:
-    """Numbers (n, L - PART_BP + 1) of the words of windows, -1 where a base is unknown."""
-    windows = np.lib.stride_tricks.sliding_window_view(codes, PART_BP, axis=1)
-    power = 4 ** np.arange(PART_BP, dtype=np.int64)
-    keys = np.zeros(windows.shape[:2], dtype=np.int64)
-    turned, unknown = keys.copy(), np.zeros(windows.shape[:2], dtype=bool)
+def word_keys(codes: Codes) -> Ints:
+    """Read each word of `PART_BP` bases as a number (n, L - 7), the smaller of both strands; -1 with unknown bases."""
+    n_starts = max(codes.shape[1] - PART_BP + 1, 0)
+    forward, reverse = np.zeros((2, len(codes), n_starts), dtype=np.int64)
+    unknown = np.zeros((len(codes), n_starts), dtype=bool)
     for i in range(PART_BP):
-        base = windows[:, :, i].astype(np.int64)
-        keys += np.minimum(base, 3) * power[PART_BP - 1 - i]
-        turned += (3 - np.minimum(base, 3)) * power[i]
-        unknown |= base == N_CODE
-    return np.where(unknown, -1, np.minimum(keys, turned))
+        bases = codes[:, i : i + n_starts]
+        unknown |= bases == N_CODE
+        forward = forward * 4 + bases
+        reverse += (3 - np.minimum(bases, 3).astype(np.int64)) << (2 * i)
+    return np.where(unknown, -1, np.minimum(forward, reverse))
 
 
-def _windows_with(codes: Codes) -> Ints:
+def windows_with(codes: Codes) -> Ints:
     """Count the windows (4^PART_BP,) that hold each word, under the smaller number of its two strands."""
     counts = np.zeros(4**PART_BP, dtype=np.int64)
-    if codes.shape[1] < PART_BP:
-        return counts
     for chunk in np.array_split(codes, max(1, codes.size >> 20)):
-        keys = np.sort(_canonical_keys(chunk), axis=1)
+        keys = np.sort(word_keys(chunk), axis=1)
         new = keys >= 0
         new[:, 1:] &= keys[:, 1:] != keys[:, :-1]
         counts += np.bincount(keys[new], minlength=len(counts))
@@ -309,8 +295,7 @@ def _align_seeds(codes: Any, pool: Any, heads: Any, seeds: Any, owner: Any, best
                     best[row, word, 3] = p - begin
 
 
-@dataclass(frozen=True)
-class Query:
+class Query(NamedTuple):
     """How copies of an artifact are looked for: alignments of `artifact[start:end]` that score `least` or more."""
 
     artifact: int
@@ -347,22 +332,30 @@ class _Candidate:
     n_tests: int
     ours: Hits
     theirs: Hits
+    n: int
+    m: int
     family: list[int] = field(default_factory=list)
 
-    def excess(self, n: int, m: int) -> float:
-        """Return the summed score per foreground sequence, less that per background sequence."""
-        return float(self.ours.score.sum() / max(n, 1) - self.theirs.score.sum() / max(m, 1))
+    @property
+    def shares(self) -> tuple[float, float]:
+        """Sequences with a hit, as shares of the foreground and of the background."""
+        return len(self.ours) / max(self.n, 1), len(self.theirs) / max(self.m, 1)
 
-    def p_value(self, n: int, m: int) -> float:
-        fisher = float(fisher_p(len(self.ours), n, len(self.theirs), m))
-        return min(fisher * self.n_tests, 1.0)
+    @property
+    def excess(self) -> float:
+        """The summed score per foreground sequence, less that per background sequence."""
+        return float(self.ours.score.sum() / max(self.n, 1) - self.theirs.score.sum() / max(self.m, 1))
 
-    def is_enough(self, n: int, m: int, fdr: float) -> bool:
-        share, other = len(self.ours) / max(n, 1), len(self.theirs) / max(m, 1)
-        if share < MIN_REGION_SHARE or share <= other or self.p_value(n, m) > fdr:
+    @property
+    def p_value(self) -> float:
+        return min(float(fisher_p(len(self.ours), self.n, len(self.theirs), self.m)) * self.n_tests, 1.0)
+
+    def is_enough(self, fdr: float) -> bool:
+        share, other = self.shares
+        if share < MIN_REGION_SHARE or share <= other or self.p_value > fdr:
             return False
         return self.n_tests == 1 or (
-            share >= MIN_PART_SHARE and share > MIN_PART_ENRICHMENT * other and self.p_value(n, m) <= MAX_PART_P
+            share >= MIN_PART_SHARE and share > MIN_PART_ENRICHMENT * other and self.p_value <= PART_P_VALUE
         )
 
     def is_whole(self, width: int) -> bool:
@@ -376,24 +369,19 @@ def find_enriched(
     background: Codes,
     shuffled: Codes,
     fdr: float,
-    explain: Explain = lambda number, start, end: None,
+    explain: Explain,
 ) -> list[Found]:
-    """Find the artifacts that are in a foreground more than in a background.
+    """Find the artifacts that are in a foreground (n, L) more than in a background (m, L).
 
-    `words`: codes of the artifacts. `foreground`, `background`: (n, L) and (m, L) uint8. `shuffled`: shuffles of the
-    foreground, to know which scores chance reaches. `fdr`: largest p-value of an excess. `explain`: (number of the
-    word, start, end of its part) → what else it is than a copy, or None. What is explained leaves its copies to the
-    others.
+    Shuffles of the foreground show which scores chance reaches, `fdr` is the largest p-value of an excess, and
+    `explain` says of (number of the word, start, end of its part) what else than a copy it is, or None: what is
+    explained leaves its copies to the others.
     """
-    n, m = len(foreground), len(background)
     candidates = _candidates(words, foreground, background, shuffled, fdr)
     accepted: list[Found] = []
-    while True:
-        candidates = [candidate for candidate in candidates if candidate.is_enough(n, m, fdr)]
-        if not candidates:
-            break
-        best = _best(candidates, words, n, m)
-        found = _found(best, words[best.query.artifact], n, m)
+    while candidates := [candidate for candidate in candidates if candidate.is_enough(fdr)]:
+        best = _best(candidates, words)
+        found = _found(best, words[best.query.artifact])
         found = replace(found, explained_by=explain(best.query.artifact, *found.part))
         candidates = [other for other in candidates if other is not best]
         if found.explained_by is None:
@@ -413,35 +401,29 @@ def _candidates(
 ) -> list[_Candidate]:
     """Artifacts by alignments that chance does not reach, or by a short part, whichever has more copies in excess."""
     ours, theirs = align(foreground, words), align(background, words)
-    length = foreground.shape[1]
-    least = chance_scores(align(shuffled, words), words, length, MAX_CHANCE_HITS)
-    n, m = len(foreground), len(background)
-    parts = find_parts(words, foreground, background)
+    least = chance_scores(align(shuffled, words), words, foreground.shape[1], MAX_CHANCE_HITS)
+    sizes = len(foreground), len(background)
     n_tests = sum(max(len(word) - PART_BP + 1, 0) for word in words)
     candidates = []
-    for i, (word, part) in enumerate(zip(words, parts, strict=True)):
+    for i, (word, part) in enumerate(zip(words, find_parts(words, foreground, background), strict=True)):
         query = Query(i, 0, len(word), int(least[i]))
-        options = [_Candidate(query, 1, ours.hits(i, query.least), theirs.hits(i, query.least))]
+        options = [_Candidate(query, 1, ours.hits(i, query.least), theirs.hits(i, query.least), *sizes)]
         if part is not None and part.p_value <= fdr:
-            query = Query(i, part.start, part.end, _least_of_part(part.end - part.start))
-            options.append(
-                _Candidate(query, n_tests, hits_of(query, words, foreground), hits_of(query, words, background))
-            )
-        good = [option for option in options if option.is_enough(n, m, fdr)]
+            width = part.end - part.start
+            query = Query(i, part.start, part.end, width if width < LEAST_INEXACT_BP else width - MISMATCH_COST)
+            near, far = (hits_of(query, words, codes) for codes in (foreground, background))
+            options.append(_Candidate(query, n_tests, near, far, *sizes))
+        good = [option for option in options if option.is_enough(fdr)]
         if good:
-            candidates.append(max(good, key=lambda option: len(option.ours) / n - len(option.theirs) / max(m, 1)))
+            candidates.append(max(good, key=lambda option: option.shares[0] - option.shares[1]))
     return candidates
 
 
-def _best(candidates: Sequence[_Candidate], words: Sequence[Codes], n: int, m: int) -> _Candidate:
+def _best(candidates: Sequence[_Candidate], words: Sequence[Codes]) -> _Candidate:
     """Choose the largest excess; of nearly equal ones the first that is there as a whole, or the first."""
-    excess = [candidate.excess(n, m) for candidate in candidates]
-    near = [candidate for candidate, e in zip(candidates, excess, strict=True) if e >= NEARLY * max(excess)]
+    most = max(candidate.excess for candidate in candidates)
+    near = [candidate for candidate in candidates if candidate.excess >= NEARLY * most]
     return next((candidate for candidate in near if candidate.is_whole(len(words[candidate.query.artifact]))), near[0])
-
-
-def _least_of_part(width: int) -> int:
-    return width if width < LEAST_INEXACT_BP else width - MISMATCH_COST
 
 
 def _yield_to(winner: _Candidate, other: _Candidate) -> _Candidate:
@@ -467,19 +449,12 @@ def _beaten(ours: Hits, theirs: Hits) -> tuple[NDArray[np.bool_], NDArray[np.boo
     return beaten, beaten & (theirs.score + SLACK >= ours.score[nearest])
 
 
-def _found(candidate: _Candidate, word: Codes, n: int, m: int) -> Found:
+def _found(candidate: _Candidate, word: Codes) -> Found:
     hits = candidate.ours
     covered = np.zeros(len(word) + 1, dtype=np.int64)
     np.add.at(covered, hits.offset, 1)
     np.add.at(covered, hits.offset + hits.end - hits.start, -1)
     often = np.flatnonzero(np.cumsum(covered)[:-1] >= COMMON_COVER * np.cumsum(covered).max())
-    return Found(
-        candidate.query,
-        hits,
-        len(hits),
-        n,
-        len(candidate.theirs),
-        m,
-        candidate.p_value(n, m),
-        (int(often[0]), int(often[-1]) + 1),
-    )
+    part = int(often[0]), int(often[-1]) + 1
+    n_with, m_with = len(hits), len(candidate.theirs)
+    return Found(candidate.query, hits, n_with, candidate.n, m_with, candidate.m, candidate.p_value, part)

@@ -2,10 +2,10 @@
 
 Nothing has to be known of the word. Evidence is asked for in this order, and what fails is no finding:
 
-1. *Frequent*: a word of 8 bp is in more regions than in their shuffles and than in the negatives
-  , and its block in `MIN_REGION_SHARE` of the regions.
-2. *Exact*: the block around it has `MIN_BP` bases at least, and inexact copies are missing: its `exactness`
-   is `MIN_EXACTNESS` or more, no position varies more than copying errors do, and it ends as if cut
+1. *Frequent*: a word of 8 bp is in more regions than in their shuffles and than in the negatives, and its block in
+   `MIN_REGION_SHARE` of the regions.
+2. *Exact*: the block around it has `MIN_UNKNOWN_BP` bases at least, and inexact copies are missing: its `exactness`
+   is `MIN_EXACT_SHARE` or more, no position varies more than copying errors do, and it ends as if cut
    (:mod:`seqsal.auditing.parts.artifacts.biology`). Adapters, barcodes and vectors are copied; binding sites vary.
 3. *Unexplained*: no motif of JASPAR, nor of those that the user named, is that word
    (:mod:`seqsal.auditing.parts.artifacts.biology`), and the copies are not those of a known artifact.
@@ -23,7 +23,7 @@ are known. Words of 12 bp planted with 0, 2 and 5 % of errors have 1, 0.82 to 0.
 
 Words that stand out in a set of sequences, and the invariant blocks that they are part of.
 
-A word of `WORD_BP` bases, on either strand, stands out when it is in more sequences than in dinucleotide shuffles and,
+A word of `PART_BP` bases, on either strand, stands out when it is in more sequences than in dinucleotide shuffles and,
 where there are negatives, than in these: the binomial tail of its count, at the rate of the background with one
 sequence added, times the number of words. This only picks what to look at; evidence is the test of the whole block
 (:func:`enrichment_p`). All copies of such a word are aligned, and the block grows from it to both sides as long as
@@ -40,46 +40,44 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqsal.auditing.content import repeat_mask
 from seqsal.auditing.context import AuditContext, Codes
-from seqsal.auditing.finding import MIN_REGION_SHARE, Effect, Finding, mean_of
+from seqsal.auditing.finding import MIN_REGION_SHARE, Effect, Finding, numbers_of
 from seqsal.auditing.part import Measured, NotTested
 from seqsal.auditing.parts.artifacts.biology import FEW_COPIES, explain_word, explaining_motif, is_too_few
 from seqsal.auditing.parts.artifacts.effects import ablation_effect, attribution_share, marginal_effect
-from seqsal.auditing.parts.artifacts.search import Hits
+from seqsal.auditing.parts.artifacts.search import (
+    PART_BP,
+    Hits,
+    exact_hits,
+    masked,
+    mismatches,
+    windows_with,
+    word_keys,
+)
 from seqsal.auditing.stats import fisher_p
 from seqsal.sequence.codes import N_CODE, decode, reverse_complement
 
-__all__ = [
-    "KIND",
-    "Block",
-    "WordFinding",
-    "count_rows",
-    "enrichment_p",
-    "exact_hits",
-    "exactness",
-    "find_blocks",
-    "find_unknown",
-]
+__all__ = ["WordFinding", "find_unknown"]
 
 KIND = "unknown"
-MIN_BP = 10  # least width of an invariant word
-MIN_EXACTNESS = 0.55  # an artifact is copied, a binding site varies
+MIN_UNKNOWN_BP = 10  # least width of an invariant word
+MIN_EXACT_SHARE = 0.55  # an artifact is copied, a binding site varies
 MIN_COPIES = 8
 MIN_SHUFFLES = 1_000
 SHUFFLE_DRAW = 2_000  # away from the draws of other parts
 FIXED_SHARE = 0.5  # of the copies at one offset make their position worth reporting
 REPEAT_SHARE = 0.5  # of a block in a simple repeat make it low complexity, which is for the composition
-WORD_BP = 8
 REACH_BP = 40  # bases on either side of a word that a block may grow by
 FLANK_BP = 8  # surroundings that tell copies of one locus
 CONSERVED = 0.9
 MAX_WORDS = 400
-_N_WORDS = 4**WORD_BP
+_N_WORDS = 4**PART_BP
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,24 +96,22 @@ class WordFinding(Finding):
 
 
 def find_unknown(context: AuditContext, known_hits: Sequence[Hits] = ()) -> list[WordFinding]:
-    """Find invariant words that no library knows, and whether the model uses them.
+    """Find invariant words that no library knows, those in most regions first, and whether the model uses them.
 
-    `context`: what is under audit; up to `settings.n_regions` regions are searched. `known_hits`: copies of known
-    artifacts, in rows of the attributions, which are not reported again. Returns list of WordFinding: Those in most
-    regions first; `q_value` is the p-value of :func:`enrichment_p`. Without a model the verdict is at most `present`.
+    `known_hits` are copies of known artifacts, in rows of the attributions, which are not reported again. `q_value` is
+    the p-value of :func:`enrichment_p`. Without a model the verdict is at most `present`.
     """
     rows = context.rows(context.settings.n_regions)
-    codes = _masked(context.codes(rows), rows, known_hits)
+    codes = masked(context.codes(rows), rows, known_hits)
     backgrounds = _backgrounds(context, context.codes(rows))
     track = np.abs(context.track(rows))
     return [_row(context, rows, codes, backgrounds, found) for found in _candidates(context, codes, backgrounds, track)]
 
 
-@dataclass(frozen=True)
-class _Found:
+class _Found(NamedTuple):
     """A block that is frequent, exact and unexplained."""
 
-    block: Block
+    word: Codes
     n_regions: int
     exactness: float
     p_value: float
@@ -124,28 +120,27 @@ class _Found:
 def _candidates(
     context: AuditContext, codes: Codes, backgrounds: Sequence[Codes], weight: NDArray[np.floating]
 ) -> Iterator[_Found]:
-    settings, left = context.settings, codes.copy()
+    settings, left, every = context.settings, codes, np.arange(len(codes))
     least = max(MIN_COPIES, MIN_REGION_SHARE * len(codes))
     for block in find_blocks(codes, backgrounds, weight, settings.fdr):
-        if block.width < MIN_BP or block.n_copies < MIN_COPIES or _is_repeat(block.codes):
+        word = block.codes
+        if len(word) < MIN_UNKNOWN_BP or block.n_copies < MIN_COPIES or repeat_mask(word[None]).mean() >= REPEAT_SHARE:
             continue
-        n_regions = count_rows(left, block.codes)
-        if n_regions < least:
+        if (n_regions := count_rows(left, word)) < least:
             continue
-        exact = exactness(left, backgrounds, block.codes)
-        if exact < MIN_EXACTNESS or _is_biology(context, left, backgrounds, block.codes):
+        exact = exactness(left, backgrounds, word)
+        if exact < MIN_EXACT_SHARE or _is_biology(context, left, backgrounds, word):
             continue
-        p_value = enrichment_p(n_regions, left, backgrounds, block.codes)
-        if p_value > settings.fdr:
-            continue
-        yield _Found(block, n_regions, exact, p_value)
-        left = _masked(left, np.arange(len(left)), [exact_hits(left, np.arange(len(left)), block.codes)])
+        p_value = enrichment_p(n_regions, left, backgrounds, word)
+        if p_value <= settings.fdr:
+            yield _Found(word, n_regions, exact, p_value)
+            left = masked(left, every, [exact_hits(left, every, word)])
 
 
 def _row(
     context: AuditContext, rows: NDArray[np.int64], codes: Codes, backgrounds: Sequence[Codes], found: _Found
 ) -> WordFinding:
-    word = found.block.codes
+    word = found.word
     name = f"{KIND}_{decode(word)}"
     hits = exact_hits(codes, rows, word)
     marginal = marginal_effect(context, word, hits, name)
@@ -163,16 +158,16 @@ def _row(
         n_regions=found.n_regions,
         attribution_share=attribution_share(context, hits, context.settings.n_regions),
         enrichment=(found.n_regions + 0.5) / (len(rows) + 1) / other,
-        marginal_effect=mean_of(marginal),
-        ablation_effect=mean_of(ablation),
+        marginal_effect=numbers_of(marginal)[0],
+        ablation_effect=numbers_of(ablation)[0],
         q_value=found.p_value,
         verdict=verdict,
         text=_text(decode(word), share, position, marginal, verdict, too_few),
         share=share,
         position=position,
         exactness=found.exactness,
-        marginal_p_value=marginal.p_value if isinstance(marginal, Effect) else marginal,
-        ablation_p_value=ablation.p_value if isinstance(ablation, Effect) else ablation,
+        marginal_p_value=numbers_of(marginal)[2],
+        ablation_p_value=numbers_of(ablation)[2],
     )
 
 
@@ -185,25 +180,10 @@ def _backgrounds(context: AuditContext, codes: Codes) -> list[Codes]:
     return [shuffles, context.negatives[: context.settings.n_examples]]
 
 
-def _masked(codes: Codes, rows: NDArray[np.int64], hits: Sequence[Hits]) -> Codes:
-    """Write N over hits, of whose rows `rows` (ascending) are at hand."""
-    masked = codes.copy()
-    for part in hits:
-        index = np.searchsorted(rows, part.row)
-        for i, row, start, end in zip(index, part.row, part.start, part.end, strict=True):
-            if i < len(rows) and rows[i] == row:
-                masked[i, max(start, 0) : end] = N_CODE
-    return masked
-
-
 def _is_biology(context: AuditContext, codes: Codes, backgrounds: Sequence[Codes], word: Codes) -> bool:
     """Whether copies vary or go on as a site does, or a known motif is this word."""
     varies = explain_word(word, 0, len(word), codes, backgrounds[-1], ())
     return varies is not None or explaining_motif(word, context.motifs or ()) is not None
-
-
-def _is_repeat(word: Codes) -> bool:
-    return bool(repeat_mask(word[None]).mean() >= REPEAT_SHARE)
 
 
 def _is_used(context: AuditContext, marginal: Effect | NotTested, ablation: Effect | NotTested) -> bool:
@@ -238,8 +218,7 @@ def _text(
     return f"{found}, but the model hardly uses it."
 
 
-@dataclass(frozen=True)
-class Block:
+class Block(NamedTuple):
     """An invariant stretch around an enriched word.
 
     `codes`: (w,) its bases. `n_copies`: copies of the word that it grew from, those of one locus counted once.
@@ -248,51 +227,28 @@ class Block:
     codes: Codes
     n_copies: int
 
-    @property
-    def width(self) -> int:
-        """Number of bases."""
-        return len(self.codes)
-
 
 def find_blocks(codes: Codes, backgrounds: Iterable[Codes], weight: NDArray[np.floating], alpha: float) -> list[Block]:
-    """Find the invariant blocks around words that stand out.
+    """Find the invariant blocks around words that stand out in `codes` (n, L); those with most copies first.
 
-    `codes`: (N, L) sequences; N (4) where nothing is to be found. `backgrounds`: sequences (M, L) to compare with, each
-    on its own. `weight`: (N, L) importance of the bases, not negative: words with the largest sum come first. `alpha`:
-    largest corrected p-value. Returns list of Block: Each once, whichever words or strand it was found by; those with
-    most copies first.
+    Each `background` (m, L) is compared on its own. Words with the largest sum of `weight` (n, L) come first; `alpha`
+    is the largest corrected p-value.
     """
-    words = _standing_out(codes, backgrounds, weight, alpha)
-    blocks: dict[bytes, Block] = {}
-    for word in words:
-        row, start, reverse = _first_copies(codes, word)
-        block = _grow(codes, row, start, reverse)
-        if block is None:
-            continue
-        bases, n_copies = block
-        key = min(bases.tobytes(), reverse_complement(bases).tobytes())
-        if key not in blocks or blocks[key].n_copies < n_copies:
-            blocks[key] = Block(bases, n_copies)
+    keys, blocks = word_keys(codes), dict[bytes, Block]()
+    for word in _standing_out(codes, keys, backgrounds, weight, alpha):
+        block = _grow(codes, keys, word)
+        key = min(block.codes.tobytes(), reverse_complement(block.codes).tobytes())
+        if key not in blocks or blocks[key].n_copies < block.n_copies:
+            blocks[key] = block
     return sorted(blocks.values(), key=lambda block: (-block.n_copies, block.codes.tobytes()))
 
 
-def exact_hits(codes: Codes, rows: NDArray[np.int64], word: Codes) -> Hits:
-    """Find the exact copies of a word, on both strands, in sequences (n, L) that are `rows` of the attributions."""
-    parts = []
-    for strand, bases in ((1, word), (-1, reverse_complement(word))):
-        row, start = np.nonzero(_mismatches(codes, bases) == 0)
-        parts.append((rows[row], start, start + len(word), np.full(len(row), strand, np.int8)))
-    row, start, end, strands = (np.concatenate(values) for values in zip(*parts, strict=True))
-    hits = Hits(row, start, end, strands, np.zeros_like(row), end - start)
-    return hits.take(np.lexsort((strands, start, row)))
-
-
-def count_rows(codes: Codes, word: Codes, mismatches: int = 0) -> int:
+def count_rows(codes: Codes, word: Codes, n_other: int = 0) -> int:
     """Count the sequences whose best copy of a word, on either strand, has exactly so many mismatches."""
     if not len(codes) or codes.shape[1] < len(word):
         return 0
-    best = np.minimum(_mismatches(codes, word).min(axis=1), _mismatches(codes, reverse_complement(word)).min(axis=1))
-    return int((best == mismatches).sum())
+    either = [mismatches(codes, bases).min(axis=1) for bases in (word, reverse_complement(word))]
+    return int((np.minimum(*either) == n_other).sum())
 
 
 def enrichment_p(n_rows: int, codes: Codes, backgrounds: Sequence[Codes], word: Codes) -> float:
@@ -310,7 +266,7 @@ def enrichment_p(n_rows: int, codes: Codes, backgrounds: Sequence[Codes], word: 
 
 def exactness(codes: Codes, backgrounds: Iterable[Codes], word: Codes) -> float:
     """Share of exact copies of ten bases of a word, in 0 to 1; see the formula above."""
-    n_exact, n_close = (count_rows(codes, word, mismatches) for mismatches in (0, 1))
+    n_exact, n_close = (count_rows(codes, word, n_other) for n_other in (0, 1))
     if not n_exact:
         return 0.0
     chance = [count_rows(other, word, 1) / len(other) for other in backgrounds if len(other)]
@@ -319,83 +275,41 @@ def exactness(codes: Codes, backgrounds: Iterable[Codes], word: Codes) -> float:
     return float((n_exact / (n_exact + excess)) ** (10 / len(word)))
 
 
-def _standing_out(codes: Codes, backgrounds: Iterable[Codes], weight: NDArray[np.floating], alpha: float) -> list[int]:
+def _standing_out(
+    codes: Codes, keys: NDArray[np.int64], backgrounds: Iterable[Codes], weight: NDArray[np.floating], alpha: float
+) -> list[int]:
     """Words with corrected p-values of at most `alpha`, those that carry most first, at most `MAX_WORDS`."""
     from scipy.stats import binom  # here because it takes half a second to load
 
-    row, start, word = _words(codes)
-    n_rows = _row_counts(row, word)
-    p_values = np.zeros(_N_WORDS)
+    n_rows, p_values = windows_with(codes), np.zeros(_N_WORDS)
     for other in backgrounds:
-        other_row, _, other_word = _words(other)
-        rate = (_row_counts(other_row, other_word) + 1.0) / (len(other) + 1)
+        rate = (windows_with(other) + 1.0) / (len(other) + 1)
         p_values = np.maximum(p_values, binom.sf(n_rows - 1, len(codes), rate))
     p_values = np.minimum(1.0, p_values * (_N_WORDS / 2))  # a word and its reverse complement are one
+    row, start = np.nonzero(keys >= 0)
     sums = np.concatenate([np.zeros((len(codes), 1)), np.cumsum(weight, axis=1, dtype=np.float64)], axis=1)
-    carried = np.bincount(word, weights=sums[row, start + WORD_BP] - sums[row, start], minlength=_N_WORDS)
+    carried = np.bincount(keys[row, start], weights=sums[row, start + PART_BP] - sums[row, start], minlength=_N_WORDS)
     found = np.flatnonzero((p_values <= alpha) & (n_rows > 0))
     return [int(name) for name in found[np.argsort(-carried[found], kind="stable")][:MAX_WORDS]]
 
 
-def _words(codes: Codes) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Row, start and number of every known word, a word and its reverse complement having the smaller one's number."""
-    forward, reverse, known = _numbers(codes)
-    row, start = np.nonzero(known)
-    return row, start, np.minimum(forward, reverse)[row, start]
-
-
-def _numbers(codes: Codes) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Read the word at each start (n, L - 7) as a number, likewise its reverse complement, and whether it is known."""
-    n_starts = max(codes.shape[1] - WORD_BP + 1, 0)
-    forward, reverse = np.zeros((2, len(codes), n_starts), dtype=np.int64)
-    known = np.ones((len(codes), n_starts), dtype=bool)
-    for i in range(WORD_BP):
-        bases = codes[:, i : i + n_starts]
-        known &= bases < N_CODE
-        forward = forward * 4 + bases
-        reverse += (3 - np.minimum(bases, 3).astype(np.int64)) << (2 * i)
-    return forward, reverse, known
-
-
-def _row_counts(row: NDArray[np.int64], word: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Count the rows that hold each word."""
-    pairs = np.unique(row * _N_WORDS + word)
-    return np.bincount(pairs % _N_WORDS, minlength=_N_WORDS)
-
-
-def _first_copies(codes: Codes, word: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Row, start and strand of the first copy of a word in each row."""
-    forward, reverse, known = _numbers(codes)
-    found = known & ((forward == word) | (reverse == word))
-    row = np.flatnonzero(found.any(axis=1))
-    start = found[row].argmax(axis=1)
-    return row, start, forward[row, start] != word
-
-
-def _grow(
-    codes: Codes, row: NDArray[np.int64], start: NDArray[np.int64], reverse: NDArray[np.bool_]
-) -> tuple[Codes, int] | None:
-    """Bases of the block around aligned copies of a word, and the number of different loci that they lie in."""
+def _grow(codes: Codes, keys: NDArray[np.int64], word: int) -> Block:
+    """Align the first copy of a word in each sequence, and lengthen the word to the block around it."""
+    row = np.flatnonzero((keys == word).any(axis=1))
+    start = (keys[row] == word).argmax(axis=1)
+    bases = word >> 2 * np.arange(PART_BP)[::-1] & 3
+    reverse = (codes[row[:, None], start[:, None] + np.arange(PART_BP)] != bases).any(axis=1)
     padded = np.pad(codes, ((0, 0), (REACH_BP, REACH_BP)), constant_values=N_CODE)
-    width = WORD_BP + 2 * REACH_BP
+    width = PART_BP + 2 * REACH_BP
     around = padded[row[:, None], start[:, None] + np.arange(width)]  # (n, width), the word at REACH_BP
     around[reverse] = reverse_complement(around[reverse])
     counts = (around[:, :, None] == np.arange(4)).sum(axis=0)  # (width, 4)
     known = counts.sum(axis=1)
     agree = (counts.max(axis=1) >= CONSERVED * known) & (known >= len(row) / 2)
-    agree[REACH_BP : REACH_BP + WORD_BP] = True
+    agree[REACH_BP : REACH_BP + PART_BP] = True
     first = REACH_BP - int(np.argmin(agree[REACH_BP::-1])) + 1 if not agree[:REACH_BP].all() else 0
-    beyond = agree[REACH_BP + WORD_BP :]
-    last = REACH_BP + WORD_BP + (int(np.argmin(beyond)) if not beyond.all() else len(beyond))
+    beyond = agree[REACH_BP + PART_BP :]
+    last = REACH_BP + PART_BP + (int(np.argmin(beyond)) if not beyond.all() else len(beyond))
     flanks = np.concatenate([around[:, max(first - FLANK_BP, 0) : first], around[:, last : last + FLANK_BP]], axis=1)
     n_loci = len(np.unique(flanks, axis=0))
-    return counts[first:last].argmax(axis=1).astype(np.uint8), n_loci
-
-
-def _mismatches(codes: Codes, word: Codes) -> NDArray[np.uint8]:
-    """Count the bases (n, L - w + 1) that differ from a word (w,) laid at each start."""
-    n_starts = codes.shape[1] - len(word) + 1
-    total = np.zeros((len(codes), max(n_starts, 0)), dtype=np.uint8)
-    for i, base in enumerate(word):
-        total += codes[:, i : i + total.shape[1]] != base
-    return total
+    return Block(counts[first:last].argmax(axis=1).astype(np.uint8), n_loci)

@@ -10,8 +10,8 @@ Each finding says whether a property is there, and what it does to the predictio
   The marginal effect of GC is that of random sequence with the GC of the positives against that of the negatives; that
   of CpG is f(dinucleotide shuffle) - f(mononucleotide shuffle) of the positives, less the same of the negatives.
   Promoters and many binding sites are rich in GC, so composition is a shortcut only where it separates the classes
-  (`MIN_AUROC`), much of the model's difference is composition (`MIN_RETAINED`), and the marginal effect is large
-  (`min_effect` of the settings) and points to the class that has more. Without classes none is called.
+  (`MIN_COMPOSITION_AUROC`), much of the model's difference is composition (`MIN_COMPOSITION_SHARE`), and the marginal
+  effect is large (`min_effect`) and points to the class that has more. Without classes none is called.
 - **simple repeats** (`low_complexity`), **unknown bases** (`padding`), **window edges** and **fixed position**
   (`position`): :mod:`seqsal.auditing.parts.composition.tracts`.
 
@@ -53,9 +53,11 @@ from seqsal.sequence.draws import mononucleotide_shuffle
 __all__ = ["PART", "CompositionResult", "audit_composition"]
 
 MIN_CLASS = 10  # sequences of either class, with fewer the classes are not compared
-MIN_AUROC = 0.7  # how well GC or CpG alone must tell positives from negatives to be a shortcut
-MIN_RETAINED = 0.3  # share of the difference between the classes that must be left in shuffles for a shortcut
-MIN_CORRELATION = 0.3  # rank correlation with the predictions of shuffles that is reported where no class is known
+MIN_COMPOSITION_AUROC = 0.7  # how well GC or CpG alone must tell positives from negatives to be a shortcut
+MIN_COMPOSITION_SHARE = 0.3  # share of the difference between the classes that must be left in shuffles for a shortcut
+MIN_SHUFFLE_CORRELATION = (
+    0.3  # rank correlation with the predictions of shuffles that is reported where no class is known
+)
 OUTSIDE = 0.95  # quantile of the negatives beyond which a region counts as having more
 ROUNDING = 1e-6  # of the largest prediction: float32
 SHUFFLE_DRAW = 3_020
@@ -271,7 +273,7 @@ def _composition(
     if evidence is None:
         is_present, told = False, "untested"
         if isinstance(rho, float):
-            is_present = abs(rho) >= MIN_CORRELATION
+            is_present = abs(rho) >= MIN_SHUFFLE_CORRELATION
             told = f"rank correlation {rho:.2f} with the predictions of shuffled regions"
         return Property(
             name=name,
@@ -288,7 +290,7 @@ def _composition(
         )
     ours, theirs = measure(evidence.positives), measure(evidence.negatives)
     alone = auroc(ours, theirs) or 0.0
-    separates = abs(alone - 0.5) >= MIN_AUROC - 0.5
+    separates = abs(alone - 0.5) >= MIN_COMPOSITION_AUROC - 0.5
     effect = evidence.effects[key]
     limit = np.quantile(theirs, OUTSIDE if alone > 0.5 else 1 - OUTSIDE)
     values = measure(codes)
@@ -311,7 +313,7 @@ def _is_used(context: AuditContext, classes: Classes, effect: Effect | NotTested
     return (
         isinstance(effect, Effect)
         and isinstance(classes.retained, float)
-        and classes.retained >= MIN_RETAINED
+        and classes.retained >= MIN_COMPOSITION_SHARE
         and effect.mean * classes.gap > 0
         and abs(effect.mean) >= context.settings.min_effect * context.effect_scale
     )

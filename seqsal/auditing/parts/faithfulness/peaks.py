@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 
 from seqsal.auditing.context import AuditContext
 from seqsal.auditing.part import Interval, Measured, NotTested
+from seqsal.auditing.spans import free_starts, mask_of, runs_of, spans_in_windows
 from seqsal.auditing.stats import mean_interval
 from seqsal.sequence.codes import N_CODE
 
-__all__ = ["PeakEffects", "PeakResult", "peak_effects", "peak_masks", "place_spans", "spans_of"]
+__all__ = ["PeakEffects", "PeakResult", "peak_effects"]
 
 Codes = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 Values = NDArray[np.float64]
 _EXPECTED = {"pos": -1.0, "neg": 1.0}  # sign of the change of the output when peaks of this sign are replaced
-_NO_SPANS = np.zeros((0, 2), dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,56 +99,30 @@ class PeakResult:
 def peak_effects(
     context: AuditContext, rows: NDArray[np.int64], codes: Codes, prediction: Values
 ) -> dict[str, PeakEffects]:
-    """Replace the peaks of each sign in some windows, and as much elsewhere.
-
-    `context`: whose peaks; only those that lie wholly in a window count for it. `rows`: (n,) rows of the attributions.
-    `codes`: (n, L) their sequences. `prediction`: (n,) f(x). Returns dict: By sign, `pos` and `neg`.
-    """
+    """Replace the peaks of each sign, `pos` and `neg`, that lie wholly in some windows, and as much elsewhere."""
     masks = peak_masks(context.attr.regions.iloc[rows], context.peaks, codes.shape[1])
     free = ~masks["pos"] & ~masks["neg"] & (codes != N_CODE)
     return {sign: _effects_of(context, sign, codes, prediction, mask, free) for sign, mask in masks.items()}
 
 
 def peak_masks(regions: pd.DataFrame, peaks: pd.DataFrame, length: int) -> dict[str, Mask]:
-    """Mark the bases of the peaks that lie wholly within a window, as the window was read.
-
-    `regions`: n windows of `length` bp, with chrom, start, end and strand. `peaks`: chrom, start, end and sign.
-    `length`: L. Returns dict: By sign, `pos` and `neg`, (n, L).
-    """
-    masks = {sign: np.zeros((len(regions), length), dtype=bool) for sign in _EXPECTED}
-    spans = {
-        (chrom, sign): table[["start", "end"]].to_numpy(dtype=np.int64)
-        for (chrom, sign), table in peaks.sort_values("start", kind="stable").groupby(["chrom", "sign"])
-    }
-    starts = regions["start"].to_numpy(dtype=np.int64)
-    for sign, mask in masks.items():
-        for i, chrom in enumerate(regions["chrom"]):
-            offsets = spans.get((chrom, sign), _NO_SPANS) - starts[i]
-            first, last = np.searchsorted(offsets[:, 0], [0, length])
-            for start, end in offsets[first:last]:
-                if end <= length:
-                    mask[i, start:end] = True
-        reverse = regions["strand"].to_numpy() == "-"
-        mask[reverse] = mask[reverse, ::-1]
+    """Mark the bases (n, L) of the peaks of each sign that lie wholly within a window, as the window was read."""
+    masks = {}
+    for sign in _EXPECTED:
+        spans, _ = spans_in_windows(regions, peaks[peaks["sign"] == sign])
+        inside = (spans.start >= 0) & (spans.end <= length)
+        masks[sign] = mask_of(spans.take(inside), (len(regions), length))
     return masks
 
 
-def spans_of(mask: Mask) -> NDArray[np.int64]:
-    """Return start and end of each run of marked bases (L,), as (k, 2)."""
-    edges = np.flatnonzero(np.diff(mask.astype(np.int8), prepend=0, append=0))
-    return edges.reshape(-1, 2)
-
-
 def place_spans(free: Mask, widths: NDArray[np.int64], rng: np.random.Generator) -> Mask | None:
-    """Mark spans of some widths at random places.
+    """Mark (L,) spans of some widths at random free places, the widest first; None where one finds no room.
 
-    `free`: (L,) where spans may lie. `widths`: (k,) in bp; the widest is placed first. `rng`: of the places. Returns
-    ndarray of bool, shape (L,), or None: Spans do not overlap, but may touch; None where one found no room.
+    Spans do not overlap, but may touch.
     """
     left, placed = free.copy(), np.zeros_like(free)
     for width in np.sort(widths)[::-1]:
-        n_free = np.concatenate([[0], np.cumsum(left)])
-        starts = np.flatnonzero(n_free[width:] - n_free[: len(n_free) - width] == width)
+        starts = free_starts(left, int(width))
         if not len(starts):
             return None
         start = int(rng.choice(starts))
@@ -165,7 +139,7 @@ def _effects_of(
     rng = context.rng(f"faithfulness {sign} peaks")
     placed = {int(i): list(_controls(free[i], mask[i], rng, n_draws)) for i in has_peaks}
     index = np.array([i for i, controls in placed.items() if len(controls) == n_draws], dtype=np.int64)
-    n_peaks = sum(len(spans_of(mask[i])) for i in index)
+    n_peaks = len(runs_of(mask[index]).row)
     change, random_change = np.zeros(len(index)), np.zeros(len(index))
     for draw in range(n_draws if len(index) else 0):
         shuffled = context.shuffled(codes, draw)[index]
@@ -180,9 +154,9 @@ def _effects_of(
 
 def _controls(free: Mask, mask: Mask, rng: np.random.Generator, n_draws: int) -> Iterator[Mask]:
     """Yield a placement for each draw, as long as there is room."""
-    spans = spans_of(mask)
+    spans = runs_of(mask[None])
     for _ in range(n_draws):
-        placed = place_spans(free, spans[:, 1] - spans[:, 0], rng)
+        placed = place_spans(free, spans.end - spans.start, rng)
         if placed is None:
             return
         yield placed

@@ -35,16 +35,13 @@ from seqsal.auditing.part import (
 from seqsal.auditing.parts.plausibility.matching import (
     Matched,
     MotifHits,
-    Spans,
     find_hits,
-    mask_of,
     match_gc,
-    runs_of,
     shift_circularly,
     span_positions,
-    spans_in_windows,
 )
 from seqsal.auditing.settings import AuditSettings
+from seqsal.auditing.spans import mask_of, runs_of, spans_in_windows
 from seqsal.auditing.stats import auroc, mann_whitney_p, number, ratio_interval
 from seqsal.motifs import MotifResult
 from seqsal.sequence.codes import N_CODE
@@ -355,8 +352,7 @@ def _peaks(
     """Share of peaks at least half of whose bases are under the mask, against placements of like GC content."""
     spans, _ = spans_in_windows(sample.windows, context.peaks) if len(context.peaks) else (None, None)
     if spans is not None:
-        inside = (spans.start >= 0) & (spans.end <= mask.shape[1])
-        spans = Spans(*(column[inside] for column in spans))
+        spans = spans.take((spans.start >= 0) & (spans.end <= mask.shape[1]))
     if spans is None or not len(spans.row):
         untested.append("Peaks inside known biology were not tested: no peak lies in the regions that were looked at.")
         return NotTested("no peak lies in the regions")

@@ -19,23 +19,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from seqsal.auditing.spans import Spans
 from seqsal.motifs import Motif
 from seqsal.motifs.scan import scan_codes
-from seqsal.regions import lift_span
 from seqsal.sequence.codes import N_CODE
 
-__all__ = [
-    "Matched",
-    "MotifHits",
-    "Spans",
-    "find_hits",
-    "mask_of",
-    "match_gc",
-    "runs_of",
-    "shift_circularly",
-    "span_positions",
-    "spans_in_windows",
-]
+__all__ = ["Matched", "MotifHits", "find_hits", "match_gc", "shift_circularly", "span_positions"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -44,14 +33,6 @@ N_NEWTON = 8
 ENOUGH = 1e-4  # of GC content
 MAX_SHIFT = 1.0
 ROUNDING = 1e-9
-
-
-class Spans(NamedTuple):
-    """Half-open spans of windows, (S,) each; `row` ascending."""
-
-    row: Ints
-    start: Ints
-    end: Ints
 
 
 class Matched(NamedTuple):
@@ -72,20 +53,12 @@ class Matched(NamedTuple):
         return float((1 + (self.draws >= total - ROUNDING * abs(total)).sum()) / (1 + len(self.draws)))
 
 
-def runs_of(mask: Flags) -> Spans:
-    """Return the runs of a mask (n, L), in order."""
-    edges = np.diff(np.pad(mask.astype(np.int8), ((0, 0), (1, 1))), axis=1)
-    row, start = np.nonzero(edges == 1)
-    return Spans(row.astype(np.int64), start.astype(np.int64), np.nonzero(edges == -1)[1].astype(np.int64))
-
-
 def shift_circularly(
     mask: Flags, values: Floats, codes: NDArray[np.uint8], n_draws: int, rng: np.random.Generator
 ) -> Matched:
-    """Compare what lies under a mask with what lies under the mask shifted.
+    """Compare what lies under a mask with what lies under the mask shifted, (n, L) each.
 
-    `mask`, `values`, `codes`: (n, L); unknown bases count neither as covered nor as places to go. `n_draws`: random
-    shifts. `rng`: of the shifts.
+    Unknown bases count neither as covered nor as positions to go to.
     """
     known = codes != N_CODE
     covered = mask & known
@@ -108,12 +81,10 @@ def match_gc(
     rng: np.random.Generator,
     score: Callable[[Floats, int], Floats] = lambda sums, width: sums,
 ) -> list[Matched]:
-    """Compare what spans hold with what they would hold where GC content is alike.
+    """Compare what spans within windows (n, L) hold with what they would hold where GC content is alike.
 
-    `spans`: within the windows. `values`: (K, n, L): K things that a span can hold, all compared with the same
-    placements. `codes`: (n, L). `tolerance`: h of the module's docstring, in GC content. `n_draws`: random placements
-    of every span. `rng`: of the placements. `score`: (sums of values over each placement, width in bp) → what is
-    counted, by default the sums. Returns list of Matched: K of them.
+    `values` (K, n, L) are K things that a span can hold, all compared with the same placements; `score` makes of their
+    (sums over each placement, width in bp) what is counted, by default the sums. `tolerance` is h, see above.
     """
     observed, expected = np.zeros((2, *values.shape[:2]))
     draws = np.zeros((len(values), n_draws))
@@ -180,13 +151,10 @@ class MotifHits(NamedTuple):
 
 
 def find_hits(codes: NDArray[np.uint8], motifs: Sequence[Motif], p_value: float, max_share: float) -> MotifHits:
-    """Scan windows, at a p-value at which hits cover a bounded share of the bases.
+    """Scan windows, at a p-value at which hits cover a bounded share of the known bases.
 
-    A thousand motifs at p ≤ 1e-4 cover most of any sequence, and being inside a hit then says nothing.
-
-    `codes`: (n, L) uint8. `motifs`: at least one. `p_value`: largest p-value of a hit, to begin with. `max_share`: of
-    the known bases. The threshold becomes the largest at which hits cover no more; where equal p-values leave none, the
-    smallest p-value of any hit.
+    A thousand motifs at p ≤ 1e-4 cover most of any sequence, and being inside a hit then says nothing. So the threshold
+    becomes the largest at which hits cover no more; where equal p-values leave none, the smallest of any hit.
     """
     hits = scan_codes(codes, motifs, p_value=p_value)
     best = np.full(codes.shape, np.inf)
@@ -211,40 +179,3 @@ def span_positions(row: pd.Series, start: pd.Series, end: pd.Series, length: int
     owner = np.repeat(np.arange(len(width)), width)
     within = np.arange(len(owner)) - np.repeat(np.cumsum(width) - width, width)
     return first[owner] + within, owner
-
-
-def spans_in_windows(windows: pd.DataFrame, spans: pd.DataFrame) -> tuple[Spans, Ints]:
-    """Find the spans of the chromosomes that share a base with each window.
-
-    `windows`: chrom, start, end, strand, one row a window. `spans`: chrom, start, end. Returns Spans: In offsets along
-    the window as the model reads it, which may reach beyond the window. Returns ndarray of int64: Row of `spans` that
-    each is.
-    """
-    parts: list[tuple[Ints, Ints]] = [(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))]
-    by_chrom = spans.reset_index(drop=True).sort_values("start", kind="stable").groupby("chrom", sort=False)
-    known = {chrom: (group.index.to_numpy(), group["start"].to_numpy(), group["end"].to_numpy())
-             for chrom, group in by_chrom}  # fmt: skip
-    for row, (chrom, start, end) in enumerate(zip(windows["chrom"], windows["start"], windows["end"], strict=True)):
-        if chrom in known:
-            index, starts, ends = known[chrom]
-            first = int(np.searchsorted(np.maximum.accumulate(ends), start, side="right"))
-            last = int(np.searchsorted(starts, end, side="left"))
-            found = index[first:last][ends[first:last] > start]
-            parts.append((np.full(len(found), row, dtype=np.int64), np.sort(found)))
-    rows, which = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Spans(rows, *_offsets(windows.iloc[rows], spans.iloc[which])), which
-
-
-def _offsets(windows: pd.DataFrame, spans: pd.DataFrame) -> tuple[Ints, Ints]:
-    """Spans of the chromosome, as offsets along their windows: the inverse of `lift_span`, which is its own."""
-    start, end, strand = (windows[name].to_numpy() for name in ("start", "end", "strand"))
-    low, high = spans["start"].to_numpy() - start, spans["end"].to_numpy() - start
-    return lift_span(np.zeros_like(start), end - start, strand, low, high)
-
-
-def mask_of(spans: Spans, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Mark the bases (n, L) under spans, which may reach beyond their windows."""
-    mask = np.zeros(shape, dtype=bool)
-    for row, start, end in zip(*spans, strict=True):
-        mask[row, max(start, 0) : max(end, 0)] = True
-    return mask

@@ -27,8 +27,8 @@ __all__ = ["LabelTest", "Retrained", "compare_labels", "why_not_retrained"]
 
 MIN_OF_CLASS = 50
 VALID_FRACTION = 0.15
-N_EXAMPLES = 2_000  # that the networks are trained on, at most
-N_EPOCHS = 8
+N_RETRAIN_EXAMPLES = 2_000  # that the networks are trained on, at most
+N_RETRAIN_EPOCHS = 8
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def compare_labels(context: AuditContext, codes: NDArray[np.uint8], before: NDAr
     )
     other = _retrained(context, permuted, codes, before)
     depends = _depends(true.similarity, other.similarity, context.settings.max_randomized_similarity)
-    return LabelTest(len(examples.codes), N_EPOCHS, true, other, depends)
+    return LabelTest(len(examples.codes), N_RETRAIN_EPOCHS, true, other, depends)
 
 
 def _depends(true: Measured, permuted: Measured, threshold: float) -> bool | NotTested:
@@ -110,7 +110,7 @@ def _examples(context: AuditContext) -> Examples:
     rng, codes, targets, parts = context.rng("retrained on"), [], [], []
     for label, given in ((1, context.positives), (0, context.negatives)):
         assert given is not None
-        rows = np.sort(rng.permutation(len(given))[: max(N_EXAMPLES // 2, MIN_OF_CLASS)])
+        rows = np.sort(rng.permutation(len(given))[: max(N_RETRAIN_EXAMPLES // 2, MIN_OF_CLASS)])
         n_valid = int(np.ceil(VALID_FRACTION * len(rows)))
         part = np.array(["train"] * (len(rows) - n_valid) + ["valid"] * n_valid)
         codes.append(np.asarray(given)[rows])
@@ -140,7 +140,7 @@ def _retrained(
 def _train(context: AuditContext, examples: Examples) -> tuple[SequenceModel, float]:
     assert context.model is not None
     assert isinstance(context.model.module, CNN)
-    n_epochs = N_EPOCHS
+    n_epochs = N_RETRAIN_EPOCHS
     seed = int(context.rng("retrained weights").integers(2**31))
     with seeded(seed):
         network = CNN(context.model.module.config).to(context.device)

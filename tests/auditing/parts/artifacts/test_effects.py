@@ -16,8 +16,8 @@ from seqsal.auditing.finding import Effect
 from seqsal.auditing.part import NotTested
 from seqsal.auditing.parts.artifacts import effects
 from seqsal.auditing.parts.artifacts.effects import (
-    MAX_CONTROLS,
-    N_CONTROLS,
+    MAX_CONTROL_WORDS,
+    N_CONTROL_WORDS,
     ablation_effect,
     attribution_share,
     control_words,
@@ -93,7 +93,7 @@ def test_a_part_is_written_where_the_copies_have_it(rng: np.random.Generator) ->
     weight[WORD[5], 25] = 2.0
     context, hits = context_for(Linear(weight), planted(rng)), hits_at(np.arange(30), 20)
     effect = marginal_effect(context, WORD[3:], hits.of_part(3), "word")
-    controls = control_words(context, WORD[3:], "word")[:N_CONTROLS]  # the effect is clearly none
+    controls = control_words(context, WORD[3:], "word")[:N_CONTROL_WORDS]  # the effect is clearly none
     assert isinstance(effect, Effect)
     assert effect.mean == pytest.approx(2.0 * (1 - (controls[:, 2] == WORD[5]).mean()), abs=1e-5)
 
@@ -142,7 +142,7 @@ def test_one_region_has_a_marginal_effect(rng: np.random.Generator) -> None:
 def test_controls_have_the_bases_of_the_word_and_are_unlike_it(rng: np.random.Generator) -> None:
     context = context_for(Ignores(), planted(rng))
     controls = control_words(context, WORD, "word")
-    assert controls.shape == (MAX_CONTROLS, len(WORD))
+    assert controls.shape == (MAX_CONTROL_WORDS, len(WORD))
     assert len(np.unique(controls, axis=0)) == len(controls)
     np.testing.assert_array_equal(np.sort(controls, axis=1), np.broadcast_to(np.sort(WORD), controls.shape))
     assert (controls == WORD).sum(axis=1).max() <= len(WORD) // 2 + 1
@@ -161,9 +161,9 @@ def words_asked(offset: float, effects: NDArray[np.float64], n: int = 40) -> tup
 
 
 def test_more_words_are_asked_where_a_few_leave_it_open(rng: np.random.Generator) -> None:
-    drawn, first = rng.normal(size=MAX_CONTROLS), N_CONTROLS
+    drawn, first = rng.normal(size=MAX_CONTROL_WORDS), N_CONTROL_WORDS
     asked, effect = words_asked(2.2, drawn)
-    assert asked == [first, MAX_CONTROLS - first]
+    assert asked == [first, MAX_CONTROL_WORDS - first]
     own = np.array([drawn.mean() + 2.2])  # one value against K: the t-test of two samples
     assert effect.p_value == pytest.approx(stats.ttest_ind(own, drawn, equal_var=True).pvalue, rel=1e-6)
     for clear in (0.0, 20.0):

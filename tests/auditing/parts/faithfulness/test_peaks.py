@@ -11,12 +11,17 @@ from toys import Linear, random_codes
 
 from seqsal.auditing.context import AuditContext
 from seqsal.auditing.part import NotTested
-from seqsal.auditing.parts.faithfulness.peaks import peak_effects, peak_masks, place_spans, spans_of
+from seqsal.auditing.parts.faithfulness.peaks import peak_effects, peak_masks, place_spans
 from seqsal.auditing.settings import AuditSettings
+from seqsal.auditing.spans import runs_of
 from seqsal.regions import make_regions
 from seqsal.sequence.codes import N_CODE
 
 SETTINGS = AuditSettings(n_draws=2, n_bootstrap=200)
+
+
+def spans_of(mask: np.ndarray) -> np.ndarray:
+    return np.stack(runs_of(mask[None])[1:], axis=1)
 
 
 def make_peaks(*spans: tuple[str, int, int, str]) -> pd.DataFrame:
