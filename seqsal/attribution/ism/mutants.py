@@ -26,6 +26,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from seqsal.attribution.compute import run_op, tell_progress
 from seqsal.attribution.graph import Op, leaves, trace
 from seqsal.attribution.ism import axis_rules, local_rules
+from seqsal.attribution.ism.rounding import MOST_PRECISE, in_type
 from seqsal.attribution.ism.state import Frame, Local, Rule, State, Step, Window
 
 __all__ = ["Mutator", "is_worth_tracing"]
@@ -39,7 +40,6 @@ MOST_OPERATIONS = 2000  # of a forward pass that is traced: recurrent models, in
 ENTRIES_PER_TRACED = 1_000_000  # that are computed in the time that tracing an operation takes
 WINDOWS_TO_PAY = 8  # whose whole forward passes may take as long as the tracing does
 OPERATIONS_PER_STEP = 20  # that a fused recurrent layer is traced as
-MOST_PRECISE = 1 << 14  # entries of a window's result, up to which sums over the length are carried on in float64
 ENTRIES_PER_OPERATION = {"cpu": 10_000, "cuda": 500_000}  # that take as long as it takes to start an operation
 
 RULES: dict[str, Rule] = {
@@ -179,10 +179,7 @@ class _Pass:
         return rule(Step(op, self.window, self.frame, self.mutator.last_use, self.mutator.cache), *args, **kwargs)
 
     def _whole(self, op: Op, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Compute an operation on whole results; small ones in float64, if their arguments are sums over the length.
-
-        A substitution changes a mean over 32 kb by so little that float32 rounds off a tenth of it.
-        """
+        """Compute an operation on whole results; small ones in float64, if their arguments are sums over the length."""
         reference = self.window.results[op.idx]
         if not isinstance(reference, Tensor) or reference.dtype != torch.float32:
             return _apply(op, args, kwargs)
@@ -191,7 +188,7 @@ class _Pass:
             kwargs = {**kwargs, "dtype": torch.float64}
         elif any(isinstance(leaf, Tensor) and leaf.dtype == torch.float64 for leaf in leaves(args)):
             dtype = torch.float64 if is_small else torch.float32
-            args, kwargs = _of_type(args, dtype), _of_type(kwargs, dtype)
+            args, kwargs = in_type(args, dtype), in_type(kwargs, dtype)
         return _apply(op, args, kwargs)
 
     def _note(self, result: Any) -> None:
@@ -211,17 +208,6 @@ def _full(value: Any) -> Any:
         return type(value)(_full(item) for item in value)
     if isinstance(value, dict):
         return {key: _full(item) for key, item in value.items()}
-    return value
-
-
-def _of_type(value: Any, dtype: torch.dtype) -> Any:
-    """Put all float32 and float64 tensors in arguments into one of the two types."""
-    if isinstance(value, Tensor):
-        return value.to(dtype) if value.dtype in (torch.float32, torch.float64) else value
-    if isinstance(value, (list, tuple)):
-        return type(value)(_of_type(item, dtype) for item in value)
-    if isinstance(value, dict):
-        return {key: _of_type(item, dtype) for key, item in value.items()}
     return value
 
 

@@ -5,8 +5,10 @@ mean of the four. It is exact, needs no gradient, and scores 3 L mutants a windo
 linear model it is the corrected gradient. At an unknown base the four substitutions are scored, and the track is 0.
 
 Of each mutant only what the substitution changes is computed (:mod:`seqsal.attribution.ism.mutants`), which gives what
-whole forward passes give, up to rounding. Sums over the length are carried on in float64: a mean over 32 kb changes so
-little that whole passes in float32 miss the effects by 1 % of the largest (a network of 32 filters), these by 3e-7.
+whole forward passes give, up to rounding. Sums over the length are carried on in float64, in whole passes too: a mean
+over 32 kb changes so little that float32 misses the effects by 1 % of the largest (a network of 32 filters), these by
+3e-7. What whole passes round off elsewhere is compared with float64 at the largest effects of the first window, and
+told above 1 %.
 
 Whole passes are taken where that is faster, which is counted, in operations and in the entries of their results, so
 that a model is always scored in the same way: by recurrent and very small models, for which writing the operations down
@@ -17,6 +19,7 @@ remembered as long as the model does not change.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import cast
 
@@ -25,7 +28,8 @@ import torch
 
 from seqsal.attribution.compute import Batches, is_out_of_memory, tell_progress
 from seqsal.attribution.graph import facts_about_targets
-from seqsal.attribution.ism.mutants import Mutator, is_worth_tracing
+from seqsal.attribution.ism.mutants import MOST_OPERATIONS, Mutator, is_worth_tracing
+from seqsal.attribution.ism.rounding import LongSums, rounding_error
 from seqsal.attribution.methods.base import (
     Model,
     OneTarget,
@@ -105,6 +109,7 @@ class InSilicoMutagenesis(SharedForward):
         self._is_prepared = False
         self._n_windows = N_WINDOWS
         self._n_plain = 0  # mutants at once of a model without a mutator, as far as is known
+        self._is_told = False  # how far whole passes are off
 
     def windows_at_once(self, batch_size: int) -> int:
         """One: its mutants are a batch by themselves; see :meth:`Method.windows_at_once`."""
@@ -142,7 +147,7 @@ class InSilicoMutagenesis(SharedForward):
         found: list[torch.Tensor] = []
 
         def plainly(n_at_once: int) -> None:
-            found.append(_plain_outputs(model, X, range(X.shape[2]), n_at_once))
+            found.append(_precise_outputs(model, X, range(X.shape[2]), n_at_once))
 
         def locally(n_at_once: int) -> None:
             assert mutator is not None
@@ -155,6 +160,9 @@ class InSilicoMutagenesis(SharedForward):
             batches = Batches(self._n_plain or min(self.n_at_once, 2 * self._n_windows))
             batches.fit(plainly)
             self._n_plain = batches.batch_size
+            if not self._is_told:
+                self._is_told = True
+                _tell_rounding(model, X, found[0])
         return found[0]
 
 
@@ -173,6 +181,35 @@ def _plain_outputs(model: TargetsModel, X: torch.Tensor, positions: range | list
         outputs[:, b, p] = model(mutated).T
         tell_progress(len(b))
     return outputs
+
+
+def _precise_outputs(model: TargetsModel, X: torch.Tensor, positions: range, n_at_once: int) -> torch.Tensor:
+    """Score as `_plain_outputs` does, long sums in float64 where the model has any and can go on with them."""
+    known, key = facts_about_targets(model), ("long sums", type(model), X.shape[1:], X.dtype, str(X.device))
+    if key not in known:
+        try:
+            with LongSums() as sums:
+                model(X)
+            known[key] = sums.n_seen > 0 and sums.n_operations <= MOST_OPERATIONS  # looking at each takes time
+        except RuntimeError as error:  # of an operation that is made for float32 alone
+            if is_out_of_memory(error):
+                raise
+            known[key] = False
+    with LongSums() if known[key] else contextlib.nullcontext():
+        return _plain_outputs(model, X, positions, n_at_once)
+
+
+def _tell_rounding(model: TargetsModel, X: torch.Tensor, outputs: torch.Tensor) -> None:
+    """Warn where the effects that whole passes found are off by more than 1 % of the largest."""
+    known, key = facts_about_targets(model), ("rounding", type(model), X.shape[1:], X.dtype, str(X.device))
+    if key not in known:
+        known[key] = rounding_error(model, X, outputs, lambda f, X, at: _plain_outputs(f, X, at, N_WINDOWS))
+    if (known[key] or 0) > MAX_ERROR:
+        logger.warning(
+            "ism: float32 rounds off up to %.1f %% of the largest effect, as float64 shows; give the model in "
+            "float64, by module.double()",
+            100 * known[key],
+        )
 
 
 def _confirmed_mutator(model: TargetsModel, X: torch.Tensor, n_windows: int, n_at_once: int) -> Mutator | None:

@@ -1,0 +1,125 @@
+"""How much of a substitution's effect float32 rounds off, and how less of it is.
+
+A substitution changes a mean over 32 kb by 1e-4 of it, of which float32 keeps three digits. So sums over many positions
+are accumulated, and small results of them carried on, in float64: by :class:`LongSums` in whole passes, with rules of
+its own in :mod:`seqsal.attribution.ism.mutants`. What is rounded off elsewhere is measured by :func:`rounding_error`.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+__all__ = ["MOST_PRECISE", "LongSums", "in_type", "rounding_error"]
+
+Tensor = torch.Tensor
+MOST_PRECISE = 1 << 14  # entries of a window's result, up to which sums over the length are carried on in float64
+LONG = 256  # terms of a sum whose rounding matters
+N_COMPARED = 3  # positions, those with the largest effects, that are compared with float64
+
+
+def in_type(value: Any, dtype: torch.dtype) -> Any:
+    """Put all float32 and float64 tensors in arguments into one of the two types."""
+    if isinstance(value, Tensor):
+        return value.to(dtype) if value.dtype in (torch.float32, torch.float64) else value
+    if isinstance(value, (list, tuple)):
+        return type(value)(in_type(item, dtype) for item in value)
+    if isinstance(value, dict):
+        return {key: in_type(item, dtype) for key, item in value.items()}
+    return value
+
+
+class LongSums(TorchDispatchMode):
+    """While entered, sums of many terms of float32 into few are computed, and carried on, in float64.
+
+    Attributes
+    ----------
+    n_seen, n_operations
+        How many such sums there were, and operations of any kind.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.n_seen = self.n_operations = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # for which torch would load its compiler, which takes seconds
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        self.n_operations += 1
+        packet = getattr(func, "overloadpacket", None)
+        count = _TERMS.get(packet)
+        if count is not None and args[0].dtype == torch.float32 and kwargs.get("dtype") is None:
+            n_terms = count(*args)
+            n_results = args[0].numel() // max(n_terms, 1) * (args[1].shape[-1] if packet is _BMM else 1)
+            if n_terms >= LONG and n_results <= MOST_PRECISE * len(args[0]):
+                self.n_seen += 1
+                return func(*in_type(args, torch.float64), **kwargs)
+        given = [arg for arg in args if isinstance(arg, Tensor)] if self.n_seen else ()
+        if {torch.float32, torch.float64} <= {arg.dtype for arg in given} and not func._schema.is_mutable:
+            is_large = torch.Tag.pointwise in func.tags and any(a.numel() > MOST_PRECISE * len(a) for a in given)
+            args = in_type(args, torch.float32 if is_large else torch.float64)
+        return func(*args, **kwargs)
+
+
+def _reduced(tensor: Tensor, dims: Any = None, *_: Any) -> int:
+    dims = dims if isinstance(dims, (list, tuple)) and dims else range(tensor.ndim)
+    return math.prod(tensor.shape[dim] for dim in dims) if tensor.ndim else 1
+
+
+def _pooled(tensor: Tensor, size: Any, *_: Any) -> int:
+    return math.prod(size)
+
+
+_BMM = torch.ops.aten.bmm
+_TERMS: dict[Any, Callable[..., int]] = {
+    torch.ops.aten.mean: _reduced,
+    torch.ops.aten.sum: _reduced,
+    torch.ops.aten.avg_pool2d: _pooled,
+    torch.ops.aten.avg_pool1d: _pooled,
+    _BMM: lambda a, b: a.shape[-1],
+}
+
+
+def rounding_error(
+    model: Any, X: Tensor, outputs: Tensor, score: Callable[[Any, Tensor, list[int]], Tensor]
+) -> float | None:
+    """Compare the largest effects of a window with those of a copy of the model in float64.
+
+    Parameters
+    ----------
+    model
+        f: (N, 4, L) → (N, T), in float32.
+    X
+        The window, (1, 4, L).
+    outputs
+        Score of each base at each position, (T, 4, L).
+    score
+        Gives the same of a model, right at some positions.
+
+    Returns
+    -------
+    float or None
+        The largest error, as a share of the largest effect; None for a model that has no such copy, and where no base
+        has an effect.
+    """
+    effects = (outputs - outputs.mean(1, keepdim=True)).double()
+    largest = effects.abs().amax()
+    positions = sorted(effects.abs().amax((0, 1)).topk(min(N_COMPARED, X.shape[2])).indices.tolist())
+    try:
+        precise = copy.deepcopy(model)
+        for single in precise.single:
+            single.double()
+        exact = score(precise, X.double(), positions)[..., positions]
+    except Exception:  # a model of any kind, which need not be copied, nor run in another type
+        return None
+    exact = exact - exact.mean(1, keepdim=True)
+    error = float((effects[..., positions] - exact).abs().amax() / largest.clamp_min(1e-300))
+    return error if largest > 0 and math.isfinite(error) else None
