@@ -1,9 +1,10 @@
 """Where known motifs lie: FIMO over the sequence of an attribution file.
 
-FIMO (Grant et al. 2011, doi:10.1093/bioinformatics/btr064), as memelite implements it: a hit is a place where the log2
-odds of a motif against a uniform background reach a score that random bases reach with probability `p_value`. Scores
-are binned by `BIN_BITS` for the p-values. A hit has a positive score (a long motif reaches p = 1e-4 with scores that
-speak against it) and never touches an unknown base.
+As FIMO does (Grant et al. 2011, doi:10.1093/bioinformatics/btr064): a hit is a place where the log2 odds of a motif
+against a uniform background reach a score that random bases reach with probability `p_value`. Scores are binned by
+`BIN_BITS` for the p-values. memelite's FIMO gives the same hits, but makes p-values anew for every matrix, strand and
+call, and a table of pandas a motif, which takes most of the time where there are few bases. A hit has a positive score
+(a long motif reaches p = 1e-4 with scores that speak against it) and never touches an unknown base.
 
 Windows are put together to the stretches of chromosome that they cover, as in :mod:`seqsal.io.sweep`, so a hit under
 several windows is one hit, and its attribution is the sum of the averaged track. Stretches are laid end to end with
@@ -13,6 +14,8 @@ an unknown base between them and scanned `SCAN_BP` bases at a time, so memory do
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,16 +24,19 @@ from numpy.typing import ArrayLike, NDArray
 from seqsal.errors import RegionError, UsageError
 from seqsal.io.attributions import Attributions
 from seqsal.io.sweep import Axis, forward_codes, sweep_track
-from seqsal.motifs.match import announce_compilation, threads_kept
 from seqsal.motifs.matrices import Motif
-from seqsal.sequence.codes import N_CODE, one_hot
+from seqsal.sequence.codes import N_CODE
+from seqsal.sequence.kernels import compiled
 
 __all__ = [
     "BIN_BITS", "HIT_COLUMNS", "SCAN_BP", "iter_hits", "peak_of_spans", "peak_spans", "scan_codes", "scan_motifs",
 ]  # fmt: skip
 
 BIN_BITS = 0.05
-SCAN_BP = 1 << 21  # a call has a fixed cost of about 1 ms a motif; memory is 60 bytes a base
+SCAN_BP = 1 << 21  # a call has a fixed cost of about 0.1 ms a motif; memory is 60 bytes a base
+ROUNDING = 1e-9  # bits, of a sum of scores
+WORD_BP = 7  # bases that are looked up at once
+_LANES, _STRANDS, _ALLOWANCE = 16, 256, 0.01  # places, matrices at a time; bits for the rounding of float32
 HIT_COLUMNS = {
     "chrom": str, "start": np.int64, "end": np.int64, "motif": str, "accession": str, "score": np.float64,
     "strand": str, "p_value": np.float64, "attribution": np.float64, "peak": str,
@@ -130,8 +136,7 @@ def iter_hits(
     A hit scores more than `least_score` bits; columns motif_idx, start, end (on the axis), strand, score, p_value and
     attribution.
     """
-    _check_scan(motifs, p_value)
-    reach = max(motif.width for motif in motifs) - 1
+    scanner = _Scanner(motifs, p_value, least_score)
     order = np.argsort(axis.window_start, kind="stable")
     positions, values, codes = np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0, dtype=np.uint8)
     yield _no_hits().assign(attribution=np.zeros(0))
@@ -141,9 +146,9 @@ def iter_hits(
         positions = np.concatenate([positions, block.positions])
         values = np.concatenate([values, block.values])
         codes = np.concatenate([codes, _codes_at(attr, axis, order, block.positions)])
-        hits = _scan_stretches(positions, values, codes, motifs, p_value, least_score)
+        hits = _scan_stretches(positions, values, codes, scanner)
         yield hits[hits["end"] > block.positions[0]].reset_index(drop=True)
-        tail = slice(max(len(positions) - reach, 0), None)
+        tail = slice(max(len(positions) - scanner.reach, 0), None)
         positions, values, codes = positions[tail], values[tail], codes[tail]
 
 
@@ -154,13 +159,13 @@ def scan_codes(codes: ArrayLike, motifs: Sequence[Motif], *, p_value: float = 1e
     start, motif and strand.
     """
     array = np.asarray(codes, dtype=np.uint8)
-    _check_scan(motifs, p_value)
+    scanner = _Scanner(motifs, p_value)
     if array.ndim != 2:
         raise UsageError(f"codes: got shape {array.shape}, expected (N, L); add an axis for a single sequence")
     n_rows, length = array.shape
     apart = np.full((n_rows, length + 1), N_CODE, dtype=np.uint8)
     apart[:, :length] = array
-    hits = _fimo(apart.ravel(), motifs, p_value)
+    hits = scanner.hits(apart.ravel())
     row = hits["start"] // (length + 1)
     hits = hits.assign(row=row, start=hits["start"] - row * (length + 1), end=hits["end"] - row * (length + 1))
     hits = hits.sort_values(["row", "start", "motif_idx", "strand"], kind="stable").reset_index(drop=True)
@@ -211,12 +216,7 @@ def _codes_at(
 
 
 def _scan_stretches(
-    positions: NDArray[np.int64],
-    values: NDArray[np.float64],
-    codes: NDArray[np.uint8],
-    motifs: Sequence[Motif],
-    p_value: float,
-    least_score: float,
+    positions: NDArray[np.int64], values: NDArray[np.float64], codes: NDArray[np.uint8], scanner: _Scanner
 ) -> pd.DataFrame:
     """Hits within runs of adjacent positions, on the axis, with their sums of values."""
     slot = np.arange(len(positions)) + np.concatenate([[0], np.cumsum(np.diff(positions) > 1)])
@@ -225,35 +225,150 @@ def _scan_stretches(
     flat_codes[slot] = codes
     flat_values, flat_positions = np.zeros(n_slots), np.zeros(n_slots, dtype=np.int64)
     flat_values[slot], flat_positions[slot] = values, positions
-    hits = _fimo(flat_codes, motifs, p_value, least_score)
+    hits = scanner.hits(flat_codes)
     start, end = hits["start"].to_numpy(), hits["end"].to_numpy()
     bounds = np.stack([start, end], axis=1).ravel()
     total = np.add.reduceat(np.append(flat_values, 0.0), bounds)[::2] if len(bounds) else np.zeros(0)
     return hits.assign(start=flat_positions[start], end=flat_positions[start] + end - start, attribution=total)
 
 
-def _fimo(codes: NDArray[np.uint8], motifs: Sequence[Motif], p_value: float, least_score: float = 0.0) -> pd.DataFrame:
-    """Hits on codes (P,) without an unknown base and above a score, in order of motif."""
-    from memelite import fimo  # here because it loads numba, half a second that most commands can do without
+class _Scanner:
+    """Motifs with their thresholds and p-values, made once and used for any number of stretches.
 
-    announce_compilation("memelite", "TOMTOM and FIMO", 90)
-    codes = np.pad(codes, (0, max(motif.width for motif in motifs)), constant_values=N_CODE)
-    letters = one_hot(codes[None]).astype(np.int8)
-    matrices = {str(i): motif.ppm for i, motif in enumerate(motifs)}
-    with threads_kept():
-        tables = fimo(matrices, letters, bin_size=BIN_BITS, eps=0.0, threshold=p_value)
-    tables = [table for table in tables if len(table)]
-    if not tables:
-        return _no_hits()
-    hits = pd.concat(tables, ignore_index=True).rename(columns={"p-value": "p_value"})
-    unknown = np.concatenate([[0], np.cumsum(codes == N_CODE)])
-    keep = unknown[hits["end"].to_numpy()] == unknown[hits["start"].to_numpy()]
-    keep &= hits["score"].to_numpy() > least_score
-    # the best word of a motif may score above memelite's last bin, which makes its p-value 0: no word is rarer than one
-    least = 4.0 ** -(hits["end"] - hits["start"]).to_numpy(np.float64)
-    hits["p_value"] = np.maximum(hits["p_value"].to_numpy(np.float64), least)
-    keep &= hits["p_value"].to_numpy() <= p_value
-    return hits.loc[keep, list(_AXIS_COLUMNS)].astype(_AXIS_COLUMNS).reset_index(drop=True)
+    The p-values of a matrix depend on the values in its columns, in whatever order these and the bases are, so a motif,
+    its decoys and their reverse complements share one table.
+    """
+
+    def __init__(self, motifs: Sequence[Motif], p_value: float, least_score: float = 0.0) -> None:
+        _check_scan(motifs, p_value)
+        self.p_value, self.least_score, self.reach = p_value, least_score, max(motif.width for motif in motifs) - 1
+        known: dict[bytes, tuple[int, NDArray[np.float64]]] = {}
+        self._tables = []
+        least = np.full(len(motifs), np.inf)  # where no word is rare enough
+        matrices = [np.log2(4 * motif.ppm) for motif in motifs]
+        for i, matrix in enumerate(matrices):
+            steps = np.sort(np.rint(matrix / BIN_BITS).astype(np.int64), axis=0)
+            steps = steps[:, np.lexsort(steps)]
+            key = steps.tobytes()
+            if key not in known:
+                known[key] = int(steps[0].sum()), _tail(steps - steps[0])
+            lowest, tail = known[key]
+            self._tables.append((lowest, tail))
+            n_above = int((tail > p_value).sum())
+            if n_above < len(tail):
+                least[i] = max((lowest + n_above) * BIN_BITS - ROUNDING, least_score)
+        strands = [one for matrix in matrices for one in (matrix, matrix[::-1, ::-1])]
+        self._matrices = np.asfortranarray(np.concatenate(strands, axis=1))  # one order in memory: compiled once
+        width = np.repeat([matrix.shape[1] for matrix in matrices], 2)
+        self._strands = np.cumsum(width) - width, width, np.repeat(least, 2)  # (2 motifs,): first column, width, cut
+
+    def hits(self, codes: NDArray[np.uint8]) -> pd.DataFrame:
+        """Hits on codes (P,) without an unknown base, in order of motif, strand and place."""
+        from numba import get_num_threads  # here because it takes half a second that most commands can do without
+
+        n_places = -(-len(codes) // _LANES) * _LANES
+        padded = np.full(n_places + self.reach + WORD_BP, N_CODE, dtype=np.uint8)
+        padded[: len(codes)] = codes
+        words = np.zeros(len(padded) - WORD_BP + 1, dtype=np.uint16)
+        for i in range(WORD_BP):
+            words = 4 * words + np.minimum(padded[i : i + len(words)], 3)
+        parts = range(0, len(self._strands[0]), _STRANDS)
+        with ThreadPoolExecutor(get_num_threads()) as pool:
+            found = list(pool.map(lambda part: self._part(part, padded, words, n_places), parts))
+        strand, start, score = (np.concatenate(column) for column in zip(*found, strict=True))
+        motif = strand // 2
+        hits = {
+            "motif_idx": motif, "start": start, "end": start + self._strands[1][strand],
+            "strand": np.where(strand % 2, "-", "+"), "score": score, "p_value": self._p_values(motif, score),
+        }  # fmt: skip
+        table = pd.DataFrame(hits).astype(_AXIS_COLUMNS)
+        return table[(table["score"] > self.least_score) & (table["p_value"] <= self.p_value)].reset_index(drop=True)
+
+    def _part(
+        self, first: int, codes: NDArray[np.uint8], words: NDArray[np.uint16], n_places: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+        """Strand, start and score of the hits of some matrices."""
+        begins, widths, cuts = (column[first : first + _STRANDS] for column in self._strands)
+        strand, start, score = compiled(_scan)(codes, words, n_places, self._matrices, begins, widths, cuts)
+        return strand + first, start, score
+
+    def _p_values(self, motif: NDArray[np.int64], score: NDArray[np.float64]) -> NDArray[np.float64]:
+        """P-value of each score (n,) of a motif, by its number; those above the highest bin are in it."""
+        steps = np.floor((score + ROUNDING) / BIN_BITS).astype(np.int64)
+        values = np.zeros(len(motif))
+        order = np.argsort(motif, kind="stable")
+        for rows in np.split(order, np.flatnonzero(np.diff(motif[order])) + 1) if len(order) else ():
+            lowest, tail = self._tables[motif[rows[0]]]
+            values[rows] = tail[np.clip(steps[rows] - lowest, 0, len(tail) - 1)]
+        return values
+
+
+def _scan(codes: Any, words: Any, n_places: int, matrices: Any, first: Any, width: Any, least: Any) -> Any:
+    """Find where matrices score `least` or more: which, where, and the score; compiled by numba.
+
+    The `WORD_BP` columns that say most come first: a table has every word that, with the best bases in the other
+    columns, could be part of a hit. Few places are left to be scored in full.
+    """
+    n, size = 0, 1024
+    which, start, score = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size)
+    most, alive = np.empty(4**WORD_BP, np.float32), np.empty(4**WORD_BP, np.bool_)
+    for m in range(len(width)):
+        if least[m] == np.inf:
+            continue
+        n_columns = min(width[m], WORD_BP)
+        best, at = -1.0, 0
+        for j in range(width[m] - n_columns + 1):
+            gain = 0.0
+            for c in range(first[m] + j, first[m] + j + n_columns):
+                gain += matrices[:, c].max() - matrices[:, c].mean()
+            if gain > best:
+                best, at = gain, j
+        most[0] = _ALLOWANCE - least[m]
+        for j in range(width[m]):
+            if j < at or j >= at + n_columns:
+                most[0] += matrices[:, first[m] + j].max()
+        n_words = 1
+        for i in range(WORD_BP - 1, -1, -1):
+            for a in range(3, -1, -1):
+                more = np.float32(matrices[a, first[m] + at + i] if i < n_columns else 0.0)
+                for t in range(n_words):
+                    most[a * n_words + t] = most[t] + more
+            n_words *= 4
+        for t in range(n_words):
+            alive[t] = most[t] >= 0
+        for x in range(0, n_places, _LANES):
+            any_alive = False
+            for i in range(_LANES):
+                any_alive |= alive[words[x + at + i]]
+            if not any_alive:
+                continue
+            for y in range(x, x + _LANES):
+                if not alive[words[y + at]]:
+                    continue
+                total = 0.0
+                for j in range(width[m]):
+                    if codes[y + j] >= N_CODE:
+                        total = -np.inf
+                        break
+                    total += matrices[codes[y + j], first[m] + j]
+                if total >= least[m]:
+                    if n == size:
+                        which, start = np.append(which, which), np.append(start, start)
+                        score, size = np.append(score, score), 2 * size
+                    which[n], start[n], score[n] = m, y, total
+                    n += 1
+    return which[:n], start[:n], score[:n]
+
+
+def _tail(steps: NDArray[np.int64]) -> NDArray[np.float64]:
+    """P(sum ≥ s), s = 0, 1, …, of random bases, each of which adds one of four steps ≥ 0 at every position (4, W)."""
+    mass = np.ones(1)
+    for column in steps.T:
+        grown = np.zeros(len(mass) + int(column.max()))
+        for step in column.tolist():
+            grown[step : step + len(mass)] += mass / 4
+        mass = grown
+    return np.asarray(np.cumsum(mass[::-1])[::-1])
 
 
 def _no_hits() -> pd.DataFrame:

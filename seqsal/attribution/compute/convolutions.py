@@ -30,7 +30,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import functools
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -41,6 +40,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from seqsal.models.sequence_model import facts_about
+from seqsal.sequence.kernels import compiled
 
 __all__ = [
     "MIN_CHANNELS",
@@ -421,7 +421,7 @@ def relu_multipliers(r: torch.Tensor, x: torch.Tensor, grad: torch.Tensor) -> to
         return None
     x, grad = _ordered(x, r.stride()), _ordered(grad, r.stride())
     out = torch.empty_strided(r.shape, r.stride(), dtype=r.dtype)
-    _relu_kernel()(*(_block(tensor) for tensor in (r, x, grad, out)))
+    compiled(_relu_loop)(*(_block(tensor) for tensor in (r, x, grad, out)))
     return out
 
 
@@ -435,16 +435,6 @@ def _block(tensor: torch.Tensor) -> Any:
     """(N, …) as an array (N, entries) in the order of memory."""
     n_entries = tensor[0].numel()
     return torch.as_strided(tensor.detach(), (len(tensor), n_entries), (n_entries, 1)).numpy()
-
-
-@functools.cache
-def _relu_kernel() -> Any:
-    from numba import njit  # here because it takes half a second that other methods can do without
-
-    try:
-        return njit(nogil=True, error_model="numpy", cache=True)(_relu_loop)
-    except RuntimeError:  # no folder that a compiled function could be kept in
-        return njit(nogil=True, error_model="numpy")(_relu_loop)
 
 
 def _relu_loop(r: Any, x: Any, grad: Any, out: Any) -> None:

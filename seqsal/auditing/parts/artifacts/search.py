@@ -21,7 +21,6 @@ others must be in excess by itself. An artifact whose excess has another explana
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -34,6 +33,7 @@ from seqsal.auditing.finding import MIN_REGION_SHARE
 from seqsal.auditing.spans import Spans, mask_of
 from seqsal.auditing.stats import fisher_p
 from seqsal.sequence.codes import N_CODE, reverse_complement
+from seqsal.sequence.kernels import compiled
 
 __all__ = ["PART_BP", "Found", "Hits", "exact_hits", "find_enriched", "hits_of", "masked", "mismatches", "word_keys"]
 
@@ -167,7 +167,7 @@ def align(codes: Codes, words: Sequence[Codes]) -> Alignments:
     owner = np.repeat(np.arange(len(copies)), widths + 1)  # pool[1:]: each copy and the gap after it
     heads, seeds = _seed_index(pool)
     best = np.zeros((n, n_words, 4), dtype=np.int32)  # score, start, end, first base in the pool
-    _aligner()(np.ascontiguousarray(codes), pool, heads, seeds, np.concatenate([[0], owner]), best)
+    compiled(_align_seeds)(np.ascontiguousarray(codes), pool, heads, seeds, np.concatenate([[0], owner]), best)
     score, start, end, at = (best[:, :, k].astype(np.int64) for k in range(4))
     copy = np.concatenate([[0], owner])[at]
     reverse = (copy % 2 == 1) & (score > 0)
@@ -240,16 +240,6 @@ def _seed_index(pool: Codes) -> tuple[Ints, Ints]:
     keys = windows[known].astype(np.int64) @ (4 ** np.arange(SEED_BP)[::-1])
     heads = np.concatenate([[0], np.cumsum(np.bincount(keys, minlength=4**SEED_BP))])
     return heads.astype(np.int64), known[np.argsort(keys, kind="stable")].astype(np.int64)
-
-
-@functools.cache
-def _aligner() -> Any:
-    from numba import njit  # here because it takes half a second that other commands can do without
-
-    try:
-        return njit(nogil=True, cache=True)(_align_seeds)
-    except RuntimeError:  # no folder that a compiled function could be kept in
-        return njit(nogil=True)(_align_seeds)
 
 
 def _align_seeds(codes: Any, pool: Any, heads: Any, seeds: Any, owner: Any, best: Any) -> None:
