@@ -264,7 +264,7 @@ class _Scanner:
 
     def hits(self, codes: NDArray[np.uint8]) -> pd.DataFrame:
         """Hits on codes (P,) without an unknown base, in order of motif, strand and place."""
-        from numba import get_num_threads  # here because it takes half a second that most commands can do without
+        from numba import config  # here because it takes half a second that most commands can do without
 
         n_places = -(-len(codes) // _LANES) * _LANES
         padded = np.full(n_places + self.reach + WORD_BP, N_CODE, dtype=np.uint8)
@@ -273,7 +273,7 @@ class _Scanner:
         for i in range(WORD_BP):
             words = 4 * words + np.minimum(padded[i : i + len(words)], 3)
         parts = range(0, len(self._strands[0]), _STRANDS)
-        with ThreadPoolExecutor(get_num_threads()) as pool:
+        with ThreadPoolExecutor(config.NUMBA_NUM_THREADS) as pool:
             found = list(pool.map(lambda part: self._part(part, padded, words, n_places), parts))
         strand, start, score = (np.concatenate(column) for column in zip(*found, strict=True))
         motif = strand // 2
