@@ -13,6 +13,7 @@ an unknown base between them and scanned `SCAN_BP` bases at a time, so memory do
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -264,8 +265,6 @@ class _Scanner:
 
     def hits(self, codes: NDArray[np.uint8]) -> pd.DataFrame:
         """Hits on codes (P,) without an unknown base, in order of motif, strand and place."""
-        from numba import config  # here because it takes half a second that most commands can do without
-
         n_places = -(-len(codes) // _LANES) * _LANES
         padded = np.full(n_places + self.reach + WORD_BP, N_CODE, dtype=np.uint8)
         padded[: len(codes)] = codes
@@ -273,7 +272,7 @@ class _Scanner:
         for i in range(WORD_BP):
             words = 4 * words + np.minimum(padded[i : i + len(words)], 3)
         parts = range(0, len(self._strands[0]), _STRANDS)
-        with ThreadPoolExecutor(config.NUMBA_NUM_THREADS) as pool:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
             found = list(pool.map(lambda part: self._part(part, padded, words, n_places), parts))
         strand, start, score = (np.concatenate(column) for column in zip(*found, strict=True))
         motif = strand // 2
