@@ -366,6 +366,11 @@ class ControlsWriter(_PartialFile):
                     _copy_rows(self.file, file, name, shape, raw)
             raw.check()
             raw.sync()
+        except DAMAGE as error:
+            raw.check()
+            raise StoreError(
+                f"{self.path}: nothing can be added to it ({error}): the file is damaged; copy it again, or make it again"
+            ) from error
         finally:
             raw.close()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,8 @@ import numpy as np
 import pytest
 from attack.damaged_inputs import KINDS, attack, damaged, make_good_files
 
-from seqsal.errors import SeqsalError
+from seqsal.attribution.controls import make_controls
+from seqsal.errors import SeqsalError, StoreError
 from seqsal.interop.scores import open_scores
 from seqsal.io.bed import read_bed
 from seqsal.io.bigwig import read_bigwig, summarize_bigwig
@@ -116,6 +119,22 @@ def test_a_damaged_bigwig_is_one_line(good: dict[str, Path], tmp_path: Path) -> 
             read_track(tmp_path / "A.bw")
         except SeqsalError as error:
             assert str(error).isprintable()
+
+
+def test_a_file_that_can_be_read_and_not_added_to(good: dict[str, Path], tmp_path: Path) -> None:
+    path, said = tmp_path / "A.h5", []
+    content = good["A.h5"].read_bytes()
+    for tree in re.finditer(b"TREE", content):
+        at = tree.start() + 35  # where the names of a group are looked for
+        path.write_bytes(damage := content[:at] + b"\x5a" * 30 + content[at + 30 :])
+        with contextlib.suppress(SeqsalError):
+            attr = read_attributions(path, in_memory=False)
+            try:
+                make_controls(attr, n_controls=30)
+            except StoreError as error:
+                said.append(str(error))
+                assert path.read_bytes() == damage and {one.name for one in tmp_path.iterdir()} == {"A.h5"}
+    assert any(one.startswith(f"{path}: nothing can be added to it") for one in said)
 
 
 @pytest.mark.slow
