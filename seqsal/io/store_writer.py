@@ -369,7 +369,7 @@ class ControlsWriter(_PartialFile):
         except DAMAGE as error:
             raw.check()
             raise StoreError(
-                f"{self.path}: nothing can be added to it ({error}): the file is damaged; copy it again, or make it again"
+                f"{self.path}: nothing can be added to it ({error}): it is damaged; copy it or make it again"
             ) from error
         finally:
             raw.close()
