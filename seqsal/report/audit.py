@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 
 from seqsal.auditing.finding import VERDICTS
-from seqsal.auditing.part import Measured, Weight
+from seqsal.auditing.part import Weight
 from seqsal.auditing.parts.artifacts import ArtifactsResult
 from seqsal.auditing.result import AuditResult, part_lines
 from seqsal.auditing.verdict import Verdict
@@ -91,29 +90,36 @@ def artifact_table(audit: AuditResult) -> Table | None:
     if result is None or not result.findings:
         return None
     found = sorted(result.findings, key=lambda one: (VERDICTS.index(one.verdict), -(one.n_regions or 0)))
+    names = [one.name for one in found]
+
+    def numbers(key: str) -> pd.Series:
+        values = (getattr(one, key) for one in found)
+        return pd.Series([float(one) if isinstance(one, (int, float)) else np.nan for one in values], dtype=np.float64)
+
+    def measured(key: str) -> pd.Series:
+        return two_digits(numbers(key))
+
+    hint = "how much more often than in what it is compared with"
+    verdicts = "shortcut: present, used, and not biology; present: there but unused"
     columns = [
-        Column("Name"),
-        Column("Kind"),
-        Column("Verdict", "verdict", "shortcut: present, used, and not biology; present: there but unused"),
-        Column("Regions", "number", "regions that have it"),
-        Column("Enrichment", "number", "how much more often than in what it is compared with"),
-        Column("Share of map", "number", "of the attribution that lies on it"),
-        Column("Put in", "number", "change of the prediction when it is put into neutral sequence"),
-        Column("Taken out", "number", "change of the prediction when it is taken out where it stands"),
-        Column("q-value", "number", "of its presence"),
-        Column("Sequence"),
+        (Column("Name"), names),
+        (Column("Kind"), [one.kind for one in found]),
+        (Column("Verdict", "verdict", verdicts), [one.verdict for one in found]),
+        (Column("Regions", "number", "regions that have it"), numbers("n_regions")),
+        (Column("Enrichment", "number", hint), measured("enrichment")),
+        (Column("Share of map", "number", "of the attribution that lies on it"), measured("attribution_share")),
+        (
+            Column("Put in", "number", "change of the prediction when it is put into neutral sequence"),
+            measured("marginal_effect"),
+        ),
+        (
+            Column("Taken out", "number", "change of the prediction when it is taken out where it stands"),
+            measured("ablation_effect"),
+        ),
+        (Column("q-value", "number", "of its presence"), measured("q_value")),
+        (Column("Sequence"), [one.sequence or "–" for one in found]),
     ]
-    cells: list[Any] = [[one.name for one in found], [one.kind for one in found], [one.verdict for one in found]]
-    cells += [
-        _numbers([one.n_regions for one in found]),
-        two_digits(_numbers([one.enrichment for one in found])),
-        two_digits(_numbers([one.attribution_share for one in found])),
-        two_digits(_numbers([one.marginal_effect for one in found])),
-        two_digits(_numbers([one.ablation_effect for one in found])),
-        two_digits(_numbers([one.q_value for one in found])),
-    ]
-    cells.append([one.sequence or "–" for one in found])
-    return make_table("artifacts-table", columns, cells, regions=_first_hits(audit, cells[0]))
+    return make_table("artifacts-table", columns, regions=_first_hits(audit, names))
 
 
 def _first_hits(audit: AuditResult, names: list[str]) -> pd.DataFrame | None:
@@ -125,10 +131,6 @@ def _first_hits(audit: AuditResult, names: list[str]) -> pd.DataFrame | None:
     return first.fillna({"chrom": "", "start": -1, "end": -1}).astype({"start": np.int64, "end": np.int64})
 
 
-def _numbers(values: Iterable[Measured | int | None]) -> pd.Series:
-    return pd.Series([float(one) if isinstance(one, (int, float)) else np.nan for one in values], dtype=np.float64)
-
-
 def worst_rows(audit: AuditResult | None) -> list[int]:
     """Rows of the attributions whose map agrees least with what the model does when bases are substituted."""
     table = None if audit is None else audit.tables.get("faithfulness.ism_worst")
@@ -137,12 +139,9 @@ def worst_rows(audit: AuditResult | None) -> list[int]:
 
 def worst_cards(inputs: ReportInputs, audit: AuditResult) -> list[Card]:
     """Picture the regions of `worst_rows`."""
-    rows = worst_rows(audit)
-    if not rows:
+    if not (rows := worst_rows(audit)):
         return []
-    worst = audit.tables["faithfulness.ism_worst"].head(N_WORST)
+    agreement = audit.tables["faithfulness.ism_worst"]["ism_spearman"]
+    notes = [f"agreement with mutagenesis {show(float(f'{value:.2f}'))}" for value in agreement.head(N_WORST)]
     cards = draw_cards(inputs, rows, key="worst")
-    return [
-        card.with_note(f"agreement with mutagenesis {show(float(f'{value:.2f}'))}")
-        for card, value in zip(cards, worst["ism_spearman"], strict=True)
-    ]
+    return [replace(card, note=note) for card, note in zip(cards, notes, strict=True)]

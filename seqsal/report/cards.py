@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -21,16 +21,9 @@ from seqsal.report.inputs import ReportInputs
 from seqsal.report.tables import show
 
 __all__ = [
-    "MAX_PATTERNS",
-    "N_EXAMPLES",
-    "Card",
-    "PatternCard",
-    "draw_cards",
-    "draw_patterns",
-    "strongest",
-    "strongest_position",
-    "top_rows",
-]
+    "MAX_PATTERNS", "N_EXAMPLES", "Card", "PatternCard", "draw_cards", "draw_patterns", "strongest",
+    "strongest_position", "top_rows",
+]  # fmt: skip
 
 _TRACK_INCHES, _TRACK_MARGINS = (9.0, 1.55), (0.8, 0.35, 0.25, 0.05)
 _LOGO_INCHES, _LOGO_MARGINS = (9.0, 1.75), (0.8, 0.35, 0.45, 0.05)
@@ -48,20 +41,16 @@ class Card:
     peaks: str
     track: Markup
     logo: Markup
-    zoom: str
     note: str = ""
-
-    def with_note(self, note: str) -> Card:
-        """Add a few words to the head of the card."""
-        return replace(self, note=note)
 
 
 def draw_cards(inputs: ReportInputs, rows: Sequence[int] | None = None, *, key: str = "region") -> list[Card]:
     """Draw some regions on one scale."""
     chosen = top_rows(inputs) if rows is None else rows
-    places = [_find_place(inputs, number, row) for number, row in enumerate(chosen, start=1)]
-    limits = common_limits(place.locus for place in places)
-    return [_draw_card(inputs, place, limits, f"{key}-{place.number}") for place in places]
+    loci = [window_locus(inputs.attr, row) for row in chosen]
+    limits = common_limits(loci)
+    pairs = enumerate(zip(chosen, loci, strict=True), start=1)
+    return [_draw_card(inputs, row, locus, limits, f"{key}-{number}") for number, (row, locus) in pairs]
 
 
 def top_rows(inputs: ReportInputs) -> list[int]:
@@ -87,75 +76,39 @@ def strongest_position(locus: Locus, peaks: pd.DataFrame) -> int:
     return int(peak["start"]) + (int(peak["summit"]) if peak["summit"] >= 0 else int(peak["end"] - peak["start"]) // 2)
 
 
-@dataclass(frozen=True)
-class _Place:
-    """A region and what of it is enlarged."""
-
-    number: int
-    row: int
-    locus: Locus
-    peaks: pd.DataFrame
-    zoom: tuple[int, int]
-
-    @property
-    def zoomed(self) -> slice:
-        """Columns of the enlarged span."""
-        return slice(self.zoom[0] - self.locus.start, self.zoom[1] - self.locus.start)
-
-
-def _find_place(inputs: ReportInputs, number: int, row: int) -> _Place:
-    locus = window_locus(inputs.attr, row)
-    peaks = boxes_within(inputs.peaks, locus.span)
+def _draw_card(inputs: ReportInputs, row: int, locus: Locus, limits: tuple[float, float], key: str) -> Card:
+    window, peaks = inputs.attr.regions.iloc[row], boxes_within(inputs.peaks, locus.span)
     zoom = locus.around(strongest_position(locus, peaks), inputs.zoom_bp)
-    return _Place(number, row, locus, peaks, (zoom.start, zoom.end))
-
-
-def _draw_card(inputs: ReportInputs, place: _Place, limits: tuple[float, float], key: str) -> Card:
-    window, locus = inputs.attr.regions.iloc[place.row], place.locus
-    text = format_region(one_line(locus.chrom), locus.start, locus.end, str(window["strand"]))
-    zoom = format_region(one_line(locus.chrom), *place.zoom)
-    n_peaks = _count_peaks(place.peaks, inputs.peaks.attrs.get("fdr"))
-    unit = two_lines(inputs.attr.unit)
+    place = format_region(one_line(locus.chrom), locus.start, locus.end, str(window["strand"]))
+    unit, space = two_lines(inputs.attr.unit), inputs.attr.output_space
+    prediction, fdr = float(inputs.attr.prediction[row]), inputs.peaks.attrs.get("fdr")
+    n_peaks = "no peak" if fdr is None else f"no peak at q ≤ {fdr:g}"
+    if len(peaks):
+        n_peaks = f"{len(peaks)} peak{'s' * (len(peaks) > 1)}"
 
     def draw_track(ax: Axes) -> None:
         plot_track(
-            locus.track,
-            ax,
-            start=locus.start,
-            chrom=locus.chrom,
-            unit=unit,
-            peaks=place.peaks,
-            highlight=[place.zoom],
-            limits=limits,
-        ).set_xlabel("")
+            locus.track, ax, start=locus.start, chrom=locus.chrom, unit=unit, peaks=peaks,
+            highlight=[(zoom.start, zoom.end)], limits=limits,
+        ).set_xlabel("")  # fmt: skip
 
     def draw_logo(ax: Axes) -> None:
-        part = place.zoomed
-        plot_letters(locus.track[part], locus.codes[part], ax, start=place.zoom[0], chrom=locus.chrom, unit=unit)
+        part = slice(zoom.start - locus.start, zoom.end - locus.start)
+        plot_letters(locus.track[part], locus.codes[part], ax, start=zoom.start, chrom=locus.chrom, unit=unit)
         ax.set_ylim(*limits)
 
-    label = f"Attribution of every base of {text}, with {n_peaks}"
+    about = f"Attribution of every base of {place}, with {n_peaks}"
+    enlarged = f"Logo of {format_region(one_line(locus.chrom), zoom.start, zoom.end)}"
     return Card(
         key=key,
         span=locus.span,
-        name=one_line(window["name"]) if "name" in window and window["name"] != "." else text,
-        place=text,
-        prediction=_prediction(float(inputs.attr.prediction[place.row]), inputs.attr.output_space),
+        name=one_line(window["name"]) if "name" in window and window["name"] != "." else place,
+        place=place,
+        prediction=f"prediction {show(prediction)} ({space})" if np.isfinite(prediction) else "prediction not known",
         peaks=n_peaks,
-        track=inline_svg(draw_track, _TRACK_INCHES, key=f"{key}-track", label=label, margins=_TRACK_MARGINS),
-        logo=inline_svg(draw_logo, _LOGO_INCHES, key=f"{key}-logo", label=f"Logo of {zoom}", margins=_LOGO_MARGINS),
-        zoom=zoom,
+        track=inline_svg(draw_track, _TRACK_INCHES, key=f"{key}-track", label=about, margins=_TRACK_MARGINS),
+        logo=inline_svg(draw_logo, _LOGO_INCHES, key=f"{key}-logo", label=enlarged, margins=_LOGO_MARGINS),
     )
-
-
-def _prediction(value: float, space: str) -> str:
-    return f"prediction {show(value)} ({space})" if np.isfinite(value) else "prediction not known"
-
-
-def _count_peaks(peaks: pd.DataFrame, fdr: float | None) -> str:
-    if len(peaks):
-        return f"{len(peaks)} peak{'s' * (len(peaks) > 1)}"
-    return "no peak" if fdr is None else f"no peak at q ≤ {fdr:g}"
 
 
 MAX_PATTERNS = 30
@@ -165,68 +118,25 @@ _INCH_PER_BASE, _MARGINS, _HEIGHT = 0.17, (0.55, 0.1, 0.25, 0.06), 0.95
 
 @dataclass(frozen=True)
 class PatternCard:
-    """One pattern as a row of the table.
+    """A pattern and its pictures, PFM and CWM, on both strands."""
 
-    Attributes
-    ----------
-    match, accession, q_value
-        What names the pattern, or a dash.
-    nearest
-        The best match where it is too uncertain to name the pattern, or an empty text.
-    logos
-        PFM and CWM.
-    other_strand
-        The same of the reverse complement.
-    examples
-        Link within the page, or an empty text, what to call it, and the place, or None for a link.
-    """
-
-    key: str
-    name: str
-    effect: str
-    consensus: str
-    match: str
-    accession: str
-    q_value: str
-    nearest: str
-    n_seqlets: str
-    contribution: str
-    algorithm: str
+    pattern: Pattern
     logos: list[Markup]
     other_strand: list[Markup]
-    examples: list[tuple[str, str, Region | None]]
+    examples: list[tuple[str, str, Region | None]]  # a link within the page, or "", what to call it, and the place
 
 
 def draw_patterns(inputs: ReportInputs, motifs: MotifResult) -> list[PatternCard]:
     """Draw the first `MAX_PATTERNS` patterns."""
     windows = inputs.attr.regions.iloc[top_rows(inputs)]
-    return [_draw(pattern, windows) for pattern in motifs.patterns[:MAX_PATTERNS]]
+    return [
+        PatternCard(one, _logos(one, reverse=False), _logos(one, reverse=True), _examples(one, windows))
+        for one in motifs.patterns[:MAX_PATTERNS]
+    ]
 
 
-def _draw(pattern: Pattern, windows: pd.DataFrame) -> PatternCard:
-    key = pattern.name.replace("_", "-")
-    match, nearest = pattern.named_match, pattern.match
-    return PatternCard(
-        key=key,
-        name=pattern.name,
-        effect="raises" if pattern.sign == "pos" else "lowers",
-        consensus=pattern.motif.consensus,
-        match="–" if match is None else one_line(match["match"], 40),
-        accession="" if match is None else one_line(match["accession"], 40),
-        q_value="–" if match is None else show(float(match["q_value"])),
-        nearest=""
-        if match is not None or nearest is None
-        else f"{one_line(nearest['match'], 40)}, q {show(float(nearest['q_value']))}",
-        n_seqlets=show(pattern.n_seqlets),
-        contribution=show(float(pattern.seqlets["score"].mean())),
-        algorithm=pattern.algorithm,
-        logos=_logos(pattern, key, reverse=False),
-        other_strand=_logos(pattern, f"{key}-rc", reverse=True),
-        examples=_examples(pattern, windows),
-    )
-
-
-def _logos(pattern: Pattern, key: str, *, reverse: bool) -> list[Markup]:
+def _logos(pattern: Pattern, *, reverse: bool) -> list[Markup]:
+    key = pattern.name.replace("_", "-") + "-rc" * reverse
     size = (_INCH_PER_BASE * max(pattern.motif.width, 8) + _MARGINS[0] + _MARGINS[1], _HEIGHT)
 
     def draw_pfm(ax: Axes) -> None:

@@ -25,23 +25,24 @@ from seqsal.plot.style import one_line
 from seqsal.report.genome import view_genome
 from seqsal.report.inputs import ReportInputs
 from seqsal.report.sections import SECTIONS
-from seqsal.report.tables import PAGE_ROWS, page_json
+from seqsal.report.tables import PAGE_ROWS, page_json, show
 from seqsal.version import VERSION
 
-__all__ = ["igv_script", "render_report", "write_report"]
+__all__ = ["environment", "igv_script", "render_report", "write_report"]
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """Return the templates of the page."""
+    made = Environment(
         loader=PackageLoader("seqsal.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["page_json"] = page_json
-    return environment
+    made.filters |= {"page_json": page_json, "show": show, "one_line": one_line}
+    return made
 
 
 def render_report(results: ReportInputs) -> str:
@@ -50,9 +51,9 @@ def render_report(results: ReportInputs) -> str:
     templates = resources.files("seqsal.report") / "templates"
     script = "".join((templates / name).read_text(encoding="utf-8") for name in ("report.js", "genome.js"))
     igv = igv_script()
-    view = None if igv is None else view_genome(results)
+    hashes = [hashlib.sha256(one.encode()).digest() for one in (script, igv) if one is not None]
     return (
-        _environment()
+        environment()
         .get_template("report.html")
         .render(
             title=one_line(results.title, 200),
@@ -60,15 +61,11 @@ def render_report(results: ReportInputs) -> str:
             version=VERSION,
             script=script,
             igv=igv,
-            view=view,
-            script_hashes=[_digest(one) for one in (script, igv) if one is not None],
+            view=None if igv is None else view_genome(results),
+            script_hashes=[f"sha256-{base64.b64encode(digest).decode()}" for digest in hashes],
             page_rows=PAGE_ROWS,
         )
     )
-
-
-def _digest(script: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
 def write_report(path: str | os.PathLike[str], results: ReportInputs) -> Path:

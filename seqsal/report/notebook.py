@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from seqsal.io.attributions import Attributions
 from seqsal.motifs import MotifResult
@@ -20,6 +20,7 @@ from seqsal.motifs.patterns import Pattern
 from seqsal.plot.motifs import plot_cwm
 from seqsal.plot.style import inline_svg, one_line
 from seqsal.regions import format_region
+from seqsal.report.html import environment
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,36 +32,25 @@ __all__ = ["agreement_html", "attributions_html", "motifs_html"]
 N_REGIONS, N_PATTERNS, N_PAIRS = 5, 12, 30
 LEAST_LETTER = 0.03  # of the highest; lower ones would only be a line, of some kilobytes
 _LOGO_INCHES, _LOGO_MARGINS = (2.6, 0.75), (0.05, 0.05, 0.05, 0.05)
-_STYLE = Markup(
-    "<style>.seqsal{{font:14px/1.45 system-ui,sans-serif;max-width:64em;--pos:#3b9bdc;--neg:#e06a1b}}"
-    ".seqsal p{{margin:.3em 0}}.seqsal table{{border-collapse:collapse;margin:.3em 0;font:inherit}}"
-    ".seqsal th,.seqsal td{{text-align:left;vertical-align:middle;padding:.15em 1em .15em 0;background:none;"
-    "overflow-wrap:anywhere;border-bottom:1px solid #8884}}.seqsal th{{font-weight:600;white-space:nowrap}}"
-    ".seqsal .n{{text-align:right;font-variant-numeric:tabular-nums}}.seqsal svg{{width:15em;height:auto}}</style>"
-).format()
 Cell = str | int | float | Markup
 
 
 def attributions_html(attr: Attributions) -> str:
     """Show what attributions are about, and the regions with the highest predictions."""
+    rejected = f", {len(attr.rejected):,} more could not be used (see .rejected)" if len(attr.rejected) else ""
     facts = [
-        ("regions", f"{len(attr):,} of {attr.length:,} bp" + _rejected(attr)),
+        ("regions", f"{len(attr):,} of {attr.length:,} bp{rejected}"),
         ("method", f"{attr.method}, target {attr.target}"),
         ("values", attr.unit),
         ("controls", f"{attr.n_controls:,} shuffled" if attr.n_controls else "none, so no peak can be called"),
         *((key, files) for key in ("model", "genome") if (files := _file_names(attr.attrs.get(key)))),
         *([("results", ", ".join(attr.results))] if len(attr.results) > 1 else []),
     ]
-    head = _table(facts)
     predictions = np.asarray(attr.prediction, dtype=np.float64)
     top = np.argsort(-predictions, kind="stable")[:N_REGIONS]
     rows = [(*_region_cells(attr.regions.iloc[int(row)]), float(predictions[row])) for row in top]
     columns = ("highest predictions", "name", f"prediction ({attr.output_space})")
-    return _page("Attributions", head + _table(rows, columns))
-
-
-def _rejected(attr: Attributions) -> str:
-    return f", {len(attr.rejected):,} more could not be used (see .rejected)" if len(attr.rejected) else ""
+    return _page("Attributions", [(facts, ()), (rows, columns)])
 
 
 def _file_names(stored: object) -> str:
@@ -83,11 +73,10 @@ def motifs_html(result: MotifResult) -> str:
     peaks = " and ".join(f"{n:,} {sign}" for sign, n in result.n_peaks.items())
     shown = [_pattern_cells(pattern) for pattern in result.patterns[:N_PATTERNS]]
     columns = ("mean contribution", "pattern", "instances", "best match", "q-value", "consensus")
-    body = _table(shown, columns) if shown else Markup("<p>no pattern</p>")
     more = len(result) - N_PATTERNS
-    notes = [f"… and {more} more patterns, see .table"] * (more > 0) + list(result.warnings)
+    notes = ["no pattern"] * (not shown) + [f"… and {more} more patterns, see .table"] * (more > 0)
     title = f"{len(result)} pattern{'s' * (len(result) != 1)} from the peaks: {peaks}"
-    return _page(title, body + Markup("").join(Markup("<p>{}</p>").format(one_line(note, 400)) for note in notes))
+    return _page(title, [(shown, columns)] if shown else [], [*notes, *result.warnings])
 
 
 def _pattern_cells(pattern: Pattern) -> tuple[Cell, ...]:
@@ -121,32 +110,25 @@ def agreement_html(agreement: Agreement) -> str:
     n_regions = int(overall["n_regions"].iloc[0])
     title = f"{len(agreement.names)} results on {n_regions:,} regions of {agreement.length:,} bp"
     more = len(overall) - N_PAIRS
-    note = Markup("<p>… and {} more pairs, see .overall</p>").format(more) if more > 0 else Markup("")
-    return _page(title, _table(rows, columns) + note)
+    return _page(title, [(rows, columns)], [f"… and {more} more pairs, see .overall"] * (more > 0))
 
 
-def _page(title: str, body: Markup) -> str:
-    return str(Markup('<div class="seqsal">{}<p><b>{}</b></p>{}</div>').format(_STYLE, one_line(title, 200), body))
+def _page(
+    title: str, tables: Iterable[tuple[Sequence[Sequence[Cell]], Sequence[str]]], notes: Iterable[str] = ()
+) -> str:
+    """Put tables, each rows with the names of their columns, and notes below a title.
+
+    Without columns the first cell of a row is its head.
+    """
+    page = environment().get_template("notebook.html")
+    shown = [([[_cell(cell) for cell in row] for row in rows], columns) for rows, columns in tables]
+    return page.render(title=one_line(title, 200), tables=shown, notes=[one_line(note, 400) for note in notes])
 
 
-def _table(rows: Iterable[Sequence[Cell]], columns: Sequence[str] = ()) -> Markup:
-    """Rows as a table; without columns the first cell of a row is its head."""
-    head = Markup("").join(Markup("<th>{}</th>").format(column) for column in columns)
-    lines = [Markup("<thead><tr>{}</tr></thead>").format(head)] if columns else []
-    for row in rows:
-        first = Markup("<th>{}</th>").format(_cell_text(row[0])) if not columns else _cell(row[0])
-        lines.append(Markup("<tr>{}{}</tr>").format(first, Markup("").join(map(_cell, row[1:]))))
-    return Markup("<table>{}</table>").format(Markup("").join(lines))
-
-
-def _cell(value: Cell) -> Markup:
-    kind = ' class="n"' if isinstance(value, (int, float)) else ""
-    return Markup(f"<td{kind}>{{}}</td>").format(_cell_text(value))
-
-
-def _cell_text(value: Cell) -> Markup:
-    if isinstance(value, Markup):
-        return value
+def _cell(value: Cell) -> tuple[bool, str]:
+    """Whether a cell is a number, and its text."""
     if isinstance(value, float):
-        return escape(f"{value:.3f}" if np.isfinite(value) else "–")
-    return escape(f"{value:,}" if isinstance(value, int) else one_line(value))
+        return True, f"{value:.3f}" if np.isfinite(value) else "–"
+    if isinstance(value, int):
+        return True, f"{value:,}"
+    return False, value if isinstance(value, Markup) else one_line(value)

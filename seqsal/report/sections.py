@@ -20,16 +20,7 @@ from seqsal.report.cards import MAX_PATTERNS, draw_cards, draw_patterns
 from seqsal.report.inputs import ReportInputs
 from seqsal.report.tables import SPACES, peak_table, region_table, rejected_table, show, usage_table
 
-__all__ = [
-    "METHODS",
-    "SECTIONS",
-    "Section",
-    "metric_tiles",
-    "model_facts",
-    "run_facts",
-    "training_figure",
-    "value_text",
-]
+__all__ = ["SECTIONS", "Section"]
 
 METHODS = {
     "gradient_x_input": "gradient × input: how steeply the output rises with each base that is there",
@@ -64,6 +55,10 @@ class Section:
     context: Mapping[str, Any] = field(default_factory=dict)
 
 
+def _section(key: str, title: str, lead: str, template: str = "", **context: Any) -> Section:
+    return Section(key, title, lead, f"section_{template or key}.html", context)
+
+
 def build_summary(inputs: ReportInputs) -> Section:
     """Say what was done and what came out, in numbers."""
     attr, peaks = inputs.attr, inputs.peaks
@@ -85,22 +80,19 @@ def build_summary(inputs: ReportInputs) -> Section:
         *metric_tiles(inputs),
     ]
     space = attr.output_space
-    return Section(
+    return _section(
         "summary",
         "Summary",
         f"A model predicted {show(len(attr))} {'region' if len(attr) == 1 else 'regions'} of {show(attr.length)} bp, "
         "and each base was scored for its effect on the prediction. Runs of bases that stand out against shuffled "
         "sequences are called peaks.",
-        "section_summary.html",
-        {
-            "tiles": tiles,
-            "method": METHODS.get(attr.method, attr.method),
-            "unit": space,
-            "unit_text": SPACES.get(space, ""),
-            "facts": model_facts(inputs),
-            "training": training_figure(inputs),
-            "curves": test_curves(inputs),
-        },
+        tiles=tiles,
+        method=METHODS.get(attr.method, attr.method),
+        unit=space,
+        unit_text=SPACES.get(space, ""),
+        facts=model_facts(inputs),
+        training=training_figure(inputs),
+        curves=test_curves(inputs),
     )
 
 
@@ -109,17 +101,14 @@ def build_verdict(inputs: ReportInputs) -> Section | None:
     audit = inputs.audit
     if audit is None:
         return None
-    return Section(
+    return _section(
         "verdict",
         "Verdict",
         audit.verdict.text,
-        "section_verdict.html",
-        {
-            "answers": answers(audit),
-            "reasons": reason_rows(audit),
-            "warnings": audit.warnings,
-            "untested": audit.untested,
-        },
+        answers=answers(audit),
+        reasons=reason_rows(audit),
+        warnings=audit.warnings,
+        untested=audit.untested,
     )
 
 
@@ -128,19 +117,16 @@ def build_audit(inputs: ReportInputs) -> Section | None:
     audit = inputs.audit
     if audit is None:
         return None
-    return Section(
+    return _section(
         "audit",
         "Audit",
         "The evidence behind the verdict. If the map is right, replacing its top bases by shuffled sequence must lower "
         "the prediction sooner than replacing any others, and putting them back must raise it sooner.",
-        "section_audit.html",
-        {
-            "curves": draw_curves(inputs, audit),
-            "evidence": evidence(audit),
-            "artifacts": artifact_table(audit),
-            "has_hits": len(audit.shortcut_hits) > 0,
-            "worst": worst_cards(inputs, audit),
-        },
+        curves=draw_curves(inputs, audit),
+        evidence=evidence(audit),
+        artifacts=artifact_table(audit),
+        has_hits=len(audit.shortcut_hits) > 0,
+        worst=worst_cards(inputs, audit),
     )
 
 
@@ -159,15 +145,12 @@ def build_scores(inputs: ReportInputs) -> Section | None:
         label=f"Histogram of {len(finite)} predictions from {finite.min():.3g} to {finite.max():.3g}",
     )
     quartiles = [show(float(value)) for value in np.percentile(finite, [0, 25, 50, 75, 100])]
-    return Section(
+    return _section(
         "scores",
         "Predictions",
         "How many regions got which score. Two separate humps mean that the model is sure of most regions.",
-        "section_scores.html",
-        {
-            "figure": figure,
-            "quartiles": list(zip(("lowest", "25 %", "median", "75 %", "highest"), quartiles, strict=True)),
-        },
+        figure=figure,
+        quartiles=list(zip(("lowest", "25 %", "median", "75 %", "highest"), quartiles, strict=True)),
     )
 
 
@@ -177,15 +160,15 @@ def build_gallery(inputs: ReportInputs) -> Section | None:
     if not cards:
         return None
     which = "highest predictions" if inputs.knows_predictions else "most attribution; predictions are not known"
-    return Section(
+    return _section(
         "top-regions",
         "Top regions",
         f"The regions with the {which} (overlapping ones are shown once). Above, the attribution of every "
         "base, with peaks as boxes beneath; the grey span is enlarged below as letters, whose height is the "
         "attribution. Letters that hang upside down lower the prediction. All are on the + strand and on one scale, so "
         "that heights compare between regions.",
-        "section_gallery.html",
-        {"cards": cards},
+        template="gallery",
+        cards=cards,
     )
 
 
@@ -194,21 +177,18 @@ def build_motifs(inputs: ReportInputs) -> Section | None:
     motifs = inputs.motifs
     if motifs is None:
         return None
-    return Section(
+    return _section(
         "motifs",
         "Motifs",
         "Sequences that recur under the peaks, aligned. The upper logo shows how often each base occurs, the lower one "
         "what each contributes on average; a letter below the line lowers the prediction. Locations are 0-based, end "
         "not included.",
-        "section_motifs.html",
-        {
-            "cards": draw_patterns(inputs, motifs),
-            "searched": _searched(inputs, motifs),
-            "n_left_out": max(0, len(motifs) - MAX_PATTERNS),
-            "notes": motifs.warnings,
-            "database": motifs.database,
-            "usage": usage_table(motifs),
-        },
+        cards=draw_patterns(inputs, motifs),
+        searched=_searched(inputs, motifs),
+        n_left_out=max(0, len(motifs) - MAX_PATTERNS),
+        notes=motifs.warnings,
+        database=motifs.database,
+        usage=usage_table(motifs),
     )
 
 
@@ -224,23 +204,24 @@ def _searched(inputs: ReportInputs, motifs: MotifResult) -> str:
 
 def build_genome(inputs: ReportInputs) -> Section:
     """Leave room for the genome browser; `view` and `igv` of the page say what it holds."""
-    return Section(
+    return _section(
         "genome",
         "Genome browser",
         "The sequence and what each base contributes, with peaks, motifs and artifacts beneath. Drag to move along, "
         "and zoom in until bars become letters. Every location on this page that is a link leads here.",
-        "section_genome.html",
     )
 
 
 def build_peaks(inputs: ReportInputs) -> Section:
     """List the peaks, those that stand out most first."""
-    return Section(
+    return _section(
         "peaks",
         "Peaks",
         "Stretches of bases whose attribution stands out against shuffled sequences of the same composition.",
-        "section_table.html",
-        {"table": peak_table(inputs), "file": "peaks.tsv", "empty": _no_peaks(inputs)},
+        template="table",
+        table=peak_table(inputs),
+        file="peaks.tsv",
+        empty=_no_peaks(inputs),
     )
 
 
@@ -267,8 +248,7 @@ def _no_peaks(inputs: ReportInputs) -> str:
 def build_regions(inputs: ReportInputs) -> Section:
     """List every region with its score."""
     lead = "Every region and what the model predicts for it, highest first."
-    context = {"table": region_table(inputs), "file": "scores.tsv"}
-    return Section("regions", "All regions", lead, "section_table.html", context)
+    return _section("regions", "All regions", lead, "table", table=region_table(inputs), file="scores.tsv")
 
 
 def build_rejected(inputs: ReportInputs) -> Section | None:
@@ -277,17 +257,17 @@ def build_rejected(inputs: ReportInputs) -> Section | None:
     if table is None:
         return None
     lead = "Regions of the input that could not be used, and why. They appear nowhere else on this page."
-    return Section("left-out", "Left out", lead, "section_table.html", {"table": table, "file": "run.json"})
+    return _section("left-out", "Left out", lead, "table", table=table, file="run.json")
 
 
 def build_run(inputs: ReportInputs) -> Section:
     """Say how to make the page again."""
-    return Section(
+    return _section(
         "run",
         "This run",
         "The command, settings, inputs and versions: all that is needed to repeat the run.",
-        "section_run.html",
-        {"command": value_text(inputs.run_info.get("command", "")), "groups": run_facts(inputs)},
+        command=value_text(inputs.run_info.get("command", "")),
+        groups=run_facts(inputs),
     )
 
 

@@ -20,24 +20,14 @@ from seqsal.regions import format_region
 from seqsal.report.inputs import ReportInputs
 
 __all__ = [
-    "MAX_ROWS",
-    "PAGE_ROWS",
-    "SPACES",
-    "Column",
-    "Table",
-    "make_table",
-    "page_json",
-    "peak_table",
-    "region_table",
-    "rejected_table",
-    "show",
-    "two_digits",
-    "usage_table",
-]
+    "MAX_ROWS", "PAGE_ROWS", "SPACES", "Column", "Table", "make_table", "page_json", "peak_table", "region_table",
+    "rejected_table", "show", "two_digits", "usage_table",
+]  # fmt: skip
 
 PAGE_ROWS = 12
 MAX_ROWS = 20_000  # keeps the page below 10 MB; the files next to it hold every row
 _MAX_CHARS = 80
+_STRANDED_PLACE = "chrom:start-end(strand), 0-based, end not included"
 _DIGITS = 4
 ALMOST_ONE = 0.9999  # larger numbers below 1 would be shown as 1
 SPACES = {
@@ -51,44 +41,22 @@ SPACES = {
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a table on the page.
-
-    Attributes
-    ----------
-    label, hint
-        Heading, and what it means in a few words.
-    kind
-        `text`, `place`, `effect` or `number`: how it looks and how it sorts.
-    """
+    """One column of a table on the page."""
 
     label: str
-    kind: str = "text"
-    hint: str = ""
+    kind: str = "text"  # or place, effect, verdict or number: how it looks and how it sorts
+    hint: str = ""  # what it means, in a few words
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table ready for its template.
+    """A table ready for its template."""
 
-    Attributes
-    ----------
-    key
-        Unique on the page.
-    columns
-        What the cells of a row are.
-    rows
-        Text and numbers; NaN is None.
-    n_total
-        Number of rows before the cut at `MAX_ROWS`.
-    regions
-        What the rows are about: chrom, start, end, row by row; None where they are about no place.
-    """
-
-    key: str
+    key: str  # unique on the page
     columns: Sequence[Column]
-    rows: list[list[Any]]
-    n_total: int
-    regions: pd.DataFrame | None = None
+    rows: list[list[Any]]  # text and numbers; NaN is None
+    n_total: int  # rows before the cut at `MAX_ROWS`
+    regions: pd.DataFrame | None = None  # what the rows are about: chrom, start, end; None for no place
 
     @property
     def location_column(self) -> int:
@@ -114,13 +82,13 @@ def page_json(value: Any) -> Markup:
 
 
 def make_table(
-    key: str, columns: Sequence[Column], cells: Sequence[Any], *, regions: pd.DataFrame | None = None
+    key: str, columns: Sequence[tuple[Column, Sequence[Any]]], *, regions: pd.DataFrame | None = None
 ) -> Table:
-    """Build a table from one array or Series a column, cut to its first `MAX_ROWS` rows."""
-    n_total = len(cells[0]) if len(cells) else 0
-    shown = [_to_json(pd.Series(values).iloc[:MAX_ROWS]) for values in cells]
+    """Build a table from its columns, each with an array or Series, cut to its first `MAX_ROWS` rows."""
+    shown = [_to_json(pd.Series(values).iloc[:MAX_ROWS]) for _, values in columns]
     about = None if regions is None else regions.iloc[:MAX_ROWS]
-    return Table(key, columns, [list(row) for row in zip(*shown, strict=True)], n_total, about)
+    rows = [list(row) for row in zip(*shown, strict=True)]
+    return Table(key, [column for column, _ in columns], rows, len(columns[0][1]), about)
 
 
 def two_digits(values: pd.Series) -> pd.Series:
@@ -166,50 +134,37 @@ def peak_table(inputs: ReportInputs) -> Table | None:
         return None
     peaks = inputs.ranked_peaks
     effects = np.where(negative_peaks(peaks), "lowers", "raises")
-    columns = [
-        Column("Name"),
-        Column("Location", "place", "chrom:start-end, 0-based, end not included"),
-        Column("Effect", "effect", "does it raise or lower the prediction"),
-        Column("Width", "number", "bp"),
-        Column("Summit", "number", "position of the strongest base, 0-based"),
-        Column("Signal", "number", f"sum over its bases: {inputs.attr.unit}"),
-    ]
-    cells = [
-        peaks["name"],
-        _locations(peaks),
-        effects,
-        peaks["end"] - peaks["start"],
-        peaks["start"] + peaks["summit"],
-        peaks["signal"],
+    columns: list[Any] = [
+        (Column("Name"), peaks["name"]),
+        (Column("Location", "place", "chrom:start-end, 0-based, end not included"), _locations(peaks)),
+        (Column("Effect", "effect", "does it raise or lower the prediction"), effects),
+        (Column("Width", "number", "bp"), peaks["end"] - peaks["start"]),
+        (Column("Summit", "number", "position of the strongest base, 0-based"), peaks["start"] + peaks["summit"]),
+        (Column("Signal", "number", f"sum over its bases: {inputs.attr.unit}"), peaks["signal"]),
     ]
     if "q_value" in peaks:
-        columns.append(Column("q-value", "number", "expected share of false peaks among those at least as strong"))
-        cells.append(two_digits(peaks["q_value"]))
-    return make_table("peaks-table", columns, cells, regions=peaks)
+        hint = "expected share of false peaks among those at least as strong"
+        columns.append((Column("q-value", "number", hint), two_digits(peaks["q_value"])))
+    return make_table("peaks-table", columns, regions=peaks)
 
 
 def region_table(inputs: ReportInputs) -> Table:
     """List every region with its score, the highest first."""
     raw = inputs.raw_column
     scores = inputs.scores.iloc[np.argsort(-inputs.scores[raw].to_numpy(), kind="stable")]
-    columns = [
-        Column("Location", "place", "chrom:start-end(strand), 0-based, end not included"),
-        Column("Prediction", "number", "on the model's own scale"),
+    columns: list[Any] = [(Column("Name"), scores["name"])] if "name" in scores else []
+    columns += [
+        (Column("Location", "place", _STRANDED_PLACE), _locations(scores)),
+        (Column("Prediction", "number", "on the model's own scale"), scores["prediction"]),
     ]
-    cells: list[Any] = [_locations(scores), scores["prediction"]]
     if raw != "prediction":
-        columns.append(Column(raw.capitalize(), "number", SPACES.get(raw, "")))
-        cells.append(scores[raw])
-    if "name" in scores:
-        columns.insert(0, Column("Name"))
-        cells.insert(0, scores["name"])
+        columns.append((Column(raw.capitalize(), "number", SPACES.get(raw, "")), scores[raw]))
     if "padded" in scores and scores["padded"].any():
-        columns.append(Column("Padded", hint="extends past a chromosome's end, filled up with N"))
-        cells.append(scores["padded"])
+        columns.append((Column("Padded", hint="extends past a chromosome's end, filled up with N"), scores["padded"]))
     if "seen" in scores and scores["seen"].isin(TRAINED_ON).any():
-        columns.append(Column("Seen", hint="part of the training that the region shares a base with"))
-        cells.append(scores["seen"].map({"train": "trained on", "valid": "chose the epoch"}).fillna("held out"))
-    return make_table("regions-table", columns, cells, regions=scores)
+        seen = scores["seen"].map({"train": "trained on", "valid": "chose the epoch"}).fillna("held out")
+        columns.append((Column("Seen", hint="part of the training that the region shares a base with"), seen))
+    return make_table("regions-table", columns, regions=scores)
 
 
 def rejected_table(inputs: ReportInputs) -> Table | None:
@@ -217,12 +172,12 @@ def rejected_table(inputs: ReportInputs) -> Table | None:
     rejected = inputs.rejected_regions
     if len(rejected) == 0:
         return None
-    columns = [Column("Location", "place", "chrom:start-end(strand), 0-based, end not included"), Column("Reason")]
-    cells: list[Any] = [_locations(rejected), rejected["reason"]]
-    if "name" in rejected:
-        columns.insert(0, Column("Name"))
-        cells.insert(0, rejected["name"])
-    return make_table("rejected-table", columns, cells)
+    columns: list[Any] = [(Column("Name"), rejected["name"])] if "name" in rejected else []
+    columns += [
+        (Column("Location", "place", _STRANDED_PLACE), _locations(rejected)),
+        (Column("Reason"), rejected["reason"]),
+    ]
+    return make_table("rejected-table", columns)
 
 
 def _locations(table: pd.DataFrame) -> list[str]:
@@ -236,14 +191,14 @@ def usage_table(motifs: MotifResult) -> Table | None:
     usage = motifs.usage
     if usage is None or len(usage) == 0:
         return None
+    hint = "how much more often its hits lie in peaks than those of its shuffled copies"
     columns = [
-        Column("Known motif"),
-        Column("Accession"),
-        Column("Hits", "number", "positions that match the motif (p ≤ 1e-4)"),
-        Column("In peaks", "number", "hits that share a base with a peak"),
-        Column("Attribution", "number", "mean over the hits of the summed attribution"),
-        Column("Enrichment", "number", "how much more often its hits lie in peaks than those of its shuffled copies"),
-        Column("q-value", "number", "of the enrichment, over all motifs"),
+        (Column("Known motif"), "motif"),
+        (Column("Accession"), "accession"),
+        (Column("Hits", "number", "positions that match the motif (p ≤ 1e-4)"), "n_hits"),
+        (Column("In peaks", "number", "hits that share a base with a peak"), "n_hits_in_peaks"),
+        (Column("Attribution", "number", "mean over the hits of the summed attribution"), "mean_attribution"),
+        (Column("Enrichment", "number", hint), "enrichment"),
+        (Column("q-value", "number", "of the enrichment, over all motifs"), "q_value"),
     ]
-    names = ("motif", "accession", "n_hits", "n_hits_in_peaks", "mean_attribution", "enrichment", "q_value")
-    return make_table("usage-table", columns, [usage[name] for name in names])
+    return make_table("usage-table", [(column, usage[name]) for column, name in columns])
