@@ -68,21 +68,11 @@ _SPACE_NAMES = {name: name for name in ("logit", "probability", "count")} | {"lo
 
 @dataclass(frozen=True, eq=False)
 class Controls:
-    """Shuffled windows, attributed as the windows themselves are: what a track looks like where nothing is meant.
+    """Shuffled windows, attributed as the windows themselves are: what a track looks like where nothing is meant."""
 
-    Attributes
-    ----------
-    track
-        (M, L) float32, their attributions.
-    codes
-        (M, L) uint8, or None where their sequences are not known.
-    source
-        (M,) row of the window that each is a shuffle of, or None.
-    """
-
-    track: Array
-    codes: Array | None = None
-    source: Array | None = None
+    track: Array  # (M, L) float32, their attributions
+    codes: Array | None = None  # (M, L) uint8, None where their sequences are not known
+    source: Array | None = None  # (M,) row of the window that each is a shuffle of
 
     def __len__(self) -> int:
         return len(self.track)
@@ -319,12 +309,6 @@ class Attributions:
 
 
 def check_result(where: str, name: str, available: Sequence[str]) -> None:
-    """Raise unless a result is there.
-
-    Raises
-    ------
-    StoreError
-        It is not.
-    """
+    """Raise StoreError unless a result is there."""
     if name not in available:
         raise StoreError(f"{where}: has no result {name!r}, expected one of {', '.join(available)}")

@@ -20,7 +20,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -40,28 +40,56 @@ _log = logging.getLogger(__name__)
 _LARGEST = 2**53  # integers up to here are exact as doubles
 
 
+class _Rows(NamedTuple):
+    """The file and the numbers (n,) of the lines that hold regions: what a complaint names."""
+
+    path: Path
+    numbers: NDArray[np.int64]
+
+    def check(self, wrong: NDArray[np.bool_], what: str, expected: str) -> None:
+        """Raise for the first row that is wrong."""
+        if wrong.any():
+            others = int(wrong.sum()) - 1
+            more = f" (and {others} more)" if others else ""
+            line = self.numbers[wrong.argmax()]
+            raise BedError(f"{self.path}:{line}: {what}{more}, {expected}; correct or remove the line")
+
+    def integers(self, column: pd.Series, what: str) -> NDArray[np.int64]:
+        """Return a column as integers."""
+        if column.dtype == np.int64:
+            return column.to_numpy()
+        values = _numbers(column)
+        wrong = ((values % 1 != 0) | (values.abs() > _LARGEST)).to_numpy(bool)
+        if wrong.any():
+            row = int(wrong.argmax())
+            got = f"{self.path}:{self.numbers[row]}: {what} is {column[row]!r}"
+            raise BedError(f"{got}, expected an integer; correct the line")
+        return values.to_numpy().astype(np.int64)
+
+    def check_spans(self, chrom: pd.Series, start: NDArray[np.int64], end: NDArray[np.int64]) -> None:
+        """Raise for a region without a chromosome, or that begins below 0 or not below its end."""
+        self.check((chrom == "").to_numpy(), "no chromosome name", "expected chrom, start, end")
+        first = int((start < 0).argmax())
+        self.check(start < 0, f"start {start[first]} is negative", "expected 0 or more")
+        first = int((start >= end).argmax())
+        what = f"start {start[first]} is not below end {end[first]}"
+        self.check(start >= end, what, "expected 0-based half-open positions")
+
+    def check_strands(self, column: pd.Series, wrong: NDArray[np.bool_]) -> None:
+        """Raise for a strand that was not understood."""
+        what = f"strand is {column[int(wrong.argmax())]!r}"
+        self.check(wrong, what, 'expected +, - or ., or a word such as minus; "." is none')
+
+
 def read_bed(path: str | os.PathLike[str]) -> pd.DataFrame:
     """Read BED3 to BED12, narrowPeak, or a table with named columns, plain or gzip, into a region table.
 
-    Parameters
-    ----------
-    path
-        With any line ends, UTF-8; what follows the sixth column of BED is ignored. A pipe, or `-` for standard input,
-        is read once.
-
-    Returns
-    -------
-    DataFrame
-        Row i is the i-th region of the file. A score that is not a number is NaN; without names regions are `region_1`,
-        … For narrowPeak `summit` is set, and the columns `signal`, `p_value` and `q_value` follow (NaN where the file
-        has −1).
-
-    Raises
-    ------
-    BedError
-        The file is missing, unreadable, truncated, not text or without regions; or a line has too few columns, a
-        position that is negative or not an integer, a start that is not below its end, or a summit outside its region.
-        The message gives file and line.
+    Any line ends, UTF-8; what follows the sixth column of BED is ignored. A pipe, or `-` for standard input, is read
+    once. Row i is the i-th region of the file. A score that is not a number is NaN; without names regions are
+    `region_1`, … For narrowPeak `summit` is set, and the columns `signal`, `p_value` and `q_value` follow (NaN where
+    the file has −1). BedError, with file and line: the file is missing, unreadable, truncated, not text or without
+    regions; or a line has too few columns, a position that is negative or not an integer, a start that is not below its
+    end, or a summit outside its region.
     """
     return parse_bed(read_content(path, "BED file", BedError))
 
@@ -71,22 +99,18 @@ def parse_bed(content: Content, *, blocks: bool = False) -> pd.DataFrame:
 
     With `blocks` the table has `block_sizes` and `block_starts` (lists of bp, from the region's start), where the file
     is BED12; without, a line tells how many regions have several blocks, of which the whole span is read.
-
-    Raises
-    ------
-    BedError
-        As `read_bed`.
     """
     path = Path(content.name)
     lines, numbers, header = _data_lines(path, content.data)
+    rows = _Rows(path, numbers)
     if header is not None:
-        return _read_named(path, lines, numbers, header)
-    n_columns = _count_columns(path, lines, numbers)
+        return _read_named(rows, lines, header)
+    n_columns = np.array([line.count(b"\t") for line in lines]) + 1
+    rows.check(n_columns < 3, "too few columns", "expected chrom, start, end separated by tabs")
     table = _parse(lines, n_columns.max(), blocks)
-    start = _checked_integers(path, numbers, table[1], "start")
-    end = _checked_integers(path, numbers, table[2], "end")
-    _check_spans(path, numbers, table[0], start, end)
-    summit = _summits(path, numbers, table, n_columns, end - start)
+    start, end = rows.integers(table[1], "start"), rows.integers(table[2], "end")
+    rows.check_spans(table[0], start, end)
+    summit = _summits(rows, table, n_columns, end - start)
     is_bed12 = summit is None and bool((n_columns == 12).all())
     if is_bed12 and not blocks and (n_spliced := int((_numbers(table[9]) > 1).sum())):
         _log.warning(
@@ -97,13 +121,13 @@ def parse_bed(content: Content, *, blocks: bool = False) -> pd.DataFrame:
         table[0],
         start,
         end,
-        name=_names(table),
+        name=table[3].where(table[3] != "", ".") if 3 in table else None,
         score=_numbers(table[4]) if 4 in table else None,
-        strand=_strands(path, numbers, table),
+        strand=_strands(rows, table),
         summit=summit,
     )
     if is_bed12 and blocks:
-        return regions.assign(**_blocks(path, numbers, table, end - start))
+        return regions.assign(**_blocks(rows, table, end - start))
     return regions if summit is None else regions.assign(**_peak_values(table))
 
 
@@ -171,12 +195,9 @@ def _data_lines(path: Path, data: bytes) -> tuple[list[bytes], NDArray[np.int64]
             header = None
     if not kept:
         raise BedError(f"{path}: holds no regions, expected lines of chrom, start, end; check how the file was made")
-    found = [lines[i] for i in kept]
-    rows = (
-        found
-        if header is not None
-        else [line if line.count(b"\t") >= 2 else b"\t".join(_split(line)) for line in found]
-    )
+    rows = [lines[i] for i in kept]
+    if header is None:
+        rows = [line if line.count(b"\t") >= 2 else b"\t".join(_split(line)) for line in rows]
     return rows, np.array(kept) + 1, header
 
 
@@ -198,8 +219,9 @@ def _split(line: bytes) -> list[bytes]:
     return line.split()
 
 
-def _read_named(path: Path, lines: list[bytes], numbers: NDArray[np.int64], header: bytes) -> pd.DataFrame:
+def _read_named(rows: _Rows, lines: list[bytes], header: bytes) -> pd.DataFrame:
     """Read a table whose columns have names."""
+    path = rows.path
     separator = "\t" if header.count(b"\t") >= 2 else "," if header.count(b",") >= 2 else r"\s+"
     options: dict[str, Any] = {"sep": separator, "header": None, "dtype": str, "encoding": "utf-8"}
     options |= {"na_filter": False, "skip_blank_lines": False}
@@ -220,8 +242,7 @@ def _read_named(path: Path, lines: list[bytes], numbers: NDArray[np.int64], head
             "rename them, or remove that line where the columns are those of BED"
         )
     columns = {role: table.iloc[:, at].str.strip() for role, at in roles.items()}
-    start = _checked_integers(path, numbers, columns["start"], "start")
-    end = _checked_integers(path, numbers, columns["end"], "end")
+    start, end = rows.integers(columns["start"], "start"), rows.integers(columns["end"], "end")
     width = _numbers(columns["width"]).to_numpy() if "width" in columns else None
     try:
         shift = int(counts_from_one(names, start, end, width))
@@ -230,19 +251,19 @@ def _read_named(path: Path, lines: list[bytes], numbers: NDArray[np.int64], head
     if not shift and not {"chrom", "chromstart"} & {name.strip('"').lower() for name in names}:
         _log.warning("%s: positions are read as counted from 0, half-open, as BED does", path)
     start = start - shift
-    _check_spans(path, numbers, columns["chrom"], start, end)
+    rows.check_spans(columns["chrom"], start, end)
     summit = None
     if "abs_summit" in columns or "summit" in columns:
         key = "summit" if "summit" in columns else "abs_summit"
-        summit = _checked_integers(path, numbers, columns[key], key)
+        summit = rows.integers(columns[key], key)
         summit = summit if key == "summit" else summit - shift - start
         outside = (summit < -1) | (summit >= end - start)
-        _check_lines(path, numbers, outside, "summit lies outside the region", "expected a position in it")
+        rows.check(outside, "summit lies outside the region", "expected a position in it")
     if "strand" not in columns:
         strand = find_strands(table, [i for i in range(len(names)) if i not in roles.values()], str(path))
     else:
         strand, understood = parse_strands(columns["strand"])
-        _check_strands(path, numbers, columns["strand"], ~understood)
+        rows.check_strands(columns["strand"], ~understood)
     return make_regions(
         columns["chrom"],
         start,
@@ -254,23 +275,7 @@ def _read_named(path: Path, lines: list[bytes], numbers: NDArray[np.int64], head
     )
 
 
-def _check_spans(
-    path: Path, numbers: NDArray[np.int64], chrom: pd.Series, start: NDArray[np.int64], end: NDArray[np.int64]
-) -> None:
-    _check_lines(path, numbers, (chrom == "").to_numpy(), "no chromosome name", "expected chrom, start, end")
-    first = int((start < 0).argmax())
-    _check_lines(path, numbers, start < 0, f"start {start[first]} is negative", "expected 0 or more")
-    first = int((start >= end).argmax())
-    what = f"start {start[first]} is not below end {end[first]}"
-    _check_lines(path, numbers, start >= end, what, "expected 0-based half-open positions")
-
-
-def _check_strands(path: Path, numbers: NDArray[np.int64], column: pd.Series, wrong: NDArray[np.bool_]) -> None:
-    what = f"strand is {column[int(wrong.argmax())]!r}"
-    _check_lines(path, numbers, wrong, what, 'expected +, - or ., or a word such as minus; "." is none')
-
-
-def _strands(path: Path, numbers: NDArray[np.int64], table: pd.DataFrame) -> Any:
+def _strands(rows: _Rows, table: pd.DataFrame) -> Any:
     """Strands of column 6; where that holds none, of the only column that holds nothing else."""
     if 5 in table:
         strands, understood = parse_strands(table[5])
@@ -279,21 +284,15 @@ def _strands(path: Path, numbers: NDArray[np.int64], table: pd.DataFrame) -> Any
         if understood.all() and signed.any():
             return strands
         if (signed & ~is_number).any():
-            _check_strands(path, numbers, table[5], ~understood)
+            rows.check_strands(table[5], ~understood)
         if not understood.all():
             example = table[5][int((~understood).argmax())]
-            _log.warning("%s: column 6 is no strand (%r), so no region has one", path, example[:40])
+            _log.warning("%s: column 6 is no strand (%r), so no region has one", rows.path, example[:40])
     others = [i for i in range(3, len(table.columns)) if i != 5]
-    return find_strands(table, others, str(path), "column 6 holds none")
+    return find_strands(table, others, str(rows.path), "column 6 holds none")
 
 
-def _count_columns(path: Path, lines: list[bytes], numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    n_columns = np.array([line.count(b"\t") for line in lines]) + 1
-    _check_lines(path, numbers, n_columns < 3, "too few columns", "expected chrom, start, end separated by tabs")
-    return n_columns
-
-
-def _blocks(path: Path, numbers: NDArray[np.int64], table: pd.DataFrame, length: NDArray[np.int64]) -> dict[str, Any]:
+def _blocks(rows: _Rows, table: pd.DataFrame, length: NDArray[np.int64]) -> dict[str, Any]:
     """Columns 11 and 12: blocks in ascending order that do not overlap, from the region's start to its end."""
     sizes, starts, fits = [], [], np.zeros(len(table), np.bool_)
     for row, (count, *texts) in enumerate(zip(table[9], table[10], table[11], strict=True)):
@@ -307,7 +306,7 @@ def _blocks(path: Path, numbers: NDArray[np.int64], table: pd.DataFrame, length:
         sizes.append(size)
         starts.append(start)
     what = "blocks (columns 10 to 12) do not fill the region in ascending order"
-    _check_lines(path, numbers, ~fits, what, "expected as many sizes and starts as blocks, the first start 0")
+    rows.check(~fits, what, "expected as many sizes and starts as blocks, the first start 0")
     return {"block_sizes": sizes, "block_starts": starts}
 
 
@@ -339,54 +338,24 @@ def _parse(lines: list[bytes], n_columns: int, blocks: bool) -> pd.DataFrame:
     return table
 
 
-def _checked_integers(path: Path, numbers: NDArray[np.int64], column: pd.Series, what: str) -> NDArray[np.int64]:
-    if column.dtype == np.int64:
-        return column.to_numpy()
-    values = _numbers(column)
-    wrong = ((values % 1 != 0) | (values.abs() > _LARGEST)).to_numpy(bool)
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise BedError(f"{path}:{numbers[row]}: {what} is {column[row]!r}, expected an integer; correct the line")
-    return values.to_numpy().astype(np.int64)
-
-
-def _check_lines(path: Path, numbers: NDArray[np.int64], wrong: NDArray[np.bool_], what: str, expected: str) -> None:
-    if wrong.any():
-        others = int(wrong.sum()) - 1
-        more = f" (and {others} more)" if others else ""
-        raise BedError(f"{path}:{numbers[wrong.argmax()]}: {what}{more}, {expected}; correct or remove the line")
-
-
 def _summits(
-    path: Path, numbers: NDArray[np.int64], table: pd.DataFrame, n_columns: NDArray[np.int64], length: NDArray[np.int64]
+    rows: _Rows, table: pd.DataFrame, n_columns: NDArray[np.int64], length: NDArray[np.int64]
 ) -> NDArray[np.int64] | None:
     """Column 10 as summits if the file is narrowPeak, by its suffix or because it can be nothing else; else None."""
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    by_name = ".narrowpeak" in suffixes
+    by_name = ".narrowpeak" in (suffix.lower() for suffix in rows.path.suffixes)
     if by_name:
-        _check_lines(
-            path, numbers, n_columns < _NARROWPEAK_COLUMNS, "too few columns", "expected the 10 columns of narrowPeak"
-        )
-    elif not (n_columns == _NARROWPEAK_COLUMNS).all() or not all(_are_values(table[i]) for i in (6, 7, 8)):
+        rows.check(n_columns < _NARROWPEAK_COLUMNS, "too few columns", "expected the 10 columns of narrowPeak")
+    elif not (n_columns == _NARROWPEAK_COLUMNS).all():
+        return None
+    elif any((_numbers(table[i]).isna() & (table[i] != ".")).any() for i in (6, 7, 8)):  # "." is none
         return None
     summit = _numbers(table[9]).to_numpy()
     with np.errstate(invalid="ignore"):  # infinity has no remainder
         wrong = (summit % 1 != 0) | (summit < -1) | (summit >= length)
     if wrong.any() and not by_name:
         return None
-    _check_lines(
-        path, numbers, wrong, "summit (column 10) lies outside the region", "expected an offset from start or -1"
-    )
+    rows.check(wrong, "summit (column 10) lies outside the region", "expected an offset from start or -1")
     return summit.astype(np.int64)
-
-
-def _are_values(column: pd.Series) -> bool:
-    """Whether a column of narrowPeak holds numbers, or "." where it has none, as peak lists of other programs do."""
-    return bool((_numbers(column).notna() | (column == ".")).all())
-
-
-def _names(table: pd.DataFrame) -> pd.Series | None:
-    return table[3].where(table[3] != "", ".") if 3 in table else None
 
 
 def _numbers(column: pd.Series) -> pd.Series:

@@ -20,17 +20,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from seqsal.errors import SeqsalError
 
-__all__ = ["Content", "is_stream", "opened", "printable", "read_content", "spooled"]
+__all__ = ["Closing", "Content", "is_stream", "opened", "printable", "read_content", "spooled"]
 
 STDIN = "-"
 PATIENCE = 30.0  # s that a named pipe may take to be opened by a writer
 MOST_BYTES = 4 << 30
 SMALL_BYTES = 64 << 20  # of unpacked content, below which any ratio is fine
 MOST_RATIO = 100  # of unpacked to packed; text packs 3 to 10 times
+
+
+class Closing:
+    """A context manager that closes itself."""
+
+    def close(self) -> None:
+        """Release what is open."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
 
 @dataclass(frozen=True)

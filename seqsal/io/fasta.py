@@ -15,14 +15,13 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from seqsal.errors import FastaError, RegionError
-from seqsal.io.content import is_stream, opened, spooled
+from seqsal.io.content import Closing, is_stream, opened, spooled
 from seqsal.io.fasta_index import BgzfContent, check_fasta, check_layout, open_index
 from seqsal.sequence.codes import BYTE_TO_CODE, N_CODE, encode, reverse_complement
 
@@ -34,34 +33,15 @@ _CHUNK_BP = 1 << 20  # bases joined at a time, so that they stay in the cache of
 _CHUNK_BGZF = 256  # windows of a bgzip file at a time: bounds the decompressed blocks, 64 KiB each
 
 
-class Genome:
-    """A FASTA file open for reading at random; a context manager.
+class Genome(Closing):
+    """A FASTA file, plain or bgzip, open for reading at random; a context manager.
 
-    Parameters
-    ----------
-    path
-        Plain or bgzip FASTA. Its index is the one beside it, or is made on first use.
-    cache_dir
-        Where the index goes when the FASTA's folder cannot be written to; None is `$XDG_CACHE_HOME/seqsal`.
-
-    Attributes
-    ----------
-    path, source : Path
-        The file as it was given, and the one that is read: a copy of it, if it is a pipe or standard input (`-`).
-    index_path : Path
-        The .fai index in use.
-    chrom_sizes : dict of str to int
-        Length in bp of each record, in file order.
-
-    Raises
-    ------
-    FastaError
-        Missing, unreadable, empty, truncated or otherwise damaged; gzip that is not bgzip; two records of one name;
-        lines of different lengths; or edited after its index was made.
-
-    Notes
-    -----
-    Reading moves no file position; one thread at a time may read.
+    Its index is the one beside it, or is made on first use, in `cache_dir` (None: `$XDG_CACHE_HOME/seqsal`) where the
+    FASTA's folder cannot be written to. `path` is the file as it was given; `source` the one that is read: a copy of
+    it, if it is a pipe or standard input (`-`); `index_path` the .fai index in use; `chrom_sizes` the length in bp of
+    each record, in file order. Reading moves no file position; one thread at a time may read. FastaError: missing,
+    unreadable, empty, truncated or otherwise damaged; gzip that is not bgzip; two records of one name; lines of
+    different lengths; or edited after its index was made.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, cache_dir: str | os.PathLike[str] | None = None) -> None:
@@ -149,14 +129,6 @@ class Genome:
     def close(self) -> None:
         """Release the file."""
         self._files.close()
-
-    def __enter__(self) -> Genome:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"Genome({str(self.path)!r}, {len(self.chrom_sizes)} records, {sum(self.chrom_sizes.values()):,} bp)"

@@ -42,10 +42,7 @@ def undisturbed() -> Iterator[None]:
 class CheckedFile:
     """What HDF5 takes for a file, at `path`; `is_new` empties it.
 
-    Attributes
-    ----------
-    error
-        The first error of a write, which is to be raised as soon as HDF5 is not at work.
+    `error` is the first of a write, which is to be raised as soon as HDF5 is not at work.
     """
 
     def __init__(self, path: Path, *, is_new: bool) -> None:
@@ -118,13 +115,7 @@ class CheckedFile:
 
 @contextmanager
 def create_hdf5(path: Path) -> Iterator[tuple[h5py.File, CheckedFile]]:
-    """Yield a new HDF5 file, and what to :meth:`CheckedFile.check` after each write, :func:`undisturbed`.
-
-    Raises
-    ------
-    OSError
-        It cannot be written.
-    """
+    """Yield a new HDF5 file, and what to :meth:`CheckedFile.check` after each write, :func:`undisturbed`."""
     raw = CheckedFile(path, is_new=True)
     try:
         with undisturbed():

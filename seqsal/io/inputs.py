@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from seqsal.errors import BedError, FastaError, RegionError, UsageError
 from seqsal.io.bed import parse_bed
-from seqsal.io.content import printable, read_content
+from seqsal.io.content import Closing, printable, read_content
 from seqsal.io.fasta import Genome
 from seqsal.regions import (
     Region,
@@ -44,7 +43,7 @@ _N_NAMED = 5  # rejected regions that the warning lists
 
 
 @dataclass
-class WindowSource:
+class WindowSource(Closing):
     """Windows of one length, of which any rows can be read; a context manager.
 
     `windows` is the region table of the N usable ones in input order, with `padded` (bool: partly N, over an end) and
@@ -73,14 +72,6 @@ class WindowSource:
     def __len__(self) -> int:
         return len(self.windows)
 
-    def __enter__(self) -> WindowSource:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
 
 def open_input(
     *,
@@ -92,46 +83,24 @@ def open_input(
     tile: bool | None = None,
     blocks: bool = False,
 ) -> WindowSource:
-    """Open `genome` with `regions`, or `fasta` alone, as windows.
+    """Open `genome` with `regions` (a file, or a table with chrom, start and end), or `fasta` alone, as windows.
 
-    Parameters
-    ----------
-    genome
-        Plain or bgzip FASTA.
-    regions
-        A BED or narrowPeak file, or a table with at least chrom, start and end.
-    fasta
-        FASTA of sequences. A record named `chrom:start-end` or `chrom:start-end(strand)`, as bedtools getfasta writes
-        it, keeps these coordinates if they span as many bases as it has; any other is its own contig from 0.
-    length
-        Of the windows in bp: regions are centred on their summit, or else midpoint; records are cropped around their
-        middle, or padded with N and flagged. None takes regions and records as they are if all have one length.
-    ignore_strand
-        Read everything on the forward strand.
-    tile
-        Cover regions and records that are longer than `length` by several windows (see `tile_regions`). False warns of
-        them; so does None, for callers who cannot tile.
-    blocks
-        Read the blocks of BED12 (exons) spliced: each region becomes a contig of its own, named for it, from 0.
-
-    Raises
-    ------
-    UsageError
-        Neither or both ways of input are given.
-    FastaError, BedError
-        A file cannot be used.
-    RegionError
-        No region can be used, the lengths differ and `length` is None, or regions and genome name their chromosomes
-        differently.
+    A FASTA record named `chrom:start-end` or `chrom:start-end(strand)`, as bedtools getfasta writes it, keeps these
+    coordinates if they span as many bases as it has; any other is its own contig from 0. Windows have `length` bp:
+    regions are centred on their summit, or else midpoint; records are cropped around their middle, or padded with N and
+    flagged; None takes them as they are if all have one length. `tile` covers those that are longer by several windows
+    (see `tile_regions`); False warns of them; so does None, for callers who cannot tile. `ignore_strand` reads
+    everything forward. `blocks` reads the blocks of BED12 (exons) spliced: each region becomes a contig of its own,
+    named for it, from 0. UsageError: neither or both ways of input; FastaError, BedError: a file cannot be used;
+    RegionError: no region can, the lengths differ, or regions and genome name their chromosomes differently.
     """
     if fasta is not None and genome is None and regions is None:
         if blocks:
             raise UsageError("blocks: are those of regions; give genome and regions, not fasta")
         return _open_fasta(Path(fasta), length, ignore_strand, tile)
     if fasta is not None or genome is None or regions is None:
-        given = [
-            key for key, value in (("genome", genome), ("regions", regions), ("fasta", fasta)) if value is not None
-        ]
+        ways = {"genome": genome, "regions": regions, "fasta": fasta}
+        given = [key for key, value in ways.items() if value is not None]
         raise UsageError(
             f"input: got {' and '.join(given) or 'nothing'}, expected genome and regions, or fasta alone; give either"
         )

@@ -94,14 +94,9 @@ def stage(name: str) -> None:
 
 @contextlib.contextmanager
 def whole(shares: Mapping[str, float], *, disable: bool = False) -> Iterator[None]:
-    """Show one bar for all that happens inside.
+    """Show one bar for all that happens inside: stages in their order, and how long each takes in comparison.
 
-    Parameters
-    ----------
-    shares
-        Stages in their order, and how long each takes in comparison.
-    disable
-        Show nothing of the kind: every step has a bar of its own, if any.
+    With `disable` every step has a bar of its own, if any.
     """
     if disable:
         yield

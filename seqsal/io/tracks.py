@@ -47,13 +47,8 @@ def write_bigwig(
     `chrom_sizes` (bp) are in the order that the file lists them. OutputError: it cannot be written in full;
     RegionError: a window lies on a chromosome that `chrom_sizes` lacks.
     """
-    axis = Axis.of(attr, list(chrom_sizes))
-    blocks = sweep_track(attr, axis, chunk_bp=chunk_bp, progress=progress)
     sizes = {chrom: int(size) for chrom, size in chrom_sizes.items()}
-    n_bases = bigwig.write_bigwig(
-        path, sizes, _intervals(axis, (_inside(block, axis, chrom_sizes) for block in blocks))
-    )
-    if not n_bases:
+    if not bigwig.write_bigwig(path, sizes, _runs(attr, sizes, chunk_bp, progress)):
         logger.warning("track: no position has a value (only N or beyond the chromosomes); the bigWig is empty")
 
 
@@ -69,10 +64,8 @@ def write_bedgraph(
 
     Values have the fewest digits that read back as the same float32. Parameters and errors as in `write_bigwig`.
     """
-    axis = Axis.of(attr, list(chrom_sizes))
-    blocks = sweep_track(attr, axis, chunk_bp=chunk_bp, progress=progress)
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as handle:
-        for runs in _intervals(axis, (_inside(block, axis, chrom_sizes) for block in blocks)):
+        for runs in _runs(attr, chrom_sizes, chunk_bp, progress):
             _write_runs(handle, runs)
 
 
@@ -85,22 +78,8 @@ def write_scores(
     - `.bed`: BED6 in the order of the rows, the prediction as score, with six digits.
     - `.bedgraph`: sorted; where windows overlap, the mean of their predictions.
 
-    Parameters
-    ----------
-    table
-        Region table with a `prediction` column; any further columns go to the TSV only.
-    path
-        File to write.
-    chrom_sizes
-        Chromosome lengths (bp): windows that hang over an end are cut there (bed, bedgraph). Starts below 0 are
-        always cut.
-
-    Raises
-    ------
-    UsageError
-        Unknown extension, or no `prediction` column.
-    OutputError
-        The file cannot be written.
+    `table` is a region table with a `prediction` column; any further columns go to the TSV only. Starts below 0 are cut
+    in the others, and ends beyond the `chrom_sizes` (bp). UsageError: unknown extension, or no predictions.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in SCORE_FORMATS:
@@ -126,25 +105,24 @@ def _one_field(value: Any) -> Any:
     return re.sub(r"[\t\r\n]", "_", value) if isinstance(value, str) else value
 
 
-def _inside(block: TrackBlock, axis: Axis, chrom_sizes: Mapping[str, int]) -> TrackBlock:
-    """Drop positions outside the chromosomes."""
-    chrom_idx, position = axis.locate(block.positions)
-    sizes = np.array([chrom_sizes[chrom] for chrom in axis.chroms], dtype=np.int64)
-    keep = (position >= 0) & (position < sizes[chrom_idx])
-    if keep.all():
-        return block
-    return block.take(keep)
-
-
 def _run_bounds(breaks: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """First and one-past-last index of every run, from the (P-1,) mask of breaks between neighbours."""
     cuts = np.flatnonzero(breaks) + 1
     return np.concatenate([[0], cuts]), np.append(cuts, len(breaks) + 1)
 
 
-def _intervals(axis: Axis, blocks: Iterable[TrackBlock]) -> Iterator[Intervals]:
-    """Turn blocks of an axis into runs of equal values on its chromosomes."""
-    for start, end, values in _joined_runs(blocks):
+def _runs(attr: Attributions, chrom_sizes: Mapping[str, int], chunk_bp: int, progress: bool) -> Iterator[Intervals]:
+    """Sweep a track as runs of equal values on its chromosomes, without positions outside them."""
+    axis = Axis.of(attr, list(chrom_sizes))
+    sizes = np.array([chrom_sizes[chrom] for chrom in axis.chroms], dtype=np.int64)
+
+    def inside() -> Iterator[TrackBlock]:
+        for block in sweep_track(attr, axis, chunk_bp=chunk_bp, progress=progress):
+            chrom_idx, position = axis.locate(block.positions)
+            keep = (position >= 0) & (position < sizes[chrom_idx])
+            yield block if keep.all() else block.take(keep)
+
+    for start, end, values in _joined_runs(inside()):
         if not len(start):
             continue
         chrom_idx, chrom_start = axis.locate(start)
@@ -193,16 +171,12 @@ def _clip(table: pd.DataFrame, chrom_sizes: Mapping[str, int] | None) -> pd.Data
 
 
 def _write_score_bedgraph(handle: TextIO, table: pd.DataFrame) -> None:
-    chroms = sorted(set(table["chrom"]))
     usable = table[np.isfinite(table["prediction"].to_numpy(dtype=np.float64))]
     kind = np.float32 if table["prediction"].dtype == np.float32 else np.float64
-    groups = {chrom: rows for chrom, rows in usable.groupby("chrom", sort=False)}
-    for chrom in chroms:
-        if chrom in groups:
-            rows = groups[chrom]
-            spans = (rows["start"].to_numpy(np.int64), rows["end"].to_numpy(np.int64))
-            start, end, mean = _mean_coverage(*spans, rows["prediction"].to_numpy(dtype=np.float64))
-            _write_runs(handle, Intervals(chrom, start, end, mean.astype(kind)))
+    for chrom, rows in usable.groupby("chrom"):
+        spans = (rows["start"].to_numpy(np.int64), rows["end"].to_numpy(np.int64))
+        start, end, mean = _mean_coverage(*spans, rows["prediction"].to_numpy(dtype=np.float64))
+        _write_runs(handle, Intervals(str(chrom), start, end, mean.astype(kind)))
 
 
 def _mean_coverage(

@@ -6,8 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from torch import nn
 
@@ -18,6 +17,7 @@ from seqsal.auditing.settings import RUN_SIZES
 from seqsal.browser import check_bundle_settings
 from seqsal.errors import UsageError
 from seqsal.io.atomic import check_distinct
+from seqsal.io.content import Closing
 from seqsal.io.inputs import WindowSource
 from seqsal.models import SequenceModel
 from seqsal.motifs import read_motifs
@@ -45,7 +45,7 @@ PathLike = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
-class PreparedRun:
+class PreparedRun(Closing):
     """The checked inputs of a run; a context manager that closes their files.
 
     The request with its model and windows, the models and the plan of the audit (None without one), and `parameters`:
@@ -58,12 +58,8 @@ class PreparedRun:
     parameters: Mapping[str, Any] = field(repr=False)
     may_grow: bool = True
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Close the files."""
         self.opened.source.close()
 
 

@@ -81,9 +81,7 @@ def page_json(value: Any) -> Markup:
     return Markup(safe)  # every < is spelled as an escape
 
 
-def make_table(
-    key: str, columns: Sequence[tuple[Column, Sequence[Any]]], *, regions: pd.DataFrame | None = None
-) -> Table:
+def make_table(key: str, columns: Sequence[tuple[Column, Any]], *, regions: pd.DataFrame | None = None) -> Table:
     """Build a table from its columns, each with an array or Series, cut to its first `MAX_ROWS` rows."""
     shown = [_to_json(pd.Series(values).iloc[:MAX_ROWS]) for _, values in columns]
     about = None if regions is None else regions.iloc[:MAX_ROWS]
