@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from seqsal.auditing.context import Explainer
-    from seqsal.auditing.inputs import Sequences
     from seqsal.auditing.result import AuditResult
+    from seqsal.auditing.run import Sequences
     from seqsal.io.attributions import Attributions
     from seqsal.motifs import Motif, MotifResult
 
@@ -109,8 +109,7 @@ def audit(
     True
     """
     from seqsal.attribution.request import read_model_of
-    from seqsal.auditing.inputs import open_audited, read_peaks_of
-    from seqsal.auditing.run import AuditPlan
+    from seqsal.auditing.run import AuditPlan, open_audited, read_peaks_of
     from seqsal.models import resolve_device
 
     where, opened = resolve_device(device), open_audited(attr)

@@ -27,13 +27,19 @@ from seqsal.motifs import Motif, MotifResult
 from seqsal.peaks import PEAK_COLUMNS, call_peaks
 from seqsal.sequence.codes import N_CODE, reverse_complement
 from seqsal.sequence.draws import dinucleotide_shuffle, draw_number
+from seqsal.sequence.tensors import one_hot_tensor
 
-__all__ = ["AuditContext", "Explainer"]
+__all__ = ["AuditContext", "Codes", "Explainer", "one_hot_on"]
 
 Codes = NDArray[np.uint8]
 Explainer = Callable[[SequenceModel, Codes], NDArray[np.float32]]
 SAME_PREDICTION = 1e-2  # of the spread of the predictions
 N_CHECKED = 16
+
+
+def one_hot_on(codes: Codes, device: torch.device) -> torch.Tensor:
+    """Return codes (n, L) as one-hot (n, 4, L) on a device."""
+    return one_hot_tensor(torch.from_numpy(np.ascontiguousarray(codes)).to(device))
 
 
 class AuditContext:

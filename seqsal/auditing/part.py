@@ -25,28 +25,10 @@ if TYPE_CHECKING:
     from seqsal.auditing.context import AuditContext
 
 __all__ = [
-    "FAILED",
-    "MIN_REGIONS",
-    "NOT_IN_JSON",
-    "OMITTED_IF_NONE",
-    "TOO_FEW",
-    "UNTESTED",
-    "Fact",
-    "Interval",
-    "Measured",
-    "NotTested",
-    "Part",
-    "PartResult",
-    "Reason",
-    "Results",
-    "Shortcut",
-    "Weight",
-    "from_json",
-    "measured",
-    "of_regions",
-    "to_json",
-    "with_interval",
-]
+    "FAILED", "MIN_REGIONS", "NOT_IN_JSON", "OMITTED_IF_NONE", "PASSED", "TOO_FEW", "UNTESTED", "Fact", "Interval",
+    "Measured", "NotTested", "Notes", "Part", "PartResult", "Reason", "Results", "Shortcut", "Weight", "from_json",
+    "measured", "of_regions", "to_json", "with_interval",
+]  # fmt: skip
 
 NOT_IN_JSON = {"json": False}  # metadata of a field that `audit.json` does not have
 OMITTED_IF_NONE = {"omit": True}  # of a field whose key `audit.json` has only where there is a value
@@ -204,6 +186,25 @@ class PartResult:
         return result
 
 
+@dataclass
+class Notes:
+    """What a part collects while it runs: tables, warnings, and what was not tested."""
+
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    untested: list[str] = field(default_factory=list)
+
+    def not_tested(self, sentence: str) -> NotTested:
+        """Note what was not tested, and return it as a value."""
+        self.untested.append(sentence)
+        return NotTested(sentence)
+
+    def fields(self) -> dict[str, Any]:
+        """Return the fields of a :class:`PartResult`; each sentence once."""
+        sentences = {"warnings": self.warnings, "untested": self.untested}
+        return {"tables": self.tables} | {name: tuple(dict.fromkeys(lines)) for name, lines in sentences.items()}
+
+
 class Results(dict[str, PartResult]):
     """Results by the names of their parts, in the order of the audit."""
 
@@ -237,8 +238,7 @@ def to_json(value: Any, hint: Any = None) -> Any:
     A `NotTested` is None; where the field's type is a dataclass with a class attribute `UNTESTED`, it is that.
     """
     if isinstance(value, NotTested):
-        kind = _kind(hint)
-        return getattr(kind, "UNTESTED", None)
+        return getattr(_kind(hint), "UNTESTED", None)
     if is_dataclass(value) and not isinstance(value, type):
         return {key: to_json(getattr(value, name), one) for name, key, one in _in_json(type(value), value)}
     if isinstance(value, Mapping):

@@ -86,9 +86,7 @@ class AuditResult:
 
         Examples
         --------
-        >>> from seqsal.auditing.part import Results
         >>> from seqsal.auditing.parts.sanity import SanityResult
-        >>> from seqsal.auditing.verdict import Verdict
         >>> AuditResult(Verdict(None, None, (), ""), Results()).of(SanityResult) is None
         True
         """
@@ -103,12 +101,7 @@ class AuditResult:
         return MappingProxyType(named)
 
     def table(self, name: str) -> pd.DataFrame:
-        """Return a table.
-
-        Parameters
-        ----------
-        name
-            `part.name`, or the name alone where only one part has a table of that name.
+        """Return a table by `part.name`, or by its name alone where only one part has a table of that name.
 
         Raises
         ------
@@ -118,8 +111,7 @@ class AuditResult:
         Examples
         --------
         >>> import pandas as pd
-        >>> from seqsal.auditing.part import PartResult, Results
-        >>> from seqsal.auditing.verdict import Verdict
+        >>> from seqsal.auditing.part import PartResult
         >>> found = Results(faithfulness=PartResult(tables={"deletion": pd.DataFrame({"share": [0.0, 1.0]})}))
         >>> len(AuditResult(Verdict(None, None, (), ""), found).table("deletion"))
         2
@@ -136,8 +128,6 @@ class AuditResult:
 
         Examples
         --------
-        >>> from seqsal.auditing.part import Results
-        >>> from seqsal.auditing.verdict import Verdict
         >>> AuditResult(Verdict(True, None, (), "Faithful."), Results()).as_dict()["verdict"]["faithful"]
         True
         """
@@ -164,8 +154,6 @@ class AuditResult:
         Examples
         --------
         >>> import pathlib, tempfile
-        >>> from seqsal.auditing.part import Results
-        >>> from seqsal.auditing.verdict import Verdict
         >>> audit = AuditResult(Verdict(True, None, (), "Faithful."), Results())
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     read_audit(audit.to_json(pathlib.Path(folder) / "audit.json")).verdict.text
@@ -187,8 +175,6 @@ class AuditResult:
         Examples
         --------
         >>> import pathlib, tempfile
-        >>> from seqsal.auditing.part import Results
-        >>> from seqsal.auditing.verdict import Verdict
         >>> audit = AuditResult(Verdict(True, None, (), "Faithful."), Results())
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     audit.write_shortcuts_bed(pathlib.Path(folder) / "shortcuts.bed").read_text()
@@ -226,8 +212,6 @@ def read_audit(path: str | os.PathLike[str]) -> AuditResult:
     Examples
     --------
     >>> import pathlib, tempfile
-    >>> from seqsal.auditing.part import Results
-    >>> from seqsal.auditing.verdict import Verdict
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = pathlib.Path(folder) / "audit.json"
     ...     _ = AuditResult(Verdict(False, None, (), "Not faithful."), Results()).to_json(path)

@@ -3,28 +3,43 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from seqsal.auditing.context import AuditContext
-from seqsal.auditing.inputs import describe_inputs, read_evidence
+from seqsal.auditing.context import AuditContext, Codes
 from seqsal.auditing.part import Results
 from seqsal.auditing.parts import PARTS, load_part
+from seqsal.auditing.parts.artifacts.library import read_artifacts
+from seqsal.auditing.parts.strata import read_strata
 from seqsal.auditing.result import AuditResult
+from seqsal.auditing.settings import AuditSettings
 from seqsal.auditing.verdict import judge
+from seqsal.errors import RegionError, UsageError
 from seqsal.io.attributions import Attributions
+from seqsal.io.bed import read_bed
+from seqsal.io.inputs import open_input
 from seqsal.io.progress import bar as progress_bar
+from seqsal.io.store import read_attributions
 from seqsal.models import SequenceModel
 from seqsal.models.seen import seen_text
+from seqsal.motifs import read_motifs
+from seqsal.peaks import read_peaks
+from seqsal.sequence.codes import codes_from_one_hot
+from seqsal.training.sources import is_fasta
 from seqsal.version import VERSION
 
-__all__ = ["EVIDENCE", "AuditPlan", "run_audit"]
+__all__ = ["EVIDENCE", "AuditPlan", "Sequences", "open_audited", "read_peaks_of", "run_audit"]
 
-
+Sequences = str | os.PathLike[str] | pd.DataFrame | NDArray[Any]
+_PATH = str | os.PathLike[str]
 EVIDENCE = ("motif_db", "annotations", "artifacts", "positives", "negatives", "genome", "strata", "settings")
 
 
@@ -35,9 +50,27 @@ class AuditPlan:
     :func:`seqsal.audit` that are in `EVIDENCE`. Raises SeqsalError: Something cannot be read.
     """
 
-    def __init__(self, regions: pd.DataFrame, length: int, **evidence: Any) -> None:
-        self._read = read_evidence(regions, length, **evidence)
-        self._inputs = describe_inputs({name: one for name, one in evidence.items() if name != "settings"})
+    def __init__(
+        self,
+        regions: pd.DataFrame,
+        length: int,
+        *,
+        genome: _PATH | None = None,
+        settings: AuditSettings | Mapping[str, Any] | None = None,
+        **evidence: Any,
+    ) -> None:
+        sizes = settings if isinstance(settings, AuditSettings) else AuditSettings().changed(settings or {})
+        given, n_most = evidence.get, sizes.n_examples
+        self._read = {
+            "settings": sizes,
+            "positives": read_sequences(given("positives"), "positives", length, genome=genome, n_most=n_most),
+            "negatives": read_sequences(given("negatives"), "negatives", length, genome=genome, n_most=n_most),
+            "motifs": _read(given("motif_db"), read_motifs),
+            "annotations": _read(given("annotations"), read_bed),
+            "artifacts": _read(given("artifacts"), read_artifacts),
+            "strata": _read(given("strata"), lambda spec: read_strata(str(spec), regions)),
+        }
+        self._inputs = describe_inputs({**evidence, "genome": genome})
 
     def run(
         self,
@@ -58,21 +91,19 @@ class AuditPlan:
 
 
 def run_audit(context: AuditContext, *, inputs: Mapping[str, Any] | None = None) -> AuditResult:
-    """Run every part of the audit, and judge.
-
-    `context`: what is audited. `inputs`: further inputs by name, such as the file of known motifs, for the record.
-    Returns AuditResult.
-    """
+    """Run every part of the audit, and judge; `inputs`, such as the file of known motifs, are for the record."""
     results, seconds = Results(), {}
     with _without_attribution_warnings():
         for name in progress_bar(PARTS, desc="audit", unit="part", disable=not context.progress):
             start = time.perf_counter()
             results[name] = load_part(name).run(context, results)
             seconds[name] = round(time.perf_counter() - start, 3)
+    text = seen_text(context.attr.attrs.get("trained_on", {}))
+    seen_on = [text] if text else []  # the regions are those of the training
     return AuditResult(
         verdict=judge(results, context.settings, output=context.attr.output_space),
         results=results,
-        warnings=_merged([_seen(context), *(result.warnings for result in results.values())]),
+        warnings=_merged([seen_on, *(result.warnings for result in results.values())]),
         untested=_merged(result.untested for result in results.values()),
         settings=context.settings,
         provenance=_provenance(context, inputs or {}),
@@ -90,12 +121,6 @@ def _without_attribution_warnings() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
-
-
-def _seen(context: AuditContext) -> list[str]:
-    """Say that the regions are those of the training, where they are."""
-    text = seen_text(context.attr.attrs.get("trained_on", {}))
-    return [text] if text else []
 
 
 def _merged(lines: Iterable[Iterable[str]]) -> tuple[str, ...]:
@@ -119,3 +144,84 @@ def _provenance(context: AuditContext, inputs: Mapping[str, Any]) -> dict[str, A
         "given": dict(inputs),
         "seed": context.seed,
     }
+
+
+def read_sequences(
+    given: Sequences | None, name: str, length: int, *, genome: _PATH | None = None, n_most: int = 5_000
+) -> Codes | None:
+    """Read windows of one class as codes (n, L), at most `n_most`, evenly spread; None stays.
+
+    `given` is a FASTA or BED file, a region table, codes (n, L) or one-hot (n, 4, L); `name` is for messages. Regions
+    are centred on L = `length` bp, records cropped or padded with N.
+    """
+    if given is None:
+        return None
+    if isinstance(given, np.ndarray):
+        codes = _as_codes(given, name, length)
+        return codes[_evenly(len(codes), n_most)]
+    if not isinstance(given, pd.DataFrame) and not Path(given).is_file():
+        raise UsageError(f"{name}: {given}: no such file, expected a FASTA or BED file; check the path")
+    if is_fasta(given):
+        source = open_input(fasta=given, length=length)  # type: ignore[arg-type]
+    elif genome is None:
+        raise UsageError(
+            f"{name}: are regions, which need a genome to be read from; give --genome, or a FASTA file instead"
+        )
+    else:
+        source = open_input(genome=genome, regions=given, length=length)
+    with source:
+        return source.read(_evenly(len(source), n_most))
+
+
+def describe_inputs(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Name the inputs for the record: files without their folder, which does not change what is in them."""
+    return {name: _describe(value) for name, value in inputs.items() if value is not None}
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, str):
+        return value.rpartition("/")[2]
+    return value.name if isinstance(value, Path) else f"{type(value).__name__} of {len(value)}"
+
+
+def open_audited(attr: Attributions | _PATH | None) -> Attributions:
+    """Open the attributions to be audited; a file stays on disk."""
+    if attr is None:
+        raise UsageError("attr: none given, expected attributions or a file of them; give seqsal.audit(model, attr)")
+    opened = attr if isinstance(attr, Attributions) else read_attributions(attr, in_memory=False)
+    if not len(opened):
+        raise RegionError("attributions: hold no regions, expected at least one; check how they were made")
+    return opened
+
+
+def _read(given: Any, read: Callable[[Any], Any]) -> Any:
+    """Read a file; what is no file, or None, stays."""
+    return read(given) if isinstance(given, (str, os.PathLike)) else given
+
+
+def read_peaks_of(attr: Attributions, peaks: _PATH | pd.DataFrame | None) -> pd.DataFrame | None:
+    """Read peaks that were called on attributions; a table, or None, stays as it is."""
+    if peaks is None or isinstance(peaks, pd.DataFrame):
+        return peaks
+    table = read_peaks(peaks)
+    if len(table) and not table["chrom"].isin(attr.regions["chrom"]).any():
+        raise RegionError(
+            f"{peaks}: no peak is on a chromosome of the attributions ({table['chrom'].iloc[0]} against "
+            f"{attr.regions['chrom'].iloc[0]}); give the peaks that were called on them"
+        )
+    return table if "sign" in table else table.assign(sign=np.where(table["signal"] < 0, "neg", "pos"))
+
+
+def _as_codes(array: NDArray[Any], name: str, length: int) -> Codes:
+    codes = codes_from_one_hot(array) if array.ndim == 3 else array
+    if codes.ndim != 2 or codes.shape[1] != length or not len(codes) or codes.dtype != np.uint8:
+        raise UsageError(
+            f"{name}: got an array {array.shape} of {array.dtype}, expected codes (n, {length}) of uint8 or one-hot "
+            f"(n, 4, {length}); cut the sequences to the windows of the attributions"
+        )
+    return codes
+
+
+def _evenly(n: int, n_most: int) -> NDArray[np.int64]:
+    """Return at most so many of n rows, evenly spread."""
+    return np.unique(np.linspace(0, n - 1, min(n, n_most)).round().astype(np.int64))

@@ -149,8 +149,9 @@ _FORMER = {
     "parts.stability.locality": "n_combinations large_change max_unexplained max_failing_share",
     "parts.stability.edits": "max_edits",
     "parts.saturation": "saturated squashed_slope max_dead_share min_method_gain",
-    "parts.saturation.blindness": "important_share min_position_effect blind_quantile blind_ratio",
-    "parts.saturation.removal": "span_bp n_spans n_joint",
+    "parts.saturation.blindness": (
+        "important_share min_position_effect blind_quantile blind_ratio span_bp n_spans n_joint"
+    ),
     "parts.plausibility": "n_permutations n_scan_bp hit_p_value max_hit_share gc_tolerance max_match_q min_strand_hits",
     "parts.composition": "min_composition_auroc min_composition_share min_shuffle_correlation",
     "parts.composition.tracts": "max_edge_share max_bin_share",

@@ -25,26 +25,10 @@ from seqsal.auditing.settings import AuditSettings
 from seqsal.training import metrics
 
 __all__ = [
-    "Similarity",
-    "auroc",
-    "compare_maps",
-    "fisher_p",
-    "kruskal_wallis",
-    "mann_whitney_p",
-    "mean_interval",
-    "mean_known",
-    "mean_rows",
-    "number",
-    "pearson",
-    "percentile_interval",
-    "q_values_of",
-    "rank_correlation",
-    "ratio_interval",
-    "resample_means",
-    "share_interval",
-    "signed_rank_p",
-    "spearman",
-]
+    "Similarity", "auroc", "compare_maps", "fisher_p", "interval_of", "kruskal_wallis", "mann_whitney_p",
+    "mean_interval", "mean_known", "mean_rows", "number", "pearson", "percentile_interval", "q_values_of",
+    "rank_correlation", "ratio_interval", "resample_means", "share_interval", "signed_rank_p", "spearman",
+]  # fmt: skip
 
 CHUNK_WEIGHTS = 1 << 21
 MIN_PAIRS = 6  # the fewest with which a signed-rank test can be significant at 0.05
@@ -72,11 +56,7 @@ def mean_rows(values: Values) -> Values:
 
 
 def resample_means(values: ArrayLike, rng: np.random.Generator, n_resamples: int) -> Values:
-    """Return the means of resampled rows.
-
-    `values`: (n, m), one row a region, n ≥ 1; the columns are resampled together, so that what is paired stays paired.
-    `rng`: where the resamples come from. `n_resamples`: B. Returns ndarray of float64, shape (B, m).
-    """
+    """Return the means (B, m) of resampled rows of values (n, m), one a region; what is paired stays paired."""
     rows = np.asarray(values, dtype=np.float64)
     n = len(rows)
     centre = rows[:1]  # so that equal rows give their value to the bit
@@ -87,38 +67,35 @@ def resample_means(values: ArrayLike, rng: np.random.Generator, n_resamples: int
 
 
 def percentile_interval(resampled: Values, n: int, confidence: float) -> Values:
-    """Return the expanded percentile interval of means over n regions.
-
-    `resampled`: (B, m) means of resamples, or smooth functions of them. `n`: regions, at least 2. `confidence`: of the
-    interval, in (0, 1]. Returns ndarray of float64, shape (2, m): Lower and upper ends.
-    """
+    """Return the expanded percentile interval (2, m) of means over n ≥ 2 regions, from those of resamples (B, m)."""
     t = stdtrit(n - 1, (1 + confidence) / 2)
     tail = float(ndtr(-np.sqrt(n / (n - 1)) * t))
     return np.asarray(np.quantile(resampled, [tail, 1 - tail], axis=0))
 
 
 def mean_interval(values: ArrayLike, rng: np.random.Generator, settings: AuditSettings) -> tuple[float, float] | None:
-    """Return the confidence interval (lower, upper) of :func:`mean_known`; None for fewer than two numbers.
-
-    `values`: (n,) one a region. `rng`: where the resamples come from. `settings`: `n_bootstrap` and `confidence`.
-    """
+    """Return the confidence interval of the mean of the numbers among values (n,); None for fewer than two."""
     column = np.asarray(values, dtype=np.float64)[:, None]
     column = column[np.isfinite(column[:, 0])]
     if len(column) < 2:
         return None
     resampled = resample_means(column, rng, settings.n_bootstrap)
-    lower, upper = percentile_interval(resampled, len(column), settings.confidence)[:, 0]
-    return float(lower), float(upper)
+    return interval_of(resampled, len(column), settings.confidence)
+
+
+def interval_of(resampled: Values, n: int, confidence: float) -> tuple[float, float]:
+    """Return the interval of one resampled number (B, 1), see :func:`percentile_interval`."""
+    low, high = percentile_interval(resampled, n, confidence)[:, 0]
+    return float(low), float(high)
 
 
 def ratio_interval(
     top: ArrayLike, bottom: ArrayLike, rng: np.random.Generator, settings: AuditSettings
 ) -> tuple[float, float] | None:
-    """Return the confidence interval (lower, upper) of Σ top / Σ bottom.
+    """Return the confidence interval of Σ top / Σ bottom, (n,) each, `bottom` ≥ 0; resampled together.
 
-    `top`, `bottom`: (n,) one a region, `bottom` ≥ 0; resampled together. None for fewer than two regions with any of
-    the two, and where so few have a `bottom` that resamples without are within the interval's tails. `rng`: where the
-    resamples come from. `settings`: `n_bootstrap` and `confidence`.
+    None for fewer than two regions with any of the two, and where so few have a `bottom` that resamples without are
+    within the interval's tails.
     """
     pairs = np.stack([np.asarray(top, dtype=np.float64), np.asarray(bottom, dtype=np.float64)], axis=1)
     counts = int((pairs != 0).any(axis=1).sum())
@@ -128,9 +105,7 @@ def ratio_interval(
     defined = resampled[:, 1] > 0
     if 1 - defined.mean() > (1 - settings.confidence) / 2:
         return None
-    ratios = resampled[defined, :1] / resampled[defined, 1:]
-    lower, upper = percentile_interval(ratios, counts, settings.confidence)[:, 0]
-    return float(lower), float(upper)
+    return interval_of(resampled[defined, :1] / resampled[defined, 1:], counts, settings.confidence)
 
 
 def share_interval(n_found: int, n: int, confidence: float) -> tuple[float, float] | None:

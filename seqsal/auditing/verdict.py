@@ -24,7 +24,7 @@ that of matched positions: the interval of the difference lies above 0, and the 
 its :class:`~seqsal.auditing.part.Weight` says. The lowering ones of *faithful*:
 
 ==============  ======================================================================================================
-additivity      sums of what the map gives say what two or three substitutions do, in half of the regions or more
+linearity       sums of what the map gives say what two or three substitutions do, in half of the regions or more
 stability       the map stays as it is after substitutions that leave the prediction as it is
 peaks           replacing its peaks does not change the output less than replacing as many bases elsewhere
 labels          the map of a network trained on permuted labels is another one
@@ -48,7 +48,6 @@ from seqsal.auditing.part import (
     TOO_FEW,
     PartResult,
     Reason,
-    Shortcut,
     Weight,
     from_json,
     to_json,
@@ -159,21 +158,13 @@ class Verdict:
         return verdict
 
     def failures(self, names: Iterable[str]) -> list[str]:
-        """Return, for each of `FAILURES` that is named and holds, what it is and why.
-
-        Raises UsageError: A name that is none of them.
-        """
-        holds = {
-            "shortcut": bool(self.shortcuts),
-            "unfaithful": self.faithful is False,
-            "implausible": self.plausible is False,
+        """Return, for each of `FAILURES` that is named and holds, what it is and why."""
+        found = {
+            "shortcut": (bool(self.shortcuts), ", ".join(self.shortcuts)),
+            "unfaithful": (self.faithful is False, self._why("faithful")),
+            "implausible": (self.plausible is False, self._why("plausible")),
         }
-        why = {
-            "shortcut": ", ".join(self.shortcuts),
-            "unfaithful": self._why("faithful"),
-            "implausible": self._why("plausible"),
-        }
-        return [f"{name} ({why[name]})" for name in check_failures(names) if holds[name]]
+        return [f"{name} ({found[name][1]})" for name in check_failures(names) if found[name][0]]
 
     def undecided(self, names: Iterable[str]) -> dict[str, Answer]:
         """Return those of the names that cannot be told to hold or not, with the answer there is."""
@@ -187,10 +178,7 @@ class Verdict:
 
 
 def check_failures(names: Iterable[str]) -> list[str]:
-    """Return the names, each once, if all are among `FAILURES`.
-
-    Raises UsageError: A name that is none of them.
-    """
+    """Return the names, each once, if all are among `FAILURES`."""
     once = list(dict.fromkeys(names))
     for name in once:
         if name not in FAILURES:
@@ -201,11 +189,7 @@ def check_failures(names: Iterable[str]) -> list[str]:
 def judge(
     results: Mapping[str, PartResult], settings: AuditSettings | None = None, *, output: str = "unknown"
 ) -> Verdict:
-    """Come to a verdict.
-
-    `results`: by the names of the parts; those that are missing were not tested. `settings`: the thresholds. `output`:
-    space of the attributed output, such as `logit`.
-    """
+    """Come to a verdict from the parts' results by name; `output` is the space of the attributed output."""
     settings = settings or AuditSettings()
     reasons = tuple(reason for result in results.values() for reason in result.reasons(settings))
     said = {about: conclude(reasons, about) for about in ("faithful", "plausible")}
@@ -213,12 +197,15 @@ def judge(
     shortcuts = [one for result in results.values() for one in result.shortcuts(called)]
     text = [_sentence(said, reasons, results, bool(shortcuts))]
     text += [one.sentence for one in reasons if one.weight == Weight.NOTES]
+    text += [one.sentence for one in shortcuts[:N_TOLD]]
+    if more := ", ".join(one.name for one in shortcuts[N_TOLD:]):
+        text.append(f"It also uses {more}.")
     plain = {Answer.YES: True, Answer.NO: False}
     return Verdict(
         plain.get(said["faithful"]),
         plain.get(said["plausible"]),
         tuple(one.name for one in shortcuts),
-        " ".join([*text, *_told(shortcuts)]),
+        " ".join(text),
         reasons,
         {about: str(answer) for about, answer in said.items()},
     )
@@ -253,8 +240,3 @@ def _sentence(
         advice=f", try {advised}" if advised else "",
         **{about: _OPEN.get(answer, "") for about, answer in said.items()},
     )
-
-
-def _told(shortcuts: list[Shortcut]) -> list[str]:
-    more = ", ".join(one.name for one in shortcuts[N_TOLD:])
-    return [*(one.sentence for one in shortcuts[:N_TOLD]), *([f"It also uses {more}."] if more else [])]

@@ -17,8 +17,8 @@ from toys import Linear, Small, random_codes
 
 import seqsal
 from seqsal.attribution.request import read_model_of
-from seqsal.auditing.inputs import describe_inputs, read_peaks_of, read_sequences
 from seqsal.auditing.parts import PARTS
+from seqsal.auditing.run import describe_inputs, read_peaks_of, read_sequences
 from seqsal.auditing.settings import FORMER
 from seqsal.errors import BedError, FastaError, ModelError, RegionError, UsageError
 from seqsal.io.attributions import Attributions

@@ -175,7 +175,7 @@ def test_what_was_not_given_is_not_tested_however_few_the_regions() -> None:
 
 
 CAVEATS: dict[str, tuple[str, dict[str, Any]]] = {
-    "additivity": ("stability", {"locality": {"picture": "map", "substitutions": {"share_of_regions": 0.96}}}),
+    "local linearity": ("stability", {"locality": {"picture": "map", "substitutions": {"share_of_regions": 0.96}}}),
     "stability": ("stability", {"substitutions": {"pearson": 0.2, "ci": [0.1, 0.3]}}),
     "positive peaks": (
         "faithfulness",
@@ -255,7 +255,7 @@ def test_nothing_is_said_about_no_region() -> None:
         failing = Failing(share, None)
         lines += [_caveat(failing, failing, picture, 0.95) for picture in ("map", "single_effects")]
         assert not [line for line in lines if re.search(r"\b0(%| of)? (of )?(the )?regions", line)]
-        assert any("add up near the sequence" in line for line in lines) == (share > 0)
+        assert any("local linearity fails in" in line for line in lines) == (share > 0)
 
 
 def test_numbers_that_are_none_prove_nothing() -> None:

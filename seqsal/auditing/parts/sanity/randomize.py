@@ -27,9 +27,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from seqsal.attribution.compute import frozen_on_device
+from seqsal.auditing.context import one_hot_on
 from seqsal.models import SequenceModel
 from seqsal.models.state import seeded
-from seqsal.sequence.tensors import one_hot_tensor
 
 __all__ = ["Randomizer"]
 
@@ -105,7 +105,7 @@ class Randomizer:
             with frozen_on_device(model, self._device), _collecting(norms), torch.no_grad():
                 n_rows = max(NORM_BP // self._codes.shape[1], 2)
                 for codes in _batches(self._codes, n_rows):
-                    model(one_hot_tensor(torch.from_numpy(codes).to(self._device)))
+                    model(one_hot_on(codes, self._device))
 
 
 def _parts(model: SequenceModel) -> dict[str, nn.Module]:
@@ -134,7 +134,7 @@ def _finishing_order(model: SequenceModel, codes: NDArray[np.uint8]) -> dict[str
             hooks.append(module.register_forward_hook(note))
     try:
         with model.frozen(), torch.no_grad():
-            model(one_hot_tensor(torch.from_numpy(codes).to(model.device)))
+            model(one_hot_on(codes, model.device))
     finally:
         for hook in hooks:
             hook.remove()

@@ -5,7 +5,7 @@
 * *ReLU.* A unit below 0 passes no gradient (:mod:`seqsal.auditing.parts.saturation.relu`).
 * *Cold spots.* Positions that mutagenesis shows to matter and the map does not
   (:mod:`~seqsal.auditing.parts.saturation.blindness`), for the map, gradient × input and integrated gradients.
-* *Redundancy.* Where mutagenesis itself is blind (:mod:`~seqsal.auditing.parts.saturation.removal`).
+* *Redundancy.* Where mutagenesis itself is blind (there as well).
 * *Method.* Each map's sum over spans is correlated, within each region, with what the model loses when the span is
   removed; and each map with mutagenesis. Another method is recommended when it does better by either, by at least
   `MIN_METHOD_GAIN` and with a confidence interval of the paired difference above 0, and not worse by the other; of
@@ -16,50 +16,38 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from seqsal.agreement.measures import row_moments
 from seqsal.attribution import METHODS, make_method
 from seqsal.attribution.compute import frozen_on_device
-from seqsal.auditing.context import AuditContext
-from seqsal.auditing.part import (
-    OMITTED_IF_NONE,
-    Fact,
-    Interval,
-    Measured,
-    NotTested,
-    Part,
-    PartResult,
-    Reason,
-)
+from seqsal.auditing.context import AuditContext, one_hot_on
+from seqsal.auditing.part import OMITTED_IF_NONE, Fact, Interval, Measured, Notes, NotTested, Part, PartResult, Reason
 from seqsal.auditing.parts.saturation.blindness import (
     MIN_POSITION_EFFECT,
-    blind_positions,
-    cold_spots,
-    important_positions,
-)
-from seqsal.auditing.parts.saturation.relu import Activity, relu_activity
-from seqsal.auditing.parts.saturation.removal import (
     Hidden,
     Tiles,
+    blind_positions,
     choose_tiles,
+    cold_spots,
     find_hidden,
+    important_positions,
     remove_tiles,
     tile_sums,
 )
+from seqsal.auditing.parts.saturation.relu import relu_activity
 from seqsal.auditing.settings import AuditSettings
 from seqsal.auditing.stats import mean_interval, mean_known, rank_correlation, ratio_interval
 from seqsal.errors import SeqsalError
 from seqsal.models import SequenceModel
 from seqsal.sequence.codes import N_CODE
-from seqsal.sequence.tensors import one_hot_tensor
 
-__all__ = ["PART", "MethodAgreement", "Redundancy", "ReluLayer", "SaturationResult", "audit_saturation"]
+__all__ = ["PART", "SaturationResult", "audit_saturation"]
 
 SATURATED = 0.01  # a probability is saturated within this distance from 0 or 1
 SQUASHED_SLOPE = 0.1  # of the largest slope p (1 - p), 1/4, below which the gradient on a probability is squashed
@@ -68,12 +56,13 @@ MIN_METHOD_GAIN = 0.05  # in correlation with what the model does, of a method t
 COMPARED = ("gradient_x_input", "integrated_gradients", "deeplift_shap")
 WITNESSES = ("deeplift_shap", "integrated_gradients")
 AUDITED = "map"
+DEAD = ("dead_relu_share", "dead_channel_share", "inactive_share")
 ROUNDING = 1e-6  # of predictions that should be equal
 PASS_BASES = 1 << 16
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
-NO_MODEL = NotTested("Dead units, blind spots and redundancy were not tested: there is no model.")
-CONSTANT = NotTested("Blind spots and redundancy were not tested: the model predicts the same for every sequence.")
+NO_MODEL = "Dead units, blind spots and redundancy were not tested: there is no model."
+CONSTANT = "Blind spots and redundancy were not tested: the model predicts the same for every sequence."
 
 
 @dataclass(frozen=True)
@@ -105,7 +94,7 @@ class Redundancy:
     `witness`: the method whose map says which spans have credit. `n_tested`, `n_hidden`, `hidden_share`: regions with
     spans in which no substitution matters, those where removing them together does, and their share of all regions.
     `joint`, `control`, `singly`, `additive`: means of the effects, see
-    :class:`seqsal.auditing.parts.saturation.removal.Hidden`; None where none was tested.
+    :class:`seqsal.auditing.parts.saturation.blindness.Hidden`; None where none was tested.
     """
 
     witness: str
@@ -188,58 +177,32 @@ class _Maps(NamedTuple):
     signed: bool
 
 
-class _Probability(NamedTuple):
-    """Predicted probabilities (n,) of rows (n,) of the attributions."""
-
-    rows: NDArray[np.int64]
-    values: NDArray[np.float64]
-
-    def of(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the probabilities of some rows; NaN for others."""
-        found = np.full(int(max(self.rows.max(), rows.max())) + 1, np.nan)
-        found[self.rows] = self.values
-        return found[rows]
-
-
-def _probabilities(context: AuditContext) -> _Probability | NotTested:
-    """Predict probabilities.
+def _probabilities(context: AuditContext) -> pd.Series | str:
+    """Predict probabilities, by rows of the attributions, or say why not.
 
     Of a logit before a sigmoid it is the sigmoid, without a prediction; before a softmax it depends on the other
     classes, so as many regions are predicted as the slow tests look at.
     """
     space, model = context.attr.output_space, context.model
-    rows = context.rows(context.settings.n_regions)
+    rows, few = (context.rows(n) for n in (context.settings.n_regions, context.settings.n_small))
     stored = np.asarray(context.attr.prediction[rows], dtype=np.float64)
-    terminal = None if model is None else model.terminal
     if space not in ("probability", "logit"):
-        return NotTested(f"Saturation of the probability was not tested: the output is not one ({space}).")
+        return f"Saturation of the probability was not tested: the output is not one ({space})."
     if space == "logit" and (model is None or model.readout.reduce is not None):
-        return NotTested("Saturation of the probability was not tested: nothing says how it follows from the logit.")
-    if space == "logit" and model is not None and terminal is not None and terminal.kind != "sigmoid":
-        rows = context.rows(context.settings.n_small)
-        values = _final_outputs(context, model, rows)
-        return _Probability(rows, np.exp(values) if terminal.kind == "log_softmax" else values)
+        return "Saturation of the probability was not tested: nothing says how it follows from the logit."
+    if space == "logit" and model is not None and model.terminal is not None and model.terminal.kind != "sigmoid":
+        step, parts = max(1, PASS_BASES // max(context.attr.length, 1)), []
+        with frozen_on_device(model, context.device):
+            for first in range(0, len(few), step):
+                X = one_hot_on(context.codes(few[first : first + step]), context.device)
+                parts.append(model.predict(X).double().cpu().numpy())  # the model's own output, after the softmax
+        values = np.concatenate(parts)
+        return pd.Series(np.exp(values) if model.terminal.kind == "log_softmax" else values, index=few)
     if not np.isfinite(stored).all() and model is not None:
-        rows = context.rows(context.settings.n_small)
-        stored = context.predict(context.codes(rows))
+        rows, stored = few, context.predict(context.codes(few))
     if not np.isfinite(stored).all():
-        return NotTested("Saturation of the probability was not tested: the attributions lack the predictions.")
-    return _Probability(rows, np.clip(stored, 0, 1) if space == "probability" else _sigmoid(stored))
-
-
-def _sigmoid(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(torch.sigmoid(torch.from_numpy(values)).numpy())
-
-
-def _final_outputs(context: AuditContext, model: SequenceModel, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the model's own output, after the softmax."""
-    step = max(1, PASS_BASES // max(context.attr.length, 1))
-    parts = []
-    with frozen_on_device(model, context.device):
-        for first in range(0, len(rows), step):
-            codes = torch.from_numpy(np.ascontiguousarray(context.codes(rows[first : first + step])))
-            parts.append(model.predict(one_hot_tensor(codes.to(context.device))).double().cpu().numpy())
-    return np.concatenate(parts)
+        return "Saturation of the probability was not tested: the attributions lack the predictions."
+    return pd.Series(np.clip(stored, 0, 1) if space == "probability" else expit(stored), index=rows)
 
 
 def audit_saturation(context: AuditContext) -> SaturationResult:
@@ -251,31 +214,24 @@ class _Audit:
     """One audit, with its sentences and the table of its regions."""
 
     def __init__(self, context: AuditContext) -> None:
-        self.context = context
-        self.warnings: list[str] = []
-        self.untested: list[str] = []
-        self.tables: dict[str, pd.DataFrame] = {}
-        self.regions = pd.DataFrame()
+        self.context, self.notes, self.regions = context, Notes(), pd.DataFrame()
 
     def result(self) -> SaturationResult:
         chances = _probabilities(self.context)
         found = {**self._of_probability(chances), **self._of_model(chances)}
-        sentences = {"warnings": tuple(self.warnings), "untested": tuple(self.untested)}
-        return SaturationResult(**found, **sentences, tables=self.tables)  # type: ignore[arg-type]
+        return SaturationResult(**found, **self.notes.fields())
 
-    def _not_tested(self, why: NotTested) -> NotTested:
-        self.untested.append(why.reason)
-        return why
+    def _untested(self, why: str, *names: str) -> dict[str, Any]:
+        return dict.fromkeys(names, self.notes.not_tested(why))
 
-    def _of_probability(self, chances: _Probability | NotTested) -> dict[str, object]:
-        if isinstance(chances, NotTested):
-            names = ("saturated_share", "probability_gradient_ratio", "squashed_share")
-            return dict.fromkeys(names, self._not_tested(chances))
-        p = chances.values
+    def _of_probability(self, chances: pd.Series | str) -> dict[str, Any]:
+        if isinstance(chances, str):
+            return self._untested(chances, "saturated_share", "probability_gradient_ratio", "squashed_share")
+        p = chances.to_numpy()
         slope = p * (1 - p)
         squashed = float((slope < SQUASHED_SLOPE / 4).mean())
         if self.context.attr.output_space == "probability" and squashed > 0:
-            self.warnings.append(
+            self.notes.warnings.append(
                 f"The map is about a probability whose slope is below {SQUASHED_SLOPE:.0%} of its largest in "
                 f"{squashed:.0%} of the regions, which makes the map faint there: attribute the logit instead."
             )
@@ -286,50 +242,41 @@ class _Audit:
             "n_predicted": len(p),
         }
 
-    def _of_model(self, chances: _Probability | NotTested) -> dict[str, object]:
+    def _of_model(self, chances: pd.Series | str) -> dict[str, Any]:
         context = self.context
-        shares = ("dead_relu_share", "dead_channel_share", "inactive_share")
         if context.model is None:
-            return dict.fromkeys((*shares, "blind_share", "redundancy"), self._not_tested(NO_MODEL))
-        maps = _maps(context, self.untested)
+            return self._untested(NO_MODEL, *DEAD, "blind_share", "redundancy")
+        maps = _maps(context, self.notes)
         self.regions = context.region_table(maps.rows).assign(prediction=context.predict(maps.codes))
-        self.regions["probability"] = np.nan if isinstance(chances, NotTested) else chances.of(maps.rows)
-        found = {"n_regions": len(maps.rows), **self._of_relus(maps)}
-        self.tables["saturation_regions"] = self.regions
+        self.regions["probability"] = np.nan if isinstance(chances, str) else chances.reindex(maps.rows).to_numpy()
+        found = {"n_regions": len(maps.rows), **self._of_relus(context.model, maps)}
+        self.notes.tables["saturation_regions"] = self.regions
         windows = context.region_table(maps.rows).assign(strand=context.attr.regions["strand"].to_numpy()[maps.rows])
-        self.tables["cold_spots"] = cold_spots(windows, maps.known[:0], maps.ism[:0], {})
+        self.notes.tables["cold_spots"] = cold_spots(windows, maps.known[:0], maps.ism[:0], {})
         if context.effect_scale <= ROUNDING * np.abs(self.regions["prediction"]).max():
-            return found | dict.fromkeys(("blind_share", "redundancy"), self._not_tested(CONSTANT))
+            return found | self._untested(CONSTANT, "blind_share", "redundancy")
         return found | self._of_blindness(maps, windows) | self._of_removal(maps)
 
-    def _of_relus(self, maps: _Maps) -> dict[str, object]:
-        assert self.context.model is not None
-        activity: Activity | NotTested
-        try:
-            found = relu_activity(self.context.model, maps.codes, self.context.device)
-            activity = NotTested("Dead units were not tested: the model has no ReLU.") if found is None else found
-        except SeqsalError as error:
-            activity = NotTested(f"Dead units were not tested: {error}")
+    def _of_relus(self, model: SequenceModel, maps: _Maps) -> dict[str, Any]:
+        activity = relu_activity(model, maps.codes, self.context.device)
         if isinstance(activity, NotTested):
             self.regions["inactive_share"] = np.nan
-            names = ("dead_relu_share", "dead_channel_share", "inactive_share")
-            return dict.fromkeys(names, self._not_tested(activity))
+            return self._untested(activity.reason, *DEAD)
         self.regions["inactive_share"] = activity.inactive
         dead = float(activity.n_dead_channels.sum() / activity.n_channels.sum())
         if dead > MAX_DEAD_SHARE:
-            self.warnings.append(f"{dead:.0%} of the model's ReLU channels are 0 for every region that was looked at.")
-        layers = zip(*activity[:5], strict=True)
+            self.notes.warnings.append(
+                f"{dead:.0%} of the model's ReLU channels are 0 for every region that was looked at."
+            )
+        units, channels = activity.n_dead_units / activity.n_units, activity.n_dead_channels / activity.n_channels
         return {
             "dead_relu_share": float(activity.n_dead_units.sum() / activity.n_units.sum()),
             "dead_channel_share": dead,
             "inactive_share": float(activity.inactive.mean()),
-            "relu_layers": tuple(
-                ReluLayer(layer, float(off / units), float(empty / channels))
-                for layer, units, off, channels, empty in layers
-            ),
+            "relu_layers": tuple(map(ReluLayer, activity.layers, units.tolist(), channels.tolist())),
         }
 
-    def _of_blindness(self, maps: _Maps, windows: pd.DataFrame) -> dict[str, object]:
+    def _of_blindness(self, maps: _Maps, windows: pd.DataFrame) -> dict[str, Any]:
         """Share of the important positions of which each map shows nothing; and where the audited one does not."""
         context = self.context
         important = important_positions(maps.ism, maps.known, context.effect_scale)
@@ -338,7 +285,7 @@ class _Audit:
             for name, track in maps.tracks.items()
             if name != "ism"
         }
-        self.tables["cold_spots"] = cold_spots(windows, blind[AUDITED], maps.ism, maps.tracks)
+        self.notes.tables["cold_spots"] = cold_spots(windows, blind[AUDITED], maps.ism, maps.tracks)
         n_important, n_blind = important.sum(1), blind[AUDITED].sum(1)
         self.regions["n_important"], self.regions["n_blind"] = n_important, n_blind
         total = int(n_important.sum())
@@ -347,11 +294,11 @@ class _Audit:
                 "Blind spots were not tested: losing no single base changes a prediction by "
                 f"{MIN_POSITION_EFFECT:.0%} of the model's range."
             )
-            return {"n_important": 0, "blind_share": self._not_tested(NotTested(why))}
+            return self._untested(why, "blind_share")
         share = float(n_blind.sum() / total)
         if share > context.settings.max_blind_share:
             named = self.regions.loc[n_blind > 0, "name"].head(3)
-            self.warnings.append(
+            self.notes.warnings.append(
                 f"The map shows nothing at {share:.0%} of the positions that matter by mutagenesis, in "
                 f"{int((n_blind > 0).sum())} regions ({', '.join(map(str, named))}, …): see the cold spots."
             )
@@ -363,39 +310,38 @@ class _Audit:
             "blind_share_by_method": {name: float(at.sum() / total) for name, at in blind.items() if name != AUDITED},
         }
 
-    def _of_removal(self, maps: _Maps) -> dict[str, object]:
+    def _of_removal(self, maps: _Maps) -> dict[str, Any]:
         """Agreement of every map with removed spans and mutagenesis, redundancy, and the method to use."""
         context = self.context
         tiles = choose_tiles(context, maps.codes, maps.tracks)
         effects = remove_tiles(context, maps.codes, tiles)
         each = {name: _agreement(maps, name, tiles, effects) for name in maps.tracks}
-        self.regions["ism_spearman"] = each[AUDITED]["ism_spearman"]
-        self.regions["removal_pearson"] = each[AUDITED]["removal_pearson"]
-        best, length = _recommend(context, each), maps.codes.shape[1]
+        for key in ("ism_spearman", "removal_pearson"):
+            self.regions[key] = each[AUDITED][key]
         agreement = {
             name: MethodAgreement(
-                **{key: mean_known(values) for key, values in found.items()},
-                n_passes=_n_passes(context, name, length),
+                **{key: mean_known(values) for key, values in found.items()}, n_passes=_n_passes(context, name)
             )
             for name, found in each.items()
         }
-        found: dict[str, object] = {"agreement": agreement, "recommended_method": best}
+        best = _recommend(context, each)
+        found: dict[str, Any] = {"agreement": agreement, "recommended_method": best}
         if best is not None:
             found["recommendation"] = _advice(context.attr.method, best, agreement)
-            self.warnings.append(str(found["recommendation"]))
+            self.notes.warnings.append(found["recommendation"])
         witness = next((name for name in WITNESSES if name in maps.tracks), None)
         if witness is None:
-            self.tables["redundant_regions"] = pd.DataFrame()
+            self.notes.tables["redundant_regions"] = pd.DataFrame()
             why = "Redundant sites were not tested: neither DeepLIFT nor integrated gradients could be had."
-            return found | {"redundancy": self._not_tested(NotTested(why))}
+            return found | self._untested(why, "redundancy")
         hidden = find_hidden(context, maps.codes, tiles, effects, maps.ism, maps.tracks[witness])
-        self.tables["redundant_regions"] = _redundant_table(self.regions, hidden)
+        self.notes.tables["redundant_regions"] = _redundant_table(self.regions, hidden)
         return found | {"redundancy": self._redundancy(hidden, witness)}
 
     def _redundancy(self, hidden: Hidden, witness: str) -> Redundancy:
         tested, n_hidden = hidden.n_tiles > 0, int(hidden.hidden.sum())
         if n_hidden:
-            self.warnings.append(
+            self.notes.warnings.append(
                 f"In {n_hidden} of {len(tested)} regions, removing several spans together changes the prediction, "
                 "though no base in them matters alone (redundant sites, or a saturated model): mutagenesis misses them."
             )
@@ -403,7 +349,7 @@ class _Audit:
         return Redundancy(witness, int(tested.sum()), n_hidden, n_hidden / max(len(tested), 1), *means)
 
 
-def _maps(context: AuditContext, untested: list[str]) -> _Maps:
+def _maps(context: AuditContext, notes: Notes) -> _Maps:
     n = min(context.settings.n_small, context.settings.n_ism_regions)
     rows = context.rows(n)
     codes = context.codes(rows)
@@ -414,7 +360,7 @@ def _maps(context: AuditContext, untested: list[str]) -> _Maps:
         try:
             tracks[method] = context.map_by(method, n).astype(np.float64)
         except (SeqsalError, RuntimeError) as error:  # torch's own words, where a model does what no method foresaw
-            untested.append(f"{method} was not compared: {str(error).splitlines()[0]}")
+            notes.untested.append(f"{method} was not compared: {str(error).splitlines()[0]}")
     tracks["ism"] = ism
     finite = {name: np.where(known & np.isfinite(track), track, 0.0) for name, track in tracks.items()}
     return _Maps(rows, codes, known, ism, finite, context.signed)
@@ -436,11 +382,11 @@ def _agreement(maps: _Maps, name: str, tiles: Tiles, effects: Floats) -> dict[st
     }
 
 
-def _n_passes(context: AuditContext, name: str, length: int) -> int | None:
+def _n_passes(context: AuditContext, name: str) -> int | None:
     method = context.attr.method if name == AUDITED else name
     if method not in METHODS:
         return None
-    return make_method(method, rc_average=context.rc_average).n_passes(length)
+    return make_method(method, rc_average=context.rc_average).n_passes(context.attr.length)
 
 
 def _recommend(context: AuditContext, agreement: dict[str, dict[str, Floats]]) -> str | None:
@@ -460,8 +406,7 @@ def _recommend(context: AuditContext, agreement: dict[str, dict[str, Floats]]) -
         if better and not worse:
             gains[name] = means[0] if name == "ism" else sum(means) / len(means)
     close = [name for name, gain in gains.items() if gain >= max(gains.values()) - least]
-    length = context.attr.length
-    return min(close, key=lambda name: _n_passes(context, name, length) or 0, default=None)
+    return min(close, key=lambda name: _n_passes(context, name) or 0, default=None)
 
 
 def _advice(method: str, best: str, agreement: Mapping[str, MethodAgreement]) -> str:
@@ -477,14 +422,8 @@ def _advice(method: str, best: str, agreement: Mapping[str, MethodAgreement]) ->
 
 
 def _redundant_table(regions: pd.DataFrame, hidden: Hidden) -> pd.DataFrame:
-    table = regions[["row", "chrom", "start", "end", "name"]].assign(
-        n_spans=hidden.n_tiles,
-        joint_effect=hidden.joint,
-        control_effect=hidden.control,
-        single_effects=hidden.singly,
-        ism_sum=hidden.additive,
-        hidden=hidden.hidden,
-    )
+    names = ("n_spans", "joint_effect", "control_effect", "single_effects", "ism_sum", "hidden")
+    table = regions[["row", "chrom", "start", "end", "name"]].assign(**dict(zip(names, hidden, strict=True)))
     return table[hidden.n_tiles > 0].reset_index(drop=True)
 
 

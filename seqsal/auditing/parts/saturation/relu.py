@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from seqsal.attribution.compute import frozen_on_device
 from seqsal.attribution.graph import Graph, Op, trace
-from seqsal.errors import ModelError
+from seqsal.auditing.context import one_hot_on
+from seqsal.auditing.part import NotTested
+from seqsal.errors import ModelError, SeqsalError
 from seqsal.models import SequenceModel
-from seqsal.sequence.tensors import one_hot_tensor
 
 __all__ = ["Activity", "relu_activity"]
 
@@ -40,22 +41,23 @@ class Activity(NamedTuple):
     inactive: NDArray[np.float64]
 
 
-def relu_activity(model: SequenceModel, codes: NDArray[np.uint8], device: torch.device) -> Activity | None:
-    """Run windows through a model and note which ReLU units are above 0.
+def relu_activity(model: SequenceModel, codes: NDArray[np.uint8], device: torch.device) -> Activity | NotTested:
+    """Run windows (n, L) through a model and note which ReLU units are above 0.
 
-    `model`: on any device. `codes`: (n, L) uint8, n ≥ 1. `device`: where to compute. Returns Activity or None: None
-    where the model has no ReLU. Raises ModelError: The model's structure cannot be read, or a ReLU merges windows with
-    something else.
+    Not tested where there is none, where the structure cannot be read, or a ReLU merges windows with something else.
     """
-    with frozen_on_device(model, device), torch.no_grad():
-        return _watch(model, codes, device)
+    try:
+        with frozen_on_device(model, device), torch.no_grad():
+            return _watch(model, codes, device)
+    except SeqsalError as error:
+        return NotTested(f"Dead units were not tested: {error}")
 
 
-def _watch(model: SequenceModel, codes: NDArray[np.uint8], device: torch.device) -> Activity | None:
-    graph = trace(model, _one_hot(codes[:1], device))
+def _watch(model: SequenceModel, codes: NDArray[np.uint8], device: torch.device) -> Activity | NotTested:
+    graph = trace(model, one_hot_on(codes[:1], device))
     relus = [op for op in graph.varying if _is_relu(op)]
     if not relus:
-        return None
+        return NotTested("Dead units were not tested: the model has no ReLU.")
     merged = next((op for op in relus if op.windows_on_axis != 1), None)
     if merged is not None:
         raise ModelError(f"model: {merged} mixes windows with something else on one axis, so its units cannot be told")
@@ -63,16 +65,11 @@ def _watch(model: SequenceModel, codes: NDArray[np.uint8], device: torch.device)
     n_active: list[NDArray[np.int64]] = []
     step = max(1, PASS_BASES // codes.shape[1])
     for first in range(0, len(codes), step):
-        n_active.append(_pass(graph, relus, _one_hot(codes[first : first + step], device), ever))
+        n_active.append(_pass(graph, relus, one_hot_on(codes[first : first + step], device), ever))
     counts = np.array([_counts(ever[op.idx], _channel_axis(op, graph)) for op in relus], dtype=np.int64)
     inactive = 1 - np.concatenate(n_active) / counts[:, 0].sum()
-    n_units, n_dead_units, n_channels, n_dead_channels = counts.T
-    where = [op.where for op in relus]
-    return Activity(where, n_units, n_dead_units, n_channels, n_dead_channels, inactive)
-
-
-def _one_hot(codes: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
-    return one_hot_tensor(torch.from_numpy(np.ascontiguousarray(codes)).to(device))
+    units, dead_units, channels, dead_channels = counts.T
+    return Activity([op.where for op in relus], units, dead_units, channels, dead_channels, inactive)
 
 
 def _pass(graph: Graph, relus: list[Op], X: torch.Tensor, ever: dict[int, torch.Tensor]) -> NDArray[np.int64]:

@@ -16,12 +16,11 @@ chance's, by the measures of :mod:`seqsal.agreement.measures` over all pairs of 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, Generic, TypeVar
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from seqsal.agreement.measures import overlap, top_weights
@@ -31,6 +30,7 @@ from seqsal.auditing.part import (
     Fact,
     Interval,
     Measured,
+    Notes,
     NotTested,
     Part,
     PartResult,
@@ -47,8 +47,7 @@ from seqsal.io.inputs import open_codes
 from seqsal.regions import format_region
 from seqsal.sequence.codes import N_CODE, reverse_complement
 
-__all__ = ["PART", "MapSimilarity", "ModelTest", "ShiftTest", "StabilityResult", "StrandTest", "SubstitutionTest",
-           "audit_stability"]  # fmt: skip
+__all__ = ["PART", "StabilityResult", "audit_stability", "compare_models"]
 
 SHIFTS_BP = (1, 3, 10)
 N_SUBSTITUTIONS = 4  # that leave the prediction as it is, of each region
@@ -61,11 +60,9 @@ PICTURES = {
     "single_effects": "Whether the map adds up: it has no signs, so sums of single effects were tried instead.",
     "scaled_track": "What the map says of the base that is put in place: it scores only the base that is there.",
 }
-NO_MODEL = NotTested("Stability, locality and minimal edits: no model was given.")
-NOT_KNOWN = NotTested(
-    "Stability of the map: how the attributions were made is not known, so no changed sequence has a map."
-)
-WITHOUT_RANGE = NotTested("Locality and minimal edits: the model predicts the same for the regions and their shuffles.")
+NO_MODEL = "Stability, locality and minimal edits: no model was given."
+NOT_KNOWN = "Stability of the map: how the attributions were made is not known, so no changed sequence has a map."
+WITHOUT_RANGE = "Locality and minimal edits: the model predicts the same for the regions and their shuffles."
 FLAT = "a map is the same at every base"
 Codes = NDArray[np.uint8]
 Rows = NDArray[np.int64]
@@ -141,12 +138,8 @@ def compare_models(context: AuditContext, rows: Rows) -> ModelAgreement:
         )
         pairs.append(pair)
     pearson_, spearman, _ = (mean_rows(np.stack(columns)) for columns in zip(*found, strict=True))
-    shares = Shares(
-        **{
-            one.name: mean_known(np.array([getattr(pair, one.name) for pair in pairs], dtype=np.float64))
-            for one in fields(Shares)
-        }
-    )
+    columns = {one.name: np.array([getattr(pair, one.name) for pair in pairs], dtype=float) for one in fields(Shares)}
+    shares = Shares(**{name: mean_known(column) for name, column in columns.items()})
     return ModelAgreement(pearson_, spearman, shares, tuple(pairs))
 
 
@@ -254,9 +247,9 @@ class StabilityResult(PartResult):
             if isinstance(test, MapSimilarity) and isinstance(test.pearson, float):
                 yield Fact(f"correlation over {name}", f"{test.pearson:.2f}", f"{MIN_STABILITY:g} or more")
         if isinstance(self.locality, Locality) and (failing := self.locality.substitutions.share_of_regions):
-            what = "does not" if self.locality.picture != "single_effects" else "single effects do not"
-            threshold = f"{MAX_FAILING_REGIONS:.0%} or less" if what == "does not" else ""
-            yield Fact(f"{what} add up near the sequence in", of_regions(failing), threshold)
+            is_judged = self.locality.picture != "single_effects"
+            what = "local linearity fails" if is_judged else "single effects do not add up near the sequence"
+            yield Fact(f"{what} in", of_regions(failing), f"{MAX_FAILING_REGIONS:.0%} or less" if is_judged else "")
         if isinstance(self.minimal_edits, Edits) and self.minimal_edits.halve.map.median is not None:
             yield Fact("median number of edits that halve the prediction", f"{self.minimal_edits.halve.map.median:g}")
 
@@ -267,9 +260,9 @@ class StabilityResult(PartResult):
             share = measured(found.substitutions.share_of_regions, "no base can be changed")
         if isinstance(share, float):
             said = f"what two or three substitutions do is not the sum of what it gives them in {of_regions(share)}"
-        needed = f"failing in {MAX_FAILING_REGIONS:.0%} of the regions or less"
+        needed = f"failing at two or three substitutions in {MAX_FAILING_REGIONS:.0%} of the regions or less"
         more: dict[str, Any] = {"weight": Weight.LOWERS, "sentence": said}
-        yield Reason.at_most("faithful", "additivity", share, MAX_FAILING_REGIONS, needed, **more)
+        yield Reason.at_most("faithful", "local linearity", share, MAX_FAILING_REGIONS, needed, **more)
         test, highest = self.substitutions, measured(None, "no substitution leaves the prediction as it is")
         if isinstance(test, MapSimilarity) and isinstance(test.pearson, float):
             highest = test.highest
@@ -279,18 +272,6 @@ class StabilityResult(PartResult):
         yield Reason.at_least("faithful", "stability", highest, MIN_STABILITY, needed, **more)
 
 
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class _Found(Generic[T]):
-    """What one test found, with columns of the region table (n,), and sentences."""
-
-    result: T | NotTested
-    columns: Mapping[str, Values] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-
-
 def audit_stability(context: AuditContext) -> StabilityResult:
     """Test how stable the maps of the `n_small` regions are, and how far from its sequence each holds.
 
@@ -298,241 +279,196 @@ def audit_stability(context: AuditContext) -> StabilityResult:
     averages over strands, and one for each other model; and the forward passes of :func:`probe_locality` and
     :func:`count_edits`, about 100 with the usual settings.
     """
-    rows = context.rows(context.settings.n_small)
-    has_range = context.model is not None and _has_range(context, rows)
-    substitutions = _test_substitutions(context, rows, has_range)
-    shifts = _test_shifts(context, rows, has_range)
-    strands = _test_strands(context, rows, has_range)
-    models = _test_models(context, rows)
-    found: tuple[_Found[object], ...] = (substitutions, shifts, strands, models)  # type: ignore[assignment]
-    columns = {name: column for one in found for name, column in one.columns.items()}
-    tables: dict[str, pd.DataFrame] = {"stability_regions": context.region_table(rows).assign(**columns)}
-    warnings = [text for one in found for text in one.warnings]
-    untested = [one.result.reason for one in found if isinstance(one.result, NotTested)]
-    locality: Locality | NotTested = NO_MODEL if context.model is None else WITHOUT_RANGE
-    edits: Edits | NotTested = NO_MODEL if context.model is None else WITHOUT_RANGE
+    rows, notes = context.rows(context.settings.n_small), Notes()
+    predictions = None if context.model is None else context.predict(context.codes(rows))
+    has_range = predictions is not None and context.effect_scale > NO_RANGE * float(np.abs(predictions).max())
+    found: dict[str, Any]
+    regions = context.region_table(rows)
+    if context.can_attribute:
+        tests = _Tests(context, rows, notes, context.effect_scale if has_range else 0.0)
+        found = {
+            "substitutions": tests.substitutions(),
+            "shifts": tests.shifts(),
+            "reverse_complement": tests.strands(),
+            "models": tests.models(),
+        }
+        regions = regions.assign(**tests.columns)
+    else:
+        why = notes.not_tested(NO_MODEL if context.model is None else NOT_KNOWN)
+        found = dict.fromkeys(("substitutions", "shifts", "reverse_complement", "models"), why)
+    notes.tables["stability_regions"] = regions
     if has_range:
         locality, edits = probe_locality(context), count_edits(context)
-        tables |= {"locality": locality.regions, "locality_probes": locality.probes, "minimal_edits": edits.regions}
-        warnings.append(locality.warning)
-        untested += [PICTURES[locality.picture]] if locality.picture in PICTURES else []
+        found |= {"locality": locality, "minimal_edits": edits}
+        notes.tables |= {
+            "locality": locality.regions, "locality_probes": locality.probes, "minimal_edits": edits.regions,
+        }  # fmt: skip
+        notes.warnings.append(locality.warning)
+        notes.untested += [PICTURES[locality.picture]] if locality.picture in PICTURES else []
     else:
-        warnings.append(f"{ABOUT}; how far it reaches was not tested.")
-        untested += [WITHOUT_RANGE.reason] if context.model is not None else []
+        notes.warnings.append(f"{ABOUT}; how far it reaches was not tested.")
+        why = notes.not_tested(NO_MODEL if context.model is None else WITHOUT_RANGE)
+        found |= {"locality": why, "minimal_edits": why}
     if len(rows) == 1 and context.model is not None:
-        untested.append("Confidence intervals of stability: there is only one region.")
-    return StabilityResult(
-        substitutions=substitutions.result,
-        shifts=shifts.result,
-        reverse_complement=strands.result,
-        models=models.result,
-        locality=locality,
-        minimal_edits=edits,
-        tables=tables,
-        warnings=tuple(warnings),
-        untested=tuple(dict.fromkeys(untested)),
-    )
+        notes.untested.append("Confidence intervals of stability: there is only one region.")
+    return StabilityResult(**found, **notes.fields())
 
 
-def _has_range(context: AuditContext, rows: Rows) -> bool:
-    """Whether the model's predictions differ by more than rounding."""
-    return context.effect_scale > NO_RANGE * float(np.abs(context.predict(context.codes(rows))).max())
+class _Tests:
+    """Tests of how stable the maps of some regions are; `columns` of their table come with them."""
 
+    def __init__(self, context: AuditContext, rows: Rows, notes: Notes, scale: float) -> None:
+        self.context, self.rows, self.notes, self.scale = context, rows, notes, scale
+        self.codes, self.track = context.codes(rows), context.track(rows)
+        self.known = self.codes != N_CODE
+        self.columns: dict[str, Values] = {}
 
-def _cannot(context: AuditContext) -> NotTested | None:
-    """Say why sequences cannot be attributed again; None if they can."""
-    return NO_MODEL if context.model is None else None if context.can_attribute else NOT_KNOWN
+    def substitutions(self) -> SubstitutionTest:
+        """Compare maps before and after substitutions that leave the prediction as it is."""
+        largest = SAME_PREDICTION * self.scale
+        effects = np.abs(self.context.substitutions(self.context.settings.n_small))
+        found: list[Similarity] = []
+        for positions, bases in self._neutral_substitutions((effects <= largest) | (self.scale == 0)):
+            chosen = np.flatnonzero(positions >= 0)
+            changed = self.codes.copy()
+            changed[chosen, positions[chosen]] = bases[chosen]
+            far = np.abs(np.arange(self.codes.shape[1]) - positions[:, None]) > LEFT_OUT_BP
+            found.append(self._compare_some(changed, self.known & far, chosen))
+        pearson, spearman, change = (np.stack(columns) for columns in zip(*found, strict=True))  # (n_substitutions, n)
+        worst = np.where(np.isfinite(change), change, -1.0).max(0)
+        lowest = np.where(np.isfinite(pearson), pearson, np.inf)
+        columns = {
+            "n_substitutions": np.isfinite(change).sum(0),
+            "substitution_pearson": mean_rows(pearson),
+            "substitution_spearman": mean_rows(spearman),
+            "substitution_worst_pearson": np.where(np.isfinite(lowest.min(0)), lowest.min(0), np.nan),
+            "substitution_largest_change": np.where(worst >= 0, worst, np.nan),
+        }
+        self.columns |= columns
+        region = self.context.attr.regions.iloc[int(self.rows[worst.argmax()])]
+        alike = self._means("substitutions", columns["substitution_pearson"], columns["substitution_spearman"])
+        result = SubstitutionTest(
+            n_substitutions=int(np.isfinite(change).sum()),
+            largest_effect=float(largest),
+            **vars(alike),
+            worst_pearson=number(lowest.min()),
+            relative_change=mean_known(columns["substitution_largest_change"]),
+            worst_relative_change=number(worst.max()) if worst.max() >= 0 else None,
+            worst_region=format_region(*region[["chrom", "start", "end"]]) if worst.max() > 0 else None,
+        )
+        self._warn(result, "after substitutions that leave the prediction as it was")
+        return result
 
+    def _neutral_substitutions(self, neutral: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.int64], Codes]]:
+        """Draw one of the neutral substitutions (n, 4, L) in each of `N_SUBSTITUTIONS` equal parts of the window.
 
-def _test_substitutions(context: AuditContext, rows: Rows, has_range: bool) -> _Found[SubstitutionTest]:
-    """Compare maps before and after substitutions that leave the prediction as it is."""
-    if (reason := _cannot(context)) is not None:
-        return _Found(reason)
-    codes, track = context.codes(rows), context.track(rows)
-    largest = SAME_PREDICTION * (context.effect_scale if has_range else 0.0)
-    effects = np.abs(context.substitutions(context.settings.n_small))
-    neutral = (effects <= largest) | (not has_range)
-    found: list[Similarity] = []
-    for positions, bases in _neutral_substitutions(context, codes, neutral):
-        chosen = np.flatnonzero(positions >= 0)
-        changed = codes.copy()
-        changed[chosen, positions[chosen]] = bases[chosen]
-        kept = (codes != N_CODE) & (np.abs(np.arange(codes.shape[1]) - positions[:, None]) > LEFT_OUT_BP)
-        found.append(_compare_some(context, track, changed, kept, chosen))
-    pearson, spearman, change = (np.stack(columns) for columns in zip(*found, strict=True))  # (n_substitutions, n)
-    worst = np.where(np.isfinite(change), change, -1.0).max(0)
-    columns = {
-        "n_substitutions": np.isfinite(change).sum(0),
-        "substitution_pearson": mean_rows(pearson),
-        "substitution_spearman": mean_rows(spearman),
-        "substitution_worst_pearson": _min_rows(pearson),
-        "substitution_largest_change": np.where(worst >= 0, worst, np.nan),
-    }
-    alike = _means(context, "substitutions", columns["substitution_pearson"], columns["substitution_spearman"])
-    result = SubstitutionTest(
-        n_substitutions=int(np.isfinite(change).sum()),
-        largest_effect=float(largest),
-        **vars(alike),
-        worst_pearson=number(np.min(pearson[np.isfinite(pearson)], initial=np.inf)),
-        relative_change=mean_known(columns["substitution_largest_change"]),
-        worst_relative_change=number(worst.max()) if worst.max() >= 0 else None,
-        worst_region=_name(context, rows[worst.argmax()]) if worst.max() > 0 else None,
-    )
-    return _Found(result, columns, _warn(result, "after substitutions that leave the prediction as it was"))
+        Yields positions (n,), −1 where a part has none, and bases (n,), for each part.
+        """
+        is_other = (np.arange(4)[:, None] != self.codes[:, None]) & self.known[:, None]
+        keys = np.where(neutral & is_other, self.context.rng("neutral substitutions").random(neutral.shape), 2.0)
+        each = np.arange(len(self.codes))
+        for part in np.array_split(np.arange(self.codes.shape[1]), N_SUBSTITUTIONS):
+            if len(part):
+                flat = keys[:, :, part].reshape(len(self.codes), -1)
+                bases, offsets = np.divmod(flat.argmin(1), len(part))
+                yield np.where(flat[each, flat.argmin(1)] < 1, part[offsets], -1), bases.astype(np.uint8)
 
+    def _compare_some(self, changed: Codes, kept: NDArray[np.bool_], chosen: Rows) -> Similarity:
+        """Compare the maps of some of the windows with those of changed ones; NaN for the other windows."""
+        result = Similarity(*(np.full(len(self.track), np.nan) for _ in Similarity._fields))
+        if len(chosen):
+            found = compare_maps(self.track[chosen], self.context.attribute(changed[chosen]), kept[chosen])
+            for column, values in zip(result, found, strict=True):
+                column[chosen] = values
+        return result
 
-def _neutral_substitutions(
-    context: AuditContext, codes: Codes, neutral: NDArray[np.bool_]
-) -> list[tuple[NDArray[np.int64], Codes]]:
-    """Draw one of the neutral substitutions (n, 4, L) in each of `n_substitutions` equal parts of the window.
+    def shifts(self) -> dict[str, ShiftTest] | NotTested:
+        """Compare maps of moved windows over the bases that stay; what is left free is taken from a shuffle."""
+        context, codes, length = self.context, self.codes, self.codes.shape[1]
+        before, filling = context.predict(codes), context.shuffled(codes)
+        results: dict[str, ShiftTest] = {}
+        for distance in (bp for bp in SHIFTS_BP if 2 * bp < length):
+            by = distance * context.rng(f"shift by {distance}").choice([-1, 1], size=len(codes))
+            source, back = (np.arange(length) + sign * by[:, None] for sign in (-1, 1))
+            moved = np.take_along_axis(codes, source % length, axis=1)
+            moved = np.where((source >= 0) & (source < length), moved, filling)
+            after = np.take_along_axis(context.attribute(moved), back % length, axis=1)
+            found = compare_maps(self.track, after, (back >= 0) & (back < length) & self.known)
+            change = np.abs(context.predict(moved) - before) / (self.scale or np.inf)
+            same, name = change <= SAME_PREDICTION, f"shift_{distance}"
+            self._add_columns(name, found, change)
+            kept = self._means(f"{name} same", found.pearson[same], found.spearman[same])
+            results[str(distance)] = ShiftTest(
+                **vars(self._means(name, found.pearson, found.spearman)),
+                relative_change=mean_known(found.relative_change),
+                prediction_change=mean_known(change),
+                same_prediction=kept,
+            )
+            self._warn(kept, f"after a shift by {distance} bp that leaves the prediction as it was")
+        return results or self.notes.not_tested("Shifts: the windows are too short.")
 
-    Returns positions (n,), −1 where a part has none, and bases (n,), for each part.
-    """
-    is_other = (np.arange(4)[:, None] != codes[:, None]) & (codes != N_CODE)[:, None]
-    keys = np.where(neutral & is_other, context.rng("neutral substitutions").random(neutral.shape), 2.0)
-    each, drawn = np.arange(len(codes)), []
-    for part in np.array_split(np.arange(codes.shape[1]), N_SUBSTITUTIONS):
-        if not len(part):
-            continue
-        flat = keys[:, :, part].reshape(len(codes), -1)
-        bases, offsets = np.divmod(flat.argmin(1), len(part))
-        drawn.append((np.where(flat[each, flat.argmin(1)] < 1, part[offsets], -1), bases.astype(np.uint8)))
-    return drawn
+    def strands(self) -> StrandTest:
+        """Compare the map with that of the reverse complement, and the model's predictions for either strand.
 
-
-def _compare_some(
-    context: AuditContext, track: NDArray[np.float32], changed: Codes, kept: NDArray[np.bool_], chosen: Rows
-) -> Similarity:
-    """Compare the maps of some of the windows with those of changed ones; NaN for the other windows."""
-    result = Similarity(*(np.full(len(track), np.nan) for _ in Similarity._fields))
-    if len(chosen):
-        found = compare_maps(track[chosen], context.attribute(changed[chosen]), kept[chosen])
-        for column, values in zip(result, found, strict=True):
-            column[chosen] = values
-    return result
-
-
-def _test_shifts(context: AuditContext, rows: Rows, has_range: bool) -> _Found[dict[str, ShiftTest]]:
-    """Compare maps of moved windows over the bases that stay."""
-    if (reason := _cannot(context)) is not None:
-        return _Found(reason)
-    codes, track = context.codes(rows), context.track(rows)
-    before, filling = context.predict(codes), context.shuffled(codes)
-    results: dict[str, ShiftTest] = {}
-    columns: dict[str, Values] = {}
-    warnings: list[str] = []
-    for distance in (bp for bp in SHIFTS_BP if 2 * bp < codes.shape[1]):
-        by = distance * context.rng(f"shift by {distance}").choice([-1, 1], size=len(rows))
-        moved = _moved(codes, filling, by)
-        found = compare_maps(track, *_moved_back(context.attribute(moved), codes, by))
-        change = np.abs(context.predict(moved) - before) / (context.effect_scale if has_range else np.inf)
-        same = change <= SAME_PREDICTION
-        name = f"shift_{distance}"
-        columns |= {f"{name}_pearson": found.pearson, f"{name}_spearman": found.spearman, f"{name}_prediction": change}
-        own = _means(context, name, found.pearson, found.spearman)
-        kept = _means(context, f"{name} same", found.pearson[same], found.spearman[same])
-        results[str(distance)] = ShiftTest(
-            **vars(own),
+        The predictions are those of each strand by itself, also where the attributions are averages over both.
+        """
+        context, model, other = self.context, self.context.model, reverse_complement(self.codes)
+        assert model is not None
+        either = [predict_windows(model, open_codes(each), device=context.device) for each in (self.codes, other)]
+        change = np.abs(either[0].astype(np.float64) - either[1]) / (self.scale or np.inf)
+        by_construction = context.rc_average and context.explainer is None
+        turned = self.track if by_construction else context.attribute(other)[:, ::-1]
+        found = compare_maps(self.track, turned, self.known)
+        result = StrandTest(
+            by_construction=by_construction,
+            **vars(self._means("strands", found.pearson, found.spearman)),
             relative_change=mean_known(found.relative_change),
             prediction_change=mean_known(change),
-            same_prediction=kept,
         )
-        warnings += _warn(kept, f"after a shift by {distance} bp that leaves the prediction as it was")
-    return _Found(results or NotTested("Shifts: the windows are too short."), columns, tuple(warnings))
+        if result.is_low and isinstance(result.pearson, float) and result.prediction_change is not None:
+            self.notes.warnings.append(
+                f"The reverse complement of the same DNA has another map (correlation {result.pearson:.2f}) and "
+                f"another prediction (by {result.prediction_change:.0%} of the model's range): average over both "
+                "strands."
+            )
+        self._add_columns("rc", found, change)
+        return result
 
-
-def _moved(codes: Codes, filling: Codes, by: NDArray[np.int64]) -> Codes:
-    """Move each window's bases to the right by some bp (n,); what is left free is taken from `filling` (n, L)."""
-    source = np.arange(codes.shape[1]) - by[:, None]
-    inside = (source >= 0) & (source < codes.shape[1])
-    return np.where(inside, np.take_along_axis(codes, source % codes.shape[1], axis=1), filling)
-
-
-def _moved_back(
-    track: NDArray[np.float32], codes: Codes, by: NDArray[np.int64]
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Read the map of a moved window at the window's own positions; and where it has a value there."""
-    source = np.arange(track.shape[1]) + by[:, None]
-    inside = (source >= 0) & (source < track.shape[1])
-    return np.take_along_axis(track, source % track.shape[1], axis=1), inside & (codes != N_CODE)
-
-
-def _test_strands(context: AuditContext, rows: Rows, has_range: bool) -> _Found[StrandTest]:
-    """Compare the map with that of the reverse complement, and the model's predictions for either strand.
-
-    The predictions are those of each strand by itself, also where the attributions are averages over both.
-    """
-    if (reason := _cannot(context)) is not None:
-        return _Found(reason)
-    codes, track = context.codes(rows), context.track(rows)
-    other = reverse_complement(codes)
-    assert context.model is not None
-    either = [predict_windows(context.model, open_codes(each), device=context.device) for each in (codes, other)]
-    change = np.abs(either[0].astype(np.float64) - either[1]) / (context.effect_scale if has_range else np.inf)
-    by_construction = context.rc_average and context.explainer is None
-    turned = track if by_construction else context.attribute(other)[:, ::-1]
-    found = compare_maps(track, turned, codes != N_CODE)
-    result = StrandTest(
-        by_construction=by_construction,
-        **vars(_means(context, "strands", found.pearson, found.spearman)),
-        relative_change=mean_known(found.relative_change),
-        prediction_change=mean_known(change),
-    )
-    warnings: tuple[str, ...] = ()
-    if result.is_low and isinstance(result.pearson, float) and result.prediction_change is not None:
-        warnings = (
-            f"The reverse complement of the same DNA has another map (correlation {result.pearson:.2f}) and another "
-            f"prediction (by {result.prediction_change:.0%} of the model's range): average over both strands.",
+    def models(self) -> ModelTest | NotTested:
+        """Compare the maps that the other models give for the same regions."""
+        context = self.context
+        if not context.other_models:
+            return self.notes.not_tested("Agreement between seeds or folds: no other models were given.")
+        found = compare_models(context, self.rows)
+        result = ModelTest(
+            n_models=1 + len(context.other_models),
+            **vars(self._means("models", found.pearson, found.spearman)),
+            **vars(found.shares),
+            pairs=found.pairs,
         )
-    columns = {"rc_pearson": found.pearson, "rc_spearman": found.spearman, "rc_prediction": change}
-    return _Found(result, columns, warnings)
+        self.columns |= {"models_pearson": found.pearson, "models_spearman": found.spearman}
+        self._warn(result, "when the model is trained again")
+        return result
 
+    def _add_columns(self, name: str, found: Similarity, change: Values) -> None:
+        values = {"pearson": found.pearson, "spearman": found.spearman, "prediction": change}
+        self.columns |= {f"{name}_{key}": column for key, column in values.items()}
 
-def _test_models(context: AuditContext, rows: Rows) -> _Found[ModelTest]:
-    """Compare the maps that the other models give for the same regions."""
-    if (reason := _cannot(context)) is not None:
-        return _Found(reason)
-    if not context.other_models:
-        return _Found(NotTested("Agreement between seeds or folds: no other models were given."))
-    found = compare_models(context, rows)
-    result = ModelTest(
-        n_models=1 + len(context.other_models),
-        **vars(_means(context, "models", found.pearson, found.spearman)),
-        **vars(found.shares),
-        pairs=found.pairs,
-    )
-    columns = {"models_pearson": found.pearson, "models_spearman": found.spearman}
-    return _Found(result, columns, _warn(result, "when the model is trained again"))
+    def _means(self, name: str, pearson: Values, spearman: Values) -> MapSimilarity:
+        """Mean similarities over regions, and the interval of the first."""
+        return MapSimilarity(
+            n_regions=int(np.isfinite(pearson).sum()),
+            pearson=measured(mean_known(pearson), FLAT),
+            ci=mean_interval(pearson, self.context.rng(f"stability {name}"), self.context.settings),
+            spearman=measured(mean_known(spearman), FLAT),
+        )
 
-
-def _means(context: AuditContext, name: str, pearson: Values, spearman: Values) -> MapSimilarity:
-    """Mean similarities over regions, and the interval of the first."""
-    return MapSimilarity(
-        n_regions=int(np.isfinite(pearson).sum()),
-        pearson=measured(mean_known(pearson), FLAT),
-        ci=mean_interval(pearson, context.rng(f"stability {name}"), context.settings),
-        spearman=measured(mean_known(spearman), FLAT),
-    )
-
-
-def _warn(alike: MapSimilarity, when: str) -> tuple[str, ...]:
-    if not alike.is_low or isinstance(alike.pearson, NotTested):
-        return ()
-    n = alike.n_regions
-    return (
-        f"The map is not stable: {when}, it correlates with itself at {alike.pearson:.2f} (mean of {n} "
-        f"region{'s' if n > 1 else ''}; expected {MIN_STABILITY:g} or more).",
-    )
-
-
-def _name(context: AuditContext, row: int) -> str:
-    region = context.attr.regions.iloc[int(row)]
-    return format_region(region["chrom"], region["start"], region["end"])
-
-
-def _min_rows(values: Values) -> Values:
-    lowest = np.where(np.isfinite(values), values, np.inf).min(0)
-    return np.where(np.isfinite(lowest), lowest, np.nan)
+    def _warn(self, alike: MapSimilarity, when: str) -> None:
+        if alike.is_low and isinstance(alike.pearson, float):
+            self.notes.warnings.append(
+                f"The map is not stable: {when}, it correlates with itself at {alike.pearson:.2f} (mean of "
+                f"{alike.n_regions} region{'s' if alike.n_regions > 1 else ''}; expected {MIN_STABILITY:g} or more)."
+            )
 
 
 PART = Part(StabilityResult, lambda context, _: audit_stability(context))

@@ -10,6 +10,7 @@ compared with the order of the single effects and with random positions, in the 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,10 +19,10 @@ from numpy.typing import NDArray
 from seqsal.auditing.context import AuditContext
 from seqsal.auditing.part import NOT_IN_JSON, Interval
 from seqsal.auditing.parts.stability.locality import LARGE_CHANGE
-from seqsal.auditing.stats import mean_interval
+from seqsal.auditing.stats import mean_interval, mean_known
 from seqsal.sequence.codes import N_CODE
 
-__all__ = ["EditCount", "EditDifference", "EditGoal", "Edits", "count_edits"]
+__all__ = ["Edits", "count_edits"]
 
 MAX_EDITS = 20  # substitutions made one after the other
 BORDERS = {"logit": 0.0, "probability": 0.5}  # between the classes, by output space
@@ -65,11 +66,10 @@ class EditGoal:
 
 @dataclass(frozen=True)
 class Edits:
-    """How many edits it takes to halve and to flip a prediction.
+    """How many edits, at most `cap`, it takes to halve and to flip a prediction.
 
-    `n_regions`, `cap`: regions looked at, and edits made at most. `halve`, `flip`: what it took. `regions`: one row a
-    region: `prediction`, `shuffled_prediction`, and `halve_` and `flip_` by `map`, `ism` and `random`: numbers of
-    edits, one more than the cap where these are not enough, missing where it is not defined.
+    `regions`, one row a region, has numbers of edits `halve_` and `flip_` by `map`, `ism` and `random`: one more than
+    the cap where these are not enough, missing where it is not defined.
     """
 
     n_regions: int
@@ -93,13 +93,11 @@ class _Goal:
 
 
 def count_edits(context: AuditContext) -> Edits:
-    """Count the edits that halve and flip the predictions of the `n_small` regions.
+    """Count the edits that halve and flip the predictions of the `n_small` regions; the model has to have a range.
 
-    Takes, for each region, at most 3 · `MAX_EDITS` + `n_draws` + 1 forward passes besides the shared in-silico
+    Takes, for each region, at most 3 · `MAX_EDITS` + `n_draws` + 1 forward passes in addition to the shared in-silico
     mutagenesis; twice that with averages over strands. Regions that differ from their shuffles by less than
     `LARGE_CHANGE` of the model's range have nothing to undo and are left out.
-
-    `context`: with a model, whose `effect_scale` is above 0.
     """
     settings = context.settings
     rows = context.rows(settings.n_small)
@@ -113,17 +111,15 @@ def count_edits(context: AuditContext) -> Edits:
     best, gained = _best_bases(effects, codes)
     orders = _orders(context, rows, gained, sign)
     found = _count(context, codes, best, np.concatenate([orders[name] for name in ORDERS]), goals)
-    counts = dict(zip(ORDERS, np.split(found, len(ORDERS), axis=1), strict=True))  # (n_goals, n) each
     table = context.region_table(rows).assign(prediction=before, shuffled_prediction=shuffled)
-    summaries = []
-    for i, goal in enumerate(goals):
-        for name in ORDERS:
-            numbers = counts[name][i]
-            table[f"{goal}_{name}"] = pd.array(numbers, dtype="Int64")
-            table.loc[numbers == UNDEFINED, f"{goal}_{name}"] = pd.NA
-        summaries.append(_summary(context, goal, {name: counts[name][i] for name in ORDERS}))
-    halve, flip = summaries
-    return Edits(len(rows), MAX_EDITS, halve, flip, regions=table)
+    summaries = {}
+    for goal, numbers in zip(goals, found.reshape(len(goals), len(ORDERS), len(rows)), strict=True):
+        counts = dict(zip(ORDERS, numbers, strict=True))
+        for name, count in counts.items():
+            table[f"{goal}_{name}"] = pd.array(count, dtype="Int64")
+            table.loc[count == UNDEFINED, f"{goal}_{name}"] = pd.NA
+        summaries[goal] = _summary(context, goal, counts)
+    return Edits(len(rows), MAX_EDITS, **summaries, regions=table)
 
 
 def _goals(context: AuditContext, before: Values, shuffled: Values, sign: Values) -> dict[str, _Goal]:
@@ -177,15 +173,12 @@ def _count(context: AuditContext, codes: Codes, best: Codes, order: Counts, goal
 def _summary(context: AuditContext, goal: str, counts: dict[str, Counts]) -> EditGoal:
     defined = counts["map"] != UNDEFINED
     kept = {name: numbers[defined].astype(np.float64) for name, numbers in counts.items()}
-    by_order = {}
+    found: dict[str, Any] = {}
     for name, numbers in kept.items():
-        median = float(np.median(numbers)) if len(numbers) else None
-        beyond = int((numbers > MAX_EDITS).sum())
-        by_order[name] = EditCount(median if median is not None and median <= MAX_EDITS else None, beyond)
-    differences = []
-    for other in ORDERS[1:]:
-        values = kept["map"] - kept[other]
-        interval = mean_interval(values, context.rng(f"minimal edits {goal} {other}"), context.settings)
-        mean = float(values.mean()) if len(values) else None
-        differences.append(EditDifference(mean, interval))
-    return EditGoal(int(defined.sum()), by_order["map"], by_order["ism"], by_order["random"], *differences)
+        median = float(np.median(numbers)) if len(numbers) else np.inf
+        found[name] = EditCount(median if median <= MAX_EDITS else None, int((numbers > MAX_EDITS).sum()))
+        if name != "map":
+            values, rng = kept["map"] - numbers, context.rng(f"minimal edits {goal} {name}")
+            interval = mean_interval(values, rng, context.settings)
+            found[f"map_minus_{name}"] = EditDifference(mean_known(values), interval)
+    return EditGoal(n_regions=int(defined.sum()), **found)

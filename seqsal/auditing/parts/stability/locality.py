@@ -13,8 +13,10 @@ more and more of the bases that differ are replaced, in random order. With R = f
 little of it happens. What is large and little say `LARGE_CHANGE` and
 `MAX_UNEXPLAINED`.
 
+*Local linearity* is judged by the double and triple substitutions; the paths tell the *reach* of the picture.
 *Additivity* leaves the map out: it sets R against the sum of the real effects of the single substitutions. What that
-sum misses is epistasis, interaction of bases in the model, which no map of one number a base can show.
+sum misses is epistasis, interaction of bases in the model, which no map of one number a base can show. None of the
+three is *completeness*, the sum over the whole window that a method promises.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -33,10 +36,7 @@ from seqsal.auditing.part import NOT_IN_JSON, Interval, of_regions
 from seqsal.auditing.stats import mean_known, number, pearson, share_interval
 from seqsal.sequence.codes import N_CODE
 
-__all__ = [
-    "ABOUT", "LARGE_CHANGE", "PATH_SHARES", "SIZES", "Additivity", "Failing", "LinearPicture", "Locality",
-    "linear_picture", "make_probes", "probe_locality", "sum_changes",
-]  # fmt: skip
+__all__ = ["ABOUT", "LARGE_CHANGE", "Locality", "linear_picture", "make_probes", "probe_locality", "sum_changes"]
 
 ABOUT = "The map is about this sequence and its neighbours"
 LOCAL = ("gradient_x_input", "smoothgrad", "ism")  # promise what a substitution does, to first order
@@ -51,6 +51,7 @@ TOP_SHARE = 0.05  # of the window: the map's top positions
 MIN_TOP_BP = 10
 Codes = NDArray[np.uint8]
 Values = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 
 
 class LinearPicture(NamedTuple):
@@ -93,13 +94,10 @@ class Locality:
     """Where the linear picture holds.
 
     `share_of_regions`, `ci`, `substitutions`, `paths`: where it fails: at all changed sequences, at substitutions, on
-    paths to shuffles. `n_regions`, `n_probes`, `n_cliffs`, `n_plateaus`: regions, sequences tried in them, and failures
-    of either kind. `picture`: the kind of the :class:`LinearPicture`. `additivity`: by kind of change. `regions`: one
-    row a region, the worst first: `n_probes`, `n_cliffs`, `n_plateaus`, `failing_share`, and of the worst failure its
-    `worst_kind`, the real change `worst_change` and what the map adds up to, `worst_linear`. `probes`: one row a kind
-    and place: `n_probes`, `n_substitutions` (mean), the shares `cliffs` and `plateaus`, Pearson's r of the real change
-    with the linear one and with the sum of single effects, and the median of what that sum misses, as a share of the
-    model's range. `warning`: the local caveat, with its number.
+    paths to shuffles. `n_probes`, `n_cliffs`, `n_plateaus`: sequences tried, and failures of either kind. `picture`:
+    kind of the :class:`LinearPicture`. `additivity`: by kind of change. `regions`: one row a region, the worst first,
+    with the real change and what the map adds up to of its worst failure. `probes`: one row a kind and place, with the
+    correlations of the real change with the linear one and with the sum of single effects. `warning`: the local caveat.
     """
 
     share_of_regions: float | None
@@ -126,51 +124,62 @@ class _Changes:
     linear: Values
     additive: Values
     n_replaced: NDArray[np.int64]
+    scale: float
 
-    def failures(self, scale: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Cliffs and plateaus, each (P, n); never both."""
-        large, little = LARGE_CHANGE * scale, MAX_UNEXPLAINED
+    @property
+    def tried(self) -> Flags:
+        """Which probes change a sequence."""
+        return self.n_replaced > 0
+
+    @cached_property
+    def cliffs(self) -> Flags:
+        """Where a large change is not in the picture, (P, n)."""
+        real = np.abs(self.real)
+        unexplained = self.linear * np.sign(self.real) < MAX_UNEXPLAINED * real
+        return (real >= LARGE_CHANGE * self.scale) & unexplained
+
+    @cached_property
+    def plateaus(self) -> Flags:
+        """Where little happens of a large change in the picture, (P, n); never a cliff."""
         real, linear = np.abs(self.real), np.abs(self.linear)
-        cliffs = (real >= large) & (self.linear * np.sign(self.real) < little * real)
-        return cliffs, (linear >= large) & (real < little * linear) & ~cliffs
+        return (linear >= LARGE_CHANGE * self.scale) & (real < MAX_UNEXPLAINED * linear) & ~self.cliffs
+
+    def share_failing(self, probes: Flags | slice, confidence: float) -> Failing:
+        """Share of the regions in which the picture fails at more than `MAX_FAILING_SHARE` of some probes."""
+        n_tried = self.tried[probes].sum(0)
+        fails = (self.cliffs | self.plateaus)[probes].sum(0) > MAX_FAILING_SHARE * n_tried
+        n, n_failing = int((n_tried > 0).sum()), int(fails[n_tried > 0].sum())
+        return Failing(n_failing / n if n else None, share_interval(n_failing, n, confidence))
 
 
 def probe_locality(context: AuditContext) -> Locality:
-    """Probe the linear picture of the `n_small` regions.
+    """Probe the linear picture of the `n_small` regions; the model's range has to be above 0.
 
-    Takes, for each region, 4 · `N_COMBINATIONS` + 5 · `n_draws` + 1 forward passes besides the shared in-silico
+    Takes, for each region, 4 · `N_COMBINATIONS` + 5 · `n_draws` + 1 forward passes in addition to the shared in-silico
     mutagenesis; twice that with averages over strands.
-
-    `context`: with a model, whose `effect_scale` is above 0.
     """
-    settings, scale = context.settings, context.effect_scale
+    settings = context.settings
     rows = context.rows(settings.n_small)
     picture = linear_picture(context, settings.n_small)
     changes = _measure(context, rows, picture)
-    cliffs, plateaus = changes.failures(scale)
-    tried = changes.n_replaced > 0
-    regions = _region_table(context, rows, changes, cliffs, plateaus, tried)
-    probes = _probe_table(changes, cliffs, plateaus, tried, scale)
     near = np.array([kind in SIZES for kind, _ in changes.names])
-    failing = cliffs | plateaus
-    confidence = settings.confidence
-    everywhere = _share_failing(failing, tried, confidence)
-    substitutions = _share_failing(failing[near], tried[near], confidence)
-    paths = _share_failing(failing[~near], tried[~near], confidence)
+    everywhere, substitutions, paths = (
+        changes.share_failing(probes, settings.confidence) for probes in (slice(None), near, ~near)
+    )
     return Locality(
         everywhere.share_of_regions,
         everywhere.ci,
         substitutions,
         paths,
         n_regions=len(rows),
-        n_probes=int(tried.sum()),
-        n_cliffs=int(cliffs.sum()),
-        n_plateaus=int(plateaus.sum()),
+        n_probes=int(changes.tried.sum()),
+        n_cliffs=int(changes.cliffs.sum()),
+        n_plateaus=int(changes.plateaus.sum()),
         picture=picture.kind,
-        additivity=_additivity(changes, tried, scale),
-        regions=regions,
-        probes=probes,
-        warning=_caveat(substitutions, paths, picture.kind, confidence),
+        additivity=_additivity(changes),
+        regions=_region_table(context, rows, changes),
+        probes=_probe_table(changes),
+        warning=_caveat(substitutions, paths, picture.kind, settings.confidence),
     )
 
 
@@ -219,7 +228,7 @@ def _measure(context: AuditContext, rows: NDArray[np.int64], picture: LinearPict
             linear, additive = (sum_changes(each, codes, probe.codes) for each in (picture.changes, effects))
             sums.append((linear, additive, (probe.codes != codes).sum(1)))
     linear, additive, n_replaced = (np.stack(column) for column in zip(*sums, strict=True))
-    return _Changes(names, np.concatenate(real), linear, additive, n_replaced)
+    return _Changes(names, np.concatenate(real), linear, additive, n_replaced, context.effect_scale)
 
 
 def _batches(probes: Iterator[Probe], n: int) -> Iterator[list[Probe]]:
@@ -227,30 +236,16 @@ def _batches(probes: Iterator[Probe], n: int) -> Iterator[list[Probe]]:
         yield batch
 
 
-def _share_failing(failing: NDArray[np.bool_], tried: NDArray[np.bool_], confidence: float) -> Failing:
-    n_tried = tried.sum(0)
-    known = n_tried > 0
-    n, n_failing = int(known.sum()), int((failing.sum(0) > MAX_FAILING_SHARE * n_tried)[known].sum())
-    return Failing(n_failing / n if n else None, share_interval(n_failing, n, confidence))
-
-
-def _region_table(
-    context: AuditContext,
-    rows: NDArray[np.int64],
-    changes: _Changes,
-    cliffs: NDArray[np.bool_],
-    plateaus: NDArray[np.bool_],
-    tried: NDArray[np.bool_],
-) -> pd.DataFrame:
-    failing, n_tried = cliffs | plateaus, tried.sum(0)
+def _region_table(context: AuditContext, rows: NDArray[np.int64], changes: _Changes) -> pd.DataFrame:
+    failing, n_tried = changes.cliffs | changes.plateaus, changes.tried.sum(0)
     off = np.where(failing, np.abs(changes.real - changes.linear), -1.0)
     worst, each = off.argmax(0), np.arange(len(rows))
     fails = failing.any(0)
     names = np.array([f"{kind}, {place}" for kind, place in changes.names], dtype=object)
     table = context.region_table(rows).assign(
         n_probes=n_tried,
-        n_cliffs=cliffs.sum(0),
-        n_plateaus=plateaus.sum(0),
+        n_cliffs=changes.cliffs.sum(0),
+        n_plateaus=changes.plateaus.sum(0),
         failing_share=failing.sum(0) / np.maximum(n_tried, 1),
         worst_kind=np.where(fails, names[worst], ""),
         worst_change=np.where(fails, changes.real[worst, each], np.nan),
@@ -259,17 +254,11 @@ def _region_table(
     return table.iloc[np.lexsort((rows, -off.max(0), -table["failing_share"]))].reset_index(drop=True)
 
 
-def _probe_table(
-    changes: _Changes,
-    cliffs: NDArray[np.bool_],
-    plateaus: NDArray[np.bool_],
-    tried: NDArray[np.bool_],
-    scale: float,
-) -> pd.DataFrame:
+def _probe_table(changes: _Changes) -> pd.DataFrame:
     records = []
     for name in dict.fromkeys(changes.names):
         own = np.array([other == name for other in changes.names])
-        used = tried[own]
+        used = changes.tried[own]
         real, linear, additive = (values[own][used] for values in (changes.real, changes.linear, changes.additive))
         n = max(int(used.sum()), 1)
         records.append(
@@ -278,22 +267,22 @@ def _probe_table(
                 "place": name[1],
                 "n_probes": int(used.sum()),
                 "n_substitutions": changes.n_replaced[own].sum() / n,
-                "cliffs": cliffs[own].sum() / n,
-                "plateaus": plateaus[own].sum() / n,
+                "cliffs": changes.cliffs[own].sum() / n,
+                "plateaus": changes.plateaus[own].sum() / n,
                 "linear_pearson": pearson(real, linear),
                 "additive_pearson": pearson(real, additive),
-                "additive_misses": _median(np.abs(real - additive) / scale),
+                "additive_misses": _median(np.abs(real - additive) / changes.scale),
             }
         )
     return pd.DataFrame(records)
 
 
-def _additivity(changes: _Changes, tried: NDArray[np.bool_], scale: float) -> dict[str, Additivity]:
+def _additivity(changes: _Changes) -> dict[str, Additivity]:
     result = {}
     for kind in (*SIZES, "path"):
-        own = tried & np.array([name == kind for name, _ in changes.names])[:, None]
+        own = changes.tried & np.array([name == kind for name, _ in changes.names])[:, None]
         real, additive = changes.real[own], changes.additive[own]
-        off = np.abs(real - additive) / scale
+        off = np.abs(real - additive) / changes.scale
         result[kind] = Additivity(pearson(real, additive), _median(off), mean_known(off))
     return result
 
@@ -303,11 +292,20 @@ def _median(values: Values) -> float | None:
 
 
 def _caveat(substitutions: Failing, paths: Failing, picture: str, confidence: float) -> str:
-    places = ((substitutions, "with two or three substitutions"), (paths, "on the way to a shuffled sequence"))
-    tried = [(found.share_of_regions, found.ci, where) for found, where in places if found.share_of_regions is not None]
-    if not tried:
+    """Say how far the picture holds: local linearity and reach, which is another thing than completeness."""
+    near, far = ("interaction of bases",) * 2 if picture == "single_effects" else ("local linearity", "reach")
+    tried = {
+        f"with two or three substitutions ({near})": substitutions,
+        f"on the way to a shuffled sequence ({far})": paths,
+    }
+    shares = {where: found.share_of_regions for where, found in tried.items() if found.share_of_regions is not None}
+    if not shares:
         return f"{ABOUT}: how far it reaches could not be tried, because no base of these regions can be changed."
-    failing = [f"in {of_regions(share)}{_in_words(ci, confidence)} {where}" for share, ci, where in tried if share]
+    failing = [
+        f"in {of_regions(share)}{_in_words(tried[where].ci, confidence)} {where}"
+        for where, share in shares.items()
+        if share
+    ]
     adds = "the sum of single effects is" if picture == "single_effects" else "it adds up to"
     if not failing:
         return f"{ABOUT}: {adds} what the model does in all of the regions that were tried."
@@ -320,10 +318,9 @@ def _in_words(interval: Interval | None, confidence: float) -> str:
 
 
 class Probe(NamedTuple):
-    """A changed sequence of each of n regions.
+    """A changed sequence of each of n regions, (n, L).
 
-    `kind`: `double`, `triple` or `path`. `place`: `top` or `random`; of a path, the share of the bases that is
-    replaced. `codes`: (n, L).
+    `kind`: `double`, `triple` or `path`. `place`: `top` or `random`; of a path, the share of the bases replaced.
     """
 
     kind: str
