@@ -7,9 +7,9 @@ option is a list, NAME=VALUE options may be a table. What the command line says 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
@@ -17,18 +17,8 @@ from seqsal.errors import SeqsalError, did_you_mean
 
 __all__ = ["config_option"]
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
 _TRUST = ("trust-model", "trust-pickle")
 _NOT_IN_FILES = ("config", "help", "dry_run", "trust_model")
-
-
-def config_option(command: Command) -> Command:
-    """Add --config."""
-    return click.option(
-        "--config", type=click.Path(path_type=Path, readable=False), metavar="TOML", is_eager=True, expose_value=False,
-        callback=_take, help="Read options from this file, by their names; the command line takes precedence.",
-    )(command)  # fmt: skip
 
 
 def _take(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> None:
@@ -51,7 +41,8 @@ def _take(ctx: click.Context, parameter: click.Parameter, value: Path | None) ->
             )
         option, is_negated = options.get(key.replace("_", "-"), (None, False))
         if option is None or option.name is None:
-            raise click.UsageError(_unknown(value, key, options, verb), ctx)
+            hint = did_you_mean(key.replace("_", "-"), options) or f"; `seqsal {verb} --help` lists them"
+            raise click.UsageError(f"{value}: {key}: no such option of {verb}{hint}.", ctx)
         if option.name in found:
             raise click.UsageError(f"{value}: {key}: given twice, by two of its names; keep one.", ctx)
         found[option.name] = _read(ctx, f"{value}: {key}", option, entry, is_negated)
@@ -69,18 +60,16 @@ def _options(command: click.Command) -> dict[str, tuple[click.Option, bool]]:
     return named
 
 
-def _unknown(path: Path, key: str, options: Mapping[str, Any], verb: str) -> str:
-    hint = did_you_mean(key.replace("_", "-"), options) or f"; `seqsal {verb} --help` lists them"
-    return f"{path}: {key}: no such option of {verb}{hint}."
-
-
 def _read(ctx: click.Context, where: str, option: click.Option, entry: Any, is_negated: bool) -> Any:
     """Check a value, and give it in the form that click takes from a command line."""
     if option.is_flag:
         if not isinstance(entry, bool):
             raise click.UsageError(f"{where}: got {_shown(entry)}, expected true or false.", ctx)
         return entry is not is_negated
-    entries = _as_list(entry)
+    if isinstance(entry, Mapping):
+        entries: list[Any] = [f"{name}={_spelled(one)}" for name, one in entry.items()]
+    else:
+        entries = entry if isinstance(entry, list) else [entry]
     if isinstance(entry, list) and not option.multiple:
         if option.name != "fail_on":
             raise click.UsageError(f"{where}: got a list, expected one value.", ctx)
@@ -90,12 +79,6 @@ def _read(ctx: click.Context, where: str, option: click.Option, entry: Any, is_n
     for one in entries:
         _check(ctx, where, option, one)
     return entries if option.multiple else entries[0]
-
-
-def _as_list(entry: Any) -> list[Any]:
-    if isinstance(entry, Mapping):
-        return [f"{name}={_spelled(one)}" for name, one in entry.items()]
-    return entry if isinstance(entry, list) else [entry]
 
 
 def _spelled(value: Any) -> str:
@@ -126,3 +109,9 @@ def _wanted(kind: click.ParamType) -> tuple[tuple[type, ...], str]:
 
 def _shown(entry: Any) -> str:
     return _spelled(entry) if isinstance(entry, bool) else repr(entry)
+
+
+config_option = click.option(
+    "--config", type=click.Path(path_type=Path, readable=False), metavar="TOML", is_eager=True, expose_value=False,
+    callback=_take, help="Read options from this file, by their names; the command line takes precedence.",
+)  # fmt: skip

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,33 +20,15 @@ if TYPE_CHECKING:
     from seqsal.auditing.result import AuditResult
 
 __all__ = [
-    "METHOD_NAMES",
-    "TRAIN_DEFAULTS",
-    "Verb",
-    "attribution_options",
-    "check_ending",
-    "common_options",
-    "config_option",
-    "device_option",
-    "end_by_verdict",
-    "evidence_options",
-    "input_options",
-    "model_options",
-    "motif_db_option",
-    "optional_model_options",
-    "path_type",
-    "pop_reading",
-    "result_option",
-    "resume_option",
-    "show_progress",
-    "talk_options",
-    "target_option",
-    "verb",
-]
+    "METHOD_NAMES", "TRAIN_DEFAULTS", "Verb", "attribution_options", "check_ending", "common_options", "config_option",
+    "device_option", "end_by_verdict", "evidence_options", "input_options", "model_options", "motif_db_option",
+    "optional_model_options", "path_type", "pop_reading", "result_option", "resume_option", "show_progress",
+    "talk_options", "target_option", "verb",
+]  # fmt: skip
 
 OUTPUTS = ("out", "bigwig")
 READING_GROUP = "How the model is read"
-Command = TypeVar("Command", bound=Callable[..., Any])
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 # what help texts show, here so that help does not import torch; a test compares the originals
 METHOD_NAMES = tuple(METHODS)
@@ -61,10 +43,10 @@ TRAIN_DEFAULTS = {
 path_type = click.Path(path_type=Path, readable=False)  # what is wrong with a file is for its reader to say
 
 
-def _stack(*decorators: Callable[[Command], Command], group: str | None = None) -> Callable[[Command], Command]:
+def _stack(*decorators: Decorator, group: str | None = None) -> Decorator:
     """Add several options, in their order, which help lists together under the name of their group."""
 
-    def decorate(command: Command) -> Command:
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         known = list(getattr(command, "__click_params__", ()))
         for decorator in reversed(decorators):
             command = decorator(command)
@@ -105,15 +87,7 @@ verb = functools.partial(click.command, cls=Verb)
 
 
 def check_ending(out: Path, ending: str, *, name: str = "a name") -> None:
-    """Raise unless `out` ends in `ending` and can be written; `name` says what it names.
-
-    Raises
-    ------
-    UsageError
-        It ends otherwise.
-    OutputError
-        It cannot be written.
-    """
+    """Raise unless `out` ends in `ending` and can be written; `name` says what it names."""
     from seqsal.errors import UsageError
     from seqsal.io.atomic import check_writable
 
@@ -162,100 +136,96 @@ def _one_or_many(ctx: click.Context, parameter: click.Parameter, value: tuple[An
     return value[0] if len(value) == 1 else list(value)
 
 
-def target_option(command: Command) -> Command:
-    """Add --target, a single one."""
-    help_text = "Which output of the model, from 0."
-    return click.option("--target", type=int, default=0, show_default=True, help=help_text)(command)
+target_option = click.option(
+    "--target", type=int, default=0, show_default=True, help="Which output of the model, from 0."
+)
+result_option = click.option(
+    "--result", metavar="NAME", help="Which result of the file, such as ism or ism.target3 [default: the first]."
+)
+motif_db_option = click.option(
+    "--motif-db", metavar="DB",
+    help="What to name motifs by: jaspar:RELEASE:TAXGROUP, such as jaspar:2026:vertebrates, or a motif file.",
+)  # fmt: skip
+device_option = click.option(
+    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:i]", help="Where to compute."
+)
+resume_option = click.option(
+    "--resume/--no-resume", default=True, show_default=True,
+    help="Resume an interrupted command with the same settings, or start over.",
+)  # fmt: skip
 
 
-def result_option(command: Command) -> Command:
-    """Add --result, for files that hold several."""
-    help_text = "Which result of the file, such as ism or ism.target3 [default: the first]."
-    return click.option("--result", metavar="NAME", help=help_text)(command)
+_reading_options = _stack(
+    click.option("--weights", type=path_type, help="State dict for a package.module:factory model."),
+    click.option(
+        "--output-space", show_default="auto",
+        type=click.Choice(["auto", "logit", "log", "probability", "count", "linear"]),
+        help="What to attribute; auto takes the value before a final sigmoid, softmax or exp.",
+    ),
+    click.option("--input-length", type=click.IntRange(min=1), help="Window (bp), where the model does not say."),
+    click.option(
+        "--layout", show_default="NCL", type=click.Choice(["NCL", "NLC", "NL"]),
+        help="Shape of the model's input: (N, 4, L), (N, L, 4), or (N, L) numbers of bases.",
+    ),
+    click.option("--channel-order", metavar="BASES", show_default="ACGT", help="Bases of the input channels."),
+    click.option("--output", metavar="NAME", help="Which of several outputs to read: index, key or path a.b."),
+    click.option(
+        "--reduce", type=click.Choice(["sum", "mean", "profile", "profile_both", "profile_strand"]),
+        help="One number from a profile; 'profile' weights its logits by their softmax, as for ChromBPNet.",
+    ),
+    click.option(
+        "--track-layout", show_default="NTL", type=click.Choice(["NTL", "NLT"]),
+        help="Shape of a profile: (N, tracks, positions) or (N, positions, tracks).",
+    ),
+    click.option(
+        "--trust-model", "--trust-pickle", "trust_model", is_flag=True,
+        help="Load a program (TorchScript, torch.export, a pickle), which may run any code.",
+    ),
+    group=READING_GROUP,
+)  # fmt: skip
 
 
-def motif_db_option(command: Command) -> Command:
-    """Add --motif-db."""
-    help_text = "What to name motifs by: jaspar:RELEASE:TAXGROUP, such as jaspar:2026:vertebrates, or a motif file."
-    return click.option("--motif-db", metavar="DB", help=help_text)(command)
+def _model_option(*, required: bool) -> Decorator:
+    help_text = "A seqsal checkpoint (.safetensors), package.module:factory, or a TorchScript/torch.export file."
+    return click.option("--model", required=required, metavar="M", help=help_text)
 
 
-def model_options(command: Command) -> Command:
-    """Add --model and the options that say how it is read, apart from --target."""
-    return _model_option(required=True)(_reading_options(command))
+model_options = _stack(_model_option(required=True), _reading_options)
 
 
-def optional_model_options(command: Command) -> Command:
+def optional_model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the same for a model that attributions are about: it is read as they say, apart from what is given."""
-    command = _model_option(required=False)(_reading_options(command))
+    command = _stack(_model_option(required=False), _reading_options)(command)
     for parameter in getattr(command, "__click_params__", ()):
         if getattr(parameter, "help_group", None) == READING_GROUP and isinstance(parameter.show_default, str):
             parameter.show_default = "as attributed"
     return command
 
 
-def _model_option(*, required: bool) -> Callable[[Command], Command]:
-    help_text = "A seqsal checkpoint (.safetensors), package.module:factory, or a TorchScript/torch.export file."
-    return click.option("--model", required=required, metavar="M", help=help_text)
+def _split_commas(ctx: click.Context, parameter: click.Parameter, value: str | None) -> list[str]:
+    return [name.strip() for name in (value or "").split(",") if name.strip()]
 
 
-def _reading_options(command: Command) -> Command:
-    return _stack(
-        click.option("--weights", type=path_type, help="State dict for a package.module:factory model."),
-        click.option(
-            "--output-space", show_default="auto",
-            type=click.Choice(["auto", "logit", "log", "probability", "count", "linear"]),
-            help="What to attribute; auto takes the value before a final sigmoid, softmax or exp.",
-        ),
-        click.option("--input-length", type=click.IntRange(min=1), help="Window (bp), where the model does not say."),
-        click.option(
-            "--layout", show_default="NCL", type=click.Choice(["NCL", "NLC", "NL"]),
-            help="Shape of the model's input: (N, 4, L), (N, L, 4), or (N, L) numbers of bases.",
-        ),
-        click.option("--channel-order", metavar="BASES", show_default="ACGT", help="Bases of the input channels."),
-        click.option("--output", metavar="NAME", help="Which of several outputs to read: index, key or path a.b."),
-        click.option(
-            "--reduce", type=click.Choice(["sum", "mean", "profile", "profile_both", "profile_strand"]),
-            help="One number from a profile; 'profile' weights its logits by their softmax, as for ChromBPNet.",
-        ),
-        click.option(
-            "--track-layout", show_default="NTL", type=click.Choice(["NTL", "NLT"]),
-            help="Shape of a profile: (N, tracks, positions) or (N, positions, tracks).",
-        ),
-        click.option(
-            "--trust-model", "--trust-pickle", "trust_model", is_flag=True,
-            help="Load a program (TorchScript, torch.export, a pickle), which may run any code.",
-        ),
-        group=READING_GROUP,
-    )(command)  # fmt: skip
-
-
-def evidence_options(command: Command) -> Command:
-    """Add the evidence that an audit can use, and what makes it fail."""
-    return _stack(
-        click.option("--artifacts", type=path_type, metavar="FASTA", help="Artifact sequences to add to the library."),
-        click.option("--positives", type=path_type, help="BED or FASTA of positives, such as the training data."),
-        click.option("--negatives", type=path_type, help="BED or FASTA of negatives."),
-        click.option("--annotations", type=path_type, metavar="BED", help="Regions known to matter."),
-        click.option("--strata", metavar="FILE:COLUMN", help="Groups of regions to compare, such as a batch."),
-        click.option(
-            "--other-model", "other_models", multiple=True, metavar="M2",
-            help="The same model from another seed or fold; may be repeated.",
-        ),
-        click.option(
-            "--setting", "settings", multiple=True, callback=_settings, metavar="NAME=VALUE",
-            help="A size or threshold of the audit, such as n_regions=200; may be repeated.",
-        ),
-        click.option(
-            "--fail-on", default="", metavar="NAMES", callback=_split_commas,
-            help="Exit with code 3 if any of these holds: shortcut, unfaithful, implausible; separated by commas.",
-        ),
-        group="Audit",
-    )(command)  # fmt: skip
-
-
-def _split_commas(ctx: click.Context, parameter: click.Parameter, value: str) -> list[str]:
-    return [name.strip() for name in value.split(",") if name.strip()]
+evidence_options = _stack(
+    click.option("--artifacts", type=path_type, metavar="FASTA", help="Artifact sequences to add to the library."),
+    click.option("--positives", type=path_type, help="BED or FASTA of positives, such as the training data."),
+    click.option("--negatives", type=path_type, help="BED or FASTA of negatives."),
+    click.option("--annotations", type=path_type, metavar="BED", help="Regions known to matter."),
+    click.option("--strata", metavar="FILE:COLUMN", help="Groups of regions to compare, such as a batch."),
+    click.option(
+        "--other-model", "other_models", multiple=True, metavar="M2",
+        help="The same model from another seed or fold; may be repeated.",
+    ),
+    click.option(
+        "--setting", "settings", multiple=True, callback=_settings, metavar="NAME=VALUE",
+        help="A size or threshold of the audit, such as n_regions=200; may be repeated.",
+    ),
+    click.option(
+        "--fail-on", default="", metavar="NAMES", callback=_split_commas,
+        help="Exit with code 3 if any of these holds: shortcut, unfaithful, implausible; separated by commas.",
+    ),
+    group="Audit",
+)  # fmt: skip
 
 
 def end_by_verdict(ctx: click.Context, audit: AuditResult, fail_on: Sequence[str]) -> None:
@@ -268,20 +238,18 @@ def end_by_verdict(ctx: click.Context, audit: AuditResult, fail_on: Sequence[str
         ctx.exit(3)
 
 
-def input_options(command: Command) -> Command:
-    """Add --genome, --regions, --fasta, --ignore-strand, --tile and --blocks."""
-    return _stack(
-        click.option("--genome", type=path_type, help="Genome FASTA, plain or bgzip; used with --regions."),
-        click.option("--regions", type=path_type, help="BED3-BED12, narrowPeak or a table with named columns."),
-        click.option(
-            "--fasta", type=path_type,
-            help="Sequences instead of genome and regions; names like chr1:10-210 keep those coordinates.",
-        ),
-        click.option("--ignore-strand", is_flag=True, help="Read '-' regions forward, not as reverse complement."),
-        click.option("--tile", is_flag=True, help="Cover regions longer than the model's window by several windows."),
-        click.option("--blocks", is_flag=True, help="Read the blocks of BED12 (exons) spliced, each region a contig."),
-        group="Input",
-    )(command)  # fmt: skip
+input_options = _stack(
+    click.option("--genome", type=path_type, help="Genome FASTA, plain or bgzip; used with --regions."),
+    click.option("--regions", type=path_type, help="BED3-BED12, narrowPeak or a table with named columns."),
+    click.option(
+        "--fasta", type=path_type,
+        help="Sequences instead of genome and regions; names like chr1:10-210 keep those coordinates.",
+    ),
+    click.option("--ignore-strand", is_flag=True, help="Read '-' regions forward, not as reverse complement."),
+    click.option("--tile", is_flag=True, help="Cover regions longer than the model's window by several windows."),
+    click.option("--blocks", is_flag=True, help="Read the blocks of BED12 (exons) spliced, each region a contig."),
+    group="Input",
+)  # fmt: skip
 
 
 class _NumberOrAuto(click.ParamType):
@@ -295,95 +263,61 @@ class _NumberOrAuto(click.ParamType):
         return int(click.IntRange(min=0).convert(value, param, ctx))
 
 
-def attribution_options(command: Command) -> Command:
-    """Add the method and its settings."""
-    return _stack(
-        click.option(
-            "--method", multiple=True, default=["gradient_x_input"], show_default=True, metavar="NAME",
-            callback=_one_or_many, shell_complete=complete_methods,
-            help=f"Attribution method: {', '.join(METHOD_NAMES)}; may be repeated, the first is the main result.",
-        ),
-        click.option(
-            "--target", multiple=True, type=int, default=[0], show_default=True, callback=_one_or_many,
-            help="Which output of the model, from 0; may be repeated.",
-        ),
-        click.option(
-            "--gradient-correction/--no-gradient-correction", default=None,
-            help="Subtract the mean gradient over the four bases [default: yes, in methods that have it].",
-        ),
-        click.option(
-            "--method-option", "method_options", multiple=True, callback=_settings, metavar="NAME=VALUE",
-            help="An option of the method, such as n_steps=100, or METHOD.NAME=VALUE of one; may be repeated.",
-        ),
-        click.option(
-            "--references", metavar="FILE",
-            help="Your own references for deeplift_shap and expected_gradients: a FASTA file, or BED in the genome; "
-            "all of them for every window.",
-        ),
-        click.option(
-            "--allow-incomplete", is_flag=True, flag_value=True, default=None,
-            help="Keep attributions that miss the sum that their method promises by more than 10 %.",
-        ),
-        click.option("--rc-average", is_flag=True, help="Average over both strands."),
-        click.option("--held-out", is_flag=True, help="Leave out the regions that the model was trained on."),
-        click.option(
-            "--controls", "n_controls", type=_NumberOrAuto(), default="auto", show_default=True, metavar="N|auto",
-            help="Dinucleotide-shuffled controls, which peaks are called against. auto is one per region, 100 to "
-            "1,000 and at least 200 kb, and up to 8 times as many while the number of peaks hangs on which were drawn; "
-            "`attribute` leaves them to `seqsal peaks` if they outnumber the regions.",
-        ),
-        click.option(
-            "--draw", type=click.IntRange(min=0), default=0, show_default=True,
-            help="Number of the random draw: another gives other references and noise, to see how much a map varies.",
-        ),
-        click.option("--batch-size", type=click.IntRange(min=1), help="Windows at a time [default: by the device]."),
-        click.option(
-            "--precision", type=click.Choice(["fp32", "bf16", "tf32"]), default="fp32", show_default=True,
-            help="Precision of the model; bf16 and tf32 (CUDA) are compared with fp32 on the first windows.",
-        ),
-        click.option(
-            "--compile", is_flag=True,
-            help="Let torch.compile fuse the model's operations; compared with the plain model on the first windows.",
-        ),
-        group="Attribution",
-    )(command)  # fmt: skip
+def complete_methods(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Names of methods that a shell may complete to."""
+    return [name for name in METHOD_NAMES if name.startswith(incomplete)]
 
 
-def common_options(command: Command) -> Command:
-    """Add --device, --seed, --config and what :func:`talk_options` adds."""
-    return _stack(
-        device_option,
-        click.option(
-            "--seed",
-            type=click.IntRange(0, (1 << 63) - 1),
-            default=0,
-            show_default="0",
-            help="Seed of everything random.",
-        ),
-        config_option,
-        talk_options,
-        group="General",
-    )(command)
-
-
-def device_option(command: Command) -> Command:
-    """Add --device."""
-    help_text, metavar = "Where to compute.", "auto|cpu|cuda[:i]"
-    return click.option("--device", default="auto", show_default=True, metavar=metavar, help=help_text)(command)
-
-
-def talk_options(command: Command) -> Command:
-    """Add --quiet and --verbose."""
-    return _stack(
-        click.option("--quiet", is_flag=True, callback=_hush, help="No progress bars, no summary."),
-        click.option(
-            "--verbose",
-            is_flag=True,
-            expose_value=False,
-            callback=_speak,
-            help="Report each step and its duration.",
-        ),
-    )(command)
+attribution_options = _stack(
+    click.option(
+        "--method", multiple=True, default=["gradient_x_input"], show_default=True, metavar="NAME",
+        callback=_one_or_many, shell_complete=complete_methods,
+        help=f"Attribution method: {', '.join(METHOD_NAMES)}; may be repeated, the first is the main result.",
+    ),
+    click.option(
+        "--target", multiple=True, type=int, default=[0], show_default=True, callback=_one_or_many,
+        help="Which output of the model, from 0; may be repeated.",
+    ),
+    click.option(
+        "--gradient-correction/--no-gradient-correction", default=None,
+        help="Subtract the mean gradient over the four bases [default: yes, in methods that have it].",
+    ),
+    click.option(
+        "--method-option", "method_options", multiple=True, callback=_settings, metavar="NAME=VALUE",
+        help="An option of the method, such as n_steps=100, or METHOD.NAME=VALUE of one; may be repeated.",
+    ),
+    click.option(
+        "--references", metavar="FILE",
+        help="Your own references for deeplift_shap and expected_gradients: a FASTA file, or BED in the genome; "
+        "all of them for every window.",
+    ),
+    click.option(
+        "--allow-incomplete", is_flag=True, flag_value=True, default=None,
+        help="Keep attributions that miss the sum that their method promises by more than 10 %.",
+    ),
+    click.option("--rc-average", is_flag=True, help="Average over both strands."),
+    click.option("--held-out", is_flag=True, help="Leave out the regions that the model was trained on."),
+    click.option(
+        "--controls", "n_controls", type=_NumberOrAuto(), default="auto", show_default=True, metavar="N|auto",
+        help="Dinucleotide-shuffled controls, which peaks are called against. auto is one per region, 100 to "
+        "1,000 and at least 200 kb, and up to 8 times as many while the number of peaks hangs on which were drawn; "
+        "`attribute` leaves them to `seqsal peaks` if they outnumber the regions.",
+    ),
+    click.option(
+        "--draw", type=click.IntRange(min=0), default=0, show_default=True,
+        help="Number of the random draw: another gives other references and noise, to see how much a map varies.",
+    ),
+    click.option("--batch-size", type=click.IntRange(min=1), help="Windows at a time [default: by the device]."),
+    click.option(
+        "--precision", type=click.Choice(["fp32", "bf16", "tf32"]), default="fp32", show_default=True,
+        help="Precision of the model; bf16 and tf32 (CUDA) are compared with fp32 on the first windows.",
+    ),
+    click.option(
+        "--compile", is_flag=True,
+        help="Let torch.compile fuse the model's operations; compared with the plain model on the first windows.",
+    ),
+    group="Attribution",
+)  # fmt: skip
 
 
 def _one_of_two(ctx: click.Context, parameter: click.Parameter, value: bool) -> bool:
@@ -412,12 +346,18 @@ def _speak(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
     ctx.call_on_close(lambda: logger.info("%s took %.1f s in all", ctx.info_name, time.perf_counter() - start))
 
 
-def resume_option(command: Command) -> Command:
-    """Add --resume and --no-resume."""
-    help_text = "Resume an interrupted command with the same settings, or start over."
-    return click.option("--resume/--no-resume", default=True, show_default=True, help=help_text)(command)
-
-
-def complete_methods(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Names of methods that a shell may complete to."""
-    return [name for name in METHOD_NAMES if name.startswith(incomplete)]
+talk_options = _stack(
+    click.option("--quiet", is_flag=True, callback=_hush, help="No progress bars, no summary."),
+    click.option(
+        "--verbose", is_flag=True, expose_value=False, callback=_speak, help="Report each step and its duration."
+    ),
+)
+common_options = _stack(
+    device_option,
+    click.option(
+        "--seed", type=click.IntRange(0, (1 << 63) - 1), default=0, show_default="0", help="Seed of everything random."
+    ),
+    config_option,
+    talk_options,
+    group="General",
+)

@@ -9,6 +9,7 @@ import click
 
 from seqsal.cli.options import (
     TRAIN_DEFAULTS,
+    Decorator,
     check_ending,
     common_options,
     path_type,
@@ -23,6 +24,12 @@ __all__ = ["train_command"]
 def _names(ctx: click.Context, parameter: click.Parameter, value: str | None) -> list[str] | None:
     """Read `a,b` as a list of names."""
     return [name.strip() for name in value.split(",") if name.strip()] if value else None
+
+
+def _number(flag: str, name: str, help_text: str, *, least: int = 1) -> Decorator:
+    """Make an option that counts something, with the default of the training."""
+    default = TRAIN_DEFAULTS[name]
+    return click.option(flag, name, type=click.IntRange(min=least), default=default, show_default=True, help=help_text)
 
 
 @verb(
@@ -58,48 +65,16 @@ def _names(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     show_default=True,
     help="gc-matched or random windows of the genome, or dinucleotide shuffles.",
 )
-@click.option(
-    "--negatives-per-positive",
-    type=click.IntRange(min=1),
-    default=TRAIN_DEFAULTS["negatives_per_positive"],
-    show_default=True,
-    help="Negatives sampled per positive.",
-)
+@_number("--negatives-per-positive", "negatives_per_positive", "Negatives sampled per positive.")
 @click.option(
     "--min-distance",
     type=click.IntRange(min=0),
     help="Minimum distance (bp) of a sampled negative from any positive [default: the window length].",
 )
-@click.option(
-    "--filters",
-    "n_filters",
-    type=click.IntRange(min=1),
-    default=TRAIN_DEFAULTS["n_filters"],
-    show_default=True,
-    help="Number of filters.",
-)
-@click.option(
-    "--blocks",
-    "n_blocks",
-    type=click.IntRange(min=0),
-    default=TRAIN_DEFAULTS["n_blocks"],
-    show_default=True,
-    help="Number of residual dilated blocks.",
-)
-@click.option(
-    "--epochs",
-    type=click.IntRange(min=1),
-    default=TRAIN_DEFAULTS["epochs"],
-    show_default=True,
-    help="Maximum number of passes over the data.",
-)
-@click.option(
-    "--patience",
-    type=click.IntRange(min=1),
-    default=TRAIN_DEFAULTS["patience"],
-    show_default=True,
-    help="Epochs without improvement before stopping.",
-)
+@_number("--filters", "n_filters", "Number of filters.")
+@_number("--blocks", "n_blocks", "Number of residual dilated blocks.", least=0)
+@_number("--epochs", "epochs", "Maximum number of passes over the data.")
+@_number("--patience", "patience", "Epochs without improvement before stopping.")
 @click.option(
     "--learning-rate",
     type=float,
