@@ -33,24 +33,13 @@ GENOME_FDR = 0.1  # half of its windows hold nothing, which costs power
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demonstration made.
+    """What the demonstration made."""
 
-    Attributes
-    ----------
-    test_metrics
-        Held-out performance of the model.
-    contaminated_metrics
-        That of the model trained on untrimmed reads.
-    sites, contaminated, genome
-        The runs on the real held-out sites, on the same untrimmed, with the model trained on those, and on the
-        simulated genome.
-    """
-
-    test_metrics: dict[str, Any]
-    contaminated_metrics: dict[str, Any]
-    sites: RunResult
-    contaminated: RunResult
-    genome: RunResult
+    test_metrics: dict[str, Any]  # held-out performance of the model
+    contaminated_metrics: dict[str, Any]  # that of the model trained on untrimmed reads
+    sites: RunResult  # on the real held-out sites
+    contaminated: RunResult  # on the same untrimmed, with the model trained on those
+    genome: RunResult  # on the simulated genome
 
     def summary(self) -> str:
         """Say what was made, how good the model is, and what to open first."""
@@ -79,13 +68,7 @@ def _verdict(run: RunResult) -> str:
 
 
 def example_folder() -> Path:
-    """Where the example data are.
-
-    Raises
-    ------
-    OutputError
-        They were left out of this installation.
-    """
+    """Where the example data are; OutputError where they were left out of this installation."""
     folder = Path(seqsal.__file__).parent / "example_data"
     if not (folder / "ctcf_sites.fa").exists():
         raise OutputError(f"{folder}: the example data are not installed; use a clone of the repository")
@@ -101,25 +84,15 @@ def run_demo(out: str | os.PathLike[str], *, device: str = "auto", seed: int = 0
         with make_folder(folder / "contaminated") as second:
             trained_on_untrimmed = _train(second, data / "ctcf_sites_contaminated.fa", settings)
         settings |= {"rc_average": True, "motif_db": MOTIF_DB}  # binding does not depend on the strand
-        sites = run(
-            model=str(folder / MODEL_NAME),
-            out=folder,
-            fasta=data / "ctcf_sites_held_out.fa",
-            genome_name="hg19",
-            **settings,
-        )
-        contaminated = run(
-            model=str(second / MODEL_NAME), out=second, fasta=data / "ctcf_sites_contaminated_held_out.fa", **settings
-        )
+        model, second_model = str(folder / MODEL_NAME), str(second / MODEL_NAME)
+        sites = run(model, out=folder, fasta=data / "ctcf_sites_held_out.fa", genome_name="hg19", **settings)
+        untrimmed = data / "ctcf_sites_contaminated_held_out.fa"
+        contaminated = run(second_model, out=second, fasta=untrimmed, **settings)
         genome = run(
-            model=str(folder / MODEL_NAME),
-            out=folder / "genome",
-            genome=data / "simulated_genome.fa",
-            regions=data / "simulated_genome_regions.bed",
-            fdr=GENOME_FDR,
-            audit=False,  # the model is the same, and half of the windows are background
-            **settings,
-        )
+            model, out=folder / "genome", genome=data / "simulated_genome.fa",
+            regions=data / "simulated_genome_regions.bed", fdr=GENOME_FDR,
+            audit=False, **settings,  # the model is the same, and half of the windows are background
+        )  # fmt: skip
     return DemoResult(trained.test_metrics, trained_on_untrimmed.test_metrics, sites, contaminated, genome)
 
 

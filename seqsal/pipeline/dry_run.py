@@ -18,7 +18,7 @@ from seqsal.errors import OutputError
 from seqsal.io.atomic import check_folder
 from seqsal.io.store_writer import MemorySink
 from seqsal.pipeline.file_info import size_text, table_text
-from seqsal.pipeline.preparation import prepare_run
+from seqsal.pipeline.preparation import PreparedRun, prepare_run
 
 __all__ = ["DryRun", "try_run"]
 
@@ -30,64 +30,34 @@ REST_BYTES = 15_000_000  # at most: report, tables, motifs, browser bundle
 
 @dataclass(frozen=True)
 class DryRun:
-    """What a run would do.
+    """What a run would do."""
 
-    Attributes
-    ----------
-    folder
-        What it would fill.
-    n_regions, n_rejected, length, n_controls
-        Windows that would be attributed, regions that cannot be, bases in a window, shuffled controls.
-    results
-        Names of the results, the main one first.
-    audited
-        Whether there would be an audit.
-    device
-        Where it would compute.
-    n_tried, tried_seconds
-        Windows that were tried, and what they took.
-    attribution_seconds
-        Expected for all windows and controls.
-    file_bytes
-        Expected sizes by file.
-    may_grow
-        Whether more controls may be made where peaks need them.
-    free_bytes
-        Free where the folder is to be.
-    begun
-        Whether there is an interrupted run in the folder that would be resumed.
-    """
-
-    folder: Path
-    n_regions: int
-    n_rejected: int
-    length: int
+    folder: Path  # that it would fill
+    n_regions: int  # windows that would be attributed
+    n_rejected: int  # regions that cannot be
+    length: int  # bases in a window
     n_controls: int
-    results: tuple[str, ...]
+    results: tuple[str, ...]  # names, the main one first
     audited: bool
     device: str
-    n_tried: int
+    n_tried: int  # windows that were tried
     tried_seconds: float
-    attribution_seconds: float
-    file_bytes: dict[str, int]
-    may_grow: bool
-    free_bytes: int
-    begun: bool
+    attribution_seconds: float  # expected for all windows and controls
+    file_bytes: dict[str, int]  # expected, by file
+    may_grow: bool  # whether more controls may be made where peaks need them
+    free_bytes: int  # where the folder is to be
+    begun: bool  # whether an interrupted run in the folder would be resumed
 
     def summary(self) -> str:
         """Say it in two columns."""
         sizes = ", ".join(f"{name} {size_text(n_bytes)}" for name, n_bytes in self.file_bytes.items())
         tried = f"{self.n_tried} windows took {self.tried_seconds:.2g} s on {self.device}"
         later = f"peaks, motifs{', audit' * self.audited}, browser tracks and report are not timed"
+        more = ", and up to 8 times as many if peaks need them" * self.may_grow
         return table_text(
             [
                 ("regions", f"{self.n_regions:,} usable of {self.length:,} bp, {self.n_rejected:,} unusable"),
-                (
-                    "controls",
-                    f"{self.n_controls:,} shuffled, and up to 8 times as many if peaks need them"
-                    if self.may_grow
-                    else f"{self.n_controls:,} shuffled",
-                ),
+                ("controls", f"{self.n_controls:,} shuffled{more}"),
                 ("results", ", ".join(self.results)),
                 ("time", f"attribution about {_duration(self.attribution_seconds)} ({tried}); {later}"),
                 ("size", f"about {sizes}; {size_text(self.free_bytes)} are free"),
@@ -100,21 +70,15 @@ class DryRun:
 def try_run(model: str | os.PathLike[str] | nn.Module, *, out: str | os.PathLike[str], **arguments: Any) -> DryRun:
     """Check everything that a run would check, attribute a few windows, and say what that tells about all.
 
-    Raises
-    ------
-    SeqsalError
-        What the run would raise: input that cannot be used, a folder that cannot be written, too little space.
+    Raises what the run would: input that cannot be used, a folder that cannot be written, too little space.
     """
     arguments = {name: value for name, value in arguments.items() if name not in ("resume", "progress")}
     with prepare_run(model, out=out, **arguments) as prepared:
-        free_bytes = shutil.disk_usage(check_folder(out)).free
-        return _try(
-            prepared.opened, Path(out), free_bytes, audited=prepared.plan is not None, may_grow=prepared.may_grow
-        )
+        return _try(prepared, Path(out), shutil.disk_usage(check_folder(out)).free)
 
 
-def _try(opened: OpenRequest, out: Path, free_bytes: int, *, audited: bool, may_grow: bool) -> DryRun:
-    source = opened.source
+def _try(prepared: PreparedRun, out: Path, free_bytes: int) -> DryRun:
+    opened, source = prepared.opened, prepared.opened.source
     run = AttributionRun(opened.model, source, opened.request.options, opened.device)
     layout = run.plan_layout(source)
     sizes = {
@@ -137,13 +101,13 @@ def _try(opened: OpenRequest, out: Path, free_bytes: int, *, audited: bool, may_
         length=source.length,
         n_controls=layout.n_controls,
         results=tuple(result.name for result in run.results),
-        audited=audited,
+        audited=prepared.plan is not None,
         device=str(opened.device),
         n_tried=n_tried,
         tried_seconds=seconds,
         attribution_seconds=seconds + max(len(source) + layout.n_controls - n_tried, 0) * slope,
         file_bytes=sizes,
-        may_grow=may_grow,
+        may_grow=prepared.may_grow,
         free_bytes=free_bytes,
         begun=bool(begun) and not (out / "run.json").exists(),
     )

@@ -18,24 +18,12 @@ _HASH_DIGITS = 12
 
 @dataclass(frozen=True)
 class FileInfo:
-    """What a file is and where it comes from.
-
-    Attributes
-    ----------
-    path
-        The file or folder.
-    kind
-        What it is, such as `attributions`.
-    facts
-        What is known of it, JSON values by name, in the order in which they are told.
-    n_bytes
-        Size; of a folder, of all that is in it.
-    """
+    """What a file or folder is and where it comes from."""
 
     path: Path
-    kind: str
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    n_bytes: int = 0
+    kind: str  # such as `attributions`
+    facts: Mapping[str, Any] = field(default_factory=dict)  # JSON values by name, in the order in which they are told
+    n_bytes: int = 0  # of a folder, of all that is in it
 
     def as_dict(self) -> dict[str, Any]:
         """Return all of it as JSON values; NaN and infinities become None."""
@@ -100,7 +88,9 @@ def _rows(name: str, value: Any) -> list[tuple[str, str]]:
 def _text(value: Any, key: str = "") -> str:
     """Write a value in one line; `key` tells sizes and checksums."""
     if isinstance(value, Mapping):
-        return ", ".join(_pair(name, one) for name, one in value.items()) or "none"
+        texts = {name: _text(one, name) for name, one in value.items()}
+        bare = ("file", "name", "text", "n_bytes")
+        return ", ".join(one if name in bare else f"{_label(name)} {one}" for name, one in texts.items()) or "none"
     if isinstance(value, (list, tuple)):
         return ", ".join(map(_text, value)) or "none"
     if isinstance(value, bool) or value is None:
@@ -112,11 +102,6 @@ def _text(value: Any, key: str = "") -> str:
     if isinstance(value, (int, float)):
         return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
     return one_line(" ".join(str(value).split()))
-
-
-def _pair(key: str, value: Any) -> str:
-    text = _text(value, key)
-    return text if key in ("file", "name", "text", "n_bytes") else f"{_label(key)} {text}"
 
 
 def _plain(value: Any) -> Any:

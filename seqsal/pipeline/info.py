@@ -18,7 +18,7 @@ import pandas as pd
 
 from seqsal.errors import BedError, CheckpointError, StoreError, UsageError
 from seqsal.io.bed import read_bed
-from seqsal.io.bigwig import summarize_bigwig
+from seqsal.io.bigwig import MAGICS, summarize_bigwig
 from seqsal.io.store import DAMAGE, SCHEMA, in_use, read_attrs, result_prefix
 from seqsal.pipeline.file_info import FileInfo, version_facts
 from seqsal.version import CHECKPOINT_FORMAT, CHECKPOINT_VERSION
@@ -26,7 +26,6 @@ from seqsal.version import CHECKPOINT_FORMAT, CHECKPOINT_VERSION
 __all__ = ["RUN_SCHEMA", "describe_file"]
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
-_BIGWIG = (b"\x26\xfc\x8f\x88", b"\x88\x8f\xfc\x26")
 _KINDS = (
     "a model checkpoint, attributions (.h5), a folder of `seqsal run` or `seqsal motifs`, run.json, audit.json, "
     "a report, or a table or track of results"
@@ -54,24 +53,13 @@ Described = tuple[str, dict[str, Any]]
 def describe_file(path: str | os.PathLike[str]) -> FileInfo:
     """Say what a file or folder is that seqsal wrote, where it comes from, and what is in it.
 
-    Nothing but the file itself is read: neither the model nor the genome that it names need be there.
-
-    Parameters
-    ----------
-    path
-        A checkpoint, an attribution file (finished or not), a folder of `run` or `motifs`, `run.json`, `audit.json`,
-        a table, a track or a report.
-
-    Raises
-    ------
-    UsageError
-        There is no such file, it cannot be read, or it is of no kind that seqsal writes.
-    StoreError, CheckpointError
-        It is, but damaged.
+    Nothing but the file itself is read: neither the model nor the genome that it names need be there. UsageError: there
+    is no such file, it cannot be read, or it is of no kind that seqsal writes; StoreError, CheckpointError: it is, but
+    damaged.
     """
     given = Path(path)
     try:
-        kind, facts = _recognise(given)
+        found = _describe_folder(given) if given.is_dir() else _describe_file(given)
         n_bytes = _folder_bytes(given) if given.is_dir() else given.stat().st_size
     except FileNotFoundError as error:
         raise UsageError(f"{path}: no such file or folder; check the path") from error
@@ -79,23 +67,19 @@ def describe_file(path: str | os.PathLike[str]) -> FileInfo:
         raise UsageError(f"{path}: cannot be read ({error.strerror or error}); expected a file of seqsal") from error
     except (*DAMAGE, RecursionError) as error:
         raise StoreError(f"{path}: damaged, its content is not what it should be ({error!r}); make it again") from error
-    return FileInfo(given, kind, facts, n_bytes)
-
-
-def _recognise(path: Path) -> tuple[str, dict[str, object]]:
-    found = _describe_folder(path) if path.is_dir() else _recognise_file(path)
     if found is None:
         raise UsageError(f"{path}: not recognised as something that seqsal writes; expected {_KINDS}")
-    return found
+    return FileInfo(given, *found, n_bytes)
 
 
-def _recognise_file(path: Path) -> tuple[str, dict[str, object]] | None:
+def _describe_file(path: Path) -> Described | None:
     with path.open("rb") as file:
         head = file.read(16)
     if head.startswith(_HDF5):
         return _describe_attributions(path)
-    if head.startswith(_BIGWIG):
-        return _describe_bigwig(path)
+    if head.startswith(MAGICS):
+        summary = summarize_bigwig(path)
+        return "bigWig track", {"n_chroms": len(summary.chrom_sizes), "n_bases": summary.n_bases}
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size:
         return _describe_checkpoint(path)
     if path.suffix == ".safetensors" or path.suffix in (".h5", ".hdf5"):
@@ -125,7 +109,9 @@ def _attribution_facts(file: h5py.File) -> Described | None:
     if "unreadable" in facts:
         return "attributions", facts
     n_regions, length = file["track"].shape
-    facts |= _progress(file)
+    if "progress" in file:
+        done = dict(zip(("n_regions", "n_controls"), map(int, file["progress"][...]), strict=True))
+        facts |= {"done": done, "finish": "run the command that makes it again"}
     facts |= {"n_regions": n_regions, "length_bp": length, "n_controls": _n_rows(file, "null/track")}
     facts |= {
         "n_rejected": _n_rows(file, "rejected/chrom"),
@@ -139,13 +125,6 @@ def _attribution_facts(file: h5py.File) -> Described | None:
         if key in attrs
     }
     return "unfinished attributions" if "progress" in file else "attributions", facts
-
-
-def _progress(file: h5py.File) -> dict[str, Any]:
-    if "progress" not in file:
-        return {}
-    done = [int(n) for n in file["progress"][...]]
-    return {"done": {"n_regions": done[0], "n_controls": done[1]}, "finish": "run the command that makes it again"}
 
 
 def _result_facts(file: h5py.File, name: str, place: str | None) -> dict[str, Any]:
@@ -220,20 +199,8 @@ def _training_facts(training: dict[str, Any]) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     if training.get("history"):
         facts["epochs"] = {"done": len(training["history"]), "best": training.get("best_epoch")}
-    facts |= {
-        key: training[key]
-        for key in ("split", "metrics", "inputs", "seed", "device", "n_threads", "torch_version")
-        if key in training
-    }
-    if "training" in training:
-        facts["training"] = training["training"]
-    return facts
-
-
-def _describe_bigwig(path: Path) -> Described:
-    """Say what a bigWig covers."""
-    summary = summarize_bigwig(path)
-    return "bigWig track", {"n_chroms": len(summary.chrom_sizes), "n_bases": summary.n_bases}
+    keys = ("split", "metrics", "inputs", "seed", "device", "n_threads", "torch_version", "training")
+    return facts | {key: training[key] for key in keys if key in training}
 
 
 def _describe_folder(path: Path) -> Described | None:
@@ -244,7 +211,10 @@ def _describe_folder(path: Path) -> Described | None:
         finish = "it has no run.json; run the command that makes it again, which goes on where it stopped"
         return "unfinished folder of `seqsal run`", {"finish": finish, **_file_facts(path)}
     if (path / "motifs.tsv").is_file() and (path / "motifs.meme").is_file():
-        return "folder of `seqsal motifs`", _motif_facts(path)
+        table = pd.read_csv(path / "motifs.tsv", sep="\t")
+        known = [name for name in ("pattern", "sign", "n_seqlets", "match", "q_value") if name in table]
+        patterns = table[known].astype(object).where(table[known].notna(), None).to_dict("records")
+        return "folder of `seqsal motifs`", {"n_patterns": len(table), "motifs": patterns, "files": _sizes(path)}
     if (path / _BUNDLE).is_file():
         return "browser bundle", {"files": _sizes(path)}
     return None
@@ -268,13 +238,6 @@ def _sizes(path: Path) -> list[dict[str, Any]]:
         else {"file": entry.name, "n_bytes": entry.stat().st_size}
         for entry in files
     ]
-
-
-def _motif_facts(path: Path) -> dict[str, Any]:
-    table = pd.read_csv(path / "motifs.tsv", sep="\t")
-    known = [name for name in ("pattern", "sign", "n_seqlets", "match", "q_value") if name in table]
-    patterns = table[known].astype(object).where(table[known].notna(), None).to_dict("records")
-    return {"n_patterns": len(table), "motifs": patterns, "files": _sizes(path)}
 
 
 def _describe_json(path: Path) -> Described | None:

@@ -7,7 +7,7 @@ import json
 import logging
 import platform
 import time
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,11 +61,13 @@ def describe_run(
     seqlet_fdr: float,
 ) -> dict[str, Any]:
     """Collect what `run.json` holds besides the seconds; peaks up to `seqlet_fdr` were searched for motifs."""
+    columns = ["chrom", "start", "end", "name", "reason"]
+    versions = {name: importlib.metadata.version(name) for name in VERSIONS_OF}
     return {
         "schema": RUN_SCHEMA,
         "seqsal_version": VERSION,
         "parameters": prepared.parameters,
-        "versions": {"python": platform.python_version(), **_versions()},
+        "versions": {"python": platform.python_version(), **versions},
         "inputs": attr.attrs.get("genome", {}),
         "model": attr.attrs.get("model", {}),
         "output_space": attr.output_space,
@@ -73,21 +75,12 @@ def describe_run(
         "n_controls": attr.n_controls,
         "n_peaks": len(peaks),
         "best_q": peaks.attrs["best_q"],
-        "rejected": _rejected(attr),
+        "rejected": attr.rejected[columns].to_dict("records") if len(attr.rejected) else [],
         "n_patterns": len(motifs),
         "seqlet_fdr": seqlet_fdr,
         "warnings": motifs.warnings,
         **({"verdict": audit.verdict.as_dict()} if audit else {}),
     }
-
-
-def _rejected(attr: Attributions) -> list[dict[Hashable, Any]]:
-    columns = ["chrom", "start", "end", "name", "reason"]
-    return attr.rejected[columns].to_dict("records") if len(attr.rejected) else []
-
-
-def _versions() -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in VERSIONS_OF}
 
 
 def write_run_json(path: Path, info: Mapping[str, Any], seconds: Mapping[str, float]) -> None:

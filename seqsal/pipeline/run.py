@@ -99,11 +99,9 @@ class RunResult:
         """
         n_negative = int((self.peaks["sign"] == "neg").sum())
         n_rejected = len(self.attr.rejected)
+        unusable = f", {n_rejected:,} unusable" if n_rejected else ""
         rows = [
-            (
-                "regions",
-                f"{len(self.attr):,} of {self.attr.length:,} bp" + f", {n_rejected:,} unusable" * bool(n_rejected),
-            ),
+            ("regions", f"{len(self.attr):,} of {self.attr.length:,} bp{unusable}"),
             ("peaks", f"{len(self.peaks):,} ({n_negative:,} negative), best q {self.peaks.attrs['best_q']:.2g}"),
             ("motifs", self.motifs.summary()),
             *([("audit", self.audit.verdict.answers)] if self.audit else []),
@@ -154,8 +152,7 @@ def run(
         leaves them without names.
     audit
         Test whether the map can be believed, with the sizes of `seqsal.auditing.settings.RUN_SIZES` where `settings`
-        does
-        not say otherwise.
+        does not say otherwise.
     genome_name
         Name of the assembly at UCSC, such as hg38, for the browser bundle; None recognises some by their sizes.
     url_base
@@ -237,18 +234,20 @@ def _fill(folder: Path, prepared: PreparedRun, clock: Clock, *, resume: bool, pr
     from seqsal.plot import write_logos  # matplotlib is not imported before it draws
 
     with clock.stage("motifs"), make_folder(folder / "motifs") as motif_folder:
-        seqlets = (
-            peaks
-            if fdr >= SEQLET_FDR
-            else call_peaks(attr, fdr=SEQLET_FDR, max_controls=attr.n_controls, progress=progress)
-        )
+        seqlets = peaks
+        if fdr < SEQLET_FDR:
+            seqlets = call_peaks(attr, fdr=SEQLET_FDR, max_controls=attr.n_controls, progress=progress)
         motifs = discover_motifs(attr, seqlets, motif_db=motif_db, seed=seed, progress=progress)
         with make_folder(motif_folder / "logos") as logos, all_or_nothing(stale=[motif_folder / "motif_usage.tsv"]):
             write_motifs(motifs, motif_folder)
             write_logos(motifs, logos, unit=attr.unit)
     with clock.stage("audit"), all_or_nothing(stale=[folder / name for name in AUDIT_FILES]):
-        found = _audit(prepared, attr, peaks, motifs, progress=progress)
-        if found is not None:
+        found = None
+        if prepared.plan is not None:
+            found = prepared.plan.run(
+                attr, opened.model, other_models=prepared.other_models, peaks=peaks, patterns=motifs,
+                device=opened.device, seed=seed, progress=progress,
+            )  # fmt: skip
             found.to_json(folder / "audit.json")
             found.write_shortcuts_bed(folder / "shortcuts.bed")
     with clock.stage("browser"):
@@ -259,18 +258,6 @@ def _fill(folder: Path, prepared: PreparedRun, clock: Clock, *, resume: bool, pr
     write_config(folder / "run.toml", config_of(given))
     write_run_json(folder / "run.json", info, clock.seconds)
     return RunResult(folder, attr, scores, peaks, motifs, found, clock.seconds)
-
-
-def _audit(
-    prepared: PreparedRun, attr: Attributions, peaks: pd.DataFrame, motifs: MotifResult, *, progress: bool
-) -> AuditResult | None:
-    """Audit as planned; None without an audit."""
-    if prepared.plan is None:
-        return None
-    return prepared.plan.run(
-        attr, prepared.opened.model, other_models=prepared.other_models, peaks=peaks, patterns=motifs,
-        device=prepared.opened.device, seed=prepared.parameters["seed"], progress=progress,
-    )  # fmt: skip
 
 
 def _write_browser(
