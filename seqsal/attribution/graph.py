@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import logging
 import operator
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -37,6 +38,8 @@ _SIZES = (2, 3)  # batches that are traced: with one window, its axis could not 
 _WRAPPER = "module."  # where `seqsal.wrap` keeps the caller's model
 _TRACING = threading.Lock()  # tracing changes torch's dispatch for the whole process
 _MAX_REPLAYS = 3
+_LONG = 200  # steps of a recurrent layer
+logger = logging.getLogger(__name__)
 _ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-3}  # of the largest output, from one order of sums to another
 _INSTEAD = "use a method that does not need it: ism, or integrated_gradients where gradients run through all of it"
 _LOOKS = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.is_nonzero.default)
@@ -358,6 +361,8 @@ def _record(model: Callable[[torch.Tensor], torch.Tensor], X: torch.Tensor) -> l
             nodes = _recorded(model, X, model)
             if any(getattr(node.target, "overloadpacket", None) in _FUSED for node in nodes):
                 importlib.import_module("torch._decomp")  # which says what recurrent layers are made of
+                if X.shape[2] >= _LONG:
+                    logger.warning("model: its recurrent layers are read step by step, which takes seconds, once")
                 with _plain_kernels(), enable_python_dispatcher(), torch.enable_grad():
                     nodes = _recorded(model, X.clone().requires_grad_(), model)
             for _ in range(_MAX_REPLAYS):

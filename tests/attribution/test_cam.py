@@ -323,7 +323,7 @@ def test_the_last_convolution_that_the_output_depends_on_is_taken(rng: np.random
 
         def __init__(self) -> None:
             super().__init__()
-            self.body, self.profile, self.counts = nn.Conv1d(4, 5, 5), nn.Conv1d(5, 1, 3), nn.Linear(5, 1)
+            self.body, self.profile, self.counts = nn.Conv1d(4, 5, 5), nn.Conv1d(5, 2, 3), nn.Linear(5, 1)
 
         def forward(self, X: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             h = self.body(X).relu()
@@ -335,6 +335,11 @@ def test_the_last_convolution_that_the_output_depends_on_is_taken(rng: np.random
     torch.testing.assert_close(*(grad_cam(counts, X, layer=layer).track(X) for layer in ("", "body")))
     profile = wrap(module, output=0, reduce="sum")
     torch.testing.assert_close(*(grad_cam(profile, X, layer=layer).track(X) for layer in ("", "profile")))
+    for reduce in ("profile", "profile_both", "profile_strand"):  # centred, so that gradients at the logits cancel
+        logits = wrap(module, output=0, reduce=reduce)
+        torch.testing.assert_close(*(grad_cam(logits, X, layer=layer).track(X) for layer in ("", "body")))
+        with pytest.raises(MethodError, match=r"layer profile: its gradient averages to 0 .* use gradient_x_input"):
+            make_method("grad_cam", layer="profile").prepare(logits, X[:1], 2)
 
 
 def test_a_model_without_convolutions(rng: np.random.Generator) -> None:

@@ -31,6 +31,7 @@ from seqsal.attribution.methods.activations import (
     Change,
     LayerSite,
     Site,
+    is_centred,
     last_average,
     last_convolution,
     new_leaf,
@@ -250,6 +251,14 @@ class GradCAM(_ActivationMap):
                 f"{'TorchScript hides its layers:' if is_script else 'name a layer, or'} use gradient_x_input"
             )
         return site
+
+    def _check(self, model: ScalarModel, X: torch.Tensor, site: Site) -> None:
+        """Raise where the method would weigh by rounding."""
+        if is_centred(_gradient_at(model, X, site)[2]):
+            raise MethodError(
+                f"{site.place}: its gradient averages to 0 over positions (what follows is centred, as a profile's "
+                "logits are), so that grad_cam is 0 there; name another layer, or use gradient_x_input"
+            )
 
     def _map(self, activations: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
         values = (gradient.mean(2, keepdim=True) * activations).sum(1)

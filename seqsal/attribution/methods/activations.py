@@ -29,6 +29,7 @@ __all__ = [
     "ConvolutionSite",
     "LayerSite",
     "Site",
+    "is_centred",
     "last_average",
     "last_convolution",
     "new_leaf",
@@ -37,6 +38,7 @@ __all__ = [
 
 Change = Callable[[torch.Tensor], torch.Tensor]
 AVERAGES = ("mean", "adaptive_avg_pool1d", "avg_pool1d")
+CENTRED = 1e-5  # mean of a gradient that is 0 up to rounding, as a share of its size
 N_NAMED = 12  # layers that an error lists
 
 
@@ -214,7 +216,8 @@ def last_convolution(model: ScalarModel, X: torch.Tensor) -> ConvolutionSite | N
 
     A convolution of width one mixes channels where they are (a gate, an attention score, a head), so that a wider one
     before it is the last to look at the sequence. One that serves another output (a profile head, where the counts are
-    read) has no gradient.
+    read) has no gradient; one whose result is centred over positions (the same head, where the profile is read) has a
+    gradient that averages to 0, which says nothing.
     """
     results: list[torch.Tensor] = []
 
@@ -227,11 +230,19 @@ def last_convolution(model: ScalarModel, X: torch.Tensor) -> ConvolutionSite | N
     if not results:
         return None
     used = [i for i, result in enumerate(results) if result.requires_grad and total.requires_grad]
-    gradients = torch.autograd.grad(total, [results[i] for i in used], allow_unused=True) if used else ()
-    used = [i for i, gradient in zip(used, gradients, strict=True) if gradient is not None]
+    found = torch.autograd.grad(total, [results[i] for i in used], allow_unused=True) if used else ()
+    gradients = {i: gradient for i, gradient in zip(used, found, strict=True) if gradient is not None}
+    used = [i for i, gradient in gradients.items() if not is_centred(gradient)] or list(gradients)
     used = [i for i in used if results[i].shape[-1] > 1] or used or [len(results) - 1]  # the last: errors name it
     wide = [i for i in used if calls.notes[i]]
     return ConvolutionSite("the last convolution", (wide or used)[-1])
+
+
+def is_centred(gradient: torch.Tensor) -> bool:
+    """Whether a gradient (N, C, L') is there and yet averages to 0 over positions, or over channels and positions."""
+    size, means = gradient.abs().amax(), gradient.mean(2)
+    least = torch.minimum(means.abs().amax(), means.mean(1).abs().amax())
+    return bool(size > 0 and gradient.shape[2] > 1 and least <= CENTRED * size)
 
 
 def last_average(model: ScalarModel, X: torch.Tensor) -> AverageSite | None:
