@@ -16,7 +16,6 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -313,50 +312,18 @@ def write_agreement_bigwig(
     first = matched.results[matched.names[0]]
     if not first.chrom_sizes:
         raise OutputError(f"{matched.names[0]}: holds no chromosome sizes, which tracks need; make it again")
-    rows = _AgreementRows(matched, width)
-    track = Attributions(
-        regions=matched.regions.assign(strand="."),  # rows are in the genome's direction
-        codes=_Column(rows, 0, np.dtype(np.uint8)),  # type: ignore[arg-type]
-        track=_Column(rows, 1, np.dtype(np.float32)),  # type: ignore[arg-type]
-        prediction=np.zeros(len(matched.regions), dtype=np.float32),
-    )
-    write_bigwig(track, first.chrom_sizes, path, chunk_bp=chunk_bp, progress=progress)
+    shape = (len(matched.regions), matched.length)
+    regions = matched.regions.assign(strand=".")  # rows are in the genome's direction
+    codes, track = np.broadcast_to(np.uint8(N_CODE), shape), np.broadcast_to(np.float32(0), shape)
+    nothing = Attributions(regions, codes, track, prediction=track[:, 0])
 
-
-class _AgreementRows:
-    """Codes and local agreement of regions, computed on demand; the last is kept for the other array."""
-
-    def __init__(self, matched: Matched, width: int) -> None:
-        self.matched, self.width = matched, width
-        self.shape = (len(matched.regions), matched.length)
-        self._last: tuple[Any, tuple[NDArray[np.uint8], NDArray[np.float32]]] | None = None
-
-    def read(self, regions: slice | NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        index = np.arange(self.shape[0])[regions]
-        if self._last is None or not np.array_equal(self._last[0], index):
-            self._last = (index, self._compute(index))
-        return self._last[1]
-
-    def _compute(self, regions: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        tracks, known = self.matched.read(regions)
+    def read(rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        tracks, known = matched.read(rows)
         total, n_pairs = np.zeros(known.shape), np.zeros(known.shape)
         for a, b in itertools.combinations(tracks, 2):
-            values = local_cosine(a, b, known, self.width)
+            values = local_cosine(a, b, known, width)
             n_pairs += ~np.isnan(values)
             total += np.nan_to_num(values)
-        codes = np.where(n_pairs > 0, 0, N_CODE).astype(np.uint8)  # of which only "unknown" is looked at
-        return codes, (total / np.maximum(n_pairs, 1)).astype(np.float32)
+        return (total / np.maximum(n_pairs, 1)).astype(np.float32), n_pairs > 0
 
-
-class _Column:
-    """One of the two arrays as the track writer indexes them."""
-
-    def __init__(self, rows: _AgreementRows, column: int, dtype: np.dtype[Any]) -> None:
-        self._rows, self._column = rows, column
-        self.shape, self.dtype, self.ndim = rows.shape, dtype, 2
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, rows: slice | NDArray[np.int64]) -> NDArray[Any]:
-        return self._rows.read(rows)[self._column]
+    write_bigwig(nothing, first.chrom_sizes, path, read=read, chunk_bp=chunk_bp, progress=progress)

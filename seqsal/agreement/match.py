@@ -138,15 +138,19 @@ def match_regions(results: Mapping[str, Attributions]) -> Matched:
             f"compare: no region is in all of {', '.join(results)} (such as {_example(first)} in {first_name} and "
             f"{_example(other)} in {name}); compare attributions of the same windows of one genome"
         )
-    rows = rows[:, common]
-    matched = Matched(
-        dict(results),
-        rows,
-        first.regions.iloc[np.flatnonzero(common)].reset_index(drop=True),
-        _unmatched(results, rows),
-    )
-    _warn_of_unmatched(matched)
-    return matched
+    rows, tables = rows[:, common], []
+    for (name, attr), own in zip(results.items(), rows, strict=True):
+        left = attr.regions.iloc[np.setdiff1d(np.arange(len(attr)), own)]
+        table = left[[*SPAN, "strand"]].reset_index(drop=True)
+        table.insert(0, "result", np.full(len(left), name, dtype=object))
+        tables.append(table)
+        if len(left):
+            logger.warning(
+                "%s: %d of %d regions are not in all results and were left out, such as %s",
+                name, len(left), len(attr), format_region(*left[[*SPAN, "strand"]].iloc[0]),
+            )  # fmt: skip
+    common_regions = first.regions.iloc[np.flatnonzero(common)].reset_index(drop=True)
+    return Matched(dict(results), rows, common_regions, pd.concat(tables, ignore_index=True))
 
 
 def _rows_of(regions: pd.DataFrame, other: pd.DataFrame) -> NDArray[np.int64]:
@@ -168,28 +172,5 @@ def _numbered(regions: pd.DataFrame, rows: NDArray[np.int64], keys: list[str]) -
     return table.assign(occurrence=table.groupby(keys, sort=False).cumcount())
 
 
-def _unmatched(results: Mapping[str, Attributions], rows: NDArray[np.int64]) -> pd.DataFrame:
-    tables = []
-    for (name, attr), own in zip(results.items(), rows, strict=True):
-        left = attr.regions.iloc[np.setdiff1d(np.arange(len(attr)), own)]
-        table = left[[*SPAN, "strand"]].reset_index(drop=True)
-        table.insert(0, "result", np.full(len(left), name, dtype=object))
-        tables.append(table)
-    return pd.concat(tables, ignore_index=True)
-
-
-def _warn_of_unmatched(matched: Matched) -> None:
-    for name, table in matched.unmatched.groupby("result", sort=False):
-        row = table.iloc[0]
-        logger.warning(
-            "%s: %d of %d regions are not in all results and were left out, such as %s",
-            name, len(table), len(matched.results[str(name)]),
-            format_region(row["chrom"], row["start"], row["end"], row["strand"]),
-        )  # fmt: skip
-
-
 def _example(attr: Attributions) -> str:
-    if not len(attr):
-        return "none"
-    row = attr.regions.iloc[0]
-    return format_region(row["chrom"], row["start"], row["end"], row["strand"])
+    return format_region(*attr.regions[[*SPAN, "strand"]].iloc[0]) if len(attr) else "none"

@@ -24,12 +24,13 @@ from seqsal.io.progress import bar as progress_bar
 from seqsal.sequence.codes import N_CODE, one_hot, reverse_complement
 
 __all__ = [
-    "CHUNK_BP", "Axis", "Scale", "TrackBlock", "average_spans", "chunk_rows", "forward_codes", "forward_layers",
+    "CHUNK_BP", "Axis", "Read", "Scale", "TrackBlock", "average_spans", "chunk_rows", "forward_codes", "forward_layers",
     "read_forward", "sweep_track",
 ]  # fmt: skip
 
 CHUNK_BP = 1 << 20  # values per chunk: about 60 MB of working memory
 Scale = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.float64]]
+Read = Callable[[NDArray[np.int64]], tuple[NDArray[np.float32], NDArray[np.bool_]]]
 
 
 @dataclass(frozen=True)
@@ -139,14 +140,16 @@ def sweep_track(
     axis: Axis,
     *,
     scale: Scale | None = None,
+    read: Read | None = None,
     chunk_bp: int = CHUNK_BP,
     progress: bool = False,
 ) -> Iterator[TrackBlock]:
     """Yield the track along the axis, overlapping windows averaged, in bounded memory.
 
     `scale` gives what a window's values are divided by for `TrackBlock.scaled`: from values and known bases, both (n,
-    L), to (n,) above 0. `chunk_bp` values are read at a time; it changes the size of the blocks, not the values. Raises
-    StoreError for a value that is not finite.
+    L), to (n,) above 0. `read` gives the values and known bases of some rows where they are others than the track's.
+    `chunk_bp` values are read at a time; it changes the size of the blocks, not the values. Raises StoreError for a
+    value that is not finite.
     """
     order = np.argsort(axis.window_start, kind="stable")
     step = chunk_rows(attr.length, chunk_bp)
@@ -155,7 +158,7 @@ def sweep_track(
     with progress_bar(total=len(order), desc="track", unit="window", disable=not progress) as bar:
         for i in range(0, len(order), step):
             rows = order[i : i + step]
-            values, known = read_forward(attr, rows)
+            values, known = read_forward(attr, rows) if read is None else read(rows)
             scales = np.ones(len(rows)) if scale is None else scale(values, known)
             sums = _add_up(axis.window_start[rows], values, scales, known, open_sums)
             upcoming = axis.window_start[order[i + step]] if i + step < len(order) else np.iinfo(np.int64).max

@@ -25,7 +25,7 @@ from seqsal.io.atomic import atomic_path
 from seqsal.io.attributions import Attributions
 from seqsal.io.bed import write_bed
 from seqsal.io.bigwig import Intervals
-from seqsal.io.sweep import CHUNK_BP, Axis, TrackBlock, sweep_track
+from seqsal.io.sweep import CHUNK_BP, Axis, Read, TrackBlock, sweep_track
 
 __all__ = ["SCORE_FORMATS", "write_bedgraph", "write_bigwig", "write_scores"]
 
@@ -39,16 +39,17 @@ def write_bigwig(
     chrom_sizes: Mapping[str, int],
     path: str | os.PathLike[str],
     *,
+    read: Read | None = None,
     chunk_bp: int = CHUNK_BP,
     progress: bool = False,
 ) -> None:
-    """Write the signed per-base track as bigWig, with `chunk_bp` values in memory at a time.
+    """Write the signed per-base track, or what `read` gives, as bigWig, with `chunk_bp` values in memory at a time.
 
     `chrom_sizes` (bp) are in the order that the file lists them. OutputError: it cannot be written in full;
     RegionError: a window lies on a chromosome that `chrom_sizes` lacks.
     """
     sizes = {chrom: int(size) for chrom, size in chrom_sizes.items()}
-    if not bigwig.write_bigwig(path, sizes, _runs(attr, sizes, chunk_bp, progress)):
+    if not bigwig.write_bigwig(path, sizes, _runs(attr, sizes, chunk_bp=chunk_bp, read=read, progress=progress)):
         logger.warning("track: no position has a value (only N or beyond the chromosomes); the bigWig is empty")
 
 
@@ -65,7 +66,7 @@ def write_bedgraph(
     Values have the fewest digits that read back as the same float32. Parameters and errors as in `write_bigwig`.
     """
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as handle:
-        for runs in _runs(attr, chrom_sizes, chunk_bp, progress):
+        for runs in _runs(attr, chrom_sizes, chunk_bp=chunk_bp, progress=progress):
             _write_runs(handle, runs)
 
 
@@ -111,13 +112,13 @@ def _run_bounds(breaks: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[n
     return np.concatenate([[0], cuts]), np.append(cuts, len(breaks) + 1)
 
 
-def _runs(attr: Attributions, chrom_sizes: Mapping[str, int], chunk_bp: int, progress: bool) -> Iterator[Intervals]:
+def _runs(attr: Attributions, chrom_sizes: Mapping[str, int], **sweep: Any) -> Iterator[Intervals]:
     """Sweep a track as runs of equal values on its chromosomes, without positions outside them."""
     axis = Axis.of(attr, list(chrom_sizes))
     sizes = np.array([chrom_sizes[chrom] for chrom in axis.chroms], dtype=np.int64)
 
     def inside() -> Iterator[TrackBlock]:
-        for block in sweep_track(attr, axis, chunk_bp=chunk_bp, progress=progress):
+        for block in sweep_track(attr, axis, **sweep):
             chrom_idx, position = axis.locate(block.positions)
             keep = (position >= 0) & (position < sizes[chrom_idx])
             yield block if keep.all() else block.take(keep)

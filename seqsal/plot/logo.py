@@ -242,11 +242,9 @@ def plot_logo(
         Attributions of N windows.
     region
         `chrom:start-end`, 0-based half-open.
-    ax
-        Axes to draw on; None makes a figure.
     hypothetical
         Draw the scores of all four bases instead of those of the bases that are there.
-    colors, flip_negative, highlight, title
+    ax, colors, flip_negative, highlight, title
         As for :func:`plot_letters`.
 
     Raises
@@ -268,14 +266,11 @@ def plot_logo(
     """
     locus = read_locus(attr, region, hypothetical=hypothetical, max_bp=MAX_LOGO_BP)
     values, codes = (locus.track, locus.codes) if locus.hypothetical is None else (locus.hypothetical, None)
+    unit = two_lines("hypothetical " * hypothetical + attr.unit)
     return plot_letters(
-        values, codes, ax, start=locus.start, chrom=locus.chrom, unit=two_lines(_unit(attr, hypothetical)),
-        colors=colors, flip_negative=flip_negative, highlight=highlight, title=title,
+        values, codes, ax, start=locus.start, chrom=locus.chrom, unit=unit, colors=colors, flip_negative=flip_negative,
+        highlight=highlight, title=title,
     )  # fmt: skip
-
-
-def _unit(attr: Attributions, hypothetical: bool) -> str:
-    return f"hypothetical {attr.unit}" if hypothetical else attr.unit
 
 
 def plot_region_rows(
@@ -291,12 +286,10 @@ def plot_region_rows(
 
     Parameters
     ----------
-    attr, region, hypothetical, colors
+    attr, region, hypothetical, colors, title
         As for :func:`plot_logo`.
     row_bp
         Bases a line.
-    title
-        Written above the first line.
 
     Returns
     -------
@@ -334,6 +327,6 @@ def plot_region_rows(
         ax.set(xlim=(locus.start + part.start, locus.start + part.start + min(n_bases, row_bp)), ylim=limits)
         if row < n_rows - 1:
             ax.set_xlabel("")
-    root_figure(axes[0]).supylabel(_unit(attr, hypothetical), fontsize="medium", parse_math=False)
+    root_figure(axes[0]).supylabel("hypothetical " * hypothetical + attr.unit, fontsize="medium", parse_math=False)
     set_title(axes[0], title)
     return axes

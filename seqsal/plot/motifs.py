@@ -69,14 +69,10 @@ def plot_cwm(
     ----------
     cwm
         Of W positions.
-    ax
-        Axes to draw on; None makes a figure.
     unit
         Label of the y axis.
-    reverse
-        Draw the other strand.
-    title
-        Written above, on the left.
+    ax, reverse, title
+        As for :func:`plot_motif`.
 
     Raises
     ------

@@ -53,23 +53,13 @@ def plot_track(
     ----------
     values
         (L,) one value a base; NaN leaves a gap.
-    ax
-        Axes to draw on; None makes a figure.
-    start
-        Position of the first base on its chromosome, 0-based.
-    chrom
-        Name for the x axis.
-    unit
-        Label of the y axis, for example "contribution to the logit".
     peaks
         Table with `start` and `end` on the chromosome; with a `chrom` column and `chrom` given, other chromosomes are
         left out. Boxes of repressing peaks have the negative colour, see `negative_peaks`.
-    highlight
-        Spans (start, end) to shade.
     limits
         Lowest and highest value of the y axis; None fits the track. Room for peak boxes is added below.
-    title
-        Written above, on the left.
+    ax, start, chrom, unit, highlight, title
+        As for :func:`seqsal.plot.plot_letters`.
 
     Raises
     ------
@@ -89,11 +79,13 @@ def plot_track(
     axes.stairs(high, edges + start, fill=True, facecolor=POSITIVE, linewidth=0, gid="positive")
     axes.stairs(low, edges + start, fill=True, facecolor=NEGATIVE, linewidth=0, gid="negative")
     axes.axhline(0.0, color=ink(), linewidth=0.6, zorder=2)
-    boxes = None if peaks is None else _peaks_within(peaks, chrom, start, start + len(track))
     bottom, top = limits or limits_with_air(np.fmin.reduce(low, initial=0.0), np.fmax.reduce(high, initial=0.0))
-    if boxes is not None:  # also when it is empty: tracks below each other then keep one scale
+    if peaks is not None:  # also when it is empty: tracks below each other then keep one scale
         bottom -= (top - bottom) * _BAND / (1 - _BAND)
-        _draw_boxes(axes, boxes)
+        if len(peaks):  # else perhaps without columns
+            keep = (peaks["start"] < start + len(track)) & (peaks["end"] > start)
+            keep &= peaks["chrom"] == chrom if chrom is not None and "chrom" in peaks else True
+            _draw_boxes(axes, peaks[keep])
     axes.set_ylim(bottom, top)
     frame_bases(axes, (chrom, start, start + len(track)), unit, highlight, title)
     return axes
@@ -106,13 +98,9 @@ def plot_region_track(
 
     Parameters
     ----------
-    attr
-        Attributions of N windows; overlapping ones are averaged.
-    region
-        `chrom:start-end`, 0-based half-open.
-    ax
-        Axes to draw on; None makes a figure.
-    peaks
+    attr, region
+        As for :func:`seqsal.plot.plot_logo`.
+    ax, peaks
         As for :func:`plot_track`.
 
     Raises
@@ -155,19 +143,8 @@ def _envelope(
     return edges, high, low
 
 
-def _peaks_within(peaks: pd.DataFrame, chrom: str | None, start: int, end: int) -> pd.DataFrame:
-    if len(peaks) == 0:
-        return peaks
-    keep = (peaks["start"] < end) & (peaks["end"] > start)
-    if chrom is not None and "chrom" in peaks:
-        keep &= peaks["chrom"] == chrom
-    return peaks[keep]
-
-
 def _draw_boxes(ax: Axes, peaks: pd.DataFrame) -> None:
     """Boxes in the band at the bottom, in data coordinates along x and shares of the height along y."""
-    if len(peaks) == 0:  # perhaps without columns
-        return
     bottom, top = _BOX
     looks: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "linewidth": 0}
     spans = zip(peaks["start"], peaks["end"], negative_peaks(peaks), strict=True)
