@@ -21,23 +21,10 @@ from numpy.typing import ArrayLike, NDArray
 from seqsal.errors import RegionError
 
 __all__ = [
-    "COLUMNS",
-    "Region",
-    "check_chroms",
-    "column_roles",
-    "complete_regions",
-    "counts_from_one",
-    "find_strands",
-    "fit_windows",
-    "format_region",
-    "lift_span",
-    "make_regions",
-    "merge_regions",
-    "parse_region",
-    "parse_strands",
-    "resize_regions",
-    "tile_regions",
-]
+    "COLUMNS", "Region", "check_chroms", "column_roles", "complete_regions", "counts_from_one", "find_strands",
+    "fit_windows", "format_region", "lift_span", "make_regions", "merge_regions", "parse_region", "parse_strands",
+    "resize_regions", "tile_regions",
+]  # fmt: skip
 
 COLUMNS = ("chrom", "start", "end", "name", "score", "strand", "summit")
 _STRANDS = ("+", "-", ".")
@@ -295,9 +282,14 @@ def check_chroms(regions: pd.DataFrame, chrom_sizes: Mapping[str, int], *, regio
     n_toggled = int(counts[[_toggle_prefix(chrom) in chrom_sizes for chrom in counts.index]].sum())
     if n_shared and n_toggled <= n_shared:
         return
+    remedy = f"use regions and genome of the same assembly, or rename the chromosomes in {regions_name}"
+    if n_toggled:
+        n_prefixed = sum(chrom.startswith("chr") for chrom in counts.index)
+        script = "s/^chr//" if 2 * n_prefixed > len(counts) else "s/^/chr/"
+        remedy = f"rename them, for example: sed '{script}' {regions_name} > renamed.bed"
     raise RegionError(
         f"{regions_name}: its chromosomes are named {_some(counts.index)}, those of {genome_name} "
-        f"{_some(chrom_sizes)}; {_cure(counts.index, n_toggled, regions_name, genome_name)}"
+        f"{_some(chrom_sizes)}; {remedy}"
     )
 
 
@@ -398,11 +390,3 @@ def _reason(chrom: str, chrom_sizes: Mapping[str, int]) -> str:
 def _some(names: Any) -> str:
     listed = list(names)
     return ", ".join(listed[:_N_NAMED]) + (f" … ({len(listed)} names)" if len(listed) > _N_NAMED else "")
-
-
-def _cure(chroms: Any, n_toggled: int, regions_name: str, genome_name: str) -> str:
-    if not n_toggled:
-        return f"use regions and genome of the same assembly, or rename the chromosomes in {regions_name}"
-    n_prefixed = sum(chrom.startswith("chr") for chrom in chroms)
-    script = "s/^chr//" if 2 * n_prefixed > len(chroms) else "s/^/chr/"
-    return f"rename them, for example: sed '{script}' {regions_name} > renamed.bed"

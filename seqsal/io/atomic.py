@@ -23,16 +23,9 @@ from typing import Any
 from seqsal.errors import OutputError, SeqsalError, UsageError
 
 __all__ = [
-    "all_or_nothing",
-    "atomic_path",
-    "check_distinct",
-    "check_folder",
-    "check_writable",
-    "locked",
-    "make_folder",
-    "output_error",
-    "replace_file",
-]
+    "all_or_nothing", "atomic_path", "check_distinct", "check_folder", "check_writable", "locked", "make_folder",
+    "output_error", "replace_file",
+]  # fmt: skip
 
 LOCK = ".seqsal-lock"
 PATIENCE = 30.0  # s that a finished result waits for another process that is writing the same file
@@ -102,7 +95,8 @@ def locked(path: str | os.PathLike[str], *, patience: float = 0.5) -> Iterator[b
     Waits `patience` seconds for another to end (some, since who looks for the locks of the dead holds them for a
     moment), then raises OutputError. Yields False on a file system without locks, where nobody can tell.
     """
-    lock = _lock_of(_real(path))
+    place = _real(path)
+    lock = place / LOCK if place.is_dir() else place.with_name(f".{place.name}{LOCK}")
     deadline = time.monotonic() + patience
     try:
         while (descriptor := _try_lock(lock)) is None:
@@ -113,16 +107,12 @@ def locked(path: str | os.PathLike[str], *, patience: float = 0.5) -> Iterator[b
         raise output_error(path, error) from error
     try:
         if descriptor >= 0 and lock.name != LOCK:
-            _sweep_for(_real(path))
+            _sweep_for(place)
         yield descriptor >= 0
     finally:
         _remove(lock)  # before it is free: who waits for it then looks whether it is still there
         if descriptor >= 0:
             os.close(descriptor)
-
-
-def _lock_of(place: Path) -> Path:
-    return place / LOCK if place.is_dir() else place.with_name(f".{place.name}{LOCK}")
 
 
 def _try_lock(lock: Path) -> int | None:

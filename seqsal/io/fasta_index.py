@@ -26,7 +26,7 @@ import stat
 import tempfile
 import zlib
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, NoReturn
@@ -129,9 +129,12 @@ def open_index(path: Path, *, compressed: bool, cache_dir: Path | None) -> Fasta
 
     `compressed` is bgzip, which needs a .gzi as well. FastaError: the index is damaged, or none can be made.
     """
+    status, cache = path.stat(), cache_dir or default_cache_dir()
+    date = status.st_mtime_ns
+    # the cache keeps the index of the file as it is now: another size or date is another name
+    key = hashlib.sha256(os.fsencode(f"{path.resolve()}\0{status.st_size}\0{date}")).hexdigest()[:16]
     beside = Path(f"{path}.fai"), Path(f"{path}.gzi")
-    cached = _cache_paths(path, cache_dir or default_cache_dir())
-    date = path.stat().st_mtime_ns
+    cached = cache / f"{path.name}.{key}.fai", cache / f"{path.name}.{key}.gzi"
     for fai, gzi in (beside, cached):
         if all(file.is_file() and file.stat().st_mtime_ns >= date for file in (fai, gzi)[: 1 + compressed]):
             return _read_fai(path, fai, gzi if compressed else None)
@@ -194,22 +197,18 @@ def _stale(path: Path, fai: Path, what: str) -> FastaError:
     )
 
 
-def _cache_paths(path: Path, cache_dir: Path) -> tuple[Path, Path]:
-    """Where the cache keeps the index of the file as it is now: another size or date is another name."""
-    status = path.stat()
-    key = hashlib.sha256(os.fsencode(f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}")).hexdigest()[:16]
-    return cache_dir / f"{path.name}.{key}.fai", cache_dir / f"{path.name}.{key}.gzi"
-
-
 def _make_index(path: Path, choices: tuple[tuple[Path, Path], ...], compressed: bool) -> tuple[Path, Path]:
     """Make the index in the first folder that can be written to; it appears there complete or not at all."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         pairs: list[tuple[int, int]] = []
-        rows = _scan(path, _blocks(path, data, pairs) if compressed else _slices(data))
+        pieces = (data[start : start + _SCAN_BYTES] for start in range(0, len(data), _SCAN_BYTES))
+        rows = _scan(path, _blocks(path, data, pairs) if compressed else pieces)
     for fai, gzi in choices:
         try:
             fai.parent.mkdir(parents=True, exist_ok=True)
-            _check_folder(fai.parent)
+            if not fai.parent.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH):
+                # root could write there, but the folder is meant to stay as it is
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(fai.parent))
             with tempfile.TemporaryDirectory(dir=fai.parent, prefix=".seqsal-index-") as folder:
                 made_fai, made_gzi = Path(folder) / "fai", Path(folder) / "gzi"
                 made_fai.write_text("".join("\t".join(map(str, row)) + "\n" for row in rows), encoding="utf-8")
@@ -225,16 +224,6 @@ def _make_index(path: Path, choices: tuple[tuple[Path, Path], ...], compressed: 
         f"{path}: its index cannot be written beside it or in {choices[-1][0].parent} ({refusal.strerror or refusal}); "
         "set XDG_CACHE_HOME to a folder that you may write to"
     )
-
-
-def _check_folder(folder: Path) -> None:
-    """Raise where nobody has write permission: root could write there, but the folder is meant to stay as it is."""
-    if not folder.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
-
-
-def _slices(data: mmap.mmap) -> Iterator[bytes]:
-    return (data[start : start + _SCAN_BYTES] for start in range(0, len(data), _SCAN_BYTES))
 
 
 def _blocks(path: Path, data: mmap.mmap, pairs: list[tuple[int, int]]) -> Iterator[bytes]:
@@ -295,19 +284,17 @@ class _Lines(NamedTuple):
         return cls(letters, start, end, stop - start, first)
 
 
-def _scan(path: Path, chunks: Iterator[bytes]) -> list[_Row]:
+def _scan(path: Path, chunks: Iterable[bytes]) -> list[_Row]:
     """Index a FASTA from its content, looking at every line.
 
     FastaError: a line that is no bases, or of another length than those before it; a record without a name, or two of
     one.
     """
-    scan = _Scan(path)
-    rest = b""
+    scan, rest = _Scan(path), b""
     for chunk in chunks:
-        whole, newline, tail = (rest + chunk).rpartition(b"\n")
+        whole, newline, rest = (rest + chunk).rpartition(b"\n")
         if newline:
             scan.add(whole + newline)
-        rest = tail
     if rest:
         scan.add(rest)
     scan.finish()
@@ -420,15 +407,10 @@ def _read_fai(path: Path, fai: Path, gzi: Path | None) -> FastaIndex:
     try:
         rows = [line.rstrip("\r\n").split("\t") for line in fai.read_text(encoding="utf-8").splitlines() if line]
         numbers = np.array([row[1:5] for row in rows], dtype=np.int64).reshape(len(rows), 4)
+        if not rows or ((numbers < 0) | (numbers >= _LARGEST)).any() or (numbers[numbers[:, 0] > 0, 2] < 1).any():
+            raise ValueError("numbers out of range")
     except (ValueError, OverflowError, OSError) as error:
         raise FastaError(f"{fai}: is not a complete .fai index; delete it, and seqsal makes it again") from error
-    if (
-        not rows
-        or (numbers < 0).any()
-        or (numbers >= _LARGEST).any()
-        or ((numbers[:, 2] < 1) & (numbers[:, 0] > 0)).any()
-    ):
-        raise FastaError(f"{fai}: is not a complete .fai index; delete it, and seqsal makes it again")
     names = [row[0] for row in rows]
     if len(set(names)) < len(names):
         raise _duplicate(path, Counter(names).most_common(1)[0][0])

@@ -51,14 +51,9 @@ from seqsal.io.attributions import Array, Attributions, Controls, DiskArray, che
 from seqsal.version import VERSION
 
 __all__ = [
-    "REGION_TYPES",
-    "SCHEMA",
-    "ResultLayout",
-    "StoreLayout",
-    "read_attributions",
-    "read_attrs",
+    "REGION_TYPES", "SCHEMA", "ResultLayout", "StoreLayout", "n_bytes_of", "read_attributions", "read_attrs",
     "result_prefix",
-]
+]  # fmt: skip
 
 SCHEMA = 1
 # What h5py raises, in whatever function, where a file is damaged.
@@ -124,7 +119,12 @@ class StoreLayout:
 
     def n_bytes(self) -> int:
         """Bytes that the streamed datasets take on disk."""
-        return sum(int(np.prod(shape)) * np.dtype(kind).itemsize for shape, kind in self.datasets().values())
+        return n_bytes_of(self.datasets())
+
+
+def n_bytes_of(shapes: Shapes) -> int:
+    """Bytes that datasets take on disk."""
+    return sum(int(np.prod(shape)) * np.dtype(kind).itemsize for shape, kind in shapes.values())
 
 
 def read_attributions(
@@ -173,10 +173,11 @@ def read_attributions(
         attrs, prefix = _choose_result(file, path, result)
         _check_arrays(file, prefix)
         arrays = {name: _load(file, prefix + name, in_memory) for name in _ARRAYS}
+        rejected, sizes = (_read_table(file[name]) if name in file else pd.DataFrame() for name in _EXTRA)
         attributions = Attributions(
             regions=_read_table(file["regions"]),
-            rejected=_read_table(file["rejected"]) if "rejected" in file else pd.DataFrame(),
-            chrom_sizes=_read_sizes(file),
+            rejected=rejected,
+            chrom_sizes=dict(zip(sizes["chrom"], map(int, sizes["size"]), strict=True)) if len(sizes) else {},
             attrs=attrs,
             path=Path(path),
             open_result=partial(read_attributions, path, in_memory=in_memory),
@@ -196,6 +197,7 @@ def read_attributions(
     return attributions
 
 
+_EXTRA = ("rejected", "chrom_sizes")
 _ARRAYS = ("track", "prediction", "hypothetical", "completeness_error")
 _REQUIRED = ("regions", "codes", "track", "prediction")
 _FOREIGN = "shap/seq"  # of chrombpnet
@@ -237,7 +239,7 @@ def _open_store(path: Path) -> h5py.File:
     if path.is_dir():
         raise StoreError(f"{path}: is a folder, expected an attribution file (.h5)")
     try:
-        file = h5py.File(path, "r")
+        return h5py.File(path, "r")
     except BlockingIOError as error:
         raise in_use(path) from error
     except PermissionError as error:
@@ -247,7 +249,6 @@ def _open_store(path: Path) -> h5py.File:
             f"{path}: cannot be read as HDF5, it is of another kind, damaged or truncated; "
             "expected a file made by `seqsal attribute`"
         ) from error
-    return file
 
 
 def _check_layout(file: h5py.File, path: Path) -> None:
@@ -318,13 +319,6 @@ def _read_table(group: h5py.Group) -> pd.DataFrame:
         is_text = h5py.check_string_dtype(dataset.dtype) is not None
         columns[name] = dataset.asstr()[...] if is_text else dataset[...]
     return pd.DataFrame(columns)
-
-
-def _read_sizes(file: h5py.File) -> dict[str, int]:
-    if "chrom_sizes" not in file:
-        return {}
-    table = _read_table(file["chrom_sizes"])
-    return {str(chrom): int(size) for chrom, size in zip(table["chrom"], table["size"], strict=True)}
 
 
 def _read_attr(value: Any) -> Any:

@@ -29,16 +29,12 @@ from seqsal.errors import OutputError, SeqsalError, StoreError
 from seqsal.io.atomic import check_writable, locked, output_error, replace_file
 from seqsal.io.attributions import Controls
 from seqsal.io.hdf5 import CheckedFile, undisturbed
-from seqsal.io.store import DAMAGE, REGION_TYPES, SCHEMA, Shapes, StoreLayout, result_prefix
+from seqsal.io.store import DAMAGE, REGION_TYPES, SCHEMA, Shapes, StoreLayout, n_bytes_of, result_prefix
 
 __all__ = ["AttributionWriter", "ControlsWriter", "MemorySink", "fingerprint", "is_already_written"]
 
-NO_SETTINGS = (
-    "trained_on",
-    "precision_correlation",
-    "precision_correlation_prediction",
-    "model_path",
-)  # outcomes, and a place
+# outcomes, and a place
+NO_SETTINGS = ("trained_on", "precision_correlation", "precision_correlation_prediction", "model_path")
 CONTROLS = ".controls.partial"
 CHUNK_BYTES = 1 << 26  # copied at a time
 logger = logging.getLogger(__name__)
@@ -116,8 +112,7 @@ class _PartialFile(ABC):
                 self._file.attrs["fingerprint"] = self._fingerprint
                 self._fill(self._file)
                 self._file.create_dataset("progress", data=np.zeros(2, dtype=np.int64))
-                self._file.flush()
-                self._raw.check()
+                self._flush()
                 self._raw.reserve()
                 opened.pop_all()
         except BaseException:
@@ -155,12 +150,10 @@ class _PartialFile(ABC):
                 for name, rows in arrays.items():
                     stop = start + len(rows)
                     self.file[self._dataset(part, result, name)][start:stop] = rows
-                self.file.flush()
-                self._raw.check()
+                self._flush()
                 if complete:
                     self.file["progress"][0 if part == "main" else 1] = stop
-                    self.file.flush()
-                    self._raw.check()
+                    self._flush()
         except OSError as error:
             raise output_error(self.path, error) from error
         if complete:
@@ -172,6 +165,10 @@ class _PartialFile(ABC):
         if self._file is None:
             raise StoreError(f"{self.path}: the writer is closed")
         return self._file
+
+    def _flush(self) -> None:
+        self.file.flush()
+        self._raw.check()
 
     def _check_complete(self) -> None:
         if self.done != self._n_rows:
@@ -256,8 +253,7 @@ class AttributionWriter(_PartialFile):
             for name, shape in self.layout.datasets().items():
                 _copy_rows(whole, self.file, name, shape, self._raw)
             self.file["progress"][...] = list(self._n_rows.values())
-            self.file.flush()
-            self._raw.check()
+            self._flush()
         finally:
             whole.close()
             raw.close()
@@ -333,7 +329,7 @@ class ControlsWriter(_PartialFile):
         return f"{prefix}null/{name}"
 
     def _n_bytes(self) -> int:
-        return 2 * _n_bytes(self._shapes) + self.path.stat().st_size  # the rows, and the copy with them
+        return 2 * n_bytes_of(self._shapes) + self.path.stat().st_size  # the rows, and the copy with them
 
     def finish(self) -> Path:
         """Check that every row is there, and put them into the attribution file, unless that has become another one."""
@@ -445,10 +441,6 @@ def _of_controls(shapes: Shapes) -> Shapes:
     return {name: shape for name, shape in shapes.items() if "null" in name.split("/")[:-1]}
 
 
-def _n_bytes(shapes: Shapes) -> int:
-    return sum(int(np.prod(shape)) * np.dtype(kind).itemsize for shape, kind in shapes.values())
-
-
 def _drop_controls(file: h5py.File) -> None:
     """Unlink the controls of every result."""
     for group in (file, *file.get("results", {}).values()):
@@ -475,7 +467,7 @@ def _copy_rows(
 ) -> None:
     """Copy a dataset into an allocated one, some rows at a time."""
     n_rows, *rest = shape[0]
-    step = max(CHUNK_BYTES // max(_n_bytes({name: ((1, *rest), shape[1])}), 1), 1)
+    step = max(CHUNK_BYTES // max(n_bytes_of({name: ((1, *rest), shape[1])}), 1), 1)
     for start in range(0, n_rows, step):
         target[name][start : start + step] = source[name][start : start + step]
         raw.check()
