@@ -23,7 +23,7 @@ from torch import nn
 import seqsal
 from seqsal.attribution import AttributeOptions, attribute_windows
 from seqsal.auditing.context import AuditContext
-from seqsal.auditing.parts.faithfulness.curves import replacement_curves, summarise_curves
+from seqsal.auditing.parts.faithfulness.replacement import replacement_curves, summarise_curves
 from seqsal.io.inputs import open_codes
 from seqsal.models import CNN, CNNConfig
 

@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 
 from seqsal.attribution import METHODS, AttributeOptions, attribute_windows, predict_windows
+from seqsal.auditing.content import mask_of, spans_in_windows
 from seqsal.auditing.settings import AuditSettings
-from seqsal.auditing.spans import mask_of, spans_in_windows
 from seqsal.errors import ModelError, StoreError, UsageError
 from seqsal.io.attributions import Attributions
 from seqsal.io.inputs import open_codes

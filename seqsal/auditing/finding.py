@@ -7,16 +7,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
+from seqsal.auditing.part import OMITTED_IF_NONE, Interval, Measured, NotTested
 
-from seqsal.auditing.part import OMITTED_IF_NONE, Interval, Measured, NotTested, measured
-from seqsal.auditing.stats import q_values_of, signed_rank_p
-
-__all__ = ["VERDICTS", "Effect", "Finding", "Property", "judge_properties", "numbers_of", "signed_rank"]
+__all__ = ["VERDICTS", "Effect", "Finding", "numbers_of"]
 
 VERDICTS = ("shortcut", "present", "clean")
 MIN_REGION_SHARE = 0.02  # of the regions of a class must have what is a shortcut
@@ -63,64 +58,6 @@ class Finding:
     text: str | None = field(default=None, metadata=OMITTED_IF_NONE)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Property:
-    """A property of sequences that is no word: how much of it there is, what it does, and whether it may be a shortcut.
-
-    `name`, `kind`, `n_regions`, `attribution_share`, `enrichment`, `text`: as in :class:`Finding`; kind is
-    `composition`, `low_complexity`, `padding` or `position`. `marginal`, `ablation`: its effects. `presence_p`: P-value
-    of its enrichment; 1 where there is nothing to compare with. `is_present`: whether there is any to speak of.
-    `can_be_shortcut`: whether everything but the p-values speaks for a shortcut.
-    """
-
-    name: str
-    kind: str
-    n_regions: int | None
-    attribution_share: float | None
-    enrichment: float | None
-    marginal: Effect | NotTested
-    ablation: Effect | NotTested
-    presence_p: float
-    is_present: bool
-    can_be_shortcut: bool
-    text: str
-
-    @property
-    def p_value(self) -> float:
-        """The largest p-value that a shortcut would rest on; NaN where no effect was tested."""
-        effects = [one.p_value for one in (self.marginal, self.ablation) if isinstance(one, Effect)]
-        return max(self.presence_p, *effects) if effects else np.nan
-
-    def judged(self, q_value: float, fdr: float) -> Finding:
-        """Return the row of `audit.json`."""
-        is_shortcut = self.can_be_shortcut and q_value <= fdr
-        return Finding(
-            name=self.name,
-            kind=self.kind,
-            n_regions=self.n_regions,
-            attribution_share=measured(self.attribution_share, "the map is 0"),
-            enrichment=measured(self.enrichment, "there is nothing to compare with"),
-            marginal_effect=numbers_of(self.marginal)[0],
-            ablation_effect=numbers_of(self.ablation)[0],
-            q_value=measured(q_value, "no effect was tested"),
-            verdict="shortcut" if is_shortcut else "present" if self.is_present else "clean",
-            text=self.text,
-        )
-
-
-def judge_properties(properties: Sequence[Property], fdr: float) -> tuple[Finding, ...]:
-    """Judge properties, with q-values of Benjamini and Hochberg (1995) over those whose effect was tested."""
-    q_values = q_values_of([one.p_value for one in properties])
-    return tuple(one.judged(float(q_value), fdr) for one, q_value in zip(properties, q_values, strict=True))
-
-
 def numbers_of(effect: Effect | NotTested) -> tuple[Measured, Interval | None, Measured]:
     """Return mean, interval and p-value of an effect, as far as it was tested."""
     return (effect.mean, effect.ci, effect.p_value) if isinstance(effect, Effect) else (effect, None, effect)
-
-
-def signed_rank(differences: NDArray[np.float64], scale: float) -> Effect | NotTested:
-    """Mean of paired differences (n,) and Wilcoxon's signed-rank test; less than `EQUAL` of the scale is none."""
-    if not len(differences):
-        return NotTested("no region has any")
-    return Effect(float(differences.mean()), None, signed_rank_p(differences, EQUAL * scale), len(differences))

@@ -153,8 +153,9 @@ _FORMER = {
         "important_share min_position_effect blind_quantile blind_ratio span_bp n_spans n_joint"
     ),
     "parts.plausibility": "n_permutations n_scan_bp hit_p_value max_hit_share gc_tolerance max_match_q min_strand_hits",
-    "parts.composition": "min_composition_auroc min_composition_share min_shuffle_correlation",
-    "parts.composition.tracts": "max_edge_share max_bin_share",
+    "parts.composition": (
+        "min_composition_auroc min_composition_share min_shuffle_correlation max_edge_share max_bin_share"
+    ),
     "parts.artifacts": "max_use_q",
     "parts.artifacts.biology": "longest_site max_variation",
     "parts.artifacts.effects": "n_control_words max_control_words",

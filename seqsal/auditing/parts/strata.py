@@ -30,12 +30,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from seqsal.auditing.content import EDGE_SHARE, gc_content
+from seqsal.auditing.content import EDGE_SHARE, gc_content, spans_in_windows
 from seqsal.auditing.context import AuditContext
 from seqsal.auditing.part import NOT_IN_JSON, Fact, Part, PartResult, Results
 from seqsal.auditing.parts.artifacts import ArtifactsResult
 from seqsal.auditing.settings import AuditSettings
-from seqsal.auditing.spans import spans_in_windows
 from seqsal.auditing.stats import fisher_p, kruskal_wallis, q_values_of, rank_correlation
 from seqsal.errors import SeqsalError, UsageError
 from seqsal.regions import check_chroms

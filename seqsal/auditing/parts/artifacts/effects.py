@@ -25,12 +25,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from seqsal.auditing.content import cpg_sites
+from seqsal.auditing.content import cpg_sites, free_starts
 from seqsal.auditing.context import AuditContext, Codes
 from seqsal.auditing.finding import EQUAL, N_NEUTRAL, N_REMOVED, Effect
 from seqsal.auditing.part import Measured, NotTested
 from seqsal.auditing.parts.artifacts.search import Hits
-from seqsal.auditing.spans import free_starts
 from seqsal.sequence.codes import N_CODE, reverse_complement
 
 __all__ = ["ablation_effect", "attribution_share", "control_words", "effect_against", "marginal_effect"]

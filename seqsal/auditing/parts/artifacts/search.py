@@ -28,9 +28,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from seqsal.auditing.content import Spans, mask_of
 from seqsal.auditing.context import Codes
 from seqsal.auditing.finding import MIN_REGION_SHARE
-from seqsal.auditing.spans import Spans, mask_of
 from seqsal.auditing.stats import fisher_p
 from seqsal.sequence.codes import N_CODE, reverse_complement
 from seqsal.sequence.kernels import compiled

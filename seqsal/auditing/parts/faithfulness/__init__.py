@@ -2,11 +2,10 @@
 
 Five questions, each against what a map that knows nothing would give: do bases removed (deletion) and restored
 (insertion) in the order of the map change the output faster than in random order, in the reverse order, and in the
-order of their distance to the centre, which any model of centred regions favours
-(:mod:`seqsal.auditing.parts.faithfulness.curves`); do whole peaks change it more than as many bases elsewhere
-(:mod:`~seqsal.auditing.parts.faithfulness.peaks`); does the map agree with the effect of losing each base, and does it
-foretell what small sets of substitutions do (:mod:`~seqsal.auditing.parts.faithfulness.local`); and do attributions sum
-to what their method promises.
+order of their distance to the centre, which any model of centred regions favours; do whole peaks change it more than as
+many bases elsewhere (both :mod:`~seqsal.auditing.parts.faithfulness.replacement`); does the map agree with the effect
+of losing each base, and does it foretell what small sets of substitutions do
+(:mod:`~seqsal.auditing.parts.faithfulness.local`); and do attributions sum to what their method promises.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ from seqsal.auditing.part import (
     Fact,
     Interval,
     Measured,
+    Notes,
     NotTested,
     Part,
     PartResult,
@@ -32,15 +32,17 @@ from seqsal.auditing.part import (
     Weight,
     with_interval,
 )
-from seqsal.auditing.parts.faithfulness.curves import (
+from seqsal.auditing.parts.faithfulness.local import LocalAgreement, local_agreement
+from seqsal.auditing.parts.faithfulness.replacement import (
+    PeakEffects,
+    PeakResult,
     ReplacementCurves,
     ReplacementResult,
     areas_by_region,
+    peak_effects,
     replacement_curves,
     summarise_curves,
 )
-from seqsal.auditing.parts.faithfulness.local import LocalAgreement, local_agreement
-from seqsal.auditing.parts.faithfulness.peaks import PeakEffects, PeakResult, peak_effects
 from seqsal.auditing.settings import AuditSettings
 from seqsal.auditing.stats import mean_interval
 
@@ -51,6 +53,7 @@ Values = NDArray[np.float64]
 N_WORST = 20  # regions in the table of the worst ones
 KINDS = ("deletion", "insertion")
 SIGN_WORDS = {"pos": "positive", "neg": "negative"}
+PEAKS = tuple(SIGN_WORDS.values())
 NO_MODEL = NotTested("no model was given")
 _FAILED = {
     "deletion": "taking away the bases that it ranks first changes the output no more than taking away random ones",
@@ -76,19 +79,19 @@ class FaithfulnessResult(PartResult):
     `is_mutagenesis`: whether the map is in-silico mutagenesis, which is not compared with itself.
     """
 
-    deletion: ReplacementResult | NotTested
-    insertion: ReplacementResult | NotTested
-    peaks: dict[str, PeakResult | NotTested]
-    ism_spearman: Measured
-    ism_spearman_ci: Interval | None
-    ism_pearson: Measured
-    ism_pearson_ci: Interval | None
-    ism_share_below: Measured
-    ism_n_regions: int
-    ism_n_undefined: int
-    infidelity: Measured
-    infidelity_ci: Interval | None
-    permuted_infidelity: Measured
+    deletion: ReplacementResult | NotTested = NO_MODEL
+    insertion: ReplacementResult | NotTested = NO_MODEL
+    peaks: dict[str, PeakResult | NotTested] = field(default_factory=lambda: dict.fromkeys(PEAKS, NO_MODEL))
+    ism_spearman: Measured = NO_MODEL
+    ism_spearman_ci: Interval | None = None
+    ism_pearson: Measured = NO_MODEL
+    ism_pearson_ci: Interval | None = None
+    ism_share_below: Measured = NO_MODEL
+    ism_n_regions: int = 0
+    ism_n_undefined: int = 0
+    infidelity: Measured = NO_MODEL
+    infidelity_ci: Interval | None = None
+    permuted_infidelity: Measured = NO_MODEL
     completeness_error: Measured
     order: str
     n_untestable: int = 0
@@ -154,38 +157,28 @@ def audit_faithfulness(context: AuditContext) -> FaithfulnessResult:
 
     Without a model only the sums of the attributions are looked at.
     """
-    return _Audit(context).result()
+    audit, found = _Audit(context), dict[str, Any]()
+    if context.model is not None:
+        found = audit.with_model()
+    else:
+        audit.untested("Without the model, deletion, insertion, peaks and in-silico mutagenesis could not be tested.")
+    return FaithfulnessResult(
+        **found,
+        completeness_error=audit.completeness(),
+        order="attribution" if context.signed else "magnitude",
+        is_mutagenesis=context.attr.method == "ism",
+        **audit.notes.fields(),
+    )
 
 
 class _Audit:
     """One audit, with what its tests share."""
 
     def __init__(self, context: AuditContext) -> None:
-        self.context, self.settings, self.signed = context, context.settings, context.signed
-        self.tables: dict[str, pd.DataFrame] = {}
-        self.warnings: list[str] = []
-        self.untested: list[str] = []
+        self.context, self.settings, self.signed, self.notes = context, context.settings, context.signed, Notes()
+        self.warn, self.untested = self.notes.warnings.append, self.notes.untested.append
 
-    def result(self) -> FaithfulnessResult:
-        found = self._without_model() if self.context.model is None else self._with_model()
-        return FaithfulnessResult(
-            **found,
-            completeness_error=self._completeness(),
-            order="attribution" if self.signed else "magnitude",
-            is_mutagenesis=self.context.attr.method == "ism",
-            tables=self.tables,
-            warnings=tuple(self.warnings),
-            untested=tuple(self.untested),
-        )
-
-    def _without_model(self) -> dict[str, Any]:
-        self.untested.append(
-            "Without the model, deletion, insertion, peaks and in-silico mutagenesis could not be tested."
-        )
-        peaks = dict.fromkeys(SIGN_WORDS.values(), NO_MODEL)
-        return {"deletion": NO_MODEL, "insertion": NO_MODEL, "peaks": peaks, **self._local(None)}
-
-    def _with_model(self) -> dict[str, Any]:
+    def with_model(self) -> dict[str, Any]:
         context, settings = self.context, self.settings
         sampled = context.rows(settings.n_regions)
         rows = self._testable(sampled)
@@ -194,7 +187,7 @@ class _Audit:
         effects = {} if curves is None else peak_effects(context, rows, context.codes(rows), curves.prediction)
         local = local_agreement(context, signed=self.signed, rounding=rounding)
         tests = [test for test in (curves, *effects.values(), local) if test is not None]
-        self.tables["faithfulness_regions"] = self._region_table(rows, curves, effects, local)
+        self.notes.tables["faithfulness_regions"] = self._region_table(rows, curves, effects, local)
         return {
             **self._summarised(curves),
             "peaks": self._peaks(effects, rounding),
@@ -211,7 +204,7 @@ class _Audit:
             changes |= (self.context.shuffled(codes, draw) != codes).any(axis=1)
         n_left_out = int((~changes).sum())
         if n_left_out:
-            self.untested.append(
+            self.untested(
                 f"{n_left_out} of {len(rows)} regions could not be tested by deletion and insertion, because "
                 "shuffling does not change them (unknown bases, or a single repeat)."
             )
@@ -232,7 +225,7 @@ class _Audit:
         )
         if not curves.is_flat:
             return curves
-        self.warnings.append(
+        self.warn(
             "The prediction does not change when every base is replaced: the model ignores its input here, and no "
             "map of it can be right or wrong."
         )
@@ -242,13 +235,13 @@ class _Audit:
         if curves is None:
             return dict.fromkeys(KINDS, NotTested("no region can be tested by shuffling"))
         if len(curves.prediction) == 1:
-            self.untested.append("With one region alone there are no confidence intervals.")
+            self.untested("With one region alone there are no confidence intervals.")
         found = {}
         for kind in KINDS:
             rng = self.context.rng(f"faithfulness {kind} bootstrap")
-            found[kind], self.tables[kind] = summarise_curves(curves, kind, self.settings, rng)
+            found[kind], self.notes.tables[kind] = summarise_curves(curves, kind, self.settings, rng)
         if all(isinstance(one.normalised, NotTested) for one in found.values()):
-            self.untested.append(
+            self.untested(
                 "How large the differences are for the model could not be said, because on average it predicts the "
                 "regions as it predicts their shuffles."
             )
@@ -267,7 +260,7 @@ class _Audit:
                 gain = curve.against[order]
                 if gain.ci is not None and gain.ci[0] <= 0:
                     low, high = gain.ci
-                    self.warnings.append(
+                    self.warn(
                         f"{start} {name} (difference {gain.difference:.3g}, confidence interval {low:.3g} to "
                         f"{high:.3g})."
                     )
@@ -282,60 +275,53 @@ class _Audit:
             if sign == "neg" and not self.signed:
                 continue
             if not found.n_regions:
-                self.untested.append(f"No {word} peaks could be replaced: none lies within a tested region.")
+                self.untested(f"No {word} peaks could be replaced: none lies within a tested region.")
             elif found.ci is not None and found.ci[0] <= 0:
                 verb = "change" if not self.signed else "lower" if sign == "pos" else "raise"
-                self.warnings.append(
+                self.warn(
                     f"Replacing whole {word} peaks does not {verb} the prediction more than replacing as many bases "
                     f"elsewhere in the same {found.n_regions} regions."
                 )
         return results
 
-    def _local(self, local: LocalAgreement | None) -> dict[str, Any]:
-        if local is None:
-            none = dict.fromkeys(("ism_spearman", "ism_pearson", "infidelity"), NO_MODEL)
-            intervals = dict.fromkeys(("ism_spearman_ci", "ism_pearson_ci", "infidelity_ci"))
-            counts = {"ism_n_regions": 0, "ism_n_undefined": 0}
-            return {**none, **intervals, **counts, "ism_share_below": NO_MODEL, "permuted_infidelity": NO_MODEL}
+    def _local(self, local: LocalAgreement) -> dict[str, Any]:
         columns = {"ism_spearman": local.spearman, "ism_pearson": local.pearson, "infidelity": local.infidelity}
         found: dict[str, Any] = {}
         for key, column in columns.items():
-            values = _defined(column)
-            found[key] = _mean(values)
-            interval = mean_interval(values, self.context.rng(f"{key} bootstrap"), self.settings)
-            found[f"{key}_ci"] = interval
+            found[key] = _mean(_defined(column))
+            found[f"{key}_ci"] = mean_interval(column, self.context.rng(f"{key} bootstrap"), self.settings)
         spearman = _defined(local.spearman)
         found["permuted_infidelity"] = _mean(_defined(local.permuted_infidelity))
         found["ism_share_below"] = _mean((spearman < self.settings.min_ism_spearman).astype(np.float64))
         found |= {"ism_n_regions": len(spearman), "ism_n_undefined": len(local.rows) - len(spearman)}
         self._comment_on_local(local, found["ism_spearman"], found["ism_share_below"], found["ism_n_undefined"])
-        self.tables["ism_worst"] = self._worst(local)
+        self.notes.tables["ism_worst"] = self._worst(local)
         return found
 
     def _comment_on_local(self, local: LocalAgreement, rho: Measured, below: Measured, n_undefined: int) -> None:
         if n_undefined:
-            self.untested.append(
+            self.untested(
                 f"In {n_undefined} of {len(local.rows)} regions map or in-silico mutagenesis is the same at every "
                 "base, so that they cannot be correlated."
             )
         if self.context.attr.method == "ism":
-            self.untested.append("The map is in-silico mutagenesis itself, so that agreeing with it proves nothing.")
+            self.untested("The map is in-silico mutagenesis itself, so that agreeing with it proves nothing.")
         if isinstance(rho, float) and isinstance(below, float) and rho < self.settings.min_ism_spearman:
-            self.warnings.append(
+            self.warn(
                 f"The map hardly agrees with what single substitutions do (mean rank correlation {rho:.2f}, below "
                 f"{self.settings.min_ism_spearman:g} in {below:.0%} of the regions)."
             )
         if not self.signed:
-            self.untested.append("The map has no signs, so that it foretells no changes: infidelity is not defined.")
+            self.untested("The map has no signs, so that it foretells no changes: infidelity is not defined.")
 
-    def _completeness(self) -> Measured:
+    def completeness(self) -> Measured:
         stored = self.context.attr.completeness_error
         errors = np.zeros(0) if stored is None else _defined(np.asarray(stored, dtype=np.float64))
         if not len(errors):
             return NotTested("the method promises no sum")
         median = float(np.median(errors))
         if median > self.settings.max_completeness_error:
-            self.warnings.append(
+            self.warn(
                 f"The attributions miss {median:.1%} of the sum that their method promises, in the median region."
             )
         return median

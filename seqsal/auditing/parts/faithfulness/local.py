@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from seqsal.agreement.measures import row_moments
 from seqsal.auditing.context import AuditContext
-from seqsal.auditing.parts.faithfulness.curves import first_in_order
+from seqsal.auditing.parts.faithfulness.replacement import first_in_order
 from seqsal.auditing.stats import rank_correlation
 from seqsal.sequence.codes import N_CODE
 
@@ -58,8 +58,7 @@ class LocalAgreement:
 def local_agreement(context: AuditContext, *, signed: bool, rounding: float) -> LocalAgreement:
     """Compare the maps of `n_ism_regions` regions with in-silico mutagenesis and with sets of substitutions.
 
-    `context`: with a model. `signed`: whether the map says which way a base changes the output. `rounding`: changes of
-    the output up to this size count as none.
+    `signed` says that the map tells which way a base changes the output; changes up to `rounding` count as none.
     """
     settings = context.settings
     rows = context.rows(settings.n_ism_regions)
@@ -79,11 +78,7 @@ def local_agreement(context: AuditContext, *, signed: bool, rounding: float) -> 
 def mutagenesis_agreement(
     track: Values, effects: Values, known: NDArray[np.bool_], *, signed: bool
 ) -> tuple[Values, Values]:
-    """Correlate map and effects (n, L) over the known bases of each region.
-
-    `track`, `effects`, `known`: (n, L). `signed`: false compares magnitudes. Returns spearman, pearson : ndarray, shape
-    (n,): NaN where the map or the effects are constant.
-    """
+    """Correlate map and effects (n, L) over the known bases of each region, NaN where one is constant."""
     a, b = (track, effects) if signed else (np.abs(track), np.abs(effects))
     return rank_correlation(a, b, known), row_moments(a, b, known).pearson()
 
@@ -91,11 +86,9 @@ def mutagenesis_agreement(
 def infidelity(
     context: AuditContext, rows: NDArray[np.int64], codes: Codes, track: Values, rounding: float
 ) -> tuple[Values, Values]:
-    """Return the normalised infidelity of maps, and of the same maps permuted, both (n,).
+    """Return the normalised infidelity of maps, and of the same maps permuted, both (n,); NaN where nothing changes.
 
-    `context`: with a model; `N_PERTURBATIONS` sets of `PERTURBED_SHARE` of the known bases. `rows`, `codes`, `track`:
-    (n,), (n, L) and (n, L). `rounding`: changes of the output up to this size count as none. Returns infidelity,
-    permuted_infidelity : ndarray, shape (n,): NaN where no set changes the output.
+    By `N_PERTURBATIONS` sets of `PERTURBED_SHARE` of the known bases; changes up to `rounding` count as none.
     """
     rng = context.rng("infidelity")
     known = codes != N_CODE
@@ -105,7 +98,8 @@ def infidelity(
     )
     kept = context.attr.hypothetical
     scores = None if kept is None else np.asarray(kept[rows], dtype=np.float64)
-    maps = [(track, scores), (np.take_along_axis(track, place, 1), _permuted(scores, place))]
+    permuted = None if scores is None else np.take_along_axis(scores, place[:, None], axis=2)
+    maps = [(track, scores), (np.take_along_axis(track, place, 1), permuted)]
     size = np.maximum(np.floor(PERTURBED_SHARE * known.sum(axis=1) + 0.5), 1)[:, None]
     prediction = context.predict(codes)
     real = np.zeros((N_PERTURBATIONS, len(codes)))
@@ -120,22 +114,14 @@ def infidelity(
     return _error(foretold[0], real), _error(foretold[1], real)
 
 
-def _permuted(scores: Values | None, place: NDArray[np.int64]) -> Values | None:
-    return None if scores is None else np.take_along_axis(scores, place[:, None], axis=2)
-
-
 def _foretold(track: Values, scores: Values | None, codes: Codes, perturbed: Codes) -> Values:
     """Sum what the map gives the replaced bases, less what it gives the new ones where it says so, (n,)."""
     changed = codes != perturbed
     if scores is None:
         return np.where(changed, track, 0).sum(axis=1)
-    before, after = (_at(scores, bases) for bases in (codes, perturbed))
+    at = np.minimum(np.stack([codes, perturbed], axis=1), N_CODE - 1).astype(np.int64)
+    before, after = np.take_along_axis(scores, at, axis=1).swapaxes(0, 1)
     return np.where(changed, before - after, 0).sum(axis=1)
-
-
-def _at(scores: Values, codes: Codes) -> Values:
-    known = np.minimum(codes, N_CODE - 1).astype(np.int64)
-    return np.take_along_axis(scores, known[:, None], axis=1)[:, 0]
 
 
 def _error(foretold: Values, real: Values) -> Values:

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from seqsal.auditing.content import mask_of, runs_of, spans_in_windows
 from seqsal.auditing.context import AuditContext
 from seqsal.auditing.part import (
     Fact,
@@ -41,7 +42,6 @@ from seqsal.auditing.parts.plausibility.matching import (
     span_positions,
 )
 from seqsal.auditing.settings import AuditSettings
-from seqsal.auditing.spans import mask_of, runs_of, spans_in_windows
 from seqsal.auditing.stats import auroc, mann_whitney_p, number, ratio_interval
 from seqsal.motifs import MotifResult
 from seqsal.sequence.codes import N_CODE

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from seqsal.auditing.spans import Spans
+from seqsal.auditing.content import Spans
 from seqsal.motifs import Motif
 from seqsal.motifs.scan import scan_codes
 from seqsal.sequence.codes import N_CODE

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from toys import random_codes
 
-from seqsal.auditing.parts.faithfulness import curves
-from seqsal.auditing.parts.faithfulness.curves import (
+from seqsal.auditing.parts.faithfulness import replacement as curves
+from seqsal.auditing.parts.faithfulness.replacement import (
     area,
     first_in_order,
     replacement_counts,

@@ -9,11 +9,11 @@ import torch
 from audit_cases import attributions_of, context_of
 from toys import Linear, random_codes
 
+from seqsal.auditing.content import runs_of
 from seqsal.auditing.context import AuditContext
 from seqsal.auditing.part import NotTested
-from seqsal.auditing.parts.faithfulness.peaks import peak_effects, peak_masks, place_spans
+from seqsal.auditing.parts.faithfulness.replacement import peak_effects, peak_masks, place_spans
 from seqsal.auditing.settings import AuditSettings
-from seqsal.auditing.spans import runs_of
 from seqsal.regions import make_regions
 from seqsal.sequence.codes import N_CODE
 

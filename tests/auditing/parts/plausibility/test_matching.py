@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from seqsal.auditing.content import Spans, runs_of
 from seqsal.auditing.parts.plausibility.matching import match_gc, shift_circularly
-from seqsal.auditing.spans import Spans, runs_of
 from tests.toys import random_codes
 
 LENGTH = 60

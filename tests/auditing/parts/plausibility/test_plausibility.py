@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
+from seqsal.auditing.content import mask_of, spans_in_windows
 from seqsal.auditing.context import AuditContext
 from seqsal.auditing.parts import plausibility
 from seqsal.auditing.parts.plausibility import PlausibilityResult, audit_plausibility
 from seqsal.auditing.parts.plausibility.matching import find_hits
 from seqsal.auditing.settings import AuditSettings
-from seqsal.auditing.spans import mask_of, spans_in_windows
 from seqsal.io.attributions import Attributions
 from seqsal.motifs import Motif, MotifResult
 from seqsal.motifs.patterns import SEQLET_COLUMNS, Pattern

@@ -1,4 +1,4 @@
-"""Deletion and insertion curves: what the model says while bases give way to shuffled sequence, or come back.
+"""What replacing bases by shuffled sequence does to the output: curves of deletion and insertion, and whole peaks.
 
 A curve replaces the first k bases of an order by what a dinucleotide-preserving shuffle of the same sequence has there,
 for k from 0 to all known bases, so that every perturbed sequence is DNA of the same composition; N is never replaced.
@@ -22,11 +22,16 @@ Counts are rounded to whole bases; areas use the shares after rounding.
 
 *Confidence.* The area under a region's curve is compared with that of a baseline order in the same region; means of
 these paired differences get confidence intervals by resampling regions (:mod:`seqsal.auditing.stats`).
+
+*Peaks.* All peaks of one sign that lie in a window are replaced together by what a shuffle of the window has there. The
+control replaces, by the same shuffle, spans of the same widths at random positions of the same window that are in no
+peak of either sign and hold no N. What supports the prediction should lower it when replaced, what represses it should
+raise it, both by more than the control does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -34,31 +39,22 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from seqsal.auditing.content import free_starts, mask_of, runs_of, spans_in_windows
+from seqsal.auditing.context import AuditContext, Codes
 from seqsal.auditing.part import Interval, Measured, NotTested
 from seqsal.auditing.settings import AuditSettings
-from seqsal.auditing.stats import percentile_interval, resample_means
+from seqsal.auditing.stats import interval_of, mean_interval, percentile_interval, resample_means
 from seqsal.io.progress import bar as progress_bar
 from seqsal.sequence.codes import N_CODE
 
 __all__ = [
-    "BASELINES",
-    "ORDERS",
-    "CurveSet",
-    "Gain",
-    "ReplacementCurves",
-    "ReplacementResult",
-    "area",
-    "areas_by_region",
-    "first_in_order",
-    "replacement_counts",
-    "replacement_curves",
-    "replacement_orders",
-    "summarise_curves",
-]
+    "PeakEffects", "PeakResult", "ReplacementCurves", "ReplacementResult", "areas_by_region", "first_in_order",
+    "peak_effects", "replacement_curves", "summarise_curves",
+]  # fmt: skip
 
-Codes = NDArray[np.uint8]
 Values = NDArray[np.float64]
 Counts = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 Predict = Callable[[Codes], Values]
 
 ORDERS = ("map", "random", "reverse", "centre")
@@ -67,6 +63,7 @@ ROUNDING = 1e-6  # of the largest prediction: what single precision makes of equ
 _DELETED = ("map", "random", "reverse", "centre", "edges")
 _INSERTED_AS = {"map": "reverse", "random": "random", "reverse": "map", "centre": "edges"}
 CHUNK_BYTES = 1 << 23  # of perturbed codes; some six times as much is held
+_EXPECTED = {"pos": -1.0, "neg": 1.0}  # sign of the change of the output when peaks of this sign are replaced
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,11 +134,9 @@ def area(outputs: Values, share: Values) -> Values:
 
 
 def replacement_counts(n_known: Counts, n_steps: int) -> Counts:
-    """How many bases are replaced at each point of a curve.
+    """How many of the known bases (n,) are replaced at each point of a curve of S steps, (n, S + 1), ascending.
 
-    `n_known`: (n,) known bases of each region. `n_steps`: S. Returns ndarray of int64, shape (n, S + 1): Ascending from
-    0 to `n_known`, with repeats where there are fewer bases than steps. Mirror images of each other, k and n_known − k,
-    but for a point in the middle of an odd number of bases.
+    Mirror images of each other, k and n_known − k, but for a point in the middle of an odd number of bases.
     """
     t = np.arange(n_steps + 1) / n_steps
     share = t**2 / (t**2 + (1 - t) ** 2)
@@ -160,12 +155,10 @@ def first_in_order(keys: Values, known: NDArray[np.bool_], rng: np.random.Genera
 
 
 def replacement_orders(importance: Values, known: NDArray[np.bool_], rng: np.random.Generator) -> Counts:
-    """Rank of every base in the five orders of replacement.
+    """Rank every base (5, n, L) by the map, at random, by the map reversed, from the centre, from the edges.
 
-    `importance`: (n, L) the base with the largest value goes first; equal ones in random order, so that a map that says
-    nothing is a random order. `known`: (n, L) bases that are not N. `rng`: of the random order and of ties. Returns
-    ndarray of int64, shape (5, n, L): By the map, at random, by the map reversed, from the centre, from the edges; L at
-    unknown bases.
+    The base of largest importance goes first, equal ones in random order, so that a map that says nothing is a random
+    order. Unknown bases have rank L.
     """
     n, length = importance.shape
     distance = np.broadcast_to(np.abs(np.arange(length) - (length - 1) / 2), (n, length))
@@ -188,12 +181,10 @@ def replacement_curves(
     signed: bool = True,
     progress: bool = False,
 ) -> ReplacementCurves:
-    """Replace bases in five orders and predict; no sequence of an order is predicted twice.
+    """Replace bases of codes (n, L) in five orders and predict; no sequence of an order is predicted twice.
 
-    `predict`: codes (m, L) to outputs (m,). `codes`: (n, L), at least one known base in each. `importance`: (n, L), see
-    :func:`replacement_orders`; the random order and ties are drawn anew for each shuffle. `shuffles`: at least one (n,
-    L): where the replacing bases come from. `rng`: of the orders. `n_steps`: S, points after the first. `signed`: false
-    measures the size of the change of the output. `progress`: show a progress bar.
+    Each of the sequences has a known base. The random order and ties are drawn anew for each of the shuffles (n, L),
+    where the replacing bases come from. Not `signed` measures the size of the change of the output.
     """
     known = codes != N_CODE
     n_known = known.sum(axis=1)
@@ -292,10 +283,9 @@ class ReplacementResult:
 def summarise_curves(
     curves: ReplacementCurves, kind: str, settings: AuditSettings, rng: np.random.Generator
 ) -> tuple[ReplacementResult, pd.DataFrame]:
-    """Average curves over regions, and resample the regions.
+    """Average curves of a kind, `deletion` or `insertion`, over regions, and resample the regions.
 
-    `curves`: of n regions, n ≥ 1. `kind`: `deletion` or `insertion`. `settings`: `n_bootstrap` and `confidence`. `rng`:
-    of the resamples. Returns ReplacementResult, DataFrame: The table has the mean curves: order, share, mean, lo, hi.
+    The table has the mean curves: order, share, mean, lo, hi.
     """
     of_kind, n = curves.insertion() if kind == "insertion" else curves.deletion(), len(curves.prediction)
     areas = of_kind.areas()
@@ -322,15 +312,14 @@ def summarise_curves(
     interval = None
     if not is_unsure:
         normalised = float(means[0] / abs(means[column]))
-        interval = _ratio_interval(means[column], resampled, column, n, settings.confidence)
+        same_side = np.sign(means[column]) * resampled[:, column]  # whose sign is sure
+        if n > 1:
+            ratios = resampled[:, 0] / np.maximum(same_side, same_side[same_side > 0].min())
+            interval = interval_of(ratios[:, None], n, settings.confidence)
+    aucs: dict[str, Any] = {"auc" if order == "map" else f"{order}_auc": float(areas[order].mean()) for order in ORDERS}
     result = ReplacementResult(
-        auc=float(areas["map"].mean()),
-        random_auc=float(areas["random"].mean()),
-        reverse_auc=float(areas["reverse"].mean()),
-        centre_auc=float(areas["centre"].mean()),
-        difference=against["random"].difference,
-        ci=against["random"].ci,
-        share_better=against["random"].share_better,
+        **aucs,
+        **vars(against["random"]),
         normalised=normalised,
         normalised_ci=interval,
         against=against,
@@ -340,16 +329,6 @@ def summarise_curves(
     return result, pd.DataFrame(shares | {"mean": means[first:], "lo": low[first:], "hi": high[first:]})
 
 
-def _ratio_interval(total: float, resampled: Values, column: int, n: int, confidence: float) -> Interval | None:
-    """Interval of the first column over the size of another, whose sign is sure."""
-    if n < 2:
-        return None
-    same_side = np.sign(total) * resampled[:, column]
-    ratios = resampled[:, 0] / np.maximum(same_side, same_side[same_side > 0].min())
-    low, high = percentile_interval(ratios[:, None], n, confidence)[:, 0]
-    return float(low), float(high)
-
-
 def areas_by_region(curves: ReplacementCurves) -> dict[str, Values]:
     """Return predictions and areas of each region, (n,) by column of a table."""
     columns = {"prediction": curves.prediction, "shuffled_prediction": curves.shuffled_prediction}
@@ -357,3 +336,127 @@ def areas_by_region(curves: ReplacementCurves) -> dict[str, Values]:
         for order, values in found.areas().items():
             columns[f"{kind}_auc" if order == "map" else f"{kind}_{order}_auc"] = values
     return columns
+
+
+@dataclass(frozen=True, eq=False)
+class PeakEffects:
+    """What replacing the peaks of one sign (`pos` or `neg`) does, for the n regions (`index`) that have such peaks.
+
+    `n_peaks`: stretches replaced, in all regions; peaks that touch are one. `change`: (n,) f(replaced) − f(x), averaged
+    over shuffles. `random_change`: (n,) the same for the spans elsewhere. `n_unmatched`: regions left out because the
+    rest of the window has no room for the control. `n_passes`: sequences that were predicted.
+    """
+
+    sign: str
+    index: NDArray[np.int64]
+    n_peaks: int
+    change: Values
+    random_change: Values
+    n_unmatched: int
+    n_passes: int
+
+    def summarise(self, context: AuditContext, signed: bool, rounding: float) -> PeakResult:
+        """Return means over regions; sizes of changes are compared where the map does not say which way."""
+        difference = np.abs(self.change) - np.abs(self.random_change)
+        if signed:
+            difference = _EXPECTED[self.sign] * (self.change - self.random_change)
+        rng = context.rng(f"faithfulness {self.sign} peaks bootstrap")
+        return PeakResult(
+            mean_of(self.change),
+            mean_of(self.random_change),
+            mean_of(difference),
+            mean_interval(difference, rng, context.settings),
+            mean_of((difference > rounding).astype(np.float64)),
+            len(difference),
+            self.n_peaks,
+            self.n_unmatched,
+        )
+
+
+def mean_of(values: Values) -> Measured:
+    """Return the mean over regions with peaks (n,)."""
+    return float(values.mean()) if len(values) else NotTested("none lies within a tested region")
+
+
+@dataclass(frozen=True)
+class PeakResult:
+    """What replacing the peaks of one sign does, on average over regions, in units of the output.
+
+    `difference`, `ci`, `share_better`: by how much more the peaks change the output than as much elsewhere, positive
+    for a faithful map; its interval, None for one region alone; and the share of the regions in which they do.
+    """
+
+    change: Measured
+    random_change: Measured
+    difference: Measured
+    ci: Interval | None
+    share_better: Measured
+    n_regions: int
+    n_peaks: int
+    n_unmatched: int
+
+
+def peak_effects(
+    context: AuditContext, rows: NDArray[np.int64], codes: Codes, prediction: Values
+) -> dict[str, PeakEffects]:
+    """Replace the peaks of each sign, `pos` and `neg`, that lie wholly in some windows, and as much elsewhere."""
+    masks = peak_masks(context.attr.regions.iloc[rows], context.peaks, codes.shape[1])
+    free = ~masks["pos"] & ~masks["neg"] & (codes != N_CODE)
+    return {sign: _effects_of(context, sign, codes, prediction, mask, free) for sign, mask in masks.items()}
+
+
+def peak_masks(regions: pd.DataFrame, peaks: pd.DataFrame, length: int) -> dict[str, Mask]:
+    """Mark the bases (n, L) of the peaks of each sign that lie wholly within a window, as the window was read."""
+    masks = {}
+    for sign in _EXPECTED:
+        spans, _ = spans_in_windows(regions, peaks[peaks["sign"] == sign])
+        inside = (spans.start >= 0) & (spans.end <= length)
+        masks[sign] = mask_of(spans.take(inside), (len(regions), length))
+    return masks
+
+
+def place_spans(free: Mask, widths: NDArray[np.int64], rng: np.random.Generator) -> Mask | None:
+    """Mark (L,) spans of some widths at random free places, the widest first; None where one finds no room.
+
+    Spans do not overlap, but may touch.
+    """
+    left, placed = free.copy(), np.zeros_like(free)
+    for width in np.sort(widths)[::-1]:
+        starts = free_starts(left, int(width))
+        if not len(starts):
+            return None
+        start = int(rng.choice(starts))
+        placed[start : start + width] = True
+        left[start : start + width] = False
+    return placed
+
+
+def _effects_of(
+    context: AuditContext, sign: str, codes: Codes, prediction: Values, mask: Mask, free: Mask
+) -> PeakEffects:
+    n_draws = context.settings.n_draws
+    has_peaks = np.flatnonzero((mask & (codes != N_CODE)).any(axis=1))
+    rng = context.rng(f"faithfulness {sign} peaks")
+    placed = {int(i): list(_controls(free[i], mask[i], rng, n_draws)) for i in has_peaks}
+    index = np.array([i for i, controls in placed.items() if len(controls) == n_draws], dtype=np.int64)
+    n_peaks = len(runs_of(mask[index]).row)
+    change, random_change = np.zeros(len(index)), np.zeros(len(index))
+    for draw in range(n_draws if len(index) else 0):
+        shuffled = context.shuffled(codes, draw)[index]
+        elsewhere = np.stack([placed[int(i)][draw] for i in index])
+        both = np.concatenate([np.where(where, shuffled, codes[index]) for where in (mask[index], elsewhere)])
+        outputs = context.predict(both).reshape(2, -1) - prediction[index]
+        change += outputs[0] / n_draws
+        random_change += outputs[1] / n_draws
+    n_unmatched = len(has_peaks) - len(index)
+    return PeakEffects(sign, index, n_peaks, change, random_change, n_unmatched, 2 * n_draws * len(index))
+
+
+def _controls(free: Mask, mask: Mask, rng: np.random.Generator, n_draws: int) -> Iterator[Mask]:
+    """Yield a placement for each draw, as long as there is room."""
+    spans = runs_of(mask[None])
+    for _ in range(n_draws):
+        placed = place_spans(free, spans.end - spans.start, rng)
+        if placed is None:
+            return
+        yield placed

@@ -13,9 +13,9 @@ from audit_cases import Ignores, context_of
 from torch import nn
 
 from seqsal.auditing.context import AuditContext
-from seqsal.auditing.finding import Effect, Property, judge_properties, signed_rank
+from seqsal.auditing.finding import Effect
 from seqsal.auditing.part import NotTested
-from seqsal.auditing.parts.composition import audit_composition
+from seqsal.auditing.parts.composition import Property, audit_composition, judge_properties, signed_rank
 from seqsal.sequence.codes import encode
 from tests.toys import Linear, random_codes
 
