@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from toy_operations import LENGTH, OPERATIONS, Toy, toy
 
+import seqsal
 from seqsal.attribution.graph import trace
 from seqsal.attribution.methods import deeplift_shap
 from seqsal.errors import ModelError
@@ -180,6 +181,14 @@ def test_foreign_models_are_read_and_their_contributions_add_up(name):
         scores = deeplift_shap(model, X, references="uniform")
         difference = model(X) - model(torch.full_like(X, 0.25))
     torch.testing.assert_close(scores.track(X).sum(1), difference, rtol=1e-3, atol=1e-4)
+
+
+def test_nothing_is_compiled_where_mutants_are_compared_with_float64():
+    compiled = []
+    part = torch.compile(nn.Linear(80, 4), backend=lambda graph, _: compiled.append(graph) or graph.forward)
+    model, X = nn.Sequential(nn.Flatten(), part, nn.Softplus(), nn.Linear(4, 1)), torch.eye(4).repeat(2, 1, 5)
+    seqsal.attribute(model, X=X, method="ism", device="cpu")
+    assert not compiled
 
 
 @pytest.mark.parametrize("kept", [0.0, 1.0])  # in part, too, where results no longer fit each other

@@ -7,6 +7,7 @@ its own in :mod:`seqsal.attribution.ism.mutants`. What is rounded off elsewhere 
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from seqsal.models.state import frozen
 
 __all__ = ["MOST_PRECISE", "LongSums", "in_type", "rounding_error"]
 
@@ -115,9 +118,11 @@ def rounding_error(
     positions = sorted(effects.abs().amax((0, 1)).topk(min(N_COMPARED, X.shape[2])).indices.tolist())
     try:
         precise = copy.deepcopy(model)
-        for single in precise.single:
-            single.double()
-        exact = score(precise, X.double(), positions)[..., positions]
+        with contextlib.ExitStack() as stack:
+            for single in precise.single:
+                stack.enter_context(frozen(single.double()))  # nothing is compiled for it
+            stack.enter_context(torch.no_grad())
+            exact = score(precise, X.double(), positions)[..., positions]
     except Exception:  # a model of any kind, which need not be copied, nor run in another type
         return None
     exact = exact - exact.mean(1, keepdim=True)
