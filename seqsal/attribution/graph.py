@@ -151,15 +151,7 @@ class Graph:
     _last_use: dict[int, list[int]] = field(default_factory=dict, repr=False)
 
     def run(self, X: torch.Tensor, apply: Apply | None = None) -> Any:
-        """Compute the model's output.
-
-        Parameters
-        ----------
-        X
-            Windows, (N, 4, L).
-        apply
-            Called as `apply(op, args, kwargs)` instead of each operation that varies; gives its result.
-        """
+        """Compute the output for windows X (N, 4, L); `apply(op, args, kwargs)` runs each operation that varies."""
         results: dict[int, Any] = dict(self.constants)
         for op in self.ops:
             results[op.idx] = X if op.target is None else self._call(op, results, len(X), apply)
@@ -200,14 +192,7 @@ def fill(value: Any, results: dict[int, Any], n_windows: int) -> Any:
 
 
 def trace(model: Callable[[torch.Tensor], torch.Tensor], X: torch.Tensor) -> Graph:
-    """Write down what a model does; once, as long as nothing in it changes.
-
-    Parameters
-    ----------
-    model
-        f: (N, 4, L) → (N,) or (N, T), frozen and in evaluation mode.
-    X
-        One window or more, (N, 4, L), on the model's device.
+    """Write down, once, what a model f: (N, 4, L) → (N,) or (N, T) does that is frozen and in evaluation mode.
 
     Raises
     ------

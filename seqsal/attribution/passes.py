@@ -64,15 +64,7 @@ class WindowReader(Protocol):
 
 
 class FirstWindows:
-    """The first windows of a reader, as a reader.
-
-    Parameters
-    ----------
-    source
-        The reader.
-    n_windows
-        How many, at most.
-    """
+    """The first windows of a reader, `n_windows` at most, as a reader."""
 
     def __init__(self, source: WindowReader, n_windows: int) -> None:
         self._source = source
@@ -143,33 +135,9 @@ def run_pass(
 ) -> dict[str, Miss]:
     """Send every window and every control through every method, from where the sink got to.
 
-    Parameters
-    ----------
-    model
-        f: (N, 4, L) → (N,); given back as it was.
-    source
-        The windows.
-    options
-        Batch size, seed, draw and precision.
-    families
-        Methods and targets.
-    layout
-        What is to be kept.
-    sink
-        Takes it.
-    device
-        Where to compute.
-    controls
-        The layout's controls; None shuffles the windows.
-    n_rows
-        Windows read at a time; None for :func:`chunk_rows`.
-    progress
-        Show a progress bar; None for one that appears on a terminal when the work takes more than a few seconds.
-
-    Returns
-    -------
-    dict of Miss
-        By result, for those that miss their promised sum.
+    Returns, by result, how many windows miss their promised sum. The model is given back as it was. `controls` are the
+    layout's; None shuffles the windows. `n_rows` windows are read at a time, or :func:`chunk_rows`. `progress` shows a
+    bar, None one that appears on a terminal or in a notebook when the work takes more than a few seconds.
     """
     windows_done, controls_done = sink.done["main"], sink.done["null"]
     n_windows = 0 if windows_done == len(layout.regions) else len(layout.regions)  # a bar of controls alone
@@ -350,19 +318,6 @@ def predict_windows(
     progress: bool | None = False,
 ) -> NDArray[np.float32]:
     """Predict every window of `source`, (N,) in the model's output space.
-
-    Parameters
-    ----------
-    model
-        f: (N, 4, L) → (N,).
-    source
-        The windows; see :class:`WindowReader`.
-    device
-        Where to compute.
-    batch_size
-        Windows at a time; None lets the device decide.
-    progress
-        Show a progress bar.
 
     Raises
     ------

@@ -21,21 +21,10 @@ __all__ = ["TargetView", "with_target"]
 
 
 class TargetView:
-    """Some outputs of a model, in a precision.
+    """Some outputs of a model f, (N, T), in one of :data:`seqsal.attribution.compute.PRECISIONS`, compiled or not.
 
-    Parameters
-    ----------
-    model
-        A model with `target` and `columns(X, targets) -> (N, T)`, as `seqsal.wrap` makes it; for a single target any
-        model will do whose output that is.
-    targets
-        Which outputs; None is the model as it is.
-    device
-        Where it runs.
-    precision
-        Of :data:`seqsal.attribution.compute.PRECISIONS`.
-    compile
-        Whether to compile it.
+    The model has `target` and `columns(X, targets) -> (N, T)`, as `seqsal.wrap` makes it; for a single target any model
+    will do whose output that is. `targets` of None is the model as it is.
 
     Raises
     ------

@@ -33,7 +33,7 @@ Arguments = Callable[[torch.Tensor], tuple[Any, ...]]
 class Adapter:
     """What is known of a family of models.
 
-    Parameters
+    Attributes
     ----------
     readout
         The caller's wishes, completed.
@@ -49,19 +49,9 @@ class Adapter:
 
 
 def find_adapter(module: nn.Module, readout: Readout) -> Adapter | None:
-    """Recognise a model.
+    """Recognise a model; None for one of no known family.
 
-    Parameters
-    ----------
-    module
-        Any model.
-    readout
-        What the caller asked for; for a recognised model `output` may be one of the family's names.
-
-    Returns
-    -------
-    Adapter or None
-        None for a model of no known family.
+    `readout.output` may be one of the names that the family's outputs go by.
     """
     # The class that wrote forward(): the family's, also for a subclass that does not change it.
     owner = next((cls for cls in type(module).__mro__ if "forward" in vars(cls)), nn.Module)

@@ -76,17 +76,13 @@ _SPACES = {
 
 @dataclass(frozen=True)
 class Terminal:
-    """The squashing function that a model ends with.
+    """The squashing function that a model ends with: ``sigmoid``, ``softmax``, ``log_softmax`` or ``exp``.
 
-    Parameters
+    Attributes
     ----------
-    kind
-        ``sigmoid``, ``softmax``, ``log_softmax`` or ``exp``.
-    calls
-        Which of the squashing calls of one forward pass are terminal, counted from 0; empty when they cannot be
-        reached from Python (TorchScript).
-    n_calls
-        How many squashing calls one forward pass makes.
+    calls, n_calls
+        Which of the squashing calls of one forward pass are terminal, counted from 0, and how many it makes; none where
+        they cannot be reached from Python (TorchScript).
     is_picked
         Whether the model gives some classes of a softmax only.
     is_scripted
@@ -261,26 +257,11 @@ def find_terminal(
     module: nn.Module | None = None,
     output: str | None = None,
 ) -> tuple[torch.Tensor, Terminal | None]:
-    """Run a model once on `X`, shape (N, 4, L), and see how it ends.
+    """Run a model once on X (N, 4, L), which requires a gradient, and see how it ends.
 
-    Parameters
-    ----------
-    run
-        The model, or a function that calls it and picks one of its outputs; the latter takes what is called instead of
-        a `module` in TorchScript as its second argument.
-    X
-        Requires a gradient.
-    module
-        The model that `run` calls, where that is a function.
-    output
-        Which of the model's outputs `run` picks, as `seqsal.models.readout.Readout` names it.
-
-    Returns
-    -------
-    values : Tensor
-        What `run` gave.
-    terminal : Terminal or None
-        None when the values were computed by something else, or by different functions in different columns.
+    `run` is the model, or a function that calls `module` and picks one of its outputs, which `output` names as in
+    `seqsal.models.readout.Readout`; it takes what is called instead of a module in TorchScript as its second argument.
+    None stands for values that something else computed, or different functions in different columns.
     """
     script = module if isinstance(module, torch.jit.ScriptModule) else None
     with _Recorder() as recorder, torch.jit.optimized_execution(False):
@@ -347,23 +328,10 @@ def invert(values: torch.Tensor, kind: str) -> torch.Tensor:
 
 
 def resolve_space(requested: str, terminal: Terminal | None, *, raw_space: str = "linear") -> str:
-    """Say in which space a model is read, given what was asked for and how it ends.
+    """Say in which of `OUTPUT_SPACES` a model is read, given what was asked for and how it ends.
 
-    Parameters
-    ----------
-    requested
-        One of `OUTPUT_SPACES`. ``auto`` is the space before the terminal function. ``linear`` is the model's output
-        as it is.
-    terminal
-        From `find_terminal`.
-    raw_space
-        What ``auto`` means without a terminal function.
-
-    Returns
-    -------
-    str
-        ``logit``, ``log``, ``probability``, ``count`` or ``linear``. Without a terminal function the caller's word
-        is taken for what the output is.
+    ``auto`` is the space before the terminal function, `raw_space` without one, where otherwise the caller's word is
+    taken for what the output is; ``linear`` is the output as it is.
 
     Raises
     ------

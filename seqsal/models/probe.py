@@ -58,19 +58,7 @@ def random_sequences(length: int, like: torch.Tensor) -> torch.Tensor:
 
 
 def explain_failure(call: Callable[[Any], Any], X: torch.Tensor, readout: Readout, error: Exception) -> ModelError:
-    """Find out what the model would rather have been given than X (2, 4, L), and say so.
-
-    Parameters
-    ----------
-    call
-        Runs the model on an input as it reads it.
-    X
-        What it failed on, before `readout.feed`.
-    readout
-        How it was fed.
-    error
-        What it raised.
-    """
+    """Find out what the model would rather have been given than X (2, 4, L), fed by `readout`; `call` runs it."""
     fed = readout.feed(X.detach())
     if any(words in str(error) for words in OTHER_DEVICE):
         return ModelError(
@@ -159,17 +147,7 @@ def check_finite(values: torch.Tensor) -> None:
 
 
 def check_differentiable(score: Score, X: torch.Tensor, values: torch.Tensor) -> None:
-    """Raise `ModelError` unless a usable gradient runs from the scores to the sequences.
-
-    Parameters
-    ----------
-    score
-        (N, 4, L) → (N,).
-    X
-        Two sequences, (2, 4, L), that the scores were computed from.
-    values
-        Their scores, (2,).
-    """
+    """Raise `ModelError` unless a usable gradient runs from the scores `values` (2,) to the sequences X (2, 4, L)."""
     gradient = _gradient(values, X)
     if gradient is None:
         raise ModelError(
@@ -199,18 +177,9 @@ def check_range(values: torch.Tensor, space: str) -> None:
 
 
 def check_steady(score: Score, X: torch.Tensor, together: torch.Tensor, dtype: torch.dtype) -> None:
-    """Raise `ModelError` unless each sequence gets the same score alone, and again, as beside another.
+    """Raise `ModelError` unless each of X (2, 4, L) gets the same score alone, and again, as `together` (2,).
 
-    Parameters
-    ----------
-    score
-        (N, 4, L) → (N,).
-    X
-        Two sequences, (2, 4, L).
-    together
-        Their scores, (2,).
-    dtype
-        That the model computes in.
+    `dtype` is the type that the model computes in.
     """
     X, together = X.detach(), together.detach()
     with torch.no_grad():

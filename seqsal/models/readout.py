@@ -33,14 +33,7 @@ __all__ = ["LAYOUTS", "REDUCTIONS", "TRACK_LAYOUTS", "ExtraInputs", "Lookup", "R
 
 
 class ExtraInputs(nn.Module):
-    """Fixed inputs beside the sequence, repeated along the batch.
-
-    Parameters
-    ----------
-    given : sequence or mapping or None
-        What follows the sequence in the call, in order, or by argument name. A tensor whose first axis has length 1 is
-        repeated along that axis, (1, …) → (N, …); any other tensor is the value for one sequence and gets a batch axis,
-        (…) → (N, …). Everything else (None, numbers, strings) is passed as it is.
+    """Fixed inputs beside the sequence, repeated along the batch: `extra_inputs` of `seqsal.wrap`.
 
     Raises
     ------
@@ -100,29 +93,14 @@ REDUCTIONS = ("sum", "mean", "profile", "profile_both", "profile_strand")
 
 @dataclass(frozen=True)
 class Readout:
-    """How to feed a model and what to read from it.
+    """How to feed a model and what to read from it: the parameters of `seqsal.wrap` that bear these names.
 
-    Parameters
-    ----------
-    layout
-        Of the model's input: ``NCL`` is (N, 4, L), ``NLC`` is (N, L, 4), ``NL`` are numbers of bases (N, L).
-    channel_order
-        The bases in the order of the model's input channels.
-    output
-        Which part of a tuple (``0``), list or dictionary (its key) holds the scores; steps into nested ones are joined
-        by dots (``heads.human``). None for a model that gives one tensor.
-    reduce
-        What makes one number of a profile, for each track: ``sum`` or ``mean`` over its positions; ``profile``, the
-        softmax-weighted sum of logits above, added up over tracks (the strands of one experiment);
-        ``profile_strand``, the same with the tracks kept apart; ``profile_both``, with one softmax over all tracks.
-        None for outputs (N,), (N, 1) or (N, T).
-    track_layout
-        Of a profile: ``NTL`` is (N, tracks, positions), ``NLT`` is (N, positions, tracks).
+    Steps of `output` into nested containers are joined by dots (``heads.human``).
 
     Raises
     ------
     ModelError
-        A value that is none of these.
+        A value that is none of those allowed.
     """
 
     layout: str = "NCL"
@@ -224,14 +202,9 @@ class Readout:
 
 
 class Lookup(TorchFunctionMode):
-    """While active, looking up the bases of sequences in a table of embeddings is a product with their one-hot form.
+    """While active, looking up bases in a table of embeddings is a product with their one-hot form.
 
-    Parameters
-    ----------
-    tokens
-        Numbers of bases, (N, L), that the model is given.
-    X
-        The same, one-hot and in the order of the numbers, (N, 4, L).
+    `tokens` (N, L) is what the model is given; X (N, 4, L) is one-hot, rows in the order of the numbers.
     """
 
     def __init__(self, tokens: torch.Tensor, X: torch.Tensor) -> None:

@@ -27,14 +27,7 @@ _PARTS = ("test", "valid", "train")  # the last that holds a base of a region is
 def record_seen(windows: pd.DataFrame, parts: NDArray[np.str_], codes: NDArray[np.uint8]) -> dict[str, Any]:
     """Describe the windows of a training run for its checkpoint.
 
-    Parameters
-    ----------
-    windows
-        (N,) region table, all of one length.
-    parts
-        (N,) `train`, `valid` or `test`.
-    codes
-        (N, L) their bases as the model sees them.
+    They are (N,), of one length, with their part (`train`, `valid`, `test`) and bases (N, L) as seen by the model.
     """
     is_contig = (windows["chrom"] == windows["name"]).to_numpy()
     record: dict[str, Any] = {"length_bp": int((windows["end"] - windows["start"]).max()), "starts": {}, "bases": {}}
@@ -51,20 +44,8 @@ def find_seen(
 ) -> NDArray[np.object_] | None:
     """Find the part of the split that each window (N,) shares a base with, an empty text for none.
 
-    Parameters
-    ----------
-    metadata
-        Of a checkpoint.
-    windows
-        Region table.
-    read
-        Gives the bases (n, L) of some rows.
-
-    Returns
-    -------
-    ndarray of str, or None
-        `train`, `valid`, `test` or empty; None where the checkpoint does not say what it was trained on. Where it names
-        chromosomes alone, their parts.
+    None where the metadata do not say what a network was trained on; those of chromosomes where these alone are named.
+    `read` gives the bases (n, L) of some rows.
     """
     found = np.full(len(windows), "", dtype=object)
     record = metadata.get("seen")

@@ -142,15 +142,8 @@ def frozen(model: nn.Module, device: torch.device | None = None) -> Iterator[Non
 
     Contexts of the caller (torch.autocast, torch.inference_mode, torch.no_grad) do not reach in. Compiled parts run as
     they were written: their structure can be seen, and nothing is compiled anew for each batch size. (`compile=True`
-    compiles the whole.)
-
-    Parameters
-    ----------
-    model
-        Any module.
-    device
-        Where it is going to run; None for where it is. On CUDA torch's own recurrent layers stay in training mode,
-        without dropout, which computes the same: cuDNN has no gradient of them in evaluation mode.
+    compiles the whole.) On CUDA, where `device` or the model is, torch's own recurrent layers stay in training mode,
+    without dropout, which computes the same: cuDNN has no gradient of them in evaluation mode.
     """
     modes = [(module, module.training) for module in model.modules() if hasattr(module, "training")]
     compiled = [(module, dict(vars(module))) for module in model.modules() if _is_compiled(module)]

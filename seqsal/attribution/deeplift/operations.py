@@ -47,19 +47,9 @@ ELEMENTWISE = frozenset(
 
 
 def rule_for(op: Op, varying: frozenset[int]) -> Rule | None:
-    """Find an operation's rule.
+    """Find the rule of an operation whose result varies, as do those of the numbers in `varying`.
 
-    Parameters
-    ----------
-    op
-        An operation whose result varies.
-    varying
-        Numbers of all operations whose results vary.
-
-    Returns
-    -------
-    Rule or None
-        None for its own derivative; :func:`NO_RULE` when there is none.
+    None stands for its own derivative, :func:`NO_RULE` for an operation without a rule.
     """
     moving = [i for i, arg in enumerate(op.args) if isinstance(arg, Ref) and arg.idx in varying]
     if op.name in _PRODUCTS:

@@ -140,15 +140,7 @@ def _ratio(part: torch.Tensor, difference: torch.Tensor, otherwise: torch.Tensor
 def maximum_at(
     r: torch.Tensor, x: torch.Tensor, r_index: torch.Tensor, x_index: torch.Tensor, dim: int = -1
 ) -> torch.Tensor:
-    """Maximum along an axis, given where it is at each point.
-
-    Parameters
-    ----------
-    r, x
-        Values, of one shape.
-    r_index, x_index
-        Places of the maxima along `dim`, as `torch.gather` reads them.
-    """
+    """Maximum of values r and x along an axis, given where it is at each point, as `torch.gather` reads places."""
     x = x.detach()
     result: torch.Tensor = _PairMaximum.apply(
         r.gather(dim, x_index), r.gather(dim, r_index), x.gather(dim, x_index), x.gather(dim, r_index)

@@ -94,24 +94,11 @@ _TERMS: dict[Any, Callable[..., int]] = {
 def rounding_error(
     model: Any, X: Tensor, outputs: Tensor, score: Callable[[Any, Tensor, list[int]], Tensor]
 ) -> float | None:
-    """Compare the largest effects of a window with those of a copy of the model in float64.
+    """Compare the largest effects of a window X (1, 4, L) with those of a copy of f: (N, 4, L) → (N, T) in float64.
 
-    Parameters
-    ----------
-    model
-        f: (N, 4, L) → (N, T), in float32.
-    X
-        The window, (1, 4, L).
-    outputs
-        Score of each base at each position, (T, 4, L).
-    score
-        Gives the same of a model, right at some positions.
-
-    Returns
-    -------
-    float or None
-        The largest error, as a share of the largest effect; None for a model that has no such copy, and where no base
-        has an effect.
+    `outputs` (T, 4, L) are the scores of each base at each position; `score(model, X, positions)` gives those of any
+    model, right at some positions. The largest error is a share of the largest effect; None for a model that has no
+    such copy, and where no base has an effect.
     """
     effects = (outputs - outputs.mean(1, keepdim=True)).double()
     largest = effects.abs().amax()

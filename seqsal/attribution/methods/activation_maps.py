@@ -70,18 +70,9 @@ class Placement(NamedTuple):
 
 
 def measure_placement(model: ScalarModel, X: torch.Tensor, site: Site, n_at_once: int = 1) -> Placement:
-    """Find where the positions of a layer lie on the window; see the module for how.
+    """Find where the positions of a layer lie on the window, as the module explains.
 
-    Parameters
-    ----------
-    model
-        f: (N, 4, L) → (N,), frozen and in evaluation mode.
-    X
-        One window, (1, 4, L): its length, type and device are those of the random windows that are probed.
-    site
-        The layer.
-    n_at_once
-        Windows that the device takes together.
+    X (1, 4, L) tells length, type and device of the random windows that are probed, `n_at_once` together.
     """
     length = X.shape[2]
     n_positions = run_with_site(model, X, site, torch.Tensor.detach)[1].shape[2]

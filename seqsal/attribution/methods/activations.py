@@ -43,13 +43,7 @@ N_NAMED = 12  # layers that an error lists
 
 
 class Site(ABC):
-    """One place inside a model.
-
-    Parameters
-    ----------
-    place
-        What errors call it.
-    """
+    """One place inside a model, which errors call `place`."""
 
     def __init__(self, place: str) -> None:
         self.place = place
@@ -60,14 +54,7 @@ class Site(ABC):
 
 
 class LayerSite(Site):
-    """The output of a named module.
-
-    Parameters
-    ----------
-    model
-        The model, or a wrapper with the user's own as `module`.
-    name
-        Dotted name, as `named_modules` gives it.
+    """The output of a module by its dotted name, in a model or in what a wrapper has as `module`.
 
     Raises
     ------
