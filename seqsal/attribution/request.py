@@ -24,7 +24,7 @@ from torch import nn
 
 from seqsal.attribution.compute import check_precision
 from seqsal.attribution.methods.base import Method, ReverseComplementAverage, Scores, TargetsModel
-from seqsal.attribution.methods.registry import METHODS, make_method
+from seqsal.attribution.methods.registry import METHODS, make_method, parameters_of
 from seqsal.errors import MethodError, ModelError, UsageError, did_you_mean, shown
 from seqsal.io.attributions import Attributions
 from seqsal.models import SequenceModel, load_model, wrap
@@ -481,7 +481,7 @@ def option_names(method: str | Method) -> list[str]:
     """Options that a method takes by name; none for an unknown one, which `make_method` refuses."""
     if not isinstance(method, str) or method not in METHODS:
         return []
-    return [name for name in inspect.signature(METHODS[method]).parameters if name not in ("seed", "draw")]
+    return [name for name in parameters_of(METHODS[method]) if name not in ("seed", "draw")]
 
 
 def _method_name(method: str | Method) -> str:

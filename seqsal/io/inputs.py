@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import os
@@ -39,6 +40,8 @@ _log = logging.getLogger(__name__)
 _HASHED_WHOLE_BYTES = 200_000_000  # larger genomes are known by samples, and by the bases of the windows
 _READ_BP = 1 << 24
 _N_SAMPLES, _SAMPLE_BYTES = 256, 1 << 16
+_N_KEPT = 4096  # windows in memory, of whose tables the last are kept
+_COPIES = int(pd.__version__.split(".")[0]) < 3  # from 3 on pandas copies a table when one of its copies is changed
 _N_NAMED = 5  # rejected regions that the warning lists
 
 
@@ -118,11 +121,9 @@ def open_codes(codes: NDArray[np.uint8], regions: pd.DataFrame | None = None) ->
         )
     n, length = codes.shape
     if regions is None:
-        names = pd.array([f"sequence_{i + 1}" for i in range(n)], dtype="str")
-        windows = pd.DataFrame(  # what make_regions would give, which checks for longer than a window takes
-            {"chrom": names, "start": 0, "end": length, "name": names, "score": np.nan, "strand": ".", "summit": -1}
-        )
-        sizes: dict[str, int] = dict.fromkeys(names, int(length))
+        tables = (_contigs if n <= _N_KEPT else _contigs.__wrapped__)(n, length)
+        windows, rejected = (table.copy(deep=_COPIES) for table in tables)
+        sizes: dict[str, int] = dict.fromkeys(windows["chrom"], int(length))
     else:
         windows = complete_regions(regions)
         if len(windows) != n or (windows["end"] - windows["start"] != length).any():
@@ -130,9 +131,19 @@ def open_codes(codes: NDArray[np.uint8], regions: pd.DataFrame | None = None) ->
                 f"regions: {len(windows)} given for {n} sequences of {length} bp; give one of that length for each"
             )
         sizes = {str(chrom): int(end) for chrom, end in windows.groupby("chrom", sort=False)["end"].max().items()}
-    windows["padded"], windows["input_row"] = False, np.arange(n, dtype=np.int64)
-    rejected = windows.iloc[:0].assign(reason=windows["chrom"].iloc[:0])
+        windows["padded"], windows["input_row"] = False, np.arange(n, dtype=np.int64)
+        rejected = windows.iloc[:0].assign(reason=windows["chrom"].iloc[:0])
     return WindowSource(windows, rejected, length, sizes, {"n_windows": n, "length": length}, codes.__getitem__)
+
+
+@functools.lru_cache(maxsize=2)
+def _contigs(n: int, length: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Windows that are contigs of their own, and an empty table of rejected ones: making them takes a millisecond."""
+    names = pd.array([f"sequence_{i + 1}" for i in range(n)], dtype="str")
+    windows = pd.DataFrame(  # what make_regions would give, which checks for longer than a window takes
+        {"chrom": names, "start": 0, "end": length, "name": names, "score": np.nan, "strand": ".", "summit": -1}
+    ).assign(padded=False, input_row=np.arange(n, dtype=np.int64))
+    return windows, windows.iloc[:0].assign(reason=windows["chrom"].iloc[:0])
 
 
 def _open_genome(

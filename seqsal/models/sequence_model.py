@@ -23,7 +23,7 @@ from seqsal.models.adapters import LOW_PRECISION, find_adapter, known_dtype, kno
 from seqsal.models.cnn import CNN
 from seqsal.models.output_space import Bypass, Terminal, before_script, find_terminal, invert, resolve_space
 from seqsal.models.readout import ExtraInputs, Lookup, Readout
-from seqsal.models.state import cuda_arithmetic, device_of, facts_of, frozen, intact
+from seqsal.models.state import cuda_arithmetic, device_of, facts_of, frozen, intact, tensors_of
 
 __all__ = ["SequenceModel", "facts_about", "wrap"]
 
@@ -525,7 +525,7 @@ def wrap(
         raise ModelError(
             f"model: got a {type(module).__name__}, expected a torch.nn.Module; put it into a module's forward()"
         )
-    if any(tensor.is_inference() for tensor in (*module.parameters(), *module.buffers())):
+    if any(tensor.is_inference() for tensor in sum(tensors_of(module), [])):
         raise ModelError(
             "model: its weights were made inside torch.inference_mode(), which leaves them without gradients; make or "
             "load the model outside of it"

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from seqsal.models.state import cuda_arithmetic, device_of, frozen
+from seqsal.models.state import cuda_arithmetic, frozen, tensors_of
 
 __all__ = ["cpu_workers", "frozen_on_device"]
 
@@ -69,11 +69,15 @@ def frozen_on_device(model: nn.Module, device: torch.device, precision: str = "f
 @contextlib.contextmanager
 def _moved(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Have a model on a device; the `.grad` of its parameters stays where it is, and is given back on leaving."""
-    home, grads = device_of(model, device), [(parameter, parameter.grad) for parameter in model.parameters()]
-    is_there = device.type == "cpu" and all(tensor.is_cpu for tensor in (*model.parameters(), *model.buffers()))
+    parameters, buffers = tensors_of(model)
+    tensors = parameters + buffers
+    home = tensors[0].device if tensors else device
+    grads = [(parameter, parameter.grad) for parameter in parameters]
+    is_there = device.type == "cpu" and all(tensor.is_cpu for tensor in tensors)
     try:
-        for parameter, _ in grads:
-            parameter.grad = None
+        for parameter, grad in grads:
+            if grad is not None:
+                parameter.grad = None
         if not is_there:  # which takes longer than to see that
             model.to(device)
         yield
@@ -81,7 +85,8 @@ def _moved(model: nn.Module, device: torch.device) -> Iterator[None]:
         if not is_there:
             model.to(home)
         for parameter, grad in grads:
-            parameter.grad = grad
+            if parameter.grad is not grad:
+                parameter.grad = grad
 
 
 @contextlib.contextmanager

@@ -5,9 +5,11 @@ A class is imported when it is first asked for, so that the names are at hand wi
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 from collections import UserDict
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from seqsal.errors import MethodError, did_you_mean, shown
@@ -15,7 +17,7 @@ from seqsal.errors import MethodError, did_you_mean, shown
 if TYPE_CHECKING:
     from seqsal.attribution.methods.base import Method
 
-__all__ = ["METHODS", "make_method"]
+__all__ = ["METHODS", "make_method", "parameters_of"]
 
 
 class _Methods(UserDict[str, "type[Method]"]):
@@ -46,6 +48,12 @@ METHODS.data |= {
 }
 
 
+@functools.cache
+def parameters_of(method: type[Method]) -> Mapping[str, inspect.Parameter]:
+    """Parameters of a method's class, by name: its options, `seed` and `draw`."""
+    return inspect.signature(method).parameters
+
+
 def make_method(name: str, *, rc_average: bool = False, seed: int = 0, draw: int = 0, **options: Any) -> Method:
     """Make a method from its name and options.
 
@@ -68,7 +76,7 @@ def make_method(name: str, *, rc_average: bool = False, seed: int = 0, draw: int
     if name not in METHODS:
         known_names = ", ".join(sorted(METHODS))
         raise MethodError(f"method: got {name!r}, expected one of {known_names}{did_you_mean(name, METHODS)}")
-    known = inspect.signature(METHODS[name]).parameters
+    known = parameters_of(METHODS[name])
     unknown = sorted(set(options) - set(known))
     if unknown:
         allowed = ", ".join(name for name in known if name not in ("seed", "draw")) or "none"
