@@ -22,7 +22,6 @@ from torch import nn
 from seqsal.attribution.compute import Batches, WriteBehind, batches_for, fast_predictions, progress_told_to, read_ahead
 from seqsal.attribution.methods.base import (
     MAX_COMPLETENESS_ERROR,
-    Method,
     Scores,
     TargetsModel,
     check_prediction,
@@ -35,6 +34,7 @@ from seqsal.errors import ModelError
 from seqsal.io.progress import bar as progress_bar
 from seqsal.io.store import StoreLayout
 from seqsal.regions import format_region
+from seqsal.sequence.codes import N_CODE
 from seqsal.sequence.draws import ShuffledControls, control_parents
 from seqsal.sequence.tensors import one_hot_tensor
 
@@ -255,10 +255,12 @@ def _attribute_chunk(
             n_told += n
             bar.update(n)
 
-        X = one_hot_tensor(torch.from_numpy(chunk.codes[start:stop]).to(device))
+        codes = chunk.codes[start:stop]
+        X = one_hot_tensor(torch.from_numpy(codes).to(device))
+        scores_unknown = family.method.scores_unknown or codes.max() < N_CODE
         with progress_told_to(hear):
             for scores, arrays in zip(family.attribute(view, X), tables, strict=True):
-                _fill(arrays, slice(start, stop), scores, X, family.method)
+                _fill(arrays, slice(start, stop), scores, X, scores_unknown)
         bar.update(due - n_told)
 
     batches.run(compute, len(chunk.codes))
@@ -284,12 +286,12 @@ def _empty_arrays(chunk: _Chunk, layout: StoreLayout, result: str) -> Arrays:
     return arrays
 
 
-def _fill(arrays: Arrays, rows: slice, scores: Scores, X: torch.Tensor, method: Method) -> None:
+def _fill(arrays: Arrays, rows: slice, scores: Scores, X: torch.Tensor, scores_unknown: bool) -> None:
     """Put the scores of a batch into the arrays of its chunk, as far as they are kept."""
     arrays["track"][rows] = project(scores.hypothetical, X).cpu().numpy()
     arrays["prediction"][rows] = scores.prediction.cpu().numpy()
     if "hypothetical" in arrays:
-        hypothetical = scores.hypothetical if method.scores_unknown else mask_unknown(scores.hypothetical, X)
+        hypothetical = scores.hypothetical if scores_unknown else mask_unknown(scores.hypothetical, X)
         arrays["hypothetical"][rows] = hypothetical.cpu().numpy()
     if "completeness_error" in arrays and scores.completeness_error is not None:
         arrays["completeness_error"][rows] = scores.completeness_error.cpu().numpy()

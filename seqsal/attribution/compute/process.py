@@ -60,16 +60,22 @@ def frozen_on_device(model: nn.Module, device: torch.device, precision: str = "f
         return
     token = _IN_USE.set((*in_use, key))
     try:
-        with cuda_arithmetic(precision, device), frozen(model, device), _moved(model, device):
+        parameters, buffers = tensors_of(model)
+        with (
+            cuda_arithmetic(precision, device),
+            frozen(model, device, parameters=parameters),
+            _moved(model, device, parameters, buffers),
+        ):
             yield model
     finally:
         _IN_USE.reset(token)
 
 
 @contextlib.contextmanager
-def _moved(model: nn.Module, device: torch.device) -> Iterator[None]:
+def _moved(
+    model: nn.Module, device: torch.device, parameters: list[torch.Tensor], buffers: list[torch.Tensor]
+) -> Iterator[None]:
     """Have a model on a device; the `.grad` of its parameters stays where it is, and is given back on leaving."""
-    parameters, buffers = tensors_of(model)
     tensors = parameters + buffers
     home = tensors[0].device if tensors else device
     grads = [(parameter, parameter.grad) for parameter in parameters]
