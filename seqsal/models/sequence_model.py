@@ -7,6 +7,7 @@ probability, log count or count), for `seqsal.models.output_space`; what makes i
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -525,7 +526,7 @@ def wrap(
         raise ModelError(
             f"model: got a {type(module).__name__}, expected a torch.nn.Module; put it into a module's forward()"
         )
-    if any(tensor.is_inference() for tensor in sum(tensors_of(module), [])):
+    if any(tensor.is_inference() for tensor in itertools.chain(*tensors_of(module))):
         raise ModelError(
             "model: its weights were made inside torch.inference_mode(), which leaves them without gradients; make or "
             "load the model outside of it"

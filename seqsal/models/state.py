@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import itertools
 import sys
 import types
 import weakref
@@ -301,7 +302,7 @@ def facts_of(module: nn.Module) -> dict[Any, Any]:
     known_now = _SETTLED.get()
     if known_now is not None and module in known_now:
         return known_now[module]
-    tensors = sum(tensors_of(module), [])
+    tensors = list(itertools.chain(*tensors_of(module)))
     try:
         layers = tuple((name, type(layer), *_settings(layer)) for name, layer in module.named_modules())
         values = tuple((tensor.data_ptr(), tensor._version, tensor.shape, tensor.dtype) for tensor in tensors)

@@ -107,7 +107,7 @@ def test_switches_that_torch_does_not_have_are_left(monkeypatch: pytest.MonkeyPa
 
 def test_a_frozen_model_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     model, asked = nn.Linear(2, 1), []
-    monkeypatch.setattr("seqsal.attribution.compute.process._moved", lambda model, device: torch.no_grad())
+    monkeypatch.setattr("seqsal.attribution.compute.process._moved", lambda *_: torch.no_grad())
     with frozen_on_device(model, CUDA):
         asked.append(torch.backends.cudnn.conv.fp32_precision)
     with frozen_on_device(model, CUDA, "tf32"):
