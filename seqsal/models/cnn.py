@@ -111,6 +111,13 @@ class CNNConfig:
         """Positions after the stem's pooling; the last one may span fewer than `stem_pool` bases."""
         return -(-self.input_length // self.stem_pool)
 
+    @property
+    def n_products(self) -> int:
+        """How often a forward pass of one window multiplies a weight by a value, in its convolutions."""
+        n = self.n_filters
+        a_position = n * n * (self.n_blocks * self.block_kernel + (self.pooling == "attention"))
+        return 4 * n * self.stem_kernel * self.input_length + a_position * self.n_positions
+
     def to_dict(self) -> dict[str, Any]:
         """Return the values by name, for JSON."""
         return asdict(self)

@@ -19,6 +19,7 @@ give the same matrices of a whole tax group in a tenth of that.
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import re
 from collections.abc import Iterator, Sequence
@@ -378,7 +379,9 @@ _JASPAR_LATEST = """
     JOIN (SELECT BASE_ID, MAX(VERSION) AS VERSION FROM MATRIX GROUP BY BASE_ID) last
     ON last.BASE_ID = m.BASE_ID AND last.VERSION = m.VERSION
     WHERE a.TAG = 'tax_group' AND a.VAL = ? AND m.COLLECTION = 'CORE' ORDER BY m.BASE_ID"""
-_JASPAR_COUNTS = "SELECT ID, ROW, COL, VAL FROM MATRIX_DATA ORDER BY ID, COL"
+_JASPAR_COUNTS = """
+    SELECT ID, ROW, VAL FROM MATRIX_DATA
+    WHERE ID IN (SELECT ID FROM MATRIX_ANNOTATION WHERE TAG = 'tax_group' AND VAL = ?) ORDER BY ID, COL"""
 
 
 def jaspar_releases() -> list[str]:
@@ -388,7 +391,8 @@ def jaspar_releases() -> list[str]:
     return sorted((name.removeprefix("JASPAR") for name in files), reverse=True)
 
 
-def fetch_jaspar(spec: str) -> list[MotifRecord]:
+@functools.cache
+def fetch_jaspar(spec: str) -> tuple[MotifRecord, ...]:
     """Latest matrices of the CORE collection of `jaspar:RELEASE:TAXGROUP`, in the order of their accessions."""
     parts, known = spec.removeprefix(JASPAR_PREFIX).split(":"), jaspar_releases()
     if len(parts) != 2 or not all(parts):
@@ -409,10 +413,10 @@ def fetch_jaspar(spec: str) -> list[MotifRecord]:
             )
         matrices = connection.execute(_JASPAR_LATEST, (group,)).fetchall()
         columns: dict[int, dict[str, list[float]]] = {key: {base: [] for base in _BASES} for key, _, _ in matrices}
-        for key, base, _, value in connection.execute(_JASPAR_COUNTS):
+        for key, base, value in connection.execute(_JASPAR_COUNTS, (group,)):
             if key in columns:
                 columns[key][base].append(float(value))
-    return [
+    return tuple(
         MotifRecord(name, accession, np.array([columns[key][base] for base in _BASES]), None, 0)
         for key, accession, name in matrices
-    ]
+    )

@@ -15,7 +15,6 @@ import json
 import logging
 import math
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -173,7 +172,7 @@ def _crop(codes: torch.Tensor, offsets: torch.Tensor, length: int) -> torch.Tens
 _START_FRACTION = 0.04  # of the peak learning rate, at the first step
 _END_FRACTION = 1e-4  # and at the last
 MAX_RESIDENT_BYTES = 2 << 30  # of windows (a byte a base) that stay on the device while a model is trained
-N_TRIED, WORTH_THREADS = 3, 1.3  # steps of a trial; how many times faster all threads must be than one
+WORK_OF_A_THREAD = 250_000_000  # products of weights and values in a forward pass: some 20 ms of a training step
 _EVALUATION_BP = 1 << 18  # bases in a batch without gradients
 
 
@@ -324,30 +323,17 @@ class _Loop:
         self.amp = device.type == "cuda" and torch.cuda.is_bf16_supported()
 
     def choose_threads(self) -> int:
-        """Try a step with one thread and with as many as torch uses; the latter must be much faster to be taken.
+        """Take a thread for every `WORK_OF_A_THREAD` of a step, as many as torch uses at most.
 
         Of a small network one step takes less time than its threads spend waiting for each other, most of all where
-        others use the processor too. Results differ in their last bits by the number, which the checkpoint tells.
+        others use the processor too. A trial would tell, but differently each time, and results differ in their last
+        bits by the number.
         """
         n_most = torch.get_num_threads()
-        if self.device.type != "cpu" or n_most == 1:
+        if self.device.type != "cpu":
             return n_most
-        model, rows = (
-            copy.deepcopy(self.state.model).train(),
-            torch.arange(min(self.training.batch_size, len(self.codes))),
-        )
-        X, targets = centred_batch(self.codes[rows], self.config.input_length), self.targets[rows]
-
-        def seconds(n_threads: int) -> float:
-            with cpu_threads(n_threads), seeded(0):
-                tries = []
-                for _ in range(N_TRIED):
-                    start = time.perf_counter()
-                    self.loss(model(X), targets).backward()
-                    tries.append(time.perf_counter() - start)
-            return min(tries)
-
-        return n_most if seconds(1) > WORTH_THREADS * seconds(n_most) else 1
+        work = self.config.n_products * min(self.training.batch_size, len(self.codes))
+        return int(min(max(work // WORK_OF_A_THREAD, 1), n_most))
 
     def run_epoch(self, epoch: int) -> dict[str, Any]:
         """Train one epoch, validate the averaged weights, and keep them if they are the best so far."""

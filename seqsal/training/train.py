@@ -133,9 +133,9 @@ def train_model(
     resume
         False starts anew whatever is there.
     seed
-        Of sampling, initial weights, shuffling, augmentation and dropout. The same call gives the same bytes on the CPU
-        (with the same version of torch and number of threads, which a short trial chooses between one and torch's own:
-        OMP_NUM_THREADS=1 leaves no choice).
+        Of sampling, initial weights, shuffling, augmentation and dropout. The same call gives the same bytes on the
+        CPU, with the same version of torch and number of threads, which is counted from the work of a step: one for
+        small networks, torch's own at most for large ones.
     device
         As in `resolve_device`.
     progress

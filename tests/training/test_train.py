@@ -148,18 +148,11 @@ def test_the_test_says_how_sure_it_is_and_on_what(data: dict[str, Path]) -> None
     assert result.metadata["n_threads"] == 1 and result.model.metadata == result.metadata
 
 
-@pytest.mark.parametrize(("slower", "chosen"), [(1, 2), (2, 1)])
-def test_threads_are_chosen_by_a_trial(
-    data: dict[str, Path], slower: int, chosen: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("work", "chosen"), [(fit_module.WORK_OF_A_THREAD, 1), (20_000, 2)])
+def test_threads_are_counted_from_the_work(
+    data: dict[str, Path], work: int, chosen: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = 0.0
-
-    def clock() -> float:
-        nonlocal now
-        now += 3.0 if torch.get_num_threads() == slower else 1.0
-        return now
-
-    monkeypatch.setattr(fit_module.time, "perf_counter", clock)
+    monkeypatch.setattr(fit_module, "WORK_OF_A_THREAD", work)
     torch.set_num_threads(2)
     try:
         result = _train(data, training=replace(TRAINING, epochs=1))
@@ -167,6 +160,22 @@ def test_threads_are_chosen_by_a_trial(
     finally:
         torch.set_num_threads(1)
     assert result.metadata["n_threads"] == chosen
+
+
+def test_work_is_what_the_convolutions_multiply() -> None:
+    for config in (CNNConfig(40, n_filters=6), CNNConfig(31, n_filters=4, stem_pool=1, n_blocks=2, pooling="max")):
+        counted = 0
+
+        def count(layer: torch.nn.Module, _: object, out: torch.Tensor) -> None:
+            nonlocal counted
+            counted += layer.weight.numel() * out.shape[-1]  # type: ignore[operator,union-attr]
+
+        model = CNN(config)
+        for layer in model.modules():
+            if isinstance(layer, torch.nn.Conv1d):
+                layer.register_forward_hook(count)
+        model(torch.zeros(1, 4, config.input_length))
+        assert config.n_products == counted
 
 
 def test_regression_gives_values_in_the_targets_units(data: dict[str, Path]) -> None:
