@@ -31,15 +31,15 @@ def compare_command(
     matched by region, and turned to the genome's direction.
     """
     from seqsal.agreement import compare_attributions
-    from seqsal.io.atomic import all_or_nothing, atomic_path
+    from seqsal.io.atomic import all_or_nothing
+    from seqsal.io.bed import write_tsv
 
     check_ending(out, ".tsv")
     with all_or_nothing():
         agreement = compare_attributions(
             attributions, bigwig=bigwig, top=top, width=width, progress=show_progress(quiet)
         )
-        for table, path in ((agreement.regions, out), (agreement.overall, out.with_suffix(".overall.tsv"))):
-            with atomic_path(path) as temporary:
-                table.to_csv(temporary, sep="\t", index=False, na_rep="NA", float_format="%.6g", lineterminator="\n")
+        write_tsv(agreement.regions, out)
+        write_tsv(agreement.overall, out.with_suffix(".overall.tsv"))
     if not quiet:
         click.echo(f"{out}: {agreement!r}" + f"\n{bigwig}: local agreement over {width} bp" * (bigwig is not None))

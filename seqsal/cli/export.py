@@ -2,39 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from seqsal.cli.options import config_option, path_type, result_option, show_progress, talk_options, verb
+from seqsal.cli.options import config_option, path_type, result_option, show_progress, stack, talk_options, verb
+
+if TYPE_CHECKING:
+    from seqsal.io.attributions import Attributions
 
 __all__ = ["export_command"]
 
 
-def hub_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add what only `--format hub` takes."""
-    options = (
-        click.option("--peaks", type=path_type, metavar="NARROWPEAK", help="hub: peaks to show."),
-        click.option(
-            "--motifs", "--seqlets", "motifs", type=path_type, metavar="DIR|BED",
-            help="hub: motif instances to show, as the folder of `seqsal motifs` or a BED file.",
-        ),
-        click.option("--artifacts", type=path_type, metavar="BED", help="hub: artifact hits, such as shortcuts.bed."),
-        click.option(
-            "--genome-name", metavar="NAME", help="hub: assembly at UCSC, such as hg38 [default: recognised by sizes]."
-        ),
-        click.option(
-            "--genome", type=path_type, metavar="FASTA",
-            help="hub: genome that UCSC does not have, to be included as 2bit [default: the one attributed].",
-        ),
-        click.option("--url-base", metavar="URL", help="hub: URL of the folder [default: relative references]."),
-        click.option("--email", metavar="ADDRESS", help="hub: contact address."),
-    )  # fmt: skip
-    for option in reversed(options):
-        command = option(command)
-    return command
+hub_options = stack(
+    click.option("--peaks", type=path_type, metavar="NARROWPEAK", help="hub: peaks to show."),
+    click.option(
+        "--motifs", "--seqlets", "motifs", type=path_type, metavar="DIR|BED",
+        help="hub: motif instances to show, as the folder of `seqsal motifs` or a BED file.",
+    ),
+    click.option("--artifacts", type=path_type, metavar="BED", help="hub: artifact hits, such as shortcuts.bed."),
+    click.option(
+        "--genome-name", metavar="NAME", help="hub: assembly at UCSC, such as hg38 [default: recognised by sizes]."
+    ),
+    click.option(
+        "--genome", type=path_type, metavar="FASTA",
+        help="hub: genome that UCSC does not have, to be included as 2bit [default: the one attributed].",
+    ),
+    click.option("--url-base", metavar="URL", help="hub: URL of the folder [default: relative references]."),
+    click.option("--email", metavar="ADDRESS", help="hub: contact address."),
+)  # fmt: skip
 
 
 @verb("export", epilog="Example: seqsal export A.h5 --format bedgraph --out A.bedgraph")
@@ -61,37 +58,37 @@ def export_command(
 
     Tracks are sorted, overlapping windows averaged, and N left out; windows are in order, and forward.
     """
+    from seqsal.io.atomic import check_writable
+    from seqsal.io.store import read_attributions
+
     given = {name: value for name, value in hub.items() if value is not None}
     if kind != "hub" and given:
         name = next(iter(given)).replace("_", "-")
         raise click.UsageError(f"--{name} is for --format hub; choose that format, or leave the option out.")
+    if kind != "hub":
+        check_writable(out)
+    attr = read_attributions(attributions, result, in_memory=False)
     if kind == "hub":
-        told = _write_hub(attributions, result, out, show_progress(quiet), **given)
+        told = _write_hub(attr, out, given, show_progress(quiet))
     else:
-        paths = _write(attributions, result, kind, out, approximate, show_progress(quiet))
+        paths = _write(attr, attributions, kind, out, approximate, show_progress(quiet))
         told = "\n".join(f"{path}: {kind} of {attributions}" for path in paths)
     if not quiet:
         click.echo(told)
 
 
-def _write(
-    attributions: Path, result: str | None, kind: str, out: Path, approximate: bool, progress: bool
-) -> list[Path]:
+def _write(attr: Attributions, source: Path, kind: str, out: Path, approximate: bool, progress: bool) -> list[Path]:
     import numpy as np
 
     from seqsal.errors import OutputError
     from seqsal.interop.modisco import write_chrombpnet_h5, write_modisco_npz
-    from seqsal.io.atomic import check_writable
-    from seqsal.io.store import read_attributions
     from seqsal.io.tracks import write_bedgraph, write_bigwig, write_scores
 
-    check_writable(out)
-    attr = read_attributions(attributions, result, in_memory=False)
     if kind in ("chrombpnet-h5", "npz"):
         write = write_chrombpnet_h5 if kind == "chrombpnet-h5" else write_modisco_npz
         return write(attr, out, approximate=approximate, progress=progress)
     if not attr.chrom_sizes:
-        raise OutputError(f"{attributions}: holds no chromosome sizes, which tracks need; make it again")
+        raise OutputError(f"{source}: holds no chromosome sizes, which tracks need; make it again")
     if kind == "bed":
         table = attr.regions.assign(prediction=np.asarray(attr.prediction, dtype=np.float64))
         write_scores(table, out, chrom_sizes=attr.chrom_sizes)
@@ -101,30 +98,11 @@ def _write(
     return [out]
 
 
-def _write_hub(
-    attributions: Path,
-    result: str | None,
-    out: Path,
-    progress: bool,
-    *,
-    peaks: Path | None = None,
-    motifs: Path | None = None,
-    artifacts: Path | None = None,
-    **settings: Any,
-) -> str:
+def _write_hub(attr: Attributions, out: Path, given: dict[str, Any], progress: bool) -> str:
     """Write a folder that genome browsers open, and say what is in it."""
     from seqsal.browser import read_instances, read_motif_instances, write_bundle
-    from seqsal.io.store import read_attributions
     from seqsal.peaks import read_peaks
 
-    attr = read_attributions(attributions, result, in_memory=False)
-    bundle = write_bundle(
-        out,
-        attr,
-        peaks=None if peaks is None else read_peaks(peaks),
-        motifs=None if motifs is None else read_motif_instances(motifs),
-        artifacts=None if artifacts is None else read_instances(artifacts),
-        progress=progress,
-        **settings,
-    )
-    return bundle.summary()
+    readers: dict[str, Any] = {"peaks": read_peaks, "motifs": read_motif_instances, "artifacts": read_instances}
+    tables = {name: read(given[name]) for name, read in readers.items() if name in given}
+    return write_bundle(out, attr, progress=progress, **{**given, **tables}).summary()

@@ -23,7 +23,7 @@ __all__ = [
     "METHOD_NAMES", "TRAIN_DEFAULTS", "Verb", "attribution_options", "check_ending", "common_options", "config_option",
     "device_option", "end_by_verdict", "evidence_options", "input_options", "model_options", "motif_db_option",
     "optional_model_options", "path_type", "pop_reading", "result_option", "resume_option", "show_progress",
-    "talk_options", "target_option", "verb",
+    "stack", "talk_options", "target_option", "verb",
 ]  # fmt: skip
 
 OUTPUTS = ("out", "bigwig")
@@ -43,7 +43,7 @@ TRAIN_DEFAULTS = {
 path_type = click.Path(path_type=Path, readable=False)  # what is wrong with a file is for its reader to say
 
 
-def _stack(*decorators: Decorator, group: str | None = None) -> Decorator:
+def stack(*decorators: Decorator, group: str | None = None) -> Decorator:
     """Add several options, in their order, which help lists together under the name of their group."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -155,7 +155,7 @@ resume_option = click.option(
 )  # fmt: skip
 
 
-_reading_options = _stack(
+_reading_options = stack(
     click.option("--weights", type=path_type, help="State dict for a package.module:factory model."),
     click.option(
         "--output-space", show_default="auto",
@@ -190,12 +190,12 @@ def _model_option(*, required: bool) -> Decorator:
     return click.option("--model", required=required, metavar="M", help=help_text)
 
 
-model_options = _stack(_model_option(required=True), _reading_options)
+model_options = stack(_model_option(required=True), _reading_options)
 
 
 def optional_model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the same for a model that attributions are about: it is read as they say, apart from what is given."""
-    command = _stack(_model_option(required=False), _reading_options)(command)
+    command = stack(_model_option(required=False), _reading_options)(command)
     for parameter in getattr(command, "__click_params__", ()):
         if getattr(parameter, "help_group", None) == READING_GROUP and isinstance(parameter.show_default, str):
             parameter.show_default = "as attributed"
@@ -206,7 +206,7 @@ def _split_commas(ctx: click.Context, parameter: click.Parameter, value: str | N
     return [name.strip() for name in (value or "").split(",") if name.strip()]
 
 
-evidence_options = _stack(
+evidence_options = stack(
     click.option("--artifacts", type=path_type, metavar="FASTA", help="Artifact sequences to add to the library."),
     click.option("--positives", type=path_type, help="BED or FASTA of positives, such as the training data."),
     click.option("--negatives", type=path_type, help="BED or FASTA of negatives."),
@@ -238,7 +238,7 @@ def end_by_verdict(ctx: click.Context, audit: AuditResult, fail_on: Sequence[str
         ctx.exit(3)
 
 
-input_options = _stack(
+input_options = stack(
     click.option("--genome", type=path_type, help="Genome FASTA, plain or bgzip; used with --regions."),
     click.option("--regions", type=path_type, help="BED3-BED12, narrowPeak or a table with named columns."),
     click.option(
@@ -268,7 +268,7 @@ def complete_methods(ctx: click.Context, parameter: click.Parameter, incomplete:
     return [name for name in METHOD_NAMES if name.startswith(incomplete)]
 
 
-attribution_options = _stack(
+attribution_options = stack(
     click.option(
         "--method", multiple=True, default=["gradient_x_input"], show_default=True, metavar="NAME",
         callback=_one_or_many, shell_complete=complete_methods,
@@ -346,13 +346,13 @@ def _speak(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
     ctx.call_on_close(lambda: logger.info("%s took %.1f s in all", ctx.info_name, time.perf_counter() - start))
 
 
-talk_options = _stack(
+talk_options = stack(
     click.option("--quiet", is_flag=True, callback=_hush, help="No progress bars, no summary."),
     click.option(
         "--verbose", is_flag=True, expose_value=False, callback=_speak, help="Report each step and its duration."
     ),
 )
-common_options = _stack(
+common_options = stack(
     device_option,
     click.option(
         "--seed", type=click.IntRange(0, (1 << 63) - 1), default=0, show_default="0", help="Seed of everything random."

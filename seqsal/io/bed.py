@@ -31,7 +31,7 @@ from seqsal.io.atomic import atomic_path
 from seqsal.io.content import Content, read_content
 from seqsal.regions import column_roles, counts_from_one, find_strands, make_regions, parse_strands
 
-__all__ = ["narrowpeak_columns", "parse_bed", "read_bed", "write_bed", "write_narrowpeak"]
+__all__ = ["narrowpeak_columns", "parse_bed", "read_bed", "write_bed", "write_narrowpeak", "write_tsv"]
 
 _NARROWPEAK_COLUMNS = 10
 _NOT_DATA = re.compile(rb"[ \t]*(#|(track|browser)([ \t]|$)|$)")
@@ -388,3 +388,9 @@ def _write_columns(columns: Sequence[Iterable[str]], path: str | os.PathLike[str
     with atomic_path(path) as temporary:
         compress = temporary.suffix == ".gz"
         temporary.write_bytes(gzip.compress(text, mtime=0) if compress else text)  # no date, so the same bytes
+
+
+def write_tsv(table: pd.DataFrame, path: str | os.PathLike[str], *, missing: str = "NA") -> None:
+    """Write a table with a header line as tab-separated text, numbers with six digits."""
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, sep="\t", index=False, na_rep=missing, float_format="%.6g", lineterminator="\n")

@@ -1,9 +1,15 @@
 """Motif discovery: from the peaks of an attribution track to patterns with names and places.
 
 For each sign on its own: the seqlets around the peaks (:mod:`seqsal.motifs.seqlets`) are clustered and aligned by
-TF-MoDISco (:mod:`seqsal.motifs.modisco`) or, where there are fewer than it needs, by aligned k-mers
-(:mod:`seqsal.motifs.kmers`); patterns that are the same motif become one; each is cut to the columns that contribute
-and compared with a database.
+TF-MoDISco or, where there are fewer than it needs, by aligned k-mers (:mod:`seqsal.motifs.kmers`); patterns that are
+the same motif become one; each is cut to the columns that contribute and compared with a database.
+
+*TF-MoDISco* (Shrikumar et al. 2018, arXiv:1811.00416) is modisco-lite's. The seqlets are those of our peaks,
+`SEQLET_BP` around each summit; modisco-lite's own calling of seqlets, which has no calibrated error, is passed by:
+`seqlets_to_patterns` takes seqlets that are already there. It clusters them by their gapped k-mers and then by the
+continuous Jaccard similarity of their hypothetical and actual scores (Leiden, best of `N_LEIDEN_RUNS` fixed seeds),
+aligns each cluster, and splits and merges clusters. All its random choices have fixed seeds, so the same seqlets give
+the same patterns.
 
 *What TF-MoDISco leaves out.* With few seqlets its clustering may drop most instances of a motif, and which of them
 depends on the last digits of the scores: of 110 peaks of a yeast Reb1 model, some 75 of them over a Reb1 site, it kept
@@ -26,6 +32,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -35,17 +42,21 @@ from seqsal.errors import MotifError, UsageError
 from seqsal.io.attributions import Attributions
 from seqsal.io.progress import bar as progress_bar
 from seqsal.motifs.kmers import MIN_SEQLETS, align_kmers
-from seqsal.motifs.match import best_matches, group_motifs, match_motifs
+from seqsal.motifs.match import announce_compilation, best_matches, group_motifs, match_motifs, threads_kept
 from seqsal.motifs.matrices import Motif, read_motifs
-from seqsal.motifs.modisco import MODISCO_MIN_SEQLETS, align_modisco
 from seqsal.motifs.patterns import MotifResult, Pattern, make_pattern, merge_alignments, trim
 from seqsal.motifs.scan import scan_codes
-from seqsal.motifs.seqlets import CONTEXT_BP, Alignment, Seqlets, cut_seqlets
+from seqsal.motifs.seqlets import CONTEXT_BP, SEQLET_BP, Alignment, Seqlets, cut_seqlets
 from seqsal.motifs.usage import motif_usage
+from seqsal.sequence.codes import one_hot
 
-__all__ = ["ALGORITHMS", "compile_kernels", "compiling_kernels", "discover_motifs"]
+__all__ = [
+    "ALGORITHMS", "MODISCO_MIN_SEQLETS", "align_modisco", "compile_kernels", "compiling_kernels", "discover_motifs",
+]  # fmt: skip
 
 ALGORITHMS = ("auto", "modisco", "kmers")
+MODISCO_MIN_SEQLETS = 100  # modisco-lite's own least size of a metacluster
+N_LEIDEN_RUNS = 16
 MODISCO_SURE_SEQLETS = 1_000  # below, TF-MoDISco may drop most instances: aligned k-mers look at what it left out
 FLANK_BP = 3  # added to trimmed patterns before they are compared, as short ones have no small p-values
 _PSEUDOCOUNT = 0.25  # of each base, for positions that no instance knows
@@ -185,7 +196,12 @@ def _align(
             "the attributions keep no hypothetical scores, so TF-MoDISco compared X · track alone; attribute with "
             "--hypothetical for patterns that also know the bases that are not there"
         )
-    found, failure = _modisco(seqlets, may_fail=algorithm == "auto")
+    try:
+        found, failure = align_modisco(seqlets), ""
+    except MotifError as error:
+        if algorithm != "auto":
+            raise
+        found, failure = [], str(error).removeprefix("seqlets: ").partition(", expected")[0]
     if algorithm == "auto":
         if failure:
             notes.append(f"{failure}: aligned k-mers were used instead")
@@ -199,14 +215,59 @@ def _align(
     return [(alignment, "modisco") for alignment in found]
 
 
-def _modisco(seqlets: Seqlets, *, may_fail: bool) -> tuple[list[Alignment], str]:
-    """Alignments by TF-MoDISco, and why there are none where it may fail and did."""
+def align_modisco(seqlets: Seqlets) -> list[Alignment]:
+    """Cluster and align the seqlets of one sign, largest pattern first; `MotifError` where that cannot be done."""
+    from modiscolite import core, tfmodisco
+
+    _keep_compiled()
+    announce_compilation("modiscolite", "TF-MoDISco", 50)
+    letters = np.ascontiguousarray(one_hot(seqlets.codes).transpose(0, 2, 1), dtype=np.float32)  # (n, W, 4)
+    scores = np.ascontiguousarray(seqlets.hypothetical.transpose(0, 2, 1), dtype=np.float32)
+    tracks = core.TrackSet(one_hot=letters, contrib_scores=letters * scores, hypothetical_contribs=scores)
+    first = (seqlets.width - SEQLET_BP) // 2
+    pieces = [core.Seqlet(row, first, first + SEQLET_BP, False) for row in range(len(seqlets))]
     try:
-        return align_modisco(seqlets), ""
-    except MotifError as error:
-        if not may_fail:
+        with threads_kept(), np.errstate(divide="ignore", invalid="ignore"):  # N in every seqlet, at windows' ends
+            patterns = tfmodisco.seqlets_to_patterns(
+                seqlets=tracks.create_seqlets(pieces),
+                track_set=tracks,
+                track_signs=-1 if (seqlets.table["sign"] == "neg").all() else 1,
+                trim_to_window_size=30,
+                initial_flank_to_add=10,
+                n_leiden_runs=N_LEIDEN_RUNS,
+            )
+    except BaseException as error:
+        # leidenalg raises BaseException itself for NaN
+        if type(error) is not BaseException and not isinstance(error, (ValueError, ArithmeticError)):
             raise
-        return [], str(error).removeprefix("seqlets: ").partition(", expected")[0]
+        raise MotifError(
+            f"seqlets: TF-MoDISco cannot cluster these {len(seqlets)} ({str(error).rstrip('.')}), expected some that "
+            "resemble each other and differ; take aligned k-mers with --algorithm kmers"
+        ) from error
+    aligned = [_alignment(pattern) for pattern in patterns or []]
+    return sorted(aligned, key=len, reverse=True)
+
+
+@cache
+def _keep_compiled() -> None:
+    """Let numba keep on disk what it compiles for modisco-lite, which does so itself only where it may fork."""
+    from numba.core.dispatcher import Dispatcher
+
+    loaded = [module for name, module in sys.modules.items() if name.startswith("modiscolite.")]
+    for function in {value for module in loaded for value in vars(module).values() if isinstance(value, Dispatcher)}:
+        if function.__module__.startswith("modiscolite"):
+            try:
+                function.enable_caching()
+            except RuntimeError:  # no folder can be written: compiled in every process
+                return
+
+
+def _alignment(pattern: object) -> Alignment:
+    """Coordinates of a pattern's seqlets, all of its length."""
+    members = pattern.seqlets  # type: ignore[attr-defined]
+    rows, start, reverse = zip(*((one.example_idx, one.start, one.is_revcomp) for one in members), strict=True)
+    width = int(pattern.length)  # type: ignore[attr-defined]
+    return Alignment(np.array(rows, dtype=np.int64), np.array(start, dtype=np.int64), np.array(reverse, bool), width)
 
 
 def _merged(aligned: list[tuple[Alignment, str]], seqlets: Seqlets) -> list[tuple[Alignment, str]]:

@@ -26,11 +26,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from seqsal.io.atomic import atomic_path
+from seqsal.io.bed import write_tsv
 from seqsal.io.views import view
 from seqsal.motifs.matrices import Motif, write_meme
 from seqsal.motifs.seqlets import Alignment, Seqlets, best_offset, join
-from seqsal.motifs.usage import write_usage_tsv
 from seqsal.sequence.codes import decode, encode, reverse_complement
 
 __all__ = [
@@ -342,22 +341,14 @@ def write_motifs(result: MotifResult, folder: str | os.PathLike[str]) -> list[Pa
     written = [target / name for name in ("motifs.meme", "motifs.tsv", "seqlets.bed")]
     named = [Motif(one.label, one.name, one.motif.counts, one.motif.n_sites) for one in result.patterns]
     write_meme(named, written[0])
-    _write_table(result.table, written[1])
-    _write_table(_bed(result.seqlets), written[2])
-    if result.usage is not None:
-        written.append(target / "motif_usage.tsv")
-        write_usage_tsv(result.usage, written[3])
-    return written
-
-
-def _bed(seqlets: pd.DataFrame) -> pd.DataFrame:
+    write_tsv(result.table, written[1])
+    seqlets = result.seqlets
     strength = seqlets["score"].abs()
     largest = strength.groupby(seqlets["pattern"]).transform("max").to_numpy(np.float64)
     share = strength.to_numpy(np.float64) / np.where(largest > 0, largest, 1.0)
-    table = seqlets.assign(bed_score=np.rint(1000 * share).astype(np.int64))[list(_BED_COLUMNS)]
-    return table.set_axis(list(_BED_HEADER), axis=1)
-
-
-def _write_table(table: pd.DataFrame, path: Path) -> None:
-    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as handle:
-        table.to_csv(handle, sep="\t", index=False, na_rep="NA", float_format="%.6g", lineterminator="\n")
+    bed = seqlets.assign(bed_score=np.rint(1000 * share).astype(np.int64))[list(_BED_COLUMNS)]
+    write_tsv(bed.set_axis(list(_BED_HEADER), axis=1), written[2])
+    if result.usage is not None:
+        written.append(target / "motif_usage.tsv")
+        write_tsv(result.usage, written[3], missing="nan")
+    return written

@@ -30,7 +30,6 @@ the lowest p-value: a palindrome is not two sites, nor a repeat a hundred, and t
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -40,13 +39,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from seqsal.errors import UsageError
-from seqsal.io.atomic import atomic_path
 from seqsal.io.attributions import Attributions
 from seqsal.io.sweep import Axis
 from seqsal.motifs.matrices import Motif
 from seqsal.motifs.scan import SCAN_BP, iter_hits, peak_of_spans, peak_spans
 
-__all__ = ["USAGE_COLUMNS", "make_decoys", "motif_usage", "write_usage_tsv"]
+__all__ = ["USAGE_COLUMNS", "make_decoys", "motif_usage"]
 
 USAGE_COLUMNS = {
     "motif": str, "accession": str, "n_hits": np.int64, "n_hits_in_peaks": np.int64, "mean_attribution": np.float64,
@@ -93,12 +91,6 @@ def motif_usage(
         hits = iter_hits(attr, axis, scanned, p_value=limit, least_score=least, chunk_bp=chunk_bp, progress=progress)
         tallies.append(_count(hits, np.repeat(np.arange(len(motifs)), copies), spans, reach))
     return _usage_table(tallies[0], tallies[1], motifs)
-
-
-def write_usage_tsv(usage: pd.DataFrame, path: str | os.PathLike[str]) -> None:
-    """Write a table of :func:`motif_usage` with a header line, as tab-separated text."""
-    with atomic_path(path) as temporary:
-        usage.to_csv(temporary, sep="\t", index=False, float_format="%.6g", lineterminator="\n", na_rep="nan")
 
 
 def make_decoys(motif: Motif, n_decoys: int, seed: int = 0) -> list[Motif]:

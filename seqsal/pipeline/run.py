@@ -19,8 +19,14 @@ same inputs and settings are used again.
 
 from __future__ import annotations
 
+import importlib.metadata
+import json
+import logging
 import os
-from collections.abc import Sequence
+import platform
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,23 +39,29 @@ from seqsal.attribution.api import score_table
 from seqsal.attribution.methods.base import Method
 from seqsal.attribution.request import plan_methods
 from seqsal.browser import read_instances, read_motif_instances, write_bundle
-from seqsal.io.atomic import all_or_nothing, locked, make_folder
+from seqsal.io.atomic import all_or_nothing, atomic_path, locked, make_folder
 from seqsal.io.attributions import Attributions
 from seqsal.io.bed import write_narrowpeak
 from seqsal.io.config import write_config
-from seqsal.io.progress import whole
+from seqsal.io.progress import stage, whole
 from seqsal.io.tracks import write_bigwig, write_scores
 from seqsal.motifs import MotifResult, discover_motifs, write_motifs
 from seqsal.peaks import call_peaks, write_peaks_tsv
 from seqsal.pipeline.file_info import table_text
+from seqsal.pipeline.info import RUN_SCHEMA
 from seqsal.pipeline.preparation import WRITTEN, PreparedRun, config_of, prepare_run
-from seqsal.pipeline.record import Clock, describe_run, write_run_json
+from seqsal.version import VERSION
 
 if TYPE_CHECKING:
     from seqsal.auditing.result import AuditResult
 
 __all__ = ["RunResult", "run"]
 
+logger = logging.getLogger(__name__)
+VERSIONS_OF = (
+    "torch", "numpy", "pandas", "scipy", "h5py", "pybigtools", "bioframe", "logomaker", "matplotlib", "modisco-lite",
+    "memelite", "pyjaspar",
+)  # fmt: skip
 AUDIT_FILES = ("audit.json", "shortcuts.bed")
 SEQLET_FDR = 0.2  # TF-MoDISco's own rate: false seqlets do not recur, while too few true ones hide a motif
 
@@ -189,7 +201,7 @@ def run(
         ...
     seqsal.errors.UsageError: fdrr: no such option; did you mean 'fdr'?
     """
-    clock = Clock()
+    clock = _Clock()
     with clock.stage("load"):
         prepared = prepare_run(
             model, out=out, genome=genome, regions=regions, fasta=fasta, method=method, fdr=fdr, motif_db=motif_db,
@@ -211,7 +223,7 @@ def _shares(prepared: PreparedRun) -> dict[str, float]:
     return shares if prepared.plan is not None else {**shares, "audit": 0.0}
 
 
-def _fill(folder: Path, prepared: PreparedRun, clock: Clock, *, resume: bool, progress: bool) -> RunResult:
+def _fill(folder: Path, prepared: PreparedRun, clock: _Clock, *, resume: bool, progress: bool) -> RunResult:
     """Do the stages of a run, each into files that come together or not at all."""
     given, opened = prepared.parameters, prepared.opened
     fdr, motif_db, seed = given["fdr"], given["motif_db"], given["seed"]
@@ -252,11 +264,13 @@ def _fill(folder: Path, prepared: PreparedRun, clock: Clock, *, resume: bool, pr
             found.write_shortcuts_bed(folder / "shortcuts.bed")
     with clock.stage("browser"):
         _write_browser(folder, attr, peaks, audited=found is not None, prepared=prepared)
-    info = describe_run(prepared, attr, peaks, motifs, found, seqlet_fdr=max(fdr, SEQLET_FDR))
+    info = _describe(prepared, attr, peaks, motifs, found, seqlet_fdr=max(fdr, SEQLET_FDR))
     with clock.stage("report"):
         _write_report(folder, attr, (scores, peaks), motifs, found, info)
     write_config(folder / "run.toml", config_of(given))
-    write_run_json(folder / "run.json", info, clock.seconds)
+    with atomic_path(folder / "run.json") as temporary:
+        record = {**info, "seconds": clock.seconds}
+        temporary.write_text(json.dumps(record, indent=2, sort_keys=True, default=str) + "\n")
     return RunResult(folder, attr, scores, peaks, motifs, found, clock.seconds)
 
 
@@ -302,3 +316,52 @@ def _training_facts(model: str) -> dict[str, Any]:
         return {}
     _, metadata = load_checkpoint(model)
     return {key: metadata[key] for key in ("metrics", "history", "best_epoch", "curves") if key in metadata}
+
+
+class _Clock:
+    """Wall seconds, by stage, of every stage that ended, in their order."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Measure what happens inside; a stage that fails is not recorded."""
+        start = time.perf_counter()
+        logger.info("%s …", name)
+        stage(name)
+        yield
+        self.seconds[name] = round(time.perf_counter() - start, 3)
+        logger.info("%s took %.1f s", name, self.seconds[name])
+
+
+def _describe(
+    prepared: PreparedRun,
+    attr: Attributions,
+    peaks: pd.DataFrame,
+    motifs: MotifResult,
+    audit: AuditResult | None,
+    *,
+    seqlet_fdr: float,
+) -> dict[str, Any]:
+    """Collect what `run.json` holds besides the seconds; peaks up to `seqlet_fdr` were searched for motifs."""
+    columns = ["chrom", "start", "end", "name", "reason"]
+    versions = {name: importlib.metadata.version(name) for name in VERSIONS_OF}
+    return {
+        "schema": RUN_SCHEMA,
+        "seqsal_version": VERSION,
+        "parameters": prepared.parameters,
+        "versions": {"python": platform.python_version(), **versions},
+        "inputs": attr.attrs.get("genome", {}),
+        "model": attr.attrs.get("model", {}),
+        "output_space": attr.output_space,
+        "n_regions": len(attr),
+        "n_controls": attr.n_controls,
+        "n_peaks": len(peaks),
+        "best_q": peaks.attrs["best_q"],
+        "rejected": attr.rejected[columns].to_dict("records") if len(attr.rejected) else [],
+        "n_patterns": len(motifs),
+        "seqlet_fdr": seqlet_fdr,
+        "warnings": motifs.warnings,
+        **({"verdict": audit.verdict.as_dict()} if audit else {}),
+    }

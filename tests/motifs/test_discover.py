@@ -18,10 +18,9 @@ from toys import random_codes
 from seqsal.errors import MotifError, RegionError, UsageError
 from seqsal.io.attributions import Attributions
 from seqsal.motifs import Motif, MotifResult, discover_motifs
-from seqsal.motifs.discover import compiling_kernels
+from seqsal.motifs.discover import MODISCO_MIN_SEQLETS, align_modisco, compiling_kernels
 from seqsal.motifs.kmers import MIN_SEQLETS, align_kmers
 from seqsal.motifs.match import announce_compilation
-from seqsal.motifs.modisco import MODISCO_MIN_SEQLETS, align_modisco
 from seqsal.motifs.patterns import SEQLET_COLUMNS, TABLE_COLUMNS
 from seqsal.motifs.seqlets import Alignment, Seqlets, cut_seqlets
 from seqsal.sequence.codes import encode, one_hot

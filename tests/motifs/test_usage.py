@@ -15,6 +15,7 @@ from track_toys import make_attr
 
 from seqsal.errors import OutputError, RegionError, UsageError
 from seqsal.io.attributions import Attributions
+from seqsal.io.bed import write_tsv
 from seqsal.io.sweep import Axis
 from seqsal.motifs.matrices import Motif, read_motifs
 from seqsal.motifs.scan import iter_hits
@@ -26,7 +27,6 @@ from seqsal.motifs.usage import (
     _mann_whitney,
     make_decoys,
     motif_usage,
-    write_usage_tsv,
 )
 from seqsal.sequence.codes import encode, reverse_complement
 
@@ -268,11 +268,11 @@ def slow_likeness(motif: Motif, other: Motif) -> float:
 def test_the_table_is_written_as_text(tmp_path: Path, rng: np.random.Generator) -> None:
     attr, peaks = planted(rng, n=5)
     usage = motif_usage(attr, peaks, TOYS)
-    write_usage_tsv(usage, tmp_path / "motif_usage.tsv")
+    write_tsv(usage, tmp_path / "motif_usage.tsv", missing="nan")
     back = pd.read_csv(tmp_path / "motif_usage.tsv", sep="\t")
     pd.testing.assert_frame_equal(back, usage, rtol=1e-5, check_dtype=False)
     with pytest.raises(OutputError, match="does not exist"):
-        write_usage_tsv(usage, tmp_path / "absent" / "motif_usage.tsv")
+        write_tsv(usage, tmp_path / "absent" / "motif_usage.tsv")
 
 
 def test_bad_arguments(rng: np.random.Generator) -> None:
