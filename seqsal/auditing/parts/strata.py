@@ -40,7 +40,7 @@ from seqsal.errors import SeqsalError, UsageError
 from seqsal.regions import check_chroms
 from seqsal.sequence.codes import N_CODE
 
-__all__ = ["MIN_REGIONS", "PART", "StrataResult", "audit_strata", "read_strata", "region_features"]
+__all__ = ["PART", "StrataResult", "audit_strata", "read_strata"]
 
 MIN_REGIONS = 5
 MAX_LEVELS = 12  # numbers with more values are cut into thirds
@@ -136,13 +136,11 @@ class StrataResult(PartResult):
 def audit_strata(
     context: AuditContext, strata: pd.DataFrame | None = None, *, hits: pd.DataFrame | None = None
 ) -> StrataResult:
-    """Compare regions between strata.
+    """Compare `settings.n_regions` regions between strata.
 
-    `context`: what is under audit; `settings.n_regions` regions are looked at. `strata`: A row a region of the
-    attributions, a column a factor, such as :func:`seqsal.auditing.parts.strata.read_strata` gives; None or NaN where a
-    region belongs to no stratum. Numbers of more than `MAX_LEVELS` values are cut into thirds. `hits`: which region
-    holds which artifact: columns `row` (index into the attributions) and `name`. Raises UsageError: `strata` has
-    another number of rows than there are regions.
+    `strata` has a row a region of the attributions and a column a factor, see :func:`read_strata`; None or NaN where a
+    region belongs to no stratum. Numbers of more than `MAX_LEVELS` values are cut into thirds. `hits` says which region
+    (`row` of the attributions) holds which artifact (`name`).
     """
     if strata is not None and len(strata) != len(context.attr):
         raise UsageError(
@@ -160,17 +158,20 @@ def audit_strata(
         for test, q in zip(tests, q_values, strict=False)
     ]
     held = [replace(test, q_value=q, differs=q <= fdr) for test, q in zip(held, q_values[len(tests) :], strict=True)]
-    summary = [row for name, labels in factors.items() for row in _summaries(name, labels, features)]
+    strata_of = {name: list(_summaries(labels, features)) for name, labels in factors.items()}
     found = [str(test) for test in tests if test.differs and test.factor != "gc"]
     labels = {f"stratum_{name}": labels for name, labels in factors.items()}
     return StrataResult(
         n_regions=len(rows),
         n_tests=len(tests) + len(held),
-        factors=tuple(_factor(name, summary, tests) for name in factors),
+        factors=tuple(
+            Factor(name, tuple(rows), tuple(test for test in tests if test.factor == name and test.differs))
+            for name, rows in strata_of.items()
+        ),
         artifacts=tuple(test for test in held if test.differs),
         tables={
             "strata_regions": context.region_table(rows).assign(**labels, **features),
-            "strata": pd.DataFrame(summary),
+            "strata": pd.DataFrame([{"factor": name, **row} for name, rows in strata_of.items() for row in rows]),
             "strata_tests": pd.DataFrame([asdict(test) for test in tests]),
             "strata_artifacts": pd.DataFrame([asdict(test) for test in held]),
         },
@@ -230,8 +231,8 @@ def _names(labels: Labels) -> list[str]:
 
 def _feature_tests(factor: str, labels: Labels, features: Mapping[str, Values]) -> Iterator[Difference]:
     for feature, values in features.items():
-        groups = {name: values[(labels == name) & np.isfinite(values)] for name in _names(labels)}
-        groups = {name: group for name, group in groups.items() if len(group) >= MIN_REGIONS}
+        every = {name: values[(labels == name) & np.isfinite(values)] for name in _names(labels)}
+        groups = {name: group for name, group in every.items() if len(group) >= MIN_REGIONS}
         if len(groups) < 2:
             continue
         effect, p_value = kruskal_wallis(list(groups.values()))
@@ -274,19 +275,14 @@ def _concentration(artifact: str, factor: str, name: str, labels: Labels, holds:
     )
 
 
-def _summaries(factor: str, labels: Labels, features: Mapping[str, Values]) -> Iterator[dict[str, Any]]:
+def _summaries(labels: Labels, features: Mapping[str, Values]) -> Iterator[dict[str, Any]]:
     """Count the regions of each stratum, and take the medians of their features."""
     for name in _names(labels):
-        row: dict[str, Any] = {"factor": factor, "stratum": name, "n_regions": int((labels == name).sum())}
+        row: dict[str, Any] = {"stratum": name, "n_regions": int((labels == name).sum())}
         for feature, values in features.items():
             inside = values[(labels == name) & np.isfinite(values)]
             row[feature] = float(np.median(inside)) if len(inside) else None
         yield row
-
-
-def _factor(name: str, summary: list[dict[str, Any]], tests: list[Difference]) -> Factor:
-    strata = [{key: value for key, value in row.items() if key != "factor"} for row in summary if row["factor"] == name]
-    return Factor(name, tuple(strata), tuple(test for test in tests if test.factor == name and test.differs))
 
 
 def _factor_text(factor: str) -> str:
@@ -294,12 +290,10 @@ def _factor_text(factor: str) -> str:
 
 
 def region_features(context: AuditContext, rows: NDArray[np.int64]) -> dict[str, Values]:
-    """Measure regions by `FEATURES`.
+    """Measure regions (ascending rows) by `FEATURES`, (n,) each; NaN where a region has no such number.
 
-    `context`: what is under audit. `rows`: (n,) rows of the attributions, ascending. Returns dict of str to ndarray,
-    shape (n,): NaN where a region has no such number, such as a share of no attribution, or agreement with in-silico
-    mutagenesis outside the `n_ism_regions` regions in which that was done. Without peaks or without a model what needs
-    them is left out.
+    Such is a share of no attribution, or agreement with in-silico mutagenesis where that was not done. Without peaks or
+    without a model what needs them is left out.
     """
     codes = context.codes(rows)
     size = np.abs(context.track(rows).astype(np.float64))
@@ -353,17 +347,17 @@ _MISSING = ("", ".", "NA", "NaN", "nan")
 
 
 def read_strata(spec: str, regions: pd.DataFrame) -> pd.DataFrame:
-    """Read which stratum each region belongs to.
+    """Read which stratum each of N regions belongs to, by `FILE:COLUMN`.
 
-    `spec`: `FILE:COLUMN`. The file is a BED without a header, with the column by its number from 1, or a table with a
-    header (tabs, or commas in a `.csv`), with the column by name or number; plain or gzip. It has chrom, start and end,
-    or names, or both. `regions`: region table of N windows. Returns DataFrame: One column, named as in the file, N rows
-    in the order of `regions`: text, None where the file says nothing of a region. `attrs` has `source` (the spec),
-    `n_unmatched` and `joined_by` (`name` or `place`). Raises UsageError: The text is no FILE:COLUMN; the file is
-    missing, unreadable or empty; it has no such column; none of its rows belongs to a region. Raises RegionError: File
-    and regions name their chromosomes differently.
+    The file is a BED without a header, with the column by its number from 1, or a table with a header (tabs, or commas
+    in a `.csv`), with the column by name or number; plain or gzip. It has chrom, start and end, or names, or both. The
+    result has one column, named as in the file, and N rows: text, None where the file says nothing of a region. `attrs`
+    has `source` (the spec), `n_unmatched` and `joined_by` (`name` or `place`).
     """
-    path, column = _split_spec(spec)
+    file, _, column = spec.rpartition(":")
+    if not file or not column:
+        raise UsageError(f"strata: got {spec!r}, expected FILE:COLUMN, for example samples.tsv:batch or peaks.bed:5")
+    path = Path(file)
     table = _read(path)
     values = table.column(column)
     rows, joined_by = _join(table, regions)
@@ -381,13 +375,6 @@ def read_strata(spec: str, regions: pd.DataFrame) -> pd.DataFrame:
     return strata
 
 
-def _split_spec(spec: str) -> tuple[Path, str]:
-    file, _, column = spec.rpartition(":")
-    if not file or not column:
-        raise UsageError(f"strata: got {spec!r}, expected FILE:COLUMN, for example samples.tsv:batch or peaks.bed:5")
-    return Path(file), column
-
-
 @dataclass(frozen=True)
 class _Table:
     """Cells of a file as text, with the names of its columns where it has any."""
@@ -402,7 +389,7 @@ class _Table:
             known = ", ".join(self.header or [f"1 to {len(self.cells[0])}"])
             what = "columns" if self.header else "no header, so columns are numbers:"
             raise UsageError(f"{self.path}: has no column {name!r}, expected one of its {what} {known}")
-        return [row[idx].strip() if idx < len(row) else "" for row in self.cells]
+        return self._at(idx)
 
     def label(self, name: str) -> str:
         idx = self._find(name)
@@ -415,7 +402,10 @@ class _Table:
         else:
             lower = [name.lower() for name in self.header]
             idx = next((lower.index(name) for name in _KNOWN[what] if name in lower), None)
-        return None if idx is None else [row[idx].strip() if idx < len(row) else "" for row in self.cells]
+        return None if idx is None else self._at(idx)
+
+    def _at(self, idx: int) -> list[str]:
+        return [row[idx].strip() if idx < len(row) else "" for row in self.cells]
 
     def spans(self) -> pd.DataFrame | None:
         columns = {what: self.known(what) for what in ("chrom", "start", "end")}
@@ -441,7 +431,7 @@ def _read(path: Path) -> _Table:
         rows = [line.split() for line in lines]
     else:
         rows = list(csv.reader(io.StringIO("\n".join(lines)), delimiter=separator))
-    has_header = bool(rows) and not _is_bed_row(rows[0])
+    has_header = bool(rows) and not (len(rows[0]) >= 3 and all(cell.strip().isdecimal() for cell in rows[0][1:3]))
     cells = [row for row in rows[has_header:] if not row[0].startswith("#")]
     if not cells:
         raise UsageError(f"{path}: holds no rows, expected a BED, or a table with a header; check how it was made")
@@ -457,29 +447,19 @@ def _text(path: Path) -> str:
         raise UsageError(f"{path}: {what}, expected strata as a BED or a table with a header; check the path") from None
 
 
-def _is_bed_row(row: list[str]) -> bool:
-    return len(row) >= 3 and row[1].strip().isdecimal() and row[2].strip().isdecimal()
-
-
 def _join(table: _Table, regions: pd.DataFrame) -> tuple[NDArray[np.int64], str]:
     """Row of the table (N,) of each region, -1 where it has none, and the way that found them."""
-    by_name = _by_name(table.known("name"), regions)
-    if (by_name >= 0).all():
-        return by_name, "name"
-    spans = table.spans()
+    by_name = np.full(len(regions), -1, dtype=np.int64)
+    names, given = table.known("name"), pd.Index(regions["name"].astype(str))
+    if names is not None and len(set(names)) == len(names) and given.is_unique:
+        by_name = pd.Index(names).get_indexer(given).astype(np.int64)
+    spans = None if (by_name >= 0).all() else table.spans()
     if spans is None:
         return by_name, "name"
     by_place = _by_place(spans, regions)
     if not (by_name >= 0).any() and not (by_place >= 0).any():
         _check_same_names(spans, regions, table.path)
     return (by_place, "place") if (by_place >= 0).sum() > (by_name >= 0).sum() else (by_name, "name")
-
-
-def _by_name(names: list[str] | None, regions: pd.DataFrame) -> NDArray[np.int64]:
-    given = pd.Index(regions["name"].astype(str))
-    if names is None or len(set(names)) < len(names) or not given.is_unique:
-        return np.full(len(regions), -1, dtype=np.int64)
-    return pd.Index(names).get_indexer(given).astype(np.int64)
 
 
 def _by_place(spans: pd.DataFrame, regions: pd.DataFrame) -> NDArray[np.int64]:

@@ -17,8 +17,9 @@ from torch import nn
 
 from seqsal.auditing.context import AuditContext
 from seqsal.auditing.painter import paint_motifs
+from seqsal.auditing.parts import sanity
 from seqsal.auditing.parts.sanity import audit_sanity as audit_part
-from seqsal.auditing.parts.sanity import labels, weights
+from seqsal.auditing.parts.sanity import weights
 from seqsal.auditing.parts.sanity.randomize import Randomizer
 from seqsal.auditing.parts.sanity.weights import Comparison, map_similarity, spread_evenly
 from seqsal.auditing.settings import AuditSettings
@@ -303,8 +304,8 @@ def test_stages_are_spread_evenly() -> None:
 
 
 def test_labels_that_mean_nothing_give_another_map(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(labels, "N_RETRAIN_EXAMPLES", 200)
-    monkeypatch.setattr(labels, "N_RETRAIN_EPOCHS", 6)
+    monkeypatch.setattr(sanity, "N_RETRAIN_EXAMPLES", 200)
+    monkeypatch.setattr(sanity, "N_RETRAIN_EPOCHS", 6)
     config = CNNConfig(input_length=LENGTH, n_filters=8, n_blocks=0, dropout=0.0, pooling="mean")
     negatives = random_codes(rng, 100, LENGTH)
     positives = np.minimum(random_codes(rng, 100, LENGTH), 2)  # without T

@@ -26,6 +26,7 @@ from seqsal.auditing.part import (
     Fact,
     Interval,
     Measured,
+    Notes,
     NotTested,
     Part,
     PartResult,
@@ -57,6 +58,7 @@ MAX_MATCH_Q = 0.05  # of a database match that names a pattern
 MIN_STRAND_HITS = 5  # of a motif on either strand from which strands are compared
 N_LISTED = 20
 INSIDE = 0.5  # of a peak's bases under hits
+NO_HIT = NotTested("no known motif has a hit")
 NOTHING_KNOWN = NotTested("neither known motifs nor annotations were given, or none lies in the regions")
 UNKNOWN = "how much of it lies in known motifs is not known"
 Floats = NDArray[np.float64]
@@ -90,6 +92,9 @@ class KnownMass(Mass):
     coverage: float
     within_region: Mass
     positive: Mass | NotTested
+
+
+_NUMBERS = tuple(KnownMass.__dataclass_fields__)
 
 
 @dataclass(frozen=True)
@@ -197,244 +202,209 @@ class PlausibilityResult(PartResult):
         yield Reason.at_least("plausible", "gain over matched positions", self.gain, least, **more)
 
 
-class _Sample:
-    """The regions looked at: their sequences, maps and the size of the map."""
-
-    def __init__(self, context: AuditContext) -> None:
-        settings = context.settings
-        n = max(1, min(settings.n_regions, N_SCAN_BP // max(context.attr.length, 1)))
-        self.rows = context.rows(n)
-        self.codes = context.codes(self.rows)
-        self.track = np.where(self.codes == N_CODE, 0.0, context.track(self.rows)).astype(np.float64)
-        self.size = np.abs(self.track)
-        self.windows = context.attr.regions.iloc[self.rows].reset_index(drop=True)
-        self.n_known = max(int((self.codes != N_CODE).sum()), 1)
-
-
 def audit_plausibility(
     context: AuditContext,
     annotations: pd.DataFrame | None = None,
     motif_result: MotifResult | None = None,
 ) -> PlausibilityResult:
-    """Compare the map with known motifs, or with annotations.
+    """Compare the map with known motifs, or with annotations (chrom, start, end), by default those of the context.
 
-    `context`: what is audited; its `motifs` are the database, and no model is needed. `annotations`: regions that are
-    known to matter, chrom, start, end; by default those of the context. `motif_result`: patterns found in the same
-    attributions, for what they are. Returns PlausibilityResult: About known motifs where they were given and have hits,
-    else about the annotations, as `source` says.
+    No model is needed. The numbers are about known motifs where they were given and have hits, else about the
+    annotations, as `source` says. `motif_result` are patterns found in the same attributions, for what they are.
     """
-    sample = _Sample(context)
     annotations = context.annotations if annotations is None else annotations
-    tables: dict[str, pd.DataFrame] = {}
-    untested = list(_missing(sample, context, motif_result, has_annotations=annotations is not None))
-    hits = _hits(context, sample, untested) if context.motifs else None
-    marked = None if annotations is None else _marked(sample, annotations, untested)
-    mass: dict[str, KnownMass] = {}
-    if sample.size.any():
-        for source, mask in (("annotations", marked), ("motifs", None if hits is None else hits.mask)):
-            if mask is not None:
-                mass[source], tables["plausibility_regions"] = _mass(context, sample, mask, source)
-    mask = marked if hits is None else hits.mask
-    peaks: PeakShare | NotTested = NOTHING_KNOWN if mask is None else _peaks(context, sample, mask, untested)
+    audit = _Audit(context)
+    audit.say_what_is_missing(motif_result, has_annotations=annotations is not None)
+    hits = audit.hits() if context.motifs else None
+    masks = {"annotations": None if annotations is None else audit.marked(annotations)}
+    masks["motifs"] = None if hits is None else hits.mask
+    mass = {name: audit.mass(mask, name) for name, mask in masks.items() if mask is not None and audit.size.any()}
+    mask = masks["annotations"] if hits is None else hits.mask
+    peaks: PeakShare | NotTested = NOTHING_KNOWN if mask is None else audit.peaks(mask)
     strand: StrandSymmetry | NotTested = NotTested("there are no hits of known motifs")
     if hits is not None:
-        tables["motifs"] = _by_motif(context, sample, hits)
-        strand = _strands(context, sample, hits, tables["motifs"], untested)
+        audit.notes.tables["motifs"] = table = audit.by_motif(hits)
+        strand = audit.strands(hits, table)
     about = next((name for name in ("motifs", "annotations") if name in mass), None)
+    audit.notes.warnings += _warnings(mass.get(about or ""), strand, context)
+    numbers: dict[str, Any] = {name: None if name.endswith("ci") else NOTHING_KNOWN for name in _NUMBERS}
     return PlausibilityResult(
         source=about,
-        **(_untested_mass() if about is None else vars(mass[about])),
-        threshold=hits.threshold if hits else NotTested("no known motif has a hit"),
-        n_hits=len(hits.table) if hits else NotTested("no known motif has a hit"),
-        n_motifs=len(context.motifs or ()) if hits else NotTested("no known motif has a hit"),
+        **(numbers if about is None else vars(mass[about])),
+        threshold=hits.threshold if hits else NO_HIT,
+        n_hits=len(hits.table) if hits else NO_HIT,
+        n_motifs=len(context.motifs or ()) if hits else NO_HIT,
         annotations=mass.get("annotations", NotTested("no annotations lie in the regions")),
         peaks=peaks,
         strand=strand,
-        n_regions=len(sample.rows),
+        n_regions=len(audit.rows),
         patterns=_patterns(motif_result),
-        tables=tables,
-        warnings=tuple(_warnings(mass.get(about or ""), strand, context)),
-        untested=tuple(untested),
+        **audit.notes.fields(),
     )
 
 
-def _untested_mass() -> dict[str, Any]:
-    return {name: None if name.endswith("ci") else NOTHING_KNOWN for name in KnownMass.__dataclass_fields__}
+class _Audit:
+    """The regions looked at: their sequences, maps and the size of the map; and what is compared in them."""
 
+    def __init__(self, context: AuditContext) -> None:
+        self.context, self.settings, self.notes = context, context.settings, Notes()
+        self.rows = context.rows(max(1, min(self.settings.n_regions, N_SCAN_BP // max(context.attr.length, 1))))
+        self.codes = context.codes(self.rows)
+        self.known = self.codes != N_CODE
+        self.track = np.where(self.known, context.track(self.rows), 0.0).astype(np.float64)
+        self.size = np.abs(self.track)
+        self.windows = context.attr.regions.iloc[self.rows].reset_index(drop=True)
 
-def _missing(
-    sample: _Sample, context: AuditContext, motif_result: MotifResult | None, *, has_annotations: bool
-) -> list[str]:
-    lines = []
-    if not context.motifs and not has_annotations:
-        lines.append("Plausibility was not tested: neither known motifs nor annotations were given.")
-    elif not sample.size.any():
-        lines.append("Plausibility was not tested: the map is 0 in every region that was looked at.")
-    elif (sample.size.sum(1) > 0).sum() < 2:
-        lines.append("Plausibility has no confidence interval: only one region has attributions.")
-    if motif_result is None:
-        lines.append("The patterns in the map were not judged: none were given (run the motif search first).")
-    return lines
+    def say_what_is_missing(self, motif_result: MotifResult | None, *, has_annotations: bool) -> None:
+        untested = self.notes.untested
+        if not self.context.motifs and not has_annotations:
+            untested.append("Plausibility was not tested: neither known motifs nor annotations were given.")
+        elif not self.size.any():
+            untested.append("Plausibility was not tested: the map is 0 in every region that was looked at.")
+        elif (self.size.sum(1) > 0).sum() < 2:
+            untested.append("Plausibility has no confidence interval: only one region has attributions.")
+        if motif_result is None:
+            untested.append("The patterns in the map were not judged: none were given (run the motif search first).")
 
-
-def _hits(context: AuditContext, sample: _Sample, untested: list[str]) -> MotifHits | None:
-    hits = find_hits(sample.codes, context.motifs or (), HIT_P_VALUE, MAX_HIT_SHARE)
-    if len(hits.table):
-        return hits
-    untested.append(
-        f"Known motifs were not tested: none of the {len(context.motifs or ())} has a hit "
-        f"(p ≤ {HIT_P_VALUE:g}) in the regions that were looked at."
-    )
-    return None
-
-
-def _marked(sample: _Sample, annotations: pd.DataFrame, untested: list[str]) -> NDArray[np.bool_] | None:
-    spans, _ = spans_in_windows(sample.windows, annotations)
-    if len(spans.row):
-        return mask_of(spans, sample.codes.shape)
-    untested.append(
-        f"Annotations were not tested: none of the {len(annotations):,} shares a base with the regions that were "
-        "looked at (are the chromosomes named alike?)."
-    )
-    return None
-
-
-def _mass(context: AuditContext, sample: _Sample, mask: NDArray[np.bool_], name: str) -> tuple[KnownMass, pd.DataFrame]:
-    """Shares of the map under a mask and under matched positions, with a table of the regions."""
-    held = np.stack([sample.size, np.maximum(sample.track, 0.0)])
-    rng, n_draws = context.rng(f"placements of {name}"), N_PERMUTATIONS
-    both = match_gc(runs_of(mask), held, sample.codes, GC_TOLERANCE, n_draws, rng)
-    shifted = shift_circularly(mask, sample.size, sample.codes, n_draws, rng)
-    alike = _against(context, both[0], sample.size, f"{name}, like GC")
-    found = KnownMass(
-        **vars(alike),
-        coverage=float((mask & (sample.codes != N_CODE)).sum() / sample.n_known),
-        within_region=_against(context, shifted, sample.size, f"{name}, shifted"),
-        positive=_against(context, both[1], held[1], f"{name}, positive")
-        if context.signed and held[1].any()
-        else NotTested("the map has no positive values that differ from it"),
-    )
-    return found, _region_table(context, sample, mask, both[0], shifted)
-
-
-def _against(context: AuditContext, matched: Matched, held: Floats, name: str) -> Mass:
-    """Observed and expected share of what all regions hold, (n, L)."""
-    total, observed, expected = held.sum(), matched.observed.sum(), matched.expected.sum()
-    rng, settings = context.rng(f"interval of {name}"), context.settings
-    return Mass(
-        motif_mass=float(observed / total),
-        expected=float(expected / total),
-        gain=float((observed - expected) / total),
-        ci=ratio_interval(matched.observed - matched.expected, held.sum(1), rng, settings),
-        enrichment=float(observed / expected) if expected > 0 else NotTested("matched positions hold nothing"),
-        enrichment_ci=ratio_interval(matched.observed, matched.expected, rng, settings),
-        p_value=matched.p_value,
-    )
-
-
-def _region_table(
-    context: AuditContext, sample: _Sample, mask: NDArray[np.bool_], alike: Matched, shifted: Matched
-) -> pd.DataFrame:
-    total = sample.size.sum(1)
-    share = np.divide(
-        np.stack([alike.observed, alike.expected, shifted.expected]),
-        total,
-        out=np.full((3, len(total)), np.nan),
-        where=total > 0,
-    )
-    columns = {"total": total, "motif_mass": share[0], "expected": share[1], "expected_within_region": share[2]}
-    return context.region_table(sample.rows).assign(**columns, coverage=mask.mean(1))
-
-
-def _peaks(
-    context: AuditContext, sample: _Sample, mask: NDArray[np.bool_], untested: list[str]
-) -> PeakShare | NotTested:
-    """Share of peaks at least half of whose bases are under the mask, against placements of like GC content."""
-    spans, _ = spans_in_windows(sample.windows, context.peaks) if len(context.peaks) else (None, None)
-    if spans is not None:
-        spans = spans.take((spans.start >= 0) & (spans.end <= mask.shape[1]))
-    if spans is None or not len(spans.row):
-        untested.append("Peaks inside known biology were not tested: no peak lies in the regions that were looked at.")
-        return NotTested("no peak lies in the regions")
-    matched = match_gc(
-        spans,
-        mask[None].astype(np.float64),
-        sample.codes,
-        GC_TOLERANCE,
-        N_PERMUTATIONS,
-        context.rng("placements of peaks"),
-        lambda covered, width: (covered >= INSIDE * width).astype(np.float64),
-    )[0]
-    n_peaks = np.bincount(spans.row, minlength=len(mask)).astype(np.float64)
-    rng = context.rng("interval of peaks")
-    return PeakShare(
-        n_peaks=len(spans.row),
-        share_inside=float(matched.observed.sum() / n_peaks.sum()),
-        expected=float(matched.expected.sum() / n_peaks.sum()),
-        gain_ci=ratio_interval(matched.observed - matched.expected, n_peaks, rng, context.settings),
-        p_value=matched.p_value,
-    )
-
-
-def _by_motif(context: AuditContext, sample: _Sample, hits: MotifHits) -> pd.DataFrame:
-    """Return the motifs that hold most attribution beyond their share of the bases, the first first."""
-    motifs, length = context.motifs or (), sample.codes.shape[1]
-    size, total = sample.size.ravel(), max(sample.size.sum(), np.finfo(float).tiny)
-    per_base = sample.size.sum(1) / np.maximum((sample.codes != N_CODE).sum(1), 1)
-    rows = []
-    for idx in np.unique(hits.table["motif_idx"].to_numpy()):
-        group = hits.table[hits.table["motif_idx"] == idx]
-        positions = np.unique(span_positions(group["row"], group["start"], group["end"], length)[0])
-        rows.append(
-            {
-                "motif": motifs[idx].name,
-                "accession": motifs[idx].accession,
-                "n_hits": len(group),
-                "n_regions": group["row"].nunique(),
-                "motif_mass": size[positions].sum() / total,
-                "expected": per_base[positions // length].sum() / total,
-                "mean_attribution": float(_sums(sample, group).mean()),
-            }
+    def hits(self) -> MotifHits | None:
+        motifs = self.context.motifs or ()
+        hits = find_hits(self.codes, motifs, HIT_P_VALUE, MAX_HIT_SHARE)
+        if len(hits.table):
+            return hits
+        self.notes.untested.append(
+            f"Known motifs were not tested: none of the {len(motifs)} has a hit (p ≤ {HIT_P_VALUE:g}) in the regions "
+            "that were looked at."
         )
-    table = pd.DataFrame(rows)
-    table = table.assign(gain=table["motif_mass"] - table["expected"])
-    ordered = table.sort_values(["gain", "motif"], ascending=[False, True], kind="stable")
-    return ordered[:N_LISTED].reset_index(drop=True)
+        return None
 
-
-def _sums(sample: _Sample, hits: pd.DataFrame) -> Floats:
-    """Σ map over each hit."""
-    running = np.pad(np.cumsum(sample.track, axis=1), ((0, 0), (1, 0)))
-    row = hits["row"].to_numpy()
-    return np.asarray(running[row, hits["end"].to_numpy()] - running[row, hits["start"].to_numpy()])
-
-
-def _strands(
-    context: AuditContext, sample: _Sample, hits: MotifHits, table: pd.DataFrame, untested: list[str]
-) -> StrandSymmetry | NotTested:
-    """Test the foremost motif with enough hits on either strand."""
-    labels = {(motif.name, motif.accession): idx for idx, motif in enumerate(context.motifs or ())}
-    for name, accession in zip(table["motif"], table["accession"], strict=True):
-        own = hits.table[hits.table["motif_idx"] == labels[name, accession]]
-        is_forward = (own["strand"] == "+").to_numpy()
-        if min(is_forward.sum(), (~is_forward).sum()) < MIN_STRAND_HITS:
-            continue
-        sums = _sums(sample, own)
-        forward, reverse = sums[is_forward], sums[~is_forward]
-        return StrandSymmetry(
-            motif=name,
-            n_forward=len(forward),
-            n_reverse=len(reverse),
-            mean_forward=float(forward.mean()),
-            mean_reverse=float(reverse.mean()),
-            auc=auroc(forward, reverse) or 0.0,
-            p_value=mann_whitney_p(forward, reverse, method="asymptotic"),
-            rc_average=context.rc_average,
+    def marked(self, annotations: pd.DataFrame) -> NDArray[np.bool_] | None:
+        spans, _ = spans_in_windows(self.windows, annotations)
+        if len(spans.row):
+            return mask_of(spans, self.codes.shape)
+        self.notes.untested.append(
+            f"Annotations were not tested: none of the {len(annotations):,} shares a base with the regions that were "
+            "looked at (are the chromosomes named alike?)."
         )
-    untested.append(
-        f"Strand symmetry was not tested: no known motif with attribution has {MIN_STRAND_HITS} hits on either strand."
-    )
-    return NotTested("no known motif has enough hits on either strand")
+        return None
+
+    def mass(self, mask: NDArray[np.bool_], name: str) -> KnownMass:
+        """Shares of the map under a mask and under matched positions; also notes a table of the regions."""
+        held = np.stack([self.size, np.maximum(self.track, 0.0)])
+        rng = self.context.rng(f"placements of {name}")
+        alike, positive = match_gc(runs_of(mask), held, self.codes, GC_TOLERANCE, N_PERMUTATIONS, rng)
+        shifted = shift_circularly(mask, self.size, self.codes, N_PERMUTATIONS, rng)
+        total = self.size.sum(1)
+        shares = {
+            "motif_mass": alike.observed, "expected": alike.expected, "expected_within_region": shifted.expected,
+        }  # fmt: skip
+        table = self.context.region_table(self.rows).assign(total=total)
+        for column, values in shares.items():
+            table[column] = np.divide(values, total, out=np.full(len(total), np.nan), where=total > 0)
+        self.notes.tables["plausibility_regions"] = table.assign(coverage=mask.mean(1))
+        return KnownMass(
+            **vars(self._against(alike, self.size, f"{name}, like GC")),
+            coverage=float((mask & self.known).sum() / max(int(self.known.sum()), 1)),
+            within_region=self._against(shifted, self.size, f"{name}, shifted"),
+            positive=self._against(positive, held[1], f"{name}, positive")
+            if self.context.signed and held[1].any()
+            else NotTested("the map has no positive values that differ from it"),
+        )
+
+    def _against(self, matched: Matched, held: Floats, name: str) -> Mass:
+        """Observed and expected share of what all regions hold, (n, L)."""
+        total, observed, expected = held.sum(), matched.observed.sum(), matched.expected.sum()
+        rng, settings = self.context.rng(f"interval of {name}"), self.settings
+        return Mass(
+            motif_mass=float(observed / total),
+            expected=float(expected / total),
+            gain=float((observed - expected) / total),
+            ci=ratio_interval(matched.observed - matched.expected, held.sum(1), rng, settings),
+            enrichment=float(observed / expected) if expected > 0 else NotTested("matched positions hold nothing"),
+            enrichment_ci=ratio_interval(matched.observed, matched.expected, rng, settings),
+            p_value=matched.p_value,
+        )
+
+    def peaks(self, mask: NDArray[np.bool_]) -> PeakShare | NotTested:
+        """Share of peaks at least half of whose bases are under the mask, against placements of like GC content."""
+        spans = runs_of(mask[:0])
+        if len(self.context.peaks):
+            spans, _ = spans_in_windows(self.windows, self.context.peaks)
+            spans = spans.take((spans.start >= 0) & (spans.end <= mask.shape[1]))
+        if not len(spans.row):
+            self.notes.untested.append(
+                "Peaks inside known biology were not tested: no peak lies in the regions that were looked at."
+            )
+            return NotTested("no peak lies in the regions")
+        rng, values = self.context.rng("placements of peaks"), mask[None].astype(np.float64)
+        (matched,) = match_gc(spans, values, self.codes, GC_TOLERANCE, N_PERMUTATIONS, rng, _is_inside)
+        n_peaks = np.bincount(spans.row, minlength=len(mask)).astype(np.float64)
+        gains, rng = matched.observed - matched.expected, self.context.rng("interval of peaks")
+        return PeakShare(
+            n_peaks=len(spans.row),
+            share_inside=float(matched.observed.sum() / n_peaks.sum()),
+            expected=float(matched.expected.sum() / n_peaks.sum()),
+            gain_ci=ratio_interval(gains, n_peaks, rng, self.settings),
+            p_value=matched.p_value,
+        )
+
+    def by_motif(self, hits: MotifHits) -> pd.DataFrame:
+        """Return the motifs that hold most attribution beyond their share of the bases, the first first."""
+        motifs, length = self.context.motifs or (), self.codes.shape[1]
+        size, total = self.size.ravel(), max(self.size.sum(), np.finfo(float).tiny)
+        per_base = self.size.sum(1) / np.maximum(self.known.sum(1), 1)
+        rows = []
+        for idx in np.unique(hits.table["motif_idx"].to_numpy()):
+            group = hits.table[hits.table["motif_idx"] == idx]
+            positions = np.unique(span_positions(group["row"], group["start"], group["end"], length)[0])
+            rows.append(
+                {
+                    "motif": motifs[idx].name,
+                    "accession": motifs[idx].accession,
+                    "n_hits": len(group),
+                    "n_regions": group["row"].nunique(),
+                    "motif_mass": size[positions].sum() / total,
+                    "expected": per_base[positions // length].sum() / total,
+                    "mean_attribution": float(self._sums(group).mean()),
+                }
+            )
+        table = pd.DataFrame(rows)
+        table = table.assign(gain=table["motif_mass"] - table["expected"])
+        ordered = table.sort_values(["gain", "motif"], ascending=[False, True], kind="stable")
+        return ordered[:N_LISTED].reset_index(drop=True)
+
+    def _sums(self, hits: pd.DataFrame) -> Floats:
+        """Σ map over each hit."""
+        running = np.pad(np.cumsum(self.track, axis=1), ((0, 0), (1, 0)))
+        row, start, end = (hits[name].to_numpy() for name in ("row", "start", "end"))
+        return np.asarray(running[row, end] - running[row, start])
+
+    def strands(self, hits: MotifHits, table: pd.DataFrame) -> StrandSymmetry | NotTested:
+        """Test the foremost motif with enough hits on either strand."""
+        labels = {(motif.name, motif.accession): idx for idx, motif in enumerate(self.context.motifs or ())}
+        for name, accession in zip(table["motif"], table["accession"], strict=True):
+            own = hits.table[hits.table["motif_idx"] == labels[name, accession]]
+            is_forward, sums = (own["strand"] == "+").to_numpy(), self._sums(own)
+            forward, reverse = sums[is_forward], sums[~is_forward]
+            if min(len(forward), len(reverse)) >= MIN_STRAND_HITS:
+                return StrandSymmetry(
+                    motif=name,
+                    n_forward=len(forward),
+                    n_reverse=len(reverse),
+                    mean_forward=float(forward.mean()),
+                    mean_reverse=float(reverse.mean()),
+                    auc=auroc(forward, reverse) or 0.0,
+                    p_value=mann_whitney_p(forward, reverse, method="asymptotic"),
+                    rc_average=self.context.rc_average,
+                )
+        self.notes.untested.append(
+            f"Strand symmetry was not tested: no known motif with attribution has {MIN_STRAND_HITS} hits on either "
+            "strand."
+        )
+        return NotTested("no known motif has enough hits on either strand")
+
+
+def _is_inside(covered: Floats, width: int) -> Floats:
+    return (covered >= INSIDE * width).astype(np.float64)
 
 
 def _patterns(result: MotifResult | None) -> Patterns | NotTested:

@@ -2,8 +2,11 @@
 
 After Adebayo et al. 2018 (arXiv:1810.03292). A map that is much the same for random weights tells about the sequence,
 or about nothing, but not about the model, however plausible it looks (:mod:`seqsal.auditing.parts.sanity.weights`).
-Permuted labels need training (:mod:`seqsal.auditing.parts.sanity.labels`). Shuffled input is told for information: a
-model may respond to shuffles.
+Shuffled input is told for information: a model may respond to shuffles.
+
+*Labels.* What a map shows of the labels is gone when a network like the model's is trained on permuted ones. A second
+network of the same kind learns the true labels from the same sequences for as long, since a network that could not have
+learnt anything from so few sequences would prove nothing. Only the built-in network can be trained here.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from seqsal.auditing.part import (
     Fact,
     Interval,
     Measured,
+    Notes,
     NotTested,
     Part,
     PartResult,
@@ -28,13 +32,22 @@ from seqsal.auditing.part import (
     Weight,
     measured,
 )
-from seqsal.auditing.parts.sanity.labels import LabelTest, compare_labels, why_not_retrained
-from seqsal.auditing.parts.sanity.weights import LayerSimilarity, RandomWeights, WeightTest
+from seqsal.auditing.parts.sanity.weights import Comparison, RandomWeights, WeightTest, without_random_weights
 from seqsal.auditing.settings import AuditSettings
+from seqsal.models import CNN, SequenceModel, wrap
+from seqsal.models.state import seeded
+from seqsal.sequence.codes import N_CODE
+from seqsal.training import TrainConfig
+from seqsal.training.examples import Examples
+from seqsal.training.fit import fit
 
-__all__ = ["PART", "InputSizes", "SanityResult", "audit_sanity"]
+__all__ = ["PART", "InputSizes", "LabelTest", "Retrained", "SanityResult", "audit_sanity"]
 
 MIN_REPRODUCED = 0.9  # correlation of the map with the one that the method gives now: below, they are not the same map
+MIN_OF_CLASS = 50
+VALID_FRACTION = 0.15
+N_RETRAIN_EXAMPLES = 2_000  # that the networks are trained on, at most
+N_RETRAIN_EPOCHS = 8
 Maps = NDArray[np.float32]
 _NOT_REPRODUCED = "Random weights were not tried, because the maps could not be made again."
 
@@ -58,33 +71,45 @@ class InputSizes:
     n_regions: int
 
 
+@dataclass(frozen=True)
+class Retrained:
+    """A network trained again: how alike its map is to the model's beyond that of shuffles, and its held-out AUROC."""
+
+    similarity: Measured
+    ci: Interval | None
+    auroc: float
+
+
+@dataclass(frozen=True)
+class LabelTest:
+    """Networks trained on true and on permuted labels.
+
+    `n_examples`, `n_epochs`: what they were trained on, and for how long. `true`, `permuted`: what they came to.
+    `depends_on_labels`: not tested where the network of true labels is not nearer to the model than that of permuted
+    ones.
+    """
+
+    n_examples: int
+    n_epochs: int
+    true: Retrained
+    permuted: Retrained
+    depends_on_labels: bool | NotTested
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
-class SanityResult(PartResult):
+class SanityResult(PartResult, RandomWeights):
     """What became of the map when weights, input and labels were made random.
 
     Table: `randomization`, a row a random model.
 
-    `depends_on_model`: whether the map of the model with random weights is another one. `randomized_similarity`,
-    `randomized_ci`, `measure`, `raw_similarity`, `baseline_similarity`, `between_randomized`, `cascade`, `layers`:
-    those of :class:`RandomWeights`. `reproduced`: correlation of the maps as they were given with those that the method
-    gives now; where that is low, as a share of the correlation of two that it gives now. `input`: sizes of the map in
-    regions and in shuffles. `label`: networks trained on permuted labels. `n_regions`: with how many regions random
-    weights were tried.
+    `reproduced`: correlation of the maps as they were given with those that the method gives now; where that is low, as
+    a share of the correlation of two that it gives now. `input`: sizes of the map in regions and in shuffles. `label`:
+    networks trained on permuted labels. The others are those of :class:`RandomWeights`.
     """
 
-    depends_on_model: bool | NotTested
-    randomized_similarity: Measured
-    randomized_ci: Interval | None = None
-    measure: str | None = None
-    raw_similarity: Measured
-    baseline_similarity: Measured
-    between_randomized: Measured
-    cascade: tuple[LayerSimilarity, ...] = ()
-    layers: tuple[LayerSimilarity, ...] = ()
     reproduced: Measured
     input: InputSizes | NotTested
     label: LabelTest | NotTested
-    n_regions: int = 0
 
     def facts(self, settings: AuditSettings) -> Iterator[Fact]:
         if isinstance(self.randomized_similarity, float):
@@ -106,48 +131,33 @@ class SanityResult(PartResult):
 
 def audit_sanity(context: AuditContext) -> SanityResult:
     """Randomise weights, input and labels, and see what becomes of the map."""
+    notes = Notes()
     if not context.can_attribute:
-        return _without_attributing(context)
-    test = WeightTest(context)
+        return _without_attributing(context, notes)
+    test = WeightTest(context, notes)
     reproduced = _reproduced(context, test.codes, test.before)
-    warnings: list[str] = []
     if isinstance(reproduced, float) and reproduced < MIN_REPRODUCED:
-        warnings.append(_not_the_same(context, reproduced))
-        weights: RandomWeights | NotTested = NotTested(_NOT_REPRODUCED)
+        how = "explainer" if context.explainer is not None else f"method {context.attr.method}"
+        notes.warnings.append(
+            f"The maps are not those that the {how} gives for this model now (correlation {reproduced:.2f}, at least "
+            f"{MIN_REPRODUCED:g} expected): they were made in another way than they say."
+        )
+        weights = without_random_weights(notes.not_tested(_NOT_REPRODUCED))
     else:
         weights = test.run()
-        warnings += test.warnings
     reason = why_not_retrained(context)
-    label = compare_labels(context, test.codes, test.before) if reason is None else NotTested(reason)
-    untested = tuple(one.reason for one in (weights, label) if isinstance(one, NotTested))
+    label: LabelTest | NotTested
+    if reason is None:
+        label = compare_labels(context, test.codes, test.before)
+        notes.warnings += _label_warnings(label)
+    else:
+        label = notes.not_tested(reason)
+    notes.tables["randomization"] = test.table
     sizes = _input(context, test.codes, test.before)
-    more = {"tables": {"randomization": test.table}, "warnings": (*warnings, *_label_warnings(label))}
-    if isinstance(weights, NotTested):
-        return SanityResult(
-            depends_on_model=weights, randomized_similarity=weights, raw_similarity=weights,
-            baseline_similarity=weights, between_randomized=weights, reproduced=reproduced, input=sizes, label=label,
-            untested=untested, **more,  # type: ignore[arg-type]
-        )  # fmt: skip
-    return SanityResult(
-        depends_on_model=weights.similarity <= context.settings.max_randomized_similarity,
-        randomized_similarity=weights.similarity,
-        randomized_ci=weights.ci,
-        measure=weights.measure,
-        raw_similarity=weights.raw,
-        baseline_similarity=weights.baseline,
-        between_randomized=weights.between,
-        cascade=weights.cascade,
-        layers=weights.layers,
-        reproduced=reproduced,
-        input=sizes,
-        label=label,
-        n_regions=len(test.codes),
-        untested=untested,
-        **more,  # type: ignore[arg-type]
-    )
+    return SanityResult(**vars(weights), reproduced=reproduced, input=sizes, label=label, **notes.fields())
 
 
-def _without_attributing(context: AuditContext) -> SanityResult:
+def _without_attributing(context: AuditContext, notes: Notes) -> SanityResult:
     """Compare only regions with the shuffles that came with the attributions."""
     reason = "Random weights and labels were not tried, because the model is not given."
     if context.model is not None:
@@ -155,12 +165,11 @@ def _without_attributing(context: AuditContext) -> SanityResult:
             f"Random weights and labels were not tried, because these attributions (by {context.attr.method}) cannot "
             "be made again; give explainer=, the function that made them."
         )
-    none, sizes = NotTested(reason), _stored_input(context)
-    untested = (reason,) if isinstance(sizes, InputSizes) else (reason, sizes.reason)
-    return SanityResult(
-        depends_on_model=none, randomized_similarity=none, raw_similarity=none, baseline_similarity=none,
-        between_randomized=none, reproduced=none, input=sizes, label=none, untested=untested,
-    )  # fmt: skip
+    none, sizes = notes.not_tested(reason), _stored_input(context)
+    if isinstance(sizes, NotTested):
+        notes.untested.append(sizes.reason)
+    weights = without_random_weights(none)
+    return SanityResult(**vars(weights), reproduced=none, input=sizes, label=none, **notes.fields())
 
 
 def _input(context: AuditContext, codes: NDArray[np.uint8], before: Maps) -> InputSizes:
@@ -205,23 +214,108 @@ def _correlation(a: Maps, b: Maps) -> Measured:
     return 1.0 if np.array_equal(a, b) else measured(float((x * y).sum() / scale), "a map is not finite")
 
 
-def _not_the_same(context: AuditContext, correlation: float) -> str:
-    how = "explainer" if context.explainer is not None else f"method {context.attr.method}"
-    return (
-        f"The maps are not those that the {how} gives for this model now (correlation {correlation:.2f}, at least "
-        f"{MIN_REPRODUCED:g} expected): they were made in another way than they say."
+def _label_warnings(label: LabelTest) -> Iterator[str]:
+    if isinstance(label.depends_on_labels, NotTested):
+        yield (
+            f"The test by permuted labels says nothing: {label.n_examples} sequences did not teach a network the "
+            "model's map with their true labels either."
+        )
+    elif not label.depends_on_labels:
+        alike = label.permuted.similarity
+        yield f"A network trained on permuted labels has much the same map ({alike:.2f} alike)."
+
+
+def why_not_retrained(context: AuditContext) -> str | None:
+    """Say in a sentence why no network is trained on permuted labels, None where one can be."""
+    module = None if context.model is None else context.model.module
+    config = module.config if isinstance(module, CNN) else None
+    if config is None or config.loss != "binary" or config.n_targets != 1:
+        return (
+            "Label randomisation needs a network that can be trained again: only that of `seqsal train` with one "
+            "binary target can; train yours on permuted labels and compare the two maps."
+        )
+    classes = (context.positives, context.negatives)
+    if any(codes is None or len(codes) < MIN_OF_CLASS or codes.shape[1] != config.input_length for codes in classes):
+        return (
+            f"Label randomisation needs the training data: {MIN_OF_CLASS} positives and negatives or more, "
+            f"of {config.input_length} bp."
+        )
+    if not context.settings.retrain:
+        return "Label randomisation was not requested, because it trains two networks; `retrain` turns it on."
+    return None
+
+
+def compare_labels(context: AuditContext, codes: NDArray[np.uint8], before: NDArray[np.float32]) -> LabelTest:
+    """Train on true and on permuted labels, and compare the maps of regions (n, L) with those of the model."""
+    examples = _examples(context)
+    true = _retrained(context, examples, codes, before)
+    order = context.rng("permuted labels").permutation(len(examples.targets))
+    permuted = Examples(
+        examples.codes, examples.targets[order], examples.parts, examples.is_positive[order], examples.chroms
+    )
+    other = _retrained(context, permuted, codes, before)
+    depends = _depends(true.similarity, other.similarity, context.settings.max_randomized_similarity)
+    return LabelTest(len(examples.codes), N_RETRAIN_EPOCHS, true, other, depends)
+
+
+def _depends(true: Measured, permuted: Measured, threshold: float) -> bool | NotTested:
+    if isinstance(true, NotTested) or isinstance(permuted, NotTested):
+        return NotTested("a map is flat")
+    if permuted > threshold:
+        return False
+    return True if true > permuted else NotTested("true labels did not teach a network the model's map either")
+
+
+def _examples(context: AuditContext) -> Examples:
+    rng, codes, targets, parts = context.rng("retrained on"), [], [], []
+    for label, given in ((1, context.positives), (0, context.negatives)):
+        assert given is not None
+        rows = np.sort(rng.permutation(len(given))[: max(N_RETRAIN_EXAMPLES // 2, MIN_OF_CLASS)])
+        n_valid = int(np.ceil(VALID_FRACTION * len(rows)))
+        part = np.array(["train"] * (len(rows) - n_valid) + ["valid"] * n_valid)
+        codes.append(np.asarray(given)[rows])
+        targets.append(np.full((len(rows), 1), label, dtype=np.float32))
+        parts.append(part[rng.permutation(len(rows))])
+    labels = np.concatenate(targets)
+    return Examples(
+        np.concatenate(codes), labels, np.concatenate(parts), labels[:, 0] == 1, np.full(len(labels), ".", dtype=str)
     )
 
 
-def _label_warnings(label: LabelTest | NotTested) -> tuple[str, ...]:
-    if isinstance(label, NotTested) or label.depends_on_labels is True:
-        return ()
-    if isinstance(label.depends_on_labels, NotTested):
-        return (
-            f"The test by permuted labels says nothing: {label.n_examples} sequences did not teach a network the "
-            "model's map with their true labels either.",
-        )
-    return (f"A network trained on permuted labels has much the same map ({label.permuted.similarity:.2f} alike).",)
+def _retrained(
+    context: AuditContext, examples: Examples, codes: NDArray[np.uint8], before: NDArray[np.float32]
+) -> Retrained:
+    model, auroc = _train(context, examples)
+    maps = context.attribute(np.concatenate([codes, context.shuffled(codes)]), model=model, draw=1)
+    after, of_shuffles = np.split(maps, 2)
+    comparison = Comparison(before, [after], [of_shuffles], codes != N_CODE)
+    measure = comparison.strongest
+    return Retrained(
+        measured(comparison.excess(measure), "a map is flat"),
+        comparison.interval(measure, context.rng("retrained"), context.settings),
+        auroc,
+    )
+
+
+def _train(context: AuditContext, examples: Examples) -> tuple[SequenceModel, float]:
+    assert context.model is not None
+    assert isinstance(context.model.module, CNN)
+    seed = int(context.rng("retrained weights").integers(2**31))
+    with seeded(seed):
+        network = CNN(context.model.module.config).to(context.device)
+    state = fit(
+        network,
+        examples,
+        TrainConfig(epochs=N_RETRAIN_EPOCHS, patience=N_RETRAIN_EPOCHS, max_shift=0),
+        seed=seed,
+        device=context.device,
+        state_file=None,
+        resume=False,
+        progress=context.progress,
+    )
+    trained = state.averaged.cpu().eval()  # the last: permuted labels have no best epoch, only a first one
+    model = wrap(trained, output_space=context.model.output_space)
+    return model, float(state.history[-1]["valid_auroc"])
 
 
 PART = Part(SanityResult, lambda context, _: audit_sanity(context))

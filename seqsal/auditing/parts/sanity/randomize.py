@@ -44,12 +44,9 @@ class Randomizer:
 
     A model that cannot be deep-copied is itself lent with other weights, and gets its own back, to the bit, on leaving.
 
-    `model`: the model; its parameters, buffers, gradients, modes and device are left as they are. `codes`: (n, L)
-    uint8, two or more sequences such as the model is used on: the first shows the order of the layers, all give the
-    statistics of batch normalisation. `rng`: generator by name, such as `AuditContext.rng`. `device`: where
-    normalisation statistics are computed. `layers : tuple of tuples of str`: from the output down: names of the modules
-    within `model.module` (empty for itself) that are randomised together, the one with weights last. Empty for a model
-    without parameters.
+    The first of two or more `codes` (n, L) shows the order of the layers, all give the statistics of batch
+    normalisation. `layers`, from the output down: names of the modules within `model.module` (empty for itself) that
+    are randomised together, the one with weights last; empty for a model without parameters.
     """
 
     def __init__(
@@ -70,11 +67,7 @@ class Randomizer:
 
     @contextlib.contextmanager
     def randomized(self, layers: Collection[Layer], draw: int = 0) -> Iterator[SequenceModel]:
-        """Lend the model with random weights in some layers.
-
-        `layers`: some of `layers`. What a layer gets does not depend on which others are random. `draw`: another draw,
-        other weights.
-        """
+        """Lend the model with random weights in some layers; what one gets does not depend on the others."""
         names = [name for layer in layers for name in layer]
         with _workbench(self._model) as model:
             parts = _parts(model)
@@ -103,8 +96,8 @@ class Randomizer:
         ]
         if norms:
             with frozen_on_device(model, self._device), _collecting(norms), torch.no_grad():
-                n_rows = max(NORM_BP // self._codes.shape[1], 2)
-                for codes in _batches(self._codes, n_rows):
+                n_rows = max(NORM_BP // self._codes.shape[1], 2)  # a single one has no variance
+                for codes in np.array_split(self._codes, max(len(self._codes) // n_rows, 1)):
                     model(one_hot_on(codes, self._device))
 
 
@@ -172,23 +165,16 @@ def _grouped(module: nn.Module, names: Sequence[str]) -> tuple[Layer, ...]:
 
 @contextlib.contextmanager
 def _workbench(model: SequenceModel) -> Iterator[SequenceModel]:
+    """Lend a copy of a model, or the model itself, whose parameters and buffers are put back on leaving."""
     try:
         with torch.no_grad():  # the copied parameters of TorchScript would otherwise be results of a clone
             bench = copy.deepcopy(model)
     except COPY_ERRORS:
-        with _given_back(model):
-            yield model
-        return
-    yield bench
-
-
-@contextlib.contextmanager
-def _given_back(model: nn.Module) -> Iterator[None]:
-    """Put parameters and buffers back on leaving."""
-    tensors = [*model.parameters(), *model.buffers()]
+        bench = model
+    tensors = [*model.parameters(), *model.buffers()] if bench is model else []
     before = [tensor.detach().clone() for tensor in tensors]
     try:
-        yield
+        yield bench
     finally:
         with torch.no_grad():
             for tensor, value in zip(tensors, before, strict=True):
@@ -232,8 +218,3 @@ def _collecting(norms: list[_BatchNorm]) -> Iterator[None]:
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum, norm.training = momentum, False
-
-
-def _batches(codes: NDArray[np.uint8], n_rows: int) -> Iterator[NDArray[np.uint8]]:
-    """Cut rows into batches of like size, none of a single row, which has no variance."""
-    yield from np.array_split(codes, max(len(codes) // n_rows, 1))

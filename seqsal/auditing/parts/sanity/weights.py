@@ -37,23 +37,14 @@ from numpy.typing import NDArray
 from seqsal.agreement.measures import row_moments
 from seqsal.attribution.methods.registry import make_method
 from seqsal.auditing.context import AuditContext
-from seqsal.auditing.part import Interval, Measured, NotTested, measured
+from seqsal.auditing.part import Interval, Measured, Notes, NotTested, measured
 from seqsal.auditing.parts.sanity.randomize import Layer, Randomizer
 from seqsal.auditing.settings import AuditSettings
-from seqsal.auditing.stats import mean_known, percentile_interval, rank_correlation, resample_means
+from seqsal.auditing.stats import interval_of, mean_known, rank_correlation, resample_means
 from seqsal.errors import MethodError, ModelError
 from seqsal.sequence.codes import N_CODE
 
-__all__ = [
-    "COLUMNS",
-    "Comparison",
-    "LayerSimilarity",
-    "RandomWeights",
-    "WeightTest",
-    "map_similarity",
-    "passes_per_window",
-    "spread_evenly",
-]  # fmt: skip
+__all__ = ["Comparison", "LayerSimilarity", "RandomWeights", "WeightTest"]
 
 N_RANDOMIZATIONS = 3  # draws of random weights for the whole model
 N_RANDOM_LAYERS = 10  # that are randomised one by one, and stages from the output down, at most; evenly spaced
@@ -71,11 +62,9 @@ Values = NDArray[np.float64]
 
 
 def map_similarity(a: Maps, b: Maps, known: Known) -> dict[str, Values]:
-    """Compare maps region by region.
+    """Compare maps (n, L) region by region over known positions, (n,) by `MEASURES`.
 
-    `a`, `b`: maps (n, L). `known`: (n, L), the positions that are compared. Returns dict of str to ndarray, shape (n,):
-    By `MEASURES`. NaN where a is flat; 0 where b alone is, for then nothing of a is left; 1 where both are the same and
-    not 0.
+    NaN where a is flat; 0 where b alone is, for then nothing of a is left; 1 where both are the same and not 0.
     """
     sizes = np.abs(a), np.abs(b)
     values = {
@@ -91,16 +80,14 @@ def map_similarity(a: Maps, b: Maps, known: Known) -> dict[str, Values]:
 
 
 class Comparison:
-    """Maps of n regions before, and after in D draws.
+    """Maps (n, L) of n regions before, after in D draws, and after of a shuffle of each region in as many.
 
-    `before`: maps (n, L). `after`: D arrays (n, L), at least one. `of_shuffles`: D arrays (n, L): as `after`, of a
-    shuffle of each region. `known`: (n, L), the same for a region and its shuffle. `same`, `shuffled : dict of str to
-    ndarray`, `shape (n`, `)`: mean over draws, by measure, of the similarity with the map after of the same region, and
-    of its shuffle. A draw whose signs are opposite as a whole counts as alike.
+    `same`, `shuffled`: by measure, (n,), mean over draws of the similarity of the map before with that after of the
+    same region, and of its shuffle. A draw whose signs are opposite as a whole counts as alike.
     """
 
     def __init__(self, before: Maps, after: Sequence[Maps], of_shuffles: Sequence[Maps], known: Known) -> None:
-        known = known & _read_positions(before, after)
+        known = known & np.logical_or.reduce([(maps != 0).any(axis=0) for maps in (before, *after)])
         self.same = {name: np.zeros(len(before)) for name in MEASURES}
         self.shuffled = {name: np.zeros(len(before)) for name in MEASURES}
         for maps, shuffles in zip(after, of_shuffles, strict=True):
@@ -131,8 +118,7 @@ class Comparison:
         if len(both) < 2:
             return None
         resampled = _beyond(*resample_means(both, rng, settings.n_bootstrap).T)[:, None]
-        low, high = percentile_interval(resampled, len(both), settings.confidence)[:, 0]
-        return float(low), float(high)
+        return interval_of(resampled, len(both), settings.confidence)
 
 
 def _beyond(s: Values, b: Values) -> Values:
@@ -143,11 +129,6 @@ def _beyond(s: Values, b: Values) -> Values:
 def _is_flat(values: Maps, known: Known) -> Known:
     low = np.where(known, values, np.inf).min(axis=1)
     return low >= np.where(known, values, -np.inf).max(axis=1)
-
-
-def _read_positions(before: Maps, after: Sequence[Maps]) -> Known:
-    """Positions (L,) at which some map has a value."""
-    return np.logical_or.reduce([(maps != 0).any(axis=0) for maps in (before, *after)])
 
 
 @dataclass(frozen=True)
@@ -161,57 +142,71 @@ class LayerSimilarity:
     mass_similarity: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RandomWeights:
     """What became of the map when all weights were random.
 
-    `similarity`, `ci`: how alike the two are beyond what the random model's map of shuffles is (1: the same), by the
-    `measure` by which they are most alike; the interval is None for one region alone. `raw`, `baseline`: what that is
-    made of. `between`: the raw similarity of two random models. `cascade`, `layers`: for each layer, with those above
-    it, and alone; empty where that would take too many passes.
+    `randomized_similarity`, `randomized_ci`: how alike the two are beyond what the random model's map of shuffles is
+    (1: the same), by the `measure` by which they are most alike; the interval is None for one region alone.
+    `depends_on_model`: whether that is little. `raw_similarity`, `baseline_similarity`: what it is made of.
+    `between_randomized`: the raw similarity of two random models. `cascade`, `layers`: for each layer, with those above
+    it, and alone; empty where that would take too many passes. `n_regions`: with how many regions it was tried.
     """
 
-    similarity: float
-    ci: Interval | None
-    measure: str
-    raw: Measured
-    baseline: Measured
-    between: Measured
+    depends_on_model: bool | NotTested
+    randomized_similarity: Measured
+    randomized_ci: Interval | None = None
+    measure: str | None = None
+    raw_similarity: Measured
+    baseline_similarity: Measured
+    between_randomized: Measured
     cascade: tuple[LayerSimilarity, ...] = ()
     layers: tuple[LayerSimilarity, ...] = ()
+    n_regions: int = 0
+
+
+def without_random_weights(why: NotTested) -> RandomWeights:
+    """Say of every number why it is not there."""
+    return RandomWeights(
+        depends_on_model=why,
+        randomized_similarity=why,
+        raw_similarity=why,
+        baseline_similarity=why,
+        between_randomized=why,
+    )
 
 
 class WeightTest:
     """Compares the maps of some regions with those of the model with random weights.
 
-    `context`: one that can attribute. `codes`, `before`: (n, L): the regions, and their maps by the model as it is.
-    `warnings`: sentences.
+    `codes`, `before`: (n, L): the regions, and their maps by the model as it is.
     """
 
-    def __init__(self, context: AuditContext) -> None:
+    def __init__(self, context: AuditContext, notes: Notes) -> None:
         assert context.model is not None
-        self._context = context
+        self._context, self._notes, self._warnings = context, notes, notes.warnings
         codes = context.codes(context.rows(context.settings.n_small))
         both = np.concatenate([codes, context.shuffled(codes)])
         self._randomizer = Randomizer(context.model, both, context.rng, context.device)
         self._stages = spread_evenly(len(self._randomizer.layers), N_RANDOM_LAYERS)
         n_regions = self._plan(passes_per_window(context, codes[:1]))
         self.codes = context.codes(context.rows(n_regions))
+        self._known = self.codes != N_CODE
         self._shuffled = context.shuffled(self.codes)
         self.before = context.attribute(self.codes)
-        self.warnings: list[str] = []
         self._rows: list[dict[str, Any]] = []
 
-    def run(self) -> RandomWeights | NotTested:
+    def run(self) -> RandomWeights:
         """Make weights random, all of them and layer by layer."""
         reason = self._why_not()
         if reason is not None:
-            return NotTested(reason)
+            return without_random_weights(self._notes.not_tested(reason))
         layers = self._randomizer.layers
         looks = [self._look("all", len(layers), layers, draw) for draw in range(N_RANDOMIZATIONS)]
         found = [look for look in looks if look is not None]
         if not found:
-            return NotTested("With random weights the model gives no finite map, so nothing is compared with it.")
+            why = "With random weights the model gives no finite map, so nothing is compared with it."
+            return without_random_weights(self._notes.not_tested(why))
         after, of_shuffles = [list(maps) for maps in zip(*found, strict=True)]
         comparison = Comparison(self.before, after, of_shuffles, self._known)
         for stage in self._stages:
@@ -225,10 +220,6 @@ class WeightTest:
     def table(self) -> pd.DataFrame:
         """What every random model gave, with `COLUMNS`."""
         return pd.DataFrame(self._rows, columns=list(COLUMNS)).astype(COLUMNS)
-
-    @property
-    def _known(self) -> NDArray[np.bool_]:
-        return np.asarray(self.codes != N_CODE)
 
     def _plan(self, n_passes: int) -> int:
         """Say how many regions can be looked at; leaves the stages out where they would be too few."""
@@ -277,14 +268,18 @@ class WeightTest:
         raw, other = mean_known(comparison.same[measure]), mean_known(comparison.shuffled[measure])
         self._warn(alike, raw or 0.0, other or 0.0)
         return RandomWeights(
-            alike,
-            comparison.interval(measure, context.rng("random weights"), context.settings),
-            measure,
-            measured(raw, "the maps are flat"),
-            measured(other, "the maps of shuffles are flat"),
-            measured(mean_known(np.concatenate(pairs)) if pairs else None, "there is one random model only"),
-            self._listed("cascade", "all"),
-            self._listed("independent"),
+            depends_on_model=alike <= context.settings.max_randomized_similarity,
+            randomized_similarity=alike,
+            randomized_ci=comparison.interval(measure, context.rng("random weights"), context.settings),
+            measure=measure,
+            raw_similarity=measured(raw, "the maps are flat"),
+            baseline_similarity=measured(other, "the maps of shuffles are flat"),
+            between_randomized=measured(
+                mean_known(np.concatenate(pairs)) if pairs else None, "there is one random model only"
+            ),
+            cascade=self._listed("cascade", "all"),
+            layers=self._listed("independent"),
+            n_regions=len(self.codes),
         )
 
     def _warn(self, alike: float, raw: float, baseline: float) -> None:
@@ -297,14 +292,14 @@ class WeightTest:
             )
             if self._context.explainer is not None and alike >= 1 - SAME:
                 text += " It is the very same map: check that the explainer uses the model that it is given."
-            self.warnings.append(text)
+            self._warnings.append(text)
         elif raw > threshold:
-            self.warnings.append(
+            self._warnings.append(
                 f"With random weights the map stays similar ({raw:.2f}), but hardly more so than with that of shuffles "
                 f"({baseline:.2f}): what they share is where in the window the model looks."
             )
         if len(self.codes) == 1:
-            self.warnings.append("Random weights were tried on one region only, so there is no confidence interval.")
+            self._warnings.append("Random weights were tried on one region only, so there is no confidence interval.")
 
     def _listed(self, *kinds: str) -> tuple[LayerSimilarity, ...]:
         rows = [row for row in self._rows if row["kind"] in kinds and row["seed"] == 0] if self._stages else []
@@ -321,10 +316,7 @@ class WeightTest:
 
 
 def passes_per_window(context: AuditContext, codes: NDArray[np.uint8]) -> int:
-    """Count the passes that attributing a window takes.
-
-    `context`: one that can attribute. `codes`: (1, L), which an explainer of the caller's is tried on.
-    """
+    """Count the passes that attributing a window takes; an explainer of the caller's is tried on codes (1, L)."""
     if context.explainer is None:
         given = dict(context.attr.attrs.get("options", {}))
         options = {key: value for key, value in given.items() if key not in ("rc_average", "input_length")}
