@@ -24,6 +24,7 @@ __all__ = [
     "TrainingError",
     "UsageError",
     "did_you_mean",
+    "first_line",
     "one_line",
 ]
 
@@ -103,6 +104,13 @@ def one_line(text: str) -> str:
     if not text.isprintable():
         text = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
     return re.sub(r"\S{401,}", lambda word: f"{word[0][:200]}…{word[0][-100:]}", text)
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what somebody else's error says, its class where it says nothing."""
+    if isinstance(error, KeyError):  # its text is a key alone, such as 101 for a byte that is no pickle's
+        return "its content is damaged or of another kind"
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

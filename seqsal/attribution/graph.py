@@ -28,11 +28,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from seqsal.errors import ModelError
+from seqsal.errors import ModelError, first_line
 from seqsal.models.sequence_model import facts_about
 from seqsal.models.state import as_written
 
-__all__ = ["Graph", "Op", "Ref", "facts_about_targets", "leaves", "trace"]
+__all__ = ["Graph", "Op", "Ref", "Watch", "facts_about_targets", "leaves", "trace"]
 
 _SIZES = (2, 3)  # batches that are traced: with one window, its axis could not be told from others of length 1
 _WRAPPER = "module."  # where `seqsal.wrap` keeps the caller's model
@@ -275,8 +275,16 @@ class _Node:
     is_output: bool = False
 
 
-class _Recorder(TorchDispatchMode):
-    """Notes every ATen operation that runs, below modules, functions of autograd and TorchScript."""
+class Watch(TorchDispatchMode):
+    """Sees every operation below modules, functions of autograd and TorchScript."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # for which torch would load its compiler, which takes seconds
+
+
+class _Recorder(Watch):
+    """Notes every ATen operation that runs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -305,10 +313,6 @@ class _Recorder(TorchDispatchMode):
         if isinstance(value, (list, tuple)):
             return [self.refer(item) for item in value] if type(value) is list else tuple(map(self.refer, value))
         return value
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # for which torch would load its compiler, which takes seconds
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -357,10 +361,8 @@ def _record(model: Callable[[torch.Tensor], torch.Tensor], X: torch.Tensor) -> l
         except (ModelError, torch.OutOfMemoryError):
             raise
         except Exception as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ModelError(
-                f"model: its structure cannot be read ({type(error).__name__}: {reason}); {_INSTEAD}"
-            ) from error
+            why = f"{type(error).__name__}: {first_line(error)}"
+            raise ModelError(f"model: its structure cannot be read ({why}); {_INSTEAD}") from error
     return nodes
 
 

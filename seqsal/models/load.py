@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from seqsal.errors import CheckpointError, ModelError
+from seqsal.errors import CheckpointError, ModelError, first_line
 from seqsal.models.checkpoint import load_checkpoint, read_tensors
 from seqsal.models.sequence_model import SequenceModel, wrap
 from seqsal.models.state import resolve_device
@@ -146,7 +146,7 @@ def _call_factory(spec: str) -> nn.Module:
         raise ModelError(f"model {spec}: {name}() ended the program (sys.exit); it must return a model") from error
     except (TypeError, ValueError, RuntimeError, OSError, KeyError, AttributeError, ImportError) as error:
         raise ModelError(
-            f"model {spec}: {name}() failed ({type(error).__name__}: {_first_line(error)}); "
+            f"model {spec}: {name}() failed ({type(error).__name__}: {first_line(error)}); "
             "it must return a model when called without arguments"
         ) from error
     if not isinstance(module, nn.Module):
@@ -222,7 +222,7 @@ def _read_state_dict(path: Path) -> Mapping[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except _LOAD_ERRORS as error:
         raise CheckpointError(
-            f"{path}: not a state dict that can be read without running code ({_first_line(error)}); "
+            f"{path}: not a state dict that can be read without running code ({first_line(error)}); "
             "save model.state_dict() by torch.save or safetensors"
         ) from error
     for key in _STATE_KEYS:
@@ -292,7 +292,7 @@ def _quietly(path: Path, load: Callable[[], Any]) -> Any:
             return load()
         except _LOAD_ERRORS as error:
             raise CheckpointError(
-                f"{path}: cannot be loaded ({type(error).__name__}: {_first_line(error)}); "
+                f"{path}: cannot be loaded ({type(error).__name__}: {first_line(error)}); "
                 "it may be damaged, or written by another version of torch"
             ) from error
 
@@ -303,12 +303,6 @@ def _check_file(path: Path) -> None:
         raise CheckpointError(f"{path}: {what}; expected a model file or package.module:factory, check the path")
     if not os.access(path, os.R_OK):
         raise CheckpointError(f"{path}: cannot be read, no permission; change its mode or choose another")
-
-
-def _first_line(error: BaseException) -> str:
-    if isinstance(error, KeyError):  # its text is a key alone, such as 101 for a byte that is no pickle's
-        return "its content is damaged or of another kind"
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _last_line(error: BaseException) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from seqsal.errors import ModelError
+from seqsal.errors import ModelError, first_line
 from seqsal.models.adapters import LOW_PRECISION
 from seqsal.models.readout import Readout
 from seqsal.sequence.tensors import one_hot_tensor
@@ -63,7 +63,7 @@ def explain_failure(call: Callable[[Any], Any], X: torch.Tensor, readout: Readou
     if any(words in str(error) for words in OTHER_DEVICE):
         return ModelError(
             f"model: has tensors of its own on another device than {X.device}, where it was to run "
-            f"({_first_line(error)}); trace or script it on {X.device}, or run it on the device that it was made on "
+            f"({first_line(error)}); trace or script it on {X.device}, or run it on the device that it was made on "
             "(--device, or device=)"
         )
     cure = next((cure for tried, cure in _other_inputs(X, fed, readout) if _runs(call, tried)), None)
@@ -75,7 +75,7 @@ def explain_failure(call: Callable[[Any], Any], X: torch.Tensor, readout: Readou
         cure = f"give it windows of the length that it was made for, shape {_expected(readout)}"
     cure = cure or f"check what its forward() takes; seqsal calls it with one-hot DNA of shape {_expected(readout)}"
     return ModelError(
-        f"model: fails on one-hot input of shape {tuple(fed.shape)} ({type(error).__name__}: {_first_line(error)}); "
+        f"model: fails on one-hot input of shape {tuple(fed.shape)} ({type(error).__name__}: {first_line(error)}); "
         f"{cure}"
     )
 
@@ -189,7 +189,7 @@ def check_steady(score: Score, X: torch.Tensor, together: torch.Tensor, dtype: t
             raise
         except FORWARD_ERRORS as error:
             raise ModelError(
-                f"model: works on 2 sequences but fails on 1 ({type(error).__name__}: {_first_line(error)}); "
+                f"model: works on 2 sequences but fails on 1 ({type(error).__name__}: {first_line(error)}); "
                 "normalise with running statistics, and export or script it with a batch size that may change"
             ) from error
     of_size, of_difference = _TOLERANCE_LOW if dtype in LOW_PRECISION or X.is_cuda else _TOLERANCE
@@ -224,7 +224,7 @@ def _gradient(values: torch.Tensor, X: torch.Tensor) -> torch.Tensor | None:
     except RuntimeError as error:
         is_checkpointed = "use_reentrant" in str(error)
         why = "its forward() uses checkpoint(use_reentrant=True): give use_reentrant=False, or turn checkpointing off"
-        raise ModelError(f"model: has no gradient, as {why if is_checkpointed else _first_line(error)}") from error
+        raise ModelError(f"model: has no gradient, as {why if is_checkpointed else first_line(error)}") from error
 
 
 def _is_flat_between(score: Score, X: torch.Tensor) -> bool:
@@ -251,7 +251,3 @@ def _runs(call: Callable[[Any], Any], given: Any) -> bool:
 
 def _expected(readout: Readout) -> str:
     return "(N, 4, L)" if readout.layout == "NCL" else "(N, L, 4)"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -21,10 +21,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from seqsal.attribution.compute import run_op, tell_progress
-from seqsal.attribution.graph import Op, leaves, trace
+from seqsal.attribution.graph import Op, Watch, leaves, trace
 from seqsal.attribution.ism import axis_rules, local_rules
 from seqsal.attribution.ism.rounding import MOST_PRECISE, in_type
 from seqsal.attribution.ism.state import Frame, Local, Rule, State, Step, Window
@@ -92,16 +91,12 @@ _OVERLOADS = {
 }  # that the rule is for, where others mean something else
 
 
-class _Count(TorchDispatchMode):
+class _Count(Watch):
     """Counts the operations of a forward pass and the entries of their results."""
 
     def __init__(self) -> None:
         super().__init__()
         self.n_operations = self.n_entries = 0
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # for which torch would load its compiler, which takes seconds
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from seqsal.attribution.graph import Watch
 from seqsal.models.state import frozen
 
 __all__ = ["MOST_PRECISE", "LongSums", "in_type", "rounding_error"]
@@ -37,7 +37,7 @@ def in_type(value: Any, dtype: torch.dtype) -> Any:
     return value
 
 
-class LongSums(TorchDispatchMode):
+class LongSums(Watch):
     """While entered, sums of many terms of float32 into few are computed, and carried on, in float64.
 
     Attributes
@@ -49,10 +49,6 @@ class LongSums(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.n_seen = self.n_operations = 0
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # for which torch would load its compiler, which takes seconds
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

@@ -39,6 +39,7 @@ from seqsal.attribution.methods.base import (
     TargetsModel,
     check_option,
 )
+from seqsal.errors import first_line
 
 __all__ = ["InSilicoMutagenesis", "ism"]
 
@@ -229,7 +230,7 @@ def _confirmed_mutator(model: TargetsModel, X: torch.Tensor, n_windows: int, n_a
     except Exception as error:  # whatever a saving trips over must not stop a model from being explained
         if is_out_of_memory(error):
             raise
-        known[key] = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        known[key] = first_line(error)
     if known[key] is CONFIRMED:
         return mutator
     logger.info("ism: whole forward passes for each substitution, because %s", known[key])
