@@ -66,7 +66,7 @@ def compiled(model: nn.Module, X: Tensor) -> nn.Module:
 FORMS: dict[str, Callable[[nn.Module, Tensor], nn.Module]] = {
     "eager": lambda model, X: model,
     "scripted": lambda model, X: torch.jit.script(model),
-    "traced": lambda model, X: torch.jit.trace(model, X, check_trace=False),
+    "traced": lambda model, X: torch.jit.trace(model.requires_grad_(), X, check_trace=False),  # as models come
     "compiled": compiled,
 }
 

@@ -206,6 +206,8 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any]]] = {
     "scripted": (lambda: torch.jit.script(_Net()), {}),
     "traced": (lambda: torch.jit.trace(_Net(), windows()), {}),
     "attention and encoder, scripted": (lambda: torch.jit.script(_Attentive()), {}),
+    "attention and encoder, traced": (lambda: torch.jit.trace(_Attentive(), windows(), check_trace=False), {}),
+    "the same, traced under no_grad": (lambda: torch.no_grad()(torch.jit.trace)(_Attentive().eval(), windows()), {}),
     "frozen script": (lambda: torch.jit.freeze(torch.jit.script(_Net().eval())), {}),
     "exported": (lambda: exported(_Net()), {}),
     "bases through argmax": (lambda: nn.Sequential(_Applied(lambda X: X.argmax(1)), _Tokens()), {}),

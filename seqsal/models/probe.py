@@ -47,6 +47,16 @@ _SIZE = 2  # one sequence could not tell (N,) from (N, 1) squeezed, nor (T,) fro
 _TOLERANCE = (1e-4, 1e-3)
 _TOLERANCE_LOW = (0.02, 0.05)  # bfloat16, float16; or a GPU, which may compute one batch size in TF32 and not another
 _N_STEPS = 32
+_FUSED = (
+    "its attention was traced under torch.no_grad(), as one operation without a derivative: trace it outside, by "
+    "torch.jit.trace(model, X, check_trace=False)"
+)
+_CUT = {  # what torch says of a gradient that it cannot have: why
+    "use_reentrant": "its forward() uses checkpoint(use_reentrant=True): give use_reentrant=False, or turn "
+    "checkpointing off",
+    "_native_multi_head_attention": _FUSED,
+    "_transformer_encoder_layer_fwd": _FUSED,
+}
 Score = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -222,9 +232,8 @@ def _gradient(values: torch.Tensor, X: torch.Tensor) -> torch.Tensor | None:
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        is_checkpointed = "use_reentrant" in str(error)
-        why = "its forward() uses checkpoint(use_reentrant=True): give use_reentrant=False, or turn checkpointing off"
-        raise ModelError(f"model: has no gradient, as {why if is_checkpointed else first_line(error)}") from error
+        why = next((why for words, why in _CUT.items() if words in str(error)), first_line(error))
+        raise ModelError(f"model: has no gradient, as {why}") from error
 
 
 def _is_flat_between(score: Score, X: torch.Tensor) -> bool:

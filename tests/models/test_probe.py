@@ -69,6 +69,17 @@ class LastBases(nn.Module):
         return torch.relu(self.head(X)).mean(dim=1)
 
 
+class Attentive(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Conv1d(4, 6, 5), nn.Linear(6, 1)
+        self.attention = nn.MultiheadAttention(6, 2, batch_first=True)
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        h = self.stem(X).mT
+        return self.head(self.attention(h, h, h, need_weights=False)[0].mean(1))
+
+
 class Fed(nn.Module):
     """A body that is fed in a way of its own."""
 
@@ -109,6 +120,10 @@ NO_GRADIENT: dict[str, tuple[Callable[[], nn.Module], str]] = {
     ),
     "quantised": (quantised, "quantised"),
     "quantised, scripted": (lambda: torch.jit.script(quantised()), "quantised"),
+    "attention traced under no_grad": (
+        lambda: torch.no_grad()(torch.jit.trace)(Attentive().eval(), random_X(2)),
+        r"trace it outside, by torch.jit.trace\(model, X, check_trace=False\)",
+    ),
     "reentrant checkpoint": (
         lambda: Fed(lambda body, X: checkpoint(body, X, use_reentrant=True)),
         "give use_reentrant=False",
@@ -138,6 +153,16 @@ def test_a_model_without_a_gradient_is_scored_and_mutated(name: str) -> None:
     for method in ("gradient_x_input", "integrated_gradients", "deeplift_shap", "grad_cam"):
         with pytest.raises(ModelError, match=f"{message}.*; {method} needs the gradient, while ism and score work"):
             seqsal.attribute(module, X=X, method=method, device="cpu")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_attention_that_was_traced_outside_of_no_grad_has_its_gradient() -> None:
+    torch.manual_seed(0)
+    module, X = Attentive().eval(), random_X(2)
+    traced = torch.jit.trace(module, X, check_trace=False)
+    for method in ("gradient_x_input", "deeplift_shap"):
+        found, wanted = (seqsal.attribute(m, X=X, method=method, device="cpu").track for m in (traced, module))
+        np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("order", ["ACGT", "TGCA"])
