@@ -156,23 +156,29 @@ def write_bundle(
     if not attr.chrom_sizes:
         raise OutputError("attributions: hold no chromosome sizes, which tracks need; make them again")
     links, email = Links(None if url_base is None else check_url_base(url_base)), check_email(email)
-    provenance = attr.attrs.get("genome") if isinstance(attr.attrs.get("genome"), dict) else {}
-    fasta = None if genome is None else Path(genome)
-    reference = choose_reference(attr.chrom_sizes, provenance or {}, name=genome_name, fasta=fasta)
+    provenance = attr.attrs.get("genome")
+    provenance, fasta = provenance if isinstance(provenance, dict) else {}, None if genome is None else Path(genome)
+    reference = choose_reference(attr.chrom_sizes, provenance, name=genome_name, fasta=fasta)
     features = feature_tracks(attr.chrom_sizes, peaks=peaks, motifs=motifs, artifacts=artifacts)
     with _staged(folder) as staging:
         signal_file = staging / SIGNAL_FILE
         if bigwig is None:
             write_bigwig(attr, attr.chrom_sizes, signal_file, progress=progress)
         else:
-            _link_or_copy(Path(bigwig), signal_file)
+            try:
+                os.link(Path(bigwig).resolve(), signal_file)
+            except OSError:  # another device, or a file system without hard links
+                shutil.copyfile(bigwig, signal_file)
         for track in features:
             track.write(staging, attr.chrom_sizes)
         write_reference(staging, reference, attr.chrom_sizes)
         summary = summarize_bigwig(signal_file)
-        signal = SignalTrack(SIGNAL_FILE, summary.least, summary.largest or float(not summary.n_bases), _label(attr))
+        label, model = f"{attr.method}, {attr.unit}", attr.attrs.get("model")
+        signal = SignalTrack(SIGNAL_FILE, summary.least, summary.largest or float(not summary.n_bases), label)
+        name = Path(str(model.get("file", ""))).stem if isinstance(model, dict) else ""
+        title = f"Attributions of {name}: {label}" if name else f"Attributions: {label}"
         signed = bool(attr.attrs.get("signed", True))
-        content = Content(_title(attr), signed, reference, signal, features, _choose_locus(attr, peaks), links, email)
+        content = Content(title, signed, reference, signal, features, _choose_locus(attr, peaks), links, email)
         addresses = _addresses(content)
         _write_texts(staging, content, addresses)
         files = [path.relative_to(staging).as_posix() for path in staging.rglob("*") if path.is_file()]
@@ -261,24 +267,6 @@ def _choose_locus(attr: Attributions, peaks: pd.DataFrame | None) -> str:
     return f"{chrom}:{start + 1}-{min(start + VIEW_BP, size)}"
 
 
-def _link_or_copy(source: Path, target: Path) -> None:
-    """Give a finished file a second name, or copy it to another device or on a file system without hard links."""
-    try:
-        os.link(source.resolve(), target)
-    except OSError:
-        shutil.copyfile(source, target)
-
-
-def _label(attr: Attributions) -> str:
-    return f"{attr.method}, {attr.unit}"
-
-
-def _title(attr: Attributions) -> str:
-    model = attr.attrs.get("model")
-    name = Path(str(model.get("file", ""))).stem if isinstance(model, dict) else ""
-    return f"Attributions of {name}: {_label(attr)}" if name else f"Attributions: {_label(attr)}"
-
-
 def _addresses(content: Content) -> dict[str, str]:
     """Addresses that open the bundle, where its own is known."""
     if content.links.base is None:
@@ -298,15 +286,14 @@ def _how_to(content: Content, addresses: dict[str, str]) -> str:
     """Text for whoever finds the folder."""
     reference = content.reference
     hub = content.links.to("hub.txt") if content.links.base else "the address of hub.txt"
+    ucsc = "no hub, since the genome was not recognised; export again with --genome-name or --genome."
+    if reference.in_hub:
+        ucsc = f"put the folder on a web server, then, under My Data and Track Hubs, connect to {hub}."
     lines = [
         content.title,
         "",
         "IGV on the desktop: Open Session in the menu File, igv_session.xml.",
-        *(
-            [f"UCSC: put the folder on a web server, then, under My Data and Track Hubs, connect to {hub}."]
-            if reference.in_hub
-            else ["UCSC: no hub, since the genome was not recognised; export again with --genome-name or --genome."]
-        ),
+        f"UCSC: {ucsc}",
         "IGV-Web: Session, then URL, and the address of igv_session.json; it needs --url-base, not relative paths.",
         f"WashU: genome {reference.name}, then Tracks, Remote Tracks, and as data hub the address of washu.json.",
         "A web server must answer requests for parts of files, and allow other sites (CORS) for IGV-Web and WashU.",

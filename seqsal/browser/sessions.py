@@ -142,9 +142,9 @@ _FEATURE_CLASS = "org.broad.igv.track.FeatureTrack"
 
 def igv_xml(content: Content) -> str:
     """Return a session for IGV on the desktop."""
-    session = ElementTree.Element(
-        "Session", genome=_genome_path(content), locus=clean_label(content.locus, 300), version="8"
-    )
+    reference = content.reference
+    genome = reference.name if reference.known else content.links.to(reference.twobit or SIZES_FILE)
+    session = ElementTree.Element("Session", genome=genome, locus=clean_label(content.locus, 300), version="8")
     resources = ElementTree.SubElement(session, "Resources")
     for track in content.tracks:
         ElementTree.SubElement(resources, "Resource", path=content.links.to(track.file))
@@ -184,24 +184,16 @@ def igv_json(content: Content) -> str:
         }
         for order, track in enumerate(content.features, start=2)
     ]  # fmt: skip
-    session = {**_genome_json(content), "locus": clean_label(content.locus, 300), "tracks": tracks}
+    reference = content.reference
+    genome: dict[str, Any] = {"genome": reference.name}
+    if not reference.known:
+        about = {"id": reference.name, "name": reference.name, "wholeGenomeView": False}
+        sequence = {"format": "chromsizes", "fastaURL": content.links.to(SIZES_FILE)}
+        if reference.twobit is not None:
+            sequence = {"twoBitURL": content.links.to(reference.twobit)}
+        genome = {"reference": {**about, **sequence}}
+    session = {**genome, "locus": clean_label(content.locus, 300), "tracks": tracks}
     return json.dumps(session, indent=2) + "\n"
-
-
-def _genome_path(content: Content) -> str:
-    """Give the assembly's name, or the file that stands in for it."""
-    reference = content.reference
-    return reference.name if reference.known else content.links.to(reference.twobit or SIZES_FILE)
-
-
-def _genome_json(content: Content) -> dict[str, Any]:
-    reference = content.reference
-    if reference.known:
-        return {"genome": reference.name}
-    about = {"id": reference.name, "name": reference.name, "wholeGenomeView": False}
-    if reference.twobit is not None:
-        return {"reference": {**about, "twoBitURL": content.links.to(reference.twobit)}}
-    return {"reference": {**about, "format": "chromsizes", "fastaURL": content.links.to(SIZES_FILE)}}
 
 
 def _track_color(track: FeatureTrack, color: str) -> dict[str, str]:

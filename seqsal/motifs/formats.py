@@ -146,7 +146,12 @@ def _parse_meme(lines: _Lines) -> list[MotifRecord]:
     open_motif: _Line | None = None
     for line in lines:
         if line.text.startswith("ALPHABET"):
-            _check_meme_alphabet(lines, line)
+            stated = line.text.removeprefix("ALPHABET").lstrip("= ").strip()
+            if stated not in ("ACGT", "ACGU") and not re.search("DNA|RNA", stated.upper()):
+                kind = "a protein" if len(stated) >= 20 or "PROTEIN" in stated.upper() else "not a DNA"
+                lines.fail(
+                    line.number, f"the alphabet {stated[:40]!r} is {kind} alphabet, expected ACGT; use DNA motifs"
+                )
         elif line.text.split()[0] == "MOTIF":
             _check_has_matrix(lines, open_motif)
             open_motif = line
@@ -164,15 +169,6 @@ def _check_has_matrix(lines: _Lines, motif: _Line | None) -> None:
         lines.fail(motif.number, f"{motif.text[:60]!r} has no letter-probability matrix; the file is malformed or cut")
 
 
-def _check_meme_alphabet(lines: _Lines, line: _Line) -> None:
-    """Accept DNA and RNA, in both ways of stating them."""
-    stated = line.text.removeprefix("ALPHABET").lstrip("= ").strip()
-    if stated in ("ACGT", "ACGU") or "DNA" in stated.upper() or "RNA" in stated.upper():
-        return
-    kind = "a protein alphabet" if len(stated) >= 20 or "PROTEIN" in stated.upper() else "not that of DNA"
-    lines.fail(line.number, f"the alphabet {stated[:40]!r} is {kind}, expected ACGT; use DNA motifs")
-
-
 def _meme_record(lines: _Lines, motif: _Line, matrix: _Line) -> MotifRecord:
     words = motif.text.split()[1:]
     if not words or words[0] in ("width", "w="):
@@ -180,19 +176,15 @@ def _meme_record(lines: _Lines, motif: _Line, matrix: _Line) -> MotifRecord:
     named = len(words) > 1 and not _TOOL_NAMES.fullmatch(words[1])
     accession = words[0] if named else ""
     name = words[1].removeprefix(f"{accession}.") if named else words[0]
-    stated = dict(re.findall(r"(\w+)\s*=\s*(\S+)", matrix.text))
-    alength, width, n_sites = (_stated(lines, matrix, stated, key) for key in ("alength", "w", "nsites"))
+    stated: dict[str, float] = {}
+    for key, text in re.findall(r"\b(alength|w|nsites)\s*=\s*(\S+)", matrix.text):
+        (stated[key],) = lines.numbers(matrix._replace(text=f"{key}= {text}"), [text])
+    alength, width, n_sites = (stated.get(key) for key in ("alength", "w", "nsites"))
     if alength not in (None, 4):
         kind = "protein" if alength == 20 else "not DNA"
         lines.fail(matrix.number, f"a matrix of {alength:g} letters ({kind}), expected 4; use DNA motifs")
     rows = _meme_rows(lines, matrix, width)
     return MotifRecord(name, accession, np.array(rows).T * (n_sites or 1.0), n_sites or None, motif.number)
-
-
-def _stated(lines: _Lines, matrix: _Line, stated: dict[str, str], key: str) -> float | None:
-    if key not in stated:
-        return None
-    return lines.numbers(matrix._replace(text=f"{key}= {stated[key]}"), [stated[key]])[0]
 
 
 def _meme_rows(lines: _Lines, matrix: _Line, width: float | None) -> list[list[float]]:

@@ -58,7 +58,10 @@ def align_kmers(
         seed = _best_seed(words, triplets, len(left))
         if seed is None:
             break
-        sites = _refine(seqlets.codes[left], support[left], _seed_sites(words, seed, left), bases)
+        mine, length = words.word == seed, 6 + seed // _N_TRIPLETS**2
+        sites = Alignment(words.row[mine], words.start[mine], words.reverse[mine], length)
+        sites = sites.window(-((WIDTH - length) // 2), WIDTH)  # with its surroundings
+        sites = _refine(seqlets.codes[left], support[left], sites, bases)
         if len(sites) < MIN_SEQLETS:
             break
         found.append(Alignment(left[sites.rows], sites.start, sites.reverse, WIDTH))
@@ -145,14 +148,6 @@ def _best_seed(words: _Words, triplets: NDArray[np.float64], n_seqlets: int) -> 
         return None
     score = np.where(stands_out, weight * np.log(np.maximum(weight / expected, 1.0)), -np.inf)
     return int(names[np.argmax(score)])
-
-
-def _seed_sites(words: _Words, seed: int, rows: NDArray[np.int64]) -> Alignment:
-    """Instances of the seed word, with its surroundings up to `WIDTH`."""
-    mine = words.word == seed
-    length = 6 + seed // _N_TRIPLETS**2
-    sites = Alignment(words.row[mine], words.start[mine], words.reverse[mine], length)
-    return sites.window(-((WIDTH - length) // 2), WIDTH)
 
 
 def _refine(

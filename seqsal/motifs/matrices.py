@@ -189,7 +189,14 @@ def write_meme(motifs: Sequence[Motif], path: str | os.PathLike[str], background
             f"{path}: {len(repeated)} identifiers are those of several motifs, the first {repeated[0]!r}; expected one "
             "motif an identifier, rename or drop the others"
         )
-    blocks = [_meme_block(motif, name) for motif, name in zip(motifs, names, strict=True)]
+    blocks = []
+    for motif, name in zip(motifs, names, strict=True):
+        sites = "" if motif.n_sites is None else f" nsites= {max(1, round(motif.n_sites))} E= 0"
+        rows = [
+            " ".join(f"{value:.6f}" for value in column) for column in motif.frequencies.T
+        ]  # gimmemotifs splits at " "
+        matrix = f"letter-probability matrix: alength= 4 w= {motif.width}{sites}"
+        blocks.append("\n".join([f"MOTIF {name}\n", matrix, *rows, ""]))
     with atomic_path(path) as temporary:
         temporary.write_text("\n".join([*head, *blocks]), encoding="utf-8")
 
@@ -269,10 +276,3 @@ def _consensus_letter(share: NDArray[np.float64]) -> str:
     else:
         return "N"
     return _IUPAC["".join(sorted(ALPHABET[i] for i in order[:n_letters]))]
-
-
-def _meme_block(motif: Motif, name: str) -> str:
-    sites = "" if motif.n_sites is None else f" nsites= {max(1, round(motif.n_sites))} E= 0"
-    rows = [" ".join(f"{value:.6f}" for value in column) for column in motif.frequencies.T]  # gimmemotifs splits at one
-    matrix = f"letter-probability matrix: alength= 4 w= {motif.width}{sites}"
-    return "\n".join([f"MOTIF {name}\n", matrix, *rows, ""])

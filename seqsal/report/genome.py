@@ -77,24 +77,12 @@ def choose_spans(wanted: pd.DataFrame, max_bp: int) -> Spans:
 
 @dataclass(frozen=True)
 class GenomeView:
-    """What the browser holds.
+    """What the browser holds."""
 
-    Attributes
-    ----------
-    data
-        For the page's script, in types of JSON.
-    spans
-        Where there are values.
-    names
-        Chromosome names as igv.js can take them apart from positions.
-    sizes
-        Chromosome lengths (bp).
-    """
-
-    data: Mapping[str, Any]
-    spans: Spans
-    names: Mapping[str, str]
-    sizes: Mapping[str, int]
+    data: Mapping[str, Any]  # for the page's script, in types of JSON
+    spans: Spans  # where there are values
+    names: Mapping[str, str]  # of chromosomes, as igv.js can take them apart from positions
+    sizes: Mapping[str, int]  # of chromosomes (bp)
 
     @property
     def n_bp(self) -> int:
@@ -142,17 +130,24 @@ def view_genome(inputs: ReportInputs) -> GenomeView | None:
     if not loci:
         return None
     spans = Spans(pd.DataFrame([(one.chrom, one.start, one.end) for one in loci], columns=["chrom", "start", "end"]))
-    sizes = _sizes(inputs, spans)
+    ends = spans.table.groupby("chrom", sort=False)["end"].max()
+    sizes = {str(chrom): int(inputs.attr.chrom_sizes.get(str(chrom), end)) for chrom, end in ends.items()}
     names = _plain_names(sizes)
     step = max(float(np.nanmax(np.abs(one.track))) for one in loci) / -(MISSING + 1) or 1.0
     view = GenomeView({}, spans, names, sizes)
+    rows = top_rows(inputs)  # the browser begins at the first region pictured, or at the first place held
+    first = _middles(inputs.attr.regions.iloc[rows[:1]]) if rows else spans.table
+    chrom, start, end = first[["chrom", "start", "end"]].iloc[0]
     data = {
         "sizes": {names[chrom]: size for chrom, size in sizes.items()},
         "step": step,
-        "stretches": [_stretch(one, names, step) for one in loci],
+        "stretches": [
+            dict(chrom=names[x.chrom], start=x.start, sequence=decode(x.codes), values=_pack(x.track, step))
+            for x in loci
+        ],
         "label": _plain(f"Attribution, {inputs.attr.unit}"),
         "tracks": [track for track in _tracks(inputs, view) if track["features"]],
-        "locus": view.locus(_first_look(inputs, spans)),
+        "locus": view.locus(Region(str(chrom), int(start), int(end))),
     }
     return replace(view, data=data)
 
@@ -197,11 +192,6 @@ def _read_loci(inputs: ReportInputs, spans: Spans) -> Iterator[Locus]:
             continue
 
 
-def _sizes(inputs: ReportInputs, spans: Spans) -> dict[str, int]:
-    ends = spans.table.groupby("chrom", sort=False)["end"].max()
-    return {str(chrom): int(inputs.attr.chrom_sizes.get(str(chrom), end)) for chrom, end in ends.items()}
-
-
 def _plain_names(chroms: Iterable[str]) -> dict[str, str]:
     """Give chromosomes names without colon, space or markup, each its own."""
     names: dict[str, str] = {}
@@ -214,15 +204,6 @@ def _plain_names(chroms: Iterable[str]) -> dict[str, str]:
 
 def _plain(name: object) -> str:
     return one_line(name, 60).translate(_MARKUP)
-
-
-def _stretch(locus: Locus, names: Mapping[str, str], step: float) -> dict[str, Any]:
-    return {
-        "chrom": names[locus.chrom],
-        "start": locus.start,
-        "sequence": decode(locus.codes),
-        "values": _pack(locus.track, step),
-    }
 
 
 def _pack(track: NDArray[np.float64], step: float) -> str:
@@ -253,11 +234,3 @@ def _boxes(name: str, table: pd.DataFrame, view: GenomeView) -> dict[str, Any]:
         for chrom, start, end, label, color in zip(*columns, strict=True)
     ]
     return {"name": name, "features": features}
-
-
-def _first_look(inputs: ReportInputs, spans: Spans) -> Region:
-    """Begin at the first region pictured, or at the first place held."""
-    rows = top_rows(inputs)
-    first = _middles(inputs.attr.regions.iloc[rows[:1]]) if rows else spans.table
-    chrom, start, end = first[["chrom", "start", "end"]].iloc[0]
-    return Region(str(chrom), int(start), int(end))
