@@ -86,11 +86,11 @@ def _attribute(source: Trained, codes: NDArray[np.uint8], seed: int, method: str
     )
 
 
-def ours(fdr: float = FDR) -> Caller:
+def ours(fdr: float = FDR, statistic: str = "height") -> Caller:
     """Make seqsal's calls at a rate, in window offsets, a caller."""
 
     def call(attr: Attributions) -> pd.DataFrame:
-        peaks = call_peaks(attr, fdr=fdr)
+        peaks = call_peaks(attr, fdr=fdr, statistic=statistic)
         row = peaks["chrom"].str.removeprefix("sequence_").astype(np.int64) - 1
         return peaks.assign(row=row, summit=peaks["start"] + peaks["summit"])[CALL_COLUMNS]
 
@@ -121,6 +121,8 @@ CALLERS: dict[str, Caller] = {
     "seqsal, q < 0.05": ours(),
     "seqsal, q < 0.1": ours(0.1),
     "seqsal, q < 0.15": ours(0.15),
+    "seqsal, joint, q < 0.05": ours(statistic="joint"),
+    "seqsal, joint, q < 0.1": ours(0.1, statistic="joint"),
     "peer, target_fdr 0.05": peer(target_fdr=0.05),
     "peer, target_fdr 0.1": peer(target_fdr=0.1),
     "peer, target_fdr 0.15": peer(target_fdr=0.15),

@@ -380,7 +380,8 @@ def _take_over(
 ) -> None:
     """Copy the controls that there are, where they are the first of the wanted ones."""
     first = made[0]
-    if first is None or first.source is None or not all(one is not None and len(one) == len(first) for one in made):
+    complete = (one is not None and one.prediction is not None and len(one) == len(made[0] or ()) for one in made)
+    if first is None or first.source is None or not all(complete):
         return
     n_windows = len(sink.layout.regions) if isinstance(sink, MemorySink) else sink.done["main"]
     parents = control_parents(np.arange(n_controls), n_windows, n_controls)[: len(first)]
@@ -389,7 +390,8 @@ def _take_over(
     for number, (result, controls) in enumerate(zip(planned.results, made, strict=True)):
         assert controls is not None
         shared = {"codes": controls.codes, "source": controls.source} if not number else {}
-        arrays = {name: np.asarray(values) for name, values in {"track": controls.track, **shared}.items()}
+        own = {"track": controls.track, "prediction": controls.prediction}
+        arrays = {name: np.asarray(values) for name, values in {**own, **shared}.items()}
         is_last = number == len(made) - 1
         sink.write("null", 0, arrays, result=result.name if number else None, complete=is_last)
     sink.done["null"] = len(first)

@@ -37,6 +37,11 @@ __all__ = ["peaks_command"]
 @click.option("--min-width", type=click.IntRange(min=1), default=4, show_default=True, help="Narrowest peak (bp).")
 @click.option("--max-width", type=click.IntRange(min=1), default=50, show_default=True, help="Widest peak (bp).")
 @click.option(
+    "--statistic", type=click.Choice(["height", "joint"]), default="height", show_default=True,
+    help="What candidates are judged by: their height, or what height, shape and prediction of the window show "
+    "together, learned from the controls (for whole genomes).",
+)  # fmt: skip
+@click.option(
     "--max-controls", type=click.IntRange(min=1),
     help="Most shuffled controls that are made while the number of peaks hangs on which were drawn [default: 8 times "
     "the usual number].",

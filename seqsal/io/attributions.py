@@ -73,6 +73,7 @@ class Controls:
     track: Array  # (M, L) float32, their attributions
     codes: Array | None = None  # (M, L) uint8, None where their sequences are not known
     source: Array | None = None  # (M,) row of the window that each is a shuffle of
+    prediction: Array | None = None  # (M,) float32, their attributed output
 
     def __len__(self) -> int:
         return len(self.track)

@@ -304,11 +304,11 @@ def _load(file: h5py.File, name: str, in_memory: bool) -> Array | None:
 
 
 def _load_controls(file: h5py.File, prefix: str, in_memory: bool) -> Controls | None:
-    track, codes, source = (
+    track, codes, source, prediction = (
         _load(file, f"{path}null/{name}", in_memory)
-        for path, name in ((prefix, "track"), ("", "codes"), ("", "source"))
+        for path, name in ((prefix, "track"), ("", "codes"), ("", "source"), (prefix, "prediction"))
     )
-    return None if track is None else Controls(track, codes, source)
+    return None if track is None else Controls(track, codes, source, prediction)
 
 
 def _read_table(group: h5py.Group) -> pd.DataFrame:

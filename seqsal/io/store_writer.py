@@ -405,7 +405,8 @@ class MemorySink:
         track = result_prefix(result) + "null/track"
         if track not in self.arrays:
             return None
-        return Controls(self.arrays[track], self.arrays["null/codes"], self.arrays["null/source"])
+        prediction = self.arrays[result_prefix(result) + "null/prediction"]
+        return Controls(self.arrays[track], self.arrays["null/codes"], self.arrays["null/source"], prediction)
 
 
 def fingerprint(layout: StoreLayout, attrs: Mapping[str, Any]) -> str:

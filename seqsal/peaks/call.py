@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -41,8 +41,10 @@ from seqsal.io.atomic import atomic_path
 from seqsal.io.attributions import Array, Attributions
 from seqsal.io.bed import read_bed
 from seqsal.io.sweep import CHUNK_BP, Axis, Scale, TrackBlock, sweep_track
-from seqsal.peaks.candidates import SEED_REACH_BP, SIGNS, CandidateRules, find_candidates, under_seeds
-from seqsal.peaks.controls import choose_scale, fit_null
+from seqsal.peaks.candidates import SEED_REACH_BP, SIGNS, CandidateRules, Candidates, find_candidates, under_seeds
+from seqsal.peaks.controls import choose_scale, read_null, window_scale
+from seqsal.peaks.joint import Windows, describe, fit_joint, joint_weights, too_few
+from seqsal.peaks.null import Evidence, SignNull
 from seqsal.peaks.pool import PEAK_COLUMNS, Pool, peak_table
 from seqsal.sequence.draws import default_n_controls
 
@@ -53,6 +55,10 @@ __all__ = ["PEAK_COLUMNS", "call_peaks", "check_fdr", "read_peaks", "unsettled_t
 
 _CHECKED_ROWS = 4096  # read at a time
 MUCH_CANCELLED = 0.5  # share of the attribution where windows overlap
+MOST_LEARNED = 300_000  # windows that a joint score is learned from
+SAMPLED_BP = 100_000  # stretches that are sampled where there are more
+Found = tuple[TrackBlock, tuple[float, float], dict[str, Candidates]]
+STATISTICS = ("height", "joint")
 logger = logging.getLogger(__name__)
 
 
@@ -67,6 +73,7 @@ def call_peaks(
     smooth_bp: int = CandidateRules.smooth_bp,
     sign: str = "both",
     seeds: Attributions | str | None = None,
+    statistic: str = "height",
     max_controls: int | None = None,
     chunk_bp: int = CHUNK_BP,
     progress: bool = False,
@@ -92,6 +99,10 @@ def call_peaks(
     seeds
         A coarse map of the same windows and controls, such as Grad-CAM, or its name among `attr.results`: only what
         lies under its maxima is tested.
+    statistic
+        What candidates are judged by: `height`, or `joint`, which learns from the controls how height, shape and the
+        window's prediction tell together (:mod:`seqsal.peaks.joint`); for genomes, where most windows hold nothing.
+        Too few windows or controls to learn from are told, and the height is taken.
     max_controls
         While the number of peaks hangs on which controls were drawn, as many again are made, up to this number. None
         is :func:`seqsal.attribution.controls.most_controls` where their number is the usual one or grew from it, and
@@ -110,8 +121,8 @@ def call_peaks(
         sign: `pos_1`, `neg_1`, …. No peak at this fdr is a result: an empty table. `attrs` holds `best_q`, the
         smallest q-value of any candidate (an upper bound of it when above fdr), `n_candidates`,
         `n_null_candidates`, `n_controls`, `output_space`, `fdr`, `best_q_range` (two standard errors over draws of the
-        controls), `is_settled`, whether another draw would give about as many peaks, and `relative`, whether strengths
-        are relative to the level of their windows.
+        controls), `is_settled`, whether another draw would give about as many peaks, `relative`, whether strengths
+        are relative to the level of their windows, and the `statistic`.
 
     Raises
     ------
@@ -139,6 +150,8 @@ def call_peaks(
     rules = CandidateRules(smooth_bp=smooth_bp, min_width=min_width, max_width=max_width)
     if sign not in ("both", *SIGNS):
         raise UsageError(f"sign: got {sign!r}, expected both, {' or '.join(SIGNS)}")
+    if statistic not in STATISTICS:
+        raise UsageError(f"statistic: got {statistic!r}, expected {' or '.join(STATISTICS)}")
     check_fdr(fdr)
     coarse = attr.result(seeds) if isinstance(seeds, str) else seeds
     if coarse is not None:
@@ -147,12 +160,28 @@ def call_peaks(
     make(None)
     most = _most_controls(attr) if max_controls is None else max_controls
     axis, is_first = Axis.of(attr), True
+    if statistic == "joint" and (reason := too_few(attr)):
+        logger.warning("peaks: called by their height alone, since %s for joint evidence", reason)
+        statistic = "height"
     while True:
         scale = choose_scale(attr, chunk_bp=chunk_bp)
-        null = fit_null(attr, rules, scale=scale, seeds=coarse, chunk_bp=chunk_bp, warn=is_first)
-        pool = Pool(fdr, {name: null[name] for name in SIGNS if sign in ("both", name)})
-        overlap = _Overlap(scale)
-        _add_candidates(pool, _stretches(attr, coarse, axis, overlap, chunk_bp, progress), rules, coarse is not None)
+        windows = Windows.of(attr, axis) if statistic == "joint" else None
+        controls, n_read = read_null(
+            attr, rules, scale=scale, seeds=coarse, windows=windows, chunk_bp=chunk_bp, warn=is_first
+        )
+        controls = {name: controls[name] for name in SIGNS if sign in ("both", name)}
+        track = _Track(attr, coarse, axis, rules, scale, windows, chunk_bp, progress)
+        if windows is None:
+            null = {name: SignNull.fit(one.features, one.unit, n_read) for name, one in controls.items()}
+            pool = Pool(fdr, null)
+        else:
+            data = track.sample(list(controls))
+            learned = fit_joint(data, controls, n_read, len(rules.widths))
+            pool = Pool(fdr, learned, track.describe, joint_weights(learned, data))
+        overlap = _Overlap()
+        for found in track.candidates(overlap):
+            pool.add(*found)
+        pool.check_varies()
         if is_first:
             overlap.warn()
         spread, is_first = pool.spread(), False
@@ -163,10 +192,11 @@ def call_peaks(
         best_q=pool.best_q(),
         fdr=fdr,
         n_candidates=pool.n_tested,
-        n_null_candidates=sum(len(of_sign.distribution.heights) for of_sign in pool.null.values()),
+        n_null_candidates=sum(map(len, controls.values())),
         n_controls=attr.n_controls,
         output_space=attr.output_space,
         relative=scale is not None,
+        statistic=statistic,
         best_q_range=spread.best_q_range,
         is_settled=spread.is_settled,
     )
@@ -221,17 +251,6 @@ def _make_controls(
         if coarse is not None and attr.n_controls == coarse.n_controls:
             check_seeds(attr, coarse)
     return True
-
-
-def _add_candidates(pool: Pool, stretches: Iterator[_Stretch], rules: CandidateRules, has_seeds: bool) -> None:
-    """Test every candidate of the track."""
-    for stretch, due in _overlapping_pieces(stretches, SEED_REACH_BP if has_seeds else rules.reach_bp):
-        fine = stretch.fine
-        found = find_candidates(fine.positions, fine.scaled, rules)
-        if stretch.coarse is not None:
-            found = under_seeds(fine.positions, stretch.coarse.values, found)
-        pool.add(fine, due, found)
-    pool.check_varies()
 
 
 def check_fdr(fdr: float) -> None:
@@ -293,16 +312,69 @@ class _Stretch:
         return _Stretch(self.fine.take(keep), None if self.coarse is None else self.coarse.take(keep))
 
 
-def _stretches(
-    attr: Attributions, seeds: Attributions | None, axis: Axis, overlap: _Overlap, chunk_bp: int, progress: bool
-) -> Iterator[_Stretch]:
-    fine = sweep_track(attr, axis, scale=overlap.scale_windows, chunk_bp=chunk_bp, progress=progress)
-    if seeds is None:
-        yield from (_Stretch(overlap.counted(block), None) for block in fine)
-        return
-    coarse = sweep_track(seeds, axis, chunk_bp=chunk_bp)  # the same windows and sequences have the same positions
-    for block, under in zip(fine, coarse, strict=True):
-        yield _Stretch(overlap.counted(block), under)
+@dataclass(frozen=True)
+class _Track:
+    """The track with its candidates, a piece at a time."""
+
+    attr: Attributions
+    seeds: Attributions | None
+    axis: Axis
+    rules: CandidateRules
+    scale: Scale | None
+    windows: Windows | None
+    chunk_bp: int
+    progress: bool
+
+    def candidates(self, overlap: _Overlap | None = None, every: int = 1) -> Iterator[Found]:
+        """Yield pieces of track, the span of summits that are due in each, and its candidates.
+
+        Of `every` so many stretches of the genome one is looked at.
+        """
+        reach = SEED_REACH_BP if self.seeds is not None else self.rules.reach_bp
+        for stretch, due in _overlapping_pieces(self._stretches(overlap or _Overlap()), reach):
+            fine = stretch.fine
+            if every > 1 and not (fine.positions // SAMPLED_BP % every == 0).any():
+                continue
+            found = find_candidates(fine.positions, self._searched(fine), self.rules)
+            if stretch.coarse is not None:
+                found = under_seeds(fine.positions, stretch.coarse.values, found)
+            yield fine, due, found
+
+    def _stretches(self, overlap: _Overlap) -> Iterator[_Stretch]:
+        overlap.scale = self.scale if self.windows is None else window_scale
+        sweep = partial(sweep_track, axis=self.axis, chunk_bp=self.chunk_bp)
+        fine = sweep(self.attr, scale=overlap.scale_windows, progress=self.progress)
+        if self.seeds is None:
+            yield from (_Stretch(overlap.counted(block), None) for block in fine)
+            return
+        coarse = sweep(self.seeds)  # the same windows and sequences have the same positions
+        for block, under in zip(fine, coarse, strict=True):
+            yield _Stretch(overlap.counted(block), under)
+
+    def _searched(self, block: TrackBlock) -> NDArray[np.float64]:
+        """Return the values that candidates are found in: as they are, or relative to the level of their window."""
+        return block.values if self.scale is None else block.scaled
+
+    def describe(self, block: TrackBlock, sign: str, candidates: Candidates) -> Evidence:
+        """Say what candidates are judged by jointly."""
+        assert self.windows is not None
+        summit = candidates.summit
+        prediction, place, fold = self.windows.at(block.positions[summit])
+        smallest = np.finfo(np.float32).tiny
+        level = np.abs(block.values[summit]) / np.maximum(np.abs(block.scaled[summit]), smallest)
+        values, level = self._searched(block), np.maximum(level, smallest)
+        return Evidence(describe(candidates, sign, values, prediction, level, place), block.positions[summit], fold)
+
+    def sample(self, signs: Sequence[str]) -> dict[str, Evidence]:
+        """Candidates to learn from: all of them, or those of stretches all over the genome."""
+        parts: dict[str, list[Evidence]] = {name: [] for name in signs}
+        every = -(-len(self.attr) // MOST_LEARNED)
+        for block, due, candidates in self.candidates(every=every):
+            for name in signs:
+                where = block.positions[candidates[name].summit]
+                rows = (where >= due[0]) & (where < due[1]) & (where // SAMPLED_BP % every == 0)
+                parts[name].append(self.describe(block, name, candidates[name].take(rows)))
+        return {name: Evidence.join(one) for name, one in parts.items()}
 
 
 class _Overlap:
@@ -311,14 +383,15 @@ class _Overlap:
     Over the windows that cover a base, Σ |v| exceeds |Σ v| only where their signs differ.
     """
 
-    def __init__(self, scale: Scale | None) -> None:
-        self._scale = scale
+    scale: Scale | None = None
+
+    def __init__(self) -> None:
         self._given = self._kept = self._kept_shared = 0.0
 
     def scale_windows(self, values: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Levels of windows (n, L) on their way into the sweep; ones where the track is taken as it is."""
         self._given += float(np.abs(values, dtype=np.float64).sum(where=known))
-        return np.ones(len(values)) if self._scale is None else self._scale(values, known)
+        return np.ones(len(values)) if self.scale is None else self.scale(values, known)
 
     def counted(self, block: TrackBlock) -> TrackBlock:
         """Pass on a block that came out of the sweep."""

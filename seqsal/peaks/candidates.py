@@ -362,14 +362,14 @@ class Ruler:
     reference: NDArray[np.float64]  # (K,) above 0
 
     @classmethod
-    def of(cls, profiles: NDArray[np.float64]) -> Ruler:
+    def of(cls, profiles: NDArray[np.floating]) -> Ruler:
         """Measure the profiles (n, K) of the controls' candidates; ones where there is none."""
         if not len(profiles):
             return cls(np.ones(profiles.shape[1]))
         high = np.quantile(profiles, REFERENCE, axis=0)
         return cls(np.where(high > 0, high, 1.0))
 
-    def strengths(self, profiles: NDArray[np.float64]) -> NDArray[np.float64]:
+    def strengths(self, profiles: NDArray[np.floating]) -> NDArray[np.float64]:
         """Strengths (n,) of candidates with these profiles (n, K)."""
         strengths: NDArray[np.float64] = (profiles / self.reference).max(axis=1)
         return strengths

@@ -24,6 +24,7 @@ from the controls as a whole, and call everything in them (false discovery propo
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,10 +33,11 @@ from seqsal.errors import StoreError
 from seqsal.io.attributions import Attributions
 from seqsal.io.sweep import CHUNK_BP, Scale, chunk_rows, read_forward
 from seqsal.peaks.candidates import SIGNS, CandidateRules, find_candidates, under_seeds
-from seqsal.peaks.null import SignNull
+from seqsal.peaks.joint import Windows, describe
+from seqsal.peaks.null import Evidence, SignNull
 from seqsal.sequence.codes import N_CODE
 
-__all__ = ["MAX_CONTROL_BP", "choose_scale", "fit_null", "read_controls", "window_scale"]
+__all__ = ["MAX_CONTROL_BP", "choose_scale", "fit_null", "read_controls", "read_null", "window_scale"]
 
 MAX_CONTROL_BP = 50_000_000  # control bases looked at; beyond that, evenly spaced controls
 MAX_LEVEL_ROWS = 5000  # windows, and controls, that levels are taken of
@@ -125,24 +127,26 @@ def window_scale(values: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArr
     return np.where(low > 0, low, np.where(full > 0, full, 1.0))
 
 
-def fit_null(
+def read_null(
     attr: Attributions,
     rules: CandidateRules,
     *,
     scale: Scale | None = window_scale,
     seeds: Attributions | None = None,
+    windows: Windows | None = None,
     chunk_bp: int = CHUNK_BP,
     warn: bool = True,
-) -> dict[str, SignNull]:
-    """Find the candidates of the controls, a chunk of rows at a time, and fit their strengths.
+) -> tuple[dict[str, Evidence], int]:
+    """Find the candidates of the controls, a chunk of rows at a time; of both signs, and the number of controls read.
+
+    With `windows` they are described for :mod:`seqsal.peaks.joint`.
 
     Raises
     ------
     StoreError
         Values that are not finite, or that are all equal.
     """
-    profiles: dict[str, list[NDArray[np.float64]]] = {sign: [] for sign in SIGNS}
-    windows: dict[str, list[NDArray[np.int64]]] = {sign: [] for sign in SIGNS}
+    parts: dict[str, list[Evidence]] = {sign: [] for sign in SIGNS}
     lowest, highest = np.inf, -np.inf
     n_negative = n_positive = 0
     rows = np.arange(0, attr.n_controls, -(-attr.n_controls * attr.length // MAX_CONTROL_BP), dtype=np.int64)
@@ -156,13 +160,19 @@ def fit_null(
         n_negative += int((values[known] < 0).sum())
         n_positive += int((values[known] > 0).sum())
         positions = (np.arange(len(chunk), dtype=np.int64)[:, None] * (attr.length + 1) + np.arange(attr.length))[known]
-        scaled = values if scale is None else values / scale(values, known)[:, None]
-        found = find_candidates(positions, scaled[known], rules)
+        level = np.ones(len(chunk)) if scale is None and windows is None else window_scale(values, known)
+        track = (values if scale is None else values / level[:, None])[known]
+        found = find_candidates(positions, track, rules)
         if seeds is not None:
             found = under_seeds(positions, read_controls(seeds, chunk)[0][known], found)
         for sign, candidates in found.items():
-            profiles[sign].append(candidates.profile)
-            windows[sign].append(i + positions[candidates.summit] // (attr.length + 1))
+            row, offset = np.divmod(positions[candidates.summit], attr.length + 1)
+            features: NDArray[np.floating] = candidates.profile
+            fold = np.zeros(len(row), dtype=np.int64)
+            if windows is not None:
+                prediction, fold = windows.of_controls(attr, chunk[row])
+                features = describe(candidates, sign, track, prediction, level[row], windows.place(offset))
+            parts[sign].append(Evidence(features, i + row, fold))
     if not lowest < highest:
         raise StoreError(
             "controls: all values of the shuffled controls are equal, expected a track that varies; check that the "
@@ -170,6 +180,10 @@ def fit_null(
         )
     if warn:
         _warn_if_one_sided(attr, n_negative, n_positive)
-    return {
-        sign: SignNull.fit(np.concatenate(profiles[sign]), np.concatenate(windows[sign]), len(rows)) for sign in SIGNS
-    }
+    return {sign: Evidence.join(parts[sign]) for sign in SIGNS}, len(rows)
+
+
+def fit_null(attr: Attributions, rules: CandidateRules, **how: Any) -> dict[str, SignNull]:
+    """Fit the strengths of the controls' candidates; options as of :func:`read_null`."""
+    found, n_read = read_null(attr, rules, **how)
+    return {sign: SignNull.fit(one.features, one.unit, n_read) for sign, one in found.items()}

@@ -47,7 +47,7 @@ Both signs have their own distribution: activation and repression need not look 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,7 +55,7 @@ from numpy.typing import NDArray
 
 from seqsal.peaks.candidates import Ruler
 
-__all__ = ["MIN_P", "N_GROUPS", "NullDistribution", "ParetoTail", "SignNull", "dispersion", "fit_tail"]
+__all__ = ["MIN_P", "N_GROUPS", "Evidence", "NullDistribution", "ParetoTail", "SignNull", "dispersion", "fit_tail"]
 
 TAIL_ROOTS, MIN_TAIL = 1.0, 20  # the tail is fitted to the √n largest of n candidates
 MIN_COUNT = 10  # controls as high that make a count exact enough (Knijnenburg et al.)
@@ -126,6 +126,37 @@ class NullDistribution:
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """What candidates of one sign are judged by.
+
+    Attributes
+    ----------
+    features
+        (n, F) the profile, and more where the statistic is joint (:mod:`seqsal.peaks.joint`).
+    unit
+        (n,) number of the control, or of the window.
+    fold
+        (n,) whose learner has not seen it.
+    """
+
+    features: NDArray[np.floating]
+    unit: NDArray[np.int64]
+    fold: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.unit)
+
+    def take(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Evidence:
+        """Return those of a mask or of row numbers."""
+        return Evidence(self.features[rows], self.unit[rows], self.fold[rows])
+
+    @classmethod
+    def join(cls, parts: Sequence[Evidence]) -> Evidence:
+        """Put one after the other."""
+        return cls(*(np.concatenate(one) for one in zip(*((p.features, p.unit, p.fold) for p in parts), strict=True)))
+
+
+@dataclass(frozen=True)
 class SignNull:
     """What the control candidates of one sign look like.
 
@@ -141,10 +172,10 @@ class SignNull:
 
     ruler: Ruler
     distribution: NullDistribution
-    without: Callable[[], list[NullDistribution]]
+    without: Callable[[], Sequence[NullDistribution]]
 
     @classmethod
-    def fit(cls, profiles: NDArray[np.float64], window: NDArray[np.int64], n_windows: int) -> SignNull:
+    def fit(cls, profiles: NDArray[np.floating], window: NDArray[np.int64], n_windows: int) -> SignNull:
         """Fit to the profiles (n, K) of control candidates; see :meth:`NullDistribution.fit`."""
         ruler = Ruler.of(profiles)
         strengths = ruler.strengths(profiles)
@@ -155,6 +186,14 @@ class SignNull:
             return [NullDistribution.fit(strengths[rows], window[rows], n_windows, every=4) for rows in others]
 
         return cls(ruler, NullDistribution.fit(strengths, window, n_windows), without)
+
+    def strengths(self, evidence: Evidence) -> NDArray[np.float64]:
+        """Return the strengths (n,) of candidates."""
+        return self.ruler.strengths(evidence.features[:, : len(self.ruler.reference)])
+
+    def p_values(self, strengths: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the p-values (n,) of candidates of these strengths (n,)."""
+        return self.distribution.p_values(strengths)
 
 
 @dataclass(frozen=True)

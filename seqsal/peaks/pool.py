@@ -31,7 +31,7 @@ controls while it is large.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,9 +42,10 @@ from numpy.typing import NDArray
 from seqsal.errors import StoreError
 from seqsal.io.sweep import Axis, TrackBlock
 from seqsal.peaks.candidates import SIGNS, CandidateRules, Candidates, find_candidates
-from seqsal.peaks.null import N_GROUPS, SignNull
+from seqsal.peaks.joint import JointNull
+from seqsal.peaks.null import N_GROUPS, Evidence, SignNull
 
-__all__ = ["PEAK_COLUMNS", "Pool", "benjamini_hochberg", "peak_table"]
+__all__ = ["PEAK_COLUMNS", "Pool", "benjamini_hochberg", "by_height", "peak_table"]
 
 PEAK_COLUMNS = {
     "chrom": str, "start": np.int64, "end": np.int64, "name": str, "score": np.int64, "strand": str,
@@ -56,7 +57,8 @@ LAMBDA, LEAST_NULL_SHARE = 0.5, 0.5
 BASE_WEIGHT, MAX_WEIGHT = 0.2, 2.0
 SETTLED = 0.1  # standard error of the number of calls, relative to it
 FAR = 10.0  # times the fdr: no draw of the controls makes calls of such a q-value
-KEPT = MAX_WEIGHT / LEAST_NULL_SHARE  # times fdr: p-values beyond it can neither be called nor change a call
+KEPT = 1 / LEAST_NULL_SHARE  # times weight and fdr: p-values beyond it can neither be called nor change a call
+Describe = Callable[[TrackBlock, str, Candidates], Evidence]  # of a sign
 
 
 def benjamini_hochberg(p_values: NDArray[np.float64], n_tests: float) -> NDArray[np.float64]:
@@ -153,12 +155,20 @@ def _jackknife(values: NDArray[Any]) -> float:
     return float(np.sqrt((len(values) - 1) * np.var(values)))
 
 
+def by_height(block: TrackBlock, sign: str, candidates: Candidates) -> Evidence:
+    """Judge candidates by their profiles."""
+    zeros = np.zeros(len(candidates), dtype=np.int64)
+    return Evidence(candidates.profile, zeros, zeros)
+
+
 @dataclass
 class Pool:
     """Candidates that may still be called, and the counts of all."""
 
     fdr: float
-    null: dict[str, SignNull]
+    null: Mapping[str, SignNull | JointNull]
+    describe: Describe = by_height
+    given: Mapping[str, float] | None = None
     counts: dict[str, SignCount] = field(init=False)
     lowest: float = np.inf
     highest: float = -np.inf
@@ -173,9 +183,14 @@ class Pool:
         return sum(count.n_tested for count in self.counts.values())
 
     @property
+    def weights(self) -> dict[str, float]:
+        """Weights w of the signs, which average to at most 1 over the candidates."""
+        return sign_weights(self.counts) if self.given is None else dict(self.given)
+
+    @property
     def n_nulls(self) -> float:
         """Estimated number n₀ of true nulls, by their weights."""
-        weights = sign_weights(self.counts)
+        weights = self.weights
         high = sum(weights[sign] * count.n_high for sign, count in self.counts.items())
         estimate = (max(weights.values(), default=1.0) + high) / (1 - LAMBDA)
         return min(float(self.n_tested), max(estimate, LEAST_NULL_SHARE * self.n_tested))
@@ -189,13 +204,14 @@ class Pool:
             candidates = found[sign].take((where >= due[0]) & (where < due[1]))
             if not len(candidates):
                 continue
-            strengths = null.ruler.strengths(candidates.profile)
-            p_values = null.distribution.p_values(strengths)
+            strengths = null.strengths(self.describe(block, sign, candidates))
+            p_values = null.p_values(strengths)
             count = self.counts[sign]
             count.n_tested += len(candidates)
             count.n_high += int((p_values > LAMBDA).sum())
             count.smallest_p = min(count.smallest_p, float(p_values.min()))
-            keep = p_values <= KEPT * self.fdr
+            most = MAX_WEIGHT if self.given is None else self.given[sign]
+            keep = p_values <= KEPT * most * self.fdr
             self.parts.append(_describe(block, candidates.take(keep), strengths[keep], p_values[keep], sign))
 
     def check_varies(self) -> None:
@@ -210,7 +226,7 @@ class Pool:
     def best_q(self) -> float:
         """Smallest q-value of any candidate, 1 when there is none; an upper bound of it where it is above the fdr."""
         kept = self.kept()
-        weights = sign_weights(self.counts)
+        weights = self.weights
         smallest = min((count.smallest_p / weights[sign] for sign, count in self.counts.items()), default=1.0)
         of_one = min(1.0, smallest * max(self.n_nulls, 1.0))
         return min(of_one, float(kept["q_value"].min())) if len(kept) else of_one
@@ -225,7 +241,7 @@ class Pool:
         return table.assign(q_value=self._q_values(table, table["p_value"].to_numpy(dtype=np.float64)))
 
     def _q_values(self, table: pd.DataFrame, p_values: NDArray[np.float64]) -> NDArray[np.float64]:
-        weights = table["sign"].map(sign_weights(self.counts)).to_numpy(dtype=np.float64)
+        weights = table["sign"].map(self.weights).to_numpy(dtype=np.float64)
         return benjamini_hochberg(p_values / weights, self.n_nulls)
 
     def spread(self) -> Spread:

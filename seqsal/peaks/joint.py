@@ -1,0 +1,349 @@
+"""Joint evidence: what a candidate and its window show together, learned between windows and controls.
+
+The height of a peak is one piece of evidence among several. Whole genomes have as many high peaks by chance as real
+ones, and what tells them apart is how the peak looks and what the model predicts for its window. Each candidate is
+described by numbers (`FEATURES`), and a score of them is learned and calibrated by competition with controls, as in
+Percolator (Käll et al. 2007, doi:10.1038/nmeth1113), semi-supervised: the candidates that come out best so far are
+the positives of a logistic regression, whose score chooses the next positives.
+
+*Two nulls.* A candidate may be no element for two reasons, and the score has to beat both.
+
+1. Its window holds nothing: then it looks like the candidates of shuffled windows, window and all.
+2. Its window does hold an element, but elsewhere: then its own shape is one of the shuffles, but its window (what the
+   model predicts for it, its level) is one of the data. Such *grafts* are made: a control's candidate with the window
+   of a candidate of the data, drawn at random.
+
+Without the second, windows of the data that differ from shuffles as a whole (all of them hold sites, say) would have
+everything in them called: false discovery proportions of 0.3 to 0.8 on `benchmarks/calibration.py`. A p-value is the
+larger of those against each of the two nulls, which is valid whichever holds (Berger 1982, doi:10.1214/aos/1176345792).
+
+*Cross-fitting.* Windows are dealt into folds by stretches of the genome, controls into the fold of the window that they
+shuffle. The score of a fold is learned from the others, so that no candidate, real or shuffled, is scored by what has
+seen it (Granholm et al. 2012, doi:10.1186/1471-2105-13-S16-S3), and real and shuffled candidates of a fold are scored
+alike. Where the other folds have too few good candidates to learn from, the fold's score is the height's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from seqsal.io.attributions import Attributions
+from seqsal.io.sweep import Axis
+from seqsal.peaks.candidates import Candidates, Ruler
+from seqsal.peaks.null import N_GROUPS, Evidence, NullDistribution, SignNull
+
+__all__ = [
+    "FEATURES",
+    "MIN_CONTROLS",
+    "MIN_WINDOWS",
+    "JointNull",
+    "Windows",
+    "describe",
+    "fit_joint",
+    "joint_weights",
+    "too_few",
+]
+
+N_FOLDS = 3
+BLOCK_WINDOWS = 1000  # of one unbroken stretch that stay in one fold
+MIN_WINDOWS, MIN_CONTROLS, MIN_CANDIDATES = 30, 100, 10  # for anything to be learned; candidates of a fold
+RATES = {0.1: 200, 0.2: 100, 0.3: 20}  # estimated share of false ones among positives: the first that gives so many
+N_ROUNDS = 5
+MIN_POSITIVES = 20
+RIDGE = 1.0
+MAX_Z = 8.0
+CAPS = (0.5, 1.0)  # of heights, in 99th percentiles of the controls': beyond, higher is no better
+SHARES = (0.1, 0.3, 1.0, 2.0)  # of the height to the prediction, to begin with
+MAX_STEPS, SMALL_STEP = 30, 1e-6  # of Newton's method
+BASE_BUDGET = 30
+MUCH_SHARED = 0.05  # of the windows, from which on places in windows mean nothing
+FEATURES = ("area", "agreement", "sharpness", "width", "prediction", "level", "place")
+OF_WINDOW = 3  # the last so many
+
+
+@dataclass(frozen=True)
+class Windows:
+    """What is known of the windows along the axis, to be looked up by position.
+
+    Attributes
+    ----------
+    start
+        (N,) axis positions of the windows, ascending.
+    length
+        Their length (bp).
+    total
+        (N + 1,) sums of the predictions up to each window.
+    fold
+        (N,) fold of each.
+    has_place
+        Whether places in windows are compared: not where windows overlap.
+    of_row
+        (N,) fold of each row of the attributions.
+    """
+
+    start: NDArray[np.int64]
+    length: int
+    total: NDArray[np.float64]
+    fold: NDArray[np.int64]
+    has_place: bool
+    of_row: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, attr: Attributions, axis: Axis) -> Windows:
+        """Look at the windows, with no prediction where the controls have none to compare it with."""
+        order = np.argsort(axis.window_start, kind="stable")
+        start = axis.window_start[order]
+        is_new = np.append(True, np.diff(start) >= attr.length)
+        stretch = np.cumsum(is_new) - 1
+        within = np.arange(len(start)) - np.flatnonzero(is_new)[stretch]
+        cut = is_new | (within % BLOCK_WINDOWS == 0)
+        fold = (np.cumsum(cut) - 1) % N_FOLDS
+        of_row = np.empty(len(order), dtype=np.int64)
+        of_row[order] = fold
+        of_controls = None if attr.controls is None else attr.controls.prediction
+        known = of_controls is not None and 2 * np.count_nonzero(of_controls) > len(of_controls)  # 0: grown long ago
+        prediction = np.asarray(attr.prediction, dtype=np.float64)[order] if known else np.zeros(len(order))
+        total = np.concatenate([[0.0], np.cumsum(prediction)])
+        return cls(start, attr.length, total, fold, bool((~is_new).mean() <= MUCH_SHARED), of_row)
+
+    def at(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+        """Mean prediction of the windows over each axis position (n,), its place in them, and its fold."""
+        first = np.searchsorted(self.start, positions - self.length, side="right")
+        last = np.searchsorted(self.start, positions, side="right")
+        prediction = (self.total[last] - self.total[first]) / (last - first)
+        return prediction, self.place(positions - self.start[first]), self.fold[first]
+
+    def of_controls(self, attr: Attributions, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Prediction and fold (n,) of controls; that of the window which they shuffle."""
+        assert attr.controls is not None
+        source, prediction = attr.controls.source, attr.controls.prediction
+        fold = rows % N_FOLDS if source is None else self.of_row[np.asarray(source)[rows]]
+        known = prediction is not None and self.total.any()
+        return np.asarray(prediction, dtype=np.float64)[rows] if known else np.zeros(len(rows)), fold
+
+    def place(self, offset: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Distance of offsets in a window from its middle, 0 to 1; 0 where places mean nothing."""
+        return np.abs(2 * offset + 1 - self.length) / self.length * self.has_place
+
+
+def too_few(attr: Attributions) -> str:
+    """Say of what there is too little to learn from, or nothing."""
+    for what, n, least in (("windows", len(attr), MIN_WINDOWS), ("controls", attr.n_controls, MIN_CONTROLS)):
+        if n < least:
+            return f"{n} {what} are too few (at least {least})"
+    return ""
+
+
+def describe(
+    candidates: Candidates,
+    sign: str,
+    values: NDArray[np.floating],
+    prediction: NDArray[np.float64],
+    level: NDArray[np.float64],
+    place: NDArray[np.float64],
+) -> NDArray[np.float32]:
+    """Features (n, K + `FEATURES`) of candidates of a track (P,), heights first; the rest is of their windows, (n,)."""
+    direction = 1.0 if sign == "pos" else -1.0
+    bounds = np.stack([candidates.start, candidates.end], axis=1).ravel()
+    padded = np.append(values, 0.0)
+    area, size = (np.add.reduceat(one, bounds)[::2] if len(bounds) else np.zeros(0) for one in (padded, np.abs(padded)))
+    largest = np.maximum.reduceat(np.abs(padded), bounds)[::2] if len(bounds) else np.zeros(0)
+    size = np.maximum(size, np.finfo(float).tiny)
+    own = [
+        np.maximum(direction * area, 0) ** (2 / 3), direction * area / size, largest / size,
+        np.log(candidates.end - candidates.start), direction * prediction, np.log(level), place,
+    ]  # fmt: skip
+    return np.column_stack([candidates.profile, *own]).astype(np.float32)
+
+
+def _graft(controls: Evidence, data: Evidence, seed: int) -> Evidence:
+    """Give each of the controls' candidates the window of a candidate of the data, drawn at random."""
+    order = np.lexsort(controls.features.T)  # not by rows, so that the order of the controls does not matter
+    made = controls.take(order)
+    drawn = np.random.default_rng(seed).integers(len(data), size=len(made))
+    made.features[:, -OF_WINDOW:] = data.features[drawn, -OF_WINDOW:]
+    return made
+
+
+@dataclass(frozen=True)
+class _Score:
+    """A linear score of standardised features: 0 is the middle of the controls, 1 their 99th percentile.
+
+    `n_positives` of the candidates that it was learned from stand out.
+    """
+
+    ruler: Ruler
+    centre: NDArray[np.float64]
+    spread: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    middle: float = 0.0
+    high: float = 1.0
+    n_positives: int = 0
+
+    def standard(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Features (n, F) in standard units of the nulls, with the height before them as it is and capped."""
+        height = self.ruler.strengths(features[:, : len(self.ruler.reference)].astype(np.float64))
+        table = np.column_stack([height, *(np.minimum(height, cap) for cap in CAPS), features])
+        return np.clip((table - self.centre) / self.spread, -MAX_Z, MAX_Z)
+
+    def scores(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Score candidates (n, F)."""
+        return (self.standard(features) @ self.weights - self.middle) / (self.high - self.middle)
+
+    @classmethod
+    def learn(cls, data: Evidence, controls: Evidence, n_heights: int, seed: int) -> _Score:
+        """Learn to tell data from both nulls; the height alone where too few candidates stand out."""
+        nulls = (controls, _graft(controls, data, seed))
+        ruler = Ruler.of(controls.features[:, :n_heights].astype(np.float64))
+        plain = cls(ruler, np.zeros(1), np.ones(1), np.zeros(1))
+        both = np.concatenate([plain.standard(one.features) for one in nulls])
+        spread = both.std(axis=0)
+        plain = replace(plain, centre=both.mean(axis=0), spread=np.where(spread > 0, spread, 1.0))
+        x, *x0 = (plain.standard(one.features) for one in (data, *nulls))
+        weights, mask = _search(x, x0)
+        level = np.concatenate(x0) @ weights
+        middle, high = np.quantile(level, [0.5, 0.99])
+        high = high if high > middle else middle + 1
+        return replace(plain, weights=weights, middle=float(middle), high=float(high), n_positives=int(mask.sum()))
+
+
+def _search(x: NDArray[np.float64], nulls: list[NDArray[np.float64]]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Weights (F,) by which most of the data (n, F) stand out from both nulls, and which of them do.
+
+    Begins with the height, alone and with the prediction in some proportions, and goes on by logistic regression.
+    """
+    eye = np.eye(x.shape[1])
+    height, prediction = eye[0], eye[-OF_WINDOW]
+    heights = eye[: len(CAPS) + 1]
+    tried = [height, *(prediction + share * one for one in heights for share in SHARES)]
+    for rate, enough in RATES.items():
+        masks = [_stand_out(x @ w, [null @ w for null in nulls], rate) for w in tried]
+        best = int(np.argmax([mask.sum() for mask in masks]))
+        weights, mask = tried[best], masks[best]
+        if mask.sum() >= enough:
+            break
+    else:
+        return height, masks[0]
+    now = mask
+    for _ in range(N_ROUNDS):
+        learned = _logistic(x[now], np.concatenate(nulls), weights)
+        now = _stand_out(x @ learned, [null @ learned for null in nulls], rate)
+        if now.sum() > mask.sum():
+            weights, mask = learned, now
+        if now.sum() < MIN_POSITIVES:
+            break
+    return weights, mask
+
+
+def _stand_out(data: NDArray[np.float64], nulls: list[NDArray[np.float64]], rate: float) -> NDArray[np.bool_]:
+    """Which of the data's scores (n,) stand out from those of both nulls, at an estimated share of false ones."""
+    order = np.argsort(-data, kind="stable")
+    counts = [(len(null) - np.searchsorted(np.sort(null), data[order], side="left"), len(null)) for null in nulls]
+    tail = np.max([(1 + count) / (1 + n) for count, n in counts], axis=0)
+    passing = np.flatnonzero(tail * len(data) <= rate * np.arange(1, len(data) + 1))
+    chosen = np.zeros(len(data), dtype=bool)
+    chosen[order[: passing[-1] + 1 if len(passing) else 0]] = True
+    return chosen
+
+
+def _logistic(
+    positives: NDArray[np.float64], negatives: NDArray[np.float64], towards: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Weights (F,) of a ridge logistic regression in which both classes weigh the same, by Newton's method."""
+    x = np.concatenate([positives, negatives])
+    x = np.column_stack([x, np.ones(len(x))])
+    y = np.repeat([1.0, 0.0], [len(positives), len(negatives)])
+    share = np.repeat([1.0, len(positives) / len(negatives)], [len(positives), len(negatives)])
+    penalty = np.append(np.full(x.shape[1] - 1, RIDGE), 1e-9)
+    prior = np.append(towards, 0.0)
+
+    def loss(w: NDArray[np.float64]) -> float:
+        return float(share @ np.logaddexp(0, np.where(y > 0, -1, 1) * (x @ w)) + penalty @ (w - prior) ** 2 / 2)
+
+    w, now = prior, loss(prior)
+    for _ in range(MAX_STEPS):
+        p = special.expit(x @ w)
+        gradient = x.T @ (share * (y - p)) - penalty * (w - prior)
+        step = np.linalg.solve((x * (share * p * (1 - p))[:, None]).T @ x + np.diag(penalty), gradient)
+        before = now
+        while (now := loss(w + step)) > before and np.abs(step).max() > SMALL_STEP:
+            step = step / 2
+        w = w + step
+        if np.abs(step).max() <= SMALL_STEP:
+            break
+    return w[:-1]
+
+
+@dataclass(frozen=True)
+class JointNull:
+    """Scores of one sign and what they are under either null; used as :class:`seqsal.peaks.null.SignNull` is."""
+
+    learned: tuple[_Score, ...]
+    distributions: tuple[NullDistribution, ...]
+    without: Callable[[], list[JointNull]]
+
+    @classmethod
+    def fit(cls, data: Evidence, controls: Evidence, n_controls: int, n_heights: int) -> JointNull:
+        """Learn a score for each fold from the others, and score the controls and grafts of that fold."""
+        learned: list[_Score] = []
+        scores: tuple[list[NDArray[np.float64]], ...] = ([], [])
+        parts: tuple[list[NDArray[np.int64]], ...] = ([], [])
+        for k in range(N_FOLDS):
+            of_data, of_controls = data.fold == k, controls.fold == k
+            score = _Score.learn(data.take(~of_data), controls.take(~of_controls), n_heights, k)
+            learned.append(score)
+            mine = controls.take(of_controls)
+            for i, null in enumerate((mine, _graft(mine, data.take(of_data), N_FOLDS + k))):
+                scores[i].append(score.scores(null.features))
+                parts[i].append(null.unit)
+        nulls = [(np.concatenate(scores[i]), np.concatenate(parts[i])) for i in range(2)]
+
+        def fitted(group: int = -1, every: int = 1) -> tuple[NullDistribution, ...]:
+            kept = [unit * N_GROUPS // n_controls != group for _, unit in nulls]
+            each = zip(nulls, kept, strict=True)
+            return tuple(NullDistribution.fit(s[rows], unit[rows], n_controls, every) for (s, unit), rows in each)
+
+        def without() -> list[JointNull]:
+            return [cls(tuple(learned), fitted(i, 4), list) for i in range(N_GROUPS)]
+
+        return cls(tuple(learned), fitted(), without)
+
+    def strengths(self, evidence: Evidence) -> NDArray[np.float64]:
+        """Score candidates, each by what was learned without its fold."""
+        found = np.empty(len(evidence))
+        for k, score in enumerate(self.learned):
+            rows = evidence.fold == k
+            found[rows] = score.scores(evidence.features[rows])
+        return found
+
+    def p_values(self, strengths: NDArray[np.float64]) -> NDArray[np.float64]:
+        """P-values (m,) of candidates of these scores (m,): the larger of those against either null."""
+        return np.max([one.p_values(strengths) for one in self.distributions], axis=0)
+
+
+def fit_joint(
+    data: Mapping[str, Evidence], controls: Mapping[str, Evidence], n_controls: int, n_heights: int
+) -> dict[str, JointNull | SignNull]:
+    """Fit each sign, by the first `n_heights` features alone where a fold has too few candidates to learn from."""
+    found: dict[str, JointNull | SignNull] = {}
+    for sign, null in controls.items():
+        fewest = min(int((one.fold == k).sum()) for one in (data[sign], null) for k in range(N_FOLDS))
+        if fewest < MIN_CANDIDATES:
+            heights = null.features[:, :n_heights].astype(np.float64)
+            found[sign] = SignNull.fit(heights, null.unit, n_controls)
+        else:
+            found[sign] = JointNull.fit(data[sign], null, n_controls, n_heights)
+    return found
+
+
+def joint_weights(nulls: Mapping[str, JointNull | SignNull], data: Mapping[str, Evidence]) -> dict[str, float]:
+    """Weights of the signs, as in :mod:`seqsal.peaks.pool`: a sign may err the more, the more stood out in learning."""
+    learned = {sign: null.learned if isinstance(null, JointNull) else () for sign, null in nulls.items()}
+    found = {sign: BASE_BUDGET + sum(score.n_positives for score in scores) for sign, scores in learned.items()}
+    n = sum(map(len, data.values()))
+    return {sign: one / sum(found.values()) * n / max(len(data[sign]), 1) for sign, one in found.items()}

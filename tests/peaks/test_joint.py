@@ -1,0 +1,156 @@
+"""Joint evidence: more found in a genome, nothing in noise, nothing learned from what is scored."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+from scipy import optimize
+from track_toys import bump, make_attr, noise
+
+from seqsal.errors import UsageError
+from seqsal.io.attributions import Attributions, Controls
+from seqsal.io.sweep import Axis
+from seqsal.peaks import call_peaks, joint
+from seqsal.peaks.candidates import CandidateRules
+from seqsal.peaks.controls import read_null
+from seqsal.peaks.joint import Windows, _logistic, _stand_out, fit_joint
+from seqsal.peaks.null import Evidence
+
+LENGTH = 100
+
+
+def genome(
+    seed: int, n: int = 400, n_sites: int = 0, *, m: int = 400, shift: float = 0.0, chance: float = 0.0
+) -> tuple[Attributions, NDArray[np.int64]]:
+    """Windows of noise, and controls of it; sites have a bump and a prediction 4 higher, chance bumps are everywhere.
+
+    `shift` is added to the prediction of all windows.
+    """
+    rng = np.random.default_rng(seed)
+    track, prediction = noise(rng, n + m, LENGTH), rng.normal(size=n + m).astype(np.float32)
+    sites = np.sort(rng.choice(n, n_sites, replace=False))
+    for i in [*sites, *np.flatnonzero(rng.random(n + m) < chance)]:
+        track[i] += bump(LENGTH, int(rng.integers(15, LENGTH - 15)), 9, 6.0)
+    prediction[sites] += 4
+    null = Controls(track[n:], None, np.arange(m) % n, prediction[n:])
+    return dataclasses.replace(
+        make_attr(track[:n]), prediction=prediction[:n] + np.float32(shift), controls=null
+    ), sites
+
+
+def windows_of(peaks: pd.DataFrame) -> set[int]:
+    return set((peaks["start"] // (LENGTH + 10)).tolist())
+
+
+def test_joint_evidence_finds_sites_where_chance_peaks_are_as_high() -> None:
+    attr, sites = genome(1, n=1000, n_sites=50, m=2000, chance=0.06)
+    by_height, jointly = (call_peaks(attr, fdr=0.15, statistic=one) for one in ("height", "joint"))
+    assert (by_height.attrs["statistic"], jointly.attrs["statistic"]) == ("height", "joint")
+    found = windows_of(jointly)
+    assert len(windows_of(by_height)) == 0
+    assert len(found & set(sites)) >= 30
+    assert len(found - set(sites)) <= 0.2 * len(found)
+    one_sign = call_peaks(attr, fdr=0.15, statistic="joint", sign="pos")
+    assert set(one_sign["sign"]) == {"pos"} and len(windows_of(one_sign) & set(sites)) >= 30
+
+
+def test_noise_gives_nothing() -> None:
+    few = {"n": 120, "m": 150}
+    calls = [len(call_peaks(genome(seed, **few)[0], statistic="joint", max_controls=1)) for seed in range(16)]
+    assert sum(n > 0 for n in calls) <= 3  # 1 is expected at a true rate of 5 %
+
+
+def test_windows_that_differ_from_the_controls_as_a_whole_are_not_called_for_it() -> None:
+    for seed in range(3):
+        attr, _ = genome(seed, n=100, m=150, shift=20)
+        assert len(call_peaks(attr, statistic="joint", max_controls=1)) <= 1
+
+
+def test_order_and_strand_of_the_windows_do_not_matter() -> None:
+    attr, _ = genome(2, n=200, n_sites=40)
+    order = np.random.default_rng(0).permutation(len(attr))
+    rank = np.argsort(order)
+    assert attr.controls is not None
+    flipped = np.where(np.arange(len(attr)) % 2, "-", "+")
+    moved = dataclasses.replace(
+        attr,
+        regions=attr.regions.iloc[order].assign(strand=flipped).reset_index(drop=True),
+        codes=attr.codes[order],
+        track=np.where(flipped[:, None] == "-", attr.track[order][:, ::-1], attr.track[order]),
+        prediction=attr.prediction[order],
+        controls=dataclasses.replace(attr.controls, source=rank[np.asarray(attr.controls.source)]),
+    )
+    one, other = (call_peaks(each, statistic="joint", max_controls=1) for each in (attr, moved))
+    assert len(one) > 15
+    pd.testing.assert_frame_equal(one, other, check_exact=False, rtol=1e-6)
+    pd.testing.assert_frame_equal(one, call_peaks(attr, statistic="joint", max_controls=1, chunk_bp=1000))
+
+
+def _evidence(attr: Attributions) -> tuple[dict[str, Evidence], dict[str, Evidence]]:
+    rules = CandidateRules()
+    windows = Windows.of(attr, Axis.of(attr))
+    null, _ = read_null(attr, rules, scale=None, windows=windows)
+    assert attr.controls is not None
+    swapped = dataclasses.replace(attr, controls=Controls(attr.track, None, np.arange(len(attr)), attr.prediction))
+    data, _ = read_null(swapped, rules, scale=None, windows=windows)
+    return data, null
+
+
+def test_a_fold_is_scored_by_what_has_not_seen_it() -> None:
+    data, null = _evidence(genome(3, n_sites=40)[0])
+    plain = fit_joint({"pos": data["pos"]}, {"pos": null["pos"]}, 400, 4)["pos"]
+    for one in (data["pos"], null["pos"]):
+        one.features[one.fold == 1] *= 3
+    changed = fit_joint({"pos": data["pos"]}, {"pos": null["pos"]}, 400, 4)["pos"]
+    assert isinstance(plain, joint.JointNull) and isinstance(changed, joint.JointNull)
+    np.testing.assert_array_equal(plain.learned[1].weights, changed.learned[1].weights)
+    assert any(not np.allclose(plain.learned[k].spread, changed.learned[k].spread) for k in (0, 2))
+
+
+def test_labels_shuffled_teach_nothing() -> None:
+    data, null = _evidence(genome(4, n_sites=60)[0])
+    rng = np.random.default_rng(0)
+    real = fit_joint({"pos": data["pos"]}, {"pos": null["pos"]}, 400, 4)["pos"]
+    assert isinstance(real, joint.JointNull) and sum(one.n_positives for one in real.learned) > 60
+    both = Evidence.join([data["pos"], null["pos"]])
+    is_data = rng.permutation(len(both)) < len(data["pos"])
+    mixed = fit_joint({"pos": both.take(is_data)}, {"pos": both.take(~is_data)}, 400, 4)["pos"]
+    p_values = mixed.p_values(mixed.strengths(both.take(is_data)))
+    assert p_values.min() > 0.05 / is_data.sum() and 0.4 < np.mean(p_values > 0.5) < 0.65
+
+
+def test_too_few_to_learn_from_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    attr, _ = genome(5, n=10)
+    with caplog.at_level(logging.WARNING):
+        peaks = call_peaks(attr, statistic="joint", max_controls=1)
+    assert "by their height alone, since 10 windows are too few (at least 30)" in caplog.text
+    assert peaks.attrs["statistic"] == "height"
+    pd.testing.assert_frame_equal(peaks, call_peaks(attr, max_controls=1))
+    with pytest.raises(UsageError, match="statistic: got 'area', expected height or joint"):
+        call_peaks(attr, statistic="area")
+
+
+def test_regression_and_competition_are_their_definitions(rng: np.random.Generator) -> None:
+    positives, negatives, towards = rng.normal(0.5, 1, (30, 3)), rng.normal(0, 1, (200, 3)), np.array([1.0, 0, 0])
+
+    def loss(w: NDArray[np.float64]) -> float:
+        one = np.log1p(np.exp(-(positives @ w[:3] + w[3]))).sum()
+        other = np.log1p(np.exp(negatives @ w[:3] + w[3])).sum() * len(positives) / len(negatives)
+        return float(one + other + joint.RIDGE / 2 * ((w[:3] - towards) ** 2).sum())
+
+    np.testing.assert_allclose(
+        _logistic(positives, negatives, towards), optimize.minimize(loss, np.zeros(4)).x[:3], atol=1e-3
+    )
+    data, nulls = rng.normal(1, 2, 50).round(1), [rng.normal(size=80).round(1), rng.normal(size=60).round(1)]
+    for rate in (0.1, 0.5):
+        best = 0
+        for n in range(1, 51):
+            least = np.sort(data)[::-1][n - 1]
+            false = max((1 + (null >= least).sum()) / (1 + len(null)) for null in nulls) * len(data)
+            best = n if false <= rate * n else best
+        assert _stand_out(data, nulls, rate).sum() == best
