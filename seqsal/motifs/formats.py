@@ -148,10 +148,9 @@ def _parse_meme(lines: _Lines) -> list[MotifRecord]:
         if line.text.startswith("ALPHABET"):
             stated = line.text.removeprefix("ALPHABET").lstrip("= ").strip()
             if stated not in ("ACGT", "ACGU") and not re.search("DNA|RNA", stated.upper()):
-                kind = "a protein" if len(stated) >= 20 or "PROTEIN" in stated.upper() else "not a DNA"
-                lines.fail(
-                    line.number, f"the alphabet {stated[:40]!r} is {kind} alphabet, expected ACGT; use DNA motifs"
-                )
+                is_protein = len(stated) >= 20 or "PROTEIN" in stated.upper()
+                what = f"{stated[:40]!r} is {'a protein alphabet' if is_protein else 'not that of DNA'}"
+                lines.fail(line.number, f"the alphabet {what}, expected ACGT; use DNA motifs")
         elif line.text.split()[0] == "MOTIF":
             _check_has_matrix(lines, open_motif)
             open_motif = line
