@@ -283,8 +283,17 @@ def from_json(hint: Any, value: Any) -> Any:
     if value is None and type(None) in choices:
         return None
     if isinstance(kind, type) and is_dataclass(kind):
-        named = [(name, key, one) for name, key, one in _in_json(kind) if key in value or not _has_default(kind, name)]
-        return kind(**{name: _entry(one, value, key) for name, key, one in named})
+        has_default = {
+            one.name for one in fields(kind) if one.default is not MISSING or one.default_factory is not MISSING
+        }
+        found = {}
+        for name, key, one in _in_json(kind):
+            if key not in value and name in has_default:
+                continue
+            if key not in value and not {NotTested, type(None)} & set(_choices(one)):
+                raise KeyError(key)
+            found[name] = from_json(one, value.get(key))
+        return kind(**found)
     origin, inner = get_origin(kind), get_args(kind)
     if origin is tuple:
         each = [inner[0]] * len(value) if inner[-1] is Ellipsis else inner
@@ -292,14 +301,3 @@ def from_json(hint: Any, value: Any) -> Any:
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return {key: from_json(inner[1], one) for key, one in value.items()}
     return value
-
-
-def _has_default(kind: type, name: str) -> bool:
-    one = next(one for one in fields(kind) if one.name == name)
-    return one.default is not MISSING or one.default_factory is not MISSING
-
-
-def _entry(hint: Any, content: Mapping[str, Any], key: str) -> Any:
-    if key not in content and not {NotTested, type(None)} & set(_choices(hint)):
-        raise KeyError(key)
-    return from_json(hint, content.get(key))

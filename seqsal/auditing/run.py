@@ -175,13 +175,13 @@ def read_sequences(
 
 def describe_inputs(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Name the inputs for the record: files without their folder, which does not change what is in them."""
-    return {name: _describe(value) for name, value in inputs.items() if value is not None}
-
-
-def _describe(value: Any) -> str:
-    if isinstance(value, str):
-        return value.rpartition("/")[2]
-    return value.name if isinstance(value, Path) else f"{type(value).__name__} of {len(value)}"
+    named = {}
+    for name, value in inputs.items():
+        if isinstance(value, (str, Path)):
+            named[name] = str(value).rpartition("/")[2]
+        elif value is not None:
+            named[name] = f"{type(value).__name__} of {len(value)}"
+    return named
 
 
 def open_audited(attr: Attributions | _PATH | None) -> Attributions:

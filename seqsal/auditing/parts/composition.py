@@ -87,10 +87,9 @@ class Correlations:
 class Classes:
     """What the model makes of the classes, and of what composition alone leaves of them.
 
-    `n_positives`, `n_negatives`: sequences of each class that were looked at. `auroc`, `shuffle_auroc`: of the model's
-    predictions, and of those of the shuffles. `gap`: difference of the mean predictions. `retained`: share of it that
-    is left in dinucleotide shuffles. `gc_auroc`, `cpg_auroc`, `unknown_auroc`: how well the property alone tells the
-    classes apart.
+    `auroc`, `shuffle_auroc`: of the predictions, and of those of the shuffles. `gap`: difference of the mean
+    predictions; `retained`: share of it that is left in dinucleotide shuffles. `gc_auroc`, `cpg_auroc`,
+    `unknown_auroc`: how well the property alone tells the classes apart.
     """
 
     n_positives: int
@@ -110,10 +109,9 @@ class CompositionResult(PartResult):
 
     Tables: `composition_regions` (a row a region) and `composition_findings`.
 
-    `n_regions`: regions looked at, and as many sequences of each class at most. `shuffle_r2`: squared correlation of
-    the predictions of regions and of their shuffles. `gc`, `cpg`: their correlations with the predictions.
-    `repeat_share`, `unknown_share`: of the bases. `classes`: what the model makes of the classes. `profile`: share of
-    the attribution of shuffled sequence in each tenth of the window. `findings`: one for each property.
+    `shuffle_r2`: squared correlation of the predictions of regions and of their shuffles. `gc`, `cpg`: correlations
+    with the predictions. `repeat_share`, `unknown_share`: of the bases. `profile`: share of the attribution of shuffled
+    sequence in each tenth of the window. `findings`: one for each property.
     """
 
     n_regions: int

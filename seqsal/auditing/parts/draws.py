@@ -36,11 +36,9 @@ COUNTS = ("n_references", "n_samples")  # options that say how many draws a map 
 class DrawsResult(PartResult):
     """How much a map depends on its draws. Table: `draws_regions`.
 
-    `method`: that made the map. `n_regions`, `n_draws`: regions compared, and other draws of each. `pearson`, `ci`,
-    `spearman`: mean correlation over regions of the map with those of other draws. `relative_change`: mean ‖b − a‖ /
-    ‖a‖. `option`, `n_samples`: the method's option that says how many references or samples a map is the mean of, and
-    how many it has. `n_needed`: how many would bring the correlation to `MIN_CORRELATION`; `n_samples` where it is
-    there already.
+    `pearson`, `ci`, `spearman`: mean correlation over regions of the map with those of `n_draws` others.
+    `relative_change`: mean ‖b − a‖ / ‖a‖. `option`, `n_samples`: the method's option that says how many references or
+    samples a map is the mean of, and its value. `n_needed`: how many would bring the correlation to `MIN_CORRELATION`.
     """
 
     method: str
@@ -69,6 +67,7 @@ def audit_draws(context: AuditContext) -> DrawsResult:
     method = context.attr.method
     option, n_samples = _count(context)
     reason = _reason(context)
+    is_open = reason is not None and (method not in METHODS or _draws(method))  # it may draw, and cannot draw anew
     pearson = spearman = change = np.zeros(0)
     table = pd.DataFrame()
     if reason is None:
@@ -99,7 +98,7 @@ def audit_draws(context: AuditContext) -> DrawsResult:
         n_needed=n_needed,
         tables={"draws_regions": table} if len(table) else {},
         warnings=(_warning(r, option, n_samples, n_needed),) if is_low and isinstance(r, float) else (),
-        untested=(f"How much the map depends on its random numbers: {reason}.",) if _is_open(context) else (),
+        untested=(f"How much the map depends on its random numbers: {reason}.",) if is_open else (),
     )
 
 
@@ -119,13 +118,7 @@ def _draws(method: str) -> bool:
     return method in METHODS and "seed" in inspect.signature(METHODS[method]).parameters
 
 
-def _is_open(context: AuditContext) -> bool:
-    """Whether the map may depend on random numbers that cannot be drawn anew."""
-    return _reason(context) is not None and (context.attr.method not in METHODS or _draws(context.attr.method))
-
-
 def _count(context: AuditContext) -> tuple[str | None, int | None]:
-    """Return the option that says of how many references or samples a map is the mean, and its value."""
     method = context.attr.method
     parameters = inspect.signature(METHODS[method]).parameters if _draws(method) else {}
     option = next((name for name in COUNTS if name in parameters), None)
@@ -136,7 +129,6 @@ def _count(context: AuditContext) -> tuple[str | None, int | None]:
 
 
 def _n_needed(r: Measured, n_samples: int | None) -> Measured:
-    """Return how many draws a map has to be the mean of for a correlation of `MIN_CORRELATION`."""
     if isinstance(r, NotTested):
         return r
     if n_samples is None:

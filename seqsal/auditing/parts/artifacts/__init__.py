@@ -71,11 +71,10 @@ _NO_MODEL = "Whether the model uses the artifacts that occur: there is no model 
 
 @dataclass(frozen=True)
 class Position:
-    """Where in the windows copies are.
+    """Where in the windows copies are: median offset of the first base of the part that most have.
 
-    `median`: of the first base of the part that most copies have, in offsets along the window. `spread`: interquartile
-    range of the starts or of the ends of the copies, whichever is smaller (bp). `fixed`: whether that is at most
-    `FIXED_BP`.
+    `spread` is the interquartile range of the starts or of the ends, whichever is smaller (bp); `fixed`: whether that
+    is at most `FIXED_BP`.
     """
 
     median: float
@@ -288,17 +287,16 @@ def _comparisons(context: AuditContext, regions: Codes) -> list[tuple[str, Codes
     """Names of sets, foreground, background, and shuffles of the foreground."""
     comparisons: list[tuple[str, Codes, Codes, Codes]] = []
     if context.positives is not None and context.negatives is not None:
-        classes = [_sampled(context, codes) for codes in (context.positives, context.negatives)]
+        n, rng = context.settings.n_examples, context.rng
+        classes = [
+            codes if len(codes) <= n else codes[np.sort(rng("examples").permutation(len(codes))[:n])]
+            for codes in (context.positives, context.negatives)
+        ]
         shuffles = [_shuffles(context, codes) for codes in classes]
         (ours, theirs), (near, far) = classes, shuffles
         comparisons += [("positives", ours, theirs, near), ("negatives", theirs, ours, far)]
     shuffled = _shuffles(context, regions)
     return [*comparisons, ("regions", regions, shuffled, shuffled)]
-
-
-def _sampled(context: AuditContext, codes: Codes) -> Codes:
-    n = context.settings.n_examples
-    return codes if len(codes) <= n else codes[np.sort(context.rng("examples").permutation(len(codes))[:n])]
 
 
 def _shuffles(context: AuditContext, codes: Codes) -> Codes:
@@ -349,15 +347,15 @@ def _judged(context: AuditContext, tested: Sequence[Examined]) -> list[Examined]
             if q_value <= MAX_USE_Q and abs(effect.mean) >= least > 0
         }
     knows_classes = context.positives is not None and context.negatives is not None
-    return [_with_verdict(one, one.artifact.name in used, knows_classes) for one in tested]
-
-
-def _with_verdict(one: Examined, is_used: bool, knows_classes: bool) -> Examined:
-    if one.found is None or one.found.explained_by is not None:
-        return one
-    differs = (one.enriched_in != "regions" or not knows_classes) and not one.is_too_few
-    may_be_biology = one.artifact.kind in AMBIGUOUS_KINDS and not _position(one.found).fixed
-    return replace(one, verdict="shortcut" if is_used and differs and not may_be_biology else "present")
+    judged = []
+    for one in tested:
+        if one.found is not None and one.found.explained_by is None:
+            differs = (one.enriched_in != "regions" or not knows_classes) and not one.is_too_few
+            may_be_biology = one.artifact.kind in AMBIGUOUS_KINDS and not _position(one.found).fixed
+            is_shortcut = one.artifact.name in used and differs and not may_be_biology
+            one = replace(one, verdict="shortcut" if is_shortcut else "present")
+        judged.append(one)
+    return judged
 
 
 def _row(one: Examined, context: AuditContext, names: Sequence[str]) -> KnownFinding:

@@ -65,11 +65,10 @@ SITES_P = 0.01
 
 
 class WordCounts(NamedTuple):
-    """How often a word of w bases and its variants occur, and which bases are next to it.
+    """How often a word of w bases and its variants occur in windows, and which bases are next to it.
 
-    `exact`: copies of the word. `variants`: (4, w) copies of the word with that base at that position, which touch no
-    copy of the word itself (those of a palindrome do); the word's own base counts 0. `neighbours`: (4, 2 `FLANK_BP`)
-    bases before and after the word, as it reads. `n_windows`: windows searched.
+    `variants`: (4, w) copies of the word with that base at that position, which touch no copy of the word itself (those
+    of a palindrome do). `neighbours`: (4, 2 `FLANK_BP`) bases before and after the word, as it reads.
     """
 
     exact: int
@@ -90,12 +89,18 @@ def count_word(codes: Codes, word: Codes) -> WordCounts:
             windows = reverse_complement(chunk) if turned else chunk
             row, start = np.nonzero(mismatches(windows, word) == 0)
             exact += len(row)
-            neighbours += _tally_neighbours(windows, row, start, width)
+            sides = start[:, None] + np.concatenate([np.arange(-FLANK_BP, 0), np.arange(width, width + FLANK_BP)])
+            padded = np.pad(windows, ((0, 0), (FLANK_BP, FLANK_BP)), constant_values=N_CODE)
+            neighbours += (padded[row[:, None], sides + FLANK_BP] == np.arange(4)[:, None, None]).sum(axis=1)
             column = start[:, None] + np.arange(width)
             left[row[:, None], chunk.shape[1] - 1 - column if turned else column] = N_CODE
         for turned in strands:
             windows = reverse_complement(left) if turned else left
-            variants += _tally_variants(windows, word, *np.nonzero(mismatches(windows, word) == 1))
+            row, start = np.nonzero(mismatches(windows, word) == 1)
+            found = windows[row[:, None], start[:, None] + np.arange(width)]
+            base, position = np.where(found != word, found, N_CODE), np.broadcast_to(np.arange(width), found.shape)
+            is_variant = base < N_CODE
+            np.add.at(variants, (base[is_variant], position[is_variant]), 1)
     return WordCounts(exact, variants, neighbours, len(codes))
 
 
@@ -111,7 +116,12 @@ def explain_word(
         return None
     word = word[:LONGEST_SITE]
     ours, theirs = count_word(foreground, word), count_word(background, word)
-    first, last = _without_loose_ends(_varied(word, ours, theirs)[1])
+    varied = _varied(word, ours, theirs)[1]
+    first, last = 0, len(word)  # less the varied positions at its ends, which chance has added
+    while last - first > PART_BP and varied[first]:
+        first += 1
+    while last - first > PART_BP and varied[last - 1]:
+        last -= 1
     if last - first < len(word):
         start, word = start + first, word[first:last]
         ours, theirs = count_word(foreground, word), count_word(background, word)
@@ -166,23 +176,6 @@ def is_repetitive(word: Codes) -> bool:
     return len(np.unique(words, axis=0)) <= REPEAT_KINDS * len(words)
 
 
-def _tally_neighbours(codes: Codes, row: NDArray[np.int64], start: NDArray[np.int64], width: int) -> NDArray[np.int64]:
-    offsets = np.concatenate([np.arange(-FLANK_BP, 0), np.arange(width, width + FLANK_BP)])
-    columns = start[:, None] + offsets
-    inside = (columns >= 0) & (columns < codes.shape[1])
-    bases = np.where(inside, codes[row[:, None], np.clip(columns, 0, codes.shape[1] - 1)], N_CODE)
-    return (bases == np.arange(4)[:, None, None]).sum(axis=1)
-
-
-def _tally_variants(codes: Codes, word: Codes, row: NDArray[np.int64], start: NDArray[np.int64]) -> NDArray[np.int64]:
-    found = codes[row[:, None], start[:, None] + np.arange(len(word))]
-    position = (found != word).argmax(axis=1) if len(row) else np.zeros(0, dtype=np.int64)
-    base = found[np.arange(len(row)), position]
-    counts = np.zeros((N_CODE + 1, len(word)), dtype=np.int64)
-    np.add.at(counts, (base, position), 1)
-    return counts[:N_CODE]
-
-
 def _in_excess(ours: WordCounts, theirs: WordCounts) -> tuple[float, float]:
     """Windows of ours for each of theirs, and copies beyond what theirs would have in as many windows."""
     scale = ours.n_windows / max(theirs.n_windows, 1)
@@ -199,16 +192,6 @@ def _varied(word: Codes, ours: WordCounts, theirs: WordCounts) -> tuple[NDArray[
     expected = by_chance.sum(axis=0) + ERROR_RATE * copies
     p_values = poisson.sf(ours.variants.sum(axis=0) - 1, expected)
     return excess, (excess >= MAX_VARIATION) & (p_values <= LEAST_P / len(word))
-
-
-def _without_loose_ends(varied: NDArray[np.bool_]) -> tuple[int, int]:
-    """Start and end of a word less the varied positions at its ends, which chance has added, of `PART_BP` at least."""
-    first, last = 0, len(varied)
-    while last - first > PART_BP and varied[first]:
-        first += 1
-    while last - first > PART_BP and varied[last - 1]:
-        last -= 1
-    return first, last
 
 
 def _conserved_conflict(artifact: Codes, start: int, end: int, ours: WordCounts, theirs: WordCounts) -> str | None:

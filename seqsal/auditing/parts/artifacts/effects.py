@@ -59,7 +59,12 @@ def marginal_effect(context: AuditContext, word: Codes, hits: Hits, name: str) -
     if width > length:
         return NotTested(f"{width} bp do not fit into a window of {length} bp")
     backgrounds = _neutral_sequences(context)
-    start, strand = _positions(context.rng(f"places {name}"), hits, len(backgrounds), width, length)
+    rng, n = context.rng(f"places {name}"), len(backgrounds)
+    if len(hits):
+        picked = hits.take(rng.integers(0, len(hits), n))
+        start, strand = np.clip(picked.word_starts(width), 0, length - width), picked.strand
+    else:
+        start, strand = rng.integers(0, length - width + 1, n), np.ones(n, dtype=np.int8)
     columns, forward = start[:, None] + np.arange(width), (strand > 0)[None, :, None]
 
     def predict(words: Codes) -> NDArray[np.float64]:
@@ -107,16 +112,6 @@ def attribution_share(context: AuditContext, hits: Hits, n_rows: int | None = No
         inside = np.isin(hits.row, chunk)
         under += float(mass[hits.take(inside).mask(chunk, mass.shape[1])].sum())
     return under / total if total > 0 else NotTested("the map is 0")
-
-
-def _positions(
-    rng: np.random.Generator, hits: Hits, n: int, width: int, length: int
-) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
-    """Draw n starts, within the window, and strands from those of hits."""
-    if not len(hits):
-        return rng.integers(0, length - width + 1, n), np.ones(n, dtype=np.int8)
-    picked = hits.take(rng.integers(0, len(hits), n))
-    return np.clip(picked.word_starts(width), 0, length - width), picked.strand
 
 
 def _without(codes: Codes, hits: Hits, control: Codes) -> Codes:

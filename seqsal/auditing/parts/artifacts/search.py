@@ -58,12 +58,11 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Hits:
-    """Where copies of a word stand, in offsets along windows as the model reads them.
+    """Where copies of a word stand, in offsets along windows as the model reads them, (n,) each.
 
-    `row`: (n,) row of the codes that were searched; for `ablation_effect` and `attribution_share` of the attributions.
-    `start`, `end`: (n,) half-open span of the copy, which may be of a part of the word. `strand`: (n,) int8: 1 where
-    the window has the word, -1 where it has its reverse complement. `offset`: (n,) the copy is of `word[offset : offset
-    + end - start]`. `score`: (n,) of the alignment.
+    `row`: of the codes that were searched, or of the attributions. `start`, `end`: half-open span of the copy, which
+    may be of a part of the word: `word[offset : offset + end - start]`. `strand`: 1 where the window has the word, -1
+    where it has its reverse complement. `score`: of the alignment.
     """
 
     row: Ints
@@ -296,12 +295,11 @@ class Query(NamedTuple):
 
 @dataclass(frozen=True)
 class Found:
-    """An artifact in excess in a foreground of n sequences against a background of m.
+    """An artifact in excess in a foreground, `n_with` of n sequences, against `m_with` of m in a background.
 
-    `query`: how it was looked for. `hits`: those in the foreground, at most one a row, with offsets in the artifact.
-    `n_with`, `n`, `m_with`, `m`: sequences with a hit, and all. `p_value`: Fisher's exact test, corrected for the
-    number of parts where the part was chosen. `part`: start and end of what most copies have. `family`: other artifacts
-    that match the copies as well. `explained_by`: what else than a copy it is, or None.
+    `hits`: those in the foreground, at most one a row, with offsets in the artifact. `p_value`: Fisher's exact test,
+    corrected for the number of parts where the part was chosen. `part`: start and end of what most copies have.
+    `family`: other artifacts that match the copies as well. `explained_by`: what else than a copy it is, or None.
     """
 
     query: Query
@@ -370,12 +368,14 @@ def find_enriched(
     candidates = _candidates(words, foreground, background, shuffled, fdr)
     accepted: list[Found] = []
     while candidates := [candidate for candidate in candidates if candidate.is_enough(fdr)]:
-        best = _best(candidates, words)
+        most = max(candidate.excess for candidate in candidates)
+        near = [candidate for candidate in candidates if candidate.excess >= NEARLY * most]
+        best = next((one for one in near if one.is_whole(len(words[one.query.artifact]))), near[0])
         found = _found(best, words[best.query.artifact])
         found = replace(found, explained_by=explain(best.query.artifact, *found.part))
         candidates = [other for other in candidates if other is not best]
         if found.explained_by is None:
-            candidates = [_yield_to(best, other) for other in candidates]
+            candidates = [_left_by(best, other) for other in candidates]
         accepted.append(replace(found, family=tuple(best.family)))
     return accepted
 
@@ -409,14 +409,7 @@ def _candidates(
     return candidates
 
 
-def _best(candidates: Sequence[_Candidate], words: Sequence[Codes]) -> _Candidate:
-    """Choose the largest excess; of nearly equal ones the first that is there as a whole, or the first."""
-    most = max(candidate.excess for candidate in candidates)
-    near = [candidate for candidate in candidates if candidate.excess >= NEARLY * most]
-    return next((candidate for candidate in near if candidate.is_whole(len(words[candidate.query.artifact]))), near[0])
-
-
-def _yield_to(winner: _Candidate, other: _Candidate) -> _Candidate:
+def _left_by(winner: _Candidate, other: _Candidate) -> _Candidate:
     """Leave to a candidate the hits that do not overlap better or equal ones of the winner."""
     lost, tied = _beaten(winner.ours, other.ours)
     lost_behind, _ = _beaten(winner.theirs, other.theirs)

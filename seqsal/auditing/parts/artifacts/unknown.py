@@ -103,7 +103,11 @@ def find_unknown(context: AuditContext, known_hits: Sequence[Hits] = ()) -> list
     """
     rows = context.rows(context.settings.n_regions)
     codes = masked(context.codes(rows), rows, known_hits)
-    backgrounds = _backgrounds(context, context.codes(rows))
+    whole = context.codes(rows)
+    n_draws = -(-MIN_SHUFFLES // len(whole))
+    backgrounds = [np.concatenate([context.shuffled(whole, SHUFFLE_DRAW + draw) for draw in range(n_draws)])]
+    if context.negatives is not None and len(context.negatives):
+        backgrounds.append(context.negatives[: context.settings.n_examples])
     track = np.abs(context.track(rows))
     return [_row(context, rows, codes, backgrounds, found) for found in _candidates(context, codes, backgrounds, track)]
 
@@ -129,7 +133,9 @@ def _candidates(
         if (n_regions := count_rows(left, word)) < least:
             continue
         exact = exactness(left, backgrounds, word)
-        if exact < MIN_EXACT_SHARE or _is_biology(context, left, backgrounds, word):
+        if exact < MIN_EXACT_SHARE or explain_word(word, 0, len(word), left, backgrounds[-1], ()) is not None:
+            continue
+        if explaining_motif(word, context.motifs or ()) is not None:
             continue
         p_value = enrichment_p(n_regions, left, backgrounds, word)
         if p_value <= settings.fdr:
@@ -171,21 +177,6 @@ def _row(
     )
 
 
-def _backgrounds(context: AuditContext, codes: Codes) -> list[Codes]:
-    """Shuffles of the regions, and the negatives where there are any, last."""
-    n_draws = -(-MIN_SHUFFLES // len(codes))
-    shuffles = np.concatenate([context.shuffled(codes, SHUFFLE_DRAW + draw) for draw in range(n_draws)])
-    if context.negatives is None or not len(context.negatives):
-        return [shuffles]
-    return [shuffles, context.negatives[: context.settings.n_examples]]
-
-
-def _is_biology(context: AuditContext, codes: Codes, backgrounds: Sequence[Codes], word: Codes) -> bool:
-    """Whether copies vary or go on as a site does, or a known motif is this word."""
-    varies = explain_word(word, 0, len(word), codes, backgrounds[-1], ())
-    return varies is not None or explaining_motif(word, context.motifs or ()) is not None
-
-
 def _is_used(context: AuditContext, marginal: Effect | NotTested, ablation: Effect | NotTested) -> bool:
     """Whether a word changes the prediction where it is put, and does not do the opposite where it stands."""
     settings = context.settings
@@ -219,10 +210,7 @@ def _text(
 
 
 class Block(NamedTuple):
-    """An invariant stretch around an enriched word.
-
-    `codes`: (w,) its bases. `n_copies`: copies of the word that it grew from, those of one locus counted once.
-    """
+    """An invariant stretch (w,) around an enriched word, which has so many copies, those of one locus counted once."""
 
     codes: Codes
     n_copies: int

@@ -30,6 +30,7 @@ from seqsal.auditing.part import (
     PartResult,
     Reason,
     Weight,
+    measured,
     with_interval,
 )
 from seqsal.auditing.parts.faithfulness.local import LocalAgreement, local_agreement
@@ -44,7 +45,7 @@ from seqsal.auditing.parts.faithfulness.replacement import (
     summarise_curves,
 )
 from seqsal.auditing.settings import AuditSettings
-from seqsal.auditing.stats import mean_interval
+from seqsal.auditing.stats import mean_interval, mean_known
 
 __all__ = ["PART", "FaithfulnessResult", "audit_faithfulness"]
 
@@ -112,7 +113,9 @@ class FaithfulnessResult(PartResult):
     def reasons(self, settings: AuditSettings) -> Iterator[Reason]:
         above = f"an interval ({settings.confidence:.0%}) of the gain over random order above 0"
         for kind, curve in zip(KINDS, (self.deletion, self.insertion), strict=True):
-            low = lower_end(curve.ci) if isinstance(curve, ReplacementResult) else curve
+            low: Measured = curve if isinstance(curve, NotTested) else NotTested("one region alone has no interval")
+            if isinstance(curve, ReplacementResult) and curve.ci is not None:
+                low = curve.ci[0] if curve.ci != (0, 0) else NotTested("nothing that was tried made any difference")
             more = {"sentence": _FAILED[kind], "is_decisive": True, "n": getattr(curve, "n_regions", None)}
             yield Reason.above("faithful", kind, low, 0.0, above, **more)
         spearman = NotTested("it is mutagenesis itself") if self.is_mutagenesis else self.ism_spearman
@@ -139,13 +142,6 @@ class FaithfulnessResult(PartResult):
         if self.order == "magnitude":
             said = "The map has no signs: it says which bases matter, and not whether they raise or lower the output."
             yield Reason.note("faithful", "signs", said)
-
-
-def lower_end(interval: Interval | None) -> Measured:
-    """Return the lower end of the interval of a gain over chance."""
-    if interval is None:
-        return NotTested("one region alone has no interval")
-    return NotTested("nothing that was tried made any difference") if interval == (0, 0) else interval[0]
 
 
 def _filled(sentence: str, value: Measured) -> str:
@@ -288,14 +284,16 @@ class _Audit:
         columns = {"ism_spearman": local.spearman, "ism_pearson": local.pearson, "infidelity": local.infidelity}
         found: dict[str, Any] = {}
         for key, column in columns.items():
-            found[key] = _mean(_defined(column))
+            found[key] = _mean(column)
             found[f"{key}_ci"] = mean_interval(column, self.context.rng(f"{key} bootstrap"), self.settings)
         spearman = _defined(local.spearman)
-        found["permuted_infidelity"] = _mean(_defined(local.permuted_infidelity))
+        found["permuted_infidelity"] = _mean(local.permuted_infidelity)
         found["ism_share_below"] = _mean((spearman < self.settings.min_ism_spearman).astype(np.float64))
         found |= {"ism_n_regions": len(spearman), "ism_n_undefined": len(local.rows) - len(spearman)}
         self._comment_on_local(local, found["ism_spearman"], found["ism_share_below"], found["ism_n_undefined"])
-        self.notes.tables["ism_worst"] = self._worst(local)
+        table = self.context.region_table(local.rows).assign(ism_spearman=local.spearman, ism_pearson=local.pearson)
+        table = table[np.isfinite(local.spearman)].sort_values("ism_spearman", kind="stable")
+        self.notes.tables["ism_worst"] = table.head(N_WORST).reset_index(drop=True)
         return found
 
     def _comment_on_local(self, local: LocalAgreement, rho: Measured, below: Measured, n_undefined: int) -> None:
@@ -342,18 +340,13 @@ class _Audit:
             table[name] = pd.Series(values, index=where, dtype=np.float64).reindex(every).to_numpy()
         return table
 
-    def _worst(self, local: LocalAgreement) -> pd.DataFrame:
-        table = self.context.region_table(local.rows).assign(ism_spearman=local.spearman, ism_pearson=local.pearson)
-        table = table[np.isfinite(local.spearman)].sort_values("ism_spearman", kind="stable")
-        return table.head(N_WORST).reset_index(drop=True)
-
 
 def _defined(values: Values) -> Values:
     return values[np.isfinite(values)]
 
 
 def _mean(values: Values) -> Measured:
-    return float(values.mean()) if len(values) else NotTested("it is defined in no region")
+    return measured(mean_known(values), "it is defined in no region")
 
 
 PART = Part(FaithfulnessResult, lambda context, _: audit_faithfulness(context))

@@ -40,11 +40,10 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class LocalAgreement:
-    """How well the map of each of n regions agrees with the model; NaN where that is not defined.
+    """How well the map of each of n regions agrees with the model, (n,) each; NaN where that is not defined.
 
-    `rows`: (n,) rows of the attributions. `spearman`, `pearson`: (n,) with the effect of losing each base.
-    `infidelity`, `permuted_infidelity`: (n,) of the map, and of the map with its positions permuted; NaN for maps
-    without signs as well. `n_passes`: sequences that were predicted, substitutions counted as one each.
+    `spearman`, `pearson`: with the effect of losing each base. `infidelity`, `permuted_infidelity`: of the map, and of
+    the map with its positions permuted; NaN for maps without signs as well. `n_passes`: sequences that were predicted.
     """
 
     rows: NDArray[np.int64]

@@ -41,9 +41,9 @@ from numpy.typing import NDArray
 
 from seqsal.auditing.content import free_starts, mask_of, runs_of, spans_in_windows
 from seqsal.auditing.context import AuditContext, Codes
-from seqsal.auditing.part import Interval, Measured, NotTested
+from seqsal.auditing.part import Interval, Measured, NotTested, measured
 from seqsal.auditing.settings import AuditSettings
-from seqsal.auditing.stats import interval_of, mean_interval, percentile_interval, resample_means
+from seqsal.auditing.stats import interval_of, mean_interval, mean_known, percentile_interval, resample_means
 from seqsal.io.progress import bar as progress_bar
 from seqsal.sequence.codes import N_CODE
 
@@ -360,22 +360,17 @@ class PeakEffects:
         difference = np.abs(self.change) - np.abs(self.random_change)
         if signed:
             difference = _EXPECTED[self.sign] * (self.change - self.random_change)
-        rng = context.rng(f"faithfulness {self.sign} peaks bootstrap")
+        rng, none = context.rng(f"faithfulness {self.sign} peaks bootstrap"), "none lies within a tested region"
         return PeakResult(
-            mean_of(self.change),
-            mean_of(self.random_change),
-            mean_of(difference),
+            measured(mean_known(self.change), none),
+            measured(mean_known(self.random_change), none),
+            measured(mean_known(difference), none),
             mean_interval(difference, rng, context.settings),
-            mean_of((difference > rounding).astype(np.float64)),
+            measured(mean_known((difference > rounding).astype(np.float64)), none),
             len(difference),
             self.n_peaks,
             self.n_unmatched,
         )
-
-
-def mean_of(values: Values) -> Measured:
-    """Return the mean over regions with peaks (n,)."""
-    return float(values.mean()) if len(values) else NotTested("none lies within a tested region")
 
 
 @dataclass(frozen=True)

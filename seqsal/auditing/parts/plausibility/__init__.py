@@ -151,11 +151,9 @@ class PlausibilityResult(PartResult):
 
     Tables: `plausibility_regions` (a row a region) and `motifs` (those that hold most attribution).
 
-    `source`: `motifs` or `annotations`, whichever the numbers are about; None where there is neither. `motif_mass`,
-    `expected`, `gain`, `ci`, `enrichment`, `enrichment_ci`, `p_value`, `coverage`, `positive`, `within_region`: as in
-    :class:`KnownMass`. `threshold`, `n_hits`, `n_motifs`: largest p-value of a hit of the known motifs, their hits, and
-    how many motifs there are. `annotations`: the same numbers for annotations. `peaks`, `strand`, `patterns`: peaks in
-    known biology, symmetry of the strands, and patterns with names. `n_regions`: regions looked at.
+    `source`: `motifs` or `annotations`, whichever the numbers, those of :class:`KnownMass`, are about; None where there
+    is neither. `threshold`, `n_hits`, `n_motifs`: largest p-value of a hit of the known motifs, their hits, and how
+    many motifs there are. `annotations`: the same numbers for annotations. `n_regions`: regions looked at.
     """
 
     source: str | None

@@ -96,7 +96,12 @@ def match_gc(
         held = score(totals[:, row, width:] - totals[:, row, :-width], width)  # (K, L - width + 1)
         share = (gc[row, width:] - gc[row, :-width]) / width
         n_unknown = unknown[row, width:] - unknown[row, :-width]
-        weights = _weights(share, n_unknown, int(start), width, tolerance)
+        weights = np.zeros(len(share))  # probability of each start
+        allowed = (2 * np.abs(np.arange(len(share)) - start) >= width) & (n_unknown <= n_unknown[start])
+        if allowed.any():
+            weights[allowed] = _kernel(share[allowed] - share[start], tolerance)
+        else:
+            weights[start] = 1.0
         observed[:, row] += held[:, start]
         expected[:, row] += held @ weights
         drawn = np.searchsorted(np.cumsum(weights), rng.random(n_draws), side="right")
@@ -106,17 +111,6 @@ def match_gc(
 
 def _running(flags: Flags) -> Ints:
     return np.pad(np.cumsum(flags, axis=1, dtype=np.int64), ((0, 0), (1, 0)))
-
-
-def _weights(gc: Floats, n_unknown: Ints, start: int, width: int, tolerance: float) -> Floats:
-    """Probability of each start (P,) for a span, which sums to 1."""
-    weights = np.zeros(len(gc))
-    allowed = (2 * np.abs(np.arange(len(gc)) - start) >= width) & (n_unknown <= n_unknown[start])
-    if not allowed.any():
-        weights[start] = 1.0
-        return weights
-    weights[allowed] = _kernel((gc[allowed] - gc[start]), tolerance)
-    return weights
 
 
 def _kernel(off: Floats, tolerance: float) -> Floats:
@@ -160,16 +154,12 @@ def find_hits(codes: NDArray[np.uint8], motifs: Sequence[Motif], p_value: float,
     best = np.full(codes.shape, np.inf)
     positions, owner = span_positions(hits["row"], hits["start"], hits["end"], codes.shape[1])
     np.minimum.at(best.reshape(-1), positions, hits["p_value"].to_numpy()[owner])
-    threshold = _threshold(np.sort(best[codes != N_CODE]), p_value, max_share)
+    ranked = np.sort(best[codes != N_CODE])
+    n_allowed, threshold = int(max_share * len(ranked)), p_value
+    if n_allowed < len(ranked) and ranked[n_allowed] <= p_value:
+        n_below = int(np.searchsorted(ranked, ranked[n_allowed], side="left"))
+        threshold = float(ranked[n_below - 1] if n_below else ranked[0])
     return MotifHits(hits[hits["p_value"] <= threshold].reset_index(drop=True), best <= threshold, threshold)
-
-
-def _threshold(best: NDArray[np.float64], p_value: float, max_share: float) -> float:
-    n_allowed = int(max_share * len(best))
-    if n_allowed >= len(best) or best[n_allowed] > p_value:
-        return p_value
-    n_below = int(np.searchsorted(best, best[n_allowed], side="left"))
-    return float(best[n_below - 1] if n_below else best[0])
 
 
 def span_positions(row: pd.Series, start: pd.Series, end: pd.Series, length: int) -> tuple[Ints, Ints]:

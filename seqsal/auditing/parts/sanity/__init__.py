@@ -54,11 +54,10 @@ _NOT_REPRODUCED = "Random weights were not tried, because the maps could not be 
 
 @dataclass(frozen=True)
 class InputSizes:
-    """The size of the map in the regions and in their dinucleotide shuffles.
+    """The size of the map in the regions and in their dinucleotide shuffles, and the mean predictions.
 
-    `total`, `shuffled_total`: mean of Σ|map|. `peak`, `shuffled_peak`: mean of max |map|. `share_weaker`: share of the
-    regions that the shuffle stays below in total. `prediction`, `shuffled_prediction`: means. `n_regions`: regions
-    compared.
+    `total`: mean of Σ|map|. `peak`: mean of max |map|. `share_weaker`: of the regions, where the shuffle's total is
+    less.
     """
 
     total: float
@@ -84,9 +83,7 @@ class Retrained:
 class LabelTest:
     """Networks trained on true and on permuted labels.
 
-    `n_examples`, `n_epochs`: what they were trained on, and for how long. `true`, `permuted`: what they came to.
-    `depends_on_labels`: not tested where the network of true labels is not nearer to the model than that of permuted
-    ones.
+    `depends_on_labels` is not tested where the network of true labels is not nearer to the model than the other.
     """
 
     n_examples: int
@@ -153,7 +150,9 @@ def audit_sanity(context: AuditContext) -> SanityResult:
     else:
         label = notes.not_tested(reason)
     notes.tables["randomization"] = test.table
-    sizes = _input(context, test.codes, test.before)
+    shuffled = context.shuffled(test.codes)
+    predictions = [float(context.predict(part).mean()) for part in (test.codes, shuffled)]
+    sizes = _sizes(test.before, context.attribute(shuffled), predictions)
     return SanityResult(**vars(weights), reproduced=reproduced, input=sizes, label=label, **notes.fields())
 
 
@@ -170,12 +169,6 @@ def _without_attributing(context: AuditContext, notes: Notes) -> SanityResult:
         notes.untested.append(sizes.reason)
     weights = without_random_weights(none)
     return SanityResult(**vars(weights), reproduced=none, input=sizes, label=none, **notes.fields())
-
-
-def _input(context: AuditContext, codes: NDArray[np.uint8], before: Maps) -> InputSizes:
-    shuffled = context.shuffled(codes)
-    predictions = [float(context.predict(part).mean()) for part in (codes, shuffled)]
-    return _sizes(before, context.attribute(shuffled), predictions)
 
 
 def _stored_input(context: AuditContext) -> InputSizes | NotTested:
@@ -254,16 +247,12 @@ def compare_labels(context: AuditContext, codes: NDArray[np.uint8], before: NDAr
         examples.codes, examples.targets[order], examples.parts, examples.is_positive[order], examples.chroms
     )
     other = _retrained(context, permuted, codes, before)
-    depends = _depends(true.similarity, other.similarity, context.settings.max_randomized_similarity)
+    a, b = true.similarity, other.similarity
+    depends: bool | NotTested = NotTested("a map is flat")
+    if isinstance(a, float) and isinstance(b, float):
+        taught = a > b or NotTested("true labels did not teach a network the model's map either")
+        depends = False if b > context.settings.max_randomized_similarity else taught
     return LabelTest(len(examples.codes), N_RETRAIN_EPOCHS, true, other, depends)
-
-
-def _depends(true: Measured, permuted: Measured, threshold: float) -> bool | NotTested:
-    if isinstance(true, NotTested) or isinstance(permuted, NotTested):
-        return NotTested("a map is flat")
-    if permuted > threshold:
-        return False
-    return True if true > permuted else NotTested("true labels did not teach a network the model's map either")
 
 
 def _examples(context: AuditContext) -> Examples:

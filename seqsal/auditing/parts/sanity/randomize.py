@@ -186,24 +186,15 @@ def _redraw(layer: nn.Module, seed: int) -> None:
     before = [parameter.detach().clone() for parameter in parameters]
     devices = {parameter.device for parameter in parameters if parameter.is_cuda}
     with seeded(seed, devices), torch.no_grad():
-        _reset(layer)
+        reset = getattr(layer, "reset_parameters", None)
+        if callable(reset) and not any(_own(child) for child in list(layer.modules())[1:]):  # which it would reset
+            with contextlib.suppress(*RESET_ERRORS):  # someone else's code; what it leaves undone is permuted
+                reset()
         for parameter, old in zip(parameters, before, strict=True):
-            if _is_spent(parameter, old):
+            is_constant = parameter.ndim > 1 and bool((parameter == parameter.flatten()[0]).all())
+            if is_constant or torch.equal(parameter, old):  # an initial 0 would pass no signal on
                 order = torch.randperm(old.numel()).to(old.device)
                 parameter.copy_(old.flatten()[order].view_as(old))
-
-
-def _reset(layer: nn.Module) -> None:
-    """Call the layer's own `reset_parameters`, unless that would reach into other layers."""
-    reset = getattr(layer, "reset_parameters", None)
-    if callable(reset) and not any(_own(child) for child in list(layer.modules())[1:]):
-        with contextlib.suppress(*RESET_ERRORS):  # someone else's code; what it leaves undone is permuted
-            reset()
-
-
-def _is_spent(new: torch.Tensor, old: torch.Tensor) -> bool:
-    """Whether a reset changed nothing, or gave weights all one value (an initial 0) that would pass no signal on."""
-    return torch.equal(new, old) or (new.ndim > 1 and bool((new == new.flatten()[0]).all()))
 
 
 @contextlib.contextmanager

@@ -74,7 +74,8 @@ def map_similarity(a: Maps, b: Maps, known: Known) -> dict[str, Values]:
     }
     same = ((a == b) | ~known).all(axis=1) & ((a != 0) & known).any(axis=1)
     for name, value in values.items():
-        flat = _is_flat(a if name == "signed_similarity" else sizes[0], known)
+        own = a if name == "signed_similarity" else sizes[0]
+        flat = np.where(known, own, np.inf).min(axis=1) >= np.where(known, own, -np.inf).max(axis=1)
         values[name] = np.where(same, 1.0, np.where(np.isnan(value) & ~flat, 0.0, value))
     return values
 
@@ -124,11 +125,6 @@ class Comparison:
 def _beyond(s: Values, b: Values) -> Values:
     b = np.maximum(b, 0.0)
     return np.where(s >= 1 - SAME, 1.0, (s - b) / np.maximum(1 - b, SAME))
-
-
-def _is_flat(values: Maps, known: Known) -> Known:
-    low = np.where(known, values, np.inf).min(axis=1)
-    return low >= np.where(known, values, -np.inf).max(axis=1)
 
 
 @dataclass(frozen=True)

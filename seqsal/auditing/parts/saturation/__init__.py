@@ -89,11 +89,10 @@ class MethodAgreement:
 
 @dataclass(frozen=True)
 class Redundancy:
-    """Sites that mutagenesis misses because another does the same.
+    """Sites that mutagenesis misses because another does the same, by the credit that the map of `witness` gives.
 
-    `witness`: the method whose map says which spans have credit. `n_tested`, `n_hidden`, `hidden_share`: regions with
-    spans in which no substitution matters, those where removing them together does, and their share of all regions.
-    `joint`, `control`, `singly`, `additive`: means of the effects, see
+    `n_tested`, `n_hidden`, `hidden_share`: regions with spans in which no substitution matters, those where removing
+    them together does, and their share of all regions. The others are means of the effects, see
     :class:`seqsal.auditing.parts.saturation.blindness.Hidden`; None where none was tested.
     """
 
@@ -164,9 +163,8 @@ class SaturationResult(PartResult):
 class _Maps(NamedTuple):
     """The regions looked at, and every map of them.
 
-    `rows`: (n,) rows of the attributions. `codes`: (n, L). `known`: (n, L), where there is a base. `ism`: (n, L) effect
-    of losing each base. `tracks`: (n, L) by method; the audited one under `AUDITED`, and under its name where it is
-    compared too. `signed`: whether the audited map has signs.
+    `known`: (n, L), where there is a base. `ism`: (n, L) effect of losing each base. `tracks`: (n, L) by method; the
+    audited one under `AUDITED`, and under its name where it is compared too.
     """
 
     rows: NDArray[np.int64]
@@ -335,7 +333,9 @@ class _Audit:
             why = "Redundant sites were not tested: neither DeepLIFT nor integrated gradients could be had."
             return found | self._untested(why, "redundancy")
         hidden = find_hidden(context, maps.codes, tiles, effects, maps.ism, maps.tracks[witness])
-        self.notes.tables["redundant_regions"] = _redundant_table(self.regions, hidden)
+        names = ("n_spans", "joint_effect", "control_effect", "single_effects", "ism_sum", "hidden")
+        table = self.regions[["row", "chrom", "start", "end", "name"]].assign(**dict(zip(names, hidden, strict=True)))
+        self.notes.tables["redundant_regions"] = table[hidden.n_tiles > 0].reset_index(drop=True)
         return found | {"redundancy": self._redundancy(hidden, witness)}
 
     def _redundancy(self, hidden: Hidden, witness: str) -> Redundancy:
@@ -419,12 +419,6 @@ def _advice(method: str, best: str, agreement: Mapping[str, MethodAgreement]) ->
     if best != "ism":
         told += f", with mutagenesis of {numbers(better.ism_spearman, audited.ism_spearman)}"
     return f"Use {best} instead of {method}: {told}, for {better.n_passes:,} passes a region."
-
-
-def _redundant_table(regions: pd.DataFrame, hidden: Hidden) -> pd.DataFrame:
-    names = ("n_spans", "joint_effect", "control_effect", "single_effects", "ism_sum", "hidden")
-    table = regions[["row", "chrom", "start", "end", "name"]].assign(**dict(zip(names, hidden, strict=True)))
-    return table[hidden.n_tiles > 0].reset_index(drop=True)
 
 
 PART = Part(SaturationResult, lambda context, _: audit_saturation(context))

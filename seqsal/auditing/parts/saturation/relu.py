@@ -27,10 +27,9 @@ _CONVOLUTIONS = {"convolution", "conv1d", "conv2d", "_convolution"}
 
 
 class Activity(NamedTuple):
-    """What the ReLUs of a model did for n windows.
+    """What the R ReLUs of a model did for n windows: their modules, and units and channels, dead where always 0.
 
-    `layers`: where each ReLU is: its module, or empty. `n_units`, `n_dead_units`, `n_channels`, `n_dead_channels`: (R,)
-    of each ReLU; dead is what was 0 for every window. `inactive`: (n,) share of all units that are 0 for each window.
+    `inactive`: (n,) share of all units that are 0 for each window.
     """
 
     layers: list[str]
@@ -66,10 +65,15 @@ def _watch(model: SequenceModel, codes: NDArray[np.uint8], device: torch.device)
     step = max(1, PASS_BASES // codes.shape[1])
     for first in range(0, len(codes), step):
         n_active.append(_pass(graph, relus, one_hot_on(codes[first : first + step], device), ever))
-    counts = np.array([_counts(ever[op.idx], _channel_axis(op, graph)) for op in relus], dtype=np.int64)
-    inactive = 1 - np.concatenate(n_active) / counts[:, 0].sum()
-    units, dead_units, channels, dead_channels = counts.T
-    return Activity([op.where for op in relus], units, dead_units, channels, dead_channels, inactive)
+    counts = []
+    for op in relus:
+        units = ever[op.idx].reshape(1) if ever[op.idx].ndim == 0 else ever[op.idx]
+        axis = _channel_axis(op, graph)
+        by_channel = units.movedim(axis, 0).reshape(units.shape[axis], -1).any(1)
+        counts.append([units.numel(), int((~units).sum()), len(by_channel), int((~by_channel).sum())])
+    n_units, dead_units, channels, dead_channels = np.array(counts, dtype=np.int64).T
+    inactive = 1 - np.concatenate(n_active) / n_units.sum()
+    return Activity([op.where for op in relus], n_units, dead_units, channels, dead_channels, inactive)
 
 
 def _pass(graph: Graph, relus: list[Op], X: torch.Tensor, ever: dict[int, torch.Tensor]) -> NDArray[np.int64]:
@@ -88,13 +92,6 @@ def _pass(graph: Graph, relus: list[Op], X: torch.Tensor, ever: dict[int, torch.
 
     graph.run(X, note)
     return n_active.cpu().numpy()
-
-
-def _counts(ever: torch.Tensor, axis: int) -> tuple[int, int, int, int]:
-    """Units, dead units, channels and dead channels of what was ever active; `axis` is the channels'."""
-    units = ever.reshape(1) if ever.ndim == 0 else ever
-    channels = units.movedim(axis, 0).reshape(units.shape[axis], -1).any(1)
-    return ever.numel(), int((~ever).sum()), len(channels), int((~channels).sum())
 
 
 def _channel_axis(op: Op, graph: Graph) -> int:
@@ -120,10 +117,6 @@ def _is_relu(op: Op) -> bool:
         return False
     if name == "relu":
         return True
-    if name in ("clamp_min", "clamp", "hardtanh"):
-        return len(args) > 1 and _is_zero(args[1])
-    return name == "threshold" and len(args) > 2 and _is_zero(args[1]) and _is_zero(args[2])
-
-
-def _is_zero(value: Any) -> bool:
-    return isinstance(value, (int, float)) and value == 0
+    n_zeros = {"clamp_min": 1, "clamp": 1, "hardtanh": 1, "threshold": 2}.get(name, 0)
+    bounds = args[1 : 1 + n_zeros]
+    return 0 < len(bounds) == n_zeros and all(isinstance(one, (int, float)) and one == 0 for one in bounds)

@@ -125,6 +125,7 @@ def compare_models(context: AuditContext, rows: Rows) -> ModelAgreement:
     for a, b in itertools.combinations(range(len(maps)), 2):
         found.append(compare_maps(maps[a], maps[b], known))
         common, expected, signs = _top_agreement(maps[a], maps[b], known)
+        same_sign = np.sign(maps[a]) == np.sign(maps[b])
         pair = ModelPair(
             a=a,
             b=b,
@@ -133,7 +134,7 @@ def compare_models(context: AuditContext, rows: Rows) -> ModelAgreement:
             top_overlap=common,
             top_expected=expected,
             sign_agreement=signs,
-            peak_sign_agreement=_same_sign(maps[a][in_peaks], maps[b][in_peaks]),
+            peak_sign_agreement=number(same_sign[in_peaks].mean()) if in_peaks.any() else None,
             prediction_pearson=pearson(predictions[a], predictions[b]),
         )
         pairs.append(pair)
@@ -150,10 +151,6 @@ def _top_agreement(a: Maps, b: Maps, known: NDArray[np.bool_]) -> tuple[float | 
     expected = np.minimum(k / np.maximum(known.sum(1), 1), 1.0)
     signs = float(n_same.sum() / n_common.sum()) if n_common.sum() > 0 else None
     return mean_known(share), mean_known(expected[np.isfinite(share)]), signs
-
-
-def _same_sign(a: Maps, b: Maps) -> float | None:
-    return float((np.sign(a) == np.sign(b)).mean()) if len(a) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,11 +175,10 @@ class MapSimilarity:
 
 @dataclass(frozen=True, kw_only=True)
 class SubstitutionTest(MapSimilarity):
-    """The map after substitutions that leave the prediction as it is.
+    """The map after substitutions with at most `largest_effect` on the prediction.
 
-    `n_substitutions`, `largest_effect`: substitutions, and the effect on the prediction that they may have.
-    `worst_pearson`, `relative_change`, `worst_relative_change`, `worst_region`: the lowest correlation, the mean over
-    regions of the largest ‖change‖ / ‖map‖, and the largest of all and its region; None where none is known.
+    `relative_change`, `worst_relative_change`, `worst_region`: the mean over regions of the largest ‖change‖ / ‖map‖,
+    and the largest of all and its region; None where none is known.
     """
 
     n_substitutions: int

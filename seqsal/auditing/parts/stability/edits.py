@@ -108,7 +108,9 @@ def count_edits(context: AuditContext) -> Edits:
     sign = np.where(before >= shuffled, 1.0, -1.0)
     goals = _goals(context, before, shuffled, sign)
     effects = np.asarray(sign[:, None, None] * context.substitutions(settings.n_small), dtype=np.float64)
-    best, gained = _best_bases(effects, codes)
+    others = np.where(np.arange(4)[:, None] == codes[:, None], np.inf, effects)
+    gained = others.min(axis=1)  # by the base that moves the prediction furthest
+    best = np.where(codes == N_CODE, codes, others.argmin(axis=1).astype(np.uint8))
     orders = _orders(context, rows, gained, sign)
     found = _count(context, codes, best, np.concatenate([orders[name] for name in ORDERS]), goals)
     table = context.region_table(rows).assign(prediction=before, shuffled_prediction=shuffled)
@@ -130,13 +132,6 @@ def _goals(context: AuditContext, before: Values, shuffled: Values, sign: Values
         return goals | {"flip": _Goal(sign, before, np.zeros(len(before), dtype=bool))}
     between = (before - border) * (shuffled - border) < 0
     return goals | {"flip": _Goal(sign, np.full(len(before), border), is_far & between)}
-
-
-def _best_bases(effects: Values, codes: Codes) -> tuple[Codes, Values]:
-    """Return at each position the other base of the lowest effect (n, 4, L), and its effect; (n, L) each."""
-    is_there = np.arange(4)[:, None] == codes[:, None]
-    others = np.where(is_there, np.inf, effects)
-    return np.where(codes == N_CODE, codes, others.argmin(axis=1).astype(np.uint8)), others.min(axis=1)
 
 
 def _orders(context: AuditContext, rows: Counts, gained: Values, sign: Values) -> dict[str, Counts]:

@@ -220,7 +220,8 @@ def _measure(context: AuditContext, rows: NDArray[np.int64], picture: LinearPict
     names: list[tuple[str, str]] = []
     real: list[Values] = []
     sums: list[tuple[Values, Values, NDArray[np.int64]]] = []
-    for batch in _batches(make_probes(context, rows), max(1, CHUNK_BP // codes.size)):
+    probes, n_each = make_probes(context, rows), max(1, CHUNK_BP // codes.size)
+    while batch := list(itertools.islice(probes, n_each)):
         after = context.predict(np.concatenate([probe.codes for probe in batch]))
         real.append(after.reshape(len(batch), len(codes)) - before)
         for probe in batch:
@@ -229,11 +230,6 @@ def _measure(context: AuditContext, rows: NDArray[np.int64], picture: LinearPict
             sums.append((linear, additive, (probe.codes != codes).sum(1)))
     linear, additive, n_replaced = (np.stack(column) for column in zip(*sums, strict=True))
     return _Changes(names, np.concatenate(real), linear, additive, n_replaced, context.effect_scale)
-
-
-def _batches(probes: Iterator[Probe], n: int) -> Iterator[list[Probe]]:
-    while batch := list(itertools.islice(probes, n)):
-        yield batch
 
 
 def _region_table(context: AuditContext, rows: NDArray[np.int64], changes: _Changes) -> pd.DataFrame:
@@ -301,20 +297,16 @@ def _caveat(substitutions: Failing, paths: Failing, picture: str, confidence: fl
     shares = {where: found.share_of_regions for where, found in tried.items() if found.share_of_regions is not None}
     if not shares:
         return f"{ABOUT}: how far it reaches could not be tried, because no base of these regions can be changed."
-    failing = [
-        f"in {of_regions(share)}{_in_words(tried[where].ci, confidence)} {where}"
-        for where, share in shares.items()
-        if share
-    ]
+    failing = []
+    for where, share in shares.items():
+        ci = tried[where].ci
+        in_words = "" if ci is None else f" ({confidence:.0%} CI {ci[0]:.0%}–{ci[1]:.0%})"
+        failing += [f"in {of_regions(share)}{in_words} {where}"] if share else []
     adds = "the sum of single effects is" if picture == "single_effects" else "it adds up to"
     if not failing:
         return f"{ABOUT}: {adds} what the model does in all of the regions that were tried."
     adds = f"{adds} not" if picture == "single_effects" else "it does not add up to"
     return f"{ABOUT}: {adds} what the model does {', and '.join(failing)}."
-
-
-def _in_words(interval: Interval | None, confidence: float) -> str:
-    return "" if interval is None else f" ({confidence:.0%} CI {interval[0]:.0%}–{interval[1]:.0%})"
 
 
 class Probe(NamedTuple):
