@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -129,17 +130,30 @@ def test_single_precision() -> None:
     check(DilatedCNN(20, 4), one_window(260, dtype=torch.float32), tolerance=1e-4)
 
 
-def test_means_over_a_long_window_are_not_rounded_off() -> None:
-    """Whole passes in float32 miss these effects by 1 %, as a mean over 16 kb rounds them off."""
+class Weighed(nn.Module):
+    """Pools positions by a softmax, as a product of matrices."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.weigh, self.head = nn.Conv1d(4, 8, 9, padding=4), nn.Conv1d(8, 1, 1), nn.Linear(8, 1)
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        h = self.stem(X).relu()
+        return self.head(torch.einsum("ncl,nl->nc", h, self.weigh(h)[:, 0].softmax(-1)))
+
+
+@pytest.mark.parametrize(("make", "tolerance"), [(lambda: DilatedCNN(8, 2), 1e-5), (Weighed, 2e-3)])
+def test_averages_over_a_long_window_are_not_rounded_off(make: Callable[[], nn.Module], tolerance: float) -> None:
+    """Float32 alone misses these effects by 1 to 3 %, as an average over 16 kb rounds them off."""
     torch.manual_seed(0)
-    single, double = DilatedCNN(8, 2).eval().requires_grad_(False), DilatedCNN(8, 2).double().eval()
-    double.load_state_dict(single.state_dict())
+    single = make().eval().requires_grad_(False)
+    double = copy.deepcopy(single).double()
     X, positions = one_window(16_384, dtype=torch.float32), np.arange(8000, 8004)
     with torch.no_grad():
         found = Mutator(Columns(single), X, 64, 1024)(X, positions)[0][:, positions].double()
         exact = Mutator(Columns(double), X.double(), 64, 1024)(X.double(), positions)[0][:, positions]
     error = ((found - found.mean(0)) - (exact - exact.mean(0))).abs().max() / (exact - exact.mean(0)).abs().max()
-    assert error < 1e-5
+    assert error < tolerance
 
 
 def layers(*modules: nn.Module) -> nn.Sequential:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from seqsal.attribution.compute import run_op, tell_progress
 from seqsal.attribution.graph import Op, Watch, leaves, trace
 from seqsal.attribution.ism import axis_rules, local_rules
-from seqsal.attribution.ism.rounding import MOST_PRECISE, in_type
+from seqsal.attribution.ism.rounding import MOST_PRECISE, in_type, is_long_sum
 from seqsal.attribution.ism.state import Frame, Local, Rule, State, Step, Window
 
 __all__ = ["Mutator", "is_worth_tracing"]
@@ -181,6 +181,8 @@ class _Pass:
         is_small = reference.numel() <= MOST_PRECISE and "mkldnn" not in op.name
         if op.name in ("mean", "sum") and is_small:
             kwargs = {**kwargs, "dtype": torch.float64}
+        elif is_small and is_long_sum(op.target, args):
+            args = in_type(args, torch.float64)
         elif any(isinstance(leaf, Tensor) and leaf.dtype == torch.float64 for leaf in leaves(args)):
             dtype = torch.float64 if is_small else torch.float32
             args, kwargs = in_type(args, dtype), in_type(kwargs, dtype)

@@ -18,11 +18,12 @@ import torch
 from seqsal.attribution.graph import Watch
 from seqsal.models.state import frozen
 
-__all__ = ["MOST_PRECISE", "LongSums", "in_type", "rounding_error"]
+__all__ = ["MOST_PRECISE", "LongSums", "in_type", "is_long_sum", "rounding_error"]
 
 Tensor = torch.Tensor
 MOST_PRECISE = 1 << 14  # entries of a window's result, up to which sums over the length are carried on in float64
 LONG = 256  # terms of a sum whose rounding matters
+MOST_PARAMETERS = 1 << 28  # of a model that is copied
 N_COMPARED = 3  # positions, those with the largest effects, that are compared with float64
 
 
@@ -53,19 +54,23 @@ class LongSums(Watch):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         self.n_operations += 1
-        packet = getattr(func, "overloadpacket", None)
-        count = _TERMS.get(packet)
-        if count is not None and args[0].dtype == torch.float32 and kwargs.get("dtype") is None:
-            n_terms = count(*args)
-            n_results = args[0].numel() // max(n_terms, 1) * (args[1].shape[-1] if packet is _BMM else 1)
-            if n_terms >= LONG and n_results <= MOST_PRECISE * len(args[0]):
-                self.n_seen += 1
-                return func(*in_type(args, torch.float64), **kwargs)
+        if kwargs.get("dtype") is None and is_long_sum(func, args):
+            self.n_seen += 1
+            return func(*in_type(args, torch.float64), **kwargs)
         given = [arg for arg in args if isinstance(arg, Tensor)] if self.n_seen else ()
         if {torch.float32, torch.float64} <= {arg.dtype for arg in given} and not func._schema.is_mutable:
             is_large = torch.Tag.pointwise in func.tags and any(a.numel() > MOST_PRECISE * len(a) for a in given)
             args = in_type(args, torch.float32 if is_large else torch.float64)
         return func(*args, **kwargs)
+
+
+def is_long_sum(target: Any, args: Any) -> bool:
+    """Whether an operation adds up many numbers of float32 for each of few results."""
+    count = _TERMS.get(getattr(target, "overloadpacket", None))
+    if count is None or args[0].dtype != torch.float32:
+        return False
+    n_terms = count(*args)
+    return n_terms >= LONG and args[0].numel() <= MOST_PRECISE * len(args[0]) * n_terms
 
 
 def _reduced(tensor: Tensor, dims: Any = None, *_: Any) -> int:
@@ -77,13 +82,17 @@ def _pooled(tensor: Tensor, size: Any, *_: Any) -> int:
     return math.prod(size)
 
 
-_BMM = torch.ops.aten.bmm
+def _product(a: Tensor, b: Tensor) -> int:
+    """Count the terms of a pooling by weights, which gives vectors; of attention among positions none."""
+    return a.shape[-1] if min(a.shape[1], b.shape[2]) == 1 else 0
+
+
 _TERMS: dict[Any, Callable[..., int]] = {
     torch.ops.aten.mean: _reduced,
     torch.ops.aten.sum: _reduced,
     torch.ops.aten.avg_pool2d: _pooled,
     torch.ops.aten.avg_pool1d: _pooled,
-    _BMM: lambda a, b: a.shape[-1],
+    torch.ops.aten.bmm: _product,
 }
 
 
@@ -99,6 +108,8 @@ def rounding_error(
     effects = (outputs - outputs.mean(1, keepdim=True)).double()
     largest = effects.abs().amax()
     positions = sorted(effects.abs().amax((0, 1)).topk(min(N_COMPARED, X.shape[2])).indices.tolist())
+    if sum(p.numel() for single in model.single for p in getattr(single, "parameters", list)()) > MOST_PARAMETERS:
+        return None
     try:
         precise = copy.deepcopy(model)
         with contextlib.ExitStack() as stack:
