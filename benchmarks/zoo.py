@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -207,7 +208,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any]]] = {
     "scripted": (lambda: torch.jit.script(_Net()), {}),
     "traced": (lambda: torch.jit.trace(_Net(), windows()), {}),
     "attention and encoder, scripted": (lambda: torch.jit.script(_Attentive()), {}),
-    "attention and encoder, traced": (lambda: torch.jit.trace(_Attentive(), windows(), check_trace=False), {}),
+    "attention and encoder, traced": (lambda: torch.jit.trace(_Attentive().eval(), windows(), check_trace=False), {}),
     "the same, traced under no_grad": (lambda: torch.no_grad()(torch.jit.trace)(_Attentive().eval(), windows()), {}),
     "frozen script": (lambda: torch.jit.freeze(torch.jit.script(_Net().eval())), {}),
     "exported": (lambda: exported(_Net()), {}),
@@ -296,6 +297,7 @@ def main() -> None:
         for method in METHODS:
             cell = verdict(module, reading, method)
             if len(cell) > 20:
+                cell = re.sub(r"(?<=off by )[\d.]+", "…", cell.replace(f"; {method} needs", "; … needs"))
                 cell = f"refused ({told.setdefault(cell, len(told) + 1)})"
             cells.append(cell)
         lines.append(f"| {name} | " + " | ".join(cells) + " |")

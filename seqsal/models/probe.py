@@ -212,7 +212,7 @@ def check_steady(score: Score, X: torch.Tensor, together: torch.Tensor, dtype: t
             raise ModelError(
                 f"model: gives {alone[worst].item():.4g} and then {again[worst].item():.4g} for one and the same "
                 "sequence; make it deterministic: dropout by nn.Dropout or F.dropout(training=self.training), no noise "
-                "in evaluation mode"
+                "in evaluation mode, which a trace has to be made in"
             )
         worst = int((alone - together).abs().argmax())
         cure = "normalise with running statistics (nn.BatchNorm1d in evaluation mode), not with those of the batch"
