@@ -39,7 +39,7 @@ from seqsal.sequence.tensors import one_hot_tensor, reverse_complement_tensor
 
 __all__ = ["add_controls", "control_codes", "make_controls", "most_controls", "options_of_attributions"]
 
-MOST_GROWTH = 8
+MOST_GROWTH, WINDOWS_A_CONTROL = 8, 4
 MOST_GROWN_BASES = 500_000_000  # that go through the model: 8,000 controls of 2 kb by one gradient are 16 million
 N_CHECKED = 8  # windows whose predictions must be those on record
 TOLERANCE = {"fp32": 1e-3, "tf32": 1e-2, "bf16": 5e-2}  # of them, relative to the largest
@@ -398,7 +398,9 @@ def _take_over(
 
 
 def most_controls(attr: Attributions) -> int:
-    """Return the number to which controls grow by themselves: 8 times the usual one, fewer where a window takes long.
+    """Return the number to which controls grow by themselves: 8 times the usual one, or 1 for every 4 windows.
+
+    Fewer where a window takes long.
 
     Raises
     ------
@@ -409,7 +411,7 @@ def most_controls(attr: Attributions) -> int:
     planned = next(one for one in plan_methods(options) if attr.name in [result.name for result in one.results])
     usual = most = default_n_controls(len(attr), attr.length)
     bases = attr.length * planned.method.n_passes(attr.length)
-    while 2 * most <= MOST_GROWTH * usual and 2 * most * bases <= MOST_GROWN_BASES:
+    while 2 * most <= max(MOST_GROWTH * usual, len(attr) // WINDOWS_A_CONTROL) and 2 * most * bases <= MOST_GROWN_BASES:
         most *= 2
     return most
 

@@ -58,6 +58,7 @@ MUCH_CANCELLED = 0.5  # share of the attribution where windows overlap
 MOST_LEARNED = 300_000  # windows that a joint score is learned from
 SAMPLED_BP = 100_000  # stretches that are sampled where there are more
 Found = tuple[TrackBlock, tuple[float, float], dict[str, Candidates]]
+REACHED = 50  # peaks stronger than every control, for which there should be enough controls
 STATISTICS = ("height", "joint")
 logger = logging.getLogger(__name__)
 
@@ -104,9 +105,10 @@ def call_peaks(
         window's prediction tell together (:mod:`seqsal.peaks.joint`); for genomes, where most windows hold nothing.
         Too few windows or controls to learn from are told, and the height is taken.
     max_controls
-        While the number of peaks hangs on which controls were drawn, as many again are made, up to this number. None
-        is :func:`seqsal.attribution.controls.most_controls` where their number is the usual one or grew from it, and
-        else the number that there is.
+        While the number of peaks hangs on which controls were drawn, or so many candidates cannot reach the fdr with
+        so few controls, more are made, up to this number. None is
+        :func:`seqsal.attribution.controls.most_controls` where their number is the usual one or grew from it, and else
+        the number that there is.
     chunk_bp
         Values read at a time; does not change the result.
     progress
@@ -121,7 +123,8 @@ def call_peaks(
         sign: `pos_1`, `neg_1`, …. No peak at this fdr is a result: an empty table. `attrs` holds `best_q`, the
         smallest q-value of any candidate (an upper bound of it when above fdr), `n_candidates`,
         `n_null_candidates`, `n_controls`, `output_space`, `fdr`, `best_q_range` (two standard errors over draws of the
-        controls), `is_settled`, whether another draw would give about as many peaks, `relative`, whether strengths
+        controls), `is_settled`, whether another draw would give about as many peaks, `n_needed`, how many peaks
+        stronger than every control it takes to reach the fdr by count, `relative`, whether strengths
         are relative to the level of their windows, and the `statistic`.
 
     Raises
@@ -185,7 +188,10 @@ def call_peaks(
         if is_first:
             overlap.warn()
         spread, is_first = pool.spread(), False
-        if spread.is_settled or attr.n_controls >= most or not make(min(2 * attr.n_controls, most)):
+        n_needed = pool.n_needed()
+        is_enough = spread.is_settled and n_needed <= max(REACHED, spread.n_calls)
+        factor = 8 if attr.n_controls < len(attr) else 2  # of fewer controls than windows none is kept
+        if is_enough or attr.n_controls >= most or not make(min(factor * attr.n_controls, most)):
             break
     peaks = peak_table(pool, axis)
     peaks.attrs.update(
@@ -199,9 +205,12 @@ def call_peaks(
         statistic=statistic,
         best_q_range=spread.best_q_range,
         is_settled=spread.is_settled,
+        n_needed=n_needed,
     )
     if not spread.is_settled:
         logger.warning("peaks: %s", unsettled_text(peaks.attrs, len(peaks)))
+    if len(peaks) < n_needed > 10:
+        logger.warning("peaks: %s", out_of_reach_text(peaks.attrs))
     logger.info("%d peaks at q ≤ %g among %d candidates", len(peaks), fdr, pool.n_tested)
     return peaks
 
@@ -214,6 +223,23 @@ def unsettled_text(attrs: Mapping[Any, Any], n_peaks: int) -> str:
         f"drawn (--seed): the smallest q-value lies between {low:.2g} and {high:.2g}; more controls, such as "
         f"--controls {4 * attrs['n_controls']}, or more regions tell"
     )
+
+
+def out_of_reach_text(attrs: Mapping[Any, Any]) -> str:
+    """Say what so few controls cannot show among so many candidates, and how many would."""
+    n_needed, n_controls = attrs["n_needed"], attrs["n_controls"]
+    return (
+        f"among {attrs['n_candidates']:,} candidates, {n_controls:,} controls reach q ≤ {attrs['fdr']:g} by count only "
+        f"for {n_needed:,} peaks or more that are all stronger than every control; for 10 of them it would take about "
+        f"{_two_digits(n_controls * n_needed / 10):,} controls, for one {_two_digits(n_controls * n_needed):,} "
+        "(`seqsal attribute --controls N`, or --max-controls N)"
+    )
+
+
+def _two_digits(number: float) -> int:
+    """Round up to two digits."""
+    unit = 10 ** max(len(str(int(number))) - 2, 0)
+    return int(-(-number // unit)) * unit
 
 
 def _most_controls(attr: Attributions) -> int:
@@ -237,7 +263,11 @@ def _make_controls(
     **how: Any,
 ) -> bool:
     """Make the controls that are lacking, all of them or, where a number is given, as far as it can be done."""
-    why = "since the number of peaks hangs on which controls were drawn" if n_controls else ""
+    share = max(n_controls or 0, 1) / max(len(attr), 1)
+    why = (
+        "since the number of peaks hangs on which controls were drawn, or too few were there to reach the q-value; it "
+        f"takes {share:.2g} times as long as the windows took"
+    ) if n_controls else ""  # fmt: skip
     for lacks in (one for one in (attr, coarse) if one is not None and one.n_controls < (n_controls or 1)):
         from seqsal.attribution.controls import make_controls  # which waits for torch
 

@@ -313,6 +313,9 @@ class JointNull:
 
         return cls(tuple(learned), fitted(), without)
 
+    def __len__(self) -> int:
+        return min(len(one.heights) for one in self.distributions)
+
     def strengths(self, evidence: Evidence) -> NDArray[np.float64]:
         """Score candidates, each by what was learned without its fold."""
         found = np.empty(len(evidence))

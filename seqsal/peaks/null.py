@@ -187,6 +187,9 @@ class SignNull:
 
         return cls(ruler, NullDistribution.fit(strengths, window, n_windows), without)
 
+    def __len__(self) -> int:
+        return len(self.distribution.heights)
+
     def strengths(self, evidence: Evidence) -> NDArray[np.float64]:
         """Return the strengths (n,) of candidates."""
         return self.ruler.strengths(evidence.features[:, : len(self.ruler.reference)])

@@ -231,6 +231,12 @@ class Pool:
         of_one = min(1.0, smallest * max(self.n_nulls, 1.0))
         return min(of_one, float(kept["q_value"].min())) if len(kept) else of_one
 
+    def n_needed(self) -> int:
+        """Count the peaks, each stronger than every control, that q ≤ fdr takes with so few controls."""
+        weights = self.weights
+        of_one = min((self.n_nulls / ((1 + len(null)) * weights[sign]) for sign, null in self.null.items()), default=0)
+        return int(np.ceil(of_one / self.fdr))
+
     def kept(self) -> pd.DataFrame:
         """Candidates that may be called, with their q-values."""
         if not self.parts:

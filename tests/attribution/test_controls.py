@@ -153,7 +153,9 @@ def test_more_controls_join_those_that_there_are(X: np.ndarray, tmp_path: Path, 
     grown = read_attributions(tmp_path / "A.h5") if in_file else attr
     for name in ("codes", "source"):
         np.testing.assert_array_equal(np.asarray(getattr(grown.controls, name)), getattr(whole.controls, name))
-    np.testing.assert_allclose(np.asarray(grown.controls.track), whole.controls.track, rtol=0, atol=1e-6)
+    for name in ("track", "prediction"):
+        values = (np.asarray(getattr(one.controls, name)) for one in (grown, whole))
+        np.testing.assert_allclose(*values, rtol=0, atol=1e-6)
     coarse = make_controls(attr.result("grad_cam"), model, n_controls=60)
     np.testing.assert_array_equal(np.asarray(coarse.codes), whole.controls.codes)
 
@@ -161,6 +163,9 @@ def test_more_controls_join_those_that_there_are(X: np.ndarray, tmp_path: Path, 
 def test_controls_grow_as_far_as_the_method_is_cheap(X: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     cheap, dear = (attribute(Counting(), X, method=method) for method in ("gradient_x_input", "ism"))
     assert most_controls(cheap) == most_controls(dear) == 8 * 30
+    with monkeypatch.context() as patch:
+        patch.setattr("seqsal.attribution.controls.WINDOWS_A_CONTROL", len(X) / 500)
+        assert most_controls(cheap) == 480, "a share of the windows, where they are many"
     monkeypatch.setattr("seqsal.attribution.controls.MOST_GROWN_BASES", 3 * LENGTH * LENGTH * 70)
     assert (most_controls(cheap), most_controls(dear)) == (240, 60)
 

@@ -491,6 +491,23 @@ def test_what_is_plain_needs_no_more_controls(monkeypatch: pytest.MonkeyPatch) -
     assert n_grown["sites"] == 0 and n_grown["noise"] <= 2, n_grown
 
 
+def test_controls_grow_until_so_many_candidates_can_reach_the_rate(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    rng = np.random.default_rng(3)
+    growing(rng, monkeypatch, 100)
+    many, few = (make_attr(noise(rng, n, 100), controls=noise(rng, 100, 100)) for n in (1000, 20))
+    caplog.clear()
+    peaks = call_peaks(many)
+    assert many.n_controls == 800 and len(peaks) == 0
+    n_needed = peaks.attrs["n_needed"]
+    assert n_needed == pytest.approx(1000 / 800 / 0.05 * 2, rel=0.2)  # of both signs together
+    assert f"800 controls reach q ≤ 0.05 by count only for {n_needed} peaks or more" in caplog.text
+    assert f"for one {800 * n_needed:,}" in caplog.text
+    caplog.clear()
+    assert call_peaks(few, max_controls=100).attrs["n_needed"] <= 10 and "by count only" not in caplog.text
+
+
 def test_a_number_of_controls_that_was_asked_for_stays(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
