@@ -140,8 +140,7 @@ class AuditSettings:
 
 _FORMER = {
     "finding": "n_neutral n_removed min_region_share",
-    "parts.faithfulness": "n_worst",
-    "parts.faithfulness.local": "n_perturbations perturbed_share",
+    "parts.faithfulness": "n_worst n_perturbations perturbed_share",
     "parts.sanity": "min_reproduced n_retrain_examples n_retrain_epochs",
     "parts.sanity.weights": "n_randomizations n_random_layers max_random_passes",
     "parts.stability": "n_substitutions same_prediction min_stability",

@@ -55,6 +55,7 @@ FEATURES = {
     "peak_share": "the share of the attribution in peaks",
     "ism_agreement": "the agreement of the map with in-silico mutagenesis",
 }
+FACTORS = {"gc": "GC content", "chrom": "chromosome"}
 Labels = NDArray[np.object_]
 Values = NDArray[np.float64]
 
@@ -76,9 +77,9 @@ class Difference:
 
     def __str__(self) -> str:
         return (
-            f"By {_factor_text(self.factor)}, {FEATURES[self.feature]} differs: median {self.highest_median:.3g} "
-            f"in {self.highest} against {self.lowest_median:.3g} in {self.lowest} (ε² = {self.effect:.2f}, "
-            f"q = {self.q_value:.1g}); a confounder looks like this."
+            f"By {FACTORS.get(self.factor, self.factor)}, {FEATURES[self.feature]} differs: median "
+            f"{self.highest_median:.3g} in {self.highest} against {self.lowest_median:.3g} in {self.lowest} "
+            f"(ε² = {self.effect:.2f}, q = {self.q_value:.1g}); a confounder looks like this."
         )
 
 
@@ -98,7 +99,7 @@ class Concentration:
 
     def __str__(self) -> str:
         return (
-            f"{self.artifact} is in {self.share_inside:.0%} of the regions of {_factor_text(self.factor)} "
+            f"{self.artifact} is in {self.share_inside:.0%} of the regions of {FACTORS.get(self.factor, self.factor)} "
             f"{self.stratum} and in {self.share_outside:.0%} of the others (q = {self.q_value:.1g})."
         )
 
@@ -183,7 +184,7 @@ def audit_strata(
 def _factors(
     context: AuditContext, rows: NDArray[np.int64], strata: pd.DataFrame | None
 ) -> tuple[dict[str, Labels], list[str]]:
-    """Stratum (n,) of every region by factor, None where it has none or too few share it."""
+    """Name the stratum (n,) of every region by factor, None where it has none or too few share it."""
     known: dict[str, Any] = {
         "gc": _thirds(gc_content(context.codes(rows))),
         "chrom": context.attr.regions["chrom"].to_numpy(dtype=object)[rows],
@@ -199,7 +200,7 @@ def _factors(
             factors[name] = kept
         else:
             untested.append(
-                f"Differences by {_factor_text(name)} were not tested: fewer than two strata have at least "
+                f"Differences by {FACTORS.get(name, name)} were not tested: fewer than two strata have at least "
                 f"{MIN_REGIONS} regions."
             )
     return factors, untested
@@ -285,10 +286,6 @@ def _summaries(labels: Labels, features: Mapping[str, Values]) -> Iterator[dict[
         yield row
 
 
-def _factor_text(factor: str) -> str:
-    return {"gc": "GC content", "chrom": "chromosome"}.get(factor, factor)
-
-
 def region_features(context: AuditContext, rows: NDArray[np.int64]) -> dict[str, Values]:
     """Measure regions (ascending rows) by `FEATURES`, (n,) each; NaN where a region has no such number.
 
@@ -325,8 +322,8 @@ def _ism_agreement(context: AuditContext, rows: NDArray[np.int64]) -> Values:
     if not context.signed:
         loss = np.abs(loss)
     agreement = np.full(len(rows), np.nan)
-    found = rank_correlation(context.track(tried), loss, context.codes(tried) < N_CODE)
-    agreement[np.searchsorted(rows, tried)] = found
+    known = context.codes(tried) < N_CODE
+    agreement[np.searchsorted(rows, tried)] = rank_correlation(context.track(tried), loss, known)
     return agreement
 
 

@@ -17,7 +17,7 @@ Invariant words of no library join them (:mod:`~seqsal.auditing.parts.artifacts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -86,21 +86,21 @@ class Position:
 class KnownFinding(Finding):
     """What was found of an artifact of the library, or of the user's.
 
-    `source`: where the sequence is from; `sequence` is the part that most copies have, else the whole. `share`: of the
-    audited regions, that have it. `enriched_in`: `positives`, `negatives` or `regions` (against their shuffles), or
-    None. `p_value`: of the excess. `explained_by`: what else explains the excess, or None. `family`: other artifacts
-    that match the copies as well. `marginal_ci`, `marginal_p_value`, `ablation_ci`, `ablation_p_value`: of the effects.
+    `sequence` is the part that most copies have, else the whole. `share`: of the audited regions, that have it.
+    `enriched_in`: `positives`, `negatives` or `regions` (against their shuffles), or None. `p_value`: of the excess.
+    `explained_by`: what else explains the excess. `family`: other artifacts that match the copies as well.
     `n_foreground`, `share_foreground`, `n_background`, `share_background`: sequences with a copy in the two sets
-    compared; only where it is in excess, as `position` and `strand`. `share_positives`, `share_negatives`: the same,
-    where these were compared. `position`: of the copies. `strand`: `+`, `-`, or `both`.
+    compared; only where it is in excess, as `position` and `strand` (`+`, `-` or `both`). `share_positives`,
+    `share_negatives`: the same, where these were compared.
     """
 
     source: str
-    share: float
+    share: float = 0.0
     enriched_in: str | None
+    enrichment: Measured = NOT_IN_EXCESS
     p_value: float
-    explained_by: str | None
-    family: tuple[str, ...]
+    explained_by: str | None = None
+    family: tuple[str, ...] = ()
     marginal_ci: Interval | None
     marginal_p_value: Measured
     ablation_ci: Interval | None
@@ -219,6 +219,11 @@ class Examined:
     verdict: str = "clean"
 
     @property
+    def word(self) -> str:
+        """The part that most copies have, or the whole."""
+        return self.artifact.sequence if self.found is None else self.artifact.sequence[slice(*self.found.part)]
+
+    @property
     def is_too_few(self) -> bool:
         """Whether there are so few copies that they may as well be the sites of a protein."""
         found = self.found
@@ -247,56 +252,46 @@ def examine_artifacts(context: AuditContext, artifacts: Sequence[Artifact]) -> l
 def _excesses(context: AuditContext, artifacts: Sequence[Artifact], regions: Codes) -> dict[int, tuple[Found, str]]:
     """Artifacts in excess, by number, and where: between the classes first, else in regions against their shuffles."""
     words = [artifact.codes for artifact in artifacts]
+    motifs, named = [*(context.motifs or ()), *all_motifs()], _named_patterns(context)
     excesses: dict[int, tuple[Found, str]] = {}
     for enriched_in, foreground, background, shuffled in _comparisons(context, regions):
         if not len(foreground) or not len(background) or foreground.shape[1] < PART_BP:
             continue
-        explain = _explainer(context, artifacts, foreground, background)
+
+        def explain(i: int, start: int, end: int, ours: Codes = foreground, theirs: Codes = background) -> str | None:
+            if artifacts[i].kind == "homopolymer":  # judged by its position
+                return None
+            named_by = naming_motif(words[i][start:end], named)
+            return named_by or explain_word(words[i], start, end, ours, theirs, motifs)
+
         for found in find_enriched(words, foreground, background, shuffled, context.settings.fdr, explain):
             excesses.setdefault(found.query.artifact, (found, enriched_in))
     return excesses
 
 
-def _explainer(
-    context: AuditContext, artifacts: Sequence[Artifact], foreground: Codes, background: Codes
-) -> Callable[[int, int, int], str | None]:
-    motifs = [*(context.motifs or ()), *all_motifs()]
-    named = _named_patterns(context)
-
-    def explain(number: int, start: int, end: int) -> str | None:
-        if artifacts[number].kind == "homopolymer":  # judged by its position
-            return None
-        word = artifacts[number].codes
-        return naming_motif(word[start:end], named) or explain_word(word, start, end, foreground, background, motifs)
-
-    return explain
-
-
 def _named_patterns(context: AuditContext) -> list[tuple[Motif, Motif]]:
     """Patterns that were found in the map and known motifs that name them, in pairs."""
     patterns = () if context.patterns is None else context.patterns.patterns
-    named = [(one.motif, one.named_match) for one in patterns if one.named_match is not None]
+    named = [(one.motif, one.named_match) for one in patterns if one.named_match]
     if not named:
         return []
     known = {(motif.name, motif.accession): motif for motif in [*all_motifs(), *(context.motifs or ())]}
-    pairs = [(motif, known.get((match["match"], match["accession"]))) for motif, match in named if match]
+    pairs = [(motif, known.get((match["match"], match["accession"]))) for motif, match in named]
     return [(pattern, motif) for pattern, motif in pairs if motif is not None]
 
 
-def _comparisons(context: AuditContext, regions: Codes) -> list[tuple[str, Codes, Codes, Codes]]:
-    """Names of sets, foreground, background, and shuffles of the foreground."""
-    comparisons: list[tuple[str, Codes, Codes, Codes]] = []
+def _comparisons(context: AuditContext, regions: Codes) -> Iterator[tuple[str, Codes, Codes, Codes]]:
+    """Yield names of sets, foreground, background, and shuffles of the foreground."""
     if context.positives is not None and context.negatives is not None:
         n, rng = context.settings.n_examples, context.rng
-        classes = [
+        ours, theirs = (
             codes if len(codes) <= n else codes[np.sort(rng("examples").permutation(len(codes))[:n])]
             for codes in (context.positives, context.negatives)
-        ]
-        shuffles = [_shuffles(context, codes) for codes in classes]
-        (ours, theirs), (near, far) = classes, shuffles
-        comparisons += [("positives", ours, theirs, near), ("negatives", theirs, ours, far)]
+        )
+        yield "positives", ours, theirs, _shuffles(context, ours)
+        yield "negatives", theirs, ours, _shuffles(context, theirs)
     shuffled = _shuffles(context, regions)
-    return [*comparisons, ("regions", regions, shuffled, shuffled)]
+    yield "regions", regions, shuffled, shuffled
 
 
 def _shuffles(context: AuditContext, codes: Codes) -> Codes:
@@ -359,22 +354,36 @@ def _judged(context: AuditContext, tested: Sequence[Examined]) -> list[Examined]
 
 
 def _row(one: Examined, context: AuditContext, names: Sequence[str]) -> KnownFinding:
-    found = one.found
+    found, more = one.found, dict[str, Any]()
     marginal, ablation = numbers_of(one.marginal), numbers_of(one.ablation)
-    row = KnownFinding(
+    if found is not None and one.audited is not None:
+        ours, theirs = found.n_with / max(found.n, 1), found.m_with / max(found.m, 1)
+        forward = float((found.hits.strand > 0).mean())
+        more = {
+            "share": len(one.audited) / len(context.rows(context.settings.n_examples)),
+            "explained_by": found.explained_by,
+            "family": tuple(names[k] for k in found.family),
+            "n_foreground": found.n_with,
+            "share_foreground": ours,
+            "n_background": found.m_with,
+            "share_background": theirs,
+            "enrichment": (found.n_with + 0.5) / (found.n + 1) * (found.m + 1) / (found.m_with + 0.5),
+            "position": _position(found),
+            "strand": "+" if forward >= ONE_STRAND else "-" if forward <= 1 - ONE_STRAND else "both",
+        }
+        if one.enriched_in in ("positives", "negatives"):
+            other = "negatives" if one.enriched_in == "positives" else "positives"
+            more |= {f"share_{one.enriched_in}": ours, f"share_{other}": theirs}
+    return KnownFinding(
         name=one.artifact.name,
         kind=one.artifact.kind,
-        sequence=one.artifact.sequence,
+        sequence=one.word,
         source=one.artifact.source,
-        n_regions=0,
-        share=0.0,
+        n_regions=0 if one.audited is None else len(one.audited),
         enriched_in=one.enriched_in,
-        enrichment=NOT_IN_EXCESS,
         p_value=one.p_value,
         q_value=one.q_value,
         attribution_share=one.attribution_share,
-        explained_by=None,
-        family=(),
         verdict=one.verdict,
         marginal_effect=marginal[0],
         marginal_ci=marginal[1],
@@ -382,28 +391,7 @@ def _row(one: Examined, context: AuditContext, names: Sequence[str]) -> KnownFin
         ablation_effect=ablation[0],
         ablation_ci=ablation[1],
         ablation_p_value=ablation[2],
-    )
-    if found is None or one.audited is None:
-        return row
-    ours, theirs = found.n_with / max(found.n, 1), found.m_with / max(found.m, 1)
-    shares = {"positives": (ours, theirs), "negatives": (theirs, ours)}.get(one.enriched_in or "", (None, None))
-    forward = float((found.hits.strand > 0).mean())
-    return replace(
-        row,
-        sequence=one.artifact.sequence[slice(*found.part)],
-        n_regions=len(one.audited),
-        share=len(one.audited) / len(context.rows(context.settings.n_examples)),
-        explained_by=found.explained_by,
-        family=tuple(names[k] for k in found.family),
-        n_foreground=found.n_with,
-        share_foreground=ours,
-        n_background=found.m_with,
-        share_background=theirs,
-        share_positives=shares[0],
-        share_negatives=shares[1],
-        enrichment=(found.n_with + 0.5) / (found.n + 1) * (found.m + 1) / (found.m_with + 0.5),
-        position=_position(found),
-        strand="+" if forward >= ONE_STRAND else "-" if forward <= 1 - ONE_STRAND else "both",
+        **more,
     )
 
 
@@ -463,10 +451,9 @@ def _untested(context: AuditContext, own: Sequence[Artifact]) -> Iterator[str]:
 def _too_few(tested: Sequence[Examined]) -> Iterator[str]:
     for one in tested:
         if one.verdict == "present" and one.is_too_few and one.found is not None:
-            word = one.artifact.sequence[slice(*one.found.part)]
             yield (
-                f"Whether {word} is of {one.artifact.name} or a binding site: {one.found.n_with} copies are too few to "
-                f"tell, expected {FEW_COPIES} or more."
+                f"Whether {one.word} is of {one.artifact.name} or a binding site: {one.found.n_with} copies are too few "
+                f"to tell, expected {FEW_COPIES} or more."
             )
 
 

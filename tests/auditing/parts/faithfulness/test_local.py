@@ -7,8 +7,13 @@ from audit_cases import Ignores, OneBase, context_of
 from scipy import stats
 from toys import Linear, Small, random_codes
 
-from seqsal.auditing.parts.faithfulness import local
-from seqsal.auditing.parts.faithfulness.local import N_PERTURBATIONS, infidelity, local_agreement, mutagenesis_agreement
+from seqsal.auditing.parts import faithfulness as local
+from seqsal.auditing.parts.faithfulness import (
+    N_PERTURBATIONS,
+    infidelity,
+    local_agreement,
+    mutagenesis_agreement,
+)
 from seqsal.auditing.settings import AuditSettings
 from seqsal.sequence.codes import N_CODE
 
