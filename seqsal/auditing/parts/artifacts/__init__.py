@@ -452,8 +452,8 @@ def _too_few(tested: Sequence[Examined]) -> Iterator[str]:
     for one in tested:
         if one.verdict == "present" and one.is_too_few and one.found is not None:
             yield (
-                f"Whether {one.word} is of {one.artifact.name} or a binding site: {one.found.n_with} copies are too few "
-                f"to tell, expected {FEW_COPIES} or more."
+                f"Whether {one.word} is of {one.artifact.name} or a binding site: {one.found.n_with} copies are too "
+                f"few to tell, expected {FEW_COPIES} or more."
             )
 
 
