@@ -67,7 +67,8 @@ class _Verbs(click.Group):
         extra["prog_name"] = "seqsal"
         if not extra.pop("standalone_mode", True):
             return super().main(args, standalone_mode=False, **extra)
-        _spare_collections()
+        gc.set_threshold(100_000, 50, 100)  # garbage is collected rarely while libraries load, and not at all on the
+        atexit.register(gc.freeze)  # way out: of a short command that is 0.5 s
         keep_freed_memory()
         if isinstance(sys.stdout, io.TextIOWrapper):  # what a terminal in latin-1 cannot show is escaped
             sys.stdout.reconfigure(errors="backslashreplace")
@@ -81,19 +82,21 @@ class _Verbs(click.Group):
         except click.ClickException as error:
             context = getattr(error, "ctx", None)
             verb = context.command_path if context else "seqsal"
-            _complain(f"{verb}: {one_line(error.format_message())} See '{verb} --help'.")
+            click.echo(f"{verb}: {one_line(error.format_message())} See '{verb} --help'.", err=True)
             sys.exit(2)
         except SeqsalError as error:
-            _complain(f"seqsal: error: {error}")
+            click.echo(f"seqsal: error: {error}", err=True)
             sys.exit(2)
         except OSError as error:
             if error.errno != errno.ENOSPC or error.filename is not None:
                 raise
-            _complain(f"seqsal: error: standard output cannot be written ({error.strerror}); free some space")
+            click.echo(
+                f"seqsal: error: standard output cannot be written ({error.strerror}); free some space", err=True
+            )
             sys.exit(2)
         except (click.Abort, KeyboardInterrupt):
             what = (received and signal.strsignal(received[0])) or "interrupted"
-            _complain(f"seqsal: {what.lower()}; run the same command again to go on where it stopped")
+            click.echo(f"seqsal: {what.lower()}; run the same command again to go on where it stopped", err=True)
             sys.exit(128 + (received[0] if received else signal.SIGINT))
         sys.exit(code if isinstance(code, int) else 0)
 
@@ -116,12 +119,6 @@ def _ending_in_order(received: list[int]) -> Iterator[None]:
     finally:
         for number in ours:
             signal.signal(number, signal.SIG_DFL)
-
-
-def _spare_collections() -> None:
-    """Collect garbage rarely while libraries load, and not at all on the way out: of a short command that is 0.5 s."""
-    gc.set_threshold(100_000, 50, 100)
-    atexit.register(gc.freeze)
 
 
 # parameters of mallopt, <malloc.h>, and what they are set to
@@ -151,10 +148,6 @@ def keep_freed_memory() -> None:
         return
     for parameter, value in (MMAP_THRESHOLD, TRIM_THRESHOLD, TOP_PAD):
         mallopt(parameter, value)
-
-
-def _complain(text: str) -> None:
-    click.echo(text, err=True)
 
 
 class _OneLine(logging.Formatter):

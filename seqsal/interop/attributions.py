@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from seqsal.errors import StoreError, UsageError
-from seqsal.interop.scores import ArrayOrPath, FilePath, ScoredChunk, ScoredWindows, Scores, open_scored_windows
+from seqsal.interop.scores import ArrayOrPath, FilePath, ScoredChunk, ScoredWindows, open_scored_windows
 from seqsal.io.atomic import all_or_nothing, atomic_path, check_writable
 from seqsal.io.attributions import Attributions
 from seqsal.io.bed import write_narrowpeak
@@ -220,7 +220,11 @@ class ImportedScores:
                 "make them with `seqsal controls` from the same regions and length"
             )
         self._main, self._null, self._n_missing = main, null, 0
-        self._keeps_hypothetical = _scores_absent_bases(main.scores)
+        # whether anywhere more than one of the four bases has a score
+        self._keeps_hypothetical = main.scores.has_all_bases and any(
+            bool((np.count_nonzero(values, axis=1) > 1).any())
+            for values in main.scores.values.read(chunk_rows(4 * source.length))
+        )
         self.layout = StoreLayout(
             regions=source.windows,
             rejected=source.rejected,
@@ -315,14 +319,6 @@ class ImportedScores:
                 "as the windows reach",
                 name,
             )
-
-
-def _scores_absent_bases(scores: Scores) -> bool:
-    """Whether anywhere more than one of the four bases has a score."""
-    if not scores.has_all_bases:
-        return False
-    step = chunk_rows(4 * scores.length)
-    return any(bool((np.count_nonzero(values, axis=1) > 1).any()) for values in scores.values.read(step))
 
 
 class ParentFinder:

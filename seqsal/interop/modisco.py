@@ -26,7 +26,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
@@ -70,10 +69,11 @@ def write_chrombpnet_h5(
     with all_or_nothing(), atomic_path(path) as temporary, create_hdf5(temporary) as (file, raw):
         regions = write_window_regions(attr, path.with_suffix(".regions.bed"))
         with undisturbed():
-            datasets = [
-                _make_dataset(file, name, len(attr), attr.length, kind)
-                for name, kind in zip(_CHROMBPNET, (np.int8, np.float16, np.float16), strict=True)
-            ]
+            shape, datasets = (len(attr), 4, attr.length), []
+            for name, kind in zip(_CHROMBPNET, (np.int8, np.float16, np.float16), strict=True):
+                step = min(max(_H5_CHUNK_BYTES // (4 * attr.length * np.dtype(kind).itemsize), 1), len(attr))
+                packed = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+                datasets.append(file.create_dataset(name, shape, kind, chunks=(step, *shape[1:]), **packed))
         start = 0
         for X, exact in _forward_rows(attr, chunk_bp, progress):
             scores = rounding.round(exact)
@@ -164,13 +164,6 @@ def _forward_rows(
                 raise StoreError(f"attributions: {name} has scores that are not finite; attribute it again")
             yield one_hot(codes), scores
             bar.update(len(codes))
-
-
-def _make_dataset(file: h5py.File, name: str, n: int, length: int, kind: Any) -> h5py.Dataset:
-    step = min(max(_H5_CHUNK_BYTES // (4 * length * np.dtype(kind).itemsize), 1), n)
-    return file.create_dataset(
-        name, (n, 4, length), kind, chunks=(step, 4, length), compression="gzip", compression_opts=1, shuffle=True
-    )
 
 
 class _Rounding:

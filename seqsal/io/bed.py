@@ -128,7 +128,10 @@ def parse_bed(content: Content, *, blocks: bool = False) -> pd.DataFrame:
     )
     if is_bed12 and blocks:
         return regions.assign(**_blocks(rows, table, end - start))
-    return regions if summit is None else regions.assign(**_peak_values(table))
+    if summit is None:
+        return regions
+    p_values, q_values = (10.0 ** -value.where(value >= 0) for value in (_numbers(table[7]), _numbers(table[8])))
+    return regions.assign(signal=_numbers(table[6]), p_value=p_values, q_value=q_values)
 
 
 def write_bed(regions: pd.DataFrame, path: str | os.PathLike[str]) -> None:
@@ -360,14 +363,6 @@ def _summits(
 
 def _numbers(column: pd.Series) -> pd.Series:
     return pd.to_numeric(column, errors="coerce").astype(np.float64)
-
-
-def _peak_values(table: pd.DataFrame) -> dict[str, pd.Series]:
-    values = {"signal": _numbers(table[6])}
-    for key, column in (("p_value", table[7]), ("q_value", table[8])):
-        minus_log10 = _numbers(column)
-        values[key] = 10.0 ** -minus_log10.where(minus_log10 >= 0)
-    return values
 
 
 def _minus_log10(values: pd.Series) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ depend on the chunks; under a single window it is that window's float32 value, t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,24 +112,6 @@ class TrackBlock:
         return TrackBlock(self.positions[keep], self.values[keep], self.scaled[keep], self.n_windows[keep])
 
 
-@dataclass(frozen=True)
-class _Sums:
-    """Sums and counts at axis positions."""
-
-    positions: NDArray[np.int64]
-    total: NDArray[np.float64]
-    scaled: NDArray[np.float64]
-    count: NDArray[np.int64]
-
-    def part(self, keep: slice) -> _Sums:
-        return _Sums(self.positions[keep], self.total[keep], self.scaled[keep], self.count[keep])
-
-    def block(self) -> TrackBlock:
-        known = self.count > 0
-        count = self.count[known]
-        return TrackBlock(self.positions[known], self.total[known] / count, self.scaled[known] / count, count)
-
-
 def chunk_rows(length: int, chunk_bp: int = CHUNK_BP) -> int:
     """Windows of `length` bp that make a chunk."""
     return max(1, chunk_bp // max(length, 1))
@@ -154,7 +136,7 @@ def sweep_track(
     order = np.argsort(axis.window_start, kind="stable")
     step = chunk_rows(attr.length, chunk_bp)
     none = np.zeros(0, dtype=np.int64)
-    open_sums = _Sums(none, np.zeros(0), np.zeros(0), none)
+    open_sums = TrackBlock(none, np.zeros(0), np.zeros(0), none)  # sums, not yet divided by their counts
     with progress_bar(total=len(order), desc="track", unit="window", disable=not progress) as bar:
         for i in range(0, len(order), step):
             rows = order[i : i + step]
@@ -163,9 +145,11 @@ def sweep_track(
             sums = _add_up(axis.window_start[rows], values, scales, known, open_sums)
             upcoming = axis.window_start[order[i + step]] if i + step < len(order) else np.iinfo(np.int64).max
             n_done = int(np.searchsorted(sums.positions, upcoming))
-            open_sums = sums.part(slice(n_done, None))
+            open_sums = sums.take(slice(n_done, None))
             bar.update(len(rows))
-            yield sums.part(slice(n_done)).block()
+            done = sums.take(slice(n_done))
+            done = done.take(done.n_windows > 0)
+            yield replace(done, values=done.values / done.n_windows, scaled=done.scaled / done.n_windows)
 
 
 def read_forward(attr: Attributions, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -252,8 +236,8 @@ def _add_up(
     values: NDArray[np.float32],
     scales: NDArray[np.float64],
     known: NDArray[np.bool_],
-    carried: _Sums,
-) -> _Sums:
+    carried: TrackBlock,
+) -> TrackBlock:
     """Add windows sorted by start to what earlier windows left at the positions that they share."""
     length = values.shape[1]
     steps = np.diff(starts)
@@ -262,11 +246,11 @@ def _add_up(
     index = (slot[:, None] + np.arange(length))[known]
     old = carried.positions - starts[0]
     every = np.concatenate([old, index])
-    total = np.bincount(every, np.concatenate([carried.total, values[known]]), minlength=size).astype(np.float64)
+    total = np.bincount(every, np.concatenate([carried.values, values[known]]), minlength=size).astype(np.float64)
     divided = (values / scales[:, None])[known]
     scaled = np.bincount(every, np.concatenate([carried.scaled, divided]), minlength=size).astype(np.float64)
     count = np.bincount(index, minlength=size)
-    count[old] += carried.count
+    count[old] += carried.n_windows
     first = np.concatenate([[0], np.flatnonzero(steps > length) + 1])
     width = np.diff(np.append(slot[first], size))
-    return _Sums(np.arange(size) + np.repeat(starts[first] - slot[first], width), total, scaled, count)
+    return TrackBlock(np.arange(size) + np.repeat(starts[first] - slot[first], width), total, scaled, count)

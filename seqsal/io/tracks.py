@@ -96,14 +96,15 @@ def write_scores(
         if suffix == ".tsv":
             plain = table.copy()  # as BED has them: no quotes, and so no tabs inside
             for key in table.select_dtypes(exclude="number"):
-                plain[key] = table[key].map(_one_field, na_action="ignore")
+                plain[key] = table[key].map(lambda one: re.sub(r"[\t\r\n]", "_", one) if isinstance(one, str) else one)
             plain.to_csv(handle, sep="\t", index=False, na_rep="NA", lineterminator="\n", quoting=csv.QUOTE_NONE)
-        else:
-            _write_score_bedgraph(handle, _clip(table, chrom_sizes))
-
-
-def _one_field(value: Any) -> Any:
-    return re.sub(r"[\t\r\n]", "_", value) if isinstance(value, str) else value
+            return
+        known = _clip(table[np.isfinite(table["prediction"].to_numpy(dtype=np.float64))], chrom_sizes)
+        kind = np.float32 if table["prediction"].dtype == np.float32 else np.float64
+        for chrom, rows in known.groupby("chrom"):
+            spans = (rows["start"].to_numpy(np.int64), rows["end"].to_numpy(np.int64))
+            start, end, mean = _mean_coverage(*spans, rows["prediction"].to_numpy(dtype=np.float64))
+            _write_runs(handle, Intervals(str(chrom), start, end, mean.astype(kind)))
 
 
 def _run_bounds(breaks: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -169,15 +170,6 @@ def _clip(table: pd.DataFrame, chrom_sizes: Mapping[str, int] | None) -> pd.Data
         limit = table["chrom"].map(dict(chrom_sizes)).fillna(np.inf).to_numpy(dtype=np.float64)
         clipped["end"] = np.minimum(table["end"].to_numpy(dtype=np.float64), limit).astype(np.int64)
     return clipped
-
-
-def _write_score_bedgraph(handle: TextIO, table: pd.DataFrame) -> None:
-    usable = table[np.isfinite(table["prediction"].to_numpy(dtype=np.float64))]
-    kind = np.float32 if table["prediction"].dtype == np.float32 else np.float64
-    for chrom, rows in usable.groupby("chrom"):
-        spans = (rows["start"].to_numpy(np.int64), rows["end"].to_numpy(np.int64))
-        start, end, mean = _mean_coverage(*spans, rows["prediction"].to_numpy(dtype=np.float64))
-        _write_runs(handle, Intervals(str(chrom), start, end, mean.astype(kind)))
 
 
 def _mean_coverage(

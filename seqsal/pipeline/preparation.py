@@ -11,14 +11,13 @@ from typing import Any
 from torch import nn
 
 from seqsal.attribution.api import OpenRequest, open_request
-from seqsal.attribution.request import AttributeOptions, make_request, model_name, read_model
+from seqsal.attribution.request import make_request, model_name, read_model
 from seqsal.auditing.run import EVIDENCE, AuditPlan
 from seqsal.auditing.settings import RUN_SIZES
 from seqsal.browser import check_bundle_settings
 from seqsal.errors import UsageError
 from seqsal.io.atomic import check_distinct
 from seqsal.io.content import Closing
-from seqsal.io.inputs import WindowSource
 from seqsal.models import SequenceModel
 from seqsal.motifs import read_motifs
 from seqsal.peaks import check_fdr
@@ -108,17 +107,12 @@ def prepare_run(
     settled = opened.request.options
     if settled.n_controls == "auto":
         settled = replace(settled, n_controls=default_n_controls(len(source), source.length))
-    if settled.hypothetical is None:
-        settled = _with_room(settled, source)
+    n_bytes = 16 * len(source) * source.length * len(settled.methods)
+    if settled.hypothetical is None and n_bytes > HYPOTHETICAL_BYTES:
+        settled = replace(settled, hypothetical=False)
     opened = replace(opened, request=replace(request, options=settled))
     parameters = {**request.arguments(), **own, **evidence, "other_models": list(map(model_name, other_models))}
     return PreparedRun(opened, others, plan, parameters, may_grow=request.options.n_controls == "auto")
-
-
-def _with_room(options: AttributeOptions, source: WindowSource) -> AttributeOptions:
-    """Leave out the hypothetical scores where the file would grow by more than `HYPOTHETICAL_BYTES`."""
-    n_bytes = 16 * len(source) * source.length * len(options.methods)
-    return options if n_bytes <= HYPOTHETICAL_BYTES else replace(options, hypothetical=False)
 
 
 def config_of(parameters: Mapping[str, Any]) -> dict[str, Any]:

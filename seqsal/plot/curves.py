@@ -168,9 +168,13 @@ def plot_replacement_curves(
         raise UsageError(f"table: {lacking}, expected the curves of an audit; give its {kind} table")
     axes = new_axes(5.6, 2.8) if ax is None else ax
     for order, (name, color, dashes) in _ORDERS.items():
-        points = table[table["order"] == order]
+        points, gid = table[table["order"] == order], f"curve-{order}"
         if len(points):
-            _draw_curve(axes, points, name=name, color=color, dashes=dashes, gid=f"curve-{order}")
+            x, low, high = (points[key].to_numpy(dtype=np.float64) for key in ("share", "lo", "hi"))
+            if np.isfinite(low).all() and np.isfinite(high).all():
+                band, name_of_band = _BAND_ALPHA, f"{gid}-interval"
+                axes.fill_between(100 * x, low, high, color=color, alpha=band, linewidth=0, gid=name_of_band)
+            axes.plot(100 * x, points["mean"], color=color, linestyle=dashes, linewidth=1.6, label=name, gid=gid)
     axes.set_xlim(0, 100)
     axes.set_xlabel(f"bases {_REPLACEMENTS[kind]} (%)")
     axes.set_ylabel(label, parse_math=False)
@@ -223,11 +227,3 @@ def plot_curves(audit: AuditResult) -> list[Axes]:
             if ax is not axes[-1] and (legend := ax.get_legend()) is not None:
                 legend.remove()
     return axes
-
-
-def _draw_curve(ax: Axes, points: pd.DataFrame, *, name: str, color: str, dashes: Any, gid: str) -> None:
-    x = 100 * points["share"].to_numpy(dtype=np.float64)
-    low, high = (points[end].to_numpy(dtype=np.float64) for end in ("lo", "hi"))
-    if np.isfinite(low).all() and np.isfinite(high).all():
-        ax.fill_between(x, low, high, color=color, alpha=_BAND_ALPHA, linewidth=0, gid=f"{gid}-interval")
-    ax.plot(x, points["mean"], color=color, linestyle=dashes, linewidth=1.6, label=name, gid=gid)

@@ -85,7 +85,8 @@ def plot_heatmap(
     chosen = _chosen(attr, rows)
     ordered = chosen if sort_by is None else chosen[_order(attr, chosen, sort_by)]
     image = _image(attr, ordered)
-    top = limit or _limit(image)
+    known = np.abs(image[np.isfinite(image)])
+    top = limit or (float(np.quantile(known, CLIP_SHARE)) or float(known.max()) if len(known) else 0.0) or 1.0
     axes = new_axes(6.0, float(np.clip(1.2 + 0.02 * len(ordered), 2.4, 7.0))) if ax is None else ax
     left = -(attr.length // 2)
     with drawing_style():
@@ -117,7 +118,8 @@ def _order(attr: Attributions, rows: NDArray[np.int64], sort_by: str) -> NDArray
     if sort_by == "prediction":
         key = -np.asarray(attr.prediction, dtype=np.float64)[rows]
     elif sort_by in ("strongest", "position"):
-        parts = [np.abs(_known_track(attr, part)) for part in _parts(rows)]
+        pieces = (rows[first : first + _ROWS_AT_ONCE] for first in range(0, len(rows), _ROWS_AT_ONCE))
+        parts = [np.abs(_known_track(attr, piece)) for piece in pieces]
         kind = np.nanmax if sort_by == "strongest" else np.nanargmax
         values = np.concatenate([kind(np.nan_to_num(part), axis=1) for part in parts])
         key = values if sort_by == "position" else -values
@@ -127,10 +129,6 @@ def _order(attr: Attributions, rows: NDArray[np.int64], sort_by: str) -> NDArray
         numeric = ", ".join(map(str, attr.regions.select_dtypes("number").columns))
         raise UsageError(f"sort_by: got {sort_by!r}, expected {', '.join(_ORDERS)}, a column ({numeric}) or None")
     return np.argsort(key, kind="stable")
-
-
-def _parts(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    return [rows[first : first + _ROWS_AT_ONCE] for first in range(0, len(rows), _ROWS_AT_ONCE)]
 
 
 def _known_track(attr: Attributions, rows: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -160,8 +158,3 @@ def _shrunk(values: NDArray[np.float32], per_line: int, per_column: int) -> NDAr
         for array in (np.where(known, values, 0), known.astype(np.float32))
     )
     return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
-
-
-def _limit(image: NDArray[np.float32]) -> float:
-    known = np.abs(image[np.isfinite(image)])
-    return float(np.quantile(known, CLIP_SHARE)) or float(known.max()) or 1.0 if len(known) else 1.0

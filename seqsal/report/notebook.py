@@ -71,18 +71,16 @@ def _region_cells(window: pd.Series) -> tuple[str, str]:
 def motifs_html(result: MotifResult) -> str:
     """Show patterns with their logos, most frequent first."""
     peaks = " and ".join(f"{n:,} {sign}" for sign, n in result.n_peaks.items())
-    shown = [_pattern_cells(pattern) for pattern in result.patterns[:N_PATTERNS]]
+    shown: list[tuple[Cell, ...]] = []
+    for one in result.patterns[:N_PATTERNS]:
+        match = one.named_match or {"match": "–", "q_value": np.nan}
+        q_value = f"{match['q_value']:.1g}" if np.isfinite(match["q_value"]) else "–"
+        shown.append((_logo(one), one.name, one.n_seqlets, str(match["match"]), q_value, one.motif.consensus))
     columns = ("mean contribution", "pattern", "instances", "best match", "q-value", "consensus")
     more = len(result) - N_PATTERNS
     notes = ["no pattern"] * (not shown) + [f"… and {more} more patterns, see .table"] * (more > 0)
     title = f"{len(result)} pattern{'s' * (len(result) != 1)} from the peaks: {peaks}"
     return _page(title, [(shown, columns)] if shown else [], [*notes, *result.warnings])
-
-
-def _pattern_cells(pattern: Pattern) -> tuple[Cell, ...]:
-    match = pattern.named_match or {"match": "–", "q_value": np.nan}
-    q_value = f"{match['q_value']:.1g}" if np.isfinite(match["q_value"]) else "–"
-    return _logo(pattern), pattern.name, pattern.n_seqlets, str(match["match"]), q_value, pattern.motif.consensus
 
 
 def _logo(pattern: Pattern) -> Markup:

@@ -299,6 +299,10 @@ def model_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
     attrs = inputs.attr.attrs
     stored = attrs.get("model")
     model = (dict(stored) if isinstance(stored, Mapping) else {"file": stored or ""}) | inputs.part("model")
+    seen = {part: show(n) for part, n in (attrs.get("trained_on") or {}).items()}
+    trained_on = "the model does not say"
+    if seen:
+        trained_on = f"{seen['train']}; {seen['valid']} chose the epoch; {seen['held_out']} are held out"
     facts = {
         "Model": PurePath(str(model.get("file", ""))).name,
         "SHA-256": str(model.get("sha256", ""))[:16],
@@ -309,16 +313,10 @@ def model_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
         "Precision": f"{attrs.get('precision', '')}{', compiled' if attrs.get('compiled') else ''}",
         "Shuffled controls": inputs.attr.n_controls,
         "Seed": attrs.get("seed", ""),
-        "Regions it was trained on": _trained_on(attrs.get("trained_on")),
+        "Regions it was trained on": trained_on,
         "Other results in attributions.h5": ", ".join(inputs.attr.results[1:]),
     }
     return [(name, value_text(value)) for name, value in facts.items() if value not in ("", None)]
-
-
-def _trained_on(counts: Mapping[str, int] | None) -> str:
-    if not counts:
-        return "the model does not say"
-    return f"{show(counts['train'])}; {show(counts['valid'])} chose the epoch; {show(counts['held_out'])} are held out"
 
 
 def training_figure(inputs: ReportInputs) -> Any:
