@@ -41,6 +41,10 @@ INFORMATIVE = (  # how a precision compares with fp32, and what controls are mad
     "seqsal.attribution.engine",
     "seqsal.attribution.controls",
 )
+NOTES = (  # how motifs were looked for, and what takes long once; no reason to doubt a result, so not with --quiet
+    "seqsal.motifs.discover",
+    "seqsal.motifs.match",
+)
 
 
 class _Verbs(click.Group):
@@ -166,6 +170,8 @@ def _set_up_logging() -> None:
     logger.setLevel(logging.NOTSET)  # --verbose of an earlier command in this process
     for name in INFORMATIVE:
         logging.getLogger(name).setLevel(logging.INFO)
+    for name in NOTES:
+        logging.getLogger(name).setLevel(logging.NOTSET)
     warnings.simplefilter("ignore", FutureWarning)
 
 

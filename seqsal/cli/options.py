@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seqsal.attribution.methods.registry import METHODS
-from seqsal.cli import INFORMATIVE
+from seqsal.cli import INFORMATIVE, NOTES
 from seqsal.cli.config import config_option
 
 if TYPE_CHECKING:
@@ -332,8 +332,8 @@ def _one_of_two(ctx: click.Context, parameter: click.Parameter, value: bool) -> 
 def _hush(ctx: click.Context, parameter: click.Parameter, value: bool) -> bool:
     """Leave warnings and errors alone, and nothing else."""
     if _one_of_two(ctx, parameter, value):
-        for name in INFORMATIVE:
-            logging.getLogger(name).setLevel(logging.WARNING)
+        for name, level in [*dict.fromkeys(INFORMATIVE, "WARNING").items(), *dict.fromkeys(NOTES, "ERROR").items()]:
+            logging.getLogger(name).setLevel(level)
     return value
 
 
@@ -347,7 +347,7 @@ def _speak(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
 
 
 talk_options = stack(
-    click.option("--quiet", is_flag=True, callback=_hush, help="No progress bars, no summary."),
+    click.option("--quiet", is_flag=True, callback=_hush, help="No progress bars, notes or summary; warnings stay."),
     click.option(
         "--verbose", is_flag=True, expose_value=False, callback=_speak, help="Report each step and its duration."
     ),

@@ -153,7 +153,7 @@ def _tomtom(queries: Sequence[Motif], targets: Sequence[Motif]) -> NDArray[np.fl
     """P-value, score, offset, overlap and strand (1 for reverse), (5, Q, T)."""
     from memelite import tomtom  # here because it loads numba, half a second that most commands can do without
 
-    announce_compilation("memelite", "TOMTOM and FIMO", 90)
+    announce_compilation("memelite", "TOMTOM", 80)
     fill = _background() if len(targets) < MIN_TARGETS else ()
     probabilities = [motif.ppm for motif in (*targets, *fill)]
     with threads_kept():
