@@ -144,7 +144,13 @@ class Verdict:
     def answers(self) -> str:
         """The three answers in one line: `faithful: yes · plausible: not tested · shortcuts: none found`."""
         said = [f"{about}: {self.answer(about)}" for about in ("faithful", "plausible")]
-        return " · ".join([*said, f"shortcuts: {', '.join(self.shortcuts) or 'none found'}"])
+        return " · ".join([*said, f"shortcuts: {', '.join(self.shortcuts) or self.no_shortcuts}"])
+
+    @property
+    def no_shortcuts(self) -> str:
+        """What to say where no shortcut was found: with too few regions for any answer, they could not be."""
+        is_open = {self.answer(about) for about in ("faithful", "plausible")} <= {Answer.TOO_FEW, Answer.UNTESTED}
+        return str(Answer.TOO_FEW) if is_open and Answer.TOO_FEW in self.said.values() else "none found"
 
     def as_dict(self) -> dict[str, Any]:
         """Return what `audit.json` holds."""

@@ -41,11 +41,12 @@ def answers(audit: AuditResult) -> list[Answer]:
     """Answer whether the map is faithful and plausible, and which shortcuts the model takes."""
     verdict = audit.verdict
     n_shortcuts = len(verdict.shortcuts)
-    shortcuts = {0: "none found", 1: verdict.shortcuts[0] if n_shortcuts else ""}.get(n_shortcuts, f"{n_shortcuts}")
+    shortcuts = f"{n_shortcuts}" if n_shortcuts > 1 else "".join(verdict.shortcuts) or verdict.no_shortcuts
+    tone = "bad" if n_shortcuts else "good" if shortcuts == "none found" else "open"
     return [
         _answer("Faithful", verdict, "does the map show what the model does"),
         _answer("Plausible", verdict, "does the map show known biology"),
-        Answer("Shortcuts", shortcuts, "bad" if n_shortcuts else "good", "what the model uses that is not biology"),
+        Answer("Shortcuts", shortcuts, tone, "what the model uses that is not biology"),
     ]
 
 

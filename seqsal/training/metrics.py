@@ -88,7 +88,7 @@ def intervals(
     AUROC: the variance of DeLong et al. (1988, doi:10.2307/2531595) on the logit scale. Average precision: the logit
     interval of Boyd et al. (2013, doi:10.1007/978-3-642-40994-3_29). Correlations: Fisher's z, for ranks with the
     variance of Fieller et al. (1957, doi:10.1093/biomet/44.3-4.470). A metric at 0 or 1 has none on that scale: there
-    the bound is that of one example more.
+    the other bound is that of one example more.
 
     Parameters
     ----------
@@ -110,10 +110,12 @@ def intervals(
             "average_precision": (None, n_positive),
         }
         for name, (error, n) in errors.items():
-            at = min(max(metrics[name], 1 / (n + 1)), n / (n + 1)) if n else float("nan")
+            value = min(max(metrics[name], 0.0), 1.0) if n else float("nan")
+            at = {0.0: 1 / (n + 1), 1.0: n / (n + 1)}.get(round(value, 9), value)
             spread = 1 / np.sqrt(n * at * (1 - at)) if not error else error / (at * (1 - at))
             logit = np.log(at / (1 - at))
-            found[f"{name}_interval"] = [float(1 / (1 + np.exp(-(logit + z * spread)))) for z in (-Z95, Z95)]
+            low, high = (float(1 / (1 + np.exp(-(logit + z * spread)))) for z in (-Z95, Z95))
+            found[f"{name}_interval"] = [min(low, value), max(high, value)]
     else:
         for name, factor in (("pearson", 1.0), ("spearman", 1.06)):
             n = len(targets)

@@ -160,7 +160,7 @@ def test_few_regions_are_not_enough_data(n: int) -> None:
         assert (verdict.faithful, verdict.plausible) == (True, True)
         return
     assert (verdict.faithful, verdict.plausible) == (None, None)
-    assert verdict.answers == "faithful: not enough data · plausible: not enough data · shortcuts: none found"
+    assert verdict.answers == "faithful: not enough data · plausible: not enough data · shortcuts: not enough data"
     assert verdict.text.count(f"cannot be told from fewer than {MIN_REGIONS} regions") == 2
     assert verdict.undecided(FAILURES) == {"unfaithful": "not enough data", "implausible": "not enough data"}
     parts["plausibility"] |= {"ci": [-0.1, 0.5], "gain": 0.0}  # by chance as well

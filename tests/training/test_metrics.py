@@ -85,6 +85,17 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say(rng: np.random.Gene
         assert stats.binom.isf(0.999, n_sets, 0.93) <= n, name
 
 
+@given(st.floats(0, 8), st.integers(2, 70), st.integers(0, 2**32 - 1))
+def test_a_metric_lies_in_its_interval(gap: float, n_positive: int, seed: int) -> None:
+    labels = np.arange(n_positive + 40) < n_positive
+    raw = np.random.default_rng(seed).normal(size=len(labels)) + gap * labels
+    measured = {"auroc": auroc(labels, raw), "average_precision": average_precision(labels, raw)}
+    found = intervals(measured, "binary", labels[:, None].astype(np.float32), raw[:, None])
+    for name, value in measured.items():
+        low, high = found[f"{name}_interval"]
+        assert 0 <= low <= min(value, 1.0) <= high <= 1 and high - low > 1e-3
+
+
 def test_correlations_have_fishers_interval(rng: np.random.Generator) -> None:
     raw = rng.normal(size=(30, 1))
     found = intervals({"pearson": 0.5, "spearman": 0.5}, "regression", raw.astype(np.float32), raw)
@@ -100,8 +111,10 @@ def test_correlations_have_fishers_interval(rng: np.random.Generator) -> None:
 def test_a_perfect_score_is_not_certain(raw: list[float]) -> None:
     labels = np.float32([1, 1, 0, 0])
     measured = {"auroc": auroc(labels, raw), "average_precision": average_precision(labels, raw)}
-    for low, high in intervals(measured, "binary", labels[:, None], np.array(raw)[:, None]).values():
-        assert 0 < low < high < 1
+    found = intervals(measured, "binary", labels[:, None], np.array(raw)[:, None])
+    for name, value in measured.items():
+        low, high = found[f"{name}_interval"]
+        assert low <= value <= high and high - low > 0.5  # four examples say little
 
 
 def test_curves_end_where_they_must_and_hold_the_areas(rng: np.random.Generator) -> None:

@@ -156,7 +156,7 @@ class FaithfulnessResult(PartResult):
         for sign, peaks in self.peaks.items():
             if isinstance(peaks, PeakResult) and peaks.ci is not None:
                 said = f"replacing its {sign} peaks changes the output less than replacing as many bases elsewhere"
-                needed = "an interval of the gain that reaches 0"
+                needed = "an interval of the gain not wholly below 0"
                 lowers = {"weight": Weight.LOWERS, "sentence": said}
                 yield Reason.at_least("faithful", f"{sign} peaks", peaks.ci[1], 0.0, needed, **lowers)
         if self.order == "magnitude":

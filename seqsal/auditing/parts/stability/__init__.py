@@ -264,7 +264,7 @@ class StabilityResult(PartResult):
             highest = test.highest
             changed = f"change it (correlation {test.pearson:.2f})"
             more["sentence"] = f"substitutions that leave the prediction as it is {changed}"
-        needed = f"an interval of the correlation that reaches {MIN_STABILITY:g}"
+        needed = f"an interval of the correlation not wholly below {MIN_STABILITY:g}"
         yield Reason.at_least("faithful", "stability", highest, MIN_STABILITY, needed, **more)
 
 
