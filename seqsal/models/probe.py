@@ -8,6 +8,7 @@ that is left on).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -125,7 +126,8 @@ class _Asked(dict[Any, Any]):
 
 def is_quantised(module: nn.Module) -> bool:
     """Whether some of a model computes in 8 bits: eager, scripted or exported."""
-    return any("quantized" in f"{type(part).__module__} {getattr(part, 'code', '')}" for part in module.modules())
+    named = re.compile(r"^torch\S*\.quantized|ops\.quantized")
+    return any(named.search(f"{type(part).__module__} {getattr(part, 'code', '')}") for part in module.modules())
 
 
 def check_target(target: int, n_targets: int) -> None:
