@@ -47,6 +47,11 @@ __all__ = ["peaks_command"]
     "the usual number].",
 )  # fmt: skip
 @click.option(
+    "--merge", metavar="BP", type=click.IntRange(min=0),
+    help="Join peaks at most this far apart, of either sign, to elements, written next to the peaks: "
+    "NAME.elements.bed and .tsv.",
+)  # fmt: skip
+@click.option(
     "--from", "seeds", metavar="RESULT|FILE",
     help="Grow peaks from the maxima of a coarse map of the same windows: another result of the file, such as "
     "grad_cam, or another file.",
@@ -60,6 +65,7 @@ def peaks_command(
     result: str | None,
     seeds: str | None,
     out: Path,
+    merge: int | None,
     device: str,
     quiet: bool,
     **arguments: Any,
@@ -72,29 +78,37 @@ def peaks_command(
     from seqsal.attribution.request import read_model_of
     from seqsal.errors import UsageError
     from seqsal.io.atomic import all_or_nothing, check_distinct, check_writable
-    from seqsal.io.bed import write_narrowpeak
+    from seqsal.io.bed import write_bed, write_narrowpeak, write_tsv
     from seqsal.io.store import read_attributions
-    from seqsal.peaks import call_peaks, write_peaks_tsv
+    from seqsal.peaks import call_peaks, merge_peaks, write_peaks_tsv
 
     table = out.with_suffix(".tsv")
     if table == out:
         raise UsageError(f"{out}: ends in .tsv, as the table of the same name will; give a name ending in .narrowPeak")
     check_writable(out)
     reading = pop_reading(arguments)
-    check_distinct([table], [attributions, model, seeds])
+    bed, about = (out.with_suffix(f".elements.{kind}") for kind in ("bed", "tsv"))
+    check_distinct([table, *([bed, about] if merge is not None else [])], [attributions, model, seeds])
     attr = read_attributions(attributions, result, in_memory=False)
     coarse = None if seeds is None else _open_seeds(attr, seeds)
     loaded = None if model is None else read_model_of(model, attr, device=device, **reading)
     peaks = call_peaks(attr, model=loaded, device=device, seeds=coarse, progress=show_progress(quiet), **arguments)
+    elements = None if merge is None else merge_peaks(peaks, merge, attr)
     with all_or_nothing():
         write_narrowpeak(peaks, out)
         write_peaks_tsv(peaks, table)
+        if elements is not None:
+            write_bed(elements, bed)
+            write_tsv(elements, about)
     if not quiet:
         n_negative = int((peaks["sign"] == "neg").sum())
         click.echo(
             f"{out}: {len(peaks):,} peaks at q ≤ {arguments['fdr']:g} ({n_negative:,} negative); "
             f"best q {peaks.attrs['best_q']:.2g} of {peaks.attrs['n_candidates']:,} candidates"
         )
+        if elements is not None:
+            n_both = int((elements["sign"] == "both").sum())
+            click.echo(f"{bed}: {len(elements):,} elements ({n_both:,} with peaks of both signs)")
 
 
 def _open_seeds(attr: Attributions, seeds: str) -> Attributions:

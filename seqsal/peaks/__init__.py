@@ -2,13 +2,16 @@
 
 from seqsal.peaks.call import PEAK_COLUMNS, call_peaks, check_fdr, read_peaks, unsettled_text, write_peaks_tsv
 from seqsal.peaks.candidates import CandidateRules, find_candidates
+from seqsal.peaks.elements import ELEMENT_COLUMNS, merge_peaks
 
 __all__ = [
+    "ELEMENT_COLUMNS",
     "PEAK_COLUMNS",
     "CandidateRules",
     "call_peaks",
     "check_fdr",
     "find_candidates",
+    "merge_peaks",
     "read_peaks",
     "unsettled_text",
     "write_peaks_tsv",

@@ -37,9 +37,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from seqsal.errors import BedError, MethodError, ModelError, StoreError, UsageError
-from seqsal.io.atomic import atomic_path
 from seqsal.io.attributions import Array, Attributions
-from seqsal.io.bed import read_bed
+from seqsal.io.bed import read_bed, write_tsv
 from seqsal.io.sweep import CHUNK_BP, Axis, Scale, TrackBlock, sweep_track
 from seqsal.peaks.candidates import SEED_REACH_BP, SIGNS, CandidateRules, Candidates, find_candidates, under_seeds
 from seqsal.peaks.controls import choose_scale, read_null, window_scale
@@ -322,9 +321,7 @@ def write_peaks_tsv(peaks: pd.DataFrame, path: str | os.PathLike[str]) -> None:
         The file cannot be written.
     """
     space = peaks.attrs.get("output_space")
-    peaks = peaks if space is None else peaks.assign(output_space=space)
-    with atomic_path(path) as temporary:
-        peaks.to_csv(temporary, sep="\t", index=False, float_format="%.6g", lineterminator="\n")
+    write_tsv(peaks if space is None else peaks.assign(output_space=space), path, missing="")
 
 
 @dataclass(frozen=True)

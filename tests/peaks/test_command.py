@@ -57,6 +57,12 @@ def test_seeds_from_the_same_file_and_from_another(given: list[object], tmp_path
         texts.append(out.read_text())
     assert texts[0] == texts[1] == texts[2]
     assert len(texts[0].splitlines()) == len(expected) > 0
+    result = call("peaks", both, "--fdr", 1, "--merge", 15, "--out", tmp_path / "M.narrowPeak")
+    elements = pd.read_csv(tmp_path / "M.elements.tsv", sep="\t")
+    n_peaks = len((tmp_path / "M.narrowPeak").read_text().splitlines())
+    assert f"{len(elements)} elements" in result.output and elements["n_pos"].sum() + elements["n_neg"].sum() == n_peaks
+    assert len((tmp_path / "M.elements.bed").read_text().splitlines()) == len(elements) < n_peaks
+    assert elements["share"].between(0, 1).all()
     out = tmp_path / "Q.narrowPeak"
     refused(call("peaks", alone, "--from", "grad_cam", "--out", out), "--from: got 'grad_cam'", "it has gradient_x")
     refused(call("peaks", both, "--from", "gradient_x_input", "--out", out), "is the track that is called")
