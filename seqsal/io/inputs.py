@@ -185,15 +185,15 @@ def _open_genome(
                 padded=(low < 0) | (high > records["end"].to_numpy()[number]),
                 input_row=usable["input_row"].to_numpy()[number],
             )
-            read = _reader(_InMemory(sequences).read_spans, number, low, high, np.zeros(len(low), np.bool_))
-            return _source(windows, rejected, sizes, provenance, read, genome.close)
+            where = (number, low, high, np.zeros(len(low), np.bool_))
+            return _source(windows, rejected, sizes, provenance, _InMemory(sequences).read_spans, where, genome.close)
     except RegionError:
         genome.close()
         raise
     chrom = genome.chrom_numbers(usable["chrom"])
     reverse = (usable["strand"] == "-").to_numpy(bool)
-    read = _reader(genome.read_spans, chrom, usable["start"].to_numpy(), usable["end"].to_numpy(), reverse)
-    return _source(usable, rejected, dict(genome.chrom_sizes), provenance, read, genome.close)
+    where = (chrom, usable["start"].to_numpy(), usable["end"].to_numpy(), reverse)
+    return _source(usable, rejected, dict(genome.chrom_sizes), provenance, genome.read_spans, where, genome.close)
 
 
 def _open_fasta(path: Path, length: int | None, ignore_strand: bool, tile: bool | None) -> WindowSource:
@@ -217,8 +217,8 @@ def _open_fasta(path: Path, length: int | None, ignore_strand: bool, tile: bool 
     if ignore_strand:
         windows["strand"] = "."
     rejected = windows.iloc[:0].assign(reason=pd.Series(dtype=str))
-    read = _reader(genome.read_spans, number, low, high, reverse)
-    return _source(windows, rejected, sizes, {"fasta": _describe(genome)}, read, genome.close)
+    where, provenance = (number, low, high, reverse), {"fasta": _describe(genome)}
+    return _source(windows, rejected, sizes, provenance, genome.read_spans, where, genome.close)
 
 
 def _spans(
@@ -339,24 +339,20 @@ def _check_usable(usable: pd.DataFrame, rejected: pd.DataFrame, name: str) -> No
     )
 
 
-def _reader(
-    read_spans: Callable[..., NDArray[np.uint8]],
-    chrom: NDArray[np.int64],
-    start: NDArray[np.int64],
-    end: NDArray[np.int64],
-    reverse: NDArray[np.bool_],
-) -> Callable[[Any], NDArray[np.uint8]]:
-    return lambda rows: read_spans(chrom[rows], start[rows], end[rows], reverse[rows])
-
-
 def _source(
     windows: pd.DataFrame,
     rejected: pd.DataFrame,
     chrom_sizes: dict[str, int],
     provenance: dict[str, Any],
-    read: Callable[[Any], NDArray[np.uint8]],
+    read_spans: Callable[..., NDArray[np.uint8]],
+    spans: tuple[NDArray[Any], ...],
     close: Callable[[], None],
 ) -> WindowSource:
+    """Make a source whose windows `read_spans` reads: of each (N,) what it takes, chrom, start, end and reverse."""
+
+    def read(rows: Any) -> NDArray[np.uint8]:
+        return read_spans(*(column[rows] for column in spans))
+
     length = int(windows["end"].iloc[0] - windows["start"].iloc[0])
     for described in provenance.values():
         if "samples_sha256" in described:  # bases may have changed between the samples

@@ -63,20 +63,11 @@ def build_summary(inputs: ReportInputs) -> Section:
     """Say what was done and what came out, in numbers."""
     attr, peaks = inputs.attr, inputs.peaks
     n_negative = int(negative_peaks(peaks).sum()) if len(peaks) else 0
+    n_positive, note = len(peaks) - n_negative, "peaks that {} the prediction"
     tiles = [
         {"value": show(len(attr)), "label": "Regions explained", "note": f"{show(attr.length)} bp each"},
-        {
-            "value": show(len(peaks) - n_negative),
-            "label": "Activating elements",
-            "note": "peaks that raise the prediction",
-            "tone": "pos",
-        },
-        {
-            "value": show(n_negative),
-            "label": "Repressing elements",
-            "note": "peaks that lower the prediction",
-            "tone": "neg",
-        },
+        {"value": show(n_positive), "label": "Activating elements", "note": note.format("raise"), "tone": "pos"},
+        {"value": show(n_negative), "label": "Repressing elements", "note": note.format("lower"), "tone": "neg"},
         *metric_tiles(inputs),
     ]
     space = attr.output_space
