@@ -10,8 +10,8 @@ with JASPAR's motifs of fungi as known ones:
   is known without training. RAP1, whose ACCCATAC is a piece of the HA tag, is always among them.
 
 In half of the trials an adapter (those of `contaminated.py`) is put into 60 to 100 % of the windows, and the network
-reads it as well: `found` when a shortcut shares 8 bp with it. Any other shortcut is false. Intervals are Wilson's,
-95 %.
+reads it as well: `found` when a shortcut shares 8 bp with it. Any other shortcut is false. Intervals are
+those of Clopper and Pearson (1934, doi:10.1093/biomet/26.4.404), 95 %.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def print_rates(outcomes: list[Outcome]) -> None:
             ("false", sum(bool(one.false) for one in own), len(own)),
             ("adapter found", sum(one.is_found for one in planted), len(planted)),
         ):
-            low, high = stats.binomtest(k, m).proportion_ci(method="wilson") if m else (0.0, 1.0)
+            low, high = stats.binomtest(k, m).proportion_ci(method="exact") if m else (0.0, 1.0)
             print(f"{title:18s} {what:14s} {k:4d} / {m:<4d} {k / max(m, 1):6.1%}  {low:6.1%} – {high:6.1%}")
 
 

@@ -19,7 +19,7 @@ look at the seqlets that are left; what they find there joins the pattern that i
 The same attributions and peaks give the same patterns: no step but the decoys of the usage table is random, and scores
 are rounded first, since which seqlets TF-MoDISco clusters hangs on their last digits, and those on the size of batches.
 
-*First use.* On a fresh installation TOMTOM, FIMO and TF-MoDISco take minutes to compile; numba keeps the result on
+*First use.* On a fresh installation TOMTOM and TF-MoDISco take minutes to compile; numba keeps the result on
 disk. That is said when it is about to happen, and `compiling_kernels` does it ahead in another process.
 """
 
@@ -157,7 +157,11 @@ def _patterns_of_sign(
     seqlets: Seqlets, sign: str, algorithm: str, attr: Attributions, notes: list[str]
 ) -> list[Pattern]:
     """Patterns of one sign, numbered from the most frequent."""
-    peaks = f"{len(seqlets)} peaks {_SIGNS[sign]} the prediction"
+    peaks = (
+        f"{len(seqlets)} peaks {_SIGNS[sign]} the prediction"
+        if len(seqlets) != 1
+        else f"1 peak {_SIGNS[sign]}s the prediction"
+    )
     if len(seqlets) < MIN_SEQLETS:
         if len(seqlets):
             notes.append(f"{peaks}, motif discovery needs {MIN_SEQLETS} or more: no pattern")

@@ -256,6 +256,8 @@ def test_nothing_is_said_about_no_region() -> None:
         lines += [_caveat(failing, failing, picture, 0.95) for picture in ("map", "single_effects")]
         assert not [line for line in lines if re.search(r"\b0(%| of)? (of )?(the )?regions", line)]
         assert any("local linearity fails in" in line for line in lines) == (share > 0)
+    told = _caveat(Failing(0.0, None), Failing(0.58, None), "map", 0.95)
+    assert told.endswith("(reach); with two or three substitutions (local linearity) it does.")
 
 
 def test_numbers_that_are_none_prove_nothing() -> None:

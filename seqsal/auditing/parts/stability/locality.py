@@ -306,7 +306,9 @@ def _caveat(substitutions: Failing, paths: Failing, picture: str, confidence: fl
     if not failing:
         return f"{ABOUT}: {adds} what the model does in all of the regions that were tried."
     adds = f"{adds} not" if picture == "single_effects" else "it does not add up to"
-    return f"{ABOUT}: {adds} what the model does {', and '.join(failing)}."
+    holds = "".join(f"; {where} it {'is' if picture == 'single_effects' else 'does'}" for where, one in shares.items()
+                    if not one)  # fmt: skip
+    return f"{ABOUT}: {adds} what the model does {', and '.join(failing)}{holds}."
 
 
 class Probe(NamedTuple):
