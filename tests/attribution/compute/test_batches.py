@@ -41,7 +41,8 @@ def test_weights_do_not_count() -> None:
 
 def test_batch_fills_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "last_level_cache_bytes", lambda: 32 << 20)
-    assert choose_batch_size(1 << 20, CPU) == 64  # the power of two below 96
+    assert choose_batch_size(1 << 20, CPU) == 32  # the power of two below the half of 96
+    assert choose_batch_size(1 << 20, CPU, n_workers=2) == 32
     assert choose_batch_size(1 << 20, CPU, n_workers=4) == 16  # they share the cache
     assert choose_batch_size(1 << 40, CPU) == 1
     assert choose_batch_size(1, CPU) == batches.MAX_BATCH
