@@ -31,6 +31,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import logging
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -327,7 +328,11 @@ def fast_backward(device: torch.device) -> contextlib.AbstractContextManager[obj
 
 
 class _FastBackward(TorchFunctionMode):
-    """Replaces the 1D convolutions that gain."""
+    """Replaces the 1D convolutions that gain; their backward passes write what they pad into the same memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.room: list[torch.Tensor] = []
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Iterable[type], args: Any = (), kwargs: Any = None
@@ -335,12 +340,12 @@ class _FastBackward(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is not torch.conv1d or torch.compiler.is_compiling():  # a compiler chooses kernels of its own
             return func(*args, **kwargs)
-        return _convolve_for_gradient(*args, **kwargs)
+        return _convolve_for_gradient(self.room, *args, **kwargs)
 
 
 def _convolve_for_gradient(
-    input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None, stride: Any = 1, padding: Any = 0,
-    dilation: Any = 1, groups: int = 1,
+    room: list[torch.Tensor], input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None,
+    stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
 ) -> torch.Tensor:  # fmt: skip
     span = _single(dilation) * (weight.shape[-1] - 1)
     zeros = span - _padding(padding, span)
@@ -351,7 +356,7 @@ def _convolve_for_gradient(
         and all(n_channels % BLOCK == 0 for n_channels in weight.shape[:2])
         and _needs_gradient(input, weight, bias)
     ):
-        result: torch.Tensor = _DirectGradient.apply(input, weight, bias, padding, dilation, zeros)
+        result: torch.Tensor = _DirectGradient.apply(input, weight, bias, padding, dilation, room, zeros)
         return result
     return F.conv1d(input, weight, bias, stride, padding, dilation, groups)
 
@@ -387,18 +392,33 @@ class _DirectGradient(torch.autograd.Function):
     """A convolution of stride 1 whose backward pass is one too."""
 
     @staticmethod
-    def forward(ctx: Any, X: Any, weight: Any, bias: Any, padding: Any, dilation: Any, zeros: int) -> torch.Tensor:
+    def forward(
+        ctx: Any, X: Any, weight: Any, bias: Any, padding: Any, dilation: Any, room: list[torch.Tensor], zeros: int
+    ) -> torch.Tensor:
         nothing = weight.new_zeros(()).expand(X.shape)  # in X's place: a checkpoint compares what torch's own one keeps
         ctx.save_for_backward(nothing, weight)
-        ctx.dilation, ctx.zeros = dilation, zeros
+        ctx.dilation, ctx.room, ctx.zeros = dilation, room, zeros
         return F.conv1d(X, weight, bias, 1, padding, dilation)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
         _, weight = ctx.saved_tensors
         turned = weight.transpose(0, 1).flip(2)
-        grad = F.conv1d(F.pad(grads[0], (ctx.zeros, ctx.zeros)), turned, dilation=ctx.dilation)
-        return grad, None, None, None, None, None
+        padded = F.pad(grads[0], (ctx.zeros, ctx.zeros)) if torch.is_grad_enabled() else _padded(grads[0], ctx)
+        return F.conv1d(padded, turned, dilation=ctx.dilation), None, None, None, None, None, None
+
+
+def _padded(grad: torch.Tensor, ctx: Any) -> torch.Tensor:
+    """Pad a gradient in memory that the layer before has used: new memory costs more than the values in it."""
+    n_windows, n_channels, length = grad.shape
+    shape = (n_windows, n_channels, length + 2 * ctx.zeros)
+    if not ctx.room or ctx.room[0].numel() < math.prod(shape):
+        ctx.room[:] = [grad.new_empty(math.prod(shape))]
+    padded = ctx.room[0][: math.prod(shape)].view(shape)
+    padded[..., : ctx.zeros].zero_()
+    padded[..., ctx.zeros + length :].zero_()
+    padded[..., ctx.zeros : ctx.zeros + length].copy_(grad)
+    return padded
 
 
 def relu_multipliers(r: torch.Tensor, x: torch.Tensor, grad: torch.Tensor) -> torch.Tensor | None:
