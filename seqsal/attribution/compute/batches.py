@@ -269,8 +269,8 @@ def choose_batch_size(bytes_per_window: int, device: torch.device, n_workers: in
     On the CPU the batches of all workers together keep at most three times the last-level cache (within 48–192 MiB):
     a layer's own input and output then fit, and much smaller batches spend their time between the layers. One worker
     keeps half of that: eight windows of a dilated network, 70 MB, took it 1.15 times as long a window as four. On a
-    GPU it is 40 % of the free memory, at most 8 GiB. A power of two, which threads share evenly: with two threads in each
-    operation seven windows at a time ran 13 % slower than eight.
+    GPU it is 40 % of the free memory, at most 8 GiB. A power of two, which threads share evenly: with two threads in
+    each operation seven windows at a time ran 13 % slower than eight.
     """
     if device.type == "cuda":
         budget = min(int(_free_bytes(device) * GPU_SHARE), MAX_GPU_BUDGET)
