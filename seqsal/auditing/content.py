@@ -19,26 +19,29 @@ from seqsal.regions import lift_span
 from seqsal.sequence.codes import N_CODE
 
 __all__ = [
-    "EDGE_SHARE", "Spans", "cpg_ratio", "cpg_sites", "free_starts", "gc_content", "mask_of", "repeat_mask", "runs_of",
-    "spans_in_windows", "unknown_share",
+    "EDGE_SHARE", "Codes", "Flags", "Ints", "Maps", "Spans", "Values", "cpg_ratio", "cpg_sites", "free_starts",
+    "gc_content", "mask_of", "repeat_mask", "runs_of", "spans_in_windows", "unknown_share",
 ]  # fmt: skip
 
+Codes = NDArray[np.uint8]  # bases (n, L), or (w,) of a word
+Maps = NDArray[np.float32]  # (n, L)
+Values = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+Ints = NDArray[np.int64]
 EDGE_SHARE = 0.05  # of the window at either end is its edge
 REPEAT_UNITS = range(1, 7)
 REPEAT_COPIES, REPEAT_BP = 3, 12
 _C, _G = 1, 2
-Ints = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
 
-def gc_content(codes: NDArray[np.uint8]) -> NDArray[np.float64]:
+def gc_content(codes: Codes) -> Values:
     """Share (n,) of G and C among the known bases of sequences (n, L); ½ where none is known."""
     known = (codes < N_CODE).sum(axis=1)
     n_gc = ((codes == _C) | (codes == _G)).sum(axis=1)
     return np.where(known > 0, n_gc / np.maximum(known, 1), 0.5)
 
 
-def cpg_sites(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def cpg_sites(codes: Codes) -> Flags:
     """Which bases (n, L) are part of a CpG."""
     pair = (codes[:, :-1] == _C) & (codes[:, 1:] == _G)
     mask = np.zeros(codes.shape, dtype=bool)
@@ -47,7 +50,7 @@ def cpg_sites(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return mask
 
 
-def cpg_ratio(codes: NDArray[np.uint8]) -> NDArray[np.float64]:
+def cpg_ratio(codes: Codes) -> Values:
     """Observed over expected CpG (n,) of sequences (n, L); 0 where there is no C or no G."""
     n_pairs = ((codes[:, :-1] == _C) & (codes[:, 1:] == _G)).sum(axis=1)
     chances = (codes == _C).sum(axis=1) * (codes == _G).sum(axis=1)
@@ -55,12 +58,12 @@ def cpg_ratio(codes: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.asarray(n_pairs * known / np.maximum(chances, 1), dtype=np.float64)
 
 
-def unknown_share(codes: NDArray[np.uint8]) -> NDArray[np.float64]:
+def unknown_share(codes: Codes) -> Values:
     """Share (n,) of unknown bases: runs of N and padding."""
     return np.asarray((codes == N_CODE).mean(axis=1))
 
 
-def repeat_mask(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def repeat_mask(codes: Codes) -> Flags:
     """Which bases (n, L) lie in a simple repeat."""
     mask = np.zeros(codes.shape, dtype=bool)
     for unit in REPEAT_UNITS:
@@ -80,19 +83,19 @@ class Spans(NamedTuple):
     start: Ints
     end: Ints
 
-    def take(self, index: Ints | Mask) -> Spans:
+    def take(self, index: Ints | Flags) -> Spans:
         """Return some of the spans."""
         return Spans(*(column[index] for column in self))
 
 
-def runs_of(mask: Mask) -> Spans:
+def runs_of(mask: Flags) -> Spans:
     """Return the runs of a mask (n, L), in order."""
     edges = np.diff(np.pad(mask.astype(np.int8), ((0, 0), (1, 1))), axis=1)
     row, start = np.nonzero(edges == 1)
     return Spans(row.astype(np.int64), start.astype(np.int64), np.nonzero(edges == -1)[1].astype(np.int64))
 
 
-def mask_of(spans: Spans, shape: tuple[int, int]) -> Mask:
+def mask_of(spans: Spans, shape: tuple[int, int]) -> Flags:
     """Mark the bases (n, L) under spans, which may reach beyond their windows."""
     steps = np.zeros((shape[0], shape[1] + 1), dtype=np.int32)
     for edge, step in ((spans.start, 1), (spans.end, -1)):
@@ -124,7 +127,7 @@ def spans_in_windows(windows: pd.DataFrame, spans: pd.DataFrame) -> tuple[Spans,
     return Spans(rows, *lift_span(np.zeros_like(start), end - start, strand, low, high)), which
 
 
-def free_starts(free: Mask, width: int) -> Ints:
+def free_starts(free: Flags, width: int) -> Ints:
     """Return the starts of the stretches of so many bases that are all free, (L,)."""
     n_free = np.concatenate([[0], np.cumsum(free)])
     return np.flatnonzero(n_free[width:] - n_free[: len(n_free) - width] == width)

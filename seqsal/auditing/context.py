@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 
 from seqsal.attribution import METHODS, AttributeOptions, attribute_windows, predict_windows
-from seqsal.auditing.content import mask_of, spans_in_windows
+from seqsal.auditing.content import Codes, Flags, Ints, Maps, Values, mask_of, spans_in_windows
 from seqsal.auditing.settings import AuditSettings
 from seqsal.errors import ModelError, StoreError, UsageError
 from seqsal.io.attributions import Attributions
@@ -29,10 +28,9 @@ from seqsal.sequence.codes import N_CODE, reverse_complement
 from seqsal.sequence.draws import dinucleotide_shuffle, draw_number
 from seqsal.sequence.tensors import one_hot_tensor
 
-__all__ = ["AuditContext", "Codes", "Explainer", "one_hot_on"]
+__all__ = ["AuditContext", "Explainer", "one_hot_on"]
 
-Codes = NDArray[np.uint8]
-Explainer = Callable[[SequenceModel, Codes], NDArray[np.float32]]
+Explainer = Callable[[SequenceModel, Codes], Maps]
 SAME_PREDICTION = 1e-2  # of the spread of the predictions
 N_CHECKED = 16
 
@@ -85,8 +83,8 @@ class AuditContext:
         self.other_models, self.explainer = tuple(other_models), explainer
         self._given_peaks = peaks
         self._order = self.rng("regions").permutation(len(attr))
-        self._substitutions: NDArray[np.float32] | None = None
-        self._tracks: dict[tuple[str, int], NDArray[np.float32]] = {}
+        self._substitutions: Maps | None = None
+        self._tracks: dict[tuple[str, int], Maps] = {}
         if model is not None:
             self._check_model(model)
 
@@ -94,15 +92,15 @@ class AuditContext:
         """Return a generator for one use; that of one use does not depend on what the others draw."""
         return np.random.default_rng([self.seed % 2**32, zlib.crc32(name.encode())])
 
-    def rows(self, n: int) -> NDArray[np.int64]:
+    def rows(self, n: int) -> Ints:
         """Return n rows of the attributions, or all where there are fewer: random, ascending, rows(n) ⊂ rows(n + 1)."""
         return np.sort(self._order[:n])
 
-    def codes(self, rows: NDArray[np.int64]) -> Codes:
+    def codes(self, rows: Ints) -> Codes:
         """Return the sequences (n, L) of some windows, as the model reads them."""
         return np.asarray(self.attr.codes[rows])
 
-    def track(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    def track(self, rows: Ints) -> Maps:
         """Return the map (n, L) of some windows; 0 where the base is unknown."""
         return np.asarray(self.attr.track[rows])
 
@@ -111,7 +109,7 @@ class AuditContext:
         """Whether the map has signs, or magnitudes only."""
         return bool(self.attr.attrs.get("signed", True))
 
-    def region_table(self, rows: NDArray[np.int64]) -> pd.DataFrame:
+    def region_table(self, rows: Ints) -> pd.DataFrame:
         """Return columns `row`, chrom, start, end and name of some windows."""
         table = self.attr.regions.iloc[rows][["chrom", "start", "end", "name"]].reset_index(drop=True)
         table.insert(0, "row", rows)
@@ -129,7 +127,7 @@ class AuditContext:
         except StoreError:  # no controls, or a track without signal
             return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in PEAK_COLUMNS.items()})
 
-    def in_peaks(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def in_peaks(self, rows: Ints) -> Flags:
         """Whether each base (n, L) of some windows, as the model reads them, is in a peak of either sign."""
         spans, _ = spans_in_windows(self.attr.regions.iloc[rows], self.peaks)
         return mask_of(spans, (len(rows), self.attr.length))
@@ -148,7 +146,7 @@ class AuditContext:
         """Return dinucleotide-preserving shuffles (n, L); another draw, another shuffle."""
         return dinucleotide_shuffle(codes, seed=self.seed, draw=draw_number("audit", draw))
 
-    def predict(self, codes: Codes, model: SequenceModel | None = None) -> NDArray[np.float64]:
+    def predict(self, codes: Codes, model: SequenceModel | None = None) -> Values:
         """Predict (n,) any sequences (n, L) in the output space of the attributions, by `model` or that under audit."""
         if not len(codes):
             return np.zeros(0)
@@ -167,7 +165,7 @@ class AuditContext:
         model: SequenceModel | None = None,
         draw: int = 0,
         **options: Any,
-    ) -> NDArray[np.float32]:
+    ) -> Maps:
         """Attribute any sequences (n, L), by the method of the attributions and with its options, or by another.
 
         Another `method` has its own default options and averages over strands as the attributions do; without one, an
@@ -177,7 +175,7 @@ class AuditContext:
             return np.asarray(self.explainer(self._asked(model), codes), dtype=np.float32)
         return np.asarray(self._attribute(codes, method, model, options, draw=draw).track)
 
-    def map_by(self, method: str, n: int) -> NDArray[np.float32]:
+    def map_by(self, method: str, n: int) -> Maps:
         """Return the maps (n, L) that another method gives for `rows(n)`; remembered."""
         if method == self.attr.method:
             return self.track(self.rows(n))
@@ -185,7 +183,7 @@ class AuditContext:
             self._tracks[method, n] = self.attribute(self.codes(self.rows(n)), method=method)
         return self._tracks[method, n]
 
-    def hypothetical(self, rows: NDArray[np.int64]) -> NDArray[np.float32] | None:
+    def hypothetical(self, rows: Ints) -> Maps | None:
         """Return the scores of all four bases (n, 4, L) of some windows, as they were kept or else computed again.
 
         None where the method scores only the base that is there, or is not known.
@@ -199,7 +197,7 @@ class AuditContext:
             return None
         return np.asarray(self._attribute(self.codes(rows), None, None, {}, hypothetical=True).hypothetical)
 
-    def substitutions(self, n: int) -> NDArray[np.float32]:
+    def substitutions(self, n: int) -> Maps:
         """Return the effect f(X with b at i) - f(X) of every substitution in `rows(n)`, (n, 4, L); remembered.
 
         It is 0 for the base that is there, and at an unknown base relative to the mean of the four.
@@ -212,11 +210,11 @@ class AuditContext:
         assert self._substitutions is not None
         return self._substitutions[: len(rows)][np.argsort(rows)]
 
-    def losses(self, n: int) -> NDArray[np.float64]:
+    def losses(self, n: int) -> Values:
         """Return the effect of losing each base of `rows(n)`, (n, L): −⅓ Σ of the three substitutions' effects."""
         return -self.substitutions(n).astype(np.float64).sum(axis=1) / 3
 
-    def _substitute(self, codes: Codes) -> NDArray[np.float32]:
+    def _substitute(self, codes: Codes) -> Maps:
         scores = self._attribute(codes, "ism", None, {}, hypothetical=True).hypothetical
         effects = np.array(scores, dtype=np.float32)
         there = np.take_along_axis(effects, np.minimum(codes, N_CODE - 1)[:, None].astype(np.int64), axis=1)

@@ -18,8 +18,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from seqsal.auditing.content import Codes, Maps
 from seqsal.errors import UsageError
 from seqsal.motifs import Motif
 from seqsal.motifs.scan import scan_codes
@@ -27,9 +27,7 @@ from seqsal.motifs.scan import scan_codes
 __all__ = ["paint_motifs"]
 
 
-def paint_motifs(
-    motifs: Sequence[Motif], scale: float = 1.0, *, p_value: float = 1e-4
-) -> Callable[[Any, NDArray[np.uint8]], NDArray[np.float32]]:
+def paint_motifs(motifs: Sequence[Motif], scale: float = 1.0, *, p_value: float = 1e-4) -> Callable[[Any, Codes], Maps]:
     """Make an explainer that paints motif hits and ignores the model: a negative control for tests of faithfulness.
 
     At each base of a hit (FIMO, either strand) the map is the height of that base's letter in the motif's logo: its
@@ -48,7 +46,7 @@ def paint_motifs(
         raise UsageError(f"scale: got {scale}, expected a number other than 0, such as 1.0")
     heights = [(motif.frequencies * motif.information, motif.width) for motif in motifs]
 
-    def paint(model: Any, codes: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def paint(model: Any, codes: Codes) -> Maps:
         painted = np.zeros(codes.shape, dtype=np.float32)
         hits = scan_codes(codes, motifs, p_value=p_value)
         for row, i, start, strand in hits[["row", "motif_idx", "start", "strand"]].itertuples(index=False):

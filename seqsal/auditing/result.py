@@ -95,10 +95,8 @@ class AuditResult:
     @property
     def tables(self) -> Mapping[str, pd.DataFrame]:
         """All tables by `part.name`; none in an audit that was read from a file."""
-        named = {
-            f"{part}.{name}": table for part, found in self.results.items() for name, table in found.tables.items()
-        }
-        return MappingProxyType(named)
+        parts = self.results.items()
+        return MappingProxyType({f"{part}.{name}": one for part, found in parts for name, one in found.tables.items()})
 
     def table(self, name: str) -> pd.DataFrame:
         """Return a table by `part.name`, or by its name alone where only one part has a table of that name.

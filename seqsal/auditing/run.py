@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from seqsal.auditing.context import AuditContext, Codes
+from seqsal.auditing.content import Codes, Ints
+from seqsal.auditing.context import AuditContext
 from seqsal.auditing.part import Results
 from seqsal.auditing.parts import PARTS, load_part
 from seqsal.auditing.parts.artifacts.library import read_artifacts
@@ -222,6 +223,6 @@ def _as_codes(array: NDArray[Any], name: str, length: int) -> Codes:
     return codes
 
 
-def _evenly(n: int, n_most: int) -> NDArray[np.int64]:
+def _evenly(n: int, n_most: int) -> Ints:
     """Return at most so many of n rows, evenly spread."""
     return np.unique(np.linspace(0, n - 1, min(n, n_most)).round().astype(np.int64))

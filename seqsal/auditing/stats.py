@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, stdtrit
 
 from seqsal.agreement.measures import rank_rows, row_moments
+from seqsal.auditing.content import Flags, Values
 from seqsal.auditing.settings import AuditSettings
 from seqsal.training import metrics
 
@@ -33,8 +34,6 @@ __all__ = [
 CHUNK_WEIGHTS = 1 << 21
 MIN_PAIRS = 6  # the fewest with which a signed-rank test can be significant at 0.05
 MOST_EXACT = 50
-Values = NDArray[np.float64]
-Known = NDArray[np.bool_]
 
 
 def number(value: float | np.floating) -> float | None:
@@ -139,7 +138,7 @@ def spearman(a: Values, b: Values | None) -> float | None:
     return pearson(rank_rows(a[None], known)[0], rank_rows(b[None], known)[0])
 
 
-def rank_correlation(a: NDArray[np.floating], b: NDArray[np.floating], known: Known) -> Values:
+def rank_correlation(a: NDArray[np.floating], b: NDArray[np.floating], known: Flags) -> Values:
     """Return Spearman's ρ (n,) of the rows of two maps (n, L) over their known positions; NaN where one is constant."""
     return row_moments(rank_rows(a, known), rank_rows(b, known), known).pearson()
 
@@ -156,7 +155,7 @@ class Similarity(NamedTuple):
     relative_change: Values
 
 
-def compare_maps(a: NDArray[np.floating], b: NDArray[np.floating], known: Known) -> Similarity:
+def compare_maps(a: NDArray[np.floating], b: NDArray[np.floating], known: Flags) -> Similarity:
     """Compare two maps (n, L) over the positions (n, L) that count."""
     a, b = (np.where(known, values, 0.0).astype(np.float64) for values in (a, b))
     size, change = np.linalg.norm(a, axis=1), np.linalg.norm(b - a, axis=1)

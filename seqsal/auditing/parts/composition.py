@@ -37,10 +37,19 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from seqsal.auditing.content import EDGE_SHARE, cpg_ratio, cpg_sites, gc_content, repeat_mask, unknown_share
-from seqsal.auditing.context import AuditContext, Codes
+from seqsal.auditing.content import (
+    EDGE_SHARE,
+    Codes,
+    Flags,
+    Values,
+    cpg_ratio,
+    cpg_sites,
+    gc_content,
+    repeat_mask,
+    unknown_share,
+)
+from seqsal.auditing.context import AuditContext
 from seqsal.auditing.finding import EQUAL, MIN_REGION_SHARE, N_NEUTRAL, N_REMOVED, Effect, Finding, numbers_of
 from seqsal.auditing.part import Fact, Measured, Notes, NotTested, Part, PartResult, measured, to_json
 from seqsal.auditing.settings import AuditSettings
@@ -66,8 +75,6 @@ EDGE_DRAW, INSIDE_DRAW, PROFILE_DRAW, SHUFFLE_DRAW = 3_010, 3_011, 3_012, 3_020
 NO_CLASSES = NotTested("positives and negatives are not known")
 NO_MODEL = NotTested("no model was given")
 ALIKE = "one of the two hardly varies"
-Mask = NDArray[np.bool_]
-Values = NDArray[np.float64]
 Tested = Effect | NotTested
 PROPERTIES: dict[str, tuple[str, Callable[[Codes], Values]]] = {
     "gc": ("GC content", gc_content),
@@ -182,7 +189,7 @@ def judge_properties(properties: Sequence[Property], fdr: float) -> tuple[Findin
     return tuple(one.judged(float(q_value), fdr) for one, q_value in zip(properties, q_values, strict=True))
 
 
-def signed_rank(differences: NDArray[np.float64], scale: float) -> Effect | NotTested:
+def signed_rank(differences: Values, scale: float) -> Effect | NotTested:
     """Mean of paired differences (n,) and Wilcoxon's signed-rank test; less than `EQUAL` of the scale is none."""
     if not len(differences):
         return NotTested("no region has any")
@@ -270,7 +277,7 @@ class _Audit:
         order = self.context.rng(f"composition {name}").permutation(len(codes))
         return np.asarray(codes[np.sort(order[: self.context.settings.n_regions])])
 
-    def _share(self, mask: Mask) -> float | None:
+    def _share(self, mask: Flags) -> float | None:
         """Share of Σ|track| under a mask, (n, L) or (L,)."""
         total = self.mass.sum()
         return float((self.mass * mask).sum() / total) if total > 0 else None
@@ -323,7 +330,7 @@ class _Audit:
             f"composition only, keep {kept} of the model's difference between the classes{worth}.",
         )
 
-    def tracts(self, name: str, kind: str, find: Callable[[Codes], Mask]) -> Property:
+    def tracts(self, name: str, kind: str, find: Callable[[Codes], Flags]) -> Property:
         """Test whether the model uses simple repeats, or unknown bases."""
         mask = find(self.codes)
         picked = np.flatnonzero(mask.any(axis=1))
@@ -354,13 +361,13 @@ class _Audit:
             text=_tract_text(name, share, enrichment, marginal, ablation),
         )
 
-    def _removal(self, codes: Codes, mask: Mask, kind: str) -> Tested:
+    def _removal(self, codes: Codes, mask: Flags, kind: str) -> Tested:
         predict, new = self.context.predict, _filled(self.context, codes, f"removal {kind}")
         without, elsewhere = predict(np.where(mask, new, codes)), np.roll(mask, mask.shape[1] // 2, axis=1) & ~mask
         before = codes if kind == "padding" else np.where(elsewhere, new, codes)
         return self._compared(predict(before), without)
 
-    def _insertion(self, codes: Codes, mask: Mask) -> Tested:
+    def _insertion(self, codes: Codes, mask: Flags) -> Tested:
         predict, neutral = self.context.predict, self.context.codes(self.context.rows(len(codes)))
         neutral = np.resize(_filled(self.context, neutral, "insertion", NEUTRAL_DRAW), codes.shape)
         return self._compared(predict(np.where(mask, codes, neutral)), predict(neutral))

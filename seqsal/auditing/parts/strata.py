@@ -30,7 +30,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from seqsal.auditing.content import EDGE_SHARE, gc_content, spans_in_windows
+from seqsal.auditing.content import EDGE_SHARE, Flags, Ints, Values, gc_content, spans_in_windows
 from seqsal.auditing.context import AuditContext
 from seqsal.auditing.part import NOT_IN_JSON, Fact, Part, PartResult, Results
 from seqsal.auditing.parts.artifacts import ArtifactsResult
@@ -57,7 +57,6 @@ FEATURES = {
 }
 FACTORS = {"gc": "GC content", "chrom": "chromosome"}
 Labels = NDArray[np.object_]
-Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +150,7 @@ def audit_strata(
     features = region_features(context, rows)
     factors, untested = _factors(context, rows, strata)
     tests = [test for name, labels in factors.items() for test in _feature_tests(name, labels, features)]
-    held = [] if hits is None or hits.empty else _artifact_tests(factors, rows, hits)
+    held = [] if hits is None or hits.empty else list(_artifact_tests(factors, rows, hits))
     p_values = [*(test.p_value for test in tests), *(test.p_value for test in held)]
     fdr, q_values = context.settings.fdr, q_values_of(p_values).tolist()
     tests = [
@@ -181,9 +180,7 @@ def audit_strata(
     )
 
 
-def _factors(
-    context: AuditContext, rows: NDArray[np.int64], strata: pd.DataFrame | None
-) -> tuple[dict[str, Labels], list[str]]:
+def _factors(context: AuditContext, rows: Ints, strata: pd.DataFrame | None) -> tuple[dict[str, Labels], list[str]]:
     """Name the stratum (n,) of every region by factor, None where it has none or too few share it."""
     known: dict[str, Any] = {
         "gc": _thirds(gc_content(context.codes(rows))),
@@ -251,18 +248,16 @@ def _feature_tests(factor: str, labels: Labels, features: Mapping[str, Values]) 
         )
 
 
-def _artifact_tests(factors: Mapping[str, Labels], rows: NDArray[np.int64], hits: pd.DataFrame) -> list[Concentration]:
-    tests = []
+def _artifact_tests(factors: Mapping[str, Labels], rows: Ints, hits: pd.DataFrame) -> Iterator[Concentration]:
     for artifact, part in hits.groupby("name", sort=True):
         holds = np.isin(rows, part["row"].to_numpy())
         for factor, labels in factors.items():
             found = [_concentration(str(artifact), factor, name, labels, holds) for name in _names(labels)]
             best = min(found, key=lambda one: one.p_value)
-            tests.append(replace(best, p_value=min(1.0, len(found) * best.p_value)))
-    return tests
+            yield replace(best, p_value=min(1.0, len(found) * best.p_value))
 
 
-def _concentration(artifact: str, factor: str, name: str, labels: Labels, holds: NDArray[np.bool_]) -> Concentration:
+def _concentration(artifact: str, factor: str, name: str, labels: Labels, holds: Flags) -> Concentration:
     inside, outside = labels == name, np.array([label not in (None, name) for label in labels])
     a, n, b, m = int(holds[inside].sum()), int(inside.sum()), int(holds[outside].sum()), int(outside.sum())
     return Concentration(
@@ -286,7 +281,7 @@ def _summaries(labels: Labels, features: Mapping[str, Values]) -> Iterator[dict[
         yield row
 
 
-def region_features(context: AuditContext, rows: NDArray[np.int64]) -> dict[str, Values]:
+def region_features(context: AuditContext, rows: Ints) -> dict[str, Values]:
     """Measure regions (ascending rows) by `FEATURES`, (n,) each; NaN where a region has no such number.
 
     Such is a share of no attribution, or agreement with in-silico mutagenesis where that was not done. Without peaks or
@@ -315,7 +310,7 @@ def region_features(context: AuditContext, rows: NDArray[np.int64]) -> dict[str,
     return features
 
 
-def _ism_agreement(context: AuditContext, rows: NDArray[np.int64]) -> Values:
+def _ism_agreement(context: AuditContext, rows: Ints) -> Values:
     """Spearman correlation (n,) of the map with the loss of each base, NaN where no substitutions were tried."""
     tried = context.rows(context.settings.n_ism_regions)
     loss = context.losses(context.settings.n_ism_regions)
@@ -444,7 +439,7 @@ def _text(path: Path) -> str:
         raise UsageError(f"{path}: {what}, expected strata as a BED or a table with a header; check the path") from None
 
 
-def _join(table: _Table, regions: pd.DataFrame) -> tuple[NDArray[np.int64], str]:
+def _join(table: _Table, regions: pd.DataFrame) -> tuple[Ints, str]:
     """Row of the table (N,) of each region, -1 where it has none, and the way that found them."""
     by_name = np.full(len(regions), -1, dtype=np.int64)
     names, given = table.known("name"), pd.Index(regions["name"].astype(str))
@@ -459,7 +454,7 @@ def _join(table: _Table, regions: pd.DataFrame) -> tuple[NDArray[np.int64], str]
     return (by_place, "place") if (by_place >= 0).sum() > (by_name >= 0).sum() else (by_name, "name")
 
 
-def _by_place(spans: pd.DataFrame, regions: pd.DataFrame) -> NDArray[np.int64]:
+def _by_place(spans: pd.DataFrame, regions: pd.DataFrame) -> Ints:
     """Index (N,) of the span with each region's centre in it, the one whose own centre is nearest, or -1."""
     centres = (regions["start"] + regions["end"]) // 2
     points = pd.DataFrame({"chrom": regions["chrom"], "start": centres, "end": centres + 1, "strand": "."})

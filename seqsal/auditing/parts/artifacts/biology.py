@@ -33,9 +33,8 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from seqsal.auditing.context import Codes
+from seqsal.auditing.content import Codes, Flags, Ints, Values
 from seqsal.auditing.parts.artifacts.search import PART_BP, exact_hits, masked, mismatches
 from seqsal.auditing.stats import fisher_p
 from seqsal.motifs import Motif, match_motifs, read_motifs
@@ -72,8 +71,8 @@ class WordCounts(NamedTuple):
     """
 
     exact: int
-    variants: NDArray[np.int64]
-    neighbours: NDArray[np.int64]
+    variants: Ints
+    neighbours: Ints
     n_windows: int
 
 
@@ -182,7 +181,7 @@ def _in_excess(ours: WordCounts, theirs: WordCounts) -> tuple[float, float]:
     return scale, max(ours.exact - scale * theirs.exact, 1.0)
 
 
-def _varied(word: Codes, ours: WordCounts, theirs: WordCounts) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _varied(word: Codes, ours: WordCounts, theirs: WordCounts) -> tuple[Values, Flags]:
     """Excess (w,) of other bases at each position, per copy in excess; and whether it is too large for a copy."""
     from scipy.stats import poisson  # here because it takes half a second to load
 
@@ -229,7 +228,7 @@ def _known_motif(word: Codes, ours: WordCounts, theirs: WordCounts, motifs: Sequ
     return None
 
 
-def _expected_variants(word: Codes, ppm: NDArray[np.float64]) -> float | None:
+def _expected_variants(word: Codes, ppm: Values) -> float | None:
     """Variants per copy of a word that a motif (4, W) which covers it makes, or None where none covers it."""
     width = ppm.shape[1]
     bits = 2 + (ppm * np.log2(np.maximum(ppm, 1e-9))).sum(axis=0)
@@ -273,7 +272,7 @@ def _likelihood(motif: Motif, word: Codes) -> float:
     for ppm in (motif.ppm, motif.ppm[::-1, ::-1]):
         for first in range(least - len(word), motif.width - least + 1):  # of the word, along the motif
             inside = slice(max(-first, 0), min(len(word), motif.width - first))
-            columns: NDArray[np.int64] = np.arange(len(word))[inside] + first
+            columns: Ints = np.arange(len(word))[inside] + first
             if len(columns) >= least:
                 best = max(best, float(ppm[word[inside], columns].prod()))
     return best

@@ -23,10 +23,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
-from seqsal.auditing.content import cpg_sites, free_starts
-from seqsal.auditing.context import AuditContext, Codes
+from seqsal.auditing.content import Codes, Ints, Values, cpg_sites, free_starts
+from seqsal.auditing.context import AuditContext
 from seqsal.auditing.finding import EQUAL, N_NEUTRAL, N_REMOVED, Effect
 from seqsal.auditing.part import Measured, NotTested
 from seqsal.auditing.parts.artifacts.search import Hits
@@ -67,7 +66,7 @@ def marginal_effect(context: AuditContext, word: Codes, hits: Hits, name: str) -
         start, strand = rng.integers(0, length - width + 1, n), np.ones(n, dtype=np.int8)
     columns, forward = start[:, None] + np.arange(width), (strand > 0)[None, :, None]
 
-    def predict(words: Codes) -> NDArray[np.float64]:
+    def predict(words: Codes) -> Values:
         replaced = np.repeat(backgrounds[None], len(words), axis=0)  # (K, n, L)
         replaced[:, np.arange(len(backgrounds))[:, None], columns] = np.where(
             forward, words[:, None], reverse_complement(words)[:, None]
@@ -92,7 +91,7 @@ def ablation_effect(context: AuditContext, word: Codes, hits: Hits, name: str) -
         return NotTested(f"only {len(hits)} regions have a copy, expected {MIN_WINDOWS} or more")
     codes = context.codes(hits.row)
 
-    def predict(words: Codes) -> NDArray[np.float64]:
+    def predict(words: Codes) -> Values:
         replaced = np.concatenate([_without(codes, hits, control) for control in words])
         return context.predict(replaced).reshape(len(words), len(codes))
 
@@ -143,10 +142,10 @@ def _shuffled_elsewhere(context: AuditContext, codes: Codes, hits: Hits, rng: np
 
 
 def effect_against(
-    predict: Callable[[Codes], NDArray[np.float64]],
-    own: NDArray[np.float64],
+    predict: Callable[[Codes], Values],
+    own: Values,
     controls: Codes,
-    lost: NDArray[np.float64],
+    lost: Values,
     confidence: float,
 ) -> Effect:
     """Effect of a word from predictions (1, n) with it and those (K, n) with some controls, or all where need be."""
@@ -157,7 +156,7 @@ def effect_against(
     return _effect(np.concatenate([values, predict(controls[N_CONTROL_WORDS:])]), lost, confidence)
 
 
-def _effect(values: NDArray[np.float64], lost: NDArray[np.float64], confidence: float) -> Effect:
+def _effect(values: Values, lost: Values, confidence: float) -> Effect:
     """Effect of a word from predictions (1 + K, n) with it and with control words, less what is lost anyway (n,)."""
     from scipy.stats import t as student  # here because it takes half a second to load
 
@@ -174,7 +173,7 @@ def _effect(values: NDArray[np.float64], lost: NDArray[np.float64], confidence: 
     return Effect(mean, (mean - half, mean + half), p_value, n)
 
 
-def _beyond(gained: NDArray[np.float64], lost: NDArray[np.float64]) -> NDArray[np.float64]:
+def _beyond(gained: Values, lost: Values) -> Values:
     """Differences (n,) beyond a loss that is had anyway; never more than without it, nor of the other sign."""
     mean, anyway = float(gained.mean()), float(lost.mean())
     if mean * anyway <= 0:
@@ -214,7 +213,7 @@ def control_words(context: AuditContext, word: Codes, name: str) -> Codes:
     return np.asarray(codes[row[:, None], column])
 
 
-def _likeness(word: Codes, others: Codes) -> NDArray[np.int64]:
+def _likeness(word: Codes, others: Codes) -> Ints:
     """Most bases (K,) that words (K, w) share with a word at any offset of at most half its width, on either strand."""
     width = len(word)
     best = np.zeros(len(others), dtype=np.int64)

@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-import numpy as np
-from numpy.typing import NDArray
-
+from seqsal.auditing.content import Codes
 from seqsal.errors import FastaError, UsageError
 from seqsal.io.fasta import read_fasta_records
 from seqsal.sequence.codes import decode, encode
@@ -52,7 +50,7 @@ class Artifact:
             )
 
     @property
-    def codes(self) -> NDArray[np.uint8]:
+    def codes(self) -> Codes:
         """The sequence as codes (w,)."""
         return encode(self.sequence)
 

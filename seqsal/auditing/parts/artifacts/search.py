@@ -28,8 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from seqsal.auditing.content import Spans, mask_of
-from seqsal.auditing.context import Codes
+from seqsal.auditing.content import Codes, Flags, Ints, Spans, mask_of
 from seqsal.auditing.finding import MIN_REGION_SHARE
 from seqsal.auditing.stats import fisher_p
 from seqsal.sequence.codes import N_CODE, reverse_complement
@@ -53,7 +52,6 @@ SLACK = 3  # score that another artifact may gain by chance, from bases next to 
 NEARLY = 0.95
 COMMON_COVER = 0.5
 Explain = Callable[[int, int, int], str | None]
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ class Hits:
     def __len__(self) -> int:
         return len(self.row)
 
-    def take(self, index: Ints | NDArray[np.bool_]) -> Hits:
+    def take(self, index: Ints | Flags) -> Hits:
         """Return some of the hits."""
         return Hits(*(values[index] for values in vars(self).values()))
 
@@ -91,7 +89,7 @@ class Hits:
         """Window offset (n,) of the leftmost base of the whole word of `width` bases, as the copies stand."""
         return np.where(self.strand > 0, self.start - self.offset, self.end + self.offset - width)
 
-    def mask(self, rows: Ints, length: int) -> NDArray[np.bool_]:
+    def mask(self, rows: Ints, length: int) -> Flags:
         """Mask (n, L) of the bases of `rows` (ascending) that are under a hit."""
         return mask_of(Spans(np.searchsorted(rows, self.row), self.start, self.end), (len(rows), length))
 
@@ -120,7 +118,7 @@ class Alignments(NamedTuple):
         return Hits(rows, self.start[at], self.end[at], self.strand[at], self.offset[at], self.score[at])
 
 
-def mismatches(codes: Codes, word: Codes) -> NDArray[np.uint8]:
+def mismatches(codes: Codes, word: Codes) -> Codes:
     """Count the bases (n, L - w + 1) that differ from a word (w,) laid at each start."""
     n_starts = max(codes.shape[1] - len(word) + 1, 0)
     total = np.zeros((len(codes), n_starts), dtype=np.uint8)
@@ -418,7 +416,7 @@ def _left_by(winner: _Candidate, other: _Candidate) -> _Candidate:
     return replace(other, ours=other.ours.take(~lost), theirs=other.theirs.take(~lost_behind))
 
 
-def _beaten(ours: Hits, theirs: Hits) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def _beaten(ours: Hits, theirs: Hits) -> tuple[Flags, Flags]:
     """Which of their hits overlap, by half at least, one of ours that scores as high, up to `SLACK`.
 
     Also which of these score no lower, up to `SLACK`.

@@ -45,8 +45,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from seqsal.auditing.content import repeat_mask
-from seqsal.auditing.context import AuditContext, Codes
+from seqsal.auditing.content import Codes, Ints, repeat_mask
+from seqsal.auditing.context import AuditContext
 from seqsal.auditing.finding import MIN_REGION_SHARE, Effect, Finding, numbers_of
 from seqsal.auditing.part import Measured, NotTested
 from seqsal.auditing.parts.artifacts.biology import FEW_COPIES, explain_word, explaining_motif, is_too_few
@@ -143,9 +143,7 @@ def _candidates(
             left = masked(left, every, [exact_hits(left, every, word)])
 
 
-def _row(
-    context: AuditContext, rows: NDArray[np.int64], codes: Codes, backgrounds: Sequence[Codes], found: _Found
-) -> WordFinding:
+def _row(context: AuditContext, rows: Ints, codes: Codes, backgrounds: Sequence[Codes], found: _Found) -> WordFinding:
     word = found.word
     name = f"{KIND}_{decode(word)}"
     hits = exact_hits(codes, rows, word)
@@ -264,7 +262,7 @@ def exactness(codes: Codes, backgrounds: Iterable[Codes], word: Codes) -> float:
 
 
 def _standing_out(
-    codes: Codes, keys: NDArray[np.int64], backgrounds: Iterable[Codes], weight: NDArray[np.floating], alpha: float
+    codes: Codes, keys: Ints, backgrounds: Iterable[Codes], weight: NDArray[np.floating], alpha: float
 ) -> list[int]:
     """Words with corrected p-values of at most `alpha`, those that carry most first, at most `MAX_WORDS`."""
     from scipy.stats import binom  # here because it takes half a second to load
@@ -281,7 +279,7 @@ def _standing_out(
     return [int(name) for name in found[np.argsort(-carried[found], kind="stable")][:MAX_WORDS]]
 
 
-def _grow(codes: Codes, keys: NDArray[np.int64], word: int) -> Block:
+def _grow(codes: Codes, keys: Ints, word: int) -> Block:
     """Align the first copy of a word in each sequence, and lengthen the word to the block around it."""
     row = np.flatnonzero((keys == word).any(axis=1))
     start = (keys[row] == word).argmax(axis=1)

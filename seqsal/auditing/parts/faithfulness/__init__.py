@@ -32,10 +32,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from seqsal.agreement.measures import row_moments
-from seqsal.auditing.context import AuditContext, Codes
+from seqsal.auditing.content import Codes, Flags, Ints, Values
+from seqsal.auditing.context import AuditContext
 from seqsal.auditing.part import (
     NOT_IN_JSON,
     Fact,
@@ -67,8 +67,6 @@ from seqsal.sequence.codes import N_CODE
 
 __all__ = ["PART", "FaithfulnessResult", "audit_faithfulness"]
 
-Rows = NDArray[np.int64]
-Values = NDArray[np.float64]
 N_WORST = 20  # regions in the table of the worst ones
 N_PERTURBATIONS = 32  # random sets of bases that are replaced in each region
 PERTURBED_SHARE = 0.1  # of a region's bases in such a set
@@ -212,7 +210,7 @@ class _Audit:
             "n_passes": int(sum(test.n_passes for test in tests)),
         }
 
-    def _testable(self, rows: Rows) -> Rows:
+    def _testable(self, rows: Ints) -> Ints:
         """Leave out regions that no shuffle changes: all N, of one base only, or of a few bases."""
         codes = self.context.codes(rows)
         changes = np.zeros(len(rows), dtype=bool)
@@ -226,7 +224,7 @@ class _Audit:
             )
         return rows[changes]
 
-    def _curves(self, rows: Rows) -> ReplacementCurves:
+    def _curves(self, rows: Ints) -> ReplacementCurves:
         context, settings = self.context, self.settings
         codes, track = context.codes(rows), context.track(rows).astype(np.float64)
         curves = replacement_curves(
@@ -345,7 +343,7 @@ class _Audit:
         return median
 
     def _region_table(
-        self, rows: Rows, curves: ReplacementCurves | None, effects: dict[str, PeakEffects], local: LocalAgreement
+        self, rows: Ints, curves: ReplacementCurves | None, effects: dict[str, PeakEffects], local: LocalAgreement
     ) -> pd.DataFrame:
         every = np.union1d(self.context.rows(self.settings.n_regions), local.rows)
         table = self.context.region_table(every)
@@ -377,7 +375,7 @@ class LocalAgreement:
     the map with its positions permuted; NaN for maps without signs as well. `n_passes`: sequences that were predicted.
     """
 
-    rows: NDArray[np.int64]
+    rows: Ints
     spearman: Values
     pearson: Values
     infidelity: Values
@@ -405,16 +403,14 @@ def local_agreement(context: AuditContext, *, signed: bool, rounding: float) -> 
     return LocalAgreement(rows, spearman, pearson, *errors, n_passes)
 
 
-def mutagenesis_agreement(
-    track: Values, effects: Values, known: NDArray[np.bool_], *, signed: bool
-) -> tuple[Values, Values]:
+def mutagenesis_agreement(track: Values, effects: Values, known: Flags, *, signed: bool) -> tuple[Values, Values]:
     """Correlate map and effects (n, L) over the known bases of each region, NaN where one is constant."""
     a, b = (track, effects) if signed else (np.abs(track), np.abs(effects))
     return rank_correlation(a, b, known), row_moments(a, b, known).pearson()
 
 
 def infidelity(
-    context: AuditContext, rows: NDArray[np.int64], codes: Codes, track: Values, rounding: float
+    context: AuditContext, rows: Ints, codes: Codes, track: Values, rounding: float
 ) -> tuple[Values, Values]:
     """Return the normalised infidelity of maps, and of the same maps permuted, both (n,); NaN where nothing changes.
 

@@ -37,10 +37,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from seqsal.auditing.content import free_starts, mask_of, runs_of, spans_in_windows
-from seqsal.auditing.context import AuditContext, Codes
+from seqsal.auditing.content import Codes, Flags, Ints, Values, free_starts, mask_of, runs_of, spans_in_windows
+from seqsal.auditing.context import AuditContext
 from seqsal.auditing.part import Interval, Measured, NotTested, measured
 from seqsal.auditing.settings import AuditSettings
 from seqsal.auditing.stats import interval_of, mean_interval, mean_known, percentile_interval, resample_means
@@ -52,9 +51,6 @@ __all__ = [
     "peak_effects", "replacement_curves", "summarise_curves",
 ]  # fmt: skip
 
-Values = NDArray[np.float64]
-Counts = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 Predict = Callable[[Codes], Values]
 
 ORDERS = ("map", "random", "reverse", "centre")
@@ -133,7 +129,7 @@ def area(outputs: Values, share: Values) -> Values:
     return np.asarray(((outputs[..., 1:] + outputs[..., :-1]) / 2 * np.diff(share, axis=-1)).sum(axis=-1))
 
 
-def replacement_counts(n_known: Counts, n_steps: int) -> Counts:
+def replacement_counts(n_known: Ints, n_steps: int) -> Ints:
     """How many of the known bases (n,) are replaced at each point of a curve of S steps, (n, S + 1), ascending.
 
     Mirror images of each other, k and n_known − k, but for a point in the middle of an odd number of bases.
@@ -146,7 +142,7 @@ def replacement_counts(n_known: Counts, n_steps: int) -> Counts:
     return counts
 
 
-def first_in_order(keys: Values, known: NDArray[np.bool_], rng: np.random.Generator) -> Counts:
+def first_in_order(keys: Values, known: Flags, rng: np.random.Generator) -> Ints:
     """Rank of each base by ascending key, (n, L), from 0; ties in random order, unknown bases L."""
     order = np.lexsort((rng.random(keys.shape), np.where(known, keys, np.inf), ~known), axis=-1)
     ranks = np.empty(keys.shape, dtype=np.int64)
@@ -154,7 +150,7 @@ def first_in_order(keys: Values, known: NDArray[np.bool_], rng: np.random.Genera
     return np.where(known, ranks, keys.shape[1])
 
 
-def replacement_orders(importance: Values, known: NDArray[np.bool_], rng: np.random.Generator) -> Counts:
+def replacement_orders(importance: Values, known: Flags, rng: np.random.Generator) -> Ints:
     """Rank every base (5, n, L) by the map, at random, by the map reversed, from the centre, from the edges.
 
     The base of largest importance goes first, equal ones in random order, so that a map that says nothing is a random
@@ -220,7 +216,7 @@ def replacement_curves(
 
 
 def _predict_points(
-    predict: Predict, codes: Codes, shuffled: Codes, ranks: Counts, counts: Counts, ends: Values
+    predict: Predict, codes: Codes, shuffled: Codes, ranks: Ints, counts: Ints, ends: Values
 ) -> tuple[Values, int]:
     """Return the outputs (O, n, S + 1) for one shuffle, and how many sequences had to be predicted.
 
@@ -348,7 +344,7 @@ class PeakEffects:
     """
 
     sign: str
-    index: NDArray[np.int64]
+    index: Ints
     n_peaks: int
     change: Values
     random_change: Values
@@ -391,16 +387,14 @@ class PeakResult:
     n_unmatched: int
 
 
-def peak_effects(
-    context: AuditContext, rows: NDArray[np.int64], codes: Codes, prediction: Values
-) -> dict[str, PeakEffects]:
+def peak_effects(context: AuditContext, rows: Ints, codes: Codes, prediction: Values) -> dict[str, PeakEffects]:
     """Replace the peaks of each sign, `pos` and `neg`, that lie wholly in some windows, and as much elsewhere."""
     masks = peak_masks(context.attr.regions.iloc[rows], context.peaks, codes.shape[1])
     free = ~masks["pos"] & ~masks["neg"] & (codes != N_CODE)
     return {sign: _effects_of(context, sign, codes, prediction, mask, free) for sign, mask in masks.items()}
 
 
-def peak_masks(regions: pd.DataFrame, peaks: pd.DataFrame, length: int) -> dict[str, Mask]:
+def peak_masks(regions: pd.DataFrame, peaks: pd.DataFrame, length: int) -> dict[str, Flags]:
     """Mark the bases (n, L) of the peaks of each sign that lie wholly within a window, as the window was read."""
     masks = {}
     for sign in _EXPECTED:
@@ -410,7 +404,7 @@ def peak_masks(regions: pd.DataFrame, peaks: pd.DataFrame, length: int) -> dict[
     return masks
 
 
-def place_spans(free: Mask, widths: NDArray[np.int64], rng: np.random.Generator) -> Mask | None:
+def place_spans(free: Flags, widths: Ints, rng: np.random.Generator) -> Flags | None:
     """Mark (L,) spans of some widths at random free places, the widest first; None where one finds no room.
 
     Spans do not overlap, but may touch.
@@ -427,7 +421,7 @@ def place_spans(free: Mask, widths: NDArray[np.int64], rng: np.random.Generator)
 
 
 def _effects_of(
-    context: AuditContext, sign: str, codes: Codes, prediction: Values, mask: Mask, free: Mask
+    context: AuditContext, sign: str, codes: Codes, prediction: Values, mask: Flags, free: Flags
 ) -> PeakEffects:
     n_draws = context.settings.n_draws
     has_peaks = np.flatnonzero((mask & (codes != N_CODE)).any(axis=1))
@@ -447,7 +441,7 @@ def _effects_of(
     return PeakEffects(sign, index, n_peaks, change, random_change, n_unmatched, 2 * n_draws * len(index))
 
 
-def _controls(free: Mask, mask: Mask, rng: np.random.Generator, n_draws: int) -> Iterator[Mask]:
+def _controls(free: Flags, mask: Flags, rng: np.random.Generator, n_draws: int) -> Iterator[Flags]:
     """Yield a placement for each draw, as long as there is room."""
     spans = runs_of(mask[None])
     for _ in range(n_draws):

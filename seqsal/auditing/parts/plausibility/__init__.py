@@ -18,9 +18,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from seqsal.auditing.content import mask_of, runs_of, spans_in_windows
+from seqsal.auditing.content import Flags, Values, mask_of, runs_of, spans_in_windows
 from seqsal.auditing.context import AuditContext
 from seqsal.auditing.part import (
     Fact,
@@ -61,7 +60,6 @@ INSIDE = 0.5  # of a peak's bases under hits
 NO_HIT = NotTested("no known motif has a hit")
 NOTHING_KNOWN = NotTested("neither known motifs nor annotations were given, or none lies in the regions")
 UNKNOWN = "how much of it lies in known motifs is not known"
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -275,7 +273,7 @@ class _Audit:
         )
         return None
 
-    def marked(self, annotations: pd.DataFrame) -> NDArray[np.bool_] | None:
+    def marked(self, annotations: pd.DataFrame) -> Flags | None:
         spans, _ = spans_in_windows(self.windows, annotations)
         if len(spans.row):
             return mask_of(spans, self.codes.shape)
@@ -285,7 +283,7 @@ class _Audit:
         )
         return None
 
-    def mass(self, mask: NDArray[np.bool_], name: str) -> KnownMass:
+    def mass(self, mask: Flags, name: str) -> KnownMass:
         """Shares of the map under a mask and under matched positions; also notes a table of the regions."""
         held = np.stack([self.size, np.maximum(self.track, 0.0)])
         rng = self.context.rng(f"placements of {name}")
@@ -308,7 +306,7 @@ class _Audit:
             else NotTested("the map has no positive values that differ from it"),
         )
 
-    def _against(self, matched: Matched, held: Floats, name: str) -> Mass:
+    def _against(self, matched: Matched, held: Values, name: str) -> Mass:
         """Observed and expected share of what all regions hold, (n, L)."""
         total, observed, expected = held.sum(), matched.observed.sum(), matched.expected.sum()
         rng, settings = self.context.rng(f"interval of {name}"), self.settings
@@ -322,7 +320,7 @@ class _Audit:
             p_value=matched.p_value,
         )
 
-    def peaks(self, mask: NDArray[np.bool_]) -> PeakShare | NotTested:
+    def peaks(self, mask: Flags) -> PeakShare | NotTested:
         """Share of peaks at least half of whose bases are under the mask, against placements of like GC content."""
         spans = runs_of(mask[:0])
         if len(self.context.peaks):
@@ -370,7 +368,7 @@ class _Audit:
         ordered = table.sort_values(["gain", "motif"], ascending=[False, True], kind="stable")
         return ordered[:N_LISTED].reset_index(drop=True)
 
-    def _sums(self, hits: pd.DataFrame) -> Floats:
+    def _sums(self, hits: pd.DataFrame) -> Values:
         """Σ map over each hit."""
         running = np.pad(np.cumsum(self.track, axis=1), ((0, 0), (1, 0)))
         row, start, end = (hits[name].to_numpy() for name in ("row", "start", "end"))
@@ -401,7 +399,7 @@ class _Audit:
         return NotTested("no known motif has enough hits on either strand")
 
 
-def _is_inside(covered: Floats, width: int) -> Floats:
+def _is_inside(covered: Values, width: int) -> Values:
     return (covered >= INSIDE * width).astype(np.float64)
 
 

@@ -17,18 +17,14 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from seqsal.auditing.content import Spans
+from seqsal.auditing.content import Codes, Flags, Ints, Spans, Values
 from seqsal.motifs import Motif
 from seqsal.motifs.scan import scan_codes
 from seqsal.sequence.codes import N_CODE
 
 __all__ = ["Matched", "MotifHits", "find_hits", "match_gc", "shift_circularly", "span_positions"]
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Flags = NDArray[np.bool_]
 N_NEWTON = 8
 ENOUGH = 1e-4  # of GC content
 MAX_SHIFT = 1.0
@@ -42,9 +38,9 @@ class Matched(NamedTuple):
     `draws`: (D,) sums over all regions of random placements.
     """
 
-    observed: Floats
-    expected: Floats
-    draws: Floats
+    observed: Values
+    expected: Values
+    draws: Values
 
     @property
     def p_value(self) -> float:
@@ -53,9 +49,7 @@ class Matched(NamedTuple):
         return float((1 + (self.draws >= total - ROUNDING * abs(total)).sum()) / (1 + len(self.draws)))
 
 
-def shift_circularly(
-    mask: Flags, values: Floats, codes: NDArray[np.uint8], n_draws: int, rng: np.random.Generator
-) -> Matched:
+def shift_circularly(mask: Flags, values: Values, codes: Codes, n_draws: int, rng: np.random.Generator) -> Matched:
     """Compare what lies under a mask with what lies under the mask shifted, (n, L) each.
 
     Unknown bases count neither as covered nor as positions to go to.
@@ -74,12 +68,12 @@ def shift_circularly(
 
 def match_gc(
     spans: Spans,
-    values: Floats,
-    codes: NDArray[np.uint8],
+    values: Values,
+    codes: Codes,
     tolerance: float,
     n_draws: int,
     rng: np.random.Generator,
-    score: Callable[[Floats, int], Floats] = lambda sums, width: sums,
+    score: Callable[[Values, int], Values] = lambda sums, width: sums,
 ) -> list[Matched]:
     """Compare what spans within windows (n, L) hold with what they would hold where GC content is alike.
 
@@ -113,7 +107,7 @@ def _running(flags: Flags) -> Ints:
     return np.pad(np.cumsum(flags, axis=1, dtype=np.int64), ((0, 0), (1, 0)))
 
 
-def _kernel(off: Floats, tolerance: float) -> Floats:
+def _kernel(off: Values, tolerance: float) -> Values:
     """Gaussian weights of differences (P,), centred such that their weighted mean is 0 where that can be."""
     if off.min() >= 0 or off.max() <= 0:
         nearest = np.abs(off) <= np.abs(off).min() + ROUNDING
@@ -140,11 +134,11 @@ class MotifHits(NamedTuple):
     """
 
     table: pd.DataFrame
-    mask: NDArray[np.bool_]
+    mask: Flags
     threshold: float
 
 
-def find_hits(codes: NDArray[np.uint8], motifs: Sequence[Motif], p_value: float, max_share: float) -> MotifHits:
+def find_hits(codes: Codes, motifs: Sequence[Motif], p_value: float, max_share: float) -> MotifHits:
     """Scan windows, at a p-value at which hits cover a bounded share of the known bases.
 
     A thousand motifs at p ≤ 1e-4 cover most of any sequence, and being inside a hit then says nothing. So the threshold

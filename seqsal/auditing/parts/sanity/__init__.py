@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from seqsal.auditing.content import Codes, Maps
 from seqsal.auditing.context import AuditContext
 from seqsal.auditing.part import (
     FAILED,
@@ -48,7 +48,6 @@ MIN_OF_CLASS = 50
 VALID_FRACTION = 0.15
 N_RETRAIN_EXAMPLES = 2_000  # that the networks are trained on, at most
 N_RETRAIN_EPOCHS = 8
-Maps = NDArray[np.float32]
 _NOT_REPRODUCED = "Random weights were not tried, because the maps could not be made again."
 
 
@@ -189,7 +188,7 @@ def _sizes(real: Maps, shuffled: Maps, predictions: Sequence[Measured]) -> Input
     return InputSizes(means[0], means[1], peaks[0], peaks[1], weaker, predictions[0], predictions[1], len(real))
 
 
-def _reproduced(context: AuditContext, codes: NDArray[np.uint8], now: Maps) -> Measured:
+def _reproduced(context: AuditContext, codes: Codes, now: Maps) -> Measured:
     """Correlate the maps that were given with those made now, relative to two made now: methods may draw at random."""
     correlation = _correlation(context.track(context.rows(len(codes))), now)
     if isinstance(correlation, NotTested) or correlation >= MIN_REPRODUCED or len(codes) < 2:
@@ -238,7 +237,7 @@ def why_not_retrained(context: AuditContext) -> str | None:
     return None
 
 
-def compare_labels(context: AuditContext, codes: NDArray[np.uint8], before: NDArray[np.float32]) -> LabelTest:
+def compare_labels(context: AuditContext, codes: Codes, before: Maps) -> LabelTest:
     """Train on true and on permuted labels, and compare the maps of regions (n, L) with those of the model."""
     examples = _examples(context)
     true = _retrained(context, examples, codes, before)
@@ -271,9 +270,7 @@ def _examples(context: AuditContext) -> Examples:
     )
 
 
-def _retrained(
-    context: AuditContext, examples: Examples, codes: NDArray[np.uint8], before: NDArray[np.float32]
-) -> Retrained:
+def _retrained(context: AuditContext, examples: Examples, codes: Codes, before: Maps) -> Retrained:
     model, auroc = _train(context, examples)
     maps = context.attribute(np.concatenate([codes, context.shuffled(codes)]), model=model, draw=1)
     after, of_shuffles = np.split(maps, 2)

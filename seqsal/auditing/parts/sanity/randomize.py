@@ -22,11 +22,11 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from seqsal.attribution.compute import frozen_on_device
+from seqsal.auditing.content import Codes
 from seqsal.auditing.context import one_hot_on
 from seqsal.models import SequenceModel
 from seqsal.models.state import seeded
@@ -52,7 +52,7 @@ class Randomizer:
     def __init__(
         self,
         model: SequenceModel,
-        codes: NDArray[np.uint8],
+        codes: Codes,
         rng: Callable[[str], np.random.Generator],
         device: torch.device,
     ) -> None:
@@ -113,7 +113,7 @@ def _own(module: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in module.parameters(recurse=False) if parameter.is_floating_point()]
 
 
-def _finishing_order(model: SequenceModel, codes: NDArray[np.uint8]) -> dict[str, int]:
+def _finishing_order(model: SequenceModel, codes: Codes) -> dict[str, int]:
     """Return, for each module that Python sees run, when it last finishes in a forward pass."""
     count = itertools.count()
     order: dict[str, int] = {}

@@ -26,16 +26,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 
 from seqsal.agreement.measures import row_moments
 from seqsal.attribution.methods.registry import make_method
+from seqsal.auditing.content import Codes, Flags, Maps, Values
 from seqsal.auditing.context import AuditContext
 from seqsal.auditing.part import Interval, Measured, Notes, NotTested, measured
 from seqsal.auditing.parts.sanity.randomize import Layer, Randomizer
@@ -56,12 +56,9 @@ COLUMNS = {
     "kind": str, "stage": np.int64, "layer": str, "seed": np.int64, "n_layers": np.int64, "n_regions": np.int64,
     **dict.fromkeys(MEASURES, np.float64),
 }  # fmt: skip
-Maps = NDArray[np.float32]
-Known = NDArray[np.bool_]
-Values = NDArray[np.float64]
 
 
-def map_similarity(a: Maps, b: Maps, known: Known) -> dict[str, Values]:
+def map_similarity(a: Maps, b: Maps, known: Flags) -> dict[str, Values]:
     """Compare maps (n, L) region by region over known positions, (n,) by `MEASURES`.
 
     NaN where a is flat; 0 where b alone is, for then nothing of a is left; 1 where both are the same and not 0.
@@ -87,7 +84,7 @@ class Comparison:
     same region, and of its shuffle. A draw whose signs are opposite as a whole counts as alike.
     """
 
-    def __init__(self, before: Maps, after: Sequence[Maps], of_shuffles: Sequence[Maps], known: Known) -> None:
+    def __init__(self, before: Maps, after: Sequence[Maps], of_shuffles: Sequence[Maps], known: Flags) -> None:
         known = known & np.logical_or.reduce([(maps != 0).any(axis=0) for maps in (before, *after)])
         self.same = {name: np.zeros(len(before)) for name in MEASURES}
         self.shuffled = {name: np.zeros(len(before)) for name in MEASURES}
@@ -299,19 +296,13 @@ class WeightTest:
 
     def _listed(self, *kinds: str) -> tuple[LayerSimilarity, ...]:
         rows = [row for row in self._rows if row["kind"] in kinds and row["seed"] == 0] if self._stages else []
-        return tuple(
-            LayerSimilarity(
-                row["layer"],
-                row["n_layers"],
-                row["similarity"],
-                row["signed_similarity"] if self._context.signed else None,
-                row["mass_similarity"],
-            )
-            for row in sorted(rows, key=lambda row: row["stage"])
-        )
+        rows = [row if self._context.signed else row | {"signed_similarity": None} for row in rows]
+        names = [one.name for one in fields(LayerSimilarity)]
+        rows = sorted(rows, key=lambda row: row["stage"])
+        return tuple(LayerSimilarity(**{name: row[name] for name in names}) for row in rows)
 
 
-def passes_per_window(context: AuditContext, codes: NDArray[np.uint8]) -> int:
+def passes_per_window(context: AuditContext, codes: Codes) -> int:
     """Count the passes that attributing a window takes; an explainer of the caller's is tried on codes (1, L)."""
     if context.explainer is None:
         given = dict(context.attr.attrs.get("options", {}))

@@ -20,12 +20,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.special import expit
 
 from seqsal.agreement.measures import row_moments
 from seqsal.attribution import METHODS, make_method
 from seqsal.attribution.compute import frozen_on_device
+from seqsal.auditing.content import Codes, Flags, Ints, Values
 from seqsal.auditing.context import AuditContext, one_hot_on
 from seqsal.auditing.part import OMITTED_IF_NONE, Fact, Interval, Measured, Notes, NotTested, Part, PartResult, Reason
 from seqsal.auditing.parts.saturation.blindness import (
@@ -59,8 +59,6 @@ AUDITED = "map"
 DEAD = ("dead_relu_share", "dead_channel_share", "inactive_share")
 ROUNDING = 1e-6  # of predictions that should be equal
 PASS_BASES = 1 << 16
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
 NO_MODEL = "Dead units, blind spots and redundancy were not tested: there is no model."
 CONSTANT = "Blind spots and redundancy were not tested: the model predicts the same for every sequence."
 
@@ -167,11 +165,11 @@ class _Maps(NamedTuple):
     audited one under `AUDITED`, and under its name where it is compared too.
     """
 
-    rows: NDArray[np.int64]
-    codes: NDArray[np.uint8]
+    rows: Ints
+    codes: Codes
     known: Flags
-    ism: Floats
-    tracks: dict[str, Floats]
+    ism: Values
+    tracks: dict[str, Values]
     signed: bool
 
 
@@ -366,7 +364,7 @@ def _maps(context: AuditContext, notes: Notes) -> _Maps:
     return _Maps(rows, codes, known, ism, finite, context.signed)
 
 
-def _agreement(maps: _Maps, name: str, tiles: Tiles, effects: Floats) -> dict[str, Floats]:
+def _agreement(maps: _Maps, name: str, tiles: Tiles, effects: Values) -> dict[str, Values]:
     """Correlations of a map with mutagenesis and with removed spans, (n,) each.
 
     Magnitudes are compared where the audited map has no signs.
@@ -389,7 +387,7 @@ def _n_passes(context: AuditContext, name: str) -> int | None:
     return make_method(method, rc_average=context.rc_average).n_passes(context.attr.length)
 
 
-def _recommend(context: AuditContext, agreement: dict[str, dict[str, Floats]]) -> str | None:
+def _recommend(context: AuditContext, agreement: dict[str, dict[str, Values]]) -> str | None:
     """Choose the cheapest of the methods that are about as good as the best, if any beats the audited map."""
     audited, least = agreement[AUDITED], MIN_METHOD_GAIN
     gains: dict[str, float] = {}

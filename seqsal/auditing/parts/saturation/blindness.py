@@ -32,9 +32,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from seqsal.auditing.context import AuditContext, Codes
+from seqsal.auditing.content import Codes, Flags, Ints, Values
+from seqsal.auditing.context import AuditContext
 from seqsal.regions import lift_span
 from seqsal.sequence.codes import N_CODE
 
@@ -43,8 +43,6 @@ __all__ = [
     "important_positions", "remove_tiles", "tile_sums",
 ]  # fmt: skip
 
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
 IMPORTANT_SHARE = 0.05  # of the positions of a region, those with the largest effect of losing the base
 MIN_POSITION_EFFECT = 0.05  # of the model's range
 BLIND_QUANTILE = 0.5  # of the magnitudes of the map in the region
@@ -56,7 +54,7 @@ N_JOINT = 4  # with credit, though no substitution in them matters, that are rem
 CHUNK_CODES = 1 << 25
 
 
-def important_positions(ism: Floats, known: Flags, scale: float) -> Flags:
+def important_positions(ism: Values, known: Flags, scale: float) -> Flags:
     """Mark the positions (n, L) that a model of some range relies on, by the effect of losing each base."""
     size = np.where(known, np.abs(ism), -1.0)
     n_top = np.maximum(np.ceil(IMPORTANT_SHARE * known.sum(1)).astype(np.int64), 1)
@@ -66,7 +64,7 @@ def important_positions(ism: Floats, known: Flags, scale: float) -> Flags:
     return known & (size >= np.maximum(least, floor)) & (size > 0) & (scale > 0)
 
 
-def blind_positions(track: Floats, ism: Floats, known: Flags, important: Flags) -> Flags:
+def blind_positions(track: Values, ism: Values, known: Flags, important: Flags) -> Flags:
     """Mark the important positions (n, L) of which a map (n, L) shows nothing."""
     size, effect = (np.where(known, np.abs(values), 0.0).astype(np.float64) for values in (track, ism))
     n_below = np.floor(BLIND_QUANTILE * (known.sum(1) - 1)).clip(0).astype(np.int64)
@@ -76,7 +74,7 @@ def blind_positions(track: Floats, ism: Floats, known: Flags, important: Flags) 
     return important & ((size <= middle) | (size * effect.max(1, keepdims=True) < share))
 
 
-def cold_spots(windows: pd.DataFrame, blind: Flags, ism: Floats, maps: Mapping[str, Floats]) -> pd.DataFrame:
+def cold_spots(windows: pd.DataFrame, blind: Flags, ism: Values, maps: Mapping[str, Values]) -> pd.DataFrame:
     """List blind positions (n, L), those at most `MAX_GAP` bp apart together, the most important first.
 
     `ism_effect` is the largest of the spot, signed; each map has a column with its value at that position.
@@ -103,7 +101,7 @@ class Tiles(NamedTuple):
     them are removed.
     """
 
-    edges: NDArray[np.int64]
+    edges: Ints
     tested: Flags
 
     def mask(self, chosen: Flags, length: int) -> Flags:
@@ -121,21 +119,21 @@ class Hidden(NamedTuple):
     effects of losing each base. `hidden`: whether mutagenesis misses what they do.
     """
 
-    n_tiles: NDArray[np.int64]
-    joint: Floats
-    control: Floats
-    singly: Floats
-    additive: Floats
+    n_tiles: Ints
+    joint: Values
+    control: Values
+    singly: Values
+    additive: Values
     hidden: Flags
 
 
-def tile_sums(edges: NDArray[np.int64], values: Floats) -> Floats:
+def tile_sums(edges: Ints, values: Values) -> Values:
     """Σ values (n, L) over each tile, (n, T)."""
     running = np.pad(np.cumsum(values, axis=1, dtype=np.float64), ((0, 0), (1, 0)))
     return np.asarray(running[:, edges[1:]] - running[:, edges[:-1]])
 
 
-def choose_tiles(context: AuditContext, codes: Codes, maps: Mapping[str, Floats]) -> Tiles:
+def choose_tiles(context: AuditContext, codes: Codes, maps: Mapping[str, Values]) -> Tiles:
     """Cut regions into tiles and choose those to remove: all, or those that any map credits most and as many others."""
     n, length = codes.shape
     width = min(SPAN_BP, length)
@@ -152,7 +150,7 @@ def choose_tiles(context: AuditContext, codes: Codes, maps: Mapping[str, Floats]
     return Tiles(edges, np.argsort(np.argsort(lot, axis=1), axis=1) < N_SPANS)
 
 
-def remove_tiles(context: AuditContext, codes: Codes, tiles: Tiles) -> Floats:
+def remove_tiles(context: AuditContext, codes: Codes, tiles: Tiles) -> Values:
     """Effect of removing each tested tile, (n, T); NaN for others."""
     effects = np.full(tiles.tested.shape, np.nan)
     row, tile = np.nonzero(tiles.tested)
@@ -162,9 +160,7 @@ def remove_tiles(context: AuditContext, codes: Codes, tiles: Tiles) -> Floats:
     return effects
 
 
-def _removal_effects(
-    context: AuditContext, codes: Codes, row: NDArray[np.int64], tiles: Tiles, chosen: Flags
-) -> Floats:
+def _removal_effects(context: AuditContext, codes: Codes, row: Ints, tiles: Tiles, chosen: Flags) -> Values:
     """f(X) - mean f without the chosen tiles (K, T), for each of K choices, each of one row of the codes."""
     n_draws, length = context.settings.n_draws, codes.shape[1]
     shuffled = [context.shuffled(codes, draw) for draw in range(n_draws)]
@@ -180,7 +176,7 @@ def _removal_effects(
 
 
 def find_hidden(
-    context: AuditContext, codes: Codes, tiles: Tiles, effects: Floats, ism: Floats, witness: Floats
+    context: AuditContext, codes: Codes, tiles: Tiles, effects: Values, ism: Values, witness: Values
 ) -> Hidden:
     """Remove together what a map credits though no substitution matters.
 
@@ -203,7 +199,7 @@ def find_hidden(
     return Hidden(credited.sum(1), joint, other, singly, additive, hidden)
 
 
-def _pairs(quiet: Flags, credit: Floats, least: float, n_joint: int) -> tuple[Flags, Flags]:
+def _pairs(quiet: Flags, credit: Values, least: float, n_joint: int) -> tuple[Flags, Flags]:
     """Mark the quiet tiles (n, T) with the most credit, of the sign that the first has, and as many with the least."""
     size = np.where(quiet, np.abs(credit), -1.0)
     first = np.take_along_axis(credit, size.argmax(1)[:, None], axis=1)
@@ -213,5 +209,5 @@ def _pairs(quiet: Flags, credit: Floats, least: float, n_joint: int) -> tuple[Fl
     return credited, others & (_ranks(np.where(others, size, np.inf)) < credited.sum(1, keepdims=True))
 
 
-def _ranks(values: Floats) -> NDArray[np.int64]:
+def _ranks(values: Values) -> Ints:
     return np.argsort(np.argsort(values, axis=1, kind="stable"), axis=1, kind="stable")

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from seqsal.attribution.compute import frozen_on_device
 from seqsal.attribution.graph import Graph, Op, trace
+from seqsal.auditing.content import Codes, Ints, Values
 from seqsal.auditing.context import one_hot_on
 from seqsal.auditing.part import NotTested
 from seqsal.errors import ModelError, SeqsalError
@@ -33,14 +33,14 @@ class Activity(NamedTuple):
     """
 
     layers: list[str]
-    n_units: NDArray[np.int64]
-    n_dead_units: NDArray[np.int64]
-    n_channels: NDArray[np.int64]
-    n_dead_channels: NDArray[np.int64]
-    inactive: NDArray[np.float64]
+    n_units: Ints
+    n_dead_units: Ints
+    n_channels: Ints
+    n_dead_channels: Ints
+    inactive: Values
 
 
-def relu_activity(model: SequenceModel, codes: NDArray[np.uint8], device: torch.device) -> Activity | NotTested:
+def relu_activity(model: SequenceModel, codes: Codes, device: torch.device) -> Activity | NotTested:
     """Run windows (n, L) through a model and note which ReLU units are above 0.
 
     Not tested where there is none, where the structure cannot be read, or a ReLU merges windows with something else.
@@ -52,7 +52,7 @@ def relu_activity(model: SequenceModel, codes: NDArray[np.uint8], device: torch.
         return NotTested(f"Dead units were not tested: {error}")
 
 
-def _watch(model: SequenceModel, codes: NDArray[np.uint8], device: torch.device) -> Activity | NotTested:
+def _watch(model: SequenceModel, codes: Codes, device: torch.device) -> Activity | NotTested:
     graph = trace(model, one_hot_on(codes[:1], device))
     relus = [op for op in graph.varying if _is_relu(op)]
     if not relus:
@@ -61,7 +61,7 @@ def _watch(model: SequenceModel, codes: NDArray[np.uint8], device: torch.device)
     if merged is not None:
         raise ModelError(f"model: {merged} mixes windows with something else on one axis, so its units cannot be told")
     ever: dict[int, torch.Tensor] = {}
-    n_active: list[NDArray[np.int64]] = []
+    n_active: list[Ints] = []
     step = max(1, PASS_BASES // codes.shape[1])
     for first in range(0, len(codes), step):
         n_active.append(_pass(graph, relus, one_hot_on(codes[first : first + step], device), ever))
@@ -76,7 +76,7 @@ def _watch(model: SequenceModel, codes: NDArray[np.uint8], device: torch.device)
     return Activity([op.where for op in relus], n_units, dead_units, channels, dead_channels, inactive)
 
 
-def _pass(graph: Graph, relus: list[Op], X: torch.Tensor, ever: dict[int, torch.Tensor]) -> NDArray[np.int64]:
+def _pass(graph: Graph, relus: list[Op], X: torch.Tensor, ever: dict[int, torch.Tensor]) -> Ints:
     """Add the units that a batch makes active to `ever`; return their number for each window."""
     watched = {op.idx for op in relus}
     n_active = torch.zeros(len(X), dtype=torch.int64, device=X.device)

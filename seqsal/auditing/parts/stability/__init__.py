@@ -21,10 +21,10 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from seqsal.agreement.measures import overlap, top_weights
 from seqsal.attribution import predict_windows
+from seqsal.auditing.content import Codes, Flags, Ints, Values
 from seqsal.auditing.context import AuditContext
 from seqsal.auditing.part import (
     Fact,
@@ -64,11 +64,7 @@ NO_MODEL = "Stability, locality and minimal edits: no model was given."
 NOT_KNOWN = "Stability of the map: how the attributions were made is not known, so no changed sequence has a map."
 WITHOUT_RANGE = "Locality and minimal edits: the model predicts the same for the regions and their shuffles."
 FLAT = "a map is the same at every base"
-Codes = NDArray[np.uint8]
-Rows = NDArray[np.int64]
-Values = NDArray[np.float64]
 TOP_SHARE = 0.05  # of the window
-Maps = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +107,7 @@ class ModelAgreement:
     pairs: tuple[ModelPair, ...]
 
 
-def compare_models(context: AuditContext, rows: Rows) -> ModelAgreement:
+def compare_models(context: AuditContext, rows: Ints) -> ModelAgreement:
     """Compare the maps that the model under audit and the other models give for some windows.
 
     Takes one attribution and one prediction a window and other model.
@@ -121,19 +117,22 @@ def compare_models(context: AuditContext, rows: Rows) -> ModelAgreement:
     predictions = [context.predict(codes), *(context.predict(codes, model) for model in context.other_models)]
     known = codes != N_CODE
     in_peaks = context.in_peaks(rows) & known & context.signed
+    k = max(1, round(TOP_SHARE * codes.shape[1]))
+    by_chance = np.minimum(k / np.maximum(known.sum(1), 1), 1.0)
+    top = [top_weights(track, known, k) for track in maps]
     pairs, found = [], []
     for a, b in itertools.combinations(range(len(maps)), 2):
         found.append(compare_maps(maps[a], maps[b], known))
-        common, expected, signs = _top_agreement(maps[a], maps[b], known)
+        common, n_common, n_same = overlap(maps[a], maps[b], top[a], top[b])
         same_sign = np.sign(maps[a]) == np.sign(maps[b])
         pair = ModelPair(
             a=a,
             b=b,
             pearson=mean_known(found[-1].pearson),
             spearman=mean_known(found[-1].spearman),
-            top_overlap=common,
-            top_expected=expected,
-            sign_agreement=signs,
+            top_overlap=mean_known(common),
+            top_expected=mean_known(by_chance[np.isfinite(common)]),
+            sign_agreement=float(n_same.sum() / n_common.sum()) if n_common.sum() > 0 else None,
             peak_sign_agreement=number(same_sign[in_peaks].mean()) if in_peaks.any() else None,
             prediction_pearson=pearson(predictions[a], predictions[b]),
         )
@@ -142,15 +141,6 @@ def compare_models(context: AuditContext, rows: Rows) -> ModelAgreement:
     columns = {one.name: np.array([getattr(pair, one.name) for pair in pairs], dtype=float) for one in fields(Shares)}
     shares = Shares(**{name: mean_known(column) for name, column in columns.items()})
     return ModelAgreement(pearson_, spearman, shares, tuple(pairs))
-
-
-def _top_agreement(a: Maps, b: Maps, known: NDArray[np.bool_]) -> tuple[float | None, float | None, float | None]:
-    """Return the common share of the top positions, what it would be by chance, and the share of these of one sign."""
-    k = max(1, round(TOP_SHARE * a.shape[1]))
-    share, n_common, n_same = overlap(a, b, top_weights(a, known, k), top_weights(b, known, k))
-    expected = np.minimum(k / np.maximum(known.sum(1), 1), 1.0)
-    signs = float(n_same.sum() / n_common.sum()) if n_common.sum() > 0 else None
-    return mean_known(share), mean_known(expected[np.isfinite(share)]), signs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -313,7 +303,7 @@ def audit_stability(context: AuditContext) -> StabilityResult:
 class _Tests:
     """Tests of how stable the maps of some regions are; `columns` of their table come with them."""
 
-    def __init__(self, context: AuditContext, rows: Rows, notes: Notes, scale: float) -> None:
+    def __init__(self, context: AuditContext, rows: Ints, notes: Notes, scale: float) -> None:
         self.context, self.rows, self.notes, self.scale = context, rows, notes, scale
         self.codes, self.track = context.codes(rows), context.track(rows)
         self.known = self.codes != N_CODE
@@ -355,7 +345,7 @@ class _Tests:
         self._warn(result, "after substitutions that leave the prediction as it was")
         return result
 
-    def _neutral_substitutions(self, neutral: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.int64], Codes]]:
+    def _neutral_substitutions(self, neutral: Flags) -> Iterator[tuple[Ints, Codes]]:
         """Draw one of the neutral substitutions (n, 4, L) in each of `N_SUBSTITUTIONS` equal parts of the window.
 
         Yields positions (n,), −1 where a part has none, and bases (n,), for each part.
@@ -369,7 +359,7 @@ class _Tests:
                 bases, offsets = np.divmod(flat.argmin(1), len(part))
                 yield np.where(flat[each, flat.argmin(1)] < 1, part[offsets], -1), bases.astype(np.uint8)
 
-    def _compare_some(self, changed: Codes, kept: NDArray[np.bool_], chosen: Rows) -> Similarity:
+    def _compare_some(self, changed: Codes, kept: Flags, chosen: Ints) -> Similarity:
         """Compare the maps of some of the windows with those of changed ones; NaN for the other windows."""
         result = Similarity(*(np.full(len(self.track), np.nan) for _ in Similarity._fields))
         if len(chosen):

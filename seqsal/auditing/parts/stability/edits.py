@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from seqsal.auditing.content import Codes, Flags, Ints, Values
 from seqsal.auditing.context import AuditContext
 from seqsal.auditing.part import NOT_IN_JSON, Interval
 from seqsal.auditing.parts.stability.locality import LARGE_CHANGE
@@ -28,9 +28,6 @@ MAX_EDITS = 20  # substitutions made one after the other
 BORDERS = {"logit": 0.0, "probability": 0.5}  # between the classes, by output space
 ORDERS = ("map", "ism", "random")
 UNDEFINED = -1
-Codes = NDArray[np.uint8]
-Values = NDArray[np.float64]
-Counts = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -85,9 +82,9 @@ class _Goal:
 
     sign: Values
     value: Values
-    defined: NDArray[np.bool_]
+    defined: Flags
 
-    def reached(self, predictions: Values, which: Counts) -> NDArray[np.bool_]:
+    def reached(self, predictions: Values, which: Ints) -> Flags:
         """Whether predictions of some of the regions are there."""
         return self.sign[which] * predictions <= self.sign[which] * self.value[which]
 
@@ -134,7 +131,7 @@ def _goals(context: AuditContext, before: Values, shuffled: Values, sign: Values
     return goals | {"flip": _Goal(sign, np.full(len(before), border), is_far & between)}
 
 
-def _orders(context: AuditContext, rows: Counts, gained: Values, sign: Values) -> dict[str, Counts]:
+def _orders(context: AuditContext, rows: Ints, gained: Values, sign: Values) -> dict[str, Ints]:
     """Order the positions, known ones first, (n, L) each: by the map, by the lowest single effect, by lot."""
     track = context.track(rows).astype(np.float64)
     known = context.codes(rows) != N_CODE
@@ -146,7 +143,7 @@ def _orders(context: AuditContext, rows: Counts, gained: Values, sign: Values) -
     return {name: np.where(known, key, np.inf).argsort(axis=1, kind="stable") for name, key in keys.items()}
 
 
-def _count(context: AuditContext, codes: Codes, best: Codes, order: Counts, goals: dict[str, _Goal]) -> Counts:
+def _count(context: AuditContext, codes: Codes, best: Codes, order: Ints, goals: dict[str, _Goal]) -> Ints:
     """Edit the regions in k orders (k · n, L), all together, until each has reached its goals; (n_goals, k · n)."""
     cap = MAX_EDITS
     region = np.arange(len(order)) % len(codes)
@@ -165,7 +162,7 @@ def _count(context: AuditContext, codes: Codes, best: Codes, order: Counts, goal
     return counts
 
 
-def _summary(context: AuditContext, goal: str, counts: dict[str, Counts]) -> EditGoal:
+def _summary(context: AuditContext, goal: str, counts: dict[str, Ints]) -> EditGoal:
     defined = counts["map"] != UNDEFINED
     kept = {name: numbers[defined].astype(np.float64) for name, numbers in counts.items()}
     found: dict[str, Any] = {}

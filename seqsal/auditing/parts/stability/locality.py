@@ -31,6 +31,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from seqsal.auditing.content import Codes, Flags, Ints, Values
 from seqsal.auditing.context import AuditContext
 from seqsal.auditing.part import NOT_IN_JSON, Interval, of_regions
 from seqsal.auditing.stats import mean_known, number, pearson, share_interval
@@ -49,9 +50,6 @@ SIZES = {"double": 2, "triple": 3}
 PATH_SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)  # of the bases in which the shuffle differs
 TOP_SHARE = 0.05  # of the window: the map's top positions
 MIN_TOP_BP = 10
-Codes = NDArray[np.uint8]
-Values = NDArray[np.float64]
-Flags = NDArray[np.bool_]
 
 
 class LinearPicture(NamedTuple):
@@ -123,7 +121,7 @@ class _Changes:
     real: Values
     linear: Values
     additive: Values
-    n_replaced: NDArray[np.int64]
+    n_replaced: Ints
     scale: float
 
     @property
@@ -214,12 +212,12 @@ def sum_changes(changes: NDArray[np.floating], codes: Codes, changed: Codes) -> 
     return np.where(changed != codes, at, 0.0).sum(axis=1, dtype=np.float64)
 
 
-def _measure(context: AuditContext, rows: NDArray[np.int64], picture: LinearPicture) -> _Changes:
+def _measure(context: AuditContext, rows: Ints, picture: LinearPicture) -> _Changes:
     codes, effects = context.codes(rows), context.substitutions(context.settings.n_small)
     before = context.predict(codes)
     names: list[tuple[str, str]] = []
     real: list[Values] = []
-    sums: list[tuple[Values, Values, NDArray[np.int64]]] = []
+    sums: list[tuple[Values, Values, Ints]] = []
     probes, n_each = make_probes(context, rows), max(1, CHUNK_BP // codes.size)
     while batch := list(itertools.islice(probes, n_each)):
         after = context.predict(np.concatenate([probe.codes for probe in batch]))
@@ -232,7 +230,7 @@ def _measure(context: AuditContext, rows: NDArray[np.int64], picture: LinearPict
     return _Changes(names, np.concatenate(real), linear, additive, n_replaced, context.effect_scale)
 
 
-def _region_table(context: AuditContext, rows: NDArray[np.int64], changes: _Changes) -> pd.DataFrame:
+def _region_table(context: AuditContext, rows: Ints, changes: _Changes) -> pd.DataFrame:
     failing, n_tried = changes.cliffs | changes.plateaus, changes.tried.sum(0)
     off = np.where(failing, np.abs(changes.real - changes.linear), -1.0)
     worst, each = off.argmax(0), np.arange(len(rows))
@@ -322,7 +320,7 @@ class Probe(NamedTuple):
     codes: Codes
 
 
-def make_probes(context: AuditContext, rows: NDArray[np.int64]) -> Iterator[Probe]:
+def make_probes(context: AuditContext, rows: Ints) -> Iterator[Probe]:
     """Make the changed sequences of some windows; unknown bases stay."""
     codes, size = context.codes(rows), np.abs(context.track(rows))
     known = codes != N_CODE
@@ -343,13 +341,13 @@ def make_probes(context: AuditContext, rows: NDArray[np.int64]) -> Iterator[Prob
             yield Probe("path", f"{share:g}", np.where(replaced, shuffled, codes))
 
 
-def _substitute(codes: Codes, mask: NDArray[np.bool_], k: int, rng: np.random.Generator) -> Codes:
+def _substitute(codes: Codes, mask: Flags, k: int, rng: np.random.Generator) -> Codes:
     """Put another base at k random positions of a mask (n, L)."""
     other = (codes + rng.integers(1, 4, size=codes.shape, dtype=np.uint8)) % 4
     return np.where(_random_ranks(mask, rng) < k, other, codes)
 
 
-def _random_ranks(mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.int64]:
+def _random_ranks(mask: Flags, rng: np.random.Generator) -> Ints:
     """Rank the positions of a mask (n, L) in random order, from 0 in each row; L elsewhere."""
     keys = np.where(mask, rng.random(mask.shape), 2.0)
     ranks = np.empty(mask.shape, dtype=np.int64)
