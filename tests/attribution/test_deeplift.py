@@ -185,7 +185,7 @@ def test_an_operation_without_a_rule_is_refused_by_name_before_the_work():
             h = X.sum(1).sort(-1).values
             return torch.where(h > 1, h, 2 * h).sum(1)
 
-    with pytest.raises(MethodError, match=r"no rule for sort, gt, where; use integrated_gradients"):
+    with pytest.raises(MethodError, match=r"no rule for sort, gt, where; use ism, or integrated_gradients"):
         attribute(Sorts(), one_hot())
 
 
