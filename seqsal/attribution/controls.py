@@ -57,34 +57,11 @@ def make_controls(
 ) -> Controls:
     """Give attributions the controls that they lack, and keep them there: in memory, or in their file.
 
-    Parameters
-    ----------
-    attr
-        The attributions; controls that they have stay as they are.
-    n_controls
-        The least number M of them; None takes those that there are, or else the usual number.
-    why
-        The reason, for the message.
-    model
-        What made them, as for :func:`seqsal.attribute`; None takes the model that they remember, or else the seqsal
-        checkpoint that their file names, if it is still where it was.
-    device
-        `auto`, `cpu` or `cuda[:i]`, for a model that is not remembered.
-    progress
-        Show a progress bar.
-
-    Returns
-    -------
-    Controls
-        (M, L), of M as :func:`seqsal.sequence.shuffle.default_n_controls` has it, or as another result of the same file
-        has.
-
-    Raises
-    ------
-    StoreError
-        No model is at hand, or the attributions cannot be made again.
-    ModelError
-        The model is another one: it predicts other values for the windows.
+    Attributions that have `n_controls` or more stay as they are; None takes as many as another result of the same file
+    has, or else :func:`seqsal.sequence.draws.default_n_controls`. `model` is what made them, as for
+    :func:`seqsal.attribute`; None takes the model that they remember, or else the seqsal checkpoint that their file
+    names, if it is still where it was. `why` is the reason, for the message. Raises `StoreError` where no model is at
+    hand, or the attributions cannot be made again, and `ModelError` where the model predicts other values for them.
     """
     if attr.controls is not None and attr.n_controls >= max(n_controls or 0, 1):
         return attr.controls
@@ -127,27 +104,10 @@ def add_controls(
     or_more: bool = False,
     progress: bool | None = False,
 ) -> None:
-    """Give every result of a finished file this number of controls, where it has none or another number.
+    """Give every result of a finished file this number of controls where it has none or another number.
 
-    Parameters
-    ----------
-    path
-        Attribution file of the run's results.
-    run
-        What made them.
-    n_controls
-        Controls, M.
-    or_more
-        Whether more will do as well: those to which they grew.
-    progress
-        Show a progress bar.
-
-    Raises
-    ------
-    ModelError
-        The model predicts other values for the windows than the file has.
-    OutputError
-        The file cannot be written, or another process is adding controls.
+    `run` made the results; with `or_more` a larger number, to which they grew, will do as well. Raises `ModelError` where its model
+    predicts other values than the file has, and `OutputError` where that cannot be written to.
     """
     attr = read_attributions(path, in_memory=False)
     for planned in run.planned:

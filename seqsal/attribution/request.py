@@ -284,23 +284,10 @@ def check_reading(model: PathLike | nn.Module, reading: Mapping[str, Any], known
 def read_model(
     model: PathLike | nn.Module, *, device: str | torch.device = "cpu", target: int | None = None, **reading: Any
 ) -> SequenceModel:
-    """Take a model file, a factory, a module or a wrapped model as one scalar per sequence.
+    """Take a model file, a factory, a module or a wrapped model, which stays as it is, as one scalar per sequence.
 
-    Parameters
-    ----------
-    model
-        As in :class:`Request`; one that is wrapped stays as it is.
-    device
-        Where what is loaded goes: an exported or traced model may have tensors of its own that do not move with it.
-    target
-        Which output is read; None for the first.
-    reading
-        As in :class:`Request`.
-
-    Raises
-    ------
-    SeqsalError
-        It cannot be read, or not in this way.
+    What is loaded goes to `device`: an exported or traced model may have tensors of its own that do not move with it.
+    Raises `SeqsalError` where the model cannot be read, or not in this way.
     """
     check_reading(model, reading)
     if isinstance(model, SequenceModel):
@@ -315,19 +302,7 @@ def read_model_of(
 ) -> SequenceModel:
     """Take a model as attributions of it say: their target, output space, window and way of reading.
 
-    Parameters
-    ----------
-    model, device
-        As for :func:`read_model`.
-    attr
-        Attributions that are about the model.
-    reading
-        As there; goes before what the attributions say.
-
-    Raises
-    ------
-    SeqsalError
-        As there.
+    `reading` goes before what they say. Raises as :func:`read_model`.
     """
     if isinstance(model, Attributions):
         raise ModelError("model: got attributions, expected a model; give seqsal.audit(model, attr), or None as model")

@@ -107,15 +107,7 @@ class _Count(Watch):
 
 
 def is_worth_tracing(model: Any, X: Tensor) -> bool:
-    """Tell whether a model is large enough to be traced, and not a recurrent one; counted, and so always the same.
-
-    Parameters
-    ----------
-    model
-        f: (N, 4, L) → (N, T), frozen and in evaluation mode.
-    X
-        One window, (1, 4, L).
-    """
+    """Tell whether a model is large enough to be traced, and not a recurrent one; counted, and so always the same."""
     with torch.no_grad(), _Count() as count:
         model(X)
     n_whole = WINDOWS_TO_PAY * 3 * X.shape[2] * count.n_entries

@@ -70,15 +70,7 @@ class Frame:
 
 
 class Reference:
-    """A result for the unmutated window, read in slices along its length.
-
-    Parameters
-    ----------
-    result
-        (1, …).
-    axis
-        Which axis is the length.
-    """
+    """A result for the unmutated window, (1, …), read in slices along its length, which is `axis`."""
 
     def __init__(self, result: Tensor, axis: int) -> None:
         self.result, self.axis, self.length = result, axis, result.shape[axis]

@@ -201,13 +201,7 @@ class Method(ABC):
 
 
 class OneTarget:
-    """A scalar model as a model of one target.
-
-    Parameters
-    ----------
-    model
-        f: (N, 4, L) → (N,).
-    """
+    """A scalar model, f: (N, 4, L) → (N,), as a model of one target."""
 
     def __init__(self, model: ScalarModel) -> None:
         self.single = (model,)
@@ -335,11 +329,8 @@ def sum_over_bases(values: torch.Tensor) -> torch.Tensor:
 def completeness_error(total: torch.Tensor, prediction: torch.Tensor, baseline: torch.Tensor) -> torch.Tensor:
     """|Σ track − (f(X) − f(R))| relative to |f(X) − f(R)|, beyond what rounding explains; not differentiable.
 
-    Parameters
-    ----------
-    total, prediction, baseline
-        Σ track, f(X) and f(R), of one shape. Of the miss, `ROUNDING` times |f(X)| + |f(R)| in units of the last place
-        is left out: where f(X) and f(R) are nearly the same large number, their difference is known no better.
+    Of the miss, `ROUNDING` times |f(X)| + |f(R)| in units of the last place is left out: where f(X) and f(R) are nearly
+    the same large number, their difference is known no better.
     """
     total, prediction, baseline = total.detach(), prediction.detach(), baseline.detach()
     limits, difference = torch.finfo(total.dtype), prediction - baseline
@@ -358,22 +349,7 @@ def refuse_incomplete(
     """Raise where a sum is off by more than 10 %, and by more than 1 % of what the bases contribute up and down.
 
     The latter spares windows whose contributions cancel, so that what is promised is next to nothing. Nothing is
-    promised of a profile whose weights are held constant.
-
-    Parameters
-    ----------
-    name
-        Of the method.
-    f
-        The model.
-    scores
-        Of T targets.
-    X
-        The windows.
-    baseline
-        Gives f(R), (N, T).
-    remedy
-        Says what to do.
+    promised of a profile whose weights are held constant. `baseline` gives f(R), (N, T).
     """
     assert scores.completeness_error is not None
     readout = getattr(f.single[0], "readout", None)

@@ -274,23 +274,14 @@ def expected_gradients(
 
     Parameters
     ----------
-    f
-        (N, 4, L) → (N,), or (N, T) for T targets, in evaluation mode.
-    X
-        One-hot windows (N, 4, L).
+    f, X, create_graph
+        As for :func:`integrated_gradients`, and so are the results.
     n_references
         Dinucleotide shuffles, one gradient each.
     references
         `shuffle`, or others in their place, (N, K, 4, L).
     seed, draw
         Of the shuffles and of α; another draw, others.
-    create_graph
-        As in :func:`seqsal.attribution.methods.gradient_x_input`.
-
-    Returns
-    -------
-    Scores
-        `hypothetical` (N, 4, L) and `completeness_error` (N,); or (N, T, 4, L) and (N, T).
 
     Examples
     --------
