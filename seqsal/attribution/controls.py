@@ -106,8 +106,8 @@ def add_controls(
 ) -> None:
     """Give every result of a finished file this number of controls where it has none or another number.
 
-    `run` made the results; with `or_more` a larger number, to which they grew, will do as well. Raises `ModelError` where its model
-    predicts other values than the file has, and `OutputError` where that cannot be written to.
+    `run` made the results; with `or_more` a larger number, to which they grew, will do as well. Raises `ModelError`
+    where its model predicts other values than the file has, and `OutputError` where that cannot be written to.
     """
     attr = read_attributions(path, in_memory=False)
     for planned in run.planned:
