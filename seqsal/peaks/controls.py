@@ -166,6 +166,8 @@ def read_null(
         if seeds is not None:
             found = under_seeds(positions, read_controls(seeds, chunk)[0][known], found)
         for sign, candidates in found.items():
+            if windows is not None:
+                candidates = candidates.take(windows.is_compared(positions[candidates.summit] % (attr.length + 1)))
             row, offset = np.divmod(positions[candidates.summit], attr.length + 1)
             features: NDArray[np.floating] = candidates.profile
             fold = np.zeros(len(row), dtype=np.int64)

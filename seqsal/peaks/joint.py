@@ -76,10 +76,13 @@ class Windows:
         (N,) axis positions of the windows, ascending.
     length
         Their length (bp).
-    total
-        (N + 1,) sums of the predictions up to each window.
+    prediction
+        (N,) their predictions, 0 where the controls have none to compare them with.
     fold
         (N,) fold of each.
+    step
+        Distance of windows that overlap (bp), their length where they do not: a summit lies within half of it from the
+        middle of a window, and so do the controls' candidates that it is compared with.
     has_place
         Whether places in windows are compared: not where windows overlap.
     of_row
@@ -88,14 +91,15 @@ class Windows:
 
     start: NDArray[np.int64]
     length: int
-    total: NDArray[np.float64]
+    prediction: NDArray[np.float64]
     fold: NDArray[np.int64]
+    step: int
     has_place: bool
     of_row: NDArray[np.int64]
 
     @classmethod
     def of(cls, attr: Attributions, axis: Axis) -> Windows:
-        """Look at the windows, with no prediction where the controls have none to compare it with."""
+        """Look at the windows."""
         order = np.argsort(axis.window_start, kind="stable")
         start = axis.window_start[order]
         is_new = np.append(True, np.diff(start) >= attr.length)
@@ -108,22 +112,29 @@ class Windows:
         of_controls = None if attr.controls is None else attr.controls.prediction
         known = of_controls is not None and 2 * np.count_nonzero(of_controls) > len(of_controls)  # 0: grown long ago
         prediction = np.asarray(attr.prediction, dtype=np.float64)[order] if known else np.zeros(len(order))
-        total = np.concatenate([[0.0], np.cumsum(prediction)])
-        return cls(start, attr.length, total, fold, bool((~is_new).mean() <= MUCH_SHARED), of_row)
+        has_place = bool((~is_new).mean() <= MUCH_SHARED)
+        step = attr.length if has_place else max(int(np.median(np.diff(start)[~is_new[1:]])), 1)
+        return cls(start, attr.length, prediction, fold, step, has_place, of_row)
 
     def at(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-        """Mean prediction of the windows over each axis position (n,), its place in them, and its fold."""
-        first = np.searchsorted(self.start, positions - self.length, side="right")
-        last = np.searchsorted(self.start, positions, side="right")
-        prediction = (self.total[last] - self.total[first]) / (last - first)
-        return prediction, self.place(positions - self.start[first]), self.fold[first]
+        """Prediction of the window whose middle is nearest to each axis position (n,), its place there, its fold."""
+        middle = self.start + self.length // 2
+        after = np.clip(np.searchsorted(middle, positions), 1, max(len(middle) - 1, 1))
+        after = np.minimum(after, len(middle) - 1)
+        before = np.maximum(after - 1, 0)
+        row = np.where(positions - middle[before] <= middle[after] - positions, before, after)
+        return self.prediction[row], self.place(positions - self.start[row]), self.fold[row]
+
+    def is_compared(self, offset: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether offsets in a control lie as near to its middle as positions do to the middle of a window."""
+        return np.abs(2 * offset + 1 - self.length) <= self.step
 
     def of_controls(self, attr: Attributions, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Prediction and fold (n,) of controls; that of the window which they shuffle."""
         assert attr.controls is not None
         source, prediction = attr.controls.source, attr.controls.prediction
         fold = rows % N_FOLDS if source is None else self.of_row[np.asarray(source)[rows]]
-        known = prediction is not None and self.total.any()
+        known = prediction is not None and self.prediction.any()
         return np.asarray(prediction, dtype=np.float64)[rows] if known else np.zeros(len(rows)), fold
 
     def place(self, offset: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -91,6 +91,22 @@ def test_order_and_strand_of_the_windows_do_not_matter() -> None:
     pd.testing.assert_frame_equal(one, call_peaks(attr, statistic="joint", max_controls=1, chunk_bp=1000))
 
 
+def test_a_position_belongs_to_the_window_whose_middle_is_nearest(rng: np.random.Generator) -> None:
+    starts = np.concatenate([np.arange(9) * 40, 1000 + np.arange(5) * 40])
+    attr = dataclasses.replace(
+        make_attr(noise(rng, 14, LENGTH), start=starts), prediction=rng.normal(size=14).astype(np.float32),
+        controls=Controls(noise(rng, 5, LENGTH), prediction=np.ones(5, np.float32)),
+    )  # fmt: skip
+    windows = Windows.of(attr, Axis.of(attr))
+    assert (windows.step, windows.has_place) == (40, False)
+    positions = np.concatenate([np.arange(420), np.arange(1000, 1260)])
+    prediction, _, _ = windows.at(positions)
+    for position, found in zip(positions, prediction, strict=True):
+        away = np.abs(2 * (position - starts) + 1 - LENGTH)
+        assert found in attr.prediction[away <= away.min() + 2]
+    assert windows.is_compared(np.arange(LENGTH)).sum() == 40
+
+
 def _evidence(attr: Attributions) -> tuple[dict[str, Evidence], dict[str, Evidence]]:
     rules = CandidateRules()
     windows = Windows.of(attr, Axis.of(attr))
