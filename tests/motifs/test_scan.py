@@ -107,6 +107,18 @@ def test_no_word_is_rarer_than_chance_allows() -> None:
     assert (width >= 5).all()  # four bases at the most likely are found every 256
 
 
+def test_many_motifs_are_found_as_each_alone(rng: np.random.Generator) -> None:
+    words = ["".join(rng.choice(list("ACGT"), int(rng.integers(4, 22)))) for _ in range(150)]  # several parts of a scan
+    motifs = [toy_motif(word, f"motif_{i}") for i, word in enumerate(words)]
+    codes = rng.integers(0, 4, (3, 300)).astype(np.uint8)
+    codes[:, ::90] = N_CODE
+    together = scan_codes(codes, motifs, p_value=1e-2)
+    assert len(together) > 500
+    for i in (0, 127, 128, 149):
+        ours = together[together["motif_idx"] == i].assign(motif_idx=0).reset_index(drop=True)
+        pd.testing.assert_frame_equal(ours, scan_codes(codes, motifs[i : i + 1], p_value=1e-2))
+
+
 def test_the_other_strand_mirrors(rng: np.random.Generator) -> None:
     codes = rng.integers(0, 4, (3, 400)).astype(np.uint8)
     forward = scan_codes(codes, MOTIFS, p_value=1e-2)
