@@ -150,10 +150,10 @@ class AuditContext:
         """Predict (n,) any sequences (n, L) in the output space of the attributions, by `model` or that under audit."""
         if not len(codes):
             return np.zeros(0)
-        asked = self._asked(model)
-        values = predict_windows(asked, open_codes(codes), device=self.device).astype(np.float64)
+        which = self._chosen(model)
+        values = predict_windows(which, open_codes(codes), device=self.device).astype(np.float64)
         if self.rc_average:
-            other = predict_windows(asked, open_codes(reverse_complement(codes)), device=self.device)
+            other = predict_windows(which, open_codes(reverse_complement(codes)), device=self.device)
             values = (values + other) / 2
         return values
 
@@ -169,10 +169,10 @@ class AuditContext:
         """Attribute any sequences (n, L), by the method of the attributions and with its options, or by another.
 
         Another `method` has its own default options and averages over strands as the attributions do; without one, an
-        `explainer` is asked. `draw` counts other draws of references and noise than those of the attributions.
+        `explainer` makes it. `draw` counts other draws of references and noise than those of the attributions.
         """
         if self.explainer is not None and method is None:
-            return np.asarray(self.explainer(self._asked(model), codes), dtype=np.float32)
+            return np.asarray(self.explainer(self._chosen(model), codes), dtype=np.float32)
         return np.asarray(self._attribute(codes, method, model, options, draw=draw).track)
 
     def map_by(self, method: str, n: int) -> Maps:
@@ -205,7 +205,11 @@ class AuditContext:
         rows = self._order[:n]
         known = 0 if self._substitutions is None else len(self._substitutions)
         if known < len(rows):
-            new = self._substitute(self.codes(rows[known:]))
+            codes = self.codes(rows[known:])
+            scores = self._attribute(codes, "ism", None, {}, hypothetical=True).hypothetical
+            effects = np.array(scores, dtype=np.float32)
+            there = np.take_along_axis(effects, np.minimum(codes, N_CODE - 1)[:, None].astype(np.int64), axis=1)
+            new = np.where((codes == N_CODE)[:, None], effects, effects - there)
             self._substitutions = new if self._substitutions is None else np.concatenate([self._substitutions, new])
         assert self._substitutions is not None
         return self._substitutions[: len(rows)][np.argsort(rows)]
@@ -213,12 +217,6 @@ class AuditContext:
     def losses(self, n: int) -> Values:
         """Return the effect of losing each base of `rows(n)`, (n, L): −⅓ Σ of the three substitutions' effects."""
         return -self.substitutions(n).astype(np.float64).sum(axis=1) / 3
-
-    def _substitute(self, codes: Codes) -> Maps:
-        scores = self._attribute(codes, "ism", None, {}, hypothetical=True).hypothetical
-        effects = np.array(scores, dtype=np.float32)
-        there = np.take_along_axis(effects, np.minimum(codes, N_CODE - 1)[:, None].astype(np.int64), axis=1)
-        return np.where((codes == N_CODE)[:, None], effects, effects - there)
 
     @cached_property
     def effect_scale(self) -> float:
@@ -235,11 +233,11 @@ class AuditContext:
     def _options(self) -> dict[str, Any]:
         return dict(self.attr.attrs.get("options", {}))
 
-    def _asked(self, model: SequenceModel | None) -> SequenceModel:
-        asked = self.model if model is None else model
-        if asked is None:
+    def _chosen(self, model: SequenceModel | None) -> SequenceModel:
+        which = self.model if model is None else model
+        if which is None:
             raise UsageError("model: none given, expected the one that the attributions are about")
-        return asked
+        return which
 
     def _attribute(
         self,
@@ -265,7 +263,7 @@ class AuditContext:
             draw=int(self.attr.attrs.get("draw", 0)) + draw,
         )
         return attribute_windows(
-            self._asked(model), open_codes(codes), settings, device=self.device, progress=self.progress
+            self._chosen(model), open_codes(codes), settings, device=self.device, progress=self.progress
         )
 
     def _check_model(self, model: SequenceModel) -> None:

@@ -1,6 +1,6 @@
 """A control that looks right and is wrong: it paints known motifs and never looks at the model.
 
-Its map has sharp motifs with the right letters at the right places, so it passes every test of plausibility; and it
+Its map has sharp motifs with the right letters at the right positions, so it passes every test of plausibility; and it
 says nothing about the model. A pipeline that would believe it would believe anything. To test one's own, give it to the
 audit as if it were the method::
 

@@ -175,8 +175,8 @@ class Verdict:
     def undecided(self, names: Iterable[str]) -> dict[str, Answer]:
         """Return those of the names that cannot be told to hold or not, with the answer there is."""
         about = {"unfaithful": "faithful", "implausible": "plausible"}
-        asked = {name: about[name] for name in check_failures(names) if name in about}
-        return {name: self.answer(one) for name, one in asked.items() if getattr(self, one) is None}
+        named = {name: about[name] for name in check_failures(names) if name in about}
+        return {name: self.answer(one) for name, one in named.items() if getattr(self, one) is None}
 
     def _why(self, about: str) -> str:
         failed = (one for one in self.reasons if one.about == about and one.outcome == FAILED)

@@ -1,6 +1,6 @@
 """Shortcuts of no library: invariant words that no known motif explains and that the model uses.
 
-Nothing has to be known of the word. Evidence is asked for in this order, and what fails is no finding:
+Nothing has to be known of the word. Evidence is required in this order, and what fails is no finding:
 
 1. *Frequent*: a word of 8 bp is in more regions than in their shuffles and than in the negatives, and its block in
    `MIN_REGION_SHARE` of the regions.

@@ -405,7 +405,7 @@ def peak_masks(regions: pd.DataFrame, peaks: pd.DataFrame, length: int) -> dict[
 
 
 def place_spans(free: Flags, widths: Ints, rng: np.random.Generator) -> Flags | None:
-    """Mark (L,) spans of some widths at random free places, the widest first; None where one finds no room.
+    """Mark (L,) spans of some widths at random free positions, the widest first; None where one finds no room.
 
     Spans do not overlap, but may touch.
     """

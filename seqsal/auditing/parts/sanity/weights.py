@@ -12,8 +12,8 @@ Three measures, one value a region, over the known positions:
   the same at ten bases of 200 and noise elsewhere has a ρ of about 0.15, and an r near 1.
 
 Maps may be alike because of where the network looks: at the middle only, or more there than at the edges. So the map
-before is compared with the map after of a shuffle of its region too, which a network reads at the same places, and only
-what goes beyond that counts, as a share of what could::
+before is compared with the map after of a shuffle of its region too, which a network reads at the same positions, so
+that only what goes beyond that counts, as a share of what could::
 
     excess = (s − b) / (1 − b),   s: mean over regions of s(aᵢ, bᵢ),   b: mean of s(aᵢ, b of the shuffle), at least 0
 

@@ -1,4 +1,4 @@
-"""Whether the model is saturated where it is asked, and whether the map, or the gradient, goes blind there.
+"""Whether the model is saturated in the regions, and whether the map, or the gradient, goes blind there.
 
 * *Probability.* Near 0 and 1 the gradient of a probability is that of the logit times p (1 - p), at most 1/4: the
   surer the prediction, the fainter the map.
