@@ -1,7 +1,7 @@
 """Run the notebooks and keep their outputs, as small as they can be: `python notebooks/save_outputs.py [NAME …]`.
 
-What is not kept: messages on stderr, the programs of igv.js (1.5 MB), ids and times of cells, which differ each time.
-Without names all notebooks are run; it takes some minutes.
+What is not kept: messages on stderr, the programs of igv.js (1.5 MB), widgets and progress bars, ids and times of cells,
+which differ each time. Without names all notebooks are run; it takes some minutes.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from PIL import Image
 FOLDER = Path(__file__).resolve().parent
 MAX_HTML = 60_000  # characters; more is a browser, not a table
 KEPT = ("text/plain", "text/html", "image/png")
+WIDGET = "application/vnd.jupyter.widget-view+json"  # such as a progress bar
 N_COLORS = 48  # of a stored picture
 
 
@@ -31,7 +32,8 @@ def kept_output(output: Any) -> Any | None:
     if output.output_type not in ("display_data", "execute_result"):
         return output
     data = {kind: output.data[kind] for kind in KEPT if kind in output.data}
-    if "Javascript" in data.get("text/plain", "") or len(data.get("text/html", "")) > MAX_HTML:
+    is_large = len(data.get("text/html", "")) > MAX_HTML
+    if WIDGET in output.data or "Javascript" in data.get("text/plain", "") or is_large:
         return None
     if "image/png" in data:
         data["image/png"] = smaller(data["image/png"])
@@ -58,7 +60,8 @@ def store(notebook: Any, path: Path) -> None:
             for output in cell.outputs:
                 if "execution_count" in output:
                     output.execution_count = None
-    notebook.metadata.pop("language_info", None)
+    for what in ("language_info", "widgets"):
+        notebook.metadata.pop(what, None)
     nbformat.write(notebook, path)
 
 
