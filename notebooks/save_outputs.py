@@ -1,6 +1,6 @@
 """Run the notebooks and keep their outputs, as small as they can be: `python notebooks/save_outputs.py [NAME …]`.
 
-What is not kept: messages on stderr, the programs of igv.js (1.5 MB), widgets and progress bars, ids and times of cells,
+What is not kept: messages on stderr, the programs of igv.js (1.5 MB), widgets, progress bars, ids and times of cells,
 which differ each time. Without names all notebooks are run; it takes some minutes.
 """
 
