@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import pickle
 import resource
 import signal
-from collections.abc import Iterator
+import struct
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
 import pandas as pd
+import pybigtools
 import pyBigWig
 import pytest
 from hypothesis import given, settings
@@ -19,6 +24,7 @@ from track_toys import make_attr, slow_track
 
 from seqsal.errors import OutputError, RegionError, StoreError, UsageError
 from seqsal.io.attributions import Attributions, DiskArray
+from seqsal.io.bigwig import _JOBS
 from seqsal.io.sweep import Axis, sweep_track
 from seqsal.io.tracks import write_bedgraph, write_bigwig, write_scores
 from seqsal.regions import make_regions
@@ -174,6 +180,55 @@ def test_a_disk_that_fills_leaves_nothing(
     with full_after(limit), pytest.raises(OutputError, match=r"a\.bedgraph: cannot be written"):
         write_bedgraph(attr, {"chr1": 500_000}, tmp_path / "a.bedgraph")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["bigwig", "bigbed"])
+def test_what_the_library_lost_without_a_word_is_seen(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    start = np.arange(0, 90_000, 10)
+    rows = [("chr1", int(at), int(at) + 5, f"r{at}\t{at}\t+") for at in start]
+    if kind == "bigwig":
+        values = rng.normal(size=len(start)).astype(np.float32)
+        job: tuple[object, ...] = ({"chr1": 100_000},)
+        messages: tuple[object, ...] = (("chr1", start, start + 5, values), None)
+    else:
+        schema = 'table t "t" (string chrom; "c" uint s; "s" uint e; "e" string n; "n" uint x; "x" char[1] y; "y")'
+        job, messages = ({"chr1": 100_000}, schema, 6), (rows, None)
+    real = pybigtools.open
+    wrong = b"-1\n"
+
+    def write(lose: Callable[[bytes], bytes]) -> bytes:
+        path, answer = tmp_path / f"t.{kind}", io.BytesIO()
+
+        def opened(path: str, mode: str = "r") -> object:
+            if mode == "r":
+                return real(path)
+            lost = lambda *given, **more: (real(path, "w").write(*given, **more), _rewrite(Path(path), lose))  # noqa: E731
+            return SimpleNamespace(write=lost)
+
+        monkeypatch.setattr(pybigtools, "open", opened)
+        source = io.BytesIO(b"".join(map(pickle.dumps, messages)))
+        try:
+            _JOBS[kind](source, answer, str(path), *job)
+        except BaseException as error:  # a panic, which the process tells of
+            assert isinstance(error, Exception) or "Panic" in type(error).__name__
+            return wrong
+        return answer.getvalue()
+
+    assert write(lambda data: data) == b"%d\n" % (5 * len(start) if kind == "bigwig" else len(start))
+    data = (tmp_path / f"t.{kind}").read_bytes()
+    assert write(lambda data: data[:-4]) == wrong
+    n_levels, _, data_at, index_at = struct.unpack_from("<HQQQ", data, 6)
+    for at in rng.integers(data_at + 16, index_at, 6):  # a block of 16 bytes is a hole
+        assert write(lambda data, at=at: data[:at] + bytes(16) + data[at + 16 :]) == wrong
+    for level in range(n_levels):  # the summaries of a level end early
+        (zoom_at,) = struct.unpack_from("<Q", data, 64 + 24 * level + 8)
+        assert write(lambda data, at=zoom_at: data[: at + 20]) == wrong
+
+
+def _rewrite(path: Path, lose: Callable[[bytes], bytes]) -> None:
+    path.write_bytes(lose(path.read_bytes()))
 
 
 def test_what_does_not_fit_together_is_refused(tmp_path: Path) -> None:
