@@ -59,7 +59,9 @@ def test_a_write_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         assert file["x"][...].tolist() == list(range(100))
 
 
-def test_a_signal_waits_until_hdf5_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_waits_until_hdf5_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     real = os.pwrite
 
     def interrupted(descriptor: int, data: memoryview, at: int) -> int:
@@ -67,7 +69,9 @@ def test_a_signal_waits_until_hdf5_is_done(tmp_path: Path, monkeypatch: pytest.M
         return real(descriptor, data, at)
 
     monkeypatch.setattr(os, "pwrite", interrupted)
-    before = signal.getsignal(signal.SIGINT)
+    before = signal.default_int_handler  # which a process in the background of a script lacks
+    found = signal.signal(signal.SIGINT, before)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, found))
     with pytest.raises(KeyboardInterrupt), create_hdf5(tmp_path / "a.h5") as (file, _):
         with pytest.raises(KeyboardInterrupt), undisturbed():
             file["x"] = np.arange(10)
