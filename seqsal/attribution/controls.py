@@ -1,10 +1,10 @@
-"""Shuffled controls, made when something needs them.
+"""Controls, made when something needs them.
 
 `seqsal.attribute` explains the windows that it is given and nothing else. Peaks are called against controls, shuffles
-of those windows attributed in the same way, which may cost a hundred times as much as the windows. So they are made
-here, on the first call that needs them, from the model that attributions made in this process remember, or from the
-checkpoint that their file names, or from one that is given. They are the same to the last bit as controls that are
-made together with the windows, and are kept: in memory, or in the attribution file.
+of those windows or windows of the background, attributed in the same way, which may cost a hundred times as much as the
+windows. So they are made here, on the first call that needs them, from the model that attributions made in this process
+remember, or from the checkpoint that their file names, or from one that is given. They are the same to the last bit as
+controls that are made together with the windows, and are kept: in memory, or in the attribution file.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,14 @@ from seqsal.attribution.compute import frozen_on_device
 from seqsal.attribution.engine import AttributionRun
 from seqsal.attribution.methods.registry import METHODS
 from seqsal.attribution.passes import Sink, WindowReader, chunk_rows, run_pass
-from seqsal.attribution.request import AttributeOptions, PlannedMethod, option_names, plan_methods, read_model_of
+from seqsal.attribution.request import (
+    AttributeOptions,
+    PlannedMethod,
+    check_null,
+    option_names,
+    plan_methods,
+    read_model_of,
+)  # fmt: skip
 from seqsal.attribution.targets import TargetView
 from seqsal.errors import ModelError, StoreError
 from seqsal.io.attributions import Array, Attributions, Controls
@@ -41,6 +49,7 @@ __all__ = ["add_controls", "control_codes", "make_controls", "most_controls", "o
 
 MOST_GROWTH, WINDOWS_A_CONTROL = 8, 4
 MOST_GROWN_BASES = 500_000_000  # that go through the model: 8,000 controls of 2 kb by one gradient are 16 million
+NAMES = {"shuffle": "shuffled windows", "background": "background windows"}
 N_CHECKED = 8  # windows whose predictions must be those on record
 TOLERANCE = {"fp32": 1e-3, "tf32": 1e-2, "bf16": 5e-2}  # of them, relative to the largest
 logger = logging.getLogger(__name__)
@@ -51,43 +60,53 @@ def make_controls(
     model: nn.Module | str | os.PathLike[str] | None = None,
     *,
     n_controls: int | None = None,
+    null: str | None = None,
+    genome: str | os.PathLike[str] | None = None,
     why: str = "",
     device: str = "auto",
     progress: bool | None = False,
 ) -> Controls:
     """Give attributions the controls that they lack, and keep them there: in memory, or in their file.
 
-    Attributions that have `n_controls` or more stay as they are; None takes as many as another result of the same file
-    has, or else :func:`seqsal.sequence.draws.default_n_controls`. `model` is what made them, as for
+    Attributions that have `n_controls` or more, of the kind `null` (None is the kind that they have, or were to have),
+    stay as they are; those of another kind are replaced, of every result. `genome` is what background controls are
+    windows of; None is the file that the windows were read from. `n_controls` None takes as many as another result of
+    the same file has, or else :func:`seqsal.sequence.draws.default_n_controls`. `model` is what made them, as for
     :func:`seqsal.attribute`; None takes the model that they remember, or else the seqsal checkpoint that their file
     names, if it is still where it was. `why` is the reason, for the message. Raises `StoreError` where no model is at
     hand, or the attributions cannot be made again, and `ModelError` where the model predicts other values for them.
     """
-    if attr.controls is not None and attr.n_controls >= max(n_controls or 0, 1):
+    null = attr.null if null is None else null
+    check_null(null)
+    if attr.controls is not None and attr.n_controls >= max(n_controls or 0, 1) and attr.controls.kind == null:
         return attr.controls
     if attr.method == "imported":
         raise StoreError(
             "controls: the imported attributions have no shuffled controls, expected some to compare peaks with; write "
             "sequences with `seqsal controls`, score them as the windows were, and import again with --null"
         )
-    source = _Windows(attr)
-    run = _run_of(attr, source, model, device)
+    source = _Windows(attr, genome)
+    run = _run_of(attr, source, model, device, null)
     _check_predictions(attr, run)
     planned = next(one for one in run.planned if attr.name in [result.name for result in one.results])
     file = _file_of(attr)
-    recorded = _recorded(attr, file)
+    recorded = _recorded(attr, file, null)
     if recorded is not None and len(recorded) < (n_controls or 0):
         recorded = None  # the first of those that are drawn now are the same
     n_controls = len(recorded) if recorded else n_controls or default_n_controls(len(attr), attr.length)
-    _announce(n_controls - attr.n_controls, attr.name, f"in {file}" if file else "with the attributions", why)
+    n_kept = attr.n_controls if attr.null == null else 0
+    if attr.n_controls and not n_kept:
+        why = f"in place of {attr.n_controls:,} {NAMES[attr.null]}, since --null is {null} now"
+    _announce(n_controls - n_kept, null, attr.name, f"in {file}" if file else "with the attributions", why)
     if file is not None:
-        _append(file, attr, run, planned, n_controls, progress)
+        _append(file, attr, source, run, planned, n_controls, progress)
         made = read_attributions(file, attr.name, in_memory=isinstance(attr.track, np.ndarray)).controls
         attr.keep(controls=made)
     else:
-        layout = _layout(planned, source, n_controls)
+        layout = _layout(planned, source, n_controls, null)
         sink = MemorySink(layout, controls_only=True)
-        _take_over(sink, planned, [attr.result(one.name).controls for one in planned.results], n_controls)
+        made_before = [attr.result(one.name).controls for one in planned.results]
+        _take_over(sink, planned, [one if one and one.kind == null else None for one in made_before], n_controls)
         _stream(run, planned, source, layout, recorded, sink, progress)
         for result in planned.results:
             owner = attr if result.name == attr.name else attr.result(result.name)
@@ -104,18 +123,18 @@ def add_controls(
     or_more: bool = False,
     progress: bool | None = False,
 ) -> None:
-    """Give every result of a finished file this number of controls where it has none or another number.
+    """Give every result of a finished file this number of controls where it has none, or others.
 
     `run` made the results; with `or_more` a larger number, to which they grew, will do as well. Raises `ModelError`
     where its model predicts other values than the file has, and `OutputError` where that cannot be written to.
     """
     attr = read_attributions(path, in_memory=False)
     for planned in run.planned:
-        numbers = {_n_controls(Path(path), result.name) for result in planned.results}
+        numbers = {_n_controls(Path(path), result.name, run.options.null) for result in planned.results}
         if numbers != {n_controls} and not (or_more and min(numbers) > n_controls):
             _check_predictions(attr.result(planned.results[0].name), run)
-            _announce(n_controls, planned.results[0].name, f"in {path}")
-            _append(Path(path), attr, run, planned, n_controls, progress)
+            _announce(n_controls, run.options.null, planned.results[0].name, f"in {path}")
+            _append(Path(path), attr, _Windows(attr), run, planned, n_controls, progress)
 
 
 def control_codes(attr: Attributions, most: int) -> NDArray[np.uint8]:
@@ -160,6 +179,7 @@ def options_of_attributions(attr: Attributions) -> AttributeOptions:
         rc_average=bool(options[methods[0]].get("rc_average", False)),
         seed=int(attr.attrs.get("seed", 0)),
         draw=int(attr.attrs.get("draw", 0)),
+        null=attr.null,
         precision=str(attr.attrs.get("precision", "fp32")),
         compile=bool(attr.attrs.get("compiled", False)),
     )
@@ -168,10 +188,12 @@ def options_of_attributions(attr: Attributions) -> AttributeOptions:
 class _Windows:
     """The windows of attributions, as a :class:`seqsal.attribution.passes.WindowReader`."""
 
-    def __init__(self, attr: Attributions) -> None:
+    def __init__(self, attr: Attributions, genome: str | os.PathLike[str] | None = None) -> None:
         self.windows, self.rejected, self._codes = attr.regions, attr.rejected, attr.codes
         self.length, self.chrom_sizes = attr.length, dict(attr.chrom_sizes)
         self.provenance: dict[str, Any] = dict(attr.attrs.get("genome", {}))
+        if genome is not None:
+            self.provenance["genome"] = {"file": str(genome)}
 
     def read(self, rows: slice | NDArray[np.int64]) -> NDArray[np.uint8]:
         """Return codes of some windows, (n, L) uint8."""
@@ -192,25 +214,25 @@ class _Recorded:
         return np.asarray(self._codes[rows])
 
 
-def _announce(n_controls: int, name: str, where: str, why: str = "") -> None:
+def _announce(n_controls: int, null: str, name: str, where: str, why: str = "") -> None:
     logger.info(
-        "controls: attributing %s shuffled windows by %s, %s; they are kept %s",
-        f"{n_controls:,}", name, why or "which peaks are compared with", where,
+        "controls: attributing %s %s by %s, %s; they are kept %s",
+        f"{n_controls:,}", NAMES[null], name, why or "which peaks are compared with", where,
     )  # fmt: skip
 
 
 def _run_of(
-    attr: Attributions, source: WindowReader, model: nn.Module | str | os.PathLike[str] | None, device: str
+    attr: Attributions, source: WindowReader, model: nn.Module | str | os.PathLike[str] | None, device: str, null: str
 ) -> AttributionRun:
     """Return the run that makes these attributions again: the one remembered, or one made from their attributes."""
     remembered: AttributionRun | None = attr.run
     if model is None and remembered is not None:
-        return AttributionRun(remembered.model, source, remembered.options, remembered.device)
+        return AttributionRun(remembered.model, source, replace(remembered.options, null=null), remembered.device)
     given = _recorded_model(attr) if model is None else model
     options = options_of_attributions(attr) if remembered is None else remembered.options
     where = resolve_device(device)
     again = read_model_of(given, attr, device=where)
-    return AttributionRun(again, source, options, where)
+    return AttributionRun(again, source, replace(options, null=null), where)
 
 
 def _recorded_model(attr: Attributions) -> Path:
@@ -292,47 +314,50 @@ def _prefix(file: h5py.File, name: str) -> str | None:
     return result_prefix(name) if result_prefix(name) in file else None
 
 
-def _n_controls(path: Path, name: str) -> int:
+def _n_controls(path: Path, name: str, null: str) -> int:
+    """Count the controls of a result that are of a kind."""
     with h5py.File(path, "r") as file:
         track = f"{_prefix(file, name)}null/track"
-        return len(file[track]) if track in file else 0
+        return len(file[track]) if track in file and file.attrs.get("null", "shuffle") == null else 0
 
 
-def _recorded(attr: Attributions, path: Path | None) -> _Recorded | None:
-    """Sequences of controls that another result has."""
+def _recorded(attr: Attributions, path: Path | None, null: str) -> _Recorded | None:
+    """Sequences of controls of a kind that another result has."""
     if path is not None:
         with h5py.File(path, "r") as file:
-            if "null/codes" not in file or "null/source" not in file:
+            is_other = file.attrs.get("null", "shuffle") != null
+            if is_other or "null/codes" not in file or "null/source" not in file:
                 return None
             return _Recorded(file["null/codes"][...], file["null/source"][...])
     if attr.open_result is None:
         return None
     for other in (attr.result(name).controls for name in attr.results if name != attr.name):
-        if other is not None and other.codes is not None and other.source is not None:
+        if other and other.kind == null and other.codes is not None and other.source is not None:
             return _Recorded(other.codes, np.asarray(other.source))
     return None
 
 
 def _append(
-    path: Path, attr: Attributions, run: AttributionRun, planned: PlannedMethod, n_controls: int, progress: bool | None
-) -> None:
+    path: Path, attr: Attributions, source: _Windows, run: AttributionRun, planned: PlannedMethod, n_controls: int,
+    progress: bool | None,
+) -> None:  # fmt: skip
     """Add controls of the results of one planned method to their file, unless somebody else has meanwhile."""
-    names, source = [result.name for result in planned.results], _Windows(attr)
-    with ControlsWriter(path, names, n_controls) as writer:
-        if all(_n_controls(path, name) == n_controls for name in names):
+    names, null = [result.name for result in planned.results], run.options.null
+    with ControlsWriter(path, names, n_controls, null=null) as writer:
+        if all(_n_controls(path, name, null) == n_controls for name in names):
             writer.discard()
             return
-        recorded = _recorded(attr, path)
+        recorded = _recorded(attr, path, null)
         recorded = recorded if recorded is not None and len(recorded) == n_controls else None
         if not writer.done["null"]:
-            _take_over(writer, planned, [_controls_in(path, name) for name in names], n_controls)
-        _stream(run, planned, source, _layout(planned, source, n_controls), recorded, writer, progress)
+            _take_over(writer, planned, [_controls_in(path, name, null) for name in names], n_controls)
+        _stream(run, planned, source, _layout(planned, source, n_controls, null), recorded, writer, progress)
         writer.finish()
 
 
-def _controls_in(path: Path, name: str) -> Controls | None:
-    """Return the controls of a result in a file, None where it has none."""
-    return read_attributions(path, name).controls if _n_controls(path, name) else None
+def _controls_in(path: Path, name: str, null: str) -> Controls | None:
+    """Return the controls of a kind of a result in a file, None where it has none."""
+    return read_attributions(path, name).controls if _n_controls(path, name, null) else None
 
 
 def _take_over(
@@ -376,11 +401,12 @@ def most_controls(attr: Attributions) -> int:
     return most
 
 
-def _layout(planned: PlannedMethod, source: WindowReader, n_controls: int) -> StoreLayout:
+def _layout(planned: PlannedMethod, source: WindowReader, n_controls: int, null: str) -> StoreLayout:
     others = {result.name: ResultLayout({}) for result in planned.results[1:]}
     return StoreLayout(
-        source.windows, source.rejected, source.length, source.chrom_sizes, n_controls=n_controls, results=others
-    )
+        source.windows, source.rejected, source.length, source.chrom_sizes, n_controls=n_controls, results=others,
+        null=null,
+    )  # fmt: skip
 
 
 def _stream(

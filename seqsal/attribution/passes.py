@@ -30,7 +30,8 @@ from seqsal.attribution.methods.base import (
 )
 from seqsal.attribution.request import AttributeOptions, PlannedMethod
 from seqsal.attribution.targets import TargetView
-from seqsal.errors import ModelError
+from seqsal.errors import ModelError, StoreError
+from seqsal.io.background import BackgroundControls
 from seqsal.io.progress import bar as progress_bar
 from seqsal.io.store import StoreLayout
 from seqsal.regions import format_region
@@ -38,7 +39,9 @@ from seqsal.sequence.codes import N_CODE
 from seqsal.sequence.draws import ShuffledControls, control_parents
 from seqsal.sequence.tensors import one_hot_tensor
 
-__all__ = ["FirstWindows", "Miss", "Sink", "WindowReader", "first_window", "predict_windows", "run_pass"]
+__all__ = [
+    "FirstWindows", "Miss", "Sink", "WindowReader", "first_window", "open_controls", "predict_windows", "run_pass",
+]  # fmt: skip
 
 CHUNK_BASES = 1 << 20  # bases read, and written, at a time
 BAR_DELAY = 3  # seconds, until a bar appears that nobody asked for
@@ -77,7 +80,7 @@ class FirstWindows:
 
 
 class ControlReader(Protocol):
-    """Where controls come from: :class:`seqsal.sequence.draws.ShuffledControls`, or sequences on record."""
+    """Where controls come from: shuffles, the background of the genome, or sequences on record."""
 
     parents: Rows
 
@@ -112,7 +115,7 @@ class Miss(NamedTuple):
 
 
 class _Chunk(NamedTuple):
-    """Rows of one part, with their codes (n, L) and, for controls, the windows that they are shuffles of."""
+    """Rows of one part, with their codes (n, L) and, for controls, the windows that they are shuffles of, or like."""
 
     part: str
     start: int
@@ -227,11 +230,24 @@ def _chunks(
     if done["null"] == n_controls:
         return
     if controls is None:  # not before: the windows are read once for the numbers of the draws
-        parents = control_parents(np.arange(n_controls), n_windows, n_controls)
-        controls = ShuffledControls(source, parents, seed=options.seed, draw=options.draw)
+        controls = open_controls(source, n_controls, options)
     for start in range(done["null"], n_controls, n_rows):
         here = slice(start, min(start + n_rows, n_controls))
         yield _Chunk("null", start, controls.read(here), controls.parents[here])
+
+
+def open_controls(source: WindowReader, n_controls: int, options: AttributeOptions) -> ControlReader:
+    """Draw the controls of some windows; `StoreError` where a background is wanted, and no genome is known."""
+    parents = control_parents(np.arange(n_controls), len(source.windows), n_controls)
+    if options.null == "shuffle":
+        return ShuffledControls(source, parents, seed=options.seed, draw=options.draw)
+    genome = (source.provenance.get("genome") or {}).get("file")
+    if genome is None:
+        raise StoreError(
+            "null: background controls are windows of the genome, and the windows were not read from one; give it "
+            "(`seqsal peaks A.h5 --null background --genome G.fa`), or take shuffles (--null shuffle)"
+        )
+    return BackgroundControls(source, parents, genome, seed=options.seed, draw=options.draw)
 
 
 def _attribute_chunk(
@@ -304,7 +320,7 @@ def _check_finite(arrays: Mapping[str, NDArray[Any]], chunk: _Chunk, regions: pd
         if bad.any():
             row = regions.iloc[int(chunk.source[int(np.argmax(bad))])]
             where = format_region(row["chrom"], row["start"], row["end"])
-            kind = "a shuffled control of " if chunk.part == "null" else ""
+            kind = "a control of " if chunk.part == "null" else ""
             raise ModelError(
                 f"model: its {name} for {kind}{where} is not finite, expected numbers; "
                 "check the weights and the model's input scale"

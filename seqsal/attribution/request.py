@@ -26,7 +26,7 @@ from seqsal.attribution.compute import check_precision
 from seqsal.attribution.methods.base import Method, ReverseComplementAverage, Scores, TargetsModel
 from seqsal.attribution.methods.registry import METHODS, make_method, parameters_of
 from seqsal.errors import MethodError, ModelError, UsageError, did_you_mean, shown
-from seqsal.io.attributions import Attributions
+from seqsal.io.attributions import NULLS, Attributions
 from seqsal.models import SequenceModel, load_model, wrap
 from seqsal.models.output_space import OUTPUT_SPACES
 from seqsal.sequence.draws import MAX_DRAWS
@@ -36,6 +36,7 @@ __all__ = [
     "PlannedMethod",
     "Request",
     "Result",
+    "check_null",
     "identify_model",
     "make_request",
     "model_name",
@@ -66,9 +67,12 @@ class AttributeOptions:
     rc_average
         Average over both strands.
     n_controls
-        Dinucleotide-shuffled controls made together with the windows; 0 leaves them to be made when something needs
+        Controls made together with the windows; 0 leaves them to be made when something needs
         them (:func:`seqsal.attribution.controls.make_controls`). `auto` makes
         :func:`seqsal.sequence.draws.default_n_controls` where those are no more than the windows, else none.
+    null
+        What controls are: `shuffle` (dinucleotide shuffles of the windows) or `background` (windows of the genome away
+        from the regions, of the same G+C, soft-masked share and Ns; :mod:`seqsal.io.background`).
     hypothetical
         Keep the (N, 4, L) scores of all four bases, of the methods that give them; None does so too, but does not mind
         where none does.
@@ -96,6 +100,7 @@ class AttributeOptions:
     target: int | Sequence[int] | None = None
     rc_average: bool = False
     n_controls: int | str = 0
+    null: str = "shuffle"
     hypothetical: bool | None = False
     seed: int = 0
     draw: int = 0
@@ -108,6 +113,7 @@ class AttributeOptions:
             _is_whole(self.n_controls) and int(self.n_controls) >= 0
         ):
             raise UsageError(f"n_controls: got {shown(self.n_controls)}, expected a whole number from 0 on, or 'auto'")
+        check_null(self.null)
         if self.batch_size is not None and not (_is_whole(self.batch_size) and self.batch_size >= 1):
             raise UsageError(f"batch_size: got {shown(self.batch_size)}, expected a whole number from 1 on")
         if not _is_whole(self.draw) or not 0 <= self.draw < MAX_DRAWS:
@@ -255,6 +261,12 @@ def make_request(model: PathLike | nn.Module, *, known: Iterable[str] = (), **ar
             raise UsageError(f"{name}: no such option{hint}")
     parts["engine"]["method_options"] = {**loose, **(parts["engine"].get("method_options") or {})}
     return Request(model, reading, options=AttributeOptions(**parts["engine"]), **parts["own"])
+
+
+def check_null(null: str) -> None:
+    """Raise UsageError unless controls can be of this kind."""
+    if null not in NULLS:
+        raise UsageError(f"null: got {shown(null)}, expected {' or '.join(NULLS)}{did_you_mean(str(null), NULLS)}")
 
 
 def as_given(reading: Mapping[str, Any]) -> dict[str, Any]:

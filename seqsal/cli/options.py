@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from seqsal.auditing.result import AuditResult
 
 __all__ = [
-    "METHOD_NAMES", "TRAIN_DEFAULTS", "Verb", "attribution_options", "check_ending", "common_options", "config_option",
-    "device_option", "end_by_verdict", "evidence_options", "input_options", "model_options", "motif_db_option",
-    "optional_model_options", "path_type", "pop_reading", "result_option", "resume_option", "show_progress",
-    "stack", "talk_options", "target_option", "verb",
+    "METHOD_NAMES", "NULLS", "TRAIN_DEFAULTS", "Verb", "attribution_options", "check_ending", "common_options",
+    "config_option", "device_option", "end_by_verdict", "evidence_options", "input_options", "model_options",
+    "motif_db_option", "optional_model_options", "path_type", "pop_reading", "result_option", "resume_option",
+    "show_progress", "stack", "talk_options", "target_option", "verb",
 ]  # fmt: skip
 
 OUTPUTS = ("out", "bigwig")
@@ -32,6 +32,7 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 # what help texts show, here so that help does not import torch; a test compares the originals
 METHOD_NAMES = tuple(METHODS)
+NULLS = ("shuffle", "background")
 TRAIN_DEFAULTS = {
     "n_filters": 64,
     "n_blocks": 4,
@@ -298,8 +299,14 @@ attribution_options = stack(
     click.option("--rc-average", is_flag=True, help="Average over both strands."),
     click.option("--held-out", is_flag=True, help="Leave out the regions that the model was trained on."),
     click.option(
+        "--null", type=click.Choice(NULLS), default="shuffle", show_default=True,
+        help="What controls are: dinucleotide shuffles of the regions (is this sequence special against its own "
+        "composition?), or the genome's background (is this place special?): windows away from the regions, of the "
+        "same G+C, soft-masked share and Ns.",
+    ),
+    click.option(
         "--controls", "n_controls", type=_NumberOrAuto(), default="auto", show_default=True, metavar="N|auto",
-        help="Dinucleotide-shuffled controls, which peaks are called against. auto is one per region, 100 to "
+        help="Controls, which peaks are called against. auto is one per region, 100 to "
         "1,000 and at least 200 kb, and up to 8 times as many while the number of peaks hangs on which were drawn; "
         "`attribute` leaves them to `seqsal peaks` if they outnumber the regions.",
     ),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seqsal.cli.options import (
+    NULLS,
     config_option,
     device_option,
     optional_model_options,
@@ -42,8 +43,15 @@ __all__ = ["peaks_command"]
     "together, learned from the controls (for whole genomes).",
 )  # fmt: skip
 @click.option(
+    "--null", type=click.Choice(NULLS),
+    help="What peaks are compared with: dinucleotide shuffles of the regions (is this sequence special against its own "
+    "composition?), or the genome's background (is this place special?): windows away from the regions, of the same "
+    "G+C, soft-masked share and Ns. Controls of the other kind are replaced [default: what the file has, or shuffle].",
+)  # fmt: skip
+@click.option("--genome", type=path_type, help="Genome of the background [default: that of the regions].")
+@click.option(
     "--max-controls", type=click.IntRange(min=1),
-    help="Most shuffled controls that are made while the number of peaks hangs on which were drawn [default: 8 times "
+    help="Most controls that are made while the number of peaks hangs on which were drawn [default: 8 times "
     "the usual number].",
 )  # fmt: skip
 @click.option(
@@ -70,7 +78,7 @@ def peaks_command(
     quiet: bool,
     **arguments: Any,
 ) -> None:
-    """Call peaks of both signs against the shuffled controls in the file.
+    """Call peaks of both signs against the controls in the file, shuffles or background.
 
     Controls that the file lacks are made now, and added to it: by --model, or the checkpoint that the file names. More
     are made while the number of peaks hangs on which were drawn.
@@ -80,7 +88,7 @@ def peaks_command(
     from seqsal.io.atomic import all_or_nothing, check_distinct, check_writable
     from seqsal.io.bed import write_bed, write_narrowpeak, write_tsv
     from seqsal.io.store import read_attributions
-    from seqsal.peaks import call_peaks, merge_peaks, write_peaks_tsv
+    from seqsal.peaks import call_peaks, merge_peaks, null_text, write_peaks_tsv
 
     table = out.with_suffix(".tsv")
     if table == out:
@@ -104,7 +112,8 @@ def peaks_command(
         n_negative = int((peaks["sign"] == "neg").sum())
         click.echo(
             f"{out}: {len(peaks):,} peaks at q ≤ {arguments['fdr']:g} ({n_negative:,} negative); "
-            f"best q {peaks.attrs['best_q']:.2g} of {peaks.attrs['n_candidates']:,} candidates"
+            f"best q {peaks.attrs['best_q']:.2g} of {peaks.attrs['n_candidates']:,} candidates, "
+            f"against {null_text(peaks.attrs)}"
         )
         if elements is not None:
             n_both = int((elements["sign"] == "both").sum())

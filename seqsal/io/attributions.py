@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
     from seqsal.regions import Region
 
-__all__ = ["Array", "Attributions", "Controls", "DiskArray", "check_result"]
+__all__ = ["NULLS", "Array", "Attributions", "Controls", "DiskArray", "check_result"]
+
+NULLS = ("shuffle", "background")  # what controls are: shuffled windows, or windows of the genome away from regions
 
 
 class DiskArray:
@@ -68,12 +70,16 @@ _SPACE_NAMES = {name: name for name in ("logit", "probability", "count")} | {"lo
 
 @dataclass(frozen=True, eq=False)
 class Controls:
-    """Shuffled windows, attributed as the windows themselves are: what a track looks like where nothing is meant."""
+    """Shuffled or other windows, attributed as the windows themselves: what a track looks like where nothing is meant.
+
+    `kind` is one of :data:`NULLS`.
+    """
 
     track: Array  # (M, L) float32, their attributions
     codes: Array | None = None  # (M, L) uint8, None where their sequences are not known
-    source: Array | None = None  # (M,) row of the window that each is a shuffle of
+    source: Array | None = None  # (M,) row of the window that each is a shuffle of, or matched to
     prediction: Array | None = None  # (M,) float32, their attributed output
+    kind: str = "shuffle"
 
     def __len__(self) -> int:
         return len(self.track)
@@ -100,7 +106,7 @@ class Attributions:
     completeness_error
         (N,) float32, relative error of the promised sum, or None when the method promises none.
     controls
-        The dinucleotide-shuffled controls, or None while there are none.
+        The controls, dinucleotide shuffles or windows of the background; None while there are none.
     rejected
         Regions of the input that could not be used, with a `reason` each.
     chrom_sizes
@@ -181,8 +187,13 @@ class Attributions:
 
     @property
     def n_controls(self) -> int:
-        """Number of shuffled controls."""
+        """Number of controls."""
         return 0 if self.controls is None else len(self.controls)
+
+    @property
+    def null(self) -> str:
+        """What the controls are, or will be when they are made: `shuffle` or `background`."""
+        return str(self.attrs.get("null", "shuffle")) if self.controls is None else self.controls.kind
 
     @property
     def output_space(self) -> str:

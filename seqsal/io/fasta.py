@@ -28,6 +28,7 @@ from seqsal.sequence.codes import BYTE_TO_CODE, N_CODE, encode, reverse_compleme
 __all__ = ["Genome", "read_fasta_letters", "read_fasta_records"]
 
 _TABLE = BYTE_TO_CODE.tobytes()
+_IS_MASKED = bytes(ord("a") <= byte <= ord("z") for byte in range(256))
 _LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz*-."
 _CHUNK_BP = 1 << 20  # bases joined at a time, so that they stay in the cache of the processor
 _CHUNK_BGZF = 256  # windows of a bgzip file at a time: bounds the decompressed blocks, 64 KiB each
@@ -92,6 +93,12 @@ class Genome(Closing):
             (windows["strand"] == "-").to_numpy(bool),
         )
 
+    def masked_fraction(self, windows: pd.DataFrame) -> NDArray[np.float64]:
+        """Share of soft-masked (lower-case) bases of windows of one length, (n,); raises as `read_windows`."""
+        chrom, start = self.chrom_numbers(windows["chrom"]), windows["start"].to_numpy(np.int64)
+        end = windows["end"].to_numpy(np.int64)
+        return (self.read_spans(chrom, start, end, np.zeros(len(chrom), bool), table=_IS_MASKED) == 1).mean(axis=1)
+
     def chrom_numbers(self, chroms: Iterable[str]) -> NDArray[np.int64]:
         """Return the number of each chromosome in `chrom_sizes`, shape (n,); RegionError if the genome lacks one."""
         try:
@@ -102,11 +109,13 @@ class Genome(Closing):
                 f"{self.path}: has no chromosome {error.args[0]}, but {some} and so on; use names of this genome"
             ) from error
 
-    def read_spans(self, chrom: ArrayLike, start: ArrayLike, end: ArrayLike, reverse: ArrayLike) -> NDArray[np.uint8]:
+    def read_spans(
+        self, chrom: ArrayLike, start: ArrayLike, end: ArrayLike, reverse: ArrayLike, *, table: bytes = _TABLE
+    ) -> NDArray[np.uint8]:
         """Read n spans of one length L, shape (n, L): what `read_windows` does once names are numbers.
 
         (n,) each: `chrom` from `chrom_numbers`; `start` and `end`, 0-based half-open, N beyond the chromosome;
-        `reverse`, which rows to read as the reverse complement.
+        `reverse`, which rows to read as the reverse complement. `table` turns letters into codes.
         """
         chrom, start, end = (np.asarray(values, dtype=np.int64) for values in (chrom, start, end))
         lengths = np.unique(end - start)
@@ -121,7 +130,7 @@ class Genome(Closing):
         step = min(step, _CHUNK_BGZF) if self._bgzf else step
         for first in range(0, len(chrom), step):
             rows = order[first : first + step]
-            codes[rows] = self._read_chunk(chrom[rows], start[rows], length)
+            codes[rows] = self._read_chunk(chrom[rows], start[rows], length, table)
         rows = np.flatnonzero(reverse)
         codes[rows] = reverse_complement(codes[rows])
         return codes
@@ -133,12 +142,14 @@ class Genome(Closing):
     def __repr__(self) -> str:
         return f"Genome({str(self.path)!r}, {len(self.chrom_sizes)} records, {sum(self.chrom_sizes.values()):,} bp)"
 
-    def _read_chunk(self, chrom: NDArray[np.int64], start: NDArray[np.int64], length: int) -> NDArray[np.uint8]:
+    def _read_chunk(
+        self, chrom: NDArray[np.int64], start: NDArray[np.int64], length: int, table: bytes
+    ) -> NDArray[np.uint8]:
         """Codes (n, length), N beyond the ends."""
         low = np.maximum(start, 0)
         high = np.minimum(start + length, self._index.size[chrom])
         covered = high > low
-        codes = self._read_bases(chrom[covered], low[covered], high[covered])
+        codes = self._read_bases(chrom[covered], low[covered], high[covered], table)
         if len(codes) == len(start) * length:
             return codes.reshape(len(start), length)
         padded = np.full((len(start), length), N_CODE, dtype=np.uint8)
@@ -147,7 +158,7 @@ class Genome(Closing):
         return padded
 
     def _read_bases(
-        self, chrom: NDArray[np.int64], low: NDArray[np.int64], high: NDArray[np.int64]
+        self, chrom: NDArray[np.int64], low: NDArray[np.int64], high: NDArray[np.int64], table: bytes
     ) -> NDArray[np.uint8]:
         """Codes of non-empty spans inside their chromosomes, one behind the other."""
         if not len(chrom):
@@ -159,7 +170,7 @@ class Genome(Closing):
             data, shifted = self._bgzf.gather(first, stop)
             first, stop = shifted, shifted + (stop - first)
         slices = [data[a:b] for a, b in zip(first.tolist(), stop.tolist(), strict=True)]
-        codes = bytearray().join(slices).translate(_TABLE, b"\r\n\t ")
+        codes = bytearray().join(slices).translate(table, b"\r\n\t ")
         if len(codes) != int((high - low).sum()):
             raise FastaError(
                 f"{self.path}: its lines are not where the index {self.index_path} says, so it was edited after it was "

@@ -1,6 +1,6 @@
 """The attribution file (HDF5): its layout, and reading it; :mod:`seqsal.io.store_writer` writes it.
 
-Layout, for N windows of L bases and M shuffled controls, which may be added later (all datasets contiguous and
+Layout, for N windows of L bases and M controls, which may be added later (all datasets contiguous and
 uncompressed: float tracks hardly compress, and a contiguous dataset keeps the file sound if the writer is killed)::
 
     /regions/{chrom,start,end,name,score,strand,summit,padded,input_row}   (N,)
@@ -9,10 +9,10 @@ uncompressed: float tracks hardly compress, and a contiguous dataset keeps the f
     /prediction           float32 (N,)       the attributed output, in `output_space`
     /hypothetical         float32 (N, 4, L)  optional
     /completeness_error   float32 (N,)       optional, where the method promises a sum
-    /null/track           float32 (M, L)     the same for dinucleotide-shuffled controls
+    /null/track           float32 (M, L)     the same for the controls, shuffles or background (root attribute `null`)
     /null/codes           uint8   (M, L)
     /null/prediction      float32 (M,)
-    /null/source          int64   (M,)       row of /regions that each control is a shuffle of
+    /null/source          int64   (M,)       row of /regions that each control is a shuffle of, or matched to
     /rejected/{chrom,start,end,name,reason}  regions of the input that could not be used
     /chrom_sizes/{chrom,size}
     /results/NAME/{track,prediction,hypothetical,completeness_error,null/track,null/prediction}
@@ -20,13 +20,13 @@ uncompressed: float tracks hardly compress, and a contiguous dataset keeps the f
                                              result has its own `null/track`, or none yet
 
 Root attributes: seqsal_version, schema, method, target, output_space, model (JSON), genome (JSON), gradient_correction,
-signed, seed, options (JSON), precision, `reading` (JSON: how the model was fed and what was read from it), and `result`
-and `results`: the name of what the root holds, and the names of all results in order (JSON). A name is that of the
-method, followed by `.targetK` where there are several targets. A run in another precision than fp32 adds
-`precision_correlation` and `precision_correlation_prediction`: Pearson correlation of tracks and of predictions with
-fp32 over the first windows; so does one with a compiled model, which has `compiled` (true) as well. The group of a
-further result has the attributes in which it differs: method, target, output_space, options, gradient_correction,
-signed and the correlations.
+signed, seed, options (JSON), precision, `null` (`background` where controls are no shuffles), `reading` (JSON: how the
+model was fed and what was read from it), and `result` and `results`: the name of what the root holds, and the names of
+all results in order (JSON). A name is that of the method, followed by `.targetK` where there are several targets. A run
+in another precision than fp32 adds `precision_correlation` and `precision_correlation_prediction`: Pearson correlation
+of tracks and of predictions with fp32 over the first windows; so does one with a compiled model, which has `compiled`
+(true) as well. The group of a further result has the attributes in which it differs: method, target, output_space,
+options, gradient_correction, signed and the correlations.
 
 Windows may start before 0 or end beyond the chromosome (`padded`); rows of strand "-" hold the reverse complement,
 first base first, and `seqsal.regions.lift_span` lifts their positions to the chromosome.
@@ -80,8 +80,8 @@ class ResultLayout(NamedTuple):
 class StoreLayout:
     """What an attribution file will hold, known before the first value is.
 
-    N windows of `length` bases and unusable regions, `n_controls` shuffled controls (0 leaves `/null` out), whether the
-    scores of all four bases and the error of the promised sum are kept, and further results by name.
+    N windows of `length` bases and unusable regions, `n_controls` controls of kind `null` (0 leaves `/null` out),
+    whether the scores of all four bases and the error of the promised sum are kept, and further results by name.
     """
 
     regions: pd.DataFrame
@@ -92,6 +92,7 @@ class StoreLayout:
     hypothetical: bool = False
     completeness_error: bool = False
     results: Mapping[str, ResultLayout] = field(default_factory=dict)
+    null: str = "shuffle"
 
     def datasets(self) -> Shapes:
         """Shape and type of every streamed dataset, by its path in the file."""
@@ -182,7 +183,7 @@ def read_attributions(
             path=Path(path),
             open_result=partial(read_attributions, path, in_memory=in_memory),
             codes=_load(file, "codes", in_memory),  # type: ignore[arg-type]
-            controls=_load_controls(file, prefix, in_memory),
+            controls=_load_controls(file, prefix, in_memory, str(attrs.get("null", "shuffle"))),
             **arrays,  # type: ignore[arg-type]
         )
     except SeqsalError:
@@ -303,12 +304,12 @@ def _load(file: h5py.File, name: str, in_memory: bool) -> Array | None:
     return np.asarray(file[name][...]) if in_memory else DiskArray(file[name])
 
 
-def _load_controls(file: h5py.File, prefix: str, in_memory: bool) -> Controls | None:
+def _load_controls(file: h5py.File, prefix: str, in_memory: bool, kind: str) -> Controls | None:
     track, codes, source, prediction = (
         _load(file, f"{path}null/{name}", in_memory)
         for path, name in ((prefix, "track"), ("", "codes"), ("", "source"), (prefix, "prediction"))
     )
-    return None if track is None else Controls(track, codes, source, prediction)
+    return None if track is None else Controls(track, codes, source, prediction, kind)
 
 
 def _read_table(group: h5py.Group) -> pd.DataFrame:

@@ -34,7 +34,7 @@ from seqsal.io.store import DAMAGE, REGION_TYPES, SCHEMA, Shapes, StoreLayout, n
 __all__ = ["AttributionWriter", "ControlsWriter", "MemorySink", "fingerprint", "is_already_written"]
 
 # outcomes, and a place
-NO_SETTINGS = ("trained_on", "precision_correlation", "precision_correlation_prediction", "model_path")
+NO_SETTINGS = ("trained_on", "null", "precision_correlation", "precision_correlation_prediction", "model_path")
 CONTROLS = ".controls.partial"
 CHUNK_BYTES = 1 << 26  # copied at a time
 logger = logging.getLogger(__name__)
@@ -259,8 +259,10 @@ class AttributionWriter(_PartialFile):
             raw.close()
 
     def _is_whole(self, file: h5py.File) -> bool:
-        if (len(file["null/source"]) if "null/source" in file else 0) != self.layout.n_controls:
+        has_other = file.attrs.get("null", "shuffle") != self.layout.null
+        if has_other or (len(file["null/source"]) if "null/source" in file else 0) != self.layout.n_controls:
             _drop_controls(file)
+            _set_null(file, self.layout.null)
             _allocate(file, _of_controls(self.layout.datasets()))
             file["progress"][1] = 0
             file.flush()
@@ -295,17 +297,19 @@ class ControlsWriter(_PartialFile):
     """Add the controls of some results to a finished attribution file, which stays whole and readable throughout.
 
     They go to a hidden file of their own, where an interrupted writer of the same file and number goes on, and
-    :meth:`finish` copies the attribution file together with them and renames the copy. Controls of another number are
-    replaced.
+    :meth:`finish` copies the attribution file together with them and renames the copy. Controls of another
+    number or kind are replaced.
     """
 
-    def __init__(self, path: str | os.PathLike[str], names: Iterable[str], n_controls: int) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], names: Iterable[str], n_controls: int, *, null: str = "shuffle"
+    ) -> None:
         where = check_writable(Path(path).resolve())
         with h5py.File(where, "r") as file:
             self._first = str(file.attrs.get("result", file.attrs.get("method", "")))
             self._source = str(file.attrs.get("fingerprint", ""))
             n_windows, length = file["track"].shape
-        self._names = list(names)
+        self._names, self._null = list(names), null
         self._shapes: Shapes = {
             "null/codes": ((n_controls, length), np.uint8),
             "null/source": ((n_controls,), np.int64),
@@ -313,7 +317,8 @@ class ControlsWriter(_PartialFile):
         for name in self._names:
             self._shapes[self._prefix(name) + "null/track"] = ((n_controls, length), np.float32)
             self._shapes[self._prefix(name) + "null/prediction"] = ((n_controls,), np.float32)
-        digest = hashlib.sha256(json.dumps([SCHEMA, self._source, self._names, n_controls]).encode()).hexdigest()
+        work = [SCHEMA, self._source, self._names, n_controls, *([null] if null != "shuffle" else [])]
+        digest = hashlib.sha256(json.dumps(work).encode()).hexdigest()
         n_rows = {"main": n_windows, "null": n_controls}
         super().__init__(where, CONTROLS, digest, n_rows, resume=True)
         self.done["main"] = n_windows
@@ -353,8 +358,10 @@ class ControlsWriter(_PartialFile):
             with undisturbed(), h5py.File(raw, "r+") as file:
                 if str(file.attrs.get("fingerprint", "")) != self._source:
                     raise StoreError(f"{self.path}: was written anew while its controls were made; make them again")
-                if "null/source" in file and len(file["null/source"]) != self._n_rows["null"]:
+                has_other = file.attrs.get("null", "shuffle") != self._null
+                if has_other or ("null/source" in file and len(file["null/source"]) != self._n_rows["null"]):
                     _drop_controls(file)
+                    _set_null(file, self._null)
                 for name, shape in self._shapes.items():
                     if name in file:
                         del file[name]
@@ -406,7 +413,8 @@ class MemorySink:
         if track not in self.arrays:
             return None
         prediction = self.arrays[result_prefix(result) + "null/prediction"]
-        return Controls(self.arrays[track], self.arrays["null/codes"], self.arrays["null/source"], prediction)
+        shared = self.arrays["null/codes"], self.arrays["null/source"]
+        return Controls(self.arrays[track], *shared, prediction, self.layout.null)
 
 
 def fingerprint(layout: StoreLayout, attrs: Mapping[str, Any]) -> str:
@@ -447,6 +455,13 @@ def _drop_controls(file: h5py.File) -> None:
     for group in (file, *file.get("results", {}).values()):
         if "null" in group:
             del group["null"]
+
+
+def _set_null(file: h5py.File, null: str) -> None:
+    """Say what the controls are, in the root attribute that shuffles do not need."""
+    file.attrs.pop("null", None)
+    if null != "shuffle":
+        file.attrs["null"] = null
 
 
 def _allocate(file: h5py.File, shapes: Shapes) -> None:

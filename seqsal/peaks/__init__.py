@@ -1,6 +1,14 @@
 """Peaks: the bases that drive a prediction, both signs, with p- and q-values from shuffled controls."""
 
-from seqsal.peaks.call import PEAK_COLUMNS, call_peaks, check_fdr, read_peaks, unsettled_text, write_peaks_tsv
+from seqsal.peaks.call import (
+    PEAK_COLUMNS,
+    call_peaks,
+    check_fdr,
+    null_text,
+    read_peaks,
+    unsettled_text,
+    write_peaks_tsv,
+)
 from seqsal.peaks.candidates import CandidateRules, find_candidates
 from seqsal.peaks.elements import ELEMENT_COLUMNS, merge_peaks
 
@@ -12,6 +20,7 @@ __all__ = [
     "check_fdr",
     "find_candidates",
     "merge_peaks",
+    "null_text",
     "read_peaks",
     "unsettled_text",
     "write_peaks_tsv",

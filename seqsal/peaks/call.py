@@ -50,7 +50,7 @@ from seqsal.sequence.draws import default_n_controls
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["PEAK_COLUMNS", "call_peaks", "check_fdr", "read_peaks", "unsettled_text", "write_peaks_tsv"]
+__all__ = ["PEAK_COLUMNS", "call_peaks", "check_fdr", "null_text", "read_peaks", "unsettled_text", "write_peaks_tsv"]
 
 _CHECKED_ROWS = 4096  # read at a time
 MUCH_CANCELLED = 0.5  # share of the attribution where windows overlap
@@ -75,6 +75,8 @@ def call_peaks(
     seeds: Attributions | str | None = None,
     statistic: str = "height",
     max_controls: int | None = None,
+    null: str | None = None,
+    genome: str | os.PathLike[str] | None = None,
     chunk_bp: int = CHUNK_BP,
     progress: bool = False,
 ) -> pd.DataFrame:
@@ -108,6 +110,11 @@ def call_peaks(
         so few controls, more are made, up to this number. None is
         :func:`seqsal.attribution.controls.most_controls` where their number is the usual one or grew from it, and else
         the number that there is.
+    null, genome
+        What the controls are: `shuffle` (is a sequence special against its own composition?) or `background` (is a
+        place special in its genome? :mod:`seqsal.io.background`), windows of the file `genome`, by default the one that
+        the windows were read from. None takes the controls that there are, or else shuffles. Controls of the other
+        kind are replaced.
     chunk_bp
         Values read at a time; does not change the result.
     progress
@@ -121,10 +128,10 @@ def call_peaks(
         highest smoothed value; `n_windows` the windows that cover the summit. Names count from the strongest of each
         sign: `pos_1`, `neg_1`, …. No peak at this fdr is a result: an empty table. `attrs` holds `best_q`, the
         smallest q-value of any candidate (an upper bound of it when above fdr), `n_candidates`,
-        `n_null_candidates`, `n_controls`, `output_space`, `fdr`, `best_q_range` (two standard errors over draws of the
-        controls), `is_settled`, whether another draw would give about as many peaks, `n_needed`, how many peaks
-        stronger than every control it takes to reach the fdr by count, `relative`, whether strengths
-        are relative to the level of their windows, and the `statistic`.
+        `n_null_candidates`, `n_controls`, `null`, `output_space`, `fdr`, `best_q_range` (two standard errors over
+        draws of the controls), `is_settled`, whether another draw would give about as many peaks, `n_needed`, how many
+        peaks stronger than every control it takes to reach the fdr by count, `relative`, whether strengths are relative
+        to the level of their windows, and the `statistic`.
 
     Raises
     ------
@@ -158,7 +165,7 @@ def call_peaks(
     coarse = attr.result(seeds) if isinstance(seeds, str) else seeds
     if coarse is not None:
         check_seeds(attr, coarse)
-    make = partial(_make_controls, attr, coarse, model, device=device, progress=progress)
+    make = partial(_make_controls, attr, coarse, model, null=null, genome=genome, device=device, progress=progress)
     make(None)
     most = _most_controls(attr) if max_controls is None else max_controls
     axis, is_first = Axis.of(attr), True
@@ -174,8 +181,8 @@ def call_peaks(
         controls = {name: controls[name] for name in SIGNS if sign in ("both", name)}
         track = _Track(attr, coarse, axis, rules, scale, windows, chunk_bp, progress)
         if windows is None:
-            null = {name: SignNull.fit(one.features, one.unit, n_read) for name, one in controls.items()}
-            pool = Pool(fdr, null)
+            by_height = {name: SignNull.fit(one.features, one.unit, n_read) for name, one in controls.items()}
+            pool = Pool(fdr, by_height)
         else:
             data = track.sample(list(controls))
             learned = fit_joint(data, controls, n_read, len(rules.widths))
@@ -199,6 +206,7 @@ def call_peaks(
         n_candidates=pool.n_tested,
         n_null_candidates=sum(map(len, controls.values())),
         n_controls=attr.n_controls,
+        null=attr.null,
         output_space=attr.output_space,
         relative=scale is not None,
         statistic=statistic,
@@ -222,6 +230,12 @@ def unsettled_text(attrs: Mapping[Any, Any], n_peaks: int) -> str:
         f"drawn (--seed): the smallest q-value lies between {low:.2g} and {high:.2g}; more controls, such as "
         f"--controls {4 * attrs['n_controls']}, or more regions tell"
     )
+
+
+def null_text(attrs: Mapping[Any, Any]) -> str:
+    """Say what peaks were compared with."""
+    kind = {"shuffle": "shuffled windows", "background": "windows of the genome away from the regions"}
+    return f"{attrs['n_controls']:,} {kind[attrs.get('null', 'shuffle')]}"
 
 
 def out_of_reach_text(attrs: Mapping[Any, Any]) -> str:
@@ -267,11 +281,13 @@ def _make_controls(
         "since the number of peaks hangs on which controls were drawn, or too few were there to reach the q-value; it "
         f"takes {share:.2g} times as long as the windows took"
     ) if n_controls else ""  # fmt: skip
-    for lacks in (one for one in (attr, coarse) if one is not None and one.n_controls < (n_controls or 1)):
+    null = how["null"] or attr.null
+    lacking = (one for one in (attr, coarse) if one and (one.n_controls < (n_controls or 1) or one.null != null))
+    for lacks in lacking:
         from seqsal.attribution.controls import make_controls  # which waits for torch
 
         try:
-            make_controls(lacks, model, n_controls=n_controls, why=why, **how)
+            make_controls(lacks, model, n_controls=n_controls, why=why, **{**how, "null": null})
         except (StoreError, ModelError) as error:
             if n_controls is None:
                 raise

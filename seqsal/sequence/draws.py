@@ -35,13 +35,14 @@ from seqsal.errors import UsageError
 from seqsal.sequence.codes import N_CODE
 
 __all__ = [
-    "GAMMA", "ShuffledControls", "control_parents", "count_repeats", "default_n_controls", "dinucleotide_shuffle",
-    "draw_number", "generators", "mononucleotide_shuffle", "splitmix64", "window_keys",
+    "GAMMA", "ShuffledControls", "control_numbers", "control_parents", "count_repeats", "default_n_controls",
+    "dinucleotide_shuffle", "draw_number", "generators", "mononucleotide_shuffle", "random_words", "splitmix64",
+    "window_keys",
 ]  # fmt: skip
 
 MAX_DRAWS = 1 << 20  # of everything, and items of a use in each
 CONTROL_BASES = 200_000
-USES = ("controls", "references", "noise", "audit", "negatives")
+USES = ("controls", "references", "noise", "audit", "negatives", "background", "deletion")
 
 _CHUNK_BP = 1 << 20  # bases shuffled at a time: bounds the memory, some 60 bytes for each
 _SHORTEST_BP = 4  # a run of three bases or fewer has no other arrangement
@@ -115,6 +116,15 @@ def control_parents(controls: NDArray[np.int64], n_windows: int, n_controls: int
     return controls % n_windows
 
 
+def control_numbers(use: str, source: _Source, parents: NDArray[np.int64], draw: int) -> NDArray[np.int64]:
+    """Return the number of the draw of each control (M,) of the windows `parents`; the same bases count together."""
+    rows, of = np.unique(parents, return_inverse=True)
+    step = max(1, _CHUNK_BP // max(1, source.length))
+    chunks = [window_keys(source.read(rows[first : first + step])) for first in range(0, len(rows), step)]
+    keys = np.concatenate(chunks) if chunks else np.empty(0, dtype=np.uint64)
+    return draw_number(use, count_repeats(keys[of]), draw)
+
+
 class ShuffledControls:
     """Controls of some windows: control k of a window is draw k of its own bases.
 
@@ -124,11 +134,7 @@ class ShuffledControls:
 
     def __init__(self, source: _Source, parents: NDArray[np.int64], *, seed: int, draw: int = 0) -> None:
         self.parents, self._source, self._seed = parents, source, seed
-        rows, of = np.unique(parents, return_inverse=True)
-        step = max(1, _CHUNK_BP // max(1, source.length))
-        chunks = [window_keys(source.read(rows[first : first + step])) for first in range(0, len(rows), step)]
-        keys = np.concatenate(chunks) if chunks else np.empty(0, dtype=np.uint64)
-        self._numbers = draw_number("controls", count_repeats(keys[of]), draw)
+        self._numbers = control_numbers("controls", source, parents, draw)
 
     def read(self, rows: slice) -> NDArray[np.uint8]:
         """Return codes of some controls, (n, L) uint8."""
@@ -138,12 +144,17 @@ class ShuffledControls:
 
 def mononucleotide_shuffle(codes: NDArray[np.uint8], *, seed: int, draw: ArrayLike = 0) -> NDArray[np.uint8]:
     """Shuffle the known bases of each sequence (N, L) as `dinucleotide_shuffle` does, keeping GC and Ns alone."""
-    random = _hash(_draw_keys(codes, seed, draw)[:, None], np.arange(codes.shape[1])) >> np.uint64(1)
+    random = random_words(codes, codes.shape[1], seed=seed, draw=draw) >> np.uint64(1)
     order = np.argsort(np.where(codes == N_CODE, np.uint64(_MASK), random), axis=1, kind="stable")
     slots = np.argsort(codes == N_CODE, axis=1, kind="stable")  # the known positions first, as in `order`
     shuffled = codes.copy()
     np.put_along_axis(shuffled, slots, np.take_along_axis(codes, order, axis=1), axis=1)
     return shuffled
+
+
+def random_words(codes: NDArray[np.uint8], n_words: int, *, seed: int, draw: ArrayLike = 0) -> NDArray[np.uint64]:
+    """Draw random 64-bit words (N, n_words) for windows (N, L), from (seed, bases, draw) alone."""
+    return _hash(_draw_keys(codes, seed, draw)[:, None], np.arange(n_words))
 
 
 def dinucleotide_shuffle(codes: NDArray[np.uint8], *, seed: int, draw: ArrayLike = 0) -> NDArray[np.uint8]:

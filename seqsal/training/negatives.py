@@ -1,8 +1,7 @@
 """Negatives for each part of the split, made from that part's own chromosomes or sequences, so that nothing leaks.
 
-Allowed window starts are computed exactly, as the complement of what the positives forbid, so that uniform sampling
-needs no rejection except of windows with many Ns. GC matching draws more windows than needed and keeps, for each
-positive, one of the same GC content (to 1 %), or the nearest that is left.
+Windows lie where :mod:`seqsal.io.background` allows them. GC matching draws more windows than needed and keeps, for
+each positive, one of the same GC content (to 1 %), or the nearest that is left.
 """
 
 from __future__ import annotations
@@ -17,21 +16,25 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from seqsal.errors import TrainingError, UsageError
+from seqsal.io.background import (
+    MAX_N_FRACTION,
+    N_ROUNDS,
+    allowed_starts,
+    composition,
+    gc_fraction,
+    windows_at,
+)  # fmt: skip
 from seqsal.io.fasta import Genome
-from seqsal.regions import check_chroms, make_regions
-from seqsal.sequence.codes import N_CODE
+from seqsal.regions import check_chroms
 from seqsal.sequence.draws import count_repeats, dinucleotide_shuffle, draw_number, window_keys
 from seqsal.training.settings import TrainConfig
 from seqsal.training.sources import Regions, is_fasta, read_table
 from seqsal.training.split import PARTS
 
-__all__ = ["MAX_N_FRACTION", "ClassWindows", "gc_fraction", "negatives_text", "sample_negatives", "sample_windows"]
+__all__ = ["ClassWindows", "negatives_text", "sample_negatives", "sample_windows"]
 
-MAX_N_FRACTION = 0.05
 _N_GC_BINS = 101  # one per percent
 _CANDIDATES_PER_WINDOW = 10  # for GC matching
-_CHUNK_BP = 1 << 26  # bases read at a time: bounds the memory
-_N_ROUNDS = 20  # of drawing again after windows with many Ns were dropped
 _MOST_DRAWN = 16  # times the windows that are needed, in one round
 
 
@@ -83,9 +86,9 @@ def sample_windows(
         There is no room for windows of this length so far from the regions, or nearly all of it is N.
     """
     rng = np.random.default_rng(seed)
-    spans = _allowed_starts(genome.chrom_sizes, avoid, sorted(set(chroms)), length, min_distance)
+    spans = allowed_starts(genome.chrom_sizes, avoid, sorted(set(chroms)), length, min_distance)
     if n_windows < 1:
-        return _windows(spans, np.empty(0, dtype=np.int64), length)
+        return windows_at(spans, np.empty(0, dtype=np.int64), length, "negative")
     if spans.empty:
         raise TrainingError(
             f"negatives: no room for windows of {length} bp at least {min_distance} bp away from the positives; "
@@ -101,30 +104,6 @@ def sample_windows(
     return candidates.iloc[chosen].reset_index(drop=True)
 
 
-def gc_fraction(codes: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Share of G and C among the known bases of each sequence, (N, L) → (N,); 0.5 where nothing is known."""
-    n_known = (codes != N_CODE).sum(axis=1)
-    n_gc = ((codes == 1) | (codes == 2)).sum(axis=1)
-    return np.where(n_known > 0, n_gc / np.maximum(n_known, 1), 0.5)
-
-
-def _allowed_starts(
-    chrom_sizes: Mapping[str, int], avoid: pd.DataFrame, chroms: list[str], length: int, min_distance: int
-) -> pd.DataFrame:
-    """Return spans (chrom, first, last) of window starts that keep the distance; `last` is exclusive."""
-    rows: list[tuple[str, int, int]] = []
-    for chrom in chroms:
-        here = avoid[avoid["chrom"] == chrom].sort_values("start", kind="stable")
-        # A start s is forbidden when [s, s + length) comes nearer than min_distance to [start, end).
-        first = here["start"].to_numpy() - min_distance - length + 1
-        after = np.maximum.accumulate(here["end"].to_numpy() + min_distance) if len(here) else here["end"].to_numpy()
-        free_from = np.concatenate([[0], after]).clip(min=0)
-        free_to = np.concatenate([first, [chrom_sizes.get(chrom, 0) - length + 1]])
-        free_to = np.minimum(free_to, max(chrom_sizes.get(chrom, 0) - length + 1, 0))
-        rows += [(chrom, int(a), int(b)) for a, b in zip(free_from, free_to, strict=True) if a < b]
-    return pd.DataFrame(rows, columns=["chrom", "first", "last"])
-
-
 def _draw(
     genome: _Reader, spans: pd.DataFrame, n_windows: int, length: int, rng: np.random.Generator
 ) -> tuple[pd.DataFrame, NDArray[np.float64]]:
@@ -133,9 +112,9 @@ def _draw(
     kept: list[pd.DataFrame] = []
     fractions: list[NDArray[np.float64]] = []
     n_missing, n_drawn = n_windows, n_windows
-    for _ in range(_N_ROUNDS):
-        windows = _windows(spans, rng.integers(0, n_starts, n_drawn), length)
-        gc, n_fraction = _composition(genome, windows, length)
+    for _ in range(N_ROUNDS):
+        windows = windows_at(spans, rng.integers(0, n_starts, n_drawn), length, "negative")
+        gc, n_fraction = composition(genome, windows, length)
         good = np.flatnonzero(n_fraction <= MAX_N_FRACTION)[:n_missing]
         kept.append(windows.iloc[good])
         fractions.append(gc[good])
@@ -147,29 +126,6 @@ def _draw(
         f"negatives: {n_missing} of {n_windows} windows of {length} bp could not be drawn, nearly all of the genome "
         "there is N; give --negatives"
     )
-
-
-def _windows(spans: pd.DataFrame, picks: NDArray[np.int64], length: int) -> pd.DataFrame:
-    """Return the windows whose starts are the `picks`-th of all allowed starts."""
-    ends = np.cumsum((spans["last"] - spans["first"]).to_numpy(dtype=np.int64))
-    span = np.searchsorted(ends, picks, side="right")
-    starts = spans["last"].to_numpy(dtype=np.int64)[span] - (ends[span] - picks)
-    return make_regions(spans["chrom"].to_numpy(dtype=object)[span], starts, starts + length, name="negative")
-
-
-def _composition(
-    genome: _Reader, windows: pd.DataFrame, length: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return GC and N fractions of windows, (n,) each, reading in genome order and in chunks."""
-    gc, n_fraction = np.empty(len(windows)), np.empty(len(windows))
-    order = windows.sort_values(["chrom", "start"], kind="stable").index.to_numpy()
-    step = max(1, _CHUNK_BP // length)
-    for begin in range(0, len(order), step):
-        rows = order[begin : begin + step]
-        codes = genome.read_windows(windows.iloc[rows].reset_index(drop=True))
-        gc[rows] = gc_fraction(codes)
-        n_fraction[rows] = (codes == N_CODE).mean(axis=1)
-    return gc, n_fraction
 
 
 def _match(wanted: NDArray[np.float64], gc: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:

@@ -23,13 +23,14 @@ from seqsal.attribution.controls import control_codes, make_controls, most_contr
 from seqsal.attribution.engine import AttributionRun
 from seqsal.attribution.methods.registry import METHODS
 from seqsal.attribution.request import PlannedMethod
-from seqsal.errors import ModelError, OutputError, SeqsalError, StoreError
+from seqsal.errors import ModelError, OutputError, SeqsalError, StoreError, UsageError
 from seqsal.io.attributions import Attributions
 from seqsal.io.store import read_attributions
 from seqsal.io.store_writer import ControlsWriter
 from seqsal.models import wrap
 from seqsal.models.checkpoint import save_checkpoint
 from seqsal.models.cnn import CNN, CNNConfig
+from seqsal.regions import make_regions
 from seqsal.sequence.codes import one_hot
 
 LENGTH = 60
@@ -357,3 +358,61 @@ def test_auto_makes_controls_where_they_are_no_more_than_the_windows(
     assert "controls: none made, as the usual 100 would take longer than the 99 windows" in caplog.text
     many = attribute(Counting(), one_hot(random_codes(rng, 101, 2000)), n_controls="auto", gradient_correction=False)
     assert many.n_controls == 101 and caplog.text.count("none made") == 1
+
+
+@pytest.fixture
+def on_genome(tmp_path: Path, rng: np.random.Generator) -> dict[str, Any]:
+    """A genome of one chromosome with ten regions on it."""
+    bases = "".join(np.array(list("ACGT"))[random_codes(rng, 1, 6_000)[0]])
+    (tmp_path / "g.fa").write_text(f">chr1\n{bases}\n")
+    return {
+        "genome": tmp_path / "g.fa",
+        "regions": make_regions(["chr1"] * 10, *(np.arange(10) * 400 + [[0], [LENGTH]])),
+    }
+
+
+def test_controls_of_the_background_are_told_kept_and_replaced(
+    on_genome: dict[str, Any], checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Made at once or later they are the same; a file has one kind, and says which."""
+    caplog.set_level("INFO", "seqsal.attribution.controls")
+    options = {**on_genome, "device": "cpu", "method": ["gradient_x_input", "saliency"]}
+    at_once = seqsal.attribute(checkpoint, null="background", n_controls=30, **options)
+    path = tmp_path / "A.h5"
+    seqsal.attribute(checkpoint, null="background", out=path, **options)
+    assert read_attributions(path).null == "background"  # none are there yet
+    peaks = seqsal.call_peaks(read_attributions(path, in_memory=False), fdr=1)
+    later = read_attributions(path)
+    assert peaks.attrs["null"] == later.controls.kind == at_once.controls.kind == "background"
+    same_controls(later, at_once)
+    assert "attributing 30 background windows" in caplog.text and later.result("saliency").controls is None
+
+    make_controls(later.result("saliency"))
+    same_controls(read_attributions(path, "saliency"), at_once.result("saliency"))
+    caplog.clear()
+    shuffled = make_controls(read_attributions(path), null="shuffle")
+    assert "in place of 30 background windows" in caplog.text
+    assert shuffled.kind == read_attributions(path).null == "shuffle"
+    assert read_attributions(path, "saliency").controls is None  # not of two kinds in a file
+    same_controls(read_attributions(path), seqsal.attribute(checkpoint, n_controls=30, **options))
+    in_memory = seqsal.attribute(checkpoint, n_controls=30, **options)
+    make_controls(in_memory, null="background")
+    same_controls(in_memory, at_once)
+
+
+def test_background_without_a_genome_or_with_another_is_refused(
+    on_genome: dict[str, Any], X: np.ndarray, tmp_path: Path
+) -> None:
+    model = wrap(Counting(), input_length=LENGTH)
+    attr = attribute(model, X)
+    with pytest.raises(StoreError, match=r"were not read from one; give it .*--genome"):
+        seqsal.call_peaks(attr, null="background")
+    with pytest.raises(SeqsalError, match="background"):
+        seqsal.call_peaks(attr, null="background", genome=on_genome["genome"])
+    with pytest.raises(UsageError, match=r"got 'backgrond', expected shuffle or background; did you mean 'background'"):
+        attribute(model, X, null="backgrond")
+    placed = seqsal.attribute(model, device="cpu", **on_genome)
+    moved = on_genome["genome"].rename(tmp_path / "moved.fa")
+    with pytest.raises(SeqsalError, match="no such file"):
+        make_controls(placed, null="background")
+    assert make_controls(placed, null="background", genome=moved).kind == "background"

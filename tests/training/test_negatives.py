@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from seqsal.errors import TrainingError
+from seqsal.io.background import MAX_N_FRACTION, gc_fraction
 from seqsal.regions import make_regions
-from seqsal.training.negatives import MAX_N_FRACTION, gc_fraction, sample_windows
+from seqsal.training.negatives import sample_windows
 
 
 class Memory:

@@ -454,7 +454,7 @@ def _tract_text(name: str, share: float, enrichment: float | None, marginal: Tes
 def profile(context: AuditContext) -> tuple[float, ...] | NotTested:
     """Share of the attribution of shuffled sequence in each tenth of the window."""
     controls = context.attr.controls
-    if controls is not None and len(controls):
+    if controls is not None and len(controls) and controls.kind == "shuffle":
         track = np.asarray(controls.track[: context.settings.n_regions])
     elif context.can_attribute:
         codes = context.codes(context.rows(context.settings.n_small))

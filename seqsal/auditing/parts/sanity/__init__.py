@@ -172,7 +172,7 @@ def _without_attributing(context: AuditContext, notes: Notes) -> SanityResult:
 
 def _stored_input(context: AuditContext) -> InputSizes | NotTested:
     controls, n = context.attr.controls, context.settings.n_small
-    if controls is None or controls.source is None or not len(controls):
+    if controls is None or controls.kind != "shuffle" or controls.source is None or not len(controls):
         return NotTested("The map was not compared with that of shuffles: none are stored.")
     picked = np.sort(context.rng("stored shuffles").permutation(len(controls))[:n])
     source = np.asarray(controls.source[picked]).astype(np.int64)
