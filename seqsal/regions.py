@@ -21,9 +21,9 @@ from numpy.typing import ArrayLike, NDArray
 from seqsal.errors import RegionError
 
 __all__ = [
-    "COLUMNS", "Region", "check_chroms", "column_roles", "complete_regions", "counts_from_one", "find_strands",
-    "fit_windows", "format_region", "lift_span", "make_regions", "merge_regions", "parse_region", "parse_strands",
-    "resize_regions", "tile_regions",
+    "COLUMNS", "Region", "Span", "check_chroms", "column_roles", "complete_regions", "counts_from_one", "cut_windows",
+    "find_strands", "fit_windows", "format_region", "lay_windows", "lift_span", "make_regions", "merge_regions",
+    "parse_region", "parse_strands", "resize_regions", "tile_regions", "windows_of",
 ]  # fmt: skip
 
 COLUMNS = ("chrom", "start", "end", "name", "score", "strand", "summit")
@@ -59,6 +59,18 @@ class Region(NamedTuple):
     start: int
     end: int
     strand: str = "."
+
+
+class Span(NamedTuple):
+    """The part of every window that is kept: offsets along the window as the model reads it, half-open."""
+
+    start: int
+    end: int
+
+    @property
+    def length(self) -> int:
+        """Bases that are kept."""
+        return self.end - self.start
 
 
 def parse_region(text: str) -> Region:
@@ -266,6 +278,55 @@ def tile_regions(regions: pd.DataFrame, length: int) -> pd.DataFrame:
     tiles["summit"] = np.where(is_tile, -1, tiles["summit"])
     tiles["name"] = tiles["name"].where(~is_tile, tiles["name"] + "." + pd.Series(number + 1, tiles.index).astype(str))
     return tiles
+
+
+def lay_windows(regions: pd.DataFrame, length: int) -> pd.DataFrame:
+    """Lay windows of `length` bp around regions, all of whose spans are then kept at one place of the windows.
+
+    The kept span is as wide as the widest region, K, and begins (length - K) // 2 bases into the window as the model
+    reads it; the others stand in its middle. `region_start` and `region_end` (int64) say where each region is.
+    RegionError: a region is wider than the window.
+    """
+    start, end, summit = (regions[key].to_numpy(np.int64) for key in ("start", "end", "summit"))
+    widths = end - start
+    width, worst = int(widths.max()), regions.iloc[int(widths.argmax())]
+    if width > length:
+        raise RegionError(
+            f"span: {worst['name']} {format_region(worst['chrom'], worst['start'], worst['end'])} is {width:,} bp wide "
+            f"and does not fit into the model's window of {length:,} bp; give narrower regions, or a width (--span N)"
+        )
+    before = (length - width) // 2
+    forward = np.where(regions["strand"].to_numpy() == "-", length - width - before, before)
+    laid = regions.copy()
+    laid["start"] = start - (width - widths) // 2 - forward
+    laid["end"] = laid["start"] + length
+    laid["summit"] = np.where(summit >= 0, summit + start - laid["start"], -1)
+    return laid.assign(region_start=start, region_end=end)
+
+
+def cut_windows(windows: pd.DataFrame, span: Span) -> pd.DataFrame:
+    """Return the regions of the kept span of windows; `window_start` and `window_end` (int64) say where these are.
+
+    A span that is all of the window leaves them as they are. A summit outside the span is dropped.
+    """
+    start, end = (windows[key].to_numpy(np.int64) for key in ("start", "end"))
+    if not len(windows) or span.length == end[0] - start[0]:
+        return windows
+    regions = windows.assign(window_start=start, window_end=end)
+    regions["start"], regions["end"] = lift_span(start, end, windows["strand"].to_numpy(), span.start, span.end)
+    summit = windows["summit"].to_numpy(np.int64) + start - regions["start"].to_numpy()
+    is_kept = (windows["summit"].to_numpy() >= 0) & (summit >= 0) & (summit < span.length)
+    regions["summit"] = np.where(is_kept, summit, -1)
+    return regions
+
+
+def windows_of(regions: pd.DataFrame) -> pd.DataFrame:
+    """Return the windows that regions of spans were cut from, as far as these are known: `cut_windows` undone."""
+    if "window_start" not in regions:
+        return regions
+    windows = regions.drop(columns=["window_start", "window_end"])
+    summit = np.where(regions["summit"] >= 0, regions["summit"] + regions["start"] - regions["window_start"], -1)
+    return windows.assign(start=regions["window_start"], end=regions["window_end"], summit=summit)
 
 
 def check_chroms(regions: pd.DataFrame, chrom_sizes: Mapping[str, int], *, regions_name: str, genome_name: str) -> None:

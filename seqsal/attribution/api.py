@@ -28,6 +28,7 @@ from seqsal.attribution.request import (
     model_name,
     read_model,
 )
+from seqsal.attribution.spans import find_span
 from seqsal.attribution.targets import with_target
 from seqsal.errors import UsageError
 from seqsal.io.atomic import check_distinct
@@ -36,6 +37,7 @@ from seqsal.io.inputs import WindowSource, open_codes, open_input
 from seqsal.io.store import read_attributions
 from seqsal.models import SequenceModel, resolve_device
 from seqsal.models.seen import TRAINED_ON, find_seen
+from seqsal.regions import Span
 from seqsal.sequence.codes import codes_from_one_hot
 
 __all__ = ["OpenRequest", "attribute", "open_request", "score", "score_table"]
@@ -47,11 +49,12 @@ def attribute(
     model: nn.Module | _PATH,
     *,
     genome: _PATH | None = None,
-    regions: _PATH | pd.DataFrame | None = None,
+    regions: _PATH | pd.DataFrame | Sequence[str] | None = None,
     fasta: _PATH | None = None,
     X: Any = None,
     method: str | Method | Sequence[str | Method] = "gradient_x_input",
     target: int | Sequence[int] | None = None,
+    span: int | str | None = None,
     out: _PATH | None = None,
     device: str = "auto",
     seed: int = 0,
@@ -67,7 +70,7 @@ def attribute(
         A model file or ``package.module:factory``, any `nn.Module` (N, 4, L) → (N,) or (N, T), or a model from
         :func:`seqsal.load_model` or :func:`seqsal.wrap`.
     genome, regions
-        Genome FASTA, and regions as a file or a table.
+        Genome FASTA, and regions as a file, a table, or text such as ``chr8:74,086,660-74,086,860``, one or several.
     fasta
         Sequences instead of genome and regions.
     X
@@ -76,6 +79,10 @@ def attribute(
         Name of the attribution method, a :class:`seqsal.attribution.Method` of one's own, or several of them.
     target
         Which output of the model, or several, from 0; None for the one that it was wrapped for, or the first.
+    span
+        The part of each window that is kept: a number of bases, K, around its middle (the region's centre or summit);
+        ``region``, the regions themselves, with the model's windows laid around them; None or ``window`` for all of it.
+        The model reads whole windows in any case; `ism` mutates the span alone. `flank` widens it.
     out
         Attribution file to write; the arrays of the result then stay on disk, and memory stays flat.
     device
@@ -91,19 +98,22 @@ def attribute(
         `rc_average`; `n_controls`, shuffled windows that are attributed at once for peaks to be compared with (0, the
         default, leaves them until :func:`seqsal.call_peaks` or something else needs them); `hypothetical` (keep the
         scores of all four bases, where the method gives them; by default in memory but not on disk), `draw` (another
-        number: other controls, references and noise), `batch_size`, `precision` (`fp32`, `bf16` or, on CUDA, `tf32`),
-        `compile` (let torch.compile fuse the model's operations), `held_out` (leave out the regions that the
-        model was trained on, where its checkpoint says which), `ignore_strand`, `tile` and `blocks` (as for
-        :func:`score`); the methods' own, such as
-        `gradient_correction` (with several methods an option goes to those that have it; in a dictionary
-        `method_options`, the key `"ism.n_at_once"` addresses one); and how a file or a module is read, as in
-        :func:`seqsal.load_model` and :func:`seqsal.wrap`: `weights`, `layout`, `output_space` and so on.
+        number: other controls, references and noise), `flank` (bp to widen the span by, on either side),
+        `control_shuffle` (``window``: controls are shuffles of whole windows; by default of the span, so that their
+        surroundings are those of the windows that they are compared with), `batch_size`, `precision` (`fp32`, `bf16`
+        or, on CUDA, `tf32`), `compile` (let torch.compile fuse the model's operations), `held_out` (leave out the
+        regions that the model was trained on, where its checkpoint says which), `ignore_strand`, `tile` and `blocks`
+        (as for :func:`score`); the methods' own, such as `gradient_correction` (with several methods an option goes to
+        those that have it; in a dictionary `method_options`, the key `"ism.n_at_once"` addresses one); and how a file
+        or a module is read, as in :func:`seqsal.load_model` and :func:`seqsal.wrap`: `weights`, `layout`,
+        `output_space` and so on.
 
     Returns
     -------
     Attributions
-        `track` (N, L), `hypothetical` (N, 4, L), `regions`, row i ↔ track[i], and more. Several methods and targets
-        take one pass over the windows: this is the first, `results` names all, and `result(name)` gives each.
+        `track` (N, K), `hypothetical` (N, 4, K), `regions`, row i ↔ track[i], and more; K is L without a `span`.
+        Several methods and targets take one pass over the windows: this is the first, `results` names all, and
+        `result(name)` gives each.
 
     Raises
     ------
@@ -125,7 +135,7 @@ def attribute(
     True
     """
     request = make_request(
-        model, genome=genome, regions=regions, fasta=fasta, X=X, method=method, target=target, device=device,
+        model, genome=genome, regions=regions, fasta=fasta, X=X, method=method, target=target, span=span, device=device,
         seed=seed, known=("out", "resume", "progress"), **{"hypothetical": None if out is None else False, **options},
     )  # fmt: skip
     with open_request(request) as opened:
@@ -136,13 +146,15 @@ def score(
     model: nn.Module | _PATH,
     *,
     genome: _PATH | None = None,
-    regions: _PATH | pd.DataFrame | None = None,
+    regions: _PATH | pd.DataFrame | Sequence[str] | None = None,
     fasta: _PATH | None = None,
     X: Any = None,
     target: int | None = None,
     ignore_strand: bool = False,
     tile: bool = False,
     blocks: bool = False,
+    span: int | str | None = None,
+    flank: int = 0,
     batch_size: int | None = None,
     device: str = "auto",
     progress: bool | None = None,
@@ -160,6 +172,9 @@ def score(
         Cover regions that are longer than the model's window by several windows, instead of reading their middle.
     blocks
         Read the blocks of BED12 (exons) spliced; each region is then a contig of its own, from 0.
+    span, flank
+        Where windows are laid, as for :func:`attribute`: ``region`` puts the middle of each region in the middle of a
+        window, whatever its summit, and a width says what `tile` covers regions with.
     batch_size
         Windows at a time; None lets the device decide.
     reading
@@ -185,7 +200,7 @@ def score(
     ['chrom', 'start', 'end', 'name', 'strand', 'padded', 'prediction', 'logit']
     """
     check_reading(model, reading, known=inspect.signature(score).parameters)
-    options = AttributeOptions(target=target, batch_size=batch_size)
+    options = AttributeOptions(target=target, batch_size=batch_size, span=span, flank=flank)
     request = Request(model, as_given(reading), genome, regions, fasta, X, ignore_strand, tile, blocks, options, device)
     with open_request(request) as opened:
         return opened.score(progress=progress)
@@ -236,7 +251,8 @@ class OpenRequest:
             return attribute_windows(self.model, self.source, options, device=self.device, progress=progress)
         identify_model(self.model)
         request = self.request
-        check_distinct([out], (request.model, request.genome, request.regions, request.fasta))
+        regions = request.regions if isinstance(request.regions, (str, os.PathLike)) else None
+        check_distinct([out], (request.model, request.genome, regions, request.fasta))
         path = attribute_to_file(
             self.model, self.source, out, options, device=self.device, resume=resume, keep_finished=keep_finished,
             or_more_controls=or_more_controls, progress=progress,
@@ -271,8 +287,8 @@ def open_request(request: Request) -> OpenRequest:
     SeqsalError
         Input that cannot be used.
     """
-    device = resolve_device(request.device)
-    first = request.options.targets[0]
+    device, options = resolve_device(request.device), request.options
+    first = options.targets[0]
     model = read_model(request.model, device=device, target=first, **request.reading)
     if request.X is not None:
         source = open_codes(codes_from_one_hot(_as_array(request.X)), request.regions)  # type: ignore[arg-type]
@@ -280,8 +296,12 @@ def open_request(request: Request) -> OpenRequest:
         source = open_input(
             genome=request.genome, regions=request.regions, fasta=request.fasta, length=model.input_length,
             ignore_strand=request.ignore_strand, tile=request.tile, blocks=request.blocks,
+            span=None if isinstance(options.span, Span) else options.span, flank=options.flank,
         )  # fmt: skip
     try:
+        span = find_span(options.span, options.flank, source)
+        settled = replace(options, span=None if span.length == source.length else span, flank=0)
+        request = replace(request, options=settled)
         seen = find_seen(getattr(model.module, "metadata", {}), source.windows, source.read)
         if seen is not None:
             source.windows["seen"] = seen

@@ -26,7 +26,7 @@ from torch import nn
 from seqsal.attribution.compute import frozen_on_device
 from seqsal.attribution.engine import AttributionRun
 from seqsal.attribution.methods.registry import METHODS
-from seqsal.attribution.passes import Sink, WindowReader, chunk_rows, run_pass
+from seqsal.attribution.passes import Sink, chunk_rows, run_pass
 from seqsal.attribution.request import (
     AttributeOptions,
     PlannedMethod,
@@ -35,6 +35,7 @@ from seqsal.attribution.request import (
     plan_methods,
     read_model_of,
 )  # fmt: skip
+from seqsal.attribution.spans import KeptSpans, WindowReader
 from seqsal.attribution.targets import TargetView
 from seqsal.errors import ModelError, StoreError
 from seqsal.io.attributions import Array, Attributions, Controls
@@ -103,7 +104,7 @@ def make_controls(
         made = read_attributions(file, attr.name, in_memory=isinstance(attr.track, np.ndarray)).controls
         attr.keep(controls=made)
     else:
-        layout = _layout(planned, source, n_controls, null)
+        layout = _layout(run, planned, source, n_controls)
         sink = MemorySink(layout, controls_only=True)
         made_before = [attr.result(one.name).controls for one in planned.results]
         _take_over(sink, planned, [one if one and one.kind == null else None for one in made_before], n_controls)
@@ -142,7 +143,8 @@ def control_codes(attr: Attributions, most: int) -> NDArray[np.uint8]:
     n_controls = default_n_controls(len(attr), attr.length)
     parents = control_parents(np.arange(n_controls), len(attr), n_controls)
     seed, draw = int(attr.attrs.get("seed", 0)), int(attr.attrs.get("draw", 0))
-    made: ShuffledControls | _Recorded = ShuffledControls(_Windows(attr), parents, seed=seed, draw=draw)
+    spans = KeptSpans(_Windows(attr), attr.span)
+    made: ShuffledControls | _Recorded = ShuffledControls(spans, parents, seed=seed, draw=draw)
     if attr.controls is not None and attr.controls.codes is not None and len(attr.controls):
         made = _Recorded(attr.controls.codes, parents)
     return made.read(slice(0, most))
@@ -182,6 +184,8 @@ def options_of_attributions(attr: Attributions) -> AttributeOptions:
         null=attr.null,
         precision=str(attr.attrs.get("precision", "fp32")),
         compile=bool(attr.attrs.get("compiled", False)),
+        span=attr.span if "span" in attr.attrs else None,
+        control_shuffle=str(attr.attrs.get("control_shuffle", "span")),
     )
 
 
@@ -189,8 +193,9 @@ class _Windows:
     """The windows of attributions, as a :class:`seqsal.attribution.passes.WindowReader`."""
 
     def __init__(self, attr: Attributions, genome: str | os.PathLike[str] | None = None) -> None:
-        self.windows, self.rejected, self._codes = attr.regions, attr.rejected, attr.codes
-        self.length, self.chrom_sizes = attr.length, dict(attr.chrom_sizes)
+        self.windows, self.rejected = attr.windows, attr.rejected
+        self._codes = attr.codes if attr.window_codes is None else attr.window_codes
+        self.length, self.chrom_sizes = attr.window_length, dict(attr.chrom_sizes)
         self.provenance: dict[str, Any] = dict(attr.attrs.get("genome", {}))
         if genome is not None:
             self.provenance["genome"] = {"file": str(genome)}
@@ -227,9 +232,10 @@ def _run_of(
     """Return the run that makes these attributions again: the one remembered, or one made from their attributes."""
     remembered: AttributionRun | None = attr.run
     if model is None and remembered is not None:
-        return AttributionRun(remembered.model, source, replace(remembered.options, null=null), remembered.device)
+        options = replace(remembered.options, null=null, span=attr.span)
+        return AttributionRun(remembered.model, source, options, remembered.device)
     given = _recorded_model(attr) if model is None else model
-    options = options_of_attributions(attr) if remembered is None else remembered.options
+    options = options_of_attributions(attr) if remembered is None else replace(remembered.options, span=attr.span)
     where = resolve_device(device)
     again = read_model_of(given, attr, device=where)
     return AttributionRun(again, source, replace(options, null=null), where)
@@ -269,14 +275,14 @@ def _recorded_model(attr: Attributions) -> Path:
 def _check_predictions(attr: Attributions, run: AttributionRun) -> None:
     """Raise unless the model predicts what is on record for a few of the windows."""
     result = next(one for one in run.results if one.name == attr.name)
-    rows = np.unique(np.linspace(0, len(attr) - 1, min(len(attr), N_CHECKED)).astype(np.int64))
+    rows, source = np.unique(np.linspace(0, len(attr) - 1, min(len(attr), N_CHECKED)).astype(np.int64)), _Windows(attr)
     expected = np.asarray(attr.prediction[rows], dtype=np.float64)
     found = np.empty(len(rows))
     precision = run.options.precision
     with frozen_on_device(run.model, run.device, precision), torch.no_grad():
         model = TargetView(run.model, (result.target,), run.device, precision).single[0]
         for i, row in enumerate(rows):
-            X = one_hot_tensor(torch.from_numpy(np.asarray(attr.codes[row : row + 1])).to(run.device))
+            X = one_hot_tensor(torch.from_numpy(source.read(slice(row, row + 1))).to(run.device))
             strands = (X, reverse_complement_tensor(X)) if run.options.rc_average else (X,)
             found[i] = float(torch.stack([model(strand).float() for strand in strands]).mean())
     off = ~np.isclose(found, expected, rtol=0, atol=TOLERANCE[precision] * max(float(np.abs(expected).max()), 1e-6))
@@ -351,7 +357,7 @@ def _append(
         recorded = recorded if recorded is not None and len(recorded) == n_controls else None
         if not writer.done["null"]:
             _take_over(writer, planned, [_controls_in(path, name, null) for name in names], n_controls)
-        _stream(run, planned, source, _layout(planned, source, n_controls, null), recorded, writer, progress)
+        _stream(run, planned, source, _layout(run, planned, source, n_controls), recorded, writer, progress)
         writer.finish()
 
 
@@ -395,18 +401,15 @@ def most_controls(attr: Attributions) -> int:
     options = options_of_attributions(attr) if attr.run is None else attr.run.options
     planned = next(one for one in plan_methods(options) if attr.name in [result.name for result in one.results])
     usual = most = default_n_controls(len(attr), attr.length)
-    bases = attr.length * planned.method.n_passes(attr.length)
+    bases = attr.window_length * planned.method.n_passes(attr.length)
     while 2 * most <= max(MOST_GROWTH * usual, len(attr) // WINDOWS_A_CONTROL) and 2 * most * bases <= MOST_GROWN_BASES:
         most *= 2
     return most
 
 
-def _layout(planned: PlannedMethod, source: WindowReader, n_controls: int, null: str) -> StoreLayout:
+def _layout(run: AttributionRun, planned: PlannedMethod, source: WindowReader, n_controls: int) -> StoreLayout:
     others = {result.name: ResultLayout({}) for result in planned.results[1:]}
-    return StoreLayout(
-        source.windows, source.rejected, source.length, source.chrom_sizes, n_controls=n_controls, results=others,
-        null=null,
-    )  # fmt: skip
+    return replace(run.plan_layout(source, n_controls), hypothetical=False, completeness_error=False, results=others)
 
 
 def _stream(
@@ -421,7 +424,7 @@ def _stream(
     """Attribute controls in the very batches that they would be in together with the windows."""
     run_pass(
         run.model, source, run.options, [planned], layout, sink, device=run.device, controls=recorded,
-        n_rows=chunk_rows(run.planned, source.length), progress=progress,
+        n_rows=chunk_rows(run.planned, source.length, layout.length), progress=progress,
     )  # fmt: skip
 
 

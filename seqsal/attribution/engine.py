@@ -20,8 +20,9 @@ from torch import nn
 
 from seqsal.attribution.compute import check_precision, compile_error, frozen_on_device, pearson
 from seqsal.attribution.methods.base import Method
-from seqsal.attribution.passes import FirstWindows, Sink, WindowReader, first_window, run_pass
+from seqsal.attribution.passes import FirstWindows, Sink, first_window, run_pass
 from seqsal.attribution.request import AttributeOptions, Result, plan_methods
+from seqsal.attribution.spans import WindowReader, find_span
 from seqsal.attribution.targets import with_target
 from seqsal.errors import RegionError
 from seqsal.io.attributions import Attributions
@@ -30,6 +31,7 @@ from seqsal.io.store_writer import AttributionWriter, MemorySink, is_already_wri
 from seqsal.models import SequenceModel
 from seqsal.models.seen import seen_counts
 from seqsal.models.state import settled
+from seqsal.regions import cut_windows
 from seqsal.sequence.draws import default_n_controls
 from seqsal.version import VERSION
 
@@ -155,6 +157,8 @@ class AttributionRun:
 
     Attributes
     ----------
+    length, span
+        Of the windows, and what is kept of them.
     planned, results
         What is computed together, and every result of it, in the order of the file.
     """
@@ -165,6 +169,7 @@ class AttributionRun:
             raise RegionError("regions: none left to attribute; give at least one region inside the genome")
         self.model, self.options, self.device = model, options, device
         self.length = source.length
+        self.span = find_span(options.span, options.flank, source)
         self.planned = plan_methods(options)
         self.results = [result for one in self.planned for result in one.results]
         self._methods = {result.name: one.method for one in self.planned for result in one.results}
@@ -192,6 +197,8 @@ class AttributionRun:
             **({"null": self.options.null} if self.options.null != "shuffle" else {}),
             "precision": self.options.precision,
             **({"compiled": True} if self.options.compile else {}),
+            **({"span": list(self.span)} if self.span.length < self.length else {}),
+            **({"control_shuffle": "window"} if self.options.control_shuffle == "window" else {}),
             "results": [result.name for result in self.results],
             **self.describe_result(self.results[0]),
         }
@@ -215,22 +222,23 @@ class AttributionRun:
         """Say what the results of some windows will hold; `n_controls` overrules the options'."""
         first, *others = [self._plan_result(result) for result in self.results]
         return StoreLayout(
-            regions=source.windows,
+            regions=cut_windows(source.windows, self.span),
             rejected=source.rejected,
-            length=source.length,
+            length=self.span.length,
             chrom_sizes=source.chrom_sizes,
             n_controls=self._n_controls(source) if n_controls is None else n_controls,
             null=self.options.null,
             hypothetical=first.hypothetical,
             completeness_error=first.completeness_error,
             results={result.name: layout for result, layout in zip(self.results[1:], others, strict=True)},
+            window=(self.length, self.span.start) if self.span.length < self.length else None,
         )
 
     def _n_controls(self, source: WindowReader) -> int:
         """How many controls are made with the windows; `auto` makes them where they cost no more than the windows."""
         if isinstance(self.options.n_controls, int):
             return self.options.n_controls
-        n_windows, wanted = len(source.windows), default_n_controls(len(source.windows), source.length)
+        n_windows, wanted = len(source.windows), default_n_controls(len(source.windows), self.span.length)
         return wanted if wanted <= n_windows else 0
 
     def _plan_result(self, result: Result) -> ResultLayout:

@@ -29,12 +29,13 @@ from seqsal.attribution.methods.base import (
     project,
 )
 from seqsal.attribution.request import AttributeOptions, PlannedMethod
+from seqsal.attribution.spans import KeptSpans, WindowReader
 from seqsal.attribution.targets import TargetView
 from seqsal.errors import ModelError, StoreError
 from seqsal.io.background import BackgroundControls
 from seqsal.io.progress import bar as progress_bar
 from seqsal.io.store import StoreLayout
-from seqsal.regions import format_region
+from seqsal.regions import Span, format_region
 from seqsal.sequence.codes import N_CODE
 from seqsal.sequence.draws import ShuffledControls, control_parents
 from seqsal.sequence.tensors import one_hot_tensor
@@ -52,20 +53,6 @@ Rows = NDArray[np.int64]
 Arrays = dict[str, NDArray[Any]]
 
 
-class WindowReader(Protocol):
-    """Where windows come from: :class:`seqsal.io.inputs.WindowSource` or codes in memory."""
-
-    windows: pd.DataFrame
-    rejected: pd.DataFrame
-    length: int
-    chrom_sizes: dict[str, int]
-    provenance: dict[str, Any]
-
-    def read(self, rows: slice | Rows) -> NDArray[np.uint8]:
-        """Return codes of some windows, (n, L) uint8."""
-        ...
-
-
 class FirstWindows:
     """The first windows of a reader, `n_windows` at most, as a reader."""
 
@@ -80,12 +67,12 @@ class FirstWindows:
 
 
 class ControlReader(Protocol):
-    """Where controls come from: shuffles, the background of the genome, or sequences on record."""
+    """Where controls of spans come from: shuffles, the background of the genome, or sequences on record."""
 
     parents: Rows
 
     def read(self, rows: slice) -> NDArray[np.uint8]:
-        """Return codes of some controls, (n, L) uint8."""
+        """Return codes of some controls, (n, K) uint8."""
         ...
 
 
@@ -115,11 +102,12 @@ class Miss(NamedTuple):
 
 
 class _Chunk(NamedTuple):
-    """Rows of one part, with their codes (n, L) and, for controls, the windows that they are shuffles of, or like."""
+    """Rows of one part: whole windows (n, L), their spans (n, K) and, for controls, the windows that they stand for."""
 
     part: str
     start: int
     codes: NDArray[np.uint8]
+    kept: NDArray[np.uint8]
     source: Rows
 
 
@@ -145,7 +133,10 @@ def run_pass(
     windows_done, controls_done = sink.done["main"], sink.done["null"]
     n_windows = 0 if windows_done == len(layout.regions) else len(layout.regions)  # a bar of controls alone
     total, done = n_windows + layout.n_controls, min(windows_done, n_windows) + controls_done
-    n_rows = chunk_rows(families, layout.length) if n_rows is None else n_rows
+    n_rows = chunk_rows(families, source.length, layout.length) if n_rows is None else n_rows
+    spans = KeptSpans(source, layout.span)
+    for family in families:
+        family.method.keep(layout.span, source.length)
     is_one = total - done <= min(n_rows, n_windows)  # chunk, for which no thread is worth its start
     last = families[-1].results[-1]
     n_off: dict[str, int] = {}
@@ -158,7 +149,7 @@ def run_pass(
         contextlib.nullcontext() if is_one else WriteBehind[partial[None]](lambda write: write()) as writer,
     ):  # fmt: skip
         prepared = [_prepare(family, model, source, options, device, batches) for family in families]
-        chunks = _chunks(source, layout, n_rows, options, controls, dict(sink.done))
+        chunks = _chunks(spans, layout, n_rows, options, controls, dict(sink.done))
         for chunk in chunks if is_one else read_ahead(chunks):
             for family, view, share in prepared:
                 tables = _attribute_chunk(family, view, chunk, layout, share, device, bar)
@@ -208,15 +199,15 @@ def first_window(source: WindowReader, device: torch.device) -> torch.Tensor:
     return one_hot_tensor(torch.from_numpy(codes).to(device))
 
 
-def chunk_rows(families: Sequence[PlannedMethod], length: int) -> int:
+def chunk_rows(families: Sequence[PlannedMethod], length: int, n_kept: int | None = None) -> int:
     """Rows of a chunk: a million bases, and fewer for slow methods, whose interrupted run should not lose an hour."""
-    n_passes = sum(family.method.n_passes(length) for family in families)
+    n_passes = sum(family.method.n_passes(length if n_kept is None else n_kept) for family in families)
     most = max(CHUNK_BASES // length, 1)
     return min(most, max(most * CHEAP_PASSES // n_passes, FEWEST_ROWS))
 
 
 def _chunks(
-    source: WindowReader,
+    spans: KeptSpans,
     layout: StoreLayout,
     n_rows: int,
     options: AttributeOptions,
@@ -226,14 +217,18 @@ def _chunks(
     n_windows, n_controls = len(layout.regions), layout.n_controls
     for start in range(done["main"], n_windows, n_rows):
         rows = np.arange(start, min(start + n_rows, n_windows))
-        yield _Chunk("main", start, source.read(slice(start, start + len(rows))), rows)
+        codes = spans.source.read(slice(start, start + len(rows)))
+        yield _Chunk("main", start, codes, spans.cut(codes, rows), rows)
     if done["null"] == n_controls:
         return
-    if controls is None:  # not before: the windows are read once for the numbers of the draws
-        controls = open_controls(source, n_controls, options)
+    whole = layout.has_windows and (options.control_shuffle == "window" or options.null != "shuffle")
+    if controls is None or whole:  # not before: the windows are read once for the numbers of the draws
+        controls = open_controls(spans.source if whole else spans, n_controls, options)
     for start in range(done["null"], n_controls, n_rows):
         here = slice(start, min(start + n_rows, n_controls))
-        yield _Chunk("null", start, controls.read(here), controls.parents[here])
+        codes, parents = controls.read(here), controls.parents[here]
+        kept = spans.cut(codes, parents) if whole else codes
+        yield _Chunk("null", start, codes if whole else spans.put(kept, parents), kept, parents)
 
 
 def open_controls(source: WindowReader, n_controls: int, options: AttributeOptions) -> ControlReader:
@@ -271,12 +266,14 @@ def _attribute_chunk(
             n_told += n
             bar.update(n)
 
-        codes = chunk.codes[start:stop]
+        codes, kept = chunk.codes[start:stop], chunk.kept[start:stop]
         X = one_hot_tensor(torch.from_numpy(codes).to(device))
         scores_unknown = family.method.scores_unknown or codes.max() < N_CODE
         with progress_told_to(hear):
-            for scores, arrays in zip(family.attribute(view, X), tables, strict=True):
-                _fill(arrays, slice(start, stop), scores, X, scores_unknown)
+            every = family.attribute(view, X)
+        X, outside = _cut(X, layout.span), _outside(codes, kept, layout.span, device)
+        for scores, arrays in zip(every, tables, strict=True):
+            _fill(arrays, slice(start, stop), _cut_scores(scores, layout.span, outside), X, scores_unknown)
         bar.update(due - n_told)
 
     batches.run(compute, len(chunk.codes))
@@ -285,14 +282,16 @@ def _attribute_chunk(
 
 def _empty_arrays(chunk: _Chunk, layout: StoreLayout, result: str) -> Arrays:
     """Room for what a chunk's rows of a result hold; the first result brings along what all share."""
-    n_rows, length = chunk.codes.shape
+    n_rows, length = chunk.kept.shape
     own = layout.results.get(result, layout)  # the first result's settings are the layout's own
     arrays: Arrays = {
         "track": np.empty((n_rows, length), dtype=np.float32),
         "prediction": np.empty(n_rows, dtype=np.float32),
     }
     if own is layout:
-        arrays["codes"] = chunk.codes
+        arrays["codes"] = chunk.kept
+        if chunk.part == "main" and layout.has_windows:
+            arrays["window/codes"] = chunk.codes
     if chunk.part == "null":
         return arrays | ({"source": chunk.source} if own is layout else {})
     if own.hypothetical:
@@ -300,6 +299,24 @@ def _empty_arrays(chunk: _Chunk, layout: StoreLayout, result: str) -> Arrays:
     if own.completeness_error:
         arrays["completeness_error"] = np.empty(n_rows, dtype=np.float32)
     return arrays
+
+
+def _cut(values: torch.Tensor, span: Span) -> torch.Tensor:
+    """Keep a span of the last axis."""
+    return values if span.length == values.shape[-1] else values[..., span.start : span.end]
+
+
+def _outside(
+    codes: NDArray[np.uint8], kept: NDArray[np.uint8], span: Span, device: torch.device
+) -> torch.Tensor | None:
+    """Which bases of the spans (n, 1, K) are outside of narrower regions; None where none is."""
+    differ = codes[:, span.start : span.end] != kept
+    return torch.from_numpy(differ[:, None]).to(device) if differ.any() else None
+
+
+def _cut_scores(scores: Scores, span: Span, outside: torch.Tensor | None) -> Scores:
+    hypothetical = _cut(scores.hypothetical, span)
+    return scores._replace(hypothetical=hypothetical if outside is None else hypothetical.masked_fill(outside, 0))
 
 
 def _fill(arrays: Arrays, rows: slice, scores: Scores, X: torch.Tensor, scores_unknown: bool) -> None:

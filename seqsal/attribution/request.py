@@ -25,10 +25,12 @@ from torch import nn
 from seqsal.attribution.compute import check_precision
 from seqsal.attribution.methods.base import Method, ReverseComplementAverage, Scores, TargetsModel
 from seqsal.attribution.methods.registry import METHODS, make_method, parameters_of
+from seqsal.attribution.spans import check_span
 from seqsal.errors import MethodError, ModelError, UsageError, did_you_mean, shown
 from seqsal.io.attributions import NULLS, Attributions
 from seqsal.models import SequenceModel, load_model, wrap
 from seqsal.models.output_space import OUTPUT_SPACES
+from seqsal.regions import Span
 from seqsal.sequence.draws import MAX_DRAWS
 
 __all__ = [
@@ -86,6 +88,12 @@ class AttributeOptions:
         Of :data:`seqsal.attribution.compute.PRECISIONS`.
     compile
         Let torch.compile fuse the model's operations for the methods that can use it.
+    span, flank
+        The part of the window that is kept, as :func:`seqsal.attribution.spans.check_span` reads it, None for all of
+        it; and how many bp it is widened by on either side.
+    control_shuffle
+        What controls are shuffles of: ``span``, so that they stand where the windows' own bases stand, in the same
+        surroundings, or the whole ``window``.
 
     Raises
     ------
@@ -107,8 +115,16 @@ class AttributeOptions:
     batch_size: int | None = None
     precision: str = "fp32"
     compile: bool = False
+    span: int | str | Span | None = None
+    flank: int = 0
+    control_shuffle: str = "span"
 
     def __post_init__(self) -> None:
+        if not _is_whole(self.flank) or self.flank < 0:
+            raise UsageError(f"flank: got {shown(self.flank)}, expected a whole number of bases from 0 on")
+        object.__setattr__(self, "span", check_span(self.span, self.flank))
+        if self.control_shuffle not in ("span", "window"):
+            raise UsageError(f"control_shuffle: got {shown(self.control_shuffle)}, expected 'span' or 'window'")
         if not (isinstance(self.n_controls, str) and self.n_controls == "auto") and not (
             _is_whole(self.n_controls) and int(self.n_controls) >= 0
         ):
@@ -177,7 +193,7 @@ class Request:
     model: PathLike | nn.Module
     reading: Mapping[str, Any] = field(default_factory=dict)
     genome: PathLike | None = None
-    regions: PathLike | pd.DataFrame | None = None
+    regions: PathLike | pd.DataFrame | Sequence[str] | None = None
     fasta: PathLike | None = None
     X: Any = field(default=None, repr=False)
     ignore_strand: bool = False
@@ -191,9 +207,9 @@ class Request:
         check_reading(self.model, self.reading)
         for name in ("genome", "regions", "fasta"):
             value = getattr(self, name)
-            table = name == "regions" and isinstance(value, pd.DataFrame)
+            table = name == "regions" and (isinstance(value, pd.DataFrame) or _are_texts(value))
             if value is not None and not table and not isinstance(value, (str, os.PathLike)):
-                kinds = "a file or a table" if name == "regions" else "a file"
+                kinds = "a file, a table or text such as 'chr1:100-200'" if name == "regions" else "a file"
                 raise UsageError(f"{name}: got a {type(value).__name__}, expected {kinds}")
         if self.X is not None:
             files = self.genome is not None or self.fasta is not None
@@ -215,6 +231,7 @@ class Request:
             **{name: value for name, value in self.reading.items() if name != "extra_inputs"},
             **{name: str(value) for name in ("genome", "fasta") if (value := getattr(self, name)) is not None},
             **({"regions": str(self.regions)} if isinstance(self.regions, (str, os.PathLike)) else {}),
+            **({"regions": [*self.regions]} if isinstance(self.regions, (list, tuple)) else {}),
             **{name: getattr(self, name) for name in ("ignore_strand", "tile", "blocks", "held_out")},
             **own,
             "method": names[0] if len(names) == 1 else list(names),
@@ -323,7 +340,7 @@ def read_model_of(
     stored = attr.attrs.get("reading", {})
     names = ("layout", "channel_order", "output", "reduce", "track_layout")
     known: dict[str, Any] = {name: stored[name] for name in names if stored.get(name) is not None}
-    known |= {"target": attr.target, "input_length": attr.length}
+    known |= {"target": attr.target, "input_length": attr.window_length}
     if attr.output_space in OUTPUT_SPACES:
         known["output_space"] = attr.output_space
     return read_model(model, device=device, **known | reading)
@@ -489,6 +506,10 @@ def _listed(value: Any) -> tuple[Any, ...]:
     if isinstance(value, np.ndarray) and value.ndim == 1:
         value = value.tolist()
     return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(text, str) for text in value)
 
 
 def _is_whole(value: Any) -> bool:

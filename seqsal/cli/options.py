@@ -241,7 +241,10 @@ def end_by_verdict(ctx: click.Context, audit: AuditResult, fail_on: Sequence[str
 
 input_options = stack(
     click.option("--genome", type=path_type, help="Genome FASTA, plain or bgzip; used with --regions."),
-    click.option("--regions", type=path_type, help="BED3-BED12, narrowPeak or a table with named columns."),
+    click.option(
+        "--regions", type=path_type, metavar="FILE|chr:start-end",
+        help="BED3-BED12, narrowPeak or a table with named columns; or one region.",
+    ),
     click.option(
         "--fasta", type=path_type,
         help="Sequences instead of genome and regions; names like chr1:10-210 keep those coordinates.",
@@ -249,6 +252,15 @@ input_options = stack(
     click.option("--ignore-strand", is_flag=True, help="Read '-' regions forward, not as reverse complement."),
     click.option("--tile", is_flag=True, help="Cover regions longer than the model's window by several windows."),
     click.option("--blocks", is_flag=True, help="Read the blocks of BED12 (exons) spliced, each region a contig."),
+    click.option(
+        "--span", metavar="BP|region|window", show_default="window",
+        help="What is kept of each window: so many bases around the region's summit or middle, or the region itself "
+        "with the model's window laid around it.",
+    ),
+    click.option(
+        "--flank", type=click.IntRange(min=0), default=0, show_default=True, metavar="BP",
+        help="Widen the span on either side.",
+    ),
     group="Input",
 )  # fmt: skip
 
@@ -309,6 +321,10 @@ attribution_options = stack(
         help="Controls, which peaks are called against. auto is one per region, 100 to "
         "1,000 and at least 200 kb, and up to 8 times as many while the number of peaks hangs on which were drawn; "
         "`attribute` leaves them to `seqsal peaks` if they outnumber the regions.",
+    ),
+    click.option(
+        "--control-shuffle", type=click.Choice(["span", "window"]), default="span", show_default=True,
+        help="What controls are shuffles of: the span, in the surroundings of its window, or the whole window.",
     ),
     click.option(
         "--draw", type=click.IntRange(min=0), default=0, show_default=True,

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from seqsal.errors import StoreError
 from seqsal.io.views import view
+from seqsal.regions import Span, windows_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -117,6 +118,8 @@ class Attributions:
         The file that holds them, None in memory.
     open_result
         Gives another result by its name; :meth:`result` is what to call.
+    window_codes
+        (N, W) uint8, the whole windows as the model saw them, where only a span of each is kept; L is then its length.
     run
         The :class:`seqsal.attribution.engine.AttributionRun` that made them in this process, with its model: what
         controls are made with later. Not pickled.
@@ -146,10 +149,11 @@ class Attributions:
     path: Path | None = None
     open_result: Callable[[str], Attributions] | None = field(default=None, repr=False)
     run: Any = field(default=None, repr=False)
+    window_codes: Array | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         n_regions = len(self.regions)
-        for name in ("codes", "track", "prediction", "hypothetical", "completeness_error"):
+        for name in ("codes", "track", "prediction", "hypothetical", "completeness_error", "window_codes"):
             array = getattr(self, name)
             if array is not None and len(array) != n_regions:
                 raise StoreError(f"{name}: got {len(array)} rows, expected one for each of the {n_regions} regions")
@@ -182,8 +186,23 @@ class Attributions:
 
     @property
     def length(self) -> int:
-        """Bases per window."""
+        """Bases per window, or of the span that is kept of each."""
         return int(self.track.shape[1])
+
+    @property
+    def window_length(self) -> int:
+        """Bases that the model read at a time."""
+        return self.length if self.window_codes is None else int(self.window_codes.shape[1])
+
+    @property
+    def span(self) -> Span:
+        """What is kept of each window, as the model reads it; all of it if nothing else was asked for."""
+        return Span(*self.attrs.get("span", (0, self.length)))
+
+    @property
+    def windows(self) -> pd.DataFrame:
+        """Table of the whole windows, row i ↔ regions[i]; `regions` itself unless a span was kept."""
+        return windows_of(self.regions)
 
     @property
     def n_controls(self) -> int:

@@ -7,10 +7,10 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,7 @@ from seqsal.regions import (
     complete_regions,
     fit_windows,
     format_region,
+    lay_windows,
     lift_span,
     make_regions,
     parse_region,
@@ -79,35 +80,68 @@ class WindowSource(Closing):
 def open_input(
     *,
     genome: str | os.PathLike[str] | None = None,
-    regions: str | os.PathLike[str] | pd.DataFrame | None = None,
+    regions: str | os.PathLike[str] | pd.DataFrame | Sequence[str] | None = None,
     fasta: str | os.PathLike[str] | None = None,
     length: int | None = None,
     ignore_strand: bool = False,
     tile: bool | None = None,
     blocks: bool = False,
+    span: int | str | None = None,
+    flank: int = 0,
 ) -> WindowSource:
-    """Open `genome` with `regions` (a file, or a table with chrom, start and end), or `fasta` alone, as windows.
+    """Open `genome` with `regions`, or `fasta` alone, as windows.
 
-    A FASTA record named `chrom:start-end` or `chrom:start-end(strand)`, as bedtools getfasta writes it, keeps these
-    coordinates if they span as many bases as it has; any other is its own contig from 0. Windows have `length` bp:
-    regions are centred on their summit, or else midpoint; records are cropped around their middle, or padded with N and
-    flagged; None takes them as they are if all have one length. `tile` covers those that are longer by several windows
-    (see `tile_regions`); False warns of them; so does None, for callers who cannot tile. `ignore_strand` reads
+    `regions` is a file, a table with chrom, start and end, or text such as ``chr8:74,086,660-74,086,860``, one or
+    several. A FASTA record named `chrom:start-end` or `chrom:start-end(strand)`, as bedtools getfasta writes it, keeps
+    these coordinates if they span as many bases as it has; any other is its own contig from 0. Windows have `length`
+    bp: regions are centred on their summit, or else midpoint; records are cropped around their middle, or padded with N
+    and flagged; None takes them as they are if all have one length. `tile` covers those that are longer by several
+    windows (see `tile_regions`); False warns of them; so does None, for callers who cannot tile. `ignore_strand` reads
     everything forward. `blocks` reads the blocks of BED12 (exons) spliced: each region becomes a contig of its own,
-    named for it, from 0. UsageError: neither or both ways of input; FastaError, BedError: a file cannot be used;
-    RegionError: no region can, the lengths differ, or regions and genome name their chromosomes differently.
+    named for it, from 0. `span`, what is going to be kept, lays windows around the regions themselves where it is
+    ``region``, each widened by `flank` bp, and is what `tile` covers them with where it is a number. UsageError:
+    neither or both ways of input; FastaError, BedError: a file cannot be used; RegionError: no region can, the lengths
+    differ, or regions and genome name their chromosomes differently.
     """
     if fasta is not None and genome is None and regions is None:
         if blocks:
             raise UsageError("blocks: are those of regions; give genome and regions, not fasta")
-        return _open_fasta(Path(fasta), length, ignore_strand, tile)
+        return _open_fasta(Path(fasta), length, ignore_strand, _Laying(tile, span, flank))
     if fasta is not None or genome is None or regions is None:
         ways = {"genome": genome, "regions": regions, "fasta": fasta}
         given = [key for key, value in ways.items() if value is not None]
         raise UsageError(
             f"input: got {' and '.join(given) or 'nothing'}, expected genome and regions, or fasta alone; give either"
         )
-    return _open_genome(Path(genome), regions, length, ignore_strand, tile, blocks)
+    return _open_genome(Path(genome), regions, length, ignore_strand, _Laying(tile, span, flank), blocks)
+
+
+class _Laying(NamedTuple):
+    """How windows are laid around regions; see :func:`open_input`."""
+
+    tile: bool | None
+    span: int | str | None = None
+    flank: int = 0
+
+    def lay(self, regions: pd.DataFrame, length: int | None, name: str) -> pd.DataFrame:
+        """Return windows of `length` bp; the index says which row of `regions` each is from."""
+        by_region = self.span == "region"
+        if not by_region and not (self.tile and isinstance(self.span, int)):
+            return _with_length(regions, length, name, self.tile)
+        if length is None:
+            raise RegionError(
+                "span: the length of the model's window is not known, expected one to be laid around the spans; give "
+                "input_length (--input-length)"
+            )
+        if not by_region:
+            assert isinstance(self.span, int)
+            tiles = tile_regions(regions, self.span + 2 * self.flank)
+            return lay_windows(tiles, length).drop(columns=["region_start", "region_end"])
+        if self.tile:
+            raise UsageError("span: 'region' keeps whole regions, which tile (--tile) divides; give a width, or one")
+        wider = regions.assign(start=regions["start"] - self.flank, end=regions["end"] + self.flank)
+        wider["summit"] = np.where(regions["summit"] >= 0, regions["summit"] + self.flank, -1)
+        return lay_windows(wider, length)
 
 
 def open_codes(codes: NDArray[np.uint8], regions: pd.DataFrame | None = None) -> WindowSource:
@@ -148,17 +182,18 @@ def _contigs(n: int, length: int) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def _open_genome(
     path: Path,
-    regions: str | os.PathLike[str] | pd.DataFrame,
+    regions: str | os.PathLike[str] | pd.DataFrame | Sequence[str],
     length: int | None,
     ignore_strand: bool,
-    tile: bool | None,
+    laying: _Laying,
     blocks: bool,
 ) -> WindowSource:
-    if isinstance(regions, pd.DataFrame):
-        table, name = complete_regions(regions), "regions"
+    given = _as_table(regions)
+    if isinstance(given, pd.DataFrame):
+        table, name = complete_regions(given), "regions"
         described: dict[str, Any] = {"file": None}
     else:
-        content = read_content(regions, "BED file", BedError)
+        content = read_content(given, "BED file", BedError)
         table, name, described = parse_bed(content, blocks=blocks), content.name, content.provenance
     if table.empty:
         raise RegionError(f"{name}: holds no regions, expected at least one; check how it was made")
@@ -166,7 +201,7 @@ def _open_genome(
         table["strand"] = "."
     genome = Genome(path)
     try:
-        windows = table if blocks else _with_length(table, length, name, tile)
+        windows = table if blocks else laying.lay(table, length, name)
         check_chroms(windows, genome.chrom_sizes, regions_name=name, genome_name=str(path))
         usable, rejected = fit_windows(windows, genome.chrom_sizes)
         for part in (usable, rejected):  # several tiles may be of one region
@@ -179,7 +214,7 @@ def _open_genome(
             contigs = _contig_names(usable["name"], name)
             sizes = {contig: len(codes) for contig, codes in zip(contigs, sequences, strict=True)}
             records = make_regions(contigs, [0] * len(sizes), list(sizes.values()), name=contigs, score=usable["score"])
-            spans, number = _spans(records, length, name, tile)
+            spans, number = _spans(records, length, name, laying)
             low, high = spans["start"].to_numpy(), spans["end"].to_numpy()
             windows = spans.assign(
                 padded=(low < 0) | (high > records["end"].to_numpy()[number]),
@@ -196,14 +231,31 @@ def _open_genome(
     return _source(usable, rejected, dict(genome.chrom_sizes), provenance, genome.read_spans, where, genome.close)
 
 
-def _open_fasta(path: Path, length: int | None, ignore_strand: bool, tile: bool | None) -> WindowSource:
+def _as_table(regions: str | os.PathLike[str] | pd.DataFrame | Sequence[str]) -> pd.DataFrame | str | os.PathLike[str]:
+    """Turn regions that are written out, ``chrom:start-end`` and no file, into a table; a file or a table stays."""
+    if isinstance(regions, (str, os.PathLike)):
+        text = os.fspath(regions)
+        if os.path.exists(text) or not re.fullmatch(r"[^\s/]+:[\d,]+-[\d,]+(\([-+.]\))?", str(text)):
+            return regions
+        regions = [str(text)]
+    if isinstance(regions, pd.DataFrame):
+        return regions
+    found = [parse_region(text) for text in regions]
+    names = [format_region(*region) for region in found]
+    columns = zip(*found, strict=True) if found else ([], [], [], [])
+    chrom, start, end, strand = map(list, columns)
+    return make_regions(chrom, start, end, name=names, strand=strand)
+
+
+def _open_fasta(path: Path, length: int | None, ignore_strand: bool, laying: _Laying) -> WindowSource:
     """Read windows from records: spans in record coordinates, lifted to where the record comes from."""
     genome = Genome(path)
     records, sizes = _place_records(path, genome.chrom_sizes)
     n_bases = (records["end"] - records["start"]).to_numpy()
-    whole = make_regions(list(genome.chrom_sizes), np.zeros_like(n_bases), n_bases, name=records["name"])
+    turned = np.where((records["strand"] == "-") & ignore_strand, "-", ".")  # when it is read
+    whole = make_regions(list(genome.chrom_sizes), np.zeros_like(n_bases), n_bases, name=records["name"], strand=turned)
     try:
-        spans, number = _spans(whole, length, str(path), tile)
+        spans, number = _spans(whole, length, str(path), laying)
     except RegionError:
         genome.close()
         raise
@@ -211,6 +263,10 @@ def _open_fasta(path: Path, length: int | None, ignore_strand: bool, tile: bool 
     records, n_bases = records.iloc[number].reset_index(drop=True), n_bases[number]
     windows = records.assign(name=spans["name"])
     windows["start"], windows["end"] = lift_span(records["start"], records["end"], records["strand"], low, high)
+    if "region_start" in spans:
+        kept = (spans[key].to_numpy() for key in ("region_start", "region_end"))
+        kept_start, kept_end = lift_span(records["start"], records["end"], records["strand"], *kept)
+        windows = windows.assign(region_start=kept_start, region_end=kept_end)
     windows = windows.assign(padded=(low < 0) | (high > n_bases), input_row=number)
     # a record of the reverse strand is written as that strand reads: it is turned only to be read forward
     reverse = (records["strand"] == "-").to_numpy(bool) & ignore_strand
@@ -222,10 +278,10 @@ def _open_fasta(path: Path, length: int | None, ignore_strand: bool, tile: bool 
 
 
 def _spans(
-    records: pd.DataFrame, length: int | None, name: str, tile: bool | None
+    records: pd.DataFrame, length: int | None, name: str, laying: _Laying
 ) -> tuple[pd.DataFrame, NDArray[np.int64]]:
     """Windows on whole records, and the number of the record that each is on."""
-    spans = _with_length(records, length, name, tile)
+    spans = laying.lay(records, length, name)
     return spans.reset_index(drop=True), spans.index.to_numpy(np.int64)
 
 

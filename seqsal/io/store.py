@@ -5,6 +5,7 @@ uncompressed: float tracks hardly compress, and a contiguous dataset keeps the f
 
     /regions/{chrom,start,end,name,score,strand,summit,padded,input_row}   (N,)
     /codes                uint8   (N, L)     A C G T N = 0 1 2 3 4, as the model saw them
+    /window/codes         uint8   (N, W)     the whole windows, where only a span of them is kept
     /track                float32 (N, L)     attribution of the base that is there
     /prediction           float32 (N,)       the attributed output, in `output_space`
     /hypothetical         float32 (N, 4, L)  optional
@@ -28,6 +29,11 @@ of tracks and of predictions with fp32 over the first windows; so does one with 
 (true) as well. The group of a further result has the attributes in which it differs: method, target, output_space,
 options, gradient_correction, signed and the correlations.
 
+Where a span of each window is kept, L above is its length, /regions are the spans, with `window_start` and
+`window_end` next to them, and the attribute `span` (JSON) says from where to where in the window, as the model reads
+it, they are. Of regions of several widths (`region_start`, `region_end`) the spans are as wide as the widest; bases
+outside the region are N in /codes and 0 in /track.
+
 Windows may start before 0 or end beyond the chromosome (`padded`); rows of strand "-" hold the reverse complement,
 first base first, and `seqsal.regions.lift_span` lifts their positions to the chromosome.
 """
@@ -48,6 +54,7 @@ import pandas as pd
 
 from seqsal.errors import SeqsalError, StoreError
 from seqsal.io.attributions import Array, Attributions, Controls, DiskArray, check_result
+from seqsal.regions import Span
 from seqsal.version import VERSION
 
 __all__ = [
@@ -62,6 +69,7 @@ DAMAGE = (KeyError, OSError, ValueError, RuntimeError, TypeError, AttributeError
 REGION_TYPES: dict[str, Any] = {
     "chrom": str, "start": np.int64, "end": np.int64, "name": str, "score": np.float64, "strand": str,
     "summit": np.int64, "padded": np.bool_, "input_row": np.int64, "reason": str, "size": np.int64,
+    "window_start": np.int64, "window_end": np.int64, "region_start": np.int64, "region_end": np.int64,
 }  # fmt: skip
 
 
@@ -81,7 +89,8 @@ class StoreLayout:
     """What an attribution file will hold, known before the first value is.
 
     N windows of `length` bases and unusable regions, `n_controls` controls of kind `null` (0 leaves `/null` out),
-    whether the scores of all four bases and the error of the promised sum are kept, and further results by name.
+    whether the scores of all four bases and the error of the promised sum are kept, and further results by name. Where
+    these are spans of longer windows, `window` is how long those are, and where in them the spans begin.
     """
 
     regions: pd.DataFrame
@@ -93,10 +102,24 @@ class StoreLayout:
     completeness_error: bool = False
     results: Mapping[str, ResultLayout] = field(default_factory=dict)
     null: str = "shuffle"
+    window: tuple[int, int] | None = None
+
+    @property
+    def span(self) -> Span:
+        """What is kept of each window: all of it, or `length` bases in it."""
+        start = 0 if self.window is None else self.window[1]
+        return Span(start, start + self.length)
+
+    @property
+    def has_windows(self) -> bool:
+        """Whether whole windows are kept next to their spans."""
+        return self.window is not None
 
     def datasets(self) -> Shapes:
         """Shape and type of every streamed dataset, by its path in the file."""
         shapes: Shapes = {"codes": ((len(self.regions), self.length), np.uint8)}
+        if self.window is not None:
+            shapes["window/codes"] = ((len(self.regions), self.window[0]), np.uint8)
         shapes |= self._result("", self.hypothetical, self.completeness_error)
         if self.n_controls:
             shapes["null/codes"] = ((self.n_controls, self.length), np.uint8)
@@ -183,6 +206,7 @@ def read_attributions(
             path=Path(path),
             open_result=partial(read_attributions, path, in_memory=in_memory),
             codes=_load(file, "codes", in_memory),  # type: ignore[arg-type]
+            window_codes=_load(file, "window/codes", in_memory),
             controls=_load_controls(file, prefix, in_memory, str(attrs.get("null", "shuffle"))),
             **arrays,  # type: ignore[arg-type]
         )
@@ -283,6 +307,12 @@ def _check_arrays(file: h5py.File, prefix: str) -> None:
         f"{prefix}hypothetical": ("f", (n, 4, length)),
         f"{prefix}completeness_error": ("f", (n,)),
     }
+    if "span" in file.attrs:
+        start, end = json.loads(file.attrs["span"])
+        window = file["window/codes"].shape[1]
+        if end - start != length or not 0 <= start < end <= window:
+            raise ValueError(f"attribute span is {start} to {end}, expected {length} bases of {window}")
+        shapes["window/codes"] = ("iu", (n, window))
     if f"{prefix}null/track" in file:
         m = len(file[f"{prefix}null/track"])
         shapes |= {f"{prefix}null/track": ("f", (m, length)), f"{prefix}null/prediction": ("f", (m,))}

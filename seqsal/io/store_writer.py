@@ -405,7 +405,8 @@ class MemorySink:
         """Return the fields of :class:`Attributions` for one result, None for the first."""
         own, prefix = ("track", "prediction", "hypothetical", "completeness_error"), result_prefix(result)
         found: dict[str, Any] = {name: self.arrays[prefix + name] for name in own if prefix + name in self.arrays}
-        return found | {"codes": self.arrays["codes"], "controls": self.controls(result)}
+        shared = {"codes": self.arrays["codes"], "window_codes": self.arrays.get("window/codes")}
+        return found | shared | {"controls": self.controls(result)}
 
     def controls(self, result: str | None) -> Controls | None:
         """Return the controls of one result, None for the first."""

@@ -115,7 +115,7 @@ def test_what_cannot_be_a_method(module: nn.Module) -> None:
         ({"target": 7}, "target: 7 is out of range"),
         ({"n_controls": -1}, "n_controls: got -1"),
         ({"batch_size": 0}, "batch_size: got 0"),
-        ({"regions": ["a.bed"]}, "regions: got a list, expected a file or a table"),
+        ({"regions": {"a.bed"}}, "regions: got a set, expected a file, a table or text such as"),
         ({"genome": "a.fa"}, "X: given together with files"),
         ({"weights": "w.pt"}, "weights: given for a model that is a module"),
     ],

@@ -15,6 +15,7 @@ from typing import ClassVar, NamedTuple, Protocol
 import torch
 
 from seqsal.errors import MethodError, ModelError
+from seqsal.regions import Span
 from seqsal.sequence.tensors import reverse_complement_tensor
 
 __all__ = [
@@ -114,6 +115,8 @@ class Method(ABC):
         Whether the model has to be differentiable; False for a method that only calls it.
     can_compile
         Whether the model is only called, and its input's gradient taken, so that it may be compiled.
+    span
+        The part of a window that is kept, None for all of it: what one that scores base by base need not go beyond.
     """
 
     name: ClassVar[str]
@@ -125,6 +128,11 @@ class Method(ABC):
     hypothetical: ClassVar[bool] = True
     needs_gradient: ClassVar[bool] = True
     can_compile: ClassVar[bool] = False
+    span: Span | None = None
+
+    def keep(self, span: Span, length: int) -> None:
+        """Hear, before any window of `length` bases is attributed, which of its bases are kept."""
+        self.span = None if span.length == length else span
 
     def prepare(self, model: ScalarModel, X: torch.Tensor, batch_size: int) -> None:  # noqa: B027 (most need nothing)
         """Look at the model once, before any window is attributed.
@@ -254,6 +262,10 @@ class ReverseComplementAverage(Method):
         self.shares_targets, self.scores_unknown = method.shares_targets, method.scores_unknown  # type: ignore[misc]
         self.hypothetical, self.can_compile = method.hypothetical, method.can_compile  # type: ignore[misc]
         self.needs_gradient = method.needs_gradient  # type: ignore[misc]
+
+    def keep(self, span: Span, length: int) -> None:
+        """Keep what either strand needs; see :meth:`Method.keep`."""
+        self.method.keep(Span(min(span.start, length - span.end), max(span.end, length - span.start)), length)
 
     def prepare(self, model: ScalarModel, X: torch.Tensor, batch_size: int) -> None:
         """Prepare the averaged method; see :meth:`Method.prepare`."""

@@ -2,7 +2,9 @@
 
 h[b, l] = f(x with base b at l) − ¼ Σ_c f(x with base c at l), so the track is how much the base that is there beats the
 mean of the four. It is exact, needs no gradient, and scores 3 L mutants a window, one more for each unknown base. For a
-linear model it is the corrected gradient. At an unknown base the four substitutions are scored, and the track is 0.
+linear model it is the corrected gradient. Where a span of the window is kept, its bases alone are mutated, which gives
+the values that mutating all of it gives there. At an unknown base the four substitutions are scored, and the track is
+0.
 
 Of each mutant only what the substitution changes is computed (:mod:`seqsal.attribution.ism.mutants`), which gives what
 whole forward passes give, up to rounding. Sums over the length are carried on in float64, in whole passes too: a mean
@@ -137,23 +139,27 @@ class InSilicoMutagenesis(SharedForward):
         with torch.set_grad_enabled(create_graph):
             prediction = f(X)  # (N, T)
             if create_graph:
-                each = [_plain_outputs(f, x[None], range(X.shape[2]), self.n_at_once) for x in X]
+                each = [_plain_outputs(f, x[None], self._positions(X), self.n_at_once) for x in X]
             else:
                 each = [self._outputs(f, mutator, x[None]) for x in X]
             outputs = torch.stack(each)  # (N, T, 4, L)
             return Scores(prediction, (outputs - outputs.mean(dim=2, keepdim=True)).to(prediction.dtype))
+
+    def _positions(self, X: torch.Tensor) -> range:
+        """Positions that are mutated."""
+        return range(X.shape[2]) if self.span is None else range(*self.span)
 
     def _outputs(self, model: TargetsModel, mutator: Mutator | None, X: torch.Tensor) -> torch.Tensor:
         """Score each base at each position, (T, 4, L), of one window (1, 4, L); fewer at once where memory runs out."""
         found: list[torch.Tensor] = []
 
         def plainly(n_at_once: int) -> None:
-            found.append(_precise_outputs(model, X, range(X.shape[2]), n_at_once))
+            found.append(_precise_outputs(model, X, self._positions(X), n_at_once))
 
         def locally(n_at_once: int) -> None:
             assert mutator is not None
             mutator.n_at_once = n_at_once  # also for the windows that follow
-            found.append(mutator(X))
+            found.append(mutator(X, np.array(self._positions(X))))
 
         if mutator is not None:
             Batches(mutator.n_at_once).fit(locally)
