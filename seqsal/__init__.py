@@ -15,6 +15,7 @@ from seqsal.version import VERSION as __version__
 if TYPE_CHECKING:
     from seqsal.agreement import compare_attributions
     from seqsal.attribution.api import attribute, score
+    from seqsal.attribution.receptive_field import receptive_field
     from seqsal.auditing import AuditSettings, audit
     from seqsal.auditing.result import AuditResult, read_audit
     from seqsal.interop.attributions import import_attributions, write_controls
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from seqsal.motifs import discover_motifs
     from seqsal.peaks import call_peaks
     from seqsal.pipeline.run import run
-    from seqsal.plot import plot_curves, plot_heatmap, plot_logo, plot_tracks, save_figure
+    from seqsal.plot import plot_curves, plot_heatmap, plot_logo, plot_receptive_field, plot_tracks, save_figure
     from seqsal.training import train_model
 
 _HOMES = {
@@ -41,9 +42,11 @@ _HOMES = {
     "plot_curves": "seqsal.plot",
     "plot_heatmap": "seqsal.plot",
     "plot_logo": "seqsal.plot",
+    "plot_receptive_field": "seqsal.plot",
     "plot_tracks": "seqsal.plot",
     "read_audit": "seqsal.auditing.result",
     "read_attributions": "seqsal.io.store",
+    "receptive_field": "seqsal.attribution.receptive_field",
     "run": "seqsal.pipeline.run",
     "save_figure": "seqsal.plot",
     "score": "seqsal.attribution.api",
@@ -68,9 +71,11 @@ __all__ = [
     "plot_curves",
     "plot_heatmap",
     "plot_logo",
+    "plot_receptive_field",
     "plot_tracks",
     "read_attributions",
     "read_audit",
+    "receptive_field",
     "run",
     "save_figure",
     "score",

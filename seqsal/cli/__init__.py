@@ -33,7 +33,7 @@ __all__ = ["keep_freed_memory", "main"]
 
 VERBS = (
     "demo", "train", "score", "attribute", "import", "controls", "peaks", "motifs", "logo", "export", "compare",
-    "audit", "report", "run", "info", "completion",
+    "audit", "erf", "report", "run", "info", "completion",
 )  # fmt: skip
 
 

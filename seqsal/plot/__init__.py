@@ -1,6 +1,12 @@
 """Pictures: logos, tracks and curves. Every `plot_` function takes and returns matplotlib Axes."""
 
-from seqsal.plot.curves import plot_curves, plot_replacement_curves, plot_score_histogram, plot_training_history
+from seqsal.plot.curves import (
+    plot_curves,
+    plot_receptive_field,
+    plot_replacement_curves,
+    plot_score_histogram,
+    plot_training_history,
+)
 from seqsal.plot.heatmap import plot_heatmap
 from seqsal.plot.logo import BASE_COLORS, plot_letters, plot_logo, plot_region_rows
 from seqsal.plot.motifs import plot_cwm, plot_motif, plot_pattern, write_logos
@@ -18,6 +24,7 @@ __all__ = [
     "plot_logo",
     "plot_motif",
     "plot_pattern",
+    "plot_receptive_field",
     "plot_region_rows",
     "plot_region_track",
     "plot_replacement_curves",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
@@ -17,7 +18,13 @@ from seqsal.plot.style import NEGATIVE, POSITIVE, drawing_style, new_axes, new_f
 if TYPE_CHECKING:
     from seqsal.auditing.result import AuditResult
 
-__all__ = ["plot_curves", "plot_replacement_curves", "plot_score_histogram", "plot_training_history"]
+__all__ = [
+    "plot_curves",
+    "plot_receptive_field",
+    "plot_replacement_curves",
+    "plot_score_histogram",
+    "plot_training_history",
+]
 
 _MAX_BINS = 60
 _LINE_COLORS = (POSITIVE, NEGATIVE, "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
@@ -227,3 +234,69 @@ def plot_curves(audit: AuditResult) -> list[Axes]:
             if ax is not axes[-1] and (legend := ax.get_legend()) is not None:
                 legend.remove()
     return axes
+
+
+@shown
+def plot_receptive_field(field: pd.DataFrame) -> list[Axes]:
+    """Draw how far the layers of a model look: their responses to a change of one base, and σ against √depth.
+
+    Parameters
+    ----------
+    field
+        Result of :func:`seqsal.receptive_field`.
+
+    Returns
+    -------
+    list of Axes
+        Responses, each at its largest 1, about its own centre; and σ by depth with the fit of √depth, as far as the
+        window does not cut a field. In a figure of their own.
+
+    Raises
+    ------
+    UsageError
+        The table is another one, or the model has no layer that looks at more than one base.
+
+    Examples
+    --------
+    >>> import seqsal, torch
+    >>> model = torch.nn.Sequential(torch.nn.Conv1d(4, 8, 5), torch.nn.AdaptiveAvgPool1d(1), torch.nn.Flatten())
+    >>> axes = plot_receptive_field(seqsal.receptive_field(model, input_length=50, device="cpu"))
+    >>> axes[0].get_xlabel(), axes[1].get_ylabel()
+    ('distance from the centre (bp)', 'σ (bp)')
+    """
+    if "profiles" not in field.attrs or not (field["depth"] > 0).any():
+        raise UsageError("field: has no layers, expected the table that seqsal.receptive_field returns; give that")
+    layers = field[field["depth"] > 0]
+    figure = new_figure(8.0, 2.8)
+    with drawing_style():
+        left, right = figure.add_subplot(1, 2, 1), figure.add_subplot(1, 2, 2)
+        shades = colormaps["viridis"](np.linspace(0, 0.9, len(layers)))
+        widest = 1.0
+        for shade, (row, layer) in zip(shades, layers.iterrows(), strict=True):
+            response = np.asarray(field.attrs["profiles"][row])
+            if not response.any():
+                continue
+            where = np.arange(len(response)) - float(response @ np.arange(len(response)))
+            widest = max(widest, float(layer["width_bp"]))
+            left.plot(where, response / response.max(), color=shade, linewidth=1.2, gid=f"response-{layer['depth']}")
+        left.set_xlim(-0.75 * widest, 0.75 * widest)
+        left.set_ylim(0, 1.05)
+        left.set_xlabel("distance from the centre (bp)")
+        left.set_ylabel("response (of the largest)")
+        is_cut = layers["is_cut"].to_numpy()
+        depth, sigma = layers["depth"].to_numpy(), layers["sigma_bp"].to_numpy()
+        right.scatter(depth[~is_cut], sigma[~is_cut], c=shades[~is_cut], s=22, zorder=3, gid="sigma")
+        right.scatter(depth[is_cut], sigma[is_cut], facecolors="none", edgecolors=shades[is_cut], s=22, zorder=3)
+        slope = field.attrs["sqrt_slope"]
+        if np.isfinite(slope):
+            x = np.linspace(0, depth.max(), 100)
+            right.plot(
+                x, slope * np.sqrt(x), color="#7f7f7f", linestyle="dashed", label=f"{slope:.3g} √depth", gid="fit"
+            )
+            right.legend(loc="upper left")
+        right.set_xlim(0, depth.max() + 0.5)
+        right.set_ylim(bottom=0)
+        right.xaxis.set_major_locator(MaxNLocator(integer=True))
+        right.set_xlabel("depth (layers)" + " ○ cut by the window" * bool(is_cut.any()))
+        right.set_ylabel("σ (bp)")
+    return [left, right]

@@ -19,6 +19,7 @@ PARTS = {
     "stability": "does the map stay as it is where it should, and how far from the sequence does it hold",
     "saturation": "is the model saturated, is the map blind, and would another method do better",
     "draws": "does the map change with the random numbers that its method draws",
+    "field": "how far does the model look, and over what distance can bases interact",
     "plausibility": "does the map lie in known motifs or annotated regions more than by chance",
     "composition": "does the model rely on GC content, repeats, padding or the edges of the window",
     "artifacts": "does the model use adapters, primers, vectors or other words that are not biology",
