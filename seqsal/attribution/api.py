@@ -53,7 +53,8 @@ def attribute(
     fasta: _PATH | None = None,
     X: Any = None,
     method: str | Method | Sequence[str | Method] = "gradient_x_input",
-    target: int | Sequence[int] | None = None,
+    target: int | str | Sequence[int | str] | None = None,
+    contrast: Any = None,
     span: int | str | None = None,
     out: _PATH | None = None,
     device: str = "auto",
@@ -78,7 +79,11 @@ def attribute(
     method
         Name of the attribution method, a :class:`seqsal.attribution.Method` of one's own, or several of them.
     target
-        Which output of the model, or several, from 0; None for the one that it was wrapped for, or the first.
+        Which output of the model, or several, from 0; None for the one that it was wrapped for, or the first. With
+        `target_names`, a file or list of names, outputs may be called by these here and in `contrast`.
+    contrast
+        Differences of outputs to attribute, one or a list: ``"5-3"``, ``"liver - mean(others)"``, the log ratio
+        ``"log(5 / 3)"``, or a weight for each output (T,), as an array or a file. They share one forward pass.
     span
         The part of each window that is kept: a number of bases, K, around its middle (the region's centre or summit);
         ``region``, the regions themselves, with the model's windows laid around them; None or ``window`` for all of it.
@@ -135,8 +140,9 @@ def attribute(
     True
     """
     request = make_request(
-        model, genome=genome, regions=regions, fasta=fasta, X=X, method=method, target=target, span=span, device=device,
-        seed=seed, known=("out", "resume", "progress"), **{"hypothetical": None if out is None else False, **options},
+        model, genome=genome, regions=regions, fasta=fasta, X=X, method=method, target=target, contrast=contrast,
+        span=span, device=device, seed=seed, known=("out", "resume", "progress"), **{"hypothetical": None if out is None
+        else False, **options},
     )  # fmt: skip
     with open_request(request) as opened:
         return opened.attribute(out, resume=resume, progress=progress)
@@ -149,7 +155,9 @@ def score(
     regions: _PATH | pd.DataFrame | Sequence[str] | None = None,
     fasta: _PATH | None = None,
     X: Any = None,
-    target: int | None = None,
+    target: int | str | None = None,
+    contrast: Any = None,
+    target_names: _PATH | Sequence[str] | None = None,
     ignore_strand: bool = False,
     tile: bool = False,
     blocks: bool = False,
@@ -164,7 +172,7 @@ def score(
 
     Parameters
     ----------
-    model, genome, regions, fasta, X, target, device, progress
+    model, genome, regions, fasta, X, target, contrast, target_names, device, progress
         As for :func:`attribute`.
     ignore_strand
         Read regions on "-" forward.
@@ -200,7 +208,9 @@ def score(
     ['chrom', 'start', 'end', 'name', 'strand', 'padded', 'prediction', 'logit']
     """
     check_reading(model, reading, known=inspect.signature(score).parameters)
-    options = AttributeOptions(target=target, batch_size=batch_size, span=span, flank=flank)
+    options = AttributeOptions(
+        target=target, contrast=contrast, target_names=target_names, batch_size=batch_size, span=span, flank=flank
+    )
     request = Request(model, as_given(reading), genome, regions, fasta, X, ignore_strand, tile, blocks, options, device)
     with open_request(request) as opened:
         return opened.score(progress=progress)

@@ -34,6 +34,7 @@ from seqsal.attribution.request import (
     option_names,
     plan_methods,
     read_model_of,
+    target_of,
 )  # fmt: skip
 from seqsal.attribution.spans import KeptSpans, WindowReader
 from seqsal.attribution.targets import TargetView
@@ -173,7 +174,7 @@ def options_of_attributions(attr: Attributions) -> AttributeOptions:
         for name, value in given.items()
         if name in option_names(method) and not (name == "layer" and " " in str(value))  # one that was found, no name
     }
-    targets = list(dict.fromkeys(int(one.get("target", 0)) for one in described))
+    targets = list(dict.fromkeys(target_of(one) for one in described))
     return AttributeOptions(
         method=methods,
         method_options=own,

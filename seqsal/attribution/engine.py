@@ -29,6 +29,7 @@ from seqsal.io.attributions import Attributions
 from seqsal.io.store import ResultLayout, StoreLayout
 from seqsal.io.store_writer import AttributionWriter, MemorySink, is_already_written
 from seqsal.models import SequenceModel
+from seqsal.models.contrast import Contrast, Target
 from seqsal.models.seen import seen_counts
 from seqsal.models.state import settled
 from seqsal.regions import cut_windows
@@ -210,12 +211,22 @@ class AttributionRun:
         return {
             "result": result.name,
             "method": result.method,
-            "target": int(getattr(self.model, "target", 0)) if result.target is None else result.target,
+            **self._describe_target(result.target),
             "output_space": str(getattr(self.model, "output_space", "unknown")),
             "gradient_correction": bool(settings.get("gradient_correction", False)),
             "signed": method.signed,
             "options": {**settings, "rc_average": self.options.rc_average, "input_length": self.length},
             **self._correlations.get(result.name, {}),
+        }
+
+    def _describe_target(self, given: Target | None) -> dict[str, Any]:
+        """Give the number of an output and its name if it has one; of a contrast -1, and what it is."""
+        target = getattr(self.model, "target", 0) if given is None else given
+        name = self.options.name_of(target)
+        return {
+            "target": -1 if isinstance(target, Contrast) else int(target),
+            **({"contrast": target.describe()} if isinstance(target, Contrast) else {}),
+            **({"target_name": name} if name is not None else {}),
         }
 
     def plan_layout(self, source: WindowReader, n_controls: int | None = None) -> StoreLayout:

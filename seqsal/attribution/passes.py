@@ -154,7 +154,7 @@ def run_pass(
             for family, view, share in prepared:
                 tables = _attribute_chunk(family, view, chunk, layout, share, device, bar)
                 for result, arrays in zip(family.results, tables, strict=True):
-                    _check_finite(arrays, chunk, layout.regions)
+                    _check_finite(arrays, chunk, layout.regions, getattr(result.target, "is_ratio", False))
                     errors = arrays.get("completeness_error", NOTHING)
                     n_off[result.name] = n_off.get(result.name, 0) + int((errors > MAX_COMPLETENESS_ERROR).sum())
                     place = None if result is families[0].results[0] else result.name
@@ -330,7 +330,9 @@ def _fill(arrays: Arrays, rows: slice, scores: Scores, X: torch.Tensor, scores_u
         arrays["completeness_error"][rows] = scores.completeness_error.cpu().numpy()
 
 
-def _check_finite(arrays: Mapping[str, NDArray[Any]], chunk: _Chunk, regions: pd.DataFrame) -> None:
+def _check_finite(
+    arrays: Mapping[str, NDArray[Any]], chunk: _Chunk, regions: pd.DataFrame, is_ratio: bool = False
+) -> None:
     for name in ("prediction", "track"):
         values = arrays[name]
         bad = ~np.isfinite(values if values.ndim == 1 else values.sum(axis=1))
@@ -340,7 +342,11 @@ def _check_finite(arrays: Mapping[str, NDArray[Any]], chunk: _Chunk, regions: pd
             kind = "a control of " if chunk.part == "null" else ""
             raise ModelError(
                 f"model: its {name} for {kind}{where} is not finite, expected numbers; "
-                "check the weights and the model's input scale"
+                + (
+                    "a log ratio is one of outputs above 0: give the difference"
+                    if is_ratio
+                    else "check the weights and the model's input scale"
+                )
             )
 
 

@@ -13,6 +13,7 @@ import hashlib
 import inspect
 import operator
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
@@ -29,6 +30,7 @@ from seqsal.attribution.spans import check_span
 from seqsal.errors import MethodError, ModelError, UsageError, did_you_mean, shown
 from seqsal.io.attributions import NULLS, Attributions
 from seqsal.models import SequenceModel, load_model, wrap
+from seqsal.models.contrast import Contrast, Target, find_target, parse_contrast, read_target_names
 from seqsal.models.output_space import OUTPUT_SPACES
 from seqsal.regions import Span
 from seqsal.sequence.draws import MAX_DRAWS
@@ -65,7 +67,12 @@ class AttributeOptions:
         Options of the methods that are named, such as `gradient_correction`. With several methods an option goes to
         those that have it; `method.option` addresses one.
     target
-        Which output, or several, counted from 0; None for the one that the model was wrapped for.
+        Which output, or several, counted from 0 or by name; None for the one that the model was wrapped for.
+    contrast
+        Weighted differences of outputs, one or several, as :func:`seqsal.models.contrast.parse_contrast` reads them;
+        they come after the targets, if those are given too.
+    target_names
+        Names of the outputs: a file or a list, as :func:`seqsal.models.contrast.read_target_names` reads it.
     rc_average
         Average over both strands.
     n_controls
@@ -105,7 +112,9 @@ class AttributeOptions:
 
     method: str | Method | Sequence[str | Method] = "gradient_x_input"
     method_options: Mapping[str, Any] = field(default_factory=dict)
-    target: int | Sequence[int] | None = None
+    target: Target | str | Sequence[Target | str] | None = None
+    contrast: Any = None
+    target_names: PathLike | Sequence[str] | None = None
     rc_average: bool = False
     n_controls: int | str = 0
     null: str = "shuffle"
@@ -139,9 +148,7 @@ class AttributeOptions:
         for name in ("rc_average", "compile"):
             if not isinstance(getattr(self, name), bool):
                 raise UsageError(f"{name}: got {shown(getattr(self, name))}, expected True or False")
-        for target in self.targets:
-            if target is not None and not _is_whole(target):
-                raise UsageError(f"target: got a {type(target).__name__}, expected a whole number or a list of them")
+        self._find_targets()
         for name, values in (("method", self.methods), ("target", self.targets)):
             if not values:
                 raise UsageError(f"{name}: got none, expected one or more")
@@ -150,15 +157,35 @@ class AttributeOptions:
         check_precision(self.precision)
         plan_methods(self)
 
+    def _find_targets(self) -> None:
+        """Put numbers for named targets, and contrasts for what was given as text, files or weights."""
+        names = () if self.target_names is None else read_target_names(self.target_names)
+        for target in _listed(self.target):
+            if target is not None and not isinstance(target, (str, Contrast)) and not _is_whole(target):
+                raise UsageError(f"target: got a {type(target).__name__}, expected a whole number or a list of them")
+        found = tuple(t if isinstance(t, Contrast | None) else find_target(t, names) for t in _listed(self.target))
+        object.__setattr__(self, "target", found if len(found) != 1 else found[0])
+        given = () if self.contrast is None else _listed(self.contrast)
+        contrasts = given if all(isinstance(one, (str, os.PathLike, Contrast)) for one in given) else (self.contrast,)
+        object.__setattr__(self, "contrast", tuple(parse_contrast(one, names) for one in contrasts) or None)
+
+    def name_of(self, target: Target | None) -> str | None:
+        """Return the name of an output, or of a contrast; None where it has none."""
+        if isinstance(target, Contrast):
+            return target.text
+        names = () if self.target_names is None else read_target_names(self.target_names)
+        return names[target or 0] if (target or 0) < len(names) else None
+
     @property
     def methods(self) -> tuple[str, ...]:
         """Names of the methods, in order."""
         return tuple(_method_name(method) for method in _listed(self.method))
 
     @property
-    def targets(self) -> tuple[int | None, ...]:
-        """The targets, in order; (None,) for the model's own."""
-        return _listed(self.target)
+    def targets(self) -> tuple[Target | None, ...]:
+        """The targets, and then the contrasts, in order; (None,) for the model's own."""
+        contrasts = self.contrast or ()
+        return contrasts if contrasts and self.target is None else (*_listed(self.target), *contrasts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,7 +262,9 @@ class Request:
             **{name: getattr(self, name) for name in ("ignore_strand", "tile", "blocks", "held_out")},
             **own,
             "method": names[0] if len(names) == 1 else list(names),
-            "target": list(self.options.targets) if len(self.options.targets) > 1 else self.options.targets[0],
+            "target": list(self.options.target) if isinstance(self.options.target, tuple) else self.options.target,
+            "contrast": [str(contrast) for contrast in self.options.contrast or ()] or None,
+            "span": list(span) if isinstance(span := self.options.span, Span) else span,
             "method_options": {
                 name: value if isinstance(value, (bool, int, float, str)) else shown(value)
                 for name, value in self.options.method_options.items()
@@ -311,7 +340,7 @@ def check_reading(model: PathLike | nn.Module, reading: Mapping[str, Any], known
 
 
 def read_model(
-    model: PathLike | nn.Module, *, device: str | torch.device = "cpu", target: int | None = None, **reading: Any
+    model: PathLike | nn.Module, *, device: str | torch.device = "cpu", target: Target | None = None, **reading: Any
 ) -> SequenceModel:
     """Take a model file, a factory, a module or a wrapped model, which stays as it is, as one scalar per sequence.
 
@@ -340,10 +369,15 @@ def read_model_of(
     stored = attr.attrs.get("reading", {})
     names = ("layout", "channel_order", "output", "reduce", "track_layout")
     known: dict[str, Any] = {name: stored[name] for name in names if stored.get(name) is not None}
-    known |= {"target": attr.target, "input_length": attr.window_length}
+    known |= {"target": target_of(attr.attrs), "input_length": attr.window_length}
     if attr.output_space in OUTPUT_SPACES:
         known["output_space"] = attr.output_space
     return read_model(model, device=device, **known | reading)
+
+
+def target_of(attrs: Mapping[str, Any]) -> Target:
+    """Return the target, or the contrast, that attributions are about, from their attributes."""
+    return Contrast.of(attrs["contrast"]) if "contrast" in attrs else int(attrs.get("target", 0))
 
 
 def identify_model(model: SequenceModel) -> None:
@@ -372,7 +406,7 @@ class Result(NamedTuple):
 
     name: str
     method: str
-    target: int | None
+    target: Target | None
 
 
 @dataclass(frozen=True)
@@ -391,7 +425,7 @@ class PlannedMethod:
     results: tuple[Result, ...]
 
     @property
-    def targets(self) -> tuple[int | None, ...]:
+    def targets(self) -> tuple[Target | None, ...]:
         """Target of each result."""
         return tuple(result.target for result in self.results)
 
@@ -421,7 +455,7 @@ def plan_methods(options: AttributeOptions) -> list[PlannedMethod]:
     planned: list[PlannedMethod] = []
     for method in _listed(options.method):
         name, targets = _method_name(method), options.targets
-        results = [Result(name if len(targets) == 1 else f"{name}.target{one}", name, one) for one in targets]
+        results = [Result(name if len(targets) == 1 else f"{name}.{_label(one)}", name, one) for one in targets]
         first = _make(method, options)
         at_once = TARGETS_AT_ONCE if first.shares_targets else 1
         planned += [
@@ -439,6 +473,11 @@ def plan_methods(options: AttributeOptions) -> list[PlannedMethod]:
             "out, or use a method that scores all four, such as gradient_x_input"
         )
     return planned
+
+
+def _label(target: Target | None) -> str:
+    """Name a target within the name of a result, which is a part of a path in the file."""
+    return re.sub(r"[^\w.,:+()-]+", "_", target.text) if isinstance(target, Contrast) else f"target{target}"
 
 
 def _make(method: str | Method, options: AttributeOptions) -> Method:

@@ -16,6 +16,7 @@ from torch import nn
 from seqsal.attribution.compute import model_view
 from seqsal.attribution.methods.base import OneTarget
 from seqsal.errors import ModelError
+from seqsal.models.contrast import Contrast, Target
 
 __all__ = ["TargetView", "with_target"]
 
@@ -35,7 +36,7 @@ class TargetView:
     def __init__(
         self,
         model: nn.Module,
-        targets: Sequence[int | None],
+        targets: Sequence[Target | None],
         device: torch.device,
         precision: str = "fp32",
         *,
@@ -44,7 +45,7 @@ class TargetView:
         self.single = tuple(
             model_view(with_target(model, target), precision, device, compile=compile) for target in targets
         )
-        self.targets = [0 if target is None else target for target in targets]
+        self.targets: list[Target] = [0 if target is None else target for target in targets]
 
     def __call__(self, X: torch.Tensor) -> torch.Tensor:
         """Return all outputs, shape (N, T), in one forward pass."""
@@ -54,7 +55,7 @@ class TargetView:
         return columns
 
 
-def with_target(model: nn.Module, target: int | None) -> nn.Module:
+def with_target(model: nn.Module, target: Target | None) -> nn.Module:
     """Return the model as it reads another target: itself where it does already, else a view.
 
     Raises
@@ -65,7 +66,10 @@ def with_target(model: nn.Module, target: int | None) -> nn.Module:
     if target is None or target == getattr(model, "target", 0):
         return model
     n_targets = getattr(model, "n_targets", None) if hasattr(model, "columns") else 1
-    if n_targets is not None and not 0 <= target < n_targets:
+    if isinstance(target, Contrast):
+        if n_targets is not None:
+            target.check(n_targets)
+    elif n_targets is not None and not 0 <= target < n_targets:
         raise ModelError(
             f"target: {target} is out of range, the model has {n_targets} output{'s'[: n_targets > 1]} "
             f"(0 to {n_targets - 1}); a module with several outputs has to be wrapped with seqsal.wrap(module)"

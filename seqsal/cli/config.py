@@ -74,7 +74,7 @@ def _read(ctx: click.Context, where: str, option: click.Option, entry: Any, is_n
         if option.name != "fail_on":
             raise click.UsageError(f"{where}: got a list, expected one value.", ctx)
         entries = [",".join(map(str, entries))]
-    if not entries and option.default:
+    if not entries and (option.default or isinstance(option.show_default, str)):
         raise click.UsageError(f"{where}: got none, expected one or more.", ctx)
     for one in entries:
         _check(ctx, where, option, one)
@@ -102,6 +102,8 @@ def _wanted(kind: click.ParamType) -> tuple[tuple[type, ...], str]:
         return (int,), "a whole number"
     if isinstance(kind, click.types.FloatParamType):
         return (int, float), "a number"
+    if kind.name == "number or text":
+        return (int, str), "a whole number or a text in quotes"
     if kind.name == "number":
         return (int, str), "a whole number or 'auto'"
     return (str,), "a text in quotes"

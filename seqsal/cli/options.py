@@ -134,11 +134,38 @@ def _value(text: str) -> bool | int | float | str:
 
 def _one_or_many(ctx: click.Context, parameter: click.Parameter, value: tuple[Any, ...]) -> Any:
     """Give a repeated option as a list, one given once as its value."""
-    return value[0] if len(value) == 1 else list(value)
+    return None if not value else value[0] if len(value) == 1 else list(value)
 
 
-target_option = click.option(
-    "--target", type=int, default=0, show_default=True, help="Which output of the model, from 0."
+class _NumberOrText(click.ParamType):
+    """A whole number, or words."""
+
+    name = "number or text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        return int(value) if str(value).isdigit() else str(value)
+
+
+_contrast_options = stack(
+    click.option(
+        "--contrast", multiple=True, callback=_one_or_many, metavar="A-B|FILE",
+        help="Attribute a difference of outputs: 5-3, 'liver - mean(others)', 'log(5 / 3)', or a file with a weight "
+        "for each; may be repeated.",
+    ),
+    click.option(
+        "--target-names", type=path_type, metavar="FILE",
+        help="Names of the outputs, one a line, by which --target and --contrast may call them.",
+    ),
+)  # fmt: skip
+target_option = stack(
+    click.option(
+        "--target",
+        type=_NumberOrText(),
+        show_default="0",
+        metavar="N|NAME",
+        help="Which output of the model, from 0 or by name.",
+    ),
+    _contrast_options,
 )
 result_option = click.option(
     "--result", metavar="NAME", help="Which result of the file, such as ism or ism.target3 [default: the first]."
@@ -253,7 +280,7 @@ input_options = stack(
     click.option("--tile", is_flag=True, help="Cover regions longer than the model's window by several windows."),
     click.option("--blocks", is_flag=True, help="Read the blocks of BED12 (exons) spliced, each region a contig."),
     click.option(
-        "--span", metavar="BP|region|window", show_default="window",
+        "--span", type=_NumberOrText(), metavar="BP|region|window", show_default="window",
         help="What is kept of each window: so many bases around the region's summit or middle, or the region itself "
         "with the model's window laid around it.",
     ),
@@ -288,9 +315,10 @@ attribution_options = stack(
         help=f"Attribution method: {', '.join(METHOD_NAMES)}; may be repeated, the first is the main result.",
     ),
     click.option(
-        "--target", multiple=True, type=int, default=[0], show_default=True, callback=_one_or_many,
-        help="Which output of the model, from 0; may be repeated.",
+        "--target", multiple=True, type=_NumberOrText(), show_default="0", callback=_one_or_many, metavar="N|NAME",
+        help="Which output of the model, from 0, or its name; may be repeated.",
     ),
+    _contrast_options,
     click.option(
         "--gradient-correction/--no-gradient-correction", default=None,
         help="Subtract the mean gradient over the four bases [default: yes, in methods that have it].",

@@ -26,6 +26,7 @@ from torch import nn
 
 from seqsal.errors import CheckpointError, ModelError, first_line
 from seqsal.models.checkpoint import load_checkpoint, read_tensors
+from seqsal.models.contrast import Target
 from seqsal.models.sequence_model import SequenceModel, wrap
 from seqsal.models.state import resolve_device
 
@@ -49,7 +50,7 @@ _LOAD_ERRORS = (
 def load_model(
     spec: str | os.PathLike[str],
     *,
-    target: int = 0,
+    target: Target = 0,
     output_space: str = "auto",
     weights: str | os.PathLike[str] | None = None,
     input_length: int | None = None,

@@ -17,6 +17,7 @@ from torch import nn
 
 from seqsal.errors import ModelError, first_line
 from seqsal.models.adapters import LOW_PRECISION
+from seqsal.models.contrast import Contrast, Target
 from seqsal.models.readout import Readout
 from seqsal.sequence.tensors import one_hot_tensor
 
@@ -130,8 +131,10 @@ def is_quantised(module: nn.Module) -> bool:
     return any(named.search(f"{type(part).__module__} {getattr(part, 'code', '')}") for part in module.modules())
 
 
-def check_target(target: int, n_targets: int) -> None:
-    """Raise `ModelError` unless the model has this output column."""
+def check_target(target: Target, n_targets: int) -> None:
+    """Raise `ModelError` unless the model has this output column, or all that a contrast names."""
+    if isinstance(target, Contrast):
+        return target.check(n_targets)
     if not 0 <= target < n_targets:
         raise ModelError(
             f"target: {target} is out of range, the model has {n_targets} "
@@ -148,9 +151,14 @@ def check_real(values: torch.Tensor) -> None:
         )
 
 
-def check_finite(values: torch.Tensor) -> None:
+def check_finite(values: torch.Tensor, is_ratio: bool = False) -> None:
     """Raise `ModelError` for NaN and infinite values; one value or more for each sequence, (N, …)."""
     n_bad = int((~torch.isfinite(values)).sum())
+    if n_bad and is_ratio:
+        raise ModelError(
+            "contrast: a log ratio of outputs that are not above 0, which have no logarithm; give their difference, "
+            "such as 'a - b'"
+        )
     if n_bad:
         raise ModelError(
             f"model: gives NaN or infinite values for {n_bad} of {len(values)} sequences; "

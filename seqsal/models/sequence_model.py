@@ -22,6 +22,7 @@ from seqsal.errors import ModelError
 from seqsal.models import probe
 from seqsal.models.adapters import LOW_PRECISION, find_adapter, known_dtype, known_length
 from seqsal.models.cnn import CNN
+from seqsal.models.contrast import Contrast, Target
 from seqsal.models.output_space import Bypass, Terminal, before_script, find_terminal, invert, resolve_space
 from seqsal.models.readout import ExtraInputs, Lookup, Readout
 from seqsal.models.state import cuda_arithmetic, device_of, facts_of, frozen, intact, tensors_of
@@ -40,8 +41,8 @@ class SequenceModel(nn.Module):
     ----------
     module : nn.Module
         The caller's model, not copied.
-    target : int
-        Which output column is read.
+    target : int or Contrast
+        Which output column is read, or which weighted difference of several.
     input_length : int or None
         Window length in bp; None as long as a model of unknown length has not been probed.
     n_targets : int or None
@@ -75,7 +76,7 @@ class SequenceModel(nn.Module):
         self,
         module: nn.Module,
         *,
-        target: int = 0,
+        target: Target = 0,
         input_length: int | None = None,
         output_space: str = "auto",
         readout: Readout | None = None,
@@ -84,7 +85,7 @@ class SequenceModel(nn.Module):
         super().__init__()
         resolve_space(output_space, None)  # an unknown space is refused before any work
         self.module = module
-        self.target = target
+        self.target: Target = target
         self.input_length = known_length(module, input_length)
         self.n_targets: int | None = None
         self.output_space = output_space
@@ -133,16 +134,16 @@ class SequenceModel(nn.Module):
         """
         self._check_input(X)
         self._ensure_probed(X)
-        return self._columns(X, natural=self._reads_natural())[:, self.target]
+        return self._read(X, self.target)
 
-    def columns(self, X: torch.Tensor, targets: Sequence[int]) -> torch.Tensor:
+    def columns(self, X: torch.Tensor, targets: Sequence[Target]) -> torch.Tensor:
         """Score sequences for several targets in one pass, each as `forward` would for that target.
 
         Parameters
         ----------
         X : Tensor of float, shape (N, 4, L)
         targets
-            Output columns, counted from 0, in any order.
+            Output columns, counted from 0, in any order, or contrasts of them.
 
         Returns
         -------
@@ -166,7 +167,10 @@ class SequenceModel(nn.Module):
         n_targets = self._ensure_probed(X)
         for target in targets:
             probe.check_target(target, n_targets)
-        return self._columns(X, natural=self._reads_natural())[:, list(targets)]
+        columns = self._columns(X, natural=self._reads_natural())
+        if not any(isinstance(target, Contrast) for target in targets):
+            return columns[:, list(targets)]
+        return torch.stack([self._read(X, target, columns) for target in targets], dim=1)
 
     def look_at(self, X: torch.Tensor) -> None:
         """Check the model, and learn its output space, on sequences like these (N, 4, L), unless that is done.
@@ -239,7 +243,9 @@ class SequenceModel(nn.Module):
         self._check_input(X)
         with self.frozen(), torch.no_grad():
             self._ensure_probed(X)
-            scores = self._columns(X, natural=True)[:, self.target]
+            columns = self._columns(X, natural=True)
+            is_one = not isinstance(self.target, Contrast)
+            scores = columns[:, self.target] if is_one else self.target.read(columns)  # type: ignore[index, union-attr]
         probe.check_finite(scores)
         return scores
 
@@ -256,7 +262,7 @@ class SequenceModel(nn.Module):
         ndarray, shape (N,)
             Probabilities for logits before a sigmoid, counts for log counts; other scores as they are, logits before a
             softmax among them, whose probability depends on the other classes too, and reduced profiles, whose
-            positions are no longer known.
+            positions are no longer known, and differences of outputs.
 
         Examples
         --------
@@ -266,6 +272,7 @@ class SequenceModel(nn.Module):
         [0.5]
         """
         is_final = self.terminal is None or self._reads_natural() or self.readout.reduce is not None
+        is_final = is_final or isinstance(self.target, Contrast)
         kind = None if is_final or self.terminal is None else self.terminal.kind
         if kind == "sigmoid":
             return np.asarray(torch.sigmoid(torch.from_numpy(np.asarray(values, dtype=np.float64))).numpy())
@@ -296,6 +303,17 @@ class SequenceModel(nn.Module):
 
     def _reads_natural(self) -> bool:
         return self.terminal is not None and self.output_space != resolve_space("auto", self.terminal)
+
+    def _read(self, X: torch.Tensor, target: Target, columns: torch.Tensor | None = None) -> torch.Tensor:
+        """Read one target (N,) from the outputs (N, T) in `output_space`, which are computed unless they are given."""
+        is_natural = self._reads_natural()
+        is_ratio = isinstance(target, Contrast) and target.is_ratio
+        if is_ratio and not is_natural and self.output_space != "log":
+            columns, is_natural = self._columns(X, natural=True), True
+        columns = self._columns(X, natural=is_natural) if columns is None else columns
+        if not isinstance(target, Contrast):
+            return columns[:, target]
+        return target.read(columns, are_logs=self.output_space == "log" and not is_natural)
 
     def _columns(self, X: torch.Tensor, *, natural: bool) -> torch.Tensor:
         """Return (N, T) before the terminal function, or after it when `natural`."""
@@ -390,15 +408,14 @@ class SequenceModel(nn.Module):
                 f"output_space: {requested!r} is after the {terminal and terminal.kind} that the profile ends in, but "
                 f"reduce={self.readout.reduce!r} weighs logits; leave output_space at 'auto', or reduce by 'sum'"
             )
-        probe.check_finite(columns[:, self.target])
-        if terminal is not None and not isinstance(self.module, CNN):
-            columns = self._columns(X, natural=self._reads_natural())
-        values = columns[:, self.target]
-        probe.check_finite(values)
-        natural_read = self._reads_natural()
+        if not isinstance(self.target, Contrast):
+            probe.check_finite(columns[:, self.target])
+        is_same = terminal is None or isinstance(self.module, CNN)  # as the first pass
+        values = self._read(X, self.target, columns if is_same else None)
+        probe.check_finite(values, getattr(self.target, "is_ratio", False))
 
         def score(X: torch.Tensor) -> torch.Tensor:
-            return self._columns(X, natural=natural_read)[:, self.target]
+            return self._read(X, self.target)
 
         if not isinstance(self.module, CNN):  # the built-in model is known to be steady, and its start is waited for
             if probe.is_quantised(self.module):
@@ -408,7 +425,7 @@ class SequenceModel(nn.Module):
             probe.check_differentiable(score, X, values)
         except ModelError as error:  # it may still be scored, and mutated
             self.no_gradient = str(error)
-        if terminal is None:
+        if terminal is None and not isinstance(self.target, Contrast):
             probe.check_range(values, self.output_space)
 
     def _settle_batches(self, score: probe.Score, X: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
@@ -452,7 +469,7 @@ def facts_about(model: nn.Module) -> dict[Any, Any]:
 def wrap(
     module: nn.Module,
     *,
-    target: int = 0,
+    target: Target = 0,
     input_length: int | None = None,
     output_space: str = "auto",
     layout: str = "NCL",
