@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from seqsal.attribution.receptive_field import receptive_field
     from seqsal.auditing import AuditSettings, audit
     from seqsal.auditing.result import AuditResult, read_audit
+    from seqsal.experiments.variants import score_variants
     from seqsal.interop.attributions import import_attributions, write_controls
     from seqsal.io.attributions import Attributions
     from seqsal.io.store import read_attributions
@@ -50,6 +51,7 @@ _HOMES = {
     "run": "seqsal.pipeline.run",
     "save_figure": "seqsal.plot",
     "score": "seqsal.attribution.api",
+    "score_variants": "seqsal.experiments.variants",
     "train_model": "seqsal.training",
     "wrap": "seqsal.models",
     "write_controls": "seqsal.interop.attributions",
@@ -79,6 +81,7 @@ __all__ = [
     "run",
     "save_figure",
     "score",
+    "score_variants",
     "train_model",
     "wrap",
     "write_controls",

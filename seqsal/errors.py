@@ -23,6 +23,7 @@ __all__ = [
     "StoreError",
     "TrainingError",
     "UsageError",
+    "VariantError",
     "did_you_mean",
     "first_line",
     "one_line",
@@ -88,6 +89,10 @@ class OutputError(SeqsalError):
 
 class DeviceError(SeqsalError):
     """A device that does not exist here, or that has too little memory for a single window."""
+
+
+class VariantError(SeqsalError):
+    """Variants that cannot be read or used: a malformed VCF, REF that differs from the genome, a position beyond it."""
 
 
 class UsageError(SeqsalError):

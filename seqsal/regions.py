@@ -329,12 +329,15 @@ def windows_of(regions: pd.DataFrame) -> pd.DataFrame:
     return windows.assign(start=regions["window_start"], end=regions["window_end"], summit=summit)
 
 
-def check_chroms(regions: pd.DataFrame, chrom_sizes: Mapping[str, int], *, regions_name: str, genome_name: str) -> None:
+def check_chroms(
+    regions: pd.DataFrame, chrom_sizes: Mapping[str, int], *, regions_name: str, genome_name: str,
+    rename: str = "sed '{script}' {name} > renamed.bed",
+) -> None:  # fmt: skip
     """Raise RegionError when regions and genome name their chromosomes in different ways.
 
     A few regions on a chromosome that the genome lacks are for `fit_windows` to set aside; here the sides disagree as a
     whole: they share no name, or more regions would find their chromosome with "chr" added or taken away. The message
-    has a few names of each side and, for `1` against `chr1`, the command that renames.
+    has a few names of each side and, for `1` against `chr1`, the command that renames, of which `rename` is the form.
     """
     counts = regions["chrom"].value_counts(sort=False)
     if counts.empty:
@@ -347,7 +350,7 @@ def check_chroms(regions: pd.DataFrame, chrom_sizes: Mapping[str, int], *, regio
     if n_toggled:
         n_prefixed = sum(chrom.startswith("chr") for chrom in counts.index)
         script = "s/^chr//" if 2 * n_prefixed > len(counts) else "s/^/chr/"
-        remedy = f"rename them, for example: sed '{script}' {regions_name} > renamed.bed"
+        remedy = f"rename them, for example: {rename.format(script=script, name=regions_name)}"
     raise RegionError(
         f"{regions_name}: its chromosomes are named {_some(counts.index)}, those of {genome_name} "
         f"{_some(chrom_sizes)}; {remedy}"

@@ -19,6 +19,7 @@ LEVELS = [
     {"attribution"},
     {"training"},  # above attribution: maps of the network that is trained come into it
     {"peaks", "motifs", "agreement"},
+    {"experiments"},
     {"auditing"},
     {"plot"},
     {"report", "browser"},

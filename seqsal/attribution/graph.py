@@ -17,7 +17,7 @@ import importlib
 import logging
 import operator
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -159,10 +159,18 @@ class Graph:
                 del results[idx]
         return results[self.output]
 
-    def _call(self, op: Op, results: dict[int, Any], n_windows: int, apply: Apply | None) -> Any:
+    def filled(self, op: Op, results: Mapping[int, Any], n_windows: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Put results in the arguments of an operation."""
         # one level deep here, because this runs for every operation of every batch
         args = tuple([results[arg.idx] if type(arg) is Ref else fill(arg, results, n_windows) for arg in op.args])
-        kwargs = {key: fill(value, results, n_windows) for key, value in op.kwargs.items()} if op.kwargs else {}
+        return args, {key: fill(value, results, n_windows) for key, value in op.kwargs.items()} if op.kwargs else {}
+
+    def done_after(self, op: Op) -> Sequence[int]:
+        """Numbers of the results that nothing takes after an operation."""
+        return self._last_use.get(op.idx, ())
+
+    def _call(self, op: Op, results: dict[int, Any], n_windows: int, apply: Apply | None) -> Any:
+        args, kwargs = self.filled(op, results, n_windows)
         return op.target(*args, **kwargs) if apply is None or not op.varies else apply(op, args, kwargs)
 
     @property
@@ -178,7 +186,7 @@ def leaves(value: Any) -> list[Any]:
     return [value]
 
 
-def fill(value: Any, results: dict[int, Any], n_windows: int) -> Any:
+def fill(value: Any, results: Mapping[int, Any], n_windows: int) -> Any:
     """Put tensors for `Ref`s and numbers for what depends on the number of windows."""
     if isinstance(value, Ref):
         return results[value.idx]

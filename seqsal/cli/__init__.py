@@ -32,8 +32,8 @@ from seqsal.version import VERSION
 __all__ = ["keep_freed_memory", "main"]
 
 VERBS = (
-    "demo", "train", "score", "attribute", "import", "controls", "peaks", "motifs", "logo", "export", "compare",
-    "audit", "erf", "report", "run", "info", "completion",
+    "demo", "train", "score", "attribute", "variants", "import", "controls", "peaks", "motifs", "logo", "export",
+    "compare", "audit", "erf", "report", "run", "info", "completion",
 )  # fmt: skip
 
 

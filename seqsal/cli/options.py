@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from seqsal.auditing.result import AuditResult
 
 __all__ = [
-    "METHOD_NAMES", "NULLS", "TRAIN_DEFAULTS", "Verb", "attribution_options", "check_ending", "common_options",
-    "config_option", "device_option", "end_by_verdict", "evidence_options", "input_options", "model_options",
-    "motif_db_option", "optional_model_options", "path_type", "pop_reading", "result_option", "resume_option",
-    "show_progress", "stack", "talk_options", "target_option", "verb",
+    "METHOD_NAMES", "NULLS", "TRAIN_DEFAULTS", "NumberOrAuto", "Verb", "attribution_options",
+    "check_ending", "common_options", "config_option", "device_option", "end_by_verdict",
+    "evidence_options", "input_options", "model_options", "motif_db_option", "one_or_many", "optional_model_options",
+    "path_type", "pop_reading", "reading_options", "result_option", "resume_option", "show_progress", "stack",
+    "talk_options", "target_option", "targets_option", "verb",
 ]  # fmt: skip
 
 OUTPUTS = ("out", "bigwig")
@@ -132,7 +133,7 @@ def _value(text: str) -> bool | int | float | str:
     return text
 
 
-def _one_or_many(ctx: click.Context, parameter: click.Parameter, value: tuple[Any, ...]) -> Any:
+def one_or_many(ctx: click.Context, parameter: click.Parameter, value: tuple[Any, ...]) -> Any:
     """Give a repeated option as a list, one given once as its value."""
     return None if not value else value[0] if len(value) == 1 else list(value)
 
@@ -143,12 +144,13 @@ class _NumberOrText(click.ParamType):
     name = "number or text"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """Read what was given."""
         return int(value) if str(value).isdigit() else str(value)
 
 
 _contrast_options = stack(
     click.option(
-        "--contrast", multiple=True, callback=_one_or_many, metavar="A-B|FILE",
+        "--contrast", multiple=True, callback=one_or_many, metavar="A-B|FILE",
         help="Attribute a difference of outputs: 5-3, 'liver - mean(others)', 'log(5 / 3)', or a file with a weight "
         "for each; may be repeated.",
     ),
@@ -164,6 +166,18 @@ target_option = stack(
         show_default="0",
         metavar="N|NAME",
         help="Which output of the model, from 0 or by name.",
+    ),
+    _contrast_options,
+)
+targets_option = stack(
+    click.option(
+        "--target",
+        multiple=True,
+        type=_NumberOrText(),
+        show_default="0",
+        callback=one_or_many,
+        metavar="N|NAME",
+        help="Which output of the model, from 0, or its name; may be repeated.",
     ),
     _contrast_options,
 )
@@ -183,7 +197,7 @@ resume_option = click.option(
 )  # fmt: skip
 
 
-_reading_options = stack(
+reading_options = stack(
     click.option("--weights", type=path_type, help="State dict for a package.module:factory model."),
     click.option(
         "--output-space", show_default="auto",
@@ -218,12 +232,12 @@ def _model_option(*, required: bool) -> Decorator:
     return click.option("--model", required=required, metavar="M", help=help_text)
 
 
-model_options = stack(_model_option(required=True), _reading_options)
+model_options = stack(_model_option(required=True), reading_options)
 
 
 def optional_model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the same for a model that attributions are about: it is read as they say, apart from what is given."""
-    command = stack(_model_option(required=False), _reading_options)(command)
+    command = stack(_model_option(required=False), reading_options)(command)
     for parameter in getattr(command, "__click_params__", ()):
         if getattr(parameter, "help_group", None) == READING_GROUP and isinstance(parameter.show_default, str):
             parameter.show_default = "as attributed"
@@ -292,12 +306,13 @@ input_options = stack(
 )  # fmt: skip
 
 
-class _NumberOrAuto(click.ParamType):
+class NumberOrAuto(click.ParamType):
     """A whole number from 0 on, or `auto`."""
 
     name = "number"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """Read what was given."""
         if value == "auto":
             return "auto"
         return int(click.IntRange(min=0).convert(value, param, ctx))
@@ -311,14 +326,10 @@ def complete_methods(ctx: click.Context, parameter: click.Parameter, incomplete:
 attribution_options = stack(
     click.option(
         "--method", multiple=True, default=["gradient_x_input"], show_default=True, metavar="NAME",
-        callback=_one_or_many, shell_complete=complete_methods,
+        callback=one_or_many, shell_complete=complete_methods,
         help=f"Attribution method: {', '.join(METHOD_NAMES)}; may be repeated, the first is the main result.",
     ),
-    click.option(
-        "--target", multiple=True, type=_NumberOrText(), show_default="0", callback=_one_or_many, metavar="N|NAME",
-        help="Which output of the model, from 0, or its name; may be repeated.",
-    ),
-    _contrast_options,
+    targets_option,
     click.option(
         "--gradient-correction/--no-gradient-correction", default=None,
         help="Subtract the mean gradient over the four bases [default: yes, in methods that have it].",
@@ -345,7 +356,7 @@ attribution_options = stack(
         "same G+C, soft-masked share and Ns.",
     ),
     click.option(
-        "--controls", "n_controls", type=_NumberOrAuto(), default="auto", show_default=True, metavar="N|auto",
+        "--controls", "n_controls", type=NumberOrAuto(), default="auto", show_default=True, metavar="N|auto",
         help="Controls, which peaks are called against. auto is one per region, 100 to "
         "1,000 and at least 200 kb, and up to 8 times as many while the number of peaks hangs on which were drawn; "
         "`attribute` leaves them to `seqsal peaks` if they outnumber the regions.",

@@ -174,7 +174,7 @@ class Readout:
         return _plain(values, n_sequences) if self.reduce is None else self._reduced(values, n_sequences)
 
     def _reduced(self, values: torch.Tensor, n_sequences: int) -> torch.Tensor:
-        profile = self._profile(values, n_sequences)  # (N, T, positions)
+        profile = self.profile(values, n_sequences)  # (N, T, positions)
         if self.reduce == "sum":
             return profile.sum(dim=-1)
         if self.reduce == "mean":
@@ -185,7 +185,8 @@ class Readout:
         weighted = (logits.softmax(dim=-1).detach() * logits).sum(dim=-1)
         return weighted.sum(dim=1, keepdim=True) if self.reduce == "profile" else weighted
 
-    def _profile(self, values: torch.Tensor, n_sequences: int) -> torch.Tensor:
+    def profile(self, values: torch.Tensor, n_sequences: int) -> torch.Tensor:
+        """Bring the picked tensor into the shape (N, tracks, positions); ModelError where it is no profile."""
         if n_sequences == 1 and values.ndim in (1, 2) and len(values) != 1:
             values = values.unsqueeze(0)  # a model that squeezed a batch of one
         if values.ndim in (2, 3) and len(values) == n_sequences and values.numel():

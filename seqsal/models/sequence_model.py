@@ -172,6 +172,41 @@ class SequenceModel(nn.Module):
             return columns[:, list(targets)]
         return torch.stack([self._read(X, target, columns) for target in targets], dim=1)
 
+    @property
+    def has_profile(self) -> bool:
+        """Whether a profile along the sequence is read, of which `profile` gives the shape."""
+        return self.readout.weighs_logits
+
+    def profile(self, X: torch.Tensor) -> torch.Tensor:
+        """Give the shape of the profile that is read: of each track a distribution over positions.
+
+        Parameters
+        ----------
+        X : Tensor of float, shape (N, 4, L)
+
+        Returns
+        -------
+        Tensor, shape (N, tracks, positions)
+            Each track sums to 1.
+
+        Raises
+        ------
+        ModelError
+            As `forward`; or the model is not read by a profile's logits.
+
+        Examples
+        --------
+        >>> import seqsal, torch
+        >>> model = seqsal.wrap(torch.nn.Conv1d(4, 2, 3), reduce="profile")
+        >>> model.profile(torch.eye(4)[torch.arange(10) % 4].T[None]).sum(-1).round(decimals=4).tolist()
+        [[1.0, 1.0]]
+        """
+        if not self.has_profile:
+            raise ModelError("profile: none is read from this model; wrap it with reduce='profile'")
+        self._check_input(X)
+        self._ensure_probed(X)
+        return self.readout.profile(self._values(X, natural=False), len(X)).softmax(dim=-1)
+
     def look_at(self, X: torch.Tensor) -> None:
         """Check the model, and learn its output space, on sequences like these (N, 4, L), unless that is done.
 

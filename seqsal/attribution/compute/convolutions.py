@@ -213,7 +213,9 @@ def fast_predictions(model: nn.Module, X: torch.Tensor) -> nn.Module:
 
 def _channels_last_view(model: nn.Module) -> nn.Module:
     view = copy.copy(model)
-    setattr(view, "forward", _channels_last(model.forward))  # noqa: B010 (nn.Module types its attributes as modules)
+    for name in ("forward", "columns"):
+        if hasattr(model, name):
+            setattr(view, name, _channels_last(getattr(model, name)))
     return view
 
 

@@ -203,12 +203,12 @@ def _linear(step: Step, x: Any, weight: Any, alpha: float) -> Any:
         return Rows(Local(step.frame, reference, inner.start, inner.stride, delta=delta, owned=True))
     if weight.shape[1] > MOST_OUTPUTS and inner.width > MOST_SHARE * inner.length:
         return None
-    shape = inner.reference.result.shape
+    shape = (1, *inner.reference.result.shape[1:])
     weights = step.cached("weights", lambda: Reference(weight.reshape(*shape, -1), inner.axis))
     # (P, 1, …, O) with W in place of the length
     slices = weights.read(step.frame, inner.start, inner.width, inner.stride).movedim(inner.axis + 1, 2)
     delta = step.frame.split(inner.delta).movedim(inner.axis + 1, 2)
-    product = torch.bmm(delta.flatten(2), slices.squeeze(1).flatten(1, -2)) * alpha
+    product = torch.matmul(delta.flatten(2), slices.squeeze(1).flatten(1, -2)) * alpha
     return _precisely(step.window.results[step.op.idx], product.flatten(0, 1))
 
 

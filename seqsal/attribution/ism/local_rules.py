@@ -40,11 +40,11 @@ def relu(step: Step, x: Any) -> Local | None:
     """Compute max(δ, −r) + min(r, 0), which is relu(r + δ) − relu(r), in the memory of δ where nobody needs it."""
     if not isinstance(x, Local) or not x.has_delta:
         return pointwise(step, x)
-    negative, low = x.reference.relu_terms
+    negative, low = x.reference.relu_terms(step.frame, x.start, x.width, x.stride)
     delta = step.frame.split(x.delta)
     out = delta if step.consumes(x) else torch.empty_like(delta)
-    torch.maximum(delta, x.slices(negative), out=out)
-    out += x.slices(low)
+    torch.maximum(delta, negative, out=out)
+    out += low
     return step.make(x.axis, x.start, x.stride, delta=out.flatten(0, 1), owned=True)
 
 

@@ -28,7 +28,7 @@ from seqsal.attribution.ism import axis_rules, local_rules
 from seqsal.attribution.ism.rounding import MOST_PRECISE, in_type, is_long_sum
 from seqsal.attribution.ism.state import Frame, Local, Rule, State, Step, Window
 
-__all__ = ["Mutator", "is_worth_tracing"]
+__all__ = ["Mutator", "Pass", "apply_op", "is_worth_tracing"]
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ def _is_pointwise(op: Op) -> bool:
     return torch.Tag.pointwise in getattr(op.target, "tags", ())
 
 
-def _apply(op: Op, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def apply_op(op: Op, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run an operation on whole results, whose order in memory some operations insist on."""
     if op.target is not operator.getitem and not (op.name in RULES or _is_pointwise(op)):
         args = tuple(arg.contiguous() if isinstance(arg, Tensor) else arg for arg in args)
@@ -137,7 +137,7 @@ def _apply(op: Op, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 
 @dataclass
-class _Pass:
+class Pass:
     """One batch of mutants on its way through the graph; called with each operation."""
 
     mutator: Mutator
@@ -147,6 +147,7 @@ class _Pass:
     n_entries: list[int] = field(default_factory=list)
 
     def __call__(self, op: Op, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Compute an operation on what changes, or on whole results."""
         if op.target is operator.getitem:
             return args[0][args[1]]
         followed = [leaf for leaf in leaves(args) if isinstance(leaf, State)]
@@ -169,7 +170,7 @@ class _Pass:
         """Compute an operation on whole results; small ones in float64, if their arguments are sums over the length."""
         reference = self.window.results[op.idx]
         if not isinstance(reference, Tensor) or reference.dtype != torch.float32:
-            return _apply(op, args, kwargs)
+            return apply_op(op, args, kwargs)
         is_small = reference.numel() <= MOST_PRECISE and "mkldnn" not in op.name
         if op.name in ("mean", "sum") and is_small:
             kwargs = {**kwargs, "dtype": torch.float64}
@@ -178,7 +179,7 @@ class _Pass:
         elif any(isinstance(leaf, Tensor) and leaf.dtype == torch.float64 for leaf in leaves(args)):
             dtype = torch.float64 if is_small else torch.float32
             args, kwargs = in_type(args, dtype), in_type(kwargs, dtype)
-        return _apply(op, args, kwargs)
+        return apply_op(op, args, kwargs)
 
     def _note(self, result: Any) -> None:
         for item in result if isinstance(result, (tuple, list)) else (result,):
@@ -267,14 +268,14 @@ class Mutator:
 
     def _learn(self, X: Tensor) -> None:
         """Follow one mutant through the model, to see strides and sizes."""
-        window = Window(self.graph, X, _apply)
+        window = Window(self.graph, X, apply_op)
         results = [result for result in window.results.values() if isinstance(result, Tensor)]
         self.n_entries = sum(result.numel() for result in results)
         self.dtypes = {result.dtype for result in results if result.is_floating_point()}
         for max_stride in MAX_STRIDES:
             self.whole.clear()
             frame = Frame(np.zeros(1, dtype=np.int64), 1, 0, max_stride)
-            passed = _Pass(self, window, frame)
+            passed = Pass(self, window, frame)
             middle = X.shape[2] // 2
             self._run(passed, np.array([middle]), np.array([[int(X[0, :, middle].argmin())]]))
             self.period, self.max_stride = math.lcm(1, *passed.strides), max_stride
@@ -298,20 +299,20 @@ class Mutator:
             Output with each base at each position, (T, 4, L); the window's own at other positions. In float64 where a
             model of float32 ends in a sum over the length.
         """
-        window = Window(self.graph, X, _apply)
+        window = Window(self.graph, X, apply_op)
         positions = np.arange(X.shape[2]) if positions is None else positions
         frame = Frame(np.zeros(1, dtype=np.int64), 1, self.period, self.max_stride)
-        unchanged = self._run(_Pass(self, window, frame), positions[:1], None)
+        unchanged = self._run(Pass(self, window, frame), positions[:1], None)
         outputs = unchanged[0][:, None, None].repeat(1, *X.shape[1:])  # right for the base that is there
         for batch in self._batches(X[0].argmax(0).cpu().numpy(), (X[0].sum(0) == 0).cpu().numpy(), positions):
-            result = self._run(_Pass(self, window, batch.frame), batch.positions, batch.bases)  # (P · K, T)
+            result = self._run(Pass(self, window, batch.frame), batch.positions, batch.bases)  # (P · K, T)
             bases = torch.from_numpy(batch.bases).to(X.device)
             at = torch.from_numpy(batch.positions).to(X.device)[:, None].expand_as(bases)
             outputs[:, bases.flatten(), at.flatten()] = result.T.to(outputs.dtype)
             tell_progress(len(result))
         return outputs
 
-    def _run(self, passed: _Pass, positions: NDArray[np.int64], bases: NDArray[np.int64] | None) -> Tensor:
+    def _run(self, passed: Pass, positions: NDArray[np.int64], bases: NDArray[np.int64] | None) -> Tensor:
         """Compute the outputs of the mutants of a batch, (P · K, T); without bases, of the window as it is."""
         first = self.graph.ops[0].idx
         reference = passed.window.reference(first, 2)

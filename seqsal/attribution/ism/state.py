@@ -46,12 +46,15 @@ class Frame:
         Bases in a period; 0 for a single position while the strides are not known yet.
     max_stride
         Results of a larger stride are not followed.
+    own
+        Whether each mutant has a window of its own: P windows that all change at one position, shifts 0.
     """
 
     shifts: NDArray[np.int64]
     n_bases: int
     period: int
     max_stride: int
+    own: bool = False
 
     def __len__(self) -> int:
         return len(self.shifts) * self.n_bases
@@ -92,17 +95,25 @@ class Reference:
 
     def read(self, frame: Frame, start: int, width: int, stride: int) -> Tensor:
         """Slices for the mutants of a frame, (P, 1, …) with `width` in place of the length; a view where possible."""
+        if frame.own:  # of P windows, or of what is the same for all
+            if start >= 0 and start + width <= self.length:
+                return self.result.narrow(self.axis, start, width).unsqueeze(1)
+            positions = torch.arange(start, start + width, device=self.result.device).clamp(0, self.length - 1)
+            return self.result.index_select(self.axis, positions).unsqueeze(1)
         starts = start + frame.offsets(stride)
         store, margin = self.store(int(starts.min()), int(starts.max()) + width)
         slices = store.unfold(0, width, 1)[_picked(starts + margin, store.device)]
         return slices.movedim(-1, self.axis + 1)
 
-    @property
-    def relu_terms(self) -> tuple[Reference, Reference]:
-        """−r and min(r, 0), with which relu(r + δ) − relu(r) = max(δ, −r) + min(r, 0)."""
+    def relu_terms(self, frame: Frame, start: int, width: int, stride: int) -> tuple[Tensor, Tensor]:
+        """Slices of −r and min(r, 0), with which relu(r + δ) − relu(r) = max(δ, −r) + min(r, 0)."""
+        if frame.own:
+            own = self.read(frame, start, width, stride)
+            return -own, own.clamp(max=0)
         if self._relu is None:
             self._relu = Reference(-self.result, self.axis), Reference(self.result.clamp(max=0), self.axis)
-        return self._relu
+        negative, low = (one.read(frame, start, width, stride) for one in self._relu)
+        return negative, low
 
 
 def _picked(rows: NDArray[np.int64], device: torch.device) -> slice | Tensor:
@@ -245,6 +256,10 @@ class Local(State):
 
     def full(self) -> Tensor:
         """Return the whole result, (B, …) with all L positions."""
+        if self._full is None and self.frame.own:
+            inside = self.fitted()
+            self._full = self.reference.result.clone()
+            self._full.narrow(self.axis, inside.start, inside.width).add_(inside.delta)
         if self._full is None:
             starts = self.start + self.frame.offsets(self.stride)
             low, high = int(starts.min()), int(starts.max()) + self.width

@@ -1,0 +1,73 @@
+"""`seqsal variants`: how much each variant changes a prediction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from seqsal.cli.options import (
+    NumberOrAuto,
+    common_options,
+    one_or_many,
+    path_type,
+    pop_reading,
+    reading_options,
+    show_progress,
+    targets_option,
+    verb,
+)
+
+__all__ = ["variants_command"]
+
+
+def _offsets(ctx: click.Context, parameter: click.Parameter, value: str) -> list[int]:
+    try:
+        return [int(part) for part in value.split(",")]
+    except ValueError:
+        raise click.BadParameter(f"got {value!r}, expected whole numbers of bp, such as -10,0,10") from None
+
+
+@verb(
+    "variants",
+    epilog="Example: seqsal variants --model M.safetensors --genome hg38.fa --vcf V.vcf.gz --out V.tsv",
+)
+@click.option(
+    "--model", required=True, multiple=True, metavar="M", callback=one_or_many,
+    help="A model, as for `seqsal score`; given several times, an ensemble whose scores are averaged.",
+)  # fmt: skip
+@click.option("--genome", type=path_type, required=True, help="Genome FASTA, which REF is compared with.")
+@click.option(
+    "--vcf", "variants", type=path_type, required=True,
+    help="VCF or BCF, or a table with the columns chrom, pos, ref and alt.",
+)  # fmt: skip
+@click.option("--out", type=path_type, required=True, help="Table to write, ending in .tsv.")
+@targets_option
+@click.option(
+    "--shifts", default="0", show_default=True, metavar="BP,…", callback=_offsets,
+    help="Offsets of the variant from the window's centre to average over, such as -10,0,10.",
+)  # fmt: skip
+@click.option("--rc-average/--no-rc-average", default=True, show_default=True, help="Average over both strands.")
+@click.option(
+    "--controls", "n_controls", type=NumberOrAuto(), default="auto", show_default=True, metavar="N|auto",
+    help="Matched controls for p-values; 0 for none. auto: as many as variants, 1,000 to 20,000.",
+)  # fmt: skip
+@click.option(
+    "--background", type=path_type, metavar="BED",
+    help="Regions to put controls into [default: shuffles of the variants' own windows].",
+)  # fmt: skip
+@click.option("--batch-size", type=click.IntRange(min=1), help="Windows at a time [default: by the device].")
+@reading_options
+@common_options
+def variants_command(out: Path, quiet: bool, **arguments: Any) -> None:
+    """Score variants: how each changes the prediction, with p- and q-values against matched controls."""
+    from seqsal.cli.options import check_ending
+    from seqsal.experiments.variants import open_scorer, write_variant_scores
+
+    check_ending(out, ".tsv", name="a table's name")
+    reading = pop_reading(arguments)
+    with open_scorer(**arguments, reading=reading, progress=show_progress(quiet)) as scorer:
+        summary = write_variant_scores(scorer, out)
+    if not quiet:
+        click.echo(f"{out}: {summary}")
