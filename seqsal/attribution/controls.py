@@ -47,7 +47,9 @@ from seqsal.regions import format_region
 from seqsal.sequence.draws import ShuffledControls, control_parents, default_n_controls
 from seqsal.sequence.tensors import one_hot_tensor, reverse_complement_tensor
 
-__all__ = ["add_controls", "control_codes", "make_controls", "most_controls", "options_of_attributions"]
+__all__ = [
+    "add_controls", "control_codes", "make_controls", "most_controls", "options_of_attributions", "run_of_attributions",
+]  # fmt: skip
 
 MOST_GROWTH, WINDOWS_A_CONTROL = 8, 4
 MOST_GROWN_BASES = 500_000_000  # that go through the model: 8,000 controls of 2 kb by one gradient are 16 million
@@ -218,6 +220,15 @@ class _Recorded:
     def read(self, rows: slice) -> NDArray[np.uint8]:
         """Return codes of some controls, (n, L) uint8."""
         return np.asarray(self._codes[rows])
+
+
+def run_of_attributions(
+    attr: Attributions, model: nn.Module | str | os.PathLike[str] | None = None, device: str = "auto"
+) -> AttributionRun:
+    """Return what made attributions, with its model; raises as :func:`make_controls` where that is not at hand."""
+    run = _run_of(attr, _Windows(attr), model, device, attr.null)
+    _check_predictions(attr, run)
+    return run
 
 
 def _announce(n_controls: int, null: str, name: str, where: str, why: str = "") -> None:

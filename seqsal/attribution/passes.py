@@ -33,15 +33,17 @@ from seqsal.attribution.spans import KeptSpans, WindowReader
 from seqsal.attribution.targets import TargetView
 from seqsal.errors import ModelError, StoreError
 from seqsal.io.background import BackgroundControls
+from seqsal.io.inputs import open_codes
 from seqsal.io.progress import bar as progress_bar
 from seqsal.io.store import StoreLayout
 from seqsal.regions import Span, format_region
-from seqsal.sequence.codes import N_CODE
+from seqsal.sequence.codes import N_CODE, reverse_complement
 from seqsal.sequence.draws import ShuffledControls, control_parents
 from seqsal.sequence.tensors import one_hot_tensor
 
 __all__ = [
-    "FirstWindows", "Miss", "Sink", "WindowReader", "first_window", "open_controls", "predict_windows", "run_pass",
+    "FirstWindows", "Miss", "Sink", "WindowReader", "first_window", "open_controls", "predict_codes",
+    "predict_windows", "run_pass",
 ]  # fmt: skip
 
 CHUNK_BASES = 1 << 20  # bases read, and written, at a time
@@ -348,6 +350,17 @@ def _check_finite(
                     else "check the weights and the model's input scale"
                 )
             )
+
+
+def predict_codes(
+    model: nn.Module, codes: NDArray[np.uint8], *, device: torch.device, rc_average: bool = False
+) -> NDArray[np.float64]:
+    """Predict sequences (n, L) in memory, (n,) in the model's output space, averaged over strands if so."""
+    if not len(codes):
+        return np.zeros(0)
+    strands = (codes, reverse_complement(codes)) if rc_average else (codes,)
+    values = [predict_windows(model, open_codes(strand), device=device).astype(np.float64) for strand in strands]
+    return np.mean(values, axis=0)
 
 
 def predict_windows(

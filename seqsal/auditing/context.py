@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from seqsal.attribution import METHODS, AttributeOptions, attribute_windows, predict_windows
+from seqsal.attribution import METHODS, AttributeOptions, attribute_windows
+from seqsal.attribution.passes import predict_codes
 from seqsal.auditing.content import Codes, Flags, Ints, Maps, Values, mask_of, spans_in_windows
 from seqsal.auditing.settings import AuditSettings
 from seqsal.errors import ModelError, StoreError, UsageError
@@ -24,7 +25,7 @@ from seqsal.io.inputs import open_codes
 from seqsal.models import SequenceModel
 from seqsal.motifs import Motif, MotifResult
 from seqsal.peaks import PEAK_COLUMNS, call_peaks
-from seqsal.sequence.codes import N_CODE, reverse_complement
+from seqsal.sequence.codes import N_CODE
 from seqsal.sequence.draws import dinucleotide_shuffle, draw_number
 from seqsal.sequence.tensors import one_hot_tensor
 
@@ -148,14 +149,7 @@ class AuditContext:
 
     def predict(self, codes: Codes, model: SequenceModel | None = None) -> Values:
         """Predict (n,) any sequences (n, L) in the output space of the attributions, by `model` or that under audit."""
-        if not len(codes):
-            return np.zeros(0)
-        which = self._chosen(model)
-        values = predict_windows(which, open_codes(codes), device=self.device).astype(np.float64)
-        if self.rc_average:
-            other = predict_windows(which, open_codes(reverse_complement(codes)), device=self.device)
-            values = (values + other) / 2
-        return values
+        return predict_codes(self._chosen(model), codes, device=self.device, rc_average=self.rc_average)
 
     def attribute(
         self,

@@ -11,6 +11,7 @@ from seqsal.cli.options import (
     NULLS,
     config_option,
     device_option,
+    motif_db_option,
     optional_model_options,
     path_type,
     pop_reading,
@@ -64,6 +65,7 @@ __all__ = ["peaks_command"]
     help="Grow peaks from the maxima of a coarse map of the same windows: another result of the file, such as "
     "grad_cam, or another file.",
 )  # fmt: skip
+@motif_db_option
 @device_option
 @config_option
 @talk_options
@@ -74,6 +76,7 @@ def peaks_command(
     seeds: str | None,
     out: Path,
     merge: int | None,
+    motif_db: str | None,
     device: str,
     quiet: bool,
     **arguments: Any,
@@ -81,14 +84,17 @@ def peaks_command(
     """Call peaks of both signs against the controls in the file, shuffles or background.
 
     Controls that the file lacks are made now, and added to it: by --model, or the checkpoint that the file names. More
-    are made while the number of peaks hangs on which were drawn.
+    are made while the number of peaks hangs on which were drawn. The tables say what deleting each call in silico does
+    to the prediction, where the model is at hand, and with --motif-db the motif inside.
     """
     from seqsal.attribution.request import read_model_of
     from seqsal.errors import UsageError
     from seqsal.io.atomic import all_or_nothing, check_distinct, check_writable
-    from seqsal.io.bed import write_bed, write_narrowpeak, write_tsv
+    from seqsal.io.bed import write_narrowpeak
     from seqsal.io.store import read_attributions
+    from seqsal.motifs import read_motifs
     from seqsal.peaks import call_peaks, merge_peaks, null_text, write_peaks_tsv
+    from seqsal.pipeline.elements import describe_calls, write_elements
 
     table = out.with_suffix(".tsv")
     if table == out:
@@ -96,18 +102,21 @@ def peaks_command(
     check_writable(out)
     reading = pop_reading(arguments)
     bed, about = (out.with_suffix(f".elements.{kind}") for kind in ("bed", "tsv"))
-    check_distinct([table, *([bed, about] if merge is not None else [])], [attributions, model, seeds])
+    check_distinct([table, *([bed, about] if merge is not None else [])], [attributions, model, seeds, motif_db])
     attr = read_attributions(attributions, result, in_memory=False)
+    motifs = [] if motif_db is None else read_motifs(motif_db)
     coarse = None if seeds is None else _open_seeds(attr, seeds)
     loaded = None if model is None else read_model_of(model, attr, device=device, **reading)
     peaks = call_peaks(attr, model=loaded, device=device, seeds=coarse, progress=show_progress(quiet), **arguments)
     elements = None if merge is None else merge_peaks(peaks, merge, attr)
+    how: dict[str, Any] = {"model": loaded, "device": device, "motifs": motifs, "progress": show_progress(quiet)}
+    peaks = describe_calls(peaks, attr, **how)
+    elements = None if elements is None else describe_calls(elements, attr, **how)
     with all_or_nothing():
         write_narrowpeak(peaks, out)
         write_peaks_tsv(peaks, table)
         if elements is not None:
-            write_bed(elements, bed)
-            write_tsv(elements, about)
+            write_elements(elements, bed, about, attr.output_space)
     if not quiet:
         n_negative = int((peaks["sign"] == "neg").sum())
         click.echo(

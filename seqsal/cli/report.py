@@ -59,6 +59,8 @@ def report_command(
     from seqsal.auditing.settings import RUN_SIZES
     from seqsal.io.store import read_attributions
     from seqsal.motifs import discover_motifs
+    from seqsal.peaks import merge_peaks
+    from seqsal.pipeline.elements import MERGE_BP, describe_calls, motifs_of
     from seqsal.report import ReportInputs, write_report
 
     check_ending(out, ".html")
@@ -68,11 +70,17 @@ def report_command(
     table = _peaks_of(attr, peaks, loaded, device, show_progress(quiet))
     motifs = discover_motifs(attr, table, **shared)
     found = audit(loaded, attr, peaks=table, patterns=motifs, settings=RUN_SIZES, device=device, **shared)
+    elements = None
+    if {"q_value", "sign"} <= set(table):
+        named: dict[str, Any] = {"motifs": motifs_of(motifs), "model": loaded, "device": device}
+        elements = describe_calls(merge_peaks(table, MERGE_BP, attr), attr, **named)
     scores = attr.regions.assign(prediction=np.asarray(attr.prediction, dtype=np.float64))
     given = {"attributions": attributions, "model": model, "peaks": peaks, "motif_db": motif_db, "seed": seed}
     info = {"parameters": {name: str(value) for name, value in given.items() if value is not None}}
     title = f"{attr.method} · {attributions.name}"
-    write_report(out, ReportInputs(attr, scores, table, info, motifs=motifs, audit=found, title=title))
+    write_report(
+        out, ReportInputs(attr, scores, table, info, elements=elements, motifs=motifs, audit=found, title=title)
+    )
     if not quiet:
         click.echo(f"{found.verdict.text}\n{found.verdict.answers}\n{out}")
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from seqsal.errors import RegionError, StoreError
@@ -78,6 +79,22 @@ class Axis:
         np.maximum.at(last, of_row, start + attr.length)
         base = np.concatenate([[0], np.cumsum(last - first + 1)[:-1]]) if order else np.zeros(0, dtype=np.int64)
         return cls(order, base, first, start - first[of_row] + base[of_row])
+
+    def windows_over(self, spans: pd.DataFrame, length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Find the window of `length` bp that holds each span (chrom, start, end) whole, nearest to its middle.
+
+        Returns its row, -1 where there is none, and the offset (bp) of the span's start in it, on the forward strand.
+        """
+        of = pd.Index(self.chroms).get_indexer(pd.Index(spans["chrom"]))
+        start, end = (spans[name].to_numpy(np.int64) - self.origin[of] + self.base[of] for name in ("start", "end"))
+        order = np.argsort(self.window_start, kind="stable")
+        starts = self.window_start[order]
+        after = np.searchsorted(starts, (start + end - length) // 2)
+        near = np.stack([np.clip(after + step, 0, len(starts) - 1) for step in (-1, 0)])
+        nearest = np.abs(2 * starts[near] - (start + end - length)).argmin(axis=0)
+        found = np.take_along_axis(near, nearest[None], axis=0)[0]
+        offset = start - starts[found]
+        return np.where((of >= 0) & (offset >= 0) & (offset + end - start <= length), order[found], -1), offset
 
     def locate(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the index of the chromosome, and the position on it, of axis positions."""

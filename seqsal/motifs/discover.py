@@ -59,6 +59,7 @@ MODISCO_MIN_SEQLETS = 100  # modisco-lite's own least size of a metacluster
 N_LEIDEN_RUNS = 16
 MODISCO_SURE_SEQLETS = 1_000  # below, TF-MoDISco may drop most instances: aligned k-mers look at what it left out
 FLANK_BP = 3  # added to trimmed patterns before they are compared, as short ones have no small p-values
+MORE_PEAKS = "give more regions, or call peaks with a larger --fdr"
 _PSEUDOCOUNT = 0.25  # of each base, for positions that no instance knows
 N_BACKGROUND = 2_000  # rows of controls that word frequencies are taken from
 COMPILE_CODE = "import sys; sys.path.append(sys.argv[1]); import seqsal.motifs.discover as d; d.compile_kernels()"
@@ -164,7 +165,7 @@ def _patterns_of_sign(
     )
     if len(seqlets) < MIN_SEQLETS:
         if len(seqlets):
-            notes.append(f"{peaks}, motif discovery needs {MIN_SEQLETS} or more: no pattern")
+            notes.append(f"{peaks}, motif discovery needs {MIN_SEQLETS} or more: no pattern; {MORE_PEAKS}")
         return []
     rough = seqlets.rounded()  # where a pattern lies hangs on this alone, what it contributes on the full digits
     aligned = _align(rough, peaks, algorithm, attr, notes)
@@ -192,7 +193,10 @@ def _align(
     if algorithm == "auto":
         used = "modisco" if n_seqlets >= MODISCO_MIN_SEQLETS else "kmers"
         if used == "kmers":
-            notes.append(f"{peaks}, TF-MoDISco needs {MODISCO_MIN_SEQLETS}: aligned k-mers were used instead")
+            notes.append(
+                f"{peaks}, TF-MoDISco needs {MODISCO_MIN_SEQLETS}: aligned k-mers were used instead, which find the "
+                f"frequent motifs; for rarer ones, {MORE_PEAKS}"
+            )
     if used == "kmers":
         return [(alignment, "kmers") for alignment in align_kmers(seqlets, background)]
     if seqlets.is_approximate:

@@ -217,6 +217,24 @@ class MotifResult:
         more = ", …" * (len(self) > _N_LISTED)
         return f"{len(self)} pattern{'s' * (len(self) != 1)}: {listed}{more}"
 
+    def without_peaks(self, fdr: float, best_q: float, rate: float) -> str:
+        """Say in a sentence why there are motifs where no peak reaches the rate; empty without motifs.
+
+        `fdr` is the rate of the peaks, `best_q` the smallest q-value, `rate` that of the peaks searched for motifs.
+
+        >>> from seqsal.motifs import MotifResult
+        >>> MotifResult((), {"pos": 0, "neg": 0}).without_peaks(0.05, 0.3, 0.2)
+        ''
+        """
+        if not self.patterns:
+            return ""
+        n, n_weak = len(self), sum(self.n_peaks.values())
+        return (
+            f"No single peak reaches q ≤ {fdr:g} (the best has q {best_q:.2g}), but {n_weak:,} weaker ones "
+            f"(q ≤ {rate:g}) show {f'{n} motifs' if n > 1 else 'a motif'}: what recurs is not chance, though any one "
+            "place may be"
+        )
+
     def __repr__(self) -> str:
         peaks = ", ".join(f"{n:,} {sign}" for sign, n in self.n_peaks.items())
         lines = [f"MotifResult({len(self)} pattern{'s' * (len(self) != 1)} from the peaks: {peaks})"]

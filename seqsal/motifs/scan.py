@@ -30,7 +30,8 @@ from seqsal.sequence.codes import N_CODE
 from seqsal.sequence.kernels import compiled
 
 __all__ = [
-    "BIN_BITS", "HIT_COLUMNS", "SCAN_BP", "iter_hits", "peak_of_spans", "peak_spans", "scan_codes", "scan_motifs",
+    "BIN_BITS", "HIT_COLUMNS", "SCAN_BP", "best_hits", "iter_hits", "peak_of_spans", "peak_spans", "scan_codes",
+    "scan_motifs",
 ]  # fmt: skip
 
 BIN_BITS = 0.05
@@ -171,6 +172,65 @@ def scan_codes(codes: ArrayLike, motifs: Sequence[Motif], *, p_value: float = 1e
     hits = hits.assign(row=row, start=hits["start"] - row * (length + 1), end=hits["end"] - row * (length + 1))
     hits = hits.sort_values(["row", "start", "motif_idx", "strand"], kind="stable").reset_index(drop=True)
     return hits[["row", *_AXIS_COLUMNS]]
+
+
+def best_hits(
+    attr: Attributions, spans: pd.DataFrame, motifs: Sequence[Motif], *, p_value: float = 1e-4
+) -> pd.DataFrame:
+    """Name the motif inside each span: the hit of the smallest p-value of which half or more lies in the span.
+
+    Parameters
+    ----------
+    attr
+        Attributions, for the bases.
+    spans
+        chrom, start, end.
+    motifs
+        What to look for, on both strands.
+    p_value
+        Largest p-value of a hit.
+
+    Returns
+    -------
+    DataFrame
+        For each span `motif`, its name, or empty; `motif_score` (bits); and `motif_p`, the probability that random
+        bases have so good a hit of any of the motifs anywhere in the span; NaN without a hit.
+
+    Raises
+    ------
+    UsageError
+        No motifs, or a `p_value` outside its range.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd, seqsal
+    >>> from seqsal.motifs import Motif
+    >>> from seqsal.motifs.scan import best_hits
+    >>> from seqsal.regions import make_regions
+    >>> from seqsal.sequence.codes import encode, one_hot
+    >>> gata, codes = Motif("GATA", "", 20 * one_hot(encode("AGATAAG"))), encode("CCCCCTTATCTCCCCC")[None]
+    >>> windows = make_regions(["chr1"], [100], [116])
+    >>> attr = seqsal.Attributions(windows, codes, np.ones((1, 16), np.float32), prediction=np.ones(1, np.float32))
+    >>> best_hits(attr, windows.assign(start=[103], end=[110]), [gata])["motif"].tolist()
+    ['GATA']
+    """
+    _check_scan(motifs, p_value)
+    reach = max(motif.width for motif in motifs) // 2
+    row, offset = Axis.of(attr).windows_over(spans, attr.length)
+    width = (spans["end"] - spans["start"]).to_numpy(np.int64)
+    column = offset[:, None] - reach + np.arange(width.max(initial=0) + 2 * reach)
+    is_near = (column >= 0) & (column < np.minimum(offset + width + reach, attr.length)[:, None]) & (row >= 0)[:, None]
+    codes = np.take_along_axis(forward_codes(attr, np.maximum(row, 0)), np.clip(column, 0, attr.length - 1), axis=1)
+    hits = scan_codes(np.where(is_near, codes, N_CODE), motifs, p_value=p_value)
+    end = np.minimum(hits["end"], reach + width[hits["row"]])
+    hits = hits[2 * (end - np.maximum(hits["start"], reach)) >= hits["end"] - hits["start"]]
+    hits = hits.sort_values(["p_value", "score"], ascending=[True, False], kind="stable").drop_duplicates("row")
+    n_tests = 2 * len(motifs) * (width + 1)  # places of which half lies inside
+    best = hits.set_index("row").reindex(np.arange(len(spans)))
+    names = np.array([*(motif.name for motif in motifs), ""], dtype=object)
+    p_any = -np.expm1(n_tests * np.log1p(-best["p_value"].to_numpy()))
+    table = {"motif": names[best["motif_idx"].fillna(-1).astype(np.int64)], "motif_score": best["score"].to_numpy()}
+    return pd.DataFrame({**table, "motif_p": p_any}, index=spans.index)
 
 
 def peak_of_spans(start: NDArray[np.int64], end: NDArray[np.int64], peaks: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -10,7 +10,7 @@ from seqsal.peaks.call import (
     write_peaks_tsv,
 )
 from seqsal.peaks.candidates import CandidateRules, find_candidates
-from seqsal.peaks.elements import ELEMENT_COLUMNS, merge_peaks
+from seqsal.peaks.elements import ELEMENT_COLUMNS, deletion_effects, merge_peaks, rank_elements
 
 __all__ = [
     "ELEMENT_COLUMNS",
@@ -18,9 +18,11 @@ __all__ = [
     "CandidateRules",
     "call_peaks",
     "check_fdr",
+    "deletion_effects",
     "find_candidates",
     "merge_peaks",
     "null_text",
+    "rank_elements",
     "read_peaks",
     "unsettled_text",
     "write_peaks_tsv",

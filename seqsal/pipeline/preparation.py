@@ -32,6 +32,8 @@ WRITTEN = (
     ("scores", "scores.tsv"),
     ("peaks", "peaks.narrowPeak"),
     ("", "peaks.tsv"),
+    ("elements", "elements.bed"),
+    ("", "elements.tsv"),
     ("motifs", "motifs"),
     ("audit", "audit.json"),
     ("", "shortcuts.bed"),

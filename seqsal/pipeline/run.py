@@ -4,7 +4,8 @@ The folder that it fills::
 
     attributions.h5   attributions.bw    what each base contributes, and as a track for genome browsers
     scores.tsv                           predictions
-    peaks.narrowPeak  peaks.tsv          called elements of both signs
+    peaks.narrowPeak  peaks.tsv          called peaks of both signs
+    elements.bed      elements.tsv       peaks joined, the best first, with what deleting each does and the motif inside
     motifs/                              the patterns among them: motifs.meme, motifs.tsv, seqlets.bed, logos/*.svg
     audit.json  shortcuts.bed            whether the map can be believed, and where artifacts that the model uses stand
     browser/                             the tracks as UCSC, IGV and WashU open them, complete by itself
@@ -45,8 +46,9 @@ from seqsal.io.bed import write_narrowpeak
 from seqsal.io.config import write_config
 from seqsal.io.progress import stage, whole
 from seqsal.io.tracks import write_bigwig, write_scores
-from seqsal.motifs import MotifResult, discover_motifs, write_motifs
-from seqsal.peaks import call_peaks, write_peaks_tsv
+from seqsal.motifs import MotifResult, discover_motifs, read_motifs, write_motifs
+from seqsal.peaks import call_peaks, merge_peaks, null_text, write_peaks_tsv
+from seqsal.pipeline.elements import MERGE_BP, describe_calls, motifs_of, write_elements
 from seqsal.pipeline.file_info import table_text
 from seqsal.pipeline.info import RUN_SCHEMA
 from seqsal.pipeline.preparation import WRITTEN, PreparedRun, config_of, prepare_run
@@ -76,8 +78,8 @@ class RunResult:
         Where the files are.
     attr
         The attributions, on disk.
-    scores, peaks
-        Tables as written.
+    scores, peaks, elements
+        Tables as written; elements by rank.
     motifs
         The patterns among the peaks.
     audit
@@ -95,6 +97,7 @@ class RunResult:
     attr: Attributions
     scores: pd.DataFrame
     peaks: pd.DataFrame
+    elements: pd.DataFrame
     motifs: MotifResult
     audit: AuditResult | None
     seconds: dict[str, float] = field(repr=False)
@@ -106,16 +109,24 @@ class RunResult:
         --------
         >>> print(result.summary())  # doctest: +SKIP
         regions       322 of 200 bp
-        peaks         153 (4 negative), best q 2e-05
+        peaks         153 at q ≤ 0.05 (4 negative), best q 2e-05, against 1,000 shuffled windows
         ...
         """
         n_negative = int((self.peaks["sign"] == "neg").sum())
-        n_rejected = len(self.attr.rejected)
+        said, n_rejected = self.peaks.attrs, len(self.attr.rejected)
+        rate, n_searched = max(said["fdr"], SEQLET_FDR), sum(self.motifs.n_peaks.values())
+        weaker = "" if len(self.peaks) else self.motifs.without_peaks(said["fdr"], said["best_q"], rate)
         unusable = f", {n_rejected:,} unusable" if n_rejected else ""
         rows = [
             ("regions", f"{len(self.attr):,} of {self.attr.length:,} bp{unusable}"),
-            ("peaks", f"{len(self.peaks):,} ({n_negative:,} negative), best q {self.peaks.attrs['best_q']:.2g}"),
-            ("motifs", self.motifs.summary()),
+            (
+                "peaks",
+                f"{len(self.peaks):,} at q ≤ {said['fdr']:g} ({n_negative:,} negative), best q {said['best_q']:.2g}, "
+                f"against {null_text(said)}",
+            ),
+            ("elements", f"{len(self.elements):,}"),
+            ("motifs", f"{self.motifs.summary()}; from {n_searched:,} peaks at q ≤ {rate:g}"),
+            *([("", weaker)] if weaker else []),
             *([("audit", self.audit.verdict.answers)] if self.audit else []),
             ("seconds", f"{sum(self.seconds.values()):.1f}"),
             *((name, str(self.folder / file)) for name, file in WRITTEN if self.audit or file not in AUDIT_FILES),
@@ -219,7 +230,7 @@ def _shares(prepared: PreparedRun) -> dict[str, float]:
     n_windows = len(opened.source) + (n_controls if isinstance(n_controls, int) else 0)
     n_passes = sum(one.method.n_passes(opened.source.length) for one in plan_methods(opened.request.options))
     shares = {"attribute": 0.0045 * n_windows * n_passes, "scores": 0.1, "tracks": 1.0, "peaks": 1.5, "motifs": 20.0,
-              "audit": 80.0, "browser": 2.5, "report": 12.0}  # fmt: skip
+              "elements": 1.0, "audit": 80.0, "browser": 2.5, "report": 12.0}  # fmt: skip
     return shares if prepared.plan is not None else {**shares, "audit": 0.0}
 
 
@@ -253,6 +264,13 @@ def _fill(folder: Path, prepared: PreparedRun, clock: _Clock, *, resume: bool, p
         with make_folder(motif_folder / "logos") as logos, all_or_nothing(stale=[motif_folder / "motif_usage.tsv"]):
             write_motifs(motifs, motif_folder)
             write_logos(motifs, logos, unit=attr.unit)
+    with clock.stage("elements"), all_or_nothing():
+        database = read_motifs(motif_db) if motif_db is not None and not len(motifs) else None
+        how: dict[str, Any] = {"motifs": motifs_of(motifs, database), "progress": progress}
+        peaks = describe_calls(peaks, attr, **how)
+        elements = describe_calls(merge_peaks(peaks, MERGE_BP, attr), attr, **how)
+        write_peaks_tsv(peaks, folder / "peaks.tsv")
+        write_elements(elements, folder / "elements.bed", folder / "elements.tsv", attr.output_space)
     with clock.stage("audit"), all_or_nothing(stale=[folder / name for name in AUDIT_FILES]):
         found = None
         if prepared.plan is not None:
@@ -266,12 +284,13 @@ def _fill(folder: Path, prepared: PreparedRun, clock: _Clock, *, resume: bool, p
         _write_browser(folder, attr, peaks, audited=found is not None, prepared=prepared)
     info = _describe(prepared, attr, peaks, motifs, found, seqlet_fdr=max(fdr, SEQLET_FDR))
     with clock.stage("report"):
-        _write_report(folder, attr, (scores, peaks), motifs, found, info)
+        tables: dict[str, Any] = {"scores": scores, "peaks": peaks, "elements": elements, "weak_peaks": seqlets}
+        _write_report(folder, attr, tables, motifs, found, info)
     write_config(folder / "run.toml", config_of(given))
     with atomic_path(folder / "run.json") as temporary:
         record = {**info, "seconds": clock.seconds}
         temporary.write_text(json.dumps(record, indent=2, sort_keys=True, default=str) + "\n")
-    return RunResult(folder, attr, scores, peaks, motifs, found, clock.seconds)
+    return RunResult(folder, attr, scores, peaks, elements, motifs, found, clock.seconds)
 
 
 def _write_browser(
@@ -294,7 +313,7 @@ def _write_browser(
 def _write_report(
     folder: Path,
     attr: Attributions,
-    tables: tuple[pd.DataFrame, pd.DataFrame],
+    tables: dict[str, Any],
     motifs: MotifResult,
     audit: AuditResult | None,
     info: dict[str, Any],
@@ -305,7 +324,8 @@ def _write_report(
     given = parameters.get("regions") or parameters.get("fasta") or "regions"
     details = {**info, "model": {**info["model"], **_training_facts(parameters["model"])}}
     title = f"{Path(parameters['model']).stem} · {Path(given).name}"
-    write_report(folder / "report.html", ReportInputs(attr, *tables, details, motifs=motifs, audit=audit, title=title))
+    shown = ReportInputs(attr, run_info=details, motifs=motifs, audit=audit, title=title, **tables)
+    write_report(folder / "report.html", shown)
 
 
 def _training_facts(model: str) -> dict[str, Any]:
@@ -357,6 +377,7 @@ def _describe(
         "output_space": attr.output_space,
         "n_regions": len(attr),
         "n_controls": attr.n_controls,
+        "null": attr.null,
         "n_peaks": len(peaks),
         "best_q": peaks.attrs["best_q"],
         "rejected": attr.rejected[columns].to_dict("records") if len(attr.rejected) else [],

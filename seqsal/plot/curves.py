@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "plot_curves",
+    "plot_deletions",
     "plot_receptive_field",
     "plot_replacement_curves",
     "plot_score_histogram",
@@ -84,6 +85,22 @@ def _n_bins(values: NDArray[np.float64]) -> int:
         return 1
     automatic = len(np.histogram_bin_edges(values, bins="auto")) - 1
     return int(np.clip(max(automatic, np.ceil(np.sqrt(len(values)))), 1, _MAX_BINS))
+
+
+def plot_deletions(said: NDArray[np.float64], elements: pd.DataFrame, ax: Axes, *, unit: str) -> Axes:
+    """Draw what deleting elements (`sign`, `effect`, `effect_sd`) does against their summed attribution, (n,).
+
+    On the dashed line deleting an element takes away what its attribution adds.
+    """
+    ax.axline((0, 0), slope=-1, color="#7f7f7f", linestyle="dashed", linewidth=1.0, zorder=0)
+    for sign, color in (("pos", POSITIVE), ("neg", NEGATIVE), ("both", "#7f7f7f")):
+        of_sign = (elements["sign"] == sign).to_numpy()
+        x, y = said[of_sign], elements["effect"].to_numpy()[of_sign]
+        spread = elements["effect_sd"].fillna(0).to_numpy()[of_sign]
+        ax.errorbar(x, y, yerr=spread, fmt="o", color=color, markersize=3.5, linewidth=0.7, alpha=0.75, label=sign)
+    ax.axhline(0, color="#7f7f7f", linewidth=0.6)
+    ax.set(xlabel=f"attribution inside ({unit})", ylabel=f"effect of deleting it ({unit})")
+    return ax
 
 
 def plot_training_history(

@@ -18,7 +18,7 @@ from seqsal.plot.style import inline_svg, one_line, two_lines
 from seqsal.plot.tracks import boxes_within, plot_track
 from seqsal.regions import Region, format_region
 from seqsal.report.inputs import ReportInputs
-from seqsal.report.tables import show
+from seqsal.report.tables import show, two_digits
 
 __all__ = [
     "MAX_PATTERNS", "N_EXAMPLES", "Card", "PatternCard", "draw_cards", "draw_patterns", "strongest",
@@ -82,7 +82,7 @@ def _draw_card(inputs: ReportInputs, row: int, locus: Locus, limits: tuple[float
     place = format_region(one_line(locus.chrom), locus.start, locus.end, str(window["strand"]))
     unit, space = two_lines(inputs.attr.unit), inputs.attr.output_space
     prediction, fdr = float(inputs.attr.prediction[row]), inputs.peaks.attrs.get("fdr")
-    n_peaks = "no peak" if fdr is None else f"no peak at q ≤ {fdr:g}"
+    n_peaks = "no peak" if fdr is None else f"no peak at q ≤ {fdr:g}{_best_weak(inputs, locus)}"
     if len(peaks):
         n_peaks = f"{len(peaks)} peak{'s' * (len(peaks) > 1)}"
 
@@ -109,6 +109,17 @@ def _draw_card(inputs: ReportInputs, row: int, locus: Locus, limits: tuple[float
         track=inline_svg(draw_track, _TRACK_INCHES, key=f"{key}-track", label=about, margins=_TRACK_MARGINS),
         logo=inline_svg(draw_logo, _LOGO_INCHES, key=f"{key}-logo", label=enlarged, margins=_LOGO_MARGINS),
     )
+
+
+def _best_weak(inputs: ReportInputs, locus: Locus) -> str:
+    """Say how far the best candidate of a region without peaks is from being one."""
+    weak = inputs.weak_peaks
+    if weak is None or "q_value" not in weak:
+        return ""
+    here = boxes_within(weak, locus.span)
+    if len(here):
+        return f", the best has q {show(float(two_digits(here['q_value']).min()))}"
+    return f", nor at q ≤ {weak.attrs['fdr']:g}" if "fdr" in weak.attrs else ""
 
 
 MAX_PATTERNS = 30

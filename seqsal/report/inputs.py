@@ -34,6 +34,10 @@ class ReportInputs:
         one, the attributed output in a column named after its space (`logit`, `log`).
     peaks
         Table of `seqsal.call_peaks`: chrom, start, end, name, sign, signal, q_value, summit; may be empty.
+    elements
+        Elements by rank, as :func:`seqsal.pipeline.elements.describe_calls` gives them; None leaves their section out.
+    weak_peaks
+        Peaks up to a larger q-value, which regions without a peak are told the best of; None where none were called.
     run_info
         What `run.json` holds. Known keys, all optional: `command` (str), `parameters` (mapping), `versions` (mapping),
         `inputs` (mapping), `model` (mapping with `file`, `sha256`, `metrics` and `history`). Times are left out,
@@ -78,6 +82,8 @@ class ReportInputs:
     title: str = "Attribution report"
     n_top: int = 10
     zoom_bp: int = 60
+    elements: pd.DataFrame | None = None
+    weak_peaks: pd.DataFrame | None = None
     motifs: MotifResult | None = None
     audit: AuditResult | None = None
 

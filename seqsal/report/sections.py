@@ -12,13 +12,13 @@ from matplotlib.axes import Axes
 
 from seqsal.motifs import MotifResult
 from seqsal.peaks import unsettled_text
-from seqsal.plot.curves import plot_score_histogram, plot_training_history
+from seqsal.plot.curves import plot_deletions, plot_score_histogram, plot_training_history
 from seqsal.plot.style import POSITIVE, inline_svg, one_line
 from seqsal.plot.tracks import negative_peaks
 from seqsal.report.audit import answers, artifact_table, draw_curves, evidence, reason_rows, worst_cards
 from seqsal.report.cards import MAX_PATTERNS, draw_cards, draw_patterns
 from seqsal.report.inputs import ReportInputs
-from seqsal.report.tables import SPACES, peak_table, region_table, rejected_table, show, usage_table
+from seqsal.report.tables import SPACES, element_table, peak_table, region_table, rejected_table, show, usage_table
 
 __all__ = ["SECTIONS", "Section"]
 
@@ -44,6 +44,14 @@ METRICS = {
 }
 
 
+_NULLS = {
+    "shuffle": "shuffled sequences of the same composition",
+    "background": "windows of the genome away from the regions, of the same G+C, repeats and Ns",
+}
+_CONTROLS = {"shuffle": "shuffled", "background": "of the genome's background"}
+MIN_PLOTTED = 5  # elements
+
+
 @dataclass(frozen=True)
 class Section:
     """One section: where it is linked, what it says first, and the template that shows its context."""
@@ -63,11 +71,12 @@ def build_summary(inputs: ReportInputs) -> Section:
     """Say what was done and what came out, in numbers."""
     attr, peaks = inputs.attr, inputs.peaks
     n_negative = int(negative_peaks(peaks).sum()) if len(peaks) else 0
-    n_positive, note = len(peaks) - n_negative, "peaks that {} the prediction"
+    rate = f" at q ≤ {peaks.attrs['fdr']:g}" if "fdr" in peaks.attrs else ""
+    n_positive, note = len(peaks) - n_negative, f"peaks{rate} that {{}} the prediction"
     tiles = [
         {"value": show(len(attr)), "label": "Regions explained", "note": f"{show(attr.length)} bp each"},
-        {"value": show(n_positive), "label": "Activating elements", "note": note.format("raise"), "tone": "pos"},
-        {"value": show(n_negative), "label": "Repressing elements", "note": note.format("lower"), "tone": "neg"},
+        {"value": show(n_positive), "label": "Activating peaks", "note": note.format("raise"), "tone": "pos"},
+        {"value": show(n_negative), "label": "Repressing peaks", "note": note.format("lower"), "tone": "neg"},
         *metric_tiles(inputs),
     ]
     space = attr.output_space
@@ -75,9 +84,10 @@ def build_summary(inputs: ReportInputs) -> Section:
         "summary",
         "Summary",
         f"A model predicted {show(len(attr))} {'region' if len(attr) == 1 else 'regions'} of {show(attr.length)} bp, "
-        "and each base was scored for its effect on the prediction. Runs of bases that stand out against shuffled "
-        "sequences are called peaks.",
+        "and each base was scored for its effect on the prediction. Runs of bases that stand out against "
+        f"{_NULLS[attr.null]} are called peaks.",
         tiles=tiles,
+        notice=_weaker(inputs),
         method=METHODS.get(attr.method, attr.method),
         unit=space,
         unit_text=SPACES.get(space, ""),
@@ -85,6 +95,14 @@ def build_summary(inputs: ReportInputs) -> Section:
         training=training_figure(inputs),
         curves=test_curves(inputs),
     )
+
+
+def _weaker(inputs: ReportInputs) -> str:
+    """Say that no peak reaches the rate where motifs were found among weaker ones."""
+    rate, motifs = inputs.run_info.get("seqlet_fdr"), inputs.motifs
+    if len(inputs.peaks) or motifs is None or rate is None or "best_q" not in inputs.peaks.attrs:
+        return ""
+    return motifs.without_peaks(inputs.peaks.attrs["fdr"], inputs.peaks.attrs["best_q"], rate)
 
 
 def build_verdict(inputs: ReportInputs) -> Section | None:
@@ -193,6 +211,33 @@ def _searched(inputs: ReportInputs, motifs: MotifResult) -> str:
     return f"{text} up to q {rate:g}, more than are listed under Peaks: false ones do not recur, so they make no motif."
 
 
+def build_elements(inputs: ReportInputs) -> Section | None:
+    """List the elements, those to test first at the top, and show whether deleting them does what the map says."""
+    table, elements = element_table(inputs), inputs.elements
+    if table is None or elements is None:
+        return None
+    measured = elements[elements["effect"].notna()]
+    figure, agreement = None, ""
+    if len(measured) >= MIN_PLOTTED:
+        said = measured["signal_pos"] + measured["signal_neg"]
+        r = float(np.corrcoef(said, measured["effect"])[0, 1]) if said.std() and measured["effect"].std() else np.nan
+        agreement = f"Pearson r {r:.2f} over {show(len(measured))} elements" if np.isfinite(r) else ""
+        figure = inline_svg(
+            lambda ax: plot_deletions(said.to_numpy(), measured, ax, unit=inputs.attr.output_space),
+            (4.6, 2.9), key="elements-figure", label="Attribution of each element and the effect of deleting it",
+        )  # fmt: skip
+    return _section(
+        "elements",
+        "Elements",
+        "Peaks that lie together, as one element, in the order in which to test them: by q-value, then by what "
+        "deleting the element in silico does to the prediction.",
+        table=table,
+        file="elements.tsv",
+        figure=figure,
+        agreement=agreement,
+    )
+
+
 def build_genome(inputs: ReportInputs) -> Section:
     """Leave room for the genome browser; `view` and `igv` of the page say what it holds."""
     return _section(
@@ -208,7 +253,7 @@ def build_peaks(inputs: ReportInputs) -> Section:
     return _section(
         "peaks",
         "Peaks",
-        "Stretches of bases whose attribution stands out against shuffled sequences of the same composition.",
+        f"Stretches of bases whose attribution stands out against {_NULLS[inputs.attr.null]}.",
         template="table",
         table=peak_table(inputs),
         file="peaks.tsv",
@@ -221,8 +266,8 @@ def _no_peaks(inputs: ReportInputs) -> str:
     fdr, best = inputs.peaks.attrs.get("fdr"), inputs.peaks.attrs.get("best_q")
     if fdr is None or best is None:
         if inputs.attr.n_controls:
-            return "No peak was called: nothing stands out against the shuffled sequences."
-        return "No peak could be called: these attributions have no shuffled controls to compare with."
+            return f"No peak was called: nothing stands out against {_NULLS[inputs.attr.null]}."
+        return "No peak could be called: these attributions have no controls to compare with."
     text = f"No peak was called at a false discovery rate of {fdr:g}; the best candidate has a q-value of {best:.3g}. "
     if not inputs.peaks.attrs.get("is_settled", True):
         text += f"That is not certain: {unsettled_text(inputs.peaks.attrs, 0)}. "
@@ -302,7 +347,7 @@ def model_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
         "Gradient correction": attrs.get("gradient_correction", ""),
         "Output attributed": inputs.attr.output_space,
         "Precision": f"{attrs.get('precision', '')}{', compiled' if attrs.get('compiled') else ''}",
-        "Shuffled controls": inputs.attr.n_controls,
+        "Controls": f"{show(inputs.attr.n_controls)} {_CONTROLS[inputs.attr.null]}" if inputs.attr.n_controls else 0,
         "Seed": attrs.get("seed", ""),
         "Regions it was trained on": trained_on,
         "Other results in attributions.h5": ", ".join(inputs.attr.results[1:]),
@@ -383,6 +428,7 @@ SECTIONS: tuple[Callable[[ReportInputs], Section | None], ...] = (
     build_genome,
     build_gallery,
     build_motifs,
+    build_elements,
     build_audit,
     build_scores,
     build_peaks,

@@ -20,8 +20,8 @@ from seqsal.regions import format_region
 from seqsal.report.inputs import ReportInputs
 
 __all__ = [
-    "MAX_ROWS", "PAGE_ROWS", "SPACES", "Column", "Table", "make_table", "page_json", "peak_table", "region_table",
-    "rejected_table", "show", "two_digits", "usage_table",
+    "MAX_ROWS", "PAGE_ROWS", "SPACES", "Column", "Table", "element_table", "make_table", "page_json", "peak_table",
+    "region_table", "rejected_table", "show", "two_digits", "usage_table",
 ]  # fmt: skip
 
 PAGE_ROWS = 12
@@ -144,6 +144,38 @@ def peak_table(inputs: ReportInputs) -> Table | None:
         hint = "expected share of false peaks among those at least as strong"
         columns.append((Column("q-value", "number", hint), two_digits(peaks["q_value"])))
     return make_table("peaks-table", columns, regions=peaks)
+
+
+def element_table(inputs: ReportInputs) -> Table | None:
+    """List the elements by rank; None without any."""
+    elements = inputs.elements
+    if elements is None or not len(elements):
+        return None
+    effect = elements["sign"].map({"pos": "raises", "neg": "lowers", "both": "both"})
+    deleted = f"change of the prediction ({inputs.attr.output_space}) when its bases are replaced by shuffled ones"
+    columns: list[Any] = [
+        (Column("Name"), elements["name"]),
+        (Column("Location", "place", "chrom:start-end, 0-based, end not included"), _locations(elements)),
+        (Column("Effect", "effect", "do its peaks raise or lower the prediction; both: peaks of both signs"), effect),
+        (Column("Width", "number", "bp"), elements["end"] - elements["start"]),
+        (
+            Column("Inside", "number", "share of the attribution about it that lies inside"),
+            two_digits(elements["share"]),
+        ),
+    ]
+    if elements["effect"].notna().any():
+        columns += [
+            (Column("If deleted", "number", deleted), two_digits(elements["effect"])),
+            (Column("±", "number", "standard deviation over the shuffles"), two_digits(elements["effect_sd"])),
+        ]
+    if (elements["motif"] != "").any():
+        hint = "the motif inside, of those found here or else of the database"
+        columns += [
+            (Column("Motif", hint=hint), elements["motif"].replace("", "–")),
+            (Column("Motif p", "number", "chance of so good a match in random bases"), two_digits(elements["motif_p"])),
+        ]
+    columns.append((Column("q-value", "number", "of its best peak"), two_digits(elements["q_value"])))
+    return make_table("elements-table", columns, regions=elements)
 
 
 def region_table(inputs: ReportInputs) -> Table:

@@ -243,18 +243,20 @@ def test_run_fills_the_folder_and_repeats_to_the_byte(lab: Lab) -> None:
         assert "report" in result.output
     files = sorted(path.name for path in (lab.out / "one").iterdir())
     assert files == [
-        "attributions.bw", "attributions.h5", "audit.json", "browser", "motifs", "peaks.narrowPeak", "peaks.tsv",
+        "attributions.bw", "attributions.h5", "audit.json", "browser", "elements.bed", "elements.tsv", "motifs",
+        "peaks.narrowPeak", "peaks.tsv",
         "report.html", "run.json", "run.toml", "scores.tsv", "shortcuts.bed",
     ]  # fmt: skip
     repeated = ["scores.tsv", "peaks.narrowPeak", "peaks.tsv", "report.html", "attributions.h5", "audit.json"]
-    repeated.append("run.toml")
+    repeated += ["run.toml", "elements.bed", "elements.tsv"]
     check_bundle(lab.out / "one" / "browser", seqsal.read_attributions(lab.out / "one" / "attributions.h5"))
     repeated += [f"browser/{name}" for name in ("hub.txt", "genome/trackDb.txt", "igv_session.xml", "washu.json")]
     for name in (*repeated, "motifs/motifs.tsv", "motifs/motifs.meme", "motifs/seqlets.bed"):
         assert (lab.out / "one" / name).read_bytes() == (lab.out / "two" / name).read_bytes(), name
     info = json.loads((lab.out / "one" / "run.json").read_text())
     assert info["parameters"]["method"] == "gradient_x_input"
-    stages = ["load", "attribute", "scores", "tracks", "peaks", "motifs", "audit", "browser", "report"]
+    stages = ["load", "attribute", "scores", "tracks", "peaks", "motifs", "elements", "audit", "browser", "report"]
+    assert info["null"] == "shuffle"
     assert sorted(info["seconds"]) == sorted(stages)
     assert info["model"]["sha256"] and info["inputs"]["genome"]["sha256"]
 

@@ -63,6 +63,9 @@ def test_seeds_from_the_same_file_and_from_another(given: list[object], tmp_path
     assert f"{len(elements)} elements" in result.output and elements["n_pos"].sum() + elements["n_neg"].sum() == n_peaks
     assert len((tmp_path / "M.elements.bed").read_text().splitlines()) == len(elements) < n_peaks
     assert elements["share"].between(0, 1).all()
+    assert elements["effect"].notna().all() and (elements["effect_sd"] > 0).all()  # by the model that the file names
+    table = pd.read_csv(tmp_path / "M.tsv", sep="\t")
+    assert {"effect", "effect_sd", "motif", "motif_p", "output_space"} <= set(table) and len(table) == n_peaks
     out = tmp_path / "Q.narrowPeak"
     refused(call("peaks", alone, "--from", "grad_cam", "--out", out), "--from: got 'grad_cam'", "it has gradient_x")
     refused(call("peaks", both, "--from", "gradient_x_input", "--out", out), "is the track that is called")

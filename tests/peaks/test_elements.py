@@ -5,10 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from track_toys import make_attr, noise, slow_track
 
-from seqsal.errors import UsageError
-from seqsal.peaks import ELEMENT_COLUMNS, merge_peaks
+import seqsal
+from seqsal.errors import StoreError, UsageError
+from seqsal.motifs import Motif
+from seqsal.peaks import ELEMENT_COLUMNS, deletion_effects, merge_peaks
+from seqsal.pipeline.elements import describe_calls
+from seqsal.regions import make_regions
+from seqsal.sequence.codes import one_hot, reverse_complement
+from seqsal.sequence.draws import dinucleotide_shuffle, draw_number
 
 
 def peaks_at(rng: np.random.Generator, n: int, span: int) -> pd.DataFrame:
@@ -69,3 +76,63 @@ def test_no_peaks_are_no_elements_and_a_negative_distance_is_refused(rng: np.ran
     assert len(none) == 0 and list(none.columns) == list(ELEMENT_COLUMNS)
     with pytest.raises(UsageError, match="merge: got -1, expected a distance of 0 bp or more"):
         merge_peaks(none, -1)
+
+
+class Counter(torch.nn.Module):
+    """Counts A, and C twice."""
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        return X[:, 0].sum(-1) + 2 * X[:, 1].sum(-1)
+
+
+def placed(rng: np.random.Generator, model: torch.nn.Module, **options: object) -> seqsal.Attributions:
+    """Twelve windows of 50 bp on one chromosome, every second of the other strand, that overlap by 20 bp."""
+    sequence = rng.integers(0, 4, 12 * 30 + 20).astype(np.uint8)
+    start = 30 * np.arange(12)
+    regions = make_regions(["chr1"] * 12, start, start + 50, strand=["+", "-"] * 6)
+    codes = np.stack([sequence[i : i + 50] for i in start])
+    codes[1::2] = reverse_complement(codes[1::2])
+    return seqsal.attribute(model, X=one_hot(codes), regions=regions, device="cpu", **options)
+
+
+def test_deletions_are_replacements_by_shuffles_of_the_window_that_has_the_span(rng: np.random.Generator) -> None:
+    attr, model = placed(rng, Counter()), Counter()
+    spans = pd.DataFrame({"chrom": "chr1", "start": [3, 40, 100, 45], "end": [12, 55, 160, 60]})
+    found = deletion_effects(attr, spans, n_draws=4)
+    for i, (row, low, high) in {0: (0, 3, 12), 1: (1, 25, 40), 3: (1, 20, 35)}.items():  # of row 1, the "-" strand
+        codes = np.asarray(attr.codes[row])
+        shuffles = [
+            dinucleotide_shuffle(codes[None], seed=0, draw=int(draw_number("deletion", draw)))[0] for draw in range(4)
+        ]
+        replaced = np.stack([np.concatenate([codes[:low], one[low:high], codes[high:]]) for one in shuffles])
+        change = (model(torch.from_numpy(one_hot(replaced))) - float(attr.prediction[row])).numpy()
+        assert found["effect"].iloc[i] == pytest.approx(change.mean(), abs=1e-5)
+        assert found["effect_sd"].iloc[i] == pytest.approx(change.std(ddof=1), abs=1e-5)
+    assert found.iloc[2].isna().all()  # wider than a window
+    alone = deletion_effects(attr, spans.iloc[[3]], n_draws=4)
+    np.testing.assert_array_equal(alone.to_numpy(), found.iloc[[3]].to_numpy())
+    attr.keep(run=None)
+    with pytest.raises(StoreError, match="give it, model="):
+        deletion_effects(attr, spans)
+
+
+def test_calls_are_ranked_by_q_and_effect_and_named_by_the_motif_inside(rng: np.random.Generator) -> None:
+    attr = placed(rng, Counter())
+    spans = {"chrom": "chr1", "start": [5, 65, 125, 230], "end": [15, 75, 135, 240], "sign": "pos", "summit": 1}
+    peaks = pd.DataFrame(spans).assign(
+        signal=[4.0, 3.0, 2.0, 1.0], q_value=[0.02, 0.01, 0.01, 0.01], score=1, name=list("wxyz")
+    )
+    sequence = np.asarray(attr.codes[0])[4:14]
+    elements = describe_calls(
+        merge_peaks(peaks, 0, attr), attr, motifs=[Motif("site", "", 20 * one_hot(sequence[None])[0])]
+    )
+    assert elements["name"].tolist() == [f"element_{i + 1}" for i in range(4)]
+    assert elements["q_value"].tolist() == [0.01, 0.01, 0.01, 0.02] and elements["peaks"].iloc[3] == "w"
+    assert elements["effect"].iloc[:3].abs().is_monotonic_decreasing and elements["effect"].notna().all()
+    assert elements["motif"].tolist() == ["", "", "", "site"] and 0 < elements["motif_p"].iloc[3] < 0.01
+    described = describe_calls(peaks, attr)
+    assert described["name"].tolist() == list("wxyz")
+    by_peak = elements.set_index("peaks").loc[list("wxyz"), "effect"]
+    np.testing.assert_allclose(described["effect"], by_peak)
+    attr.keep(run=None)
+    assert describe_calls(peaks, attr)["effect"].isna().all()  # no model at hand: not measured, and no error

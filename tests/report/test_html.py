@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +15,8 @@ from pages import EVIL, Page, rows_of
 
 from seqsal.errors import OutputError, UsageError
 from seqsal.io.attributions import Attributions, Controls
+from seqsal.motifs import Motif, MotifResult, Pattern
+from seqsal.peaks import merge_peaks
 from seqsal.plot.locus import window_locus
 from seqsal.report import ReportInputs, write_report
 from seqsal.report.cards import strongest_position, top_rows
@@ -97,7 +100,7 @@ def test_many_regions_stay_below_ten_megabytes(make_inputs: Make, n: int, limit:
 def test_no_peaks_is_said_and_not_hidden(make_inputs: Make) -> None:
     none = make_inputs(5).peaks.iloc[:0]
     inputs = make_inputs(5, peaks=none)
-    assert "No peak could be called: these attributions have no shuffled controls" in render_report(inputs)
+    assert "No peak could be called: these attributions have no controls" in render_report(inputs)
     controlled = replace(inputs, attr=replace(inputs.attr, controls=Controls(np.zeros((3, 80), np.float32))))
     assert "No peak was called: nothing stands out" in render_report(controlled)
     none.attrs.update(fdr=0.05, best_q=0.213)
@@ -228,3 +231,52 @@ def test_inputs_that_lack_something_are_refused(make_inputs: Make, tmp_path: Pat
     with pytest.raises(OutputError, match="does not exist"):
         write_report(tmp_path / "nowhere" / "report.html", inputs)
     assert list(tmp_path.iterdir()) == []
+
+
+def elements_of(inputs: ReportInputs, n: int) -> pd.DataFrame:
+    """Elements of the first peaks, the effect of deleting them minus their attribution."""
+    elements = merge_peaks(inputs.peaks.iloc[:n].assign(score=1), 0, inputs.attr)
+    motif = {"motif": ["REB1", *[""] * (n - 1)], "motif_score": 9.0, "motif_p": 0.001}
+    return elements.assign(effect=-elements["signal_pos"] - 0.1 * np.arange(n), effect_sd=0.25, **motif)
+
+
+def test_elements_are_listed_with_what_deleting_them_does(make_inputs: Make) -> None:
+    inputs = make_inputs(9)
+    text = render_report(replace(inputs, elements=elements_of(inputs, 6)))
+    page = Page(text)
+    assert "elements" in [attrs["id"] for attrs in page.all("section")]
+    assert "element_1" in page.texts and "REB1" in page.texts and "If deleted" in page.texts
+    assert "(Pearson r " in text and "over 6 elements)" in text and "elements.tsv" in text
+    unmeasured = elements_of(inputs, 2).assign(effect=np.nan, effect_sd=np.nan, motif="")
+    page = Page(render_report(replace(inputs, elements=unmeasured)))
+    assert "If deleted" not in page.texts and "Motif p" not in page.texts and "element_2" in page.texts
+    for none in (None, unmeasured.iloc[:0]):
+        sections = Page(render_report(replace(inputs, elements=none))).all("section")
+        assert "elements" not in [attrs["id"] for attrs in sections]
+
+
+def test_motifs_without_peaks_are_explained_and_each_figure_carries_its_rate(make_inputs: Make) -> None:
+    """No "0 peaks" above "187 instances" without a word; a plain logo without a peak says how far it is from one."""
+    inputs = make_inputs(5)
+    weak, none = inputs.peaks.assign(q_value=0.123), inputs.peaks.iloc[:0]
+    none.attrs.update(fdr=0.05, best_q=0.076)
+    weak.attrs["fdr"] = 0.2
+    motif = Motif("pos_pattern_1", "", 20 * np.eye(4)[[2, 0, 3, 3, 0]].T)
+    site = {"chrom": "chr1", "start": 40, "end": 45, "name": "pos_1", "score": 1.0, "strand": "+", "sequence": "GATTA"}
+    seqlets = pd.DataFrame([site | {"pattern": "pos_pattern_1"}])
+    pattern = Pattern("pos_pattern_1", "pos", "kmers", motif, motif.frequencies, seqlets)
+    motifs = MotifResult((pattern,), {"pos": 187, "neg": 0})
+    given = replace(inputs, peaks=none, weak_peaks=weak.iloc[3:], motifs=motifs, run_info={"seqlet_fdr": 0.2})
+    page = render_report(given)
+    assert "No single peak reaches q ≤ 0.05 (the best has q 0.076), but 187 weaker ones (q ≤ 0.2) show a motif" in page
+    assert "no peak at q ≤ 0.05, the best has q 0.12" in page and "peaks at q ≤ 0.05 that raise the prediction" in page
+    assert "no peak at q ≤ 0.05, nor at q ≤ 0.2" in render_report(replace(given, weak_peaks=weak.iloc[:1]))
+    assert "No single peak" not in render_report(replace(given, peaks=inputs.peaks))
+    assert motifs.without_peaks(0.05, 0.076, 0.2) in html.unescape(page)
+
+
+def test_the_page_says_what_peaks_were_compared_with(make_inputs: Make) -> None:
+    inputs = make_inputs(3)
+    controls = Controls(np.zeros((3, 80), np.float32), kind="background")
+    page = render_report(replace(inputs, attr=replace(inputs.attr, controls=controls)))
+    assert "stand out against windows of the genome away from the regions" in page and "3 of the genome&#39;s" in page
