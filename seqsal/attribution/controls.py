@@ -12,8 +12,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from torch import nn
 from seqsal.attribution.compute import frozen_on_device
 from seqsal.attribution.engine import AttributionRun
 from seqsal.attribution.methods.registry import METHODS
-from seqsal.attribution.passes import Sink, chunk_rows, run_pass
+from seqsal.attribution.passes import Sink, chunk_rows, predict_codes, run_pass
 from seqsal.attribution.request import (
     AttributeOptions,
     PlannedMethod,
@@ -37,7 +38,7 @@ from seqsal.attribution.request import (
     target_of,
 )  # fmt: skip
 from seqsal.attribution.spans import KeptSpans, WindowReader
-from seqsal.attribution.targets import TargetView
+from seqsal.attribution.targets import TargetView, with_target
 from seqsal.errors import ModelError, StoreError
 from seqsal.io.attributions import Array, Attributions, Controls
 from seqsal.io.store import ResultLayout, StoreLayout, read_attributions, read_attrs, result_prefix
@@ -48,7 +49,8 @@ from seqsal.sequence.draws import ShuffledControls, control_parents, default_n_c
 from seqsal.sequence.tensors import one_hot_tensor, reverse_complement_tensor
 
 __all__ = [
-    "add_controls", "control_codes", "make_controls", "most_controls", "options_of_attributions", "run_of_attributions",
+    "add_controls", "control_codes", "make_controls", "most_controls", "options_of_attributions", "predictor",
+    "run_of_attributions",
 ]  # fmt: skip
 
 MOST_GROWTH, WINDOWS_A_CONTROL = 8, 4
@@ -229,6 +231,19 @@ def run_of_attributions(
     run = _run_of(attr, _Windows(attr), model, device, attr.null)
     _check_predictions(attr, run)
     return run
+
+
+def predictor(
+    attr: Attributions, model: nn.Module | str | os.PathLike[str] | None = None, device: str = "auto"
+) -> Callable[[NDArray[np.uint8]], NDArray[np.float64]]:
+    """Return what predicts whole windows (n, W) as (n,), in the output space of attributions.
+
+    Raises as :func:`make_controls` where their model is not at hand.
+    """
+    run = run_of_attributions(attr, model, device)
+    target = next(one.target for one in run.results if one.name == attr.name)
+    rc_average = run.options.rc_average
+    return partial(predict_codes, with_target(run.model, target), device=run.device, rc_average=rc_average)
 
 
 def _announce(n_controls: int, null: str, name: str, where: str, why: str = "") -> None:

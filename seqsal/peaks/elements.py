@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import os
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +20,7 @@ from seqsal.errors import UsageError
 from seqsal.io.attributions import Attributions
 from seqsal.io.progress import bar as progress_bar
 from seqsal.io.sweep import CHUNK_BP, Axis, sweep_track
+from seqsal.sequence.codes import N_CODE
 from seqsal.sequence.draws import dinucleotide_shuffle, draw_number
 
 if TYPE_CHECKING:
@@ -171,32 +171,28 @@ def deletion_effects(
     >>> bool(seqsal.peaks.deletion_effects(attr, spans)["effect"].iloc[0] < -2)
     True
     """
-    from seqsal.attribution.controls import run_of_attributions  # which wait for torch
-    from seqsal.attribution.passes import predict_codes
-    from seqsal.attribution.targets import with_target
+    from seqsal.attribution.controls import predictor  # which waits for torch
 
     found = pd.DataFrame(np.nan, index=spans.index, columns=list(EFFECT_COLUMNS))
     if not len(spans):
         return found
-    run = run_of_attributions(attr, model, device)
-    predict = partial(
-        predict_codes, with_target(run.model, attr.target), device=run.device, rc_average=run.options.rc_average
-    )
+    predict, seed = predictor(attr, model, device), int(attr.attrs.get("seed", 0))
     row, offset = Axis.of(attr).windows_over(spans, attr.length)
     width = (spans["end"] - spans["start"]).to_numpy(np.int64)
     turned = (attr.regions["strand"].to_numpy() == "-")[row]
     offset = np.where(turned, attr.length - offset - width, offset)
     measured = np.flatnonzero(row[:MOST_DELETED] >= 0)
-    step = max(1, _CHUNK_BP // attr.length)
+    step = max(1, _CHUNK_BP // (n_draws * attr.window_length))
     with progress_bar(total=len(measured), desc="deletion", unit="element", disable=not progress) as bar:
         for these in (measured[i : i + step] for i in range(0, len(measured), step)):
-            codes, column = np.asarray(attr.codes[row[these]]), np.arange(attr.length)
+            kept, column = np.asarray(attr.codes[row[these]]), np.arange(attr.length)
+            codes = kept if attr.window_codes is None else np.array(attr.window_codes[row[these]])
             inside = (column >= offset[these, None]) & (column < (offset + width)[these, None])
-            draws = [
-                np.where(inside, dinucleotide_shuffle(codes, seed=run.options.seed, draw=number), codes)
-                for number in draw_number("deletion", np.arange(n_draws)).tolist()
-            ]
-            change = predict(np.concatenate(draws)).reshape(n_draws, -1) - predict(codes)
+            draws = np.repeat(codes[None], n_draws, axis=0)
+            for draw, number in enumerate(draw_number("deletion", np.arange(n_draws)).tolist()):
+                shuffled = dinucleotide_shuffle(kept, seed=seed, draw=number)
+                np.copyto(draws[draw, :, attr.span.start : attr.span.end], shuffled, where=inside & (kept != N_CODE))
+            change = predict(draws.reshape(-1, codes.shape[1])).reshape(n_draws, -1) - predict(codes)
             found.iloc[these, 0] = change.mean(axis=0)
             found.iloc[these, 1] = change.std(axis=0, ddof=1) if n_draws > 1 else np.nan
             bar.update(len(these))
