@@ -1,5 +1,9 @@
 """What every part of the audit works on: attributions, the model behind them, and what else is known.
 
+Of attributions that keep a span of each window, codes and maps are those of the span, and what is changed is changed
+there; the model sees it in the window of its row, or, where a sequence stands for no row, in those of the audited
+regions in turn.
+
 A context samples regions, predicts and attributes any codes just as the attribution file was made (target, output
 space, method, options, strand averaging), and remembers what several parts need, such as in-silico mutagenesis.
 """
@@ -8,6 +12,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -15,17 +20,18 @@ import numpy as np
 import pandas as pd
 import torch
 
-from seqsal.attribution import METHODS, AttributeOptions, attribute_windows
+from seqsal.attribution import METHODS, AttributeOptions, attribute_windows, predict_windows
 from seqsal.attribution.passes import predict_codes
 from seqsal.auditing.content import Codes, Flags, Ints, Maps, Values, mask_of, spans_in_windows
 from seqsal.auditing.settings import AuditSettings
 from seqsal.errors import ModelError, StoreError, UsageError
 from seqsal.io.attributions import Attributions
-from seqsal.io.inputs import open_codes
+from seqsal.io.inputs import WindowSource, open_codes
 from seqsal.models import SequenceModel
 from seqsal.motifs import Motif, MotifResult
 from seqsal.peaks import PEAK_COLUMNS, call_peaks
-from seqsal.sequence.codes import N_CODE
+from seqsal.regions import Span
+from seqsal.sequence.codes import N_CODE, reverse_complement
 from seqsal.sequence.draws import dinucleotide_shuffle, draw_number
 from seqsal.sequence.tensors import one_hot_tensor
 
@@ -147,9 +153,47 @@ class AuditContext:
         """Return dinucleotide-preserving shuffles (n, L); another draw, another shuffle."""
         return dinucleotide_shuffle(codes, seed=self.seed, draw=draw_number("audit", draw))
 
-    def predict(self, codes: Codes, model: SequenceModel | None = None) -> Values:
-        """Predict (n,) any sequences (n, L) in the output space of the attributions, by `model` or that under audit."""
-        return predict_codes(self._chosen(model), codes, device=self.device, rc_average=self.rc_average)
+    def in_windows(self, codes: Codes, rows: Ints | None = None) -> Codes:
+        """Return the whole windows that the model reads, with sequences (n, L) in their spans.
+
+        They are those of `rows`, repeated where there are more sequences; None takes the audited regions in turn.
+        """
+        if self.attr.window_codes is None:
+            return codes
+        rows = np.resize(self.rows(self.settings.n_regions) if rows is None else rows, len(codes))
+        whole = np.array(self.attr.window_codes[rows])
+        here = whole[:, slice(*self.attr.span)]
+        np.copyto(here, codes, where=codes != N_CODE)
+        return whole
+
+    def source(self, codes: Codes, rows: Ints | None = None, *, turned: bool = False) -> WindowSource:
+        """Return the same as a source, which makes them as they are read; `turned` to the other strand."""
+        if self.attr.window_codes is None:
+            return open_codes(reverse_complement(codes) if turned else codes)
+        rows = np.resize(self.rows(self.settings.n_regions) if rows is None else rows, len(codes))
+        shape = (len(codes), self.attr.window_length)
+
+        def read(part: Any) -> Codes:
+            whole = self.in_windows(codes[part], rows[part])
+            return reverse_complement(whole) if turned else whole
+
+        return replace(open_codes(np.broadcast_to(np.uint8(N_CODE), shape)), _read=read)
+
+    def predict(self, codes: Codes, model: SequenceModel | None = None, *, rows: Ints | None = None) -> Values:
+        """Predict (n,) any sequences (n, L) in the output space of the attributions, by `model` or that under audit.
+
+        `rows` are those whose windows they stand in; see :meth:`in_windows`.
+        """
+        which = self._chosen(model)
+        if self.attr.window_codes is None:
+            return predict_codes(which, codes, device=self.device, rc_average=self.rc_average)
+        if not len(codes):
+            return np.zeros(0)
+        values = predict_windows(which, self.source(codes, rows), device=self.device).astype(np.float64)
+        if self.rc_average:
+            other = predict_windows(which, self.source(codes, rows, turned=True), device=self.device)
+            values = (values + other) / 2
+        return values
 
     def attribute(
         self,
@@ -158,23 +202,33 @@ class AuditContext:
         method: str | None = None,
         model: SequenceModel | None = None,
         draw: int = 0,
+        rows: Ints | None = None,
+        turned: bool = False,
         **options: Any,
     ) -> Maps:
         """Attribute any sequences (n, L), by the method of the attributions and with its options, or by another.
 
         Another `method` has its own default options and averages over strands as the attributions do; without one, an
-        `explainer` makes it. `draw` counts other draws of references and noise than those of the attributions.
+        `explainer` makes it. `draw` counts other draws of references and noise than those of the attributions. `rows`
+        are those whose windows the sequences stand in; `turned` gives the map of the other strand, first base first.
         """
         if self.explainer is not None and method is None:
-            return np.asarray(self.explainer(self._chosen(model), codes), dtype=np.float32)
-        return np.asarray(self._attribute(codes, method, model, options, draw=draw).track)
+            whole = self.source(codes, rows, turned=turned).read(slice(None))
+            made = np.asarray(self.explainer(self._chosen(model), whole), dtype=np.float32)
+            return made[:, slice(*self._span(turned))]
+        return np.asarray(self._attribute(codes, method, model, options, draw=draw, rows=rows, turned=turned).track)
+
+    def _span(self, turned: bool = False) -> Span:
+        start, end = self.attr.span
+        length = self.attr.window_length
+        return Span(length - end, length - start) if turned else Span(start, end)
 
     def map_by(self, method: str, n: int) -> Maps:
         """Return the maps (n, L) that another method gives for `rows(n)`; remembered."""
         if method == self.attr.method:
             return self.track(self.rows(n))
         if (method, n) not in self._tracks:
-            self._tracks[method, n] = self.attribute(self.codes(self.rows(n)), method=method)
+            self._tracks[method, n] = self.attribute(self.codes(self.rows(n)), method=method, rows=self.rows(n))
         return self._tracks[method, n]
 
     def hypothetical(self, rows: Ints) -> Maps | None:
@@ -189,7 +243,7 @@ class AuditContext:
             return np.asarray(self.attr.hypothetical[rows])
         if self.model is None:
             return None
-        return np.asarray(self._attribute(self.codes(rows), None, None, {}, hypothetical=True).hypothetical)
+        return np.asarray(self._attribute(self.codes(rows), None, None, {}, hypothetical=True, rows=rows).hypothetical)
 
     def substitutions(self, n: int) -> Maps:
         """Return the effect f(X with b at i) - f(X) of every substitution in `rows(n)`, (n, 4, L); remembered.
@@ -200,7 +254,8 @@ class AuditContext:
         known = 0 if self._substitutions is None else len(self._substitutions)
         if known < len(rows):
             codes = self.codes(rows[known:])
-            scores = self._attribute(codes, "ism", None, {}, hypothetical=True).hypothetical
+            made = self._attribute(codes, "ism", None, {}, hypothetical=True, rows=rows[known:])
+            scores = made.hypothetical
             effects = np.array(scores, dtype=np.float32)
             there = np.take_along_axis(effects, np.minimum(codes, N_CODE - 1)[:, None].astype(np.int64), axis=1)
             new = np.where((codes == N_CODE)[:, None], effects, effects - there)
@@ -220,7 +275,8 @@ class AuditContext:
         the regions' predictions where that is larger; 0 for a model that gives all sequences the same.
         """
         rows = self.rows(self.settings.n_regions)
-        values, shuffled = self.predict(self.codes(rows)), self.predict(self.shuffled(self.codes(rows)))
+        codes = self.codes(rows)
+        values, shuffled = self.predict(codes, rows=rows), self.predict(self.shuffled(codes), rows=rows)
         return float(max(abs(values.mean() - shuffled.mean()), values.std()))
 
     @cached_property
@@ -242,6 +298,8 @@ class AuditContext:
         *,
         hypothetical: bool = False,
         draw: int = 0,
+        rows: Ints | None = None,
+        turned: bool = False,
     ) -> Attributions:
         own = {key: value for key, value in self._options.items() if key not in ("rc_average", "input_length")}
         if " " in str(own.get("layer", "")):  # a layer that cam or grad_cam found, "last convolution", and not a name
@@ -255,17 +313,17 @@ class AuditContext:
             hypothetical=hypothetical,
             seed=int(self.attr.attrs.get("seed", self.seed)),
             draw=int(self.attr.attrs.get("draw", 0)) + draw,
+            span=None if self.attr.window_codes is None else self._span(turned),
         )
-        return attribute_windows(
-            self._chosen(model), open_codes(codes), settings, device=self.device, progress=self.progress
-        )
+        source = self.source(codes, rows, turned=turned)
+        return attribute_windows(self._chosen(model), source, settings, device=self.device, progress=self.progress)
 
     def _check_model(self, model: SequenceModel) -> None:
         rows = self.rows(N_CHECKED)
         stored = np.asarray(self.attr.prediction[rows], dtype=np.float64)
         if not np.isfinite(stored).all():  # attributions of others need not say what was predicted
             return
-        ours = self.predict(self.codes(rows))
+        ours = self.predict(self.codes(rows), rows=rows)
         off = float(np.abs(ours - stored).max())
         if off > SAME_PREDICTION * max(float(stored.std()), 1e-3 * float(np.abs(stored).max()), 1e-6):
             raise ModelError(

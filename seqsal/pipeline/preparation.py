@@ -21,6 +21,7 @@ from seqsal.io.content import Closing
 from seqsal.models import SequenceModel
 from seqsal.motifs import read_motifs
 from seqsal.peaks import check_fdr
+from seqsal.regions import Span, cut_windows
 from seqsal.sequence.draws import default_n_controls
 
 __all__ = ["WRITTEN", "PreparedRun", "config_of", "prepare_run"]
@@ -102,7 +103,9 @@ def prepare_run(
             ]
             sizes = {**RUN_SIZES, **(evidence.get("settings") or {})}
             read = {**evidence, "motif_db": motif_db, "genome": request.genome, "settings": sizes}
-            plan = AuditPlan(source.windows, source.length, **read)
+            span = opened.request.options.span or Span(0, source.length)
+            assert isinstance(span, Span)
+            plan = AuditPlan(cut_windows(source.windows, span), span.length, **read)
     except BaseException:
         source.close()
         raise

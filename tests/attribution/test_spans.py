@@ -204,3 +204,30 @@ def test_spans_with_the_same_bases_get_the_same_shuffles(model: torch.nn.Module,
     other[:, :5] = 0
     made = [seqsal.attribute(model, X=one_hot(c), span=K, n_controls=3, device="cpu").controls for c in (codes, other)]
     np.testing.assert_array_equal(window_keys(made[0].codes), window_keys(made[1].codes))
+
+
+def test_a_span_is_audited_in_its_window(codes: np.ndarray[Any, Any]) -> None:
+    """The model sees whole windows, whose flanks differ from row to row and stay; changes are in the span alone."""
+    seen: list[np.ndarray[Any, Any]] = []
+
+    class Flanked(torch.nn.Module):
+        def forward(self, X: torch.Tensor) -> torch.Tensor:
+            seen.append(X.detach().argmax(1).numpy())
+            return X[:, 2, START : START + K].sum(1) + 3 * X[:, 1, :START].sum(1)
+
+    many = np.random.default_rng(4).integers(0, 4, (12, L)).astype(np.uint8)
+    model = seqsal.wrap(Flanked(), input_length=L)
+    attr = seqsal.attribute(model, X=one_hot(many), span=K, device="cpu")
+    seen.clear()
+    sizes = {"n_regions": 12, "n_ism_regions": 8, "n_small": 4, "n_draws": 2, "n_bootstrap": 20}
+    found = seqsal.audit(model, attr, settings=sizes, device="cpu")
+    assert found.verdict.faithful is True
+    flanks = {bytes(row) for row in np.delete(many, range(START, START + K), axis=1)}
+    given = np.concatenate([X for X in seen if X.shape[1] == L and len(X) > 1]).astype(np.uint8)
+    given = given[~(given == 0).all(axis=1)]
+    known = [bytes(row) in flanks for row in np.delete(given, range(START, START + K), axis=1)]
+    behind = L - START - K  # of the other strand
+    turned = [bytes(3 - row[::-1]) in flanks for row in np.delete(given, range(behind, behind + K), axis=1)]
+    assert (
+        np.logical_or(known, turned).mean() > 0.95
+    )  # others are random sequences, with which the model itself is looked at

@@ -33,6 +33,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -42,6 +43,7 @@ from seqsal.auditing.content import (
     EDGE_SHARE,
     Codes,
     Flags,
+    Ints,
     Values,
     cpg_ratio,
     cpg_sites,
@@ -204,7 +206,9 @@ def audit_composition(context: AuditContext) -> CompositionResult:
     """
     audit, settings = _Audit(context), context.settings
     codes, predictions, notes = audit.codes, audit.predictions, Notes()
-    shuffles = None if context.model is None else context.predict(context.shuffled(codes, SHUFFLE_DRAW))
+    shuffles = (
+        None if context.model is None else context.predict(context.shuffled(codes, SHUFFLE_DRAW), rows=audit.rows)
+    )
     evidence = None if context.model is None or audit.classes is None else _evidence(context, *audit.classes)
     properties = {key: measure(codes) for key, (_, measure) in PROPERTIES.items()}
     against = NO_MODEL.reason if shuffles is None else ALIKE
@@ -259,7 +263,7 @@ class _Audit:
         self.mass = np.abs(context.track(self.rows).astype(np.float64))
         self.predictions = np.asarray(context.attr.prediction[self.rows], dtype=np.float64)
         if not np.isfinite(self.predictions).all() and context.model is not None:
-            self.predictions = context.predict(self.codes)
+            self.predictions = context.predict(self.codes, rows=self.rows)
         self.classes = self._classes()
         self.least_effect = context.settings.min_effect * context.effect_scale if context.model is not None else 0.0
 
@@ -343,8 +347,8 @@ class _Audit:
         ablation = marginal
         if self.context.model is not None and len(picked):
             tried = picked[:N_REMOVED]
-            ablation = self._removal(self.codes[tried], mask[tried], kind)
-            marginal = self._insertion(self.codes[tried], mask[tried])
+            ablation = self._removal(self.codes[tried], mask[tried], kind, self.rows[tried])
+            marginal = self._insertion(self.codes[tried], mask[tried], self.rows[tried])
         share = len(picked) / len(self.codes)
         is_enriched = share >= MIN_REGION_SHARE and enrichment is not None and enrichment > 1
         return Property(
@@ -361,14 +365,14 @@ class _Audit:
             text=_tract_text(name, share, enrichment, marginal, ablation),
         )
 
-    def _removal(self, codes: Codes, mask: Flags, kind: str) -> Tested:
-        predict, new = self.context.predict, _filled(self.context, codes, f"removal {kind}")
+    def _removal(self, codes: Codes, mask: Flags, kind: str, rows: Ints) -> Tested:
+        predict, new = partial(self.context.predict, rows=rows), _filled(self.context, codes, f"removal {kind}")
         without, elsewhere = predict(np.where(mask, new, codes)), np.roll(mask, mask.shape[1] // 2, axis=1) & ~mask
         before = codes if kind == "padding" else np.where(elsewhere, new, codes)
         return self._compared(predict(before), without)
 
-    def _insertion(self, codes: Codes, mask: Flags) -> Tested:
-        predict, neutral = self.context.predict, self.context.codes(self.context.rows(len(codes)))
+    def _insertion(self, codes: Codes, mask: Flags, rows: Ints) -> Tested:
+        predict, neutral = partial(self.context.predict, rows=rows), self.context.codes(self.context.rows(len(codes)))
         neutral = np.resize(_filled(self.context, neutral, "insertion", NEUTRAL_DRAW), codes.shape)
         return self._compared(predict(np.where(mask, codes, neutral)), predict(neutral))
 
@@ -381,8 +385,9 @@ class _Audit:
         ablation: Tested = NO_MODEL
         if context.model is not None:
             other, inside = context.shuffled(codes, EDGE_DRAW), context.shuffled(codes, INSIDE_DRAW)
-            ablation = self._compared(context.predict(codes), context.predict(np.where(is_edge, other, codes)))
-            marginal = self._compared(context.predict(np.where(is_edge, codes, inside)), context.predict(inside))
+            predict = partial(context.predict, rows=self.rows)
+            ablation = self._compared(predict(codes), predict(np.where(is_edge, other, codes)))
+            marginal = self._compared(predict(np.where(is_edge, codes, inside)), predict(inside))
         is_present = share is not None and share > MAX_EDGE_SHARE
         worth = f"; their own bases are worth {ablation.mean:+.2g}" if isinstance(ablation, Effect) else ""
         return Property(
@@ -457,8 +462,8 @@ def profile(context: AuditContext) -> tuple[float, ...] | NotTested:
     if controls is not None and len(controls) and controls.kind == "shuffle":
         track = np.asarray(controls.track[: context.settings.n_regions])
     elif context.can_attribute:
-        codes = context.codes(context.rows(context.settings.n_small))
-        track = context.attribute(context.shuffled(codes, PROFILE_DRAW))
+        rows = context.rows(context.settings.n_small)
+        track = context.attribute(context.shuffled(context.codes(rows), PROFILE_DRAW), rows=rows)
     else:
         return NotTested("there are no controls, and no model to attribute shuffled sequence with")
     mass = np.abs(track.astype(np.float64)).sum(axis=0)

@@ -73,7 +73,7 @@ def audit_draws(context: AuditContext) -> DrawsResult:
     if reason is None:
         rows = context.rows(context.settings.n_small)
         codes, track = context.codes(rows), context.track(rows)
-        others = [context.attribute(codes, draw=draw) for draw in range(1, N_OTHERS + 1)]
+        others = [context.attribute(codes, draw=draw, rows=rows) for draw in range(1, N_OTHERS + 1)]
         if all(np.array_equal(others[0], other) for other in others[1:]):
             reason = f"with these options and this model, {method} gives the same map whatever it draws"
         else:

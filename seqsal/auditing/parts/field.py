@@ -50,7 +50,7 @@ class FieldResult(PartResult):
 
 def audit_field(context: AuditContext) -> FieldResult:
     """Measure the receptive field of the model's layers and output."""
-    length = context.attr.length
+    length = context.attr.window_length
     reason = "no model was given" if context.model is None else ""
     if context.model is not None:
         try:

@@ -57,7 +57,7 @@ def marginal_effect(context: AuditContext, word: Codes, hits: Hits, name: str) -
         return NO_MODEL
     if width > length:
         return NotTested(f"{width} bp do not fit into a window of {length} bp")
-    backgrounds = _neutral_sequences(context)
+    backgrounds, rows = _neutral_sequences(context)
     rng, n = context.rng(f"places {name}"), len(backgrounds)
     if len(hits):
         picked = hits.take(rng.integers(0, len(hits), n))
@@ -71,7 +71,7 @@ def marginal_effect(context: AuditContext, word: Codes, hits: Hits, name: str) -
         replaced[:, np.arange(len(backgrounds))[:, None], columns] = np.where(
             forward, words[:, None], reverse_complement(words)[:, None]
         )
-        return context.predict(replaced.reshape(-1, length)).reshape(len(words), -1)
+        return context.predict(replaced.reshape(-1, length), rows=rows).reshape(len(words), -1)
 
     controls, lost = control_words(context, word, name), np.zeros(len(backgrounds))
     return effect_against(predict, predict(word[None]), controls, lost, context.settings.confidence)
@@ -93,11 +93,11 @@ def ablation_effect(context: AuditContext, word: Codes, hits: Hits, name: str) -
 
     def predict(words: Codes) -> Values:
         replaced = np.concatenate([_without(codes, hits, control) for control in words])
-        return context.predict(replaced).reshape(len(words), len(codes))
+        return context.predict(replaced, rows=hits.row).reshape(len(words), len(codes))
 
-    own = context.predict(codes)
+    own = context.predict(codes, rows=hits.row)
     elsewhere = np.concatenate([_shuffled_elsewhere(context, codes, hits, rng) for _ in range(N_ELSEWHERE)])
-    lost = own - context.predict(elsewhere).reshape(N_ELSEWHERE, -1).mean(axis=0)
+    lost = own - context.predict(elsewhere, rows=hits.row).reshape(N_ELSEWHERE, -1).mean(axis=0)
     return effect_against(predict, own[None], control_words(context, word, name), lost, context.settings.confidence)
 
 
@@ -206,7 +206,7 @@ def control_words(context: AuditContext, word: Codes, name: str) -> Codes:
         order = np.argsort(_likeness(word, orders), kind="stable")
         if len(orders) // 2 >= FEWEST_ORDERS:
             return np.asarray(orders[order[: len(orders) // 2]][:MAX_CONTROL_WORDS])
-    codes, width = _neutral_sequences(context), len(word)
+    codes, width = _neutral_sequences(context)[0], len(word)
     row = rng.integers(0, len(codes), MAX_CONTROL_WORDS)
     start = rng.integers(0, max(codes.shape[1] - width, 0) + 1, MAX_CONTROL_WORDS)
     column = np.minimum(start[:, None] + np.arange(width), codes.shape[1] - 1)
@@ -225,9 +225,10 @@ def _likeness(word: Codes, others: Codes) -> Ints:
     return best
 
 
-def _neutral_sequences(context: AuditContext) -> Codes:
-    """`N_NEUTRAL` shuffles of audited regions, several of each where there are few regions."""
-    codes = context.codes(context.rows(N_NEUTRAL))
+def _neutral_sequences(context: AuditContext) -> tuple[Codes, Ints]:
+    """`N_NEUTRAL` shuffles of audited regions, several of each where there are few regions, and the regions' rows."""
+    rows = context.rows(N_NEUTRAL)
+    codes = context.codes(rows)
     n_draws = -(-N_NEUTRAL // len(codes))
     shuffles = [context.shuffled(codes, NEUTRAL_DRAW + draw) for draw in range(n_draws)]
-    return np.concatenate(shuffles)[:N_NEUTRAL]
+    return np.concatenate(shuffles)[:N_NEUTRAL], np.resize(rows, N_NEUTRAL)

@@ -228,7 +228,7 @@ class _Audit:
         context, settings = self.context, self.settings
         codes, track = context.codes(rows), context.track(rows).astype(np.float64)
         curves = replacement_curves(
-            context.predict,
+            lambda codes, index: context.predict(codes, rows=rows[index]),
             codes,
             track if self.signed else np.abs(track),
             (context.shuffled(codes, draw) for draw in range(settings.n_draws)),
@@ -427,13 +427,13 @@ def infidelity(
     permuted = None if scores is None else np.take_along_axis(scores, place[:, None], axis=2)
     maps = [(track, scores), (np.take_along_axis(track, place, 1), permuted)]
     size = np.maximum(np.floor(PERTURBED_SHARE * known.sum(axis=1) + 0.5), 1)[:, None]
-    prediction = context.predict(codes)
+    prediction = context.predict(codes, rows=rows)
     real = np.zeros((N_PERTURBATIONS, len(codes)))
     foretold = np.zeros((2, N_PERTURBATIONS, len(codes)))
     for i in range(N_PERTURBATIONS):
         chosen = first_in_order(np.zeros(codes.shape), known, rng) < size
         perturbed = np.where(chosen, context.shuffled(codes, i), codes)
-        real[i] = prediction - context.predict(perturbed)
+        real[i] = prediction - context.predict(perturbed, rows=rows)
         for which, (values, four) in enumerate(maps):
             foretold[which, i] = _foretold(values, four, codes, perturbed)
     real[np.abs(real) <= rounding] = 0

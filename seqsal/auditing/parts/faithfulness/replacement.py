@@ -51,7 +51,7 @@ __all__ = [
     "peak_effects", "replacement_curves", "summarise_curves",
 ]  # fmt: skip
 
-Predict = Callable[[Codes], Values]
+Predict = Callable[[Codes, Ints], Values]  # of sequences (m, L), and which of the given ones each is a change of
 
 ORDERS = ("map", "random", "reverse", "centre")
 BASELINES = ("random", "reverse", "centre")
@@ -186,20 +186,21 @@ def replacement_curves(
     n_known = known.sum(axis=1)
     counts = replacement_counts(n_known, n_steps)
     step = max(1, CHUNK_BYTES // (len(_DELETED) * counts.shape[1] * codes.shape[1]))
-    prediction = predict(codes)
+    every = np.arange(len(codes))
+    prediction = predict(codes, every)
     outputs, shuffled_prediction = np.zeros((len(_DELETED), *counts.shape)), np.zeros(len(codes))
     restored = outputs if signed else np.zeros_like(outputs)
     n_draws, n_passes = 0, len(codes)
     with progress_bar(desc="curves", unit="sequence", disable=not progress) as bar:
         for shuffled in shuffles:
-            ends = np.stack([prediction, predict(shuffled)], axis=1)
+            ends = np.stack([prediction, predict(shuffled, every)], axis=1)
             shuffled_prediction += ends[:, 1]
             n_passes += len(codes)
             for first in range(0, len(codes), step):
                 part = slice(first, first + step)
                 ranks = replacement_orders(importance[part], known[part], rng)
                 found, n_predicted = _predict_points(
-                    predict, codes[part], shuffled[part], ranks, counts[part], ends[part]
+                    predict, every[part], codes[part], shuffled[part], ranks, counts[part], ends[part]
                 )
                 if signed:
                     outputs[:, part] += found
@@ -216,7 +217,7 @@ def replacement_curves(
 
 
 def _predict_points(
-    predict: Predict, codes: Codes, shuffled: Codes, ranks: Ints, counts: Ints, ends: Values
+    predict: Predict, index: Ints, codes: Codes, shuffled: Codes, ranks: Ints, counts: Ints, ends: Values
 ) -> tuple[Values, int]:
     """Return the outputs (O, n, S + 1) for one shuffle, and how many sequences had to be predicted.
 
@@ -230,7 +231,7 @@ def _predict_points(
     is_last = n_changed == differs.sum(axis=1)[:, None]
     order, row, point = np.nonzero(is_new & ~is_last)
     outputs = np.where(n_changed == 0, ends[:, :1], ends[:, 1:])
-    outputs[order, row, point] = predict(np.where(replaced[order, row, point], shuffled[row], codes[row]))
+    outputs[order, row, point] = predict(np.where(replaced[order, row, point], shuffled[row], codes[row]), index[row])
     latest = np.maximum.accumulate(np.where(is_new, np.arange(counts.shape[1]), 0), axis=-1)
     return np.take_along_axis(outputs, latest, axis=-1), len(order)
 
@@ -391,7 +392,7 @@ def peak_effects(context: AuditContext, rows: Ints, codes: Codes, prediction: Va
     """Replace the peaks of each sign, `pos` and `neg`, that lie wholly in some windows, and as much elsewhere."""
     masks = peak_masks(context.attr.regions.iloc[rows], context.peaks, codes.shape[1])
     free = ~masks["pos"] & ~masks["neg"] & (codes != N_CODE)
-    return {sign: _effects_of(context, sign, codes, prediction, mask, free) for sign, mask in masks.items()}
+    return {sign: _effects_of(context, sign, rows, codes, prediction, mask, free) for sign, mask in masks.items()}
 
 
 def peak_masks(regions: pd.DataFrame, peaks: pd.DataFrame, length: int) -> dict[str, Flags]:
@@ -421,7 +422,7 @@ def place_spans(free: Flags, widths: Ints, rng: np.random.Generator) -> Flags | 
 
 
 def _effects_of(
-    context: AuditContext, sign: str, codes: Codes, prediction: Values, mask: Flags, free: Flags
+    context: AuditContext, sign: str, rows: Ints, codes: Codes, prediction: Values, mask: Flags, free: Flags
 ) -> PeakEffects:
     n_draws = context.settings.n_draws
     has_peaks = np.flatnonzero((mask & (codes != N_CODE)).any(axis=1))
@@ -434,7 +435,7 @@ def _effects_of(
         shuffled = context.shuffled(codes, draw)[index]
         elsewhere = np.stack([placed[int(i)][draw] for i in index])
         both = np.concatenate([np.where(where, shuffled, codes[index]) for where in (mask[index], elsewhere)])
-        outputs = context.predict(both).reshape(2, -1) - prediction[index]
+        outputs = context.predict(both, rows=rows[index]).reshape(2, -1) - prediction[index]
         change += outputs[0] / n_draws
         random_change += outputs[1] / n_draws
     n_unmatched = len(has_peaks) - len(index)

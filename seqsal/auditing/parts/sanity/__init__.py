@@ -150,8 +150,8 @@ def audit_sanity(context: AuditContext) -> SanityResult:
         label = notes.not_tested(reason)
     notes.tables["randomization"] = test.table
     shuffled = context.shuffled(test.codes)
-    predictions = [float(context.predict(part).mean()) for part in (test.codes, shuffled)]
-    sizes = _sizes(test.before, context.attribute(shuffled), predictions)
+    predictions = [float(context.predict(part, rows=test.rows).mean()) for part in (test.codes, shuffled)]
+    sizes = _sizes(test.before, context.attribute(shuffled, rows=test.rows), predictions)
     return SanityResult(**vars(weights), reproduced=reproduced, input=sizes, label=label, **notes.fields())
 
 
@@ -190,10 +190,11 @@ def _sizes(real: Maps, shuffled: Maps, predictions: Sequence[Measured]) -> Input
 
 def _reproduced(context: AuditContext, codes: Codes, now: Maps) -> Measured:
     """Correlate the maps that were given with those made now, relative to two made now: methods may draw at random."""
-    correlation = _correlation(context.track(context.rows(len(codes))), now)
+    rows = context.rows(len(codes))
+    correlation = _correlation(context.track(rows), now)
     if isinstance(correlation, NotTested) or correlation >= MIN_REPRODUCED or len(codes) < 2:
         return correlation
-    repeated = _correlation(now, context.attribute(codes, draw=1))
+    repeated = _correlation(now, context.attribute(codes, draw=1, rows=rows))
     return min(correlation / repeated, 1.0) if isinstance(repeated, float) and repeated > 0 else correlation
 
 
@@ -272,7 +273,8 @@ def _examples(context: AuditContext) -> Examples:
 
 def _retrained(context: AuditContext, examples: Examples, codes: Codes, before: Maps) -> Retrained:
     model, auroc = _train(context, examples)
-    maps = context.attribute(np.concatenate([codes, context.shuffled(codes)]), model=model, draw=1)
+    both, rows = np.concatenate([codes, context.shuffled(codes)]), context.rows(len(codes))
+    maps = context.attribute(both, model=model, draw=1, rows=rows)
     after, of_shuffles = np.split(maps, 2)
     comparison = Comparison(before, [after], [of_shuffles], codes != N_CODE)
     measure = comparison.strongest

@@ -178,15 +178,17 @@ class WeightTest:
     def __init__(self, context: AuditContext, notes: Notes) -> None:
         assert context.model is not None
         self._context, self._notes, self._warnings = context, notes, notes.warnings
-        codes = context.codes(context.rows(context.settings.n_small))
-        both = np.concatenate([codes, context.shuffled(codes)])
+        rows = context.rows(context.settings.n_small)
+        codes = context.codes(rows)
+        both = context.in_windows(np.concatenate([codes, context.shuffled(codes)]), rows)
         self._randomizer = Randomizer(context.model, both, context.rng, context.device)
         self._stages = spread_evenly(len(self._randomizer.layers), N_RANDOM_LAYERS)
         n_regions = self._plan(passes_per_window(context, codes[:1]))
-        self.codes = context.codes(context.rows(n_regions))
+        self.rows = context.rows(n_regions)
+        self.codes = context.codes(self.rows)
         self._known = self.codes != N_CODE
         self._shuffled = context.shuffled(self.codes)
-        self.before = context.attribute(self.codes)
+        self.before = context.attribute(self.codes, rows=self.rows)
         self._rows: list[dict[str, Any]] = []
 
     def run(self) -> RandomWeights:
@@ -242,7 +244,8 @@ class WeightTest:
         shuffles = self._shuffled if kind == "all" else self._shuffled[:0]
         try:
             with self._randomizer.randomized(layers, draw) as model:
-                maps = self._context.attribute(np.concatenate([self.codes, shuffles]), model=model, draw=1)
+                both = np.concatenate([self.codes, shuffles])
+                maps = self._context.attribute(both, model=model, draw=1, rows=self.rows)
         except (ModelError, MethodError):  # infinite values, or a structure that the method cannot explain
             return None
         n = len(self.codes)

@@ -190,12 +190,13 @@ def _probabilities(context: AuditContext) -> pd.Series | str:
         step, parts = max(1, PASS_BASES // max(context.attr.length, 1)), []
         with frozen_on_device(model, context.device):
             for first in range(0, len(few), step):
-                X = one_hot_on(context.codes(few[first : first + step]), context.device)
+                part = few[first : first + step]
+                X = one_hot_on(context.in_windows(context.codes(part), part), context.device)
                 parts.append(model.predict(X).double().cpu().numpy())  # the model's own output, after the softmax
         values = np.concatenate(parts)
         return pd.Series(np.exp(values) if model.terminal.kind == "log_softmax" else values, index=few)
     if not np.isfinite(stored).all() and model is not None:
-        rows, stored = few, context.predict(context.codes(few))
+        rows, stored = few, context.predict(context.codes(few), rows=few)
     if not np.isfinite(stored).all():
         return "Saturation of the probability was not tested: the attributions lack the predictions."
     return pd.Series(np.clip(stored, 0, 1) if space == "probability" else expit(stored), index=rows)
@@ -243,7 +244,7 @@ class _Audit:
         if context.model is None:
             return self._untested(NO_MODEL, *DEAD, "blind_share", "redundancy")
         maps = _maps(context, self.notes)
-        self.regions = context.region_table(maps.rows).assign(prediction=context.predict(maps.codes))
+        self.regions = context.region_table(maps.rows).assign(prediction=context.predict(maps.codes, rows=maps.rows))
         self.regions["probability"] = np.nan if isinstance(chances, str) else chances.reindex(maps.rows).to_numpy()
         found = {"n_regions": len(maps.rows), **self._of_relus(context.model, maps)}
         self.notes.tables["saturation_regions"] = self.regions
@@ -254,7 +255,7 @@ class _Audit:
         return found | self._of_blindness(maps, windows) | self._of_removal(maps)
 
     def _of_relus(self, model: SequenceModel, maps: _Maps) -> dict[str, Any]:
-        activity = relu_activity(model, maps.codes, self.context.device)
+        activity = relu_activity(model, self.context.in_windows(maps.codes, maps.rows), self.context.device)
         if isinstance(activity, NotTested):
             self.regions["inactive_share"] = np.nan
             return self._untested(activity.reason, *DEAD)
@@ -310,7 +311,7 @@ class _Audit:
         """Agreement of every map with removed spans and mutagenesis, redundancy, and the method to use."""
         context = self.context
         tiles = choose_tiles(context, maps.codes, maps.tracks)
-        effects = remove_tiles(context, maps.codes, tiles)
+        effects = remove_tiles(context, maps.codes, tiles, maps.rows)
         each = {name: _agreement(maps, name, tiles, effects) for name in maps.tracks}
         for key in ("ism_spearman", "removal_pearson"):
             self.regions[key] = each[AUDITED][key]
@@ -330,7 +331,7 @@ class _Audit:
             self.notes.tables["redundant_regions"] = pd.DataFrame()
             why = "Redundant sites were not tested: neither DeepLIFT nor integrated gradients could be had."
             return found | self._untested(why, "redundancy")
-        hidden = find_hidden(context, maps.codes, tiles, effects, maps.ism, maps.tracks[witness])
+        hidden = find_hidden(context, maps.codes, tiles, effects, maps.ism, maps.tracks[witness], maps.rows)
         names = ("n_spans", "joint_effect", "control_effect", "single_effects", "ism_sum", "hidden")
         table = self.regions[["row", "chrom", "start", "end", "name"]].assign(**dict(zip(names, hidden, strict=True)))
         self.notes.tables["redundant_regions"] = table[hidden.n_tiles > 0].reset_index(drop=True)

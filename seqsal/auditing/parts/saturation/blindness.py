@@ -150,33 +150,41 @@ def choose_tiles(context: AuditContext, codes: Codes, maps: Mapping[str, Values]
     return Tiles(edges, np.argsort(np.argsort(lot, axis=1), axis=1) < N_SPANS)
 
 
-def remove_tiles(context: AuditContext, codes: Codes, tiles: Tiles) -> Values:
-    """Effect of removing each tested tile, (n, T); NaN for others."""
+def remove_tiles(context: AuditContext, codes: Codes, tiles: Tiles, at: Ints | None = None) -> Values:
+    """Effect of removing each tested tile, (n, T), NaN for others; `at` are the rows that the regions (n, L) are."""
     effects = np.full(tiles.tested.shape, np.nan)
     row, tile = np.nonzero(tiles.tested)
     chosen = np.zeros((len(row), tiles.tested.shape[1]), dtype=bool)
     chosen[np.arange(len(row)), tile] = True
-    effects[row, tile] = _removal_effects(context, codes, row, tiles, chosen)
+    effects[row, tile] = _removal_effects(context, codes, row, tiles, chosen, at)
     return effects
 
 
-def _removal_effects(context: AuditContext, codes: Codes, row: Ints, tiles: Tiles, chosen: Flags) -> Values:
+def _removal_effects(
+    context: AuditContext, codes: Codes, row: Ints, tiles: Tiles, chosen: Flags, at: Ints | None
+) -> Values:
     """f(X) - mean f without the chosen tiles (K, T), for each of K choices, each of one row of the codes."""
     n_draws, length = context.settings.n_draws, codes.shape[1]
     shuffled = [context.shuffled(codes, draw) for draw in range(n_draws)]
-    whole = context.predict(codes)
+    whole = context.predict(codes, rows=at)
     effects = np.empty(len(row))
     step = max(1, CHUNK_CODES // (n_draws * length))
     for first in range(0, len(row), step):
         rows, mask = row[first : first + step], tiles.mask(chosen[first : first + step], length)
         mutated = np.concatenate([np.where(mask, draw[rows], codes[rows]) for draw in shuffled])
-        left = context.predict(mutated).reshape(n_draws, len(rows)).mean(0)
+        left = context.predict(mutated, rows=None if at is None else at[rows]).reshape(n_draws, len(rows)).mean(0)
         effects[first : first + step] = whole[rows] - left
     return effects
 
 
 def find_hidden(
-    context: AuditContext, codes: Codes, tiles: Tiles, effects: Values, ism: Values, witness: Values
+    context: AuditContext,
+    codes: Codes,
+    tiles: Tiles,
+    effects: Values,
+    ism: Values,
+    witness: Values,
+    at: Ints | None = None,
 ) -> Hidden:
     """Remove together what a map credits though no substitution matters.
 
@@ -189,8 +197,8 @@ def find_hidden(
     credited, control = _pairs(quiet, tile_sums(tiles.edges, witness), settings.min_effect * scale, N_JOINT)
     tested = np.flatnonzero(credited.any(1) & (scale > 0))
     joint, other, singly, additive = np.full((4, len(codes)), np.nan)
-    joint[tested] = _removal_effects(context, codes, tested, tiles, credited[tested])
-    other[tested] = _removal_effects(context, codes, tested, tiles, control[tested])
+    joint[tested] = _removal_effects(context, codes, tested, tiles, credited[tested], at)
+    other[tested] = _removal_effects(context, codes, tested, tiles, control[tested], at)
     singly[tested] = np.where(credited, effects, 0.0).sum(1)[tested]
     additive[tested] = np.where(credited, tile_sums(tiles.edges, ism), 0.0).sum(1)[tested]
     with np.errstate(invalid="ignore"):

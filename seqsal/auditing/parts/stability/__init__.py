@@ -43,9 +43,8 @@ from seqsal.auditing.parts.stability.edits import Edits, count_edits
 from seqsal.auditing.parts.stability.locality import ABOUT, Locality, probe_locality
 from seqsal.auditing.settings import AuditSettings
 from seqsal.auditing.stats import Similarity, compare_maps, mean_interval, mean_known, mean_rows, number, pearson
-from seqsal.io.inputs import open_codes
 from seqsal.regions import format_region
-from seqsal.sequence.codes import N_CODE, reverse_complement
+from seqsal.sequence.codes import N_CODE
 
 __all__ = ["PART", "StabilityResult", "audit_stability", "compare_models"]
 
@@ -113,8 +112,8 @@ def compare_models(context: AuditContext, rows: Ints) -> ModelAgreement:
     Takes one attribution and one prediction a window and other model.
     """
     codes = context.codes(rows)
-    maps = [context.track(rows), *(context.attribute(codes, model=model) for model in context.other_models)]
-    predictions = [context.predict(codes), *(context.predict(codes, model) for model in context.other_models)]
+    maps = [context.track(rows), *(context.attribute(codes, model=model, rows=rows) for model in context.other_models)]
+    predictions = [context.predict(codes, model, rows=rows) for model in (None, *context.other_models)]
     known = codes != N_CODE
     in_peaks = context.in_peaks(rows) & known & context.signed
     k = max(1, round(TOP_SHARE * codes.shape[1]))
@@ -266,7 +265,7 @@ def audit_stability(context: AuditContext) -> StabilityResult:
     :func:`count_edits`, about 100 with the usual settings.
     """
     rows, notes = context.rows(context.settings.n_small), Notes()
-    predictions = None if context.model is None else context.predict(context.codes(rows))
+    predictions = None if context.model is None else context.predict(context.codes(rows), rows=rows)
     has_range = predictions is not None and context.effect_scale > NO_RANGE * float(np.abs(predictions).max())
     found: dict[str, Any]
     regions = context.region_table(rows)
@@ -363,7 +362,8 @@ class _Tests:
         """Compare the maps of some of the windows with those of changed ones; NaN for the other windows."""
         result = Similarity(*(np.full(len(self.track), np.nan) for _ in Similarity._fields))
         if len(chosen):
-            found = compare_maps(self.track[chosen], self.context.attribute(changed[chosen]), kept[chosen])
+            after = self.context.attribute(changed[chosen], rows=self.rows[chosen])
+            found = compare_maps(self.track[chosen], after, kept[chosen])
             for column, values in zip(result, found, strict=True):
                 column[chosen] = values
         return result
@@ -371,16 +371,16 @@ class _Tests:
     def shifts(self) -> dict[str, ShiftTest] | NotTested:
         """Compare maps of moved windows over the bases that stay; what is left free is taken from a shuffle."""
         context, codes, length = self.context, self.codes, self.codes.shape[1]
-        before, filling = context.predict(codes), context.shuffled(codes)
+        before, filling = context.predict(codes, rows=self.rows), context.shuffled(codes)
         results: dict[str, ShiftTest] = {}
         for distance in (bp for bp in SHIFTS_BP if 2 * bp < length):
             by = distance * context.rng(f"shift by {distance}").choice([-1, 1], size=len(codes))
             source, back = (np.arange(length) + sign * by[:, None] for sign in (-1, 1))
             moved = np.take_along_axis(codes, source % length, axis=1)
             moved = np.where((source >= 0) & (source < length), moved, filling)
-            after = np.take_along_axis(context.attribute(moved), back % length, axis=1)
+            after = np.take_along_axis(context.attribute(moved, rows=self.rows), back % length, axis=1)
             found = compare_maps(self.track, after, (back >= 0) & (back < length) & self.known)
-            change = np.abs(context.predict(moved) - before) / (self.scale or np.inf)
+            change = np.abs(context.predict(moved, rows=self.rows) - before) / (self.scale or np.inf)
             same, name = change <= SAME_PREDICTION, f"shift_{distance}"
             self._add_columns(name, found, change)
             kept = self._means(f"{name} same", found.pearson[same], found.spearman[same])
@@ -398,12 +398,15 @@ class _Tests:
 
         The predictions are those of each strand by itself, also where the attributions are averages over both.
         """
-        context, model, other = self.context, self.context.model, reverse_complement(self.codes)
+        context, model = self.context, self.context.model
         assert model is not None
-        either = [predict_windows(model, open_codes(each), device=context.device) for each in (self.codes, other)]
+        sources = (context.source(self.codes, self.rows, turned=turned) for turned in (False, True))
+        either = [predict_windows(model, source, device=context.device) for source in sources]
         change = np.abs(either[0].astype(np.float64) - either[1]) / (self.scale or np.inf)
         by_construction = context.rc_average and context.explainer is None
-        turned = self.track if by_construction else context.attribute(other)[:, ::-1]
+        turned = self.track
+        if not by_construction:
+            turned = context.attribute(self.codes, rows=self.rows, turned=True)[:, ::-1]
         found = compare_maps(self.track, turned, self.known)
         result = StrandTest(
             by_construction=by_construction,

@@ -99,9 +99,9 @@ def count_edits(context: AuditContext) -> Edits:
     settings = context.settings
     rows = context.rows(settings.n_small)
     codes = context.codes(rows)
-    before = context.predict(codes)
+    before = context.predict(codes, rows=rows)
     draws = range(settings.n_draws)
-    shuffled = np.mean([context.predict(context.shuffled(codes, draw)) for draw in draws], axis=0)
+    shuffled = np.mean([context.predict(context.shuffled(codes, draw), rows=rows) for draw in draws], axis=0)
     sign = np.where(before >= shuffled, 1.0, -1.0)
     goals = _goals(context, before, shuffled, sign)
     effects = np.asarray(sign[:, None, None] * context.substitutions(settings.n_small), dtype=np.float64)
@@ -109,7 +109,7 @@ def count_edits(context: AuditContext) -> Edits:
     gained = others.min(axis=1)  # by the base that moves the prediction furthest
     best = np.where(codes == N_CODE, codes, others.argmin(axis=1).astype(np.uint8))
     orders = _orders(context, rows, gained, sign)
-    found = _count(context, codes, best, np.concatenate([orders[name] for name in ORDERS]), goals)
+    found = _count(context, rows, codes, best, np.concatenate([orders[name] for name in ORDERS]), goals)
     table = context.region_table(rows).assign(prediction=before, shuffled_prediction=shuffled)
     summaries = {}
     for goal, numbers in zip(goals, found.reshape(len(goals), len(ORDERS), len(rows)), strict=True):
@@ -143,7 +143,7 @@ def _orders(context: AuditContext, rows: Ints, gained: Values, sign: Values) -> 
     return {name: np.where(known, key, np.inf).argsort(axis=1, kind="stable") for name, key in keys.items()}
 
 
-def _count(context: AuditContext, codes: Codes, best: Codes, order: Ints, goals: dict[str, _Goal]) -> Ints:
+def _count(context: AuditContext, rows: Ints, codes: Codes, best: Codes, order: Ints, goals: dict[str, _Goal]) -> Ints:
     """Edit the regions in k orders (k · n, L), all together, until each has reached its goals; (n_goals, k · n)."""
     cap = MAX_EDITS
     region = np.arange(len(order)) % len(codes)
@@ -155,7 +155,7 @@ def _count(context: AuditContext, codes: Codes, best: Codes, order: Ints, goals:
             break
         at = order[waiting, step]
         edited[waiting, at] = best[region[waiting], at]
-        predictions = context.predict(edited[waiting])
+        predictions = context.predict(edited[waiting], rows=rows[region[waiting]])
         for own, goal in zip(counts, goals.values(), strict=True):
             now = goal.reached(predictions, region[waiting]) & (own[waiting] > cap)
             own[waiting[now]] = step + 1

@@ -214,13 +214,13 @@ def sum_changes(changes: NDArray[np.floating], codes: Codes, changed: Codes) -> 
 
 def _measure(context: AuditContext, rows: Ints, picture: LinearPicture) -> _Changes:
     codes, effects = context.codes(rows), context.substitutions(context.settings.n_small)
-    before = context.predict(codes)
+    before = context.predict(codes, rows=rows)
     names: list[tuple[str, str]] = []
     real: list[Values] = []
     sums: list[tuple[Values, Values, Ints]] = []
     probes, n_each = make_probes(context, rows), max(1, CHUNK_BP // codes.size)
     while batch := list(itertools.islice(probes, n_each)):
-        after = context.predict(np.concatenate([probe.codes for probe in batch]))
+        after = context.predict(np.concatenate([probe.codes for probe in batch]), rows=rows)
         real.append(after.reshape(len(batch), len(codes)) - before)
         for probe in batch:
             names.append((probe.kind, probe.place))

@@ -30,7 +30,7 @@ def pairwise(length: int) -> Predict:
     """A model that is not linear: products of neighbouring bases' weights."""
     weight = np.random.default_rng(8).normal(size=(5, length))
 
-    def predict(codes: NDArray[np.uint8]) -> NDArray[np.float64]:
+    def predict(codes: NDArray[np.uint8], _: object = None) -> NDArray[np.float64]:
         values = weight[codes, np.arange(length)]
         return values.sum(axis=1) + (values[:, 1:] * values[:, :-1]).sum(axis=1)
 
@@ -141,7 +141,7 @@ def test_deletion_of_a_linear_model_has_a_closed_form(rng: np.random.Generator) 
     place = np.arange(50)
     loss = weight[codes, place] - weight[shuffled, place]
 
-    def predict(some: NDArray[np.uint8]) -> NDArray[np.float64]:
+    def predict(some: NDArray[np.uint8], _: object = None) -> NDArray[np.float64]:
         return weight[some, place].sum(axis=1)
 
     found = replacement_curves(predict, codes, loss, [shuffled], rng, 50).deletion()
@@ -158,7 +158,7 @@ def test_a_model_that_reads_one_base_falls_at_the_first_step(rng: np.random.Gene
     (shuffled,) = shuffles(codes, 1)
     importance = np.where(np.arange(40) == 17, 1.0, np.zeros(codes.shape))
 
-    def predict(some: NDArray[np.uint8]) -> NDArray[np.float64]:
+    def predict(some: NDArray[np.uint8], _: object = None) -> NDArray[np.float64]:
         return np.array([3.0, -1.0, 0.0, 2.0])[some[:, 17]]
 
     found = replacement_curves(predict, codes, importance, [shuffled], rng, 10)
@@ -175,7 +175,7 @@ def test_no_sequence_of_an_order_is_predicted_twice(rng: np.random.Generator) ->
     seen: list[bytes] = []
     predict = pairwise(12)
 
-    def counting(some: NDArray[np.uint8]) -> NDArray[np.float64]:
+    def counting(some: NDArray[np.uint8], _: object = None) -> NDArray[np.float64]:
         seen.extend(row.tobytes() for row in some)
         return predict(some)
 
@@ -197,7 +197,7 @@ def test_a_map_without_signs_is_judged_by_the_size_of_the_change(rng: np.random.
     codes = random_codes(rng, 12, 40)
     (shuffled,) = shuffles(codes, 1)
 
-    def one_by_one(some: NDArray[np.uint8]) -> NDArray[np.float64]:
+    def one_by_one(some: NDArray[np.uint8], _: object = None) -> NDArray[np.float64]:
         return np.array([3.0, -1.0, 0.0, 2.0])[some[:, 17]]
 
     importance = np.where(np.arange(40) == 17, 1.0, np.zeros(codes.shape))
