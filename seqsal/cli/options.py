@@ -41,6 +41,7 @@ TRAIN_DEFAULTS = {
     "patience": 6,
     "learning_rate": 2e-3,
     "negatives_per_positive": 4,
+    "mine": 0,
 }
 path_type = click.Path(path_type=Path, readable=False)  # what is wrong with a file is for its reader to say
 

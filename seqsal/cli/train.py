@@ -66,6 +66,9 @@ def _number(flag: str, name: str, help_text: str, *, least: int = 1) -> Decorato
     help="gc-matched or random windows of the genome, or dinucleotide shuffles.",
 )
 @_number("--negatives-per-positive", "negatives_per_positive", "Negatives sampled per positive.")
+@_number(
+    "--mine", "mine", "Rounds of hard-negative mining: score further negatives, add the strongest, train anew.", least=0
+)
 @click.option(
     "--min-distance",
     type=click.IntRange(min=0),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from seqsal.io.inputs import WindowSource, open_input
 from seqsal.models.cnn import CNNConfig
 from seqsal.models.seen import record_seen
 from seqsal.sequence.codes import N_CODE, reverse_complement
-from seqsal.sequence.draws import window_keys
+from seqsal.sequence.draws import random_words, window_keys
 from seqsal.training.negatives import ClassWindows, sample_negatives
 from seqsal.training.settings import TrainConfig
 from seqsal.training.sources import Regions, find_contigs, is_fasta
@@ -46,6 +46,10 @@ class Examples:
         ``train``, ``valid`` or ``test``.
     is_positive : ndarray of bool, shape (N,)
     chroms : ndarray of str, shape (N,)
+    windows
+        Region table of the windows, as wide as `codes`.
+    spare
+        Negatives that were given and are left to be mined; None where negatives are sampled.
     seen
         The windows by part, as :func:`seqsal.models.seen.record_seen` has them.
     provenance
@@ -57,6 +61,8 @@ class Examples:
     parts: NDArray[np.str_]
     is_positive: NDArray[np.bool_]
     chroms: NDArray[np.str_]
+    windows: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
+    spare: ClassWindows | None = field(default=None, repr=False)
     seen: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
 
@@ -98,16 +104,41 @@ def load_examples(
         is_contig = find_contigs(positives, source.windows)
         chrom_parts = _chrom_parts(source.windows[~is_contig], is_contig, valid_chroms, test_chroms, training)
         classes = [reader.read(source, is_contig, chrom_parts)]
-    targets = _targets(classes[0].windows, config, training)
+    targets, spare = _targets(classes[0].windows, config, training), None
     if negatives is not None:
         with reader.open(negatives, "negatives") as source:
             classes.append(reader.read(source, find_contigs(negatives, source.windows), chrom_parts))
         _check_shared(*classes, of_one_genome=has_flanks, allow=training.allow_overlap)
+        if training.mine:
+            classes[1], spare = _set_aside(classes[0], classes[1], training, seed)
     elif config.loss == "binary":
         classes.append(sample_negatives(classes[0], positives, genome, training, seed))
-    examples = _join(classes, targets, config.input_length)
+    examples = replace(_join(classes, targets, config.input_length), spare=spare)
     _check(examples, config)
     return examples
+
+
+def _set_aside(
+    positive: ClassWindows, negative: ClassWindows, training: TrainConfig, seed: int
+) -> tuple[ClassWindows, ClassWindows]:
+    """Train on as many of the given negatives as would be sampled, and leave the others of the part to be mined."""
+    of_training = np.flatnonzero(negative.parts == "train")
+    n_kept = training.negatives_per_positive * int((positive.parts == "train").sum())
+    order = np.argsort(random_words(negative.codes[of_training], 1, seed=seed)[:, 0], kind="stable")
+    spare = np.sort(of_training[order[n_kept:]])
+    if not len(spare):
+        raise TrainingError(
+            f"mine: all {len(of_training):,} negatives of the training part are trained on from the start "
+            f"({training.negatives_per_positive} a positive), so none is left to mine; give more, or a smaller "
+            "--negatives-per-positive"
+        )
+    kept = np.setdiff1d(np.arange(len(negative.parts)), spare)
+    first, rest = (
+        ClassWindows(negative.windows.iloc[rows].reset_index(drop=True), negative.codes[rows], negative.parts[rows],
+                     negative.provenance)
+        for rows in (kept, spare)
+    )  # fmt: skip
+    return first, rest
 
 
 def _chrom_parts(
@@ -242,6 +273,7 @@ def _join(classes: list[ClassWindows], targets: NDArray[np.float32], length: int
         parts=parts,
         is_positive=np.arange(len(codes)) < n_positives,
         chroms=windows["chrom"].to_numpy(dtype=str),
+        windows=windows.reset_index(drop=True),
         seen=record_seen(windows, parts, codes[:, flank : flank + length]),
         provenance={name: part.provenance for name, part in zip(("positives", "negatives"), classes, strict=False)},
     )

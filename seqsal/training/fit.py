@@ -52,10 +52,10 @@ logger = logging.getLogger(__name__)
 _MODULES = ("model", "averaged", "best")
 
 
-def state_path(checkpoint: str | os.PathLike[str]) -> Path:
-    """Return where the state of a run that writes `checkpoint` is kept."""
+def state_path(checkpoint: str | os.PathLike[str], round_: int = 0) -> Path:
+    """Return where the state of a run, or of a round of mining in it, that writes `checkpoint` is kept."""
     path = Path(checkpoint)
-    return path.with_name(f".{path.stem}.training.safetensors")
+    return path.with_name(f".{path.stem}.training{f'-{round_}' if round_ else ''}.safetensors")
 
 
 class TrainingState:

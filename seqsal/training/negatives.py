@@ -7,7 +7,7 @@ each positive, one of the same GC content (to 1 %), or the nearest that is left.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -173,9 +173,19 @@ class ClassWindows:
 
 
 def sample_negatives(
-    positive: ClassWindows, regions: Regions, genome: str | os.PathLike[str] | None, training: TrainConfig, seed: int
+    positive: ClassWindows,
+    regions: Regions,
+    genome: str | os.PathLike[str] | None,
+    training: TrainConfig,
+    seed: int,
+    *,
+    parts: Sequence[str] = PARTS,
+    draw: int = 0,
 ) -> ClassWindows:
-    """Make negatives for each part of the split from that part's chromosomes or sequences only."""
+    """Make negatives for each of some parts of the split, from that part's chromosomes or sequences only.
+
+    Another `draw` makes others.
+    """
     sampling = training.negative_sampling
     if sampling == "auto":
         sampling = "shuffle" if genome is None or is_fasta(regions) else "gc"
@@ -183,15 +193,16 @@ def sample_negatives(
     provenance = {"sampling": sampling, "negatives_per_positive": n_each}
     if sampling == "shuffle":
         repeats = count_repeats(window_keys(positive.codes))  # a window that is there twice gets other negatives
-        numbers = [draw_number("negatives", n_each * repeats + i) for i in range(n_each)]
-        draws = [dinucleotide_shuffle(positive.codes, seed=seed, draw=number) for number in numbers]
-        windows = pd.concat([positive.windows] * n_each, ignore_index=True)
-        return ClassWindows(windows, np.concatenate(draws), np.tile(positive.parts, n_each), provenance)
+        rows = np.flatnonzero(np.isin(positive.parts, parts))
+        numbers = [draw_number("negatives", n_each * repeats[rows] + i, draw) for i in range(n_each)]
+        draws = [dinucleotide_shuffle(positive.codes[rows], seed=seed, draw=number) for number in numbers]
+        windows = pd.concat([positive.windows.iloc[rows]] * n_each, ignore_index=True)
+        return ClassWindows(windows, np.concatenate(draws), np.tile(positive.parts[rows], n_each), provenance)
     if genome is None:
         raise UsageError(
             f"negative_sampling: {sampling!r} draws from a genome, but none was given; give --genome, or use 'shuffle'"
         )
-    return _sample_genome(positive, regions, genome, training, sampling, seed)
+    return _sample_genome(positive, regions, genome, training, sampling, [seed, draw] if draw else [seed], parts)
 
 
 def _sample_genome(
@@ -200,7 +211,8 @@ def _sample_genome(
     genome: str | os.PathLike[str],
     training: TrainConfig,
     sampling: str,
-    seed: int,
+    seeds: list[int],
+    of_parts: Sequence[str],
 ) -> ClassWindows:
     width = positive.codes.shape[1]
     distance = width if training.min_distance is None else training.min_distance
@@ -208,7 +220,7 @@ def _sample_genome(
     windows, parts = [], []
     with Genome(genome) as reader:
         check_chroms(positive.windows, reader.chrom_sizes, regions_name="positives", genome_name=str(genome))
-        for number, part in enumerate(PARTS):
+        for number, part in [(PARTS.index(part), part) for part in of_parts]:
             rows = np.flatnonzero(positive.parts == part)
             drawn = sample_windows(
                 reader,
@@ -217,7 +229,7 @@ def _sample_genome(
                 length=width,
                 chroms=positive.windows["chrom"].to_numpy()[rows],
                 min_distance=distance,
-                seed=int(np.random.SeedSequence([seed, number]).generate_state(1)[0]),
+                seed=int(np.random.SeedSequence([*seeds, number]).generate_state(1)[0]),
                 match_gc=gc_fraction(positive.codes[rows]) if sampling == "gc" else None,
             )
             windows.append(drawn)

@@ -44,6 +44,9 @@ class TrainConfig:
         ``gc`` with a genome, else ``shuffle``.
     negatives_per_positive
         How many negatives to sample for each positive.
+    mine
+        Rounds of hard-negative mining (:mod:`seqsal.training.mining`): score further negatives of the training part,
+        add the strongest, and train anew; only for a binary model.
     min_distance
         Least distance in bp of a sampled window from any positive; None takes the input length.
     valid_fraction, test_fraction
@@ -72,6 +75,7 @@ class TrainConfig:
     balance: bool = True
     negative_sampling: str = "auto"
     negatives_per_positive: int = 4
+    mine: int = 0
     min_distance: int | None = None
     valid_fraction: float = 0.15
     test_fraction: float = 0.15
@@ -89,6 +93,7 @@ class TrainConfig:
             _check(name, getattr(self, name), 0 <= getattr(self, name) < 1, "a number from 0 to below 1")
         for name in ("valid_fraction", "test_fraction"):
             _check(name, getattr(self, name), 0 < getattr(self, name) < 0.5, "a share between 0 and 0.5")
+        _check("mine", self.mine, self.mine >= 0, "0 or more rounds")
         distance = self.min_distance
         _check("min_distance", distance, distance is None or distance >= 0, "0 or more bp")
         sampling = self.negative_sampling

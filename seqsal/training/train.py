@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,6 +21,7 @@ from seqsal.models.state import resolve_device, seeded
 from seqsal.training.examples import Examples, load_examples
 from seqsal.training.fit import TrainingState, cpu_threads, evaluate, fit, predict_raw, state_path
 from seqsal.training.metrics import binary_curves, intervals
+from seqsal.training.mining import Miner
 from seqsal.training.negatives import negatives_text
 from seqsal.training.settings import TrainConfig
 from seqsal.training.sources import Regions, common_length
@@ -27,6 +29,7 @@ from seqsal.training.split import PARTS
 
 __all__ = ["TrainResult", "train_model"]
 
+logger = logging.getLogger(__name__)
 _N_CHROMS_LISTED = 200  # of a part, in the metadata
 
 
@@ -40,7 +43,9 @@ class TrainResult:
         The averaged weights of the best epoch, on the CPU, in evaluation mode.
     metadata : dict
         ``metrics`` (``valid`` and ``test``), ``history`` (one entry for each epoch), ``best_epoch``, ``split``
-        (chromosomes and counts of each part), ``training`` (`TrainConfig`), ``inputs``, ``seed``, ``device``. What the
+        (chromosomes and counts of each part), ``mining`` (one entry for each round, where there are any: candidates,
+        how many were added, the range of their scores, and how many of them the network took for positives),
+        ``training`` (`TrainConfig`), ``inputs``, ``seed``, ``device``. What the
         checkpoint holds.
 
     Examples
@@ -88,7 +93,18 @@ class TrainResult:
             for low, high in [test[f"{name}_interval"]]
         ]
         on = f"{test['n_positives']:,} positives and {test['n_negatives']:,} negatives ({test['negatives']})"
-        return "\n".join([*lines, f"on {on if test['n_negatives'] else str(test['n_positives']) + ' regions'}"])
+        lines.append(f"on {on if test['n_negatives'] else str(test['n_positives']) + ' regions'}")
+        mining = self.metadata.get("mining")
+        return "\n".join([*lines, *([f"hard negatives: {mined_text(mining)}"] if mining else [])])
+
+
+def mined_text(rounds: Sequence[dict[str, Any]]) -> str:
+    """Say what rounds of mining added."""
+    n_added, n_taken = (sum(one[name] for one in rounds) for name in ("n_added", "n_taken_for_positives"))
+    return (
+        f"{n_added:,} of {sum(one['n_candidates'] for one in rounds):,} candidates were added in {len(rounds)} "
+        f"round{'s' * (len(rounds) > 1)}, {n_taken:,} of which the network had taken for positives"
+    )
 
 
 def train_model(
@@ -185,27 +201,41 @@ def train_model(
         test_chroms=test_chroms,
         seed=seed,
     )
+    if training.mine and (config.loss != "binary" or config.n_targets > 1):
+        raise TrainingError(
+            f"mine: got {training.mine} rounds for a {config.loss} model of {config.n_targets} target(s), expected a "
+            "binary one of one target, which has negatives; leave --mine out"
+        )
     scale = _Scale.of(examples, config.loss)
-    model = _new_model(config, scale, seed).to(where)
-    state_file = None if out_path is None else state_path(out_path)
-    state = fit(
-        model,
-        replace(examples, targets=scale.standardise(examples.targets)),
-        training,
-        seed=seed,
-        device=where,
-        state_file=state_file,
-        resume=resume,
-        progress=progress,
-    )
+    state_files = [] if out_path is None else [state_path(out_path, round_) for round_ in range(training.mine + 1)]
+    miner, rounds = Miner(positives, genome, training, seed), list[dict[str, Any]]()
+    for round_ in range(training.mine + 1):
+        state = fit(
+            _new_model(config, scale, seed).to(where),
+            replace(examples, targets=scale.standardise(examples.targets)),
+            training,
+            seed=seed,
+            device=where,
+            state_file=state_files[round_] if state_files else None,
+            resume=resume,
+            progress=progress,
+        )
+        if round_ < training.mine:
+            candidates = miner.candidates(examples, round_ + 1)
+            with cpu_threads(state.n_threads):
+                scores = predict_raw(state.best, candidates.codes, where)[:, 0]
+            examples, said = miner.add(examples, candidates, scores)
+            rounds.append(said)
+            logger.info("mining, round %d: %s", round_ + 1, mined_text([said]))
     best = scale.undo(state.best)
     with cpu_threads(state.n_threads):
-        metadata = _describe(best, state, examples, training, seed=seed, device=where)
+        metadata = _describe(best, state, examples, training, seed=seed, device=where, mining=rounds)
     best.metadata = metadata
     result = TrainResult(best.cpu().eval(), metadata)
-    if out_path is not None and state_file is not None:
+    if out_path is not None:
         save_checkpoint(out_path, result.model, metadata)
-        state_file.unlink(missing_ok=True)
+        for state_file in state_files:
+            state_file.unlink(missing_ok=True)
     return result
 
 
@@ -256,7 +286,14 @@ def _new_model(config: CNNConfig, scale: _Scale, seed: int) -> CNN:
 
 
 def _describe(
-    model: CNN, state: TrainingState, examples: Examples, training: TrainConfig, *, seed: int, device: torch.device
+    model: CNN,
+    state: TrainingState,
+    examples: Examples,
+    training: TrainConfig,
+    *,
+    seed: int,
+    device: torch.device,
+    mining: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """Collect the metadata; the one place where the test part is scored."""
     metrics, split, curves = {}, {}, {}
@@ -281,6 +318,7 @@ def _describe(
         "history": state.history,
         "best_epoch": state.best_epoch,
         "split": split,
+        **({"mining": mining} if mining else {}),
         "training": asdict(training),
         "inputs": examples.provenance,
         "seed": seed,
