@@ -17,7 +17,8 @@ from torch import nn
 
 from seqsal.attribution.engine import AttributionRun, attribute_to_file, attribute_windows
 from seqsal.attribution.methods.base import Method
-from seqsal.attribution.passes import predict_windows
+from seqsal.attribution.passes import first_window, predict_windows
+from seqsal.attribution.readouts import places_of, with_readouts
 from seqsal.attribution.request import (
     AttributeOptions,
     Request,
@@ -36,6 +37,7 @@ from seqsal.io.attributions import Attributions
 from seqsal.io.inputs import WindowSource, open_codes, open_input
 from seqsal.io.store import read_attributions
 from seqsal.models import SequenceModel, resolve_device
+from seqsal.models.grid import find_grid
 from seqsal.models.seen import TRAINED_ON, find_seen
 from seqsal.regions import Span
 from seqsal.sequence.codes import codes_from_one_hot
@@ -43,6 +45,7 @@ from seqsal.sequence.codes import codes_from_one_hot
 __all__ = ["OpenRequest", "attribute", "open_request", "score", "score_table"]
 
 _PATH = str | os.PathLike[str]
+PLACING = ("readout_at", "gene", "bin_size", "crop")  # where a profile is read
 
 
 def attribute(
@@ -108,7 +111,10 @@ def attribute(
         surroundings are those of the windows that they are compared with), `batch_size`, `precision` (`fp32`, `bf16`
         or, on CUDA, `tf32`), `compile` (let torch.compile fuse the model's operations), `held_out` (leave out the
         regions that the model was trained on, where its checkpoint says which), `ignore_strand`, `tile` and `blocks`
-        (as for :func:`score`); the methods' own, such as `gradient_correction` (with several methods an option goes to
+        (as for :func:`score`), `readout_at` (which positions of a model's profile are read: ``region``, ``summit±100``,
+        a BED file, or ``tss:GENES.gtf`` and ``exons:GENES.gtf``, of `gene` or else of the gene that the region is named
+        for, or the nearest; `bin_size` and `crop` in bp say where positions lie in the window, where that is not to be
+        measured); the methods' own, such as `gradient_correction` (with several methods an option goes to
         those that have it; in a dictionary `method_options`, the key `"ism.n_at_once"` addresses one); and how a file
         or a module is read, as in :func:`seqsal.load_model` and :func:`seqsal.wrap`: `weights`, `layout`,
         `output_space` and so on.
@@ -186,7 +192,8 @@ def score(
     batch_size
         Windows at a time; None lets the device decide.
     reading
-        How a model file or a module is read, as in :func:`seqsal.load_model` and :func:`seqsal.wrap`.
+        How a model file or a module is read, as in :func:`seqsal.load_model` and :func:`seqsal.wrap`; and where, by
+        `readout_at` and the others of :func:`attribute`.
 
     Returns
     -------
@@ -207,11 +214,16 @@ def score(
     >>> list(seqsal.score(model, X=X, device="cpu"))
     ['chrom', 'start', 'end', 'name', 'strand', 'padded', 'prediction', 'logit']
     """
-    check_reading(model, reading, known=inspect.signature(score).parameters)
+    own = {name: value for name, value in reading.items() if name not in PLACING}
+    check_reading(model, own, known=inspect.signature(score).parameters)
     options = AttributeOptions(
         target=target, contrast=contrast, target_names=target_names, batch_size=batch_size, span=span, flank=flank
     )
-    request = Request(model, as_given(reading), genome, regions, fasta, X, ignore_strand, tile, blocks, options, device)
+    where = {name: reading.pop(name, None) for name in PLACING}
+    request = Request(
+        model, as_given(reading), genome, regions, fasta, X, ignore_strand, tile, blocks, options=options,
+        device=device, **where,
+    )  # fmt: skip
     with open_request(request) as opened:
         return opened.score(progress=progress)
 
@@ -307,8 +319,10 @@ def open_request(request: Request) -> OpenRequest:
             genome=request.genome, regions=request.regions, fasta=request.fasta, length=model.input_length,
             ignore_strand=request.ignore_strand, tile=request.tile, blocks=request.blocks,
             span=None if isinstance(options.span, Span) else options.span, flank=options.flank,
+            mark=request.readout_at == "region",
         )  # fmt: skip
     try:
+        _place_readouts(request, model, source)
         span = find_span(options.span, options.flank, source)
         settled = replace(options, span=None if span.length == source.length else span, flank=0)
         request = replace(request, options=settled)
@@ -321,6 +335,25 @@ def open_request(request: Request) -> OpenRequest:
     except BaseException:
         source.close()
         raise
+
+
+def _place_readouts(request: Request, model: SequenceModel, source: WindowSource) -> None:
+    """Find out where the model's profile is read of each window, and note it in their table."""
+    if request.readout_at is None:
+        return
+    source.windows = with_readouts(source.windows, os.fspath(request.readout_at), request.gene)
+    model.look_at(first_window(source, model.device))
+    grid = find_grid(model, source.length, bin_size=request.bin_size, crop=request.crop)
+    model.grid = grid._replace(at=os.fspath(request.readout_at))
+    places = places_of(source.windows, model.grid)
+    model.at(places[0])
+    middle = model.grid.n_bins
+    turned = all(place == tuple((middle - last, middle - first) for first, last in place[::-1]) for place in places)
+    if request.options.rc_average and not turned:
+        raise UsageError(
+            "rc_average: the place that is read is not in the middle of the model's output, so that the other "
+            "strand is read elsewhere; leave it out, or read around the middle (readout_at='summit±…')"
+        )
 
 
 def _with_references(request: Request, source: WindowSource) -> Request:

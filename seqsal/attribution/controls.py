@@ -28,6 +28,7 @@ from seqsal.attribution.compute import frozen_on_device
 from seqsal.attribution.engine import AttributionRun
 from seqsal.attribution.methods.registry import METHODS
 from seqsal.attribution.passes import Sink, chunk_rows, predict_codes, run_pass
+from seqsal.attribution.readouts import model_at, place_groups
 from seqsal.attribution.request import (
     AttributeOptions,
     PlannedMethod,
@@ -243,7 +244,14 @@ def predictor(
     run = run_of_attributions(attr, model, device)
     target = next(one.target for one in run.results if one.name == attr.name)
     rc_average = run.options.rc_average
-    return partial(predict_codes, with_target(run.model, target), device=run.device, rc_average=rc_average)
+    places, _ = place_groups(run.model, attr.windows)
+    if len(places) > 1:
+        raise StoreError(
+            f"readout_at: the windows were read at {len(places):,} places, so that no sequence can be predicted by "
+            "itself, expected one; attribute them with the place in the middle (readout_at='summit±…')"
+        )
+    model = with_target(model_at(run.model, places[0]), target)
+    return partial(predict_codes, model, device=run.device, rc_average=rc_average)
 
 
 def _announce(n_controls: int, null: str, name: str, where: str, why: str = "") -> None:
@@ -303,12 +311,14 @@ def _check_predictions(attr: Attributions, run: AttributionRun) -> None:
     """Raise unless the model predicts what is on record for a few of the windows."""
     result = next(one for one in run.results if one.name == attr.name)
     rows, source = np.unique(np.linspace(0, len(attr) - 1, min(len(attr), N_CHECKED)).astype(np.int64)), _Windows(attr)
+    places, of = place_groups(run.model, source.windows)
     expected = np.asarray(attr.prediction[rows], dtype=np.float64)
     found = np.empty(len(rows))
     precision = run.options.precision
     with frozen_on_device(run.model, run.device, precision), torch.no_grad():
-        model = TargetView(run.model, (result.target,), run.device, precision).single[0]
         for i, row in enumerate(rows):
+            place = model_at(run.model, places[of[row]])
+            model = TargetView(place, (result.target,), run.device, precision).single[0]
             X = one_hot_tensor(torch.from_numpy(source.read(slice(row, row + 1))).to(run.device))
             strands = (X, reverse_complement_tensor(X)) if run.options.rc_average else (X,)
             found[i] = float(torch.stack([model(strand).float() for strand in strands]).mean())

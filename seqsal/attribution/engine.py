@@ -197,6 +197,7 @@ class AttributionRun:
             **({"draw": self.options.draw} if self.options.draw else {}),
             **({"null": self.options.null} if self.options.null != "shuffle" else {}),
             "precision": self.options.precision,
+            **({"readout_at": grid._asdict()} if (grid := getattr(self.model, "grid", None)) else {}),
             **({"compiled": True} if self.options.compile else {}),
             **({"span": list(self.span)} if self.span.length < self.length else {}),
             **({"control_shuffle": "window"} if self.options.control_shuffle == "window" else {}),

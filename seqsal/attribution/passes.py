@@ -9,7 +9,9 @@ uninterrupted one would.
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -28,6 +30,7 @@ from seqsal.attribution.methods.base import (
     mask_unknown,
     project,
 )
+from seqsal.attribution.readouts import Place, model_at, place_groups
 from seqsal.attribution.request import AttributeOptions, PlannedMethod
 from seqsal.attribution.spans import KeptSpans, WindowReader
 from seqsal.attribution.targets import TargetView
@@ -50,6 +53,7 @@ CHUNK_BASES = 1 << 20  # bases read, and written, at a time
 BAR_DELAY = 3  # seconds, until a bar appears that nobody asked for
 CHEAP_PASSES = 32  # of the model, which a window of a full chunk may take
 FEWEST_ROWS = 8  # of a chunk: some for each worker
+MOST_PREPARED = 8  # places that methods are prepared for at a time
 NOTHING = np.zeros(0)
 Rows = NDArray[np.int64]
 Arrays = dict[str, NDArray[Any]]
@@ -66,6 +70,20 @@ class FirstWindows:
     def read(self, rows: slice | Rows) -> NDArray[np.uint8]:
         """Return codes of some windows, (n, L) uint8."""
         return self._source.read(rows)
+
+
+class PickedWindows:
+    """Some windows of a reader, as a reader; where they are read is known already."""
+
+    def __init__(self, source: WindowReader, rows: Rows) -> None:
+        self._source, self._rows = source, rows
+        self.windows = source.windows.iloc[rows].drop(columns="readout", errors="ignore").reset_index(drop=True)
+        self.rejected, self.length = source.rejected, source.length
+        self.chrom_sizes, self.provenance = source.chrom_sizes, source.provenance
+
+    def read(self, rows: slice | Rows) -> NDArray[np.uint8]:
+        """Return codes of some windows, (n, L) uint8."""
+        return self._source.read(self._rows[rows])
 
 
 class ControlReader(Protocol):
@@ -150,11 +168,12 @@ def run_pass(
         _bar(families, layout, n_windows, done, progress) as bar,
         contextlib.nullcontext() if is_one else WriteBehind[partial[None]](lambda write: write()) as writer,
     ):  # fmt: skip
-        prepared = [_prepare(family, model, source, options, device, batches) for family in families]
+        places, of = place_groups(model, source.windows)
+        prepared = _Prepared(families, model, places, source, options, device, batches)
         chunks = _chunks(spans, layout, n_rows, options, controls, dict(sink.done))
         for chunk in chunks if is_one else read_ahead(chunks):
-            for family, view, share in prepared:
-                tables = _attribute_chunk(family, view, chunk, layout, share, device, bar)
+            for i, family in enumerate(families):
+                tables = _attribute_chunk(prepared, i, chunk, of[chunk.source], layout, device, bar)
                 for result, arrays in zip(family.results, tables, strict=True):
                     _check_finite(arrays, chunk, layout.regions, getattr(result.target, "is_ratio", False))
                     errors = arrays.get("completeness_error", NOTHING)
@@ -166,6 +185,33 @@ def run_pass(
         return {}  # of a profile whose weights are held constant no sum is promised
     remedies = {result.name: family.method.remedy for family in families for result in family.results}
     return {name: Miss(n, remedies[name]) for name, n in n_off.items() if n}
+
+
+class _Prepared:
+    """The methods, each with the model as it is going to see it, for every place that is read; the last are kept."""
+
+    def __init__(
+        self, families: Sequence[PlannedMethod], model: nn.Module, places: Sequence[Place], source: WindowReader,
+        options: AttributeOptions, device: torch.device, batches: Batches,
+    ) -> None:  # fmt: skip
+        self.families, self._places = families, places
+        self._how = (source, options, device, batches)
+        self._model = model
+        self._made: dict[tuple[int, int], tuple[PlannedMethod, TargetView, Batches]] = {}
+        if len(places) == 1:
+            for i in range(len(families)):
+                self.at(i, 0)
+
+    def at(self, i: int, group: int) -> tuple[PlannedMethod, TargetView, Batches]:
+        """Return a method and its model for one place."""
+        if (i, group) not in self._made:
+            if len(self._made) >= MOST_PREPARED:
+                self._made.pop(next(iter(self._made)))
+            family = self.families[i]
+            if len(self._places) > 1:  # what a method learns of the model is of one place
+                family = replace(family, method=copy.deepcopy(family.method))
+            self._made[i, group] = _prepare(family, model_at(self._model, self._places[group]), *self._how)
+        return self._made[i, group]
 
 
 def _bar(
@@ -248,15 +294,33 @@ def open_controls(source: WindowReader, n_controls: int, options: AttributeOptio
 
 
 def _attribute_chunk(
+    prepared: _Prepared, i: int, chunk: _Chunk, of: Rows, layout: StoreLayout, device: torch.device, bar: Any
+) -> list[Arrays]:
+    """Compute a chunk's rows of the file for each result of a family; `of` are the groups of the rows by place."""
+    groups = np.unique(of)
+    if len(groups) == 1:
+        return _attribute_rows(*prepared.at(i, int(groups[0])), chunk, layout, device, bar)
+    tables = [_empty_arrays(chunk, layout, result.name) for result in prepared.families[i].results]
+    for group in groups:
+        rows = np.flatnonzero(of == group)
+        part = chunk._replace(codes=chunk.codes[rows], kept=chunk.kept[rows], source=chunk.source[rows])
+        found = _attribute_rows(*prepared.at(i, int(group)), part, layout, device, bar)
+        for table, own in zip(tables, found, strict=True):
+            for name in own.keys() - {"codes", "window/codes", "source"}:
+                table[name][rows] = own[name]
+    return tables
+
+
+def _attribute_rows(
     family: PlannedMethod,
     view: TargetsModel,
+    batches: Batches,
     chunk: _Chunk,
     layout: StoreLayout,
-    batches: Batches,
     device: torch.device,
     bar: Any,
 ) -> list[Arrays]:
-    """Compute a chunk's rows of the file for each result of a family."""
+    """Compute rows of which the same positions are read, for each result of a family."""
     tables = [_empty_arrays(chunk, layout, result.name) for result in family.results]
 
     def compute(start: int, stop: int) -> None:
@@ -378,6 +442,9 @@ def predict_windows(
     ModelError
         The model returns another shape.
     """
+    places, of = place_groups(model, source.windows)
+    if places != [()]:
+        return _predict_places(model, source, places, of, device=device, batch_size=batch_size)
     n_windows, n_rows = len(source.windows), max(CHUNK_BASES // source.length, 1)
     predictions = np.empty(n_windows, dtype=np.float32)
     starts = range(0, n_windows, n_rows)
@@ -407,4 +474,17 @@ def predict_windows(
                 bar.update(stop - start)
 
             batches.run(compute, len(codes))
+    return predictions
+
+
+def _predict_places(
+    model: nn.Module, source: WindowReader, places: list[Place], of: Rows, *, device: torch.device,
+    batch_size: int | None,
+) -> NDArray[np.float32]:  # fmt: skip
+    """Predict windows of which different positions are read, those of one place together."""
+    predictions = np.empty(len(of), dtype=np.float32)
+    for group, place in enumerate(places):
+        rows = np.flatnonzero(of == group)
+        part = PickedWindows(source, rows)
+        predictions[rows] = predict_windows(model_at(model, place), part, device=device, batch_size=batch_size)
     return predictions

@@ -26,11 +26,13 @@ from torch import nn
 from seqsal.attribution.compute import check_precision
 from seqsal.attribution.methods.base import Method, ReverseComplementAverage, Scores, TargetsModel
 from seqsal.attribution.methods.registry import METHODS, make_method, parameters_of
+from seqsal.attribution.readouts import check_readout
 from seqsal.attribution.spans import check_span
 from seqsal.errors import MethodError, ModelError, UsageError, did_you_mean, shown
 from seqsal.io.attributions import NULLS, Attributions
 from seqsal.models import SequenceModel, load_model, wrap
 from seqsal.models.contrast import Contrast, Target, find_target, parse_contrast, read_target_names
+from seqsal.models.grid import Grid
 from seqsal.models.output_space import OUTPUT_SPACES
 from seqsal.regions import Span
 from seqsal.sequence.draws import MAX_DRAWS
@@ -204,6 +206,11 @@ class Request:
         `regions` may be the table; see :func:`seqsal.io.inputs.open_input`.
     options
         How to attribute.
+    readout_at, gene
+        Which positions of a model's profile are read of each window, as
+        :func:`seqsal.attribution.readouts.check_readout` takes it.
+    bin_size, crop
+        Where those positions lie in the window (bp); None measures it.
     device
         `auto`, `cpu` or `cuda[:i]`.
     held_out
@@ -226,12 +233,21 @@ class Request:
     ignore_strand: bool = False
     tile: bool = False
     blocks: bool = False
+    readout_at: PathLike | None = None
+    gene: str | None = None
+    bin_size: int | None = None
+    crop: int | None = None
     options: AttributeOptions = field(default_factory=AttributeOptions)
     device: str = "auto"
     held_out: bool = False
 
     def __post_init__(self) -> None:
         check_reading(self.model, self.reading)
+        object.__setattr__(self, "readout_at", check_readout(self.readout_at, self.gene))
+        for name in ("bin_size", "crop"):
+            value = getattr(self, name)
+            if value is not None and not (_is_whole(value) and value >= (name == "bin_size")):
+                raise UsageError(f"{name}: got {shown(value)}, expected a whole number of bp")
         for name in ("genome", "regions", "fasta"):
             value = getattr(self, name)
             table = name == "regions" and (isinstance(value, pd.DataFrame) or _are_texts(value))
@@ -260,6 +276,11 @@ class Request:
             **({"regions": str(self.regions)} if isinstance(self.regions, (str, os.PathLike)) else {}),
             **({"regions": [*self.regions]} if isinstance(self.regions, (list, tuple)) else {}),
             **{name: getattr(self, name) for name in ("ignore_strand", "tile", "blocks", "held_out")},
+            **{
+                name: value
+                for name in ("readout_at", "gene", "bin_size", "crop")
+                if (value := getattr(self, name)) is not None
+            },
             **own,
             "method": names[0] if len(names) == 1 else list(names),
             "target": list(self.options.target) if isinstance(self.options.target, tuple) else self.options.target,
@@ -365,14 +386,20 @@ def read_model_of(
     if isinstance(model, Attributions):
         raise ModelError("model: got attributions, expected a model; give seqsal.audit(model, attr), or None as model")
     if isinstance(model, SequenceModel):
-        return read_model(model, **reading)
+        read = read_model(model, **reading)
+        if "readout_at" in attr.attrs and read.grid is None:
+            read.grid = Grid(**attr.attrs["readout_at"])
+        return read
     stored = attr.attrs.get("reading", {})
     names = ("layout", "channel_order", "output", "reduce", "track_layout")
     known: dict[str, Any] = {name: stored[name] for name in names if stored.get(name) is not None}
     known |= {"target": target_of(attr.attrs), "input_length": attr.window_length}
     if attr.output_space in OUTPUT_SPACES:
         known["output_space"] = attr.output_space
-    return read_model(model, device=device, **known | reading)
+    read = read_model(model, device=device, **known | reading)
+    if "readout_at" in attr.attrs:
+        read.grid = Grid(**attr.attrs["readout_at"])
+    return read
 
 
 def target_of(attrs: Mapping[str, Any]) -> Target:

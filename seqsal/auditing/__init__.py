@@ -39,6 +39,9 @@ def audit(
     peaks: _PATH | pd.DataFrame | None = None,
     patterns: MotifResult | None = None,
     settings: AuditSettings | Mapping[str, Any] | None = None,
+    span: int | str | None = None,
+    contrast: str | None = None,
+    readout_at: _PATH | None = None,
     device: str = "auto",
     seed: int = 0,
     progress: bool = False,
@@ -77,6 +80,12 @@ def audit(
         Of :func:`seqsal.discover_motifs` on these attributions, to be judged for what they are.
     settings
         Sizes and thresholds, all or some of them by name: ``{"n_regions": 200}``.
+    span
+        Audit so many bases in the middle of each window alone; what was kept of them otherwise.
+    contrast
+        Audit the result of this contrast, of several.
+    readout_at
+        Where the attributions were read, to make sure of it: they are audited as they were read in any case.
     device
         `auto`, `cpu` or `cuda[:i]`.
     seed
@@ -112,7 +121,7 @@ def audit(
     from seqsal.auditing.run import AuditPlan, open_audited, read_peaks_of
     from seqsal.models import resolve_device
 
-    where, opened = resolve_device(device), open_audited(attr)
+    where, opened = resolve_device(device), open_audited(attr, span=span, contrast=contrast, readout_at=readout_at)
     plan = AuditPlan(
         opened.regions,
         opened.length,

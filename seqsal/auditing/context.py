@@ -168,7 +168,7 @@ class AuditContext:
 
     def source(self, codes: Codes, rows: Ints | None = None, *, turned: bool = False) -> WindowSource:
         """Return the same as a source, which makes them as they are read; `turned` to the other strand."""
-        if self.attr.window_codes is None:
+        if not self._has_places:
             return open_codes(reverse_complement(codes) if turned else codes)
         rows = np.resize(self.rows(self.settings.n_regions) if rows is None else rows, len(codes))
         shape = (len(codes), self.attr.window_length)
@@ -177,7 +177,17 @@ class AuditContext:
             whole = self.in_windows(codes[part], rows[part])
             return reverse_complement(whole) if turned else whole
 
-        return replace(open_codes(np.broadcast_to(np.uint8(N_CODE), shape)), _read=read)
+        made = replace(open_codes(np.broadcast_to(np.uint8(N_CODE), shape)), _read=read)
+        if "readout" in self.attr.regions:  # is read where the windows of the rows are
+            made.windows = self.attr.windows.iloc[rows].reset_index(drop=True)
+            if turned:
+                made.windows["strand"] = np.where(made.windows["strand"] == "-", "+", "-")
+        return made
+
+    @property
+    def _has_places(self) -> bool:
+        """Whether it matters of which window a sequence is a part."""
+        return self.attr.window_codes is not None or "readout" in self.attr.regions
 
     def predict(self, codes: Codes, model: SequenceModel | None = None, *, rows: Ints | None = None) -> Values:
         """Predict (n,) any sequences (n, L) in the output space of the attributions, by `model` or that under audit.
@@ -185,7 +195,7 @@ class AuditContext:
         `rows` are those whose windows they stand in; see :meth:`in_windows`.
         """
         which = self._chosen(model)
-        if self.attr.window_codes is None:
+        if not self._has_places:
             return predict_codes(which, codes, device=self.device, rc_average=self.rc_average)
         if not len(codes):
             return np.zeros(0)

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from seqsal.attribution.spans import check_span, find_span
 from seqsal.auditing.content import Codes, Ints
 from seqsal.auditing.context import AuditContext
 from seqsal.auditing.part import Results
@@ -26,13 +27,14 @@ from seqsal.auditing.verdict import judge
 from seqsal.errors import RegionError, UsageError
 from seqsal.io.attributions import Attributions
 from seqsal.io.bed import read_bed
-from seqsal.io.inputs import open_input
+from seqsal.io.inputs import open_codes, open_input
 from seqsal.io.progress import bar as progress_bar
 from seqsal.io.store import read_attributions
 from seqsal.models import SequenceModel
 from seqsal.models.seen import seen_text
 from seqsal.motifs import read_motifs
 from seqsal.peaks import read_peaks
+from seqsal.regions import Span
 from seqsal.sequence.codes import codes_from_one_hot
 from seqsal.training.sources import is_fasta
 from seqsal.version import VERSION
@@ -185,14 +187,43 @@ def describe_inputs(inputs: Mapping[str, Any]) -> dict[str, Any]:
     return named
 
 
-def open_audited(attr: Attributions | _PATH | None) -> Attributions:
-    """Open the attributions to be audited; a file stays on disk."""
+def open_audited(
+    attr: Attributions | _PATH | None, *, span: Any = None, contrast: Any = None, readout_at: _PATH | None = None
+) -> Attributions:
+    """Open the attributions to be audited; a file stays on disk.
+
+    `span` leaves the rest of the windows out, `contrast` takes the result of this contrast, and `readout_at` makes sure
+    that this is where they were read. UsageError: they hold nothing of the kind.
+    """
     if attr is None:
         raise UsageError("attr: none given, expected attributions or a file of them; give seqsal.audit(model, attr)")
     opened = attr if isinstance(attr, Attributions) else read_attributions(attr, in_memory=False)
     if not len(opened):
         raise RegionError("attributions: hold no regions, expected at least one; check how they were made")
+    read_at = opened.attrs.get("readout_at", {}).get("at", "")
+    if readout_at is not None and os.fspath(readout_at) != read_at:
+        raise UsageError(
+            f"readout_at: got {os.fspath(readout_at)!r}, but the attributions are of "
+            + (f"{read_at!r}" if read_at else "all of the output")
+            + "; attribute again with this one"
+        )
+    opened = opened if contrast is None else _of_contrast(opened, contrast)
+    if span is not None:
+        found = find_span(check_span(span, 0), 0, open_codes(np.asarray(opened.codes[:1])))
+        first = opened.span.start
+        opened = opened.cut(Span(first + found.start, first + found.end)) if found.length < opened.length else opened
     return opened
+
+
+def _of_contrast(attr: Attributions, contrast: Any) -> Attributions:
+    """Return the result that is about a contrast, written in any way."""
+    results = [attr.result(name) for name in attr.results]
+    texts = [str(one.attrs.get("contrast", {}).get("text", "")) for one in results]
+    for one, text in zip(results, texts, strict=True):
+        if text and text.replace(" ", "") == str(contrast).replace(" ", ""):
+            return one
+    has = ", ".join(filter(None, texts)) or "targets"
+    raise UsageError(f"contrast: the attributions are not of {str(contrast)!r} but of {has}; attribute it first")
 
 
 def _read(given: Any, read: Callable[[Any], Any]) -> Any:

@@ -9,6 +9,7 @@ import click
 
 from seqsal.auditing.parts import PARTS
 from seqsal.cli.options import (
+    NUMBER_OR_TEXT,
     check_ending,
     common_options,
     end_by_verdict,
@@ -37,6 +38,11 @@ _PARTS = "; ".join(f"{name}: {question}" for name, question in PARTS.items())
 @result_option
 @motif_db_option
 @click.option("--peaks", type=path_type, help="narrowPeak of `seqsal peaks`; called at q ≤ 0.05 without it.")
+@click.option(
+    "--span", type=NUMBER_OR_TEXT, metavar="BP", help="Audit so many bases in the middle of each window alone."
+)
+@click.option("--contrast", metavar="A-B", help="Audit the result of this contrast, where the file has several.")
+@click.option("--readout-at", metavar="PLACE", help="Make sure that this is where the attributions were read.")
 @evidence_options
 @click.option("--genome", type=path_type, help="Genome FASTA, for --positives and --negatives that are BED.")
 @click.option(
@@ -64,6 +70,7 @@ def audit_command(
     """
     from seqsal.attribution.request import read_model_of
     from seqsal.auditing import audit
+    from seqsal.auditing.run import open_audited
     from seqsal.auditing.verdict import check_failures
     from seqsal.io.atomic import all_or_nothing, check_distinct, check_writable
     from seqsal.io.store import read_attributions
@@ -73,7 +80,8 @@ def audit_command(
     check_writable(bed)
     check_distinct([bed], arguments.values())
     check_failures(fail_on)
-    attr = read_attributions(attributions, result, in_memory=False)
+    of = {name: arguments.pop(name) for name in ("span", "contrast", "readout_at")}
+    attr = open_audited(read_attributions(attributions, result, in_memory=False), **of)
     reading = pop_reading(arguments) | {"device": arguments["device"]}
     first, *others = [None if one is None else read_model_of(one, attr, **reading) for one in (model, *other_models)]
     found = audit(

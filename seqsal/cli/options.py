@@ -149,6 +149,9 @@ class _NumberOrText(click.ParamType):
         return int(value) if str(value).isdigit() else str(value)
 
 
+NUMBER_OR_TEXT = _NumberOrText()
+
+
 _contrast_options = stack(
     click.option(
         "--contrast", multiple=True, callback=one_or_many, metavar="A-B|FILE",
@@ -163,7 +166,7 @@ _contrast_options = stack(
 target_option = stack(
     click.option(
         "--target",
-        type=_NumberOrText(),
+        type=NUMBER_OR_TEXT,
         show_default="0",
         metavar="N|NAME",
         help="Which output of the model, from 0 or by name.",
@@ -174,7 +177,7 @@ targets_option = stack(
     click.option(
         "--target",
         multiple=True,
-        type=_NumberOrText(),
+        type=NUMBER_OR_TEXT,
         show_default="0",
         callback=one_or_many,
         metavar="N|NAME",
@@ -213,7 +216,10 @@ reading_options = stack(
     click.option("--channel-order", metavar="BASES", show_default="ACGT", help="Bases of the input channels."),
     click.option("--output", metavar="NAME", help="Which of several outputs to read: index, key or path a.b."),
     click.option(
-        "--reduce", type=click.Choice(["sum", "mean", "profile", "profile_both", "profile_strand"]),
+        "--reduce",
+        type=click.Choice(
+            ["sum", "mean", "max", "log_sum", "weighted", "profile", "profile_both", "profile_strand"]
+        ),
         help="One number from a profile; 'profile' weights its logits by their softmax, as for ChromBPNet.",
     ),
     click.option(
@@ -295,13 +301,29 @@ input_options = stack(
     click.option("--tile", is_flag=True, help="Cover regions longer than the model's window by several windows."),
     click.option("--blocks", is_flag=True, help="Read the blocks of BED12 (exons) spliced, each region a contig."),
     click.option(
-        "--span", type=_NumberOrText(), metavar="BP|region|window", show_default="window",
+        "--span", type=NUMBER_OR_TEXT, metavar="BP|region|window", show_default="window",
         help="What is kept of each window: so many bases around the region's summit or middle, or the region itself "
         "with the model's window laid around it.",
     ),
     click.option(
         "--flank", type=click.IntRange(min=0), default=0, show_default=True, metavar="BP",
         help="Widen the span on either side.",
+    ),
+    click.option(
+        "--readout-at", metavar="PLACE",
+        help="Which positions of a model's profile are read: region, summit±N (or summit:N), a BED file, "
+        "tss:GENES.gtf or exons:GENES.gtf; reduced by --reduce.",
+    ),
+    click.option(
+        "--gene", metavar="NAME", help="Gene for --readout-at [default: of the region's name, or the nearest]."
+    ),
+    click.option(
+        "--bin-size", type=click.IntRange(min=1), metavar="BP",
+        help="Of the model's output positions [default: measured].",
+    ),
+    click.option(
+        "--crop", type=click.IntRange(min=0), metavar="BP",
+        help="Bases of the window before the first output position [default: as many as after the last].",
     ),
     group="Input",
 )  # fmt: skip

@@ -7,7 +7,7 @@ leads to the others: `attr.results` lists the names, `attr.result("ism")` gives 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from seqsal.errors import StoreError
 from seqsal.io.views import view
-from seqsal.regions import Span, windows_of
+from seqsal.regions import Span, cut_windows, windows_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,7 +65,30 @@ class DiskArray:
         return f"DiskArray(shape={self.shape}, dtype={self.dtype})"
 
 
-Array = NDArray[Any] | DiskArray
+class Columns:
+    """Some columns, the last axis from `start` to `end`, of an array that may be on disk."""
+
+    def __init__(self, array: Array, start: int, end: int) -> None:
+        self._array, self._columns = array, slice(start, end)
+        self.shape: tuple[int, ...] = (*array.shape[:-1], end - start)
+        self.dtype: np.dtype[Any] = array.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: int | slice | NDArray[np.int64]) -> NDArray[Any]:
+        return np.asarray(self._array[rows])[..., self._columns]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.asarray(self[:], dtype=dtype)
+
+
+Array = NDArray[Any] | DiskArray | Columns
 _SPACE_NAMES = {name: name for name in ("logit", "probability", "count")} | {"log": "log output", "unknown": "output"}
 
 
@@ -273,6 +296,54 @@ class Attributions:
         if self.open_result is None:
             raise StoreError(f"attributions: result {name!r} was left behind; read the file again")
         return self.open_result(name)
+
+    def cut(self, span: Span) -> Attributions:
+        """Return the same of a span of the windows alone, which keeps whole windows for the model to read.
+
+        Parameters
+        ----------
+        span
+            From where to where in the window, as the model reads it; within what is kept now.
+
+        Raises
+        ------
+        StoreError
+            It is not within.
+
+        Examples
+        --------
+        >>> import seqsal, torch
+        >>> from seqsal.regions import Span
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(40, 1))
+        >>> attr = seqsal.attribute(model, X=torch.eye(4)[torch.arange(10) % 4].T[None], device="cpu")
+        >>> attr.cut(Span(3, 7)).track.shape
+        (1, 4)
+        """
+        first, last = span.start - self.span.start, span.end - self.span.start
+        if not 0 <= first < last <= self.length:
+            raise StoreError(
+                f"span: got bases {span.start} to {span.end} of the window, expected some within {self.span.start} to "
+                f"{self.span.end}, which the attributions hold"
+            )
+
+        def part(array: Array | None) -> Any:
+            return None if array is None else Columns(array, first, last)
+
+        controls = self.controls
+        if controls is not None:
+            controls = replace(controls, track=part(controls.track), codes=part(controls.codes))
+        return replace(
+            self,
+            regions=cut_windows(self.windows, span),
+            codes=part(self.codes),
+            track=part(self.track),
+            hypothetical=part(self.hypothetical),
+            window_codes=self.codes if self.window_codes is None else self.window_codes,
+            controls=controls,
+            attrs={**self.attrs, "span": list(span), "control_shuffle": "window"},
+            path=None,
+            open_result=lambda name: self.result(name).cut(span),
+        )
 
     def plot(self, region: str | int | Region | None = None, **settings: Any) -> list[Axes]:
         """Draw a place of the genome: the track with peaks and motifs beneath, its strongest part as letters.

@@ -88,6 +88,7 @@ def open_input(
     blocks: bool = False,
     span: int | str | None = None,
     flank: int = 0,
+    mark: bool = False,
 ) -> WindowSource:
     """Open `genome` with `regions`, or `fasta` alone, as windows.
 
@@ -99,21 +100,22 @@ def open_input(
     windows (see `tile_regions`); False warns of them; so does None, for callers who cannot tile. `ignore_strand` reads
     everything forward. `blocks` reads the blocks of BED12 (exons) spliced: each region becomes a contig of its own,
     named for it, from 0. `span`, what is going to be kept, lays windows around the regions themselves where it is
-    ``region``, each widened by `flank` bp, and is what `tile` covers them with where it is a number. UsageError:
-    neither or both ways of input; FastaError, BedError: a file cannot be used; RegionError: no region can, the lengths
-    differ, or regions and genome name their chromosomes differently.
+    ``region``, each widened by `flank` bp, and is what `tile` covers them with where it is a number. `mark` notes where
+    the regions themselves are in a column `readout`. UsageError: neither or both ways of input; FastaError, BedError: a
+    file cannot be used; RegionError: no region can, the lengths differ, or regions and genome name their chromosomes
+    differently.
     """
     if fasta is not None and genome is None and regions is None:
         if blocks:
             raise UsageError("blocks: are those of regions; give genome and regions, not fasta")
-        return _open_fasta(Path(fasta), length, ignore_strand, _Laying(tile, span, flank))
+        return _open_fasta(Path(fasta), length, ignore_strand, _Laying(tile, span, flank, mark))
     if fasta is not None or genome is None or regions is None:
         ways = {"genome": genome, "regions": regions, "fasta": fasta}
         given = [key for key, value in ways.items() if value is not None]
         raise UsageError(
             f"input: got {' and '.join(given) or 'nothing'}, expected genome and regions, or fasta alone; give either"
         )
-    return _open_genome(Path(genome), regions, length, ignore_strand, _Laying(tile, span, flank), blocks)
+    return _open_genome(Path(genome), regions, length, ignore_strand, _Laying(tile, span, flank, mark), blocks)
 
 
 class _Laying(NamedTuple):
@@ -122,9 +124,17 @@ class _Laying(NamedTuple):
     tile: bool | None
     span: int | str | None = None
     flank: int = 0
+    mark: bool = False
 
     def lay(self, regions: pd.DataFrame, length: int | None, name: str) -> pd.DataFrame:
         """Return windows of `length` bp; the index says which row of `regions` each is from."""
+        windows = self._lay(regions, length, name)
+        if not self.mark:
+            return windows
+        start, end = (regions[key].reset_index(drop=True)[windows.index] for key in ("start", "end"))
+        return windows.assign(readout=[f"{a}-{b}" for a, b in zip(start, end, strict=True)])
+
+    def _lay(self, regions: pd.DataFrame, length: int | None, name: str) -> pd.DataFrame:
         by_region = self.span == "region"
         if not by_region and not (self.tile and isinstance(self.span, int)):
             return _with_length(regions, length, name, self.tile)
@@ -267,6 +277,8 @@ def _open_fasta(path: Path, length: int | None, ignore_strand: bool, laying: _La
         kept = (spans[key].to_numpy() for key in ("region_start", "region_end"))
         kept_start, kept_end = lift_span(records["start"], records["end"], records["strand"], *kept)
         windows = windows.assign(region_start=kept_start, region_end=kept_end)
+    if laying.mark:
+        windows["readout"] = [f"{a}-{b}" for a, b in zip(records["start"], records["end"], strict=True)]
     windows = windows.assign(padded=(low < 0) | (high > n_bases), input_row=number)
     # a record of the reverse strand is written as that strand reads: it is turned only to be read forward
     reverse = (records["strand"] == "-").to_numpy(bool) & ignore_strand

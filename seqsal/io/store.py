@@ -236,7 +236,16 @@ def result_prefix(result: str | None) -> str:
 def _choose_result(file: h5py.File, path: str | os.PathLike[str], result: str | None) -> tuple[dict[str, Any], str]:
     """Return a result's attributes, and the prefix of its datasets."""
     attrs = read_attrs(file)
-    for name, kind in (("results", list), ("options", dict), ("model", dict), ("genome", dict), ("reading", dict)):
+    for name, kind in (
+        ("readout_at", dict),
+        ("contrast", dict),
+        ("span", list),
+        ("results", list),
+        ("options", dict),
+        ("model", dict),
+        ("genome", dict),
+        ("reading", dict),
+    ):
         if not isinstance(attrs.get(name, kind()), kind):
             raise ValueError(f"attribute {name} is no {kind.__name__}")
     attrs.setdefault("result", str(attrs.get("method", "unknown")))

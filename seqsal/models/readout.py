@@ -18,7 +18,8 @@ softmax(z) · z by each logit, as tangermeme does with bpnet-lite's wrapper, has
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,14 +89,15 @@ def _with_batch_axis(value: torch.Tensor) -> torch.Tensor:
 
 LAYOUTS = ("NCL", "NLC", "NL")
 TRACK_LAYOUTS = ("NTL", "NLT")
-REDUCTIONS = ("sum", "mean", "profile", "profile_both", "profile_strand")
+REDUCTIONS = ("sum", "mean", "max", "log_sum", "weighted", "profile", "profile_both", "profile_strand")
 
 
 @dataclass(frozen=True)
 class Readout:
     """How to feed a model and what to read from it: the parameters of `seqsal.wrap` that bear these names.
 
-    Steps of `output` into nested containers are joined by dots (``heads.human``).
+    Steps of `output` into nested containers are joined by dots (``heads.human``). `bins` are the spans of output
+    positions that are read, whose ends may lie within a position; none stand for all.
 
     Raises
     ------
@@ -106,13 +108,14 @@ class Readout:
     layout: str = "NCL"
     channel_order: str = ALPHABET
     output: str | None = None
-    reduce: str | None = None
+    reduce: str | Callable[[torch.Tensor], torch.Tensor] | None = None
     track_layout: str = "NTL"
+    bins: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
         _check_choice("layout", self.layout, LAYOUTS)
         _check_choice("track_layout", self.track_layout, TRACK_LAYOUTS)
-        if self.reduce is not None:
+        if self.reduce is not None and not callable(self.reduce):
             _check_choice("reduce", self.reduce, REDUCTIONS)
         if not isinstance(self.channel_order, str) or sorted(self.channel_order) != sorted(ALPHABET):
             raise ModelError(
@@ -175,10 +178,18 @@ class Readout:
 
     def _reduced(self, values: torch.Tensor, n_sequences: int) -> torch.Tensor:
         profile = self.profile(values, n_sequences)  # (N, T, positions)
-        if self.reduce == "sum":
+        if self.bins:
+            profile = self._picked(profile)
+        if callable(self.reduce):
+            return _checked(self.reduce(profile), profile)
+        if self.reduce in ("sum", "weighted"):
             return profile.sum(dim=-1)
         if self.reduce == "mean":
             return profile.mean(dim=-1)
+        if self.reduce == "max":
+            return profile.amax(dim=-1)
+        if self.reduce == "log_sum":
+            return profile.sum(dim=-1).log()
         if self.reduce == "profile_both":
             profile = profile.flatten(1).unsqueeze(1)
         logits = profile - profile.mean(dim=-1, keepdim=True)
@@ -200,6 +211,29 @@ class Readout:
             f"(N, positions) for reduce={self.reduce!r}; "
             + ("give longer windows" if empty else "choose another output, or leave reduce out")
         )
+
+    def _picked(self, profile: torch.Tensor) -> torch.Tensor:
+        """Return the positions under the bins of (N, T, positions), each times its share under them if `weighted`."""
+        first, last = (int(self.bins[0][0]), math.ceil(self.bins[-1][1]))
+        share = torch.zeros(last - first, dtype=torch.float64)
+        for low, high in self.bins:
+            at = torch.arange(first, last, dtype=torch.float64)
+            share += ((at + 1).clamp_max(high) - at.clamp_min(low)).clamp_min(0)
+        picked = profile[..., first:last]
+        if self.reduce == "weighted":
+            return picked * share.to(picked)
+        is_under = share > 0
+        return picked if bool(is_under.all()) else picked[..., is_under.nonzero()[:, 0].to(picked.device)]
+
+
+def _checked(values: torch.Tensor, profile: torch.Tensor) -> torch.Tensor:
+    """Return what a caller's own reduction of a profile (N, T, positions) gave, if it is (N, T) or (N,)."""
+    if not isinstance(values, torch.Tensor) or values.ndim not in (1, 2) or len(values) != len(profile):
+        raise ModelError(
+            f"reduce: gives {describe_output(values)} of a profile {tuple(profile.shape)}, expected a number for each "
+            "track, (N, T)"
+        )
+    return values if values.ndim == 2 else values[:, None]
 
 
 class Lookup(TorchFunctionMode):

@@ -7,10 +7,11 @@ probability, log count or count), for `seqsal.models.output_space`; what makes i
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,8 @@ class SequenceModel(nn.Module):
         The caller's part of `readout`: the rest is known of the model's family.
     extra_inputs : ExtraInputs
         What it is given beside the sequence.
+    grid : Grid or None
+        Where the positions of its profile lie in the window, as far as somebody asked.
     source : dict
         Where the model was loaded from: ``file`` and ``sha256``; empty for a model in memory.
 
@@ -96,6 +99,7 @@ class SequenceModel(nn.Module):
         self.asked = readout or Readout()
         self._adapter = find_adapter(module, self.asked)
         self.readout = self.asked if self._adapter is None else self._adapter.readout
+        self.grid: Any = None
         self.source: dict[str, Any] = {}
         self.path: str | None = None
         if self.input_length is not None:
@@ -112,6 +116,9 @@ class SequenceModel(nn.Module):
     def reading(self) -> dict[str, Any]:
         """How the model is fed and what is read from it, in plain values, for files to record."""
         reading = asdict(self.readout)
+        reading.pop("bins")
+        if callable(self.readout.reduce):
+            reading["reduce"] = f"{getattr(self.readout.reduce, '__qualname__', self.readout.reduce)} (Python)"
         return reading | {"extra_inputs": self.extra_inputs.describe()} if len(self.extra_inputs) else reading
 
     def forward(self, X: torch.Tensor) -> torch.Tensor:
@@ -206,6 +213,50 @@ class SequenceModel(nn.Module):
         self._check_input(X)
         self._ensure_probed(X)
         return self.readout.profile(self._values(X, natural=False), len(X)).softmax(dim=-1)
+
+    def positions(self, X: torch.Tensor) -> torch.Tensor:
+        """Return the profile that is reduced, (N, tracks, positions), in `output_space`.
+
+        Raises
+        ------
+        ModelError
+            As `forward`; or the model gives no profile.
+
+        Examples
+        --------
+        >>> import seqsal, torch
+        >>> model = seqsal.wrap(torch.nn.Conv1d(4, 2, 3), reduce="sum")
+        >>> model.positions(torch.eye(4)[torch.arange(10) % 4].T[None]).shape
+        torch.Size([1, 2, 8])
+        """
+        self._check_input(X)
+        self._ensure_probed(X)
+        return self.readout.profile(self._values(X, natural=self._reads_natural()), len(X))
+
+    def at(self, bins: tuple[tuple[float, float], ...]) -> SequenceModel:
+        """Return the model as it reads some positions of its profile alone, as spans of them; it shares all else.
+
+        Raises
+        ------
+        ModelError
+            It reads no profile, or weighs all of its positions.
+
+        Examples
+        --------
+        >>> import seqsal, torch
+        >>> model = seqsal.wrap(torch.nn.Conv1d(4, 1, 3), reduce="sum")
+        >>> X = torch.eye(4)[torch.arange(10) % 4].T[None]
+        >>> torch.equal(model.at(((2, 4),))(X), model.positions(X)[:, 0, 2:4].sum(1))
+        True
+        """
+        if self.readout.reduce is None or self.readout.weighs_logits:
+            raise ModelError(
+                "readout_at: is about output positions, of which this model's are not reduced by 'sum', 'mean', 'max', "
+                "'log_sum' or 'weighted'; give one of these as reduce (--reduce)"
+            )
+        view = copy.copy(self)
+        view.readout, view.asked = replace(self.readout, bins=bins), replace(self.asked, bins=bins)
+        return view
 
     def look_at(self, X: torch.Tensor) -> None:
         """Check the model, and learn its output space, on sequences like these (N, 4, L), unless that is done.
@@ -438,6 +489,11 @@ class SequenceModel(nn.Module):
             requested = "auto" if requested == "linear" else requested
         self.n_targets, self.terminal = columns.shape[1], terminal
         self.output_space = resolve_space(requested, terminal, raw_space=self._raw_space)
+        if self.readout.reduce == "log_sum" and self.output_space in ("log", "logit"):
+            raise ModelError(
+                f"reduce: 'log_sum' is of the values after the {terminal and terminal.kind} that the model ends in; "
+                "give output_space='linear' too"
+            )
         if self.readout.weighs_logits and self._reads_natural():
             raise ModelError(
                 f"output_space: {requested!r} is after the {terminal and terminal.kind} that the profile ends in, but "
@@ -510,7 +566,7 @@ def wrap(
     layout: str = "NCL",
     channel_order: str = "ACGT",
     output: int | str | None = None,
-    reduce: str | None = None,
+    reduce: str | Callable[[torch.Tensor], torch.Tensor] | None = None,
     track_layout: str = "NTL",
     extra_inputs: Sequence[Any] | Mapping[str, Any] | None = None,
 ) -> SequenceModel:
@@ -544,7 +600,9 @@ def wrap(
         Which part of a tuple (index) or dictionary (key) holds the scores; dots lead into nested ones, as in
         ``"heads.human"``.
     reduce
-        How a profile becomes one number per track: ``sum`` or ``mean`` over positions; ``profile``, the
+        How a profile becomes one number per track: ``sum``, ``mean`` or ``max`` over positions, or the log of the sum,
+        ``log_sum``; ``weighted``, the sum of each position times its share under what `readout_at` of
+        :func:`seqsal.attribute` says; a function of one's own, (N, T, positions) → (N, T); ``profile``, the
         softmax-weighted sum of logits that BPNet and ChromBPNet are explained with, added up over tracks (strands);
         ``profile_strand``, the same for each track by itself; ``profile_both``, the same with one softmax over all
         tracks, as bpnet-lite's `ProfileWrapper` has it for two strands.

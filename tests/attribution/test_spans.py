@@ -15,6 +15,7 @@ from seqsal.auditing import AuditSettings
 from seqsal.auditing.context import AuditContext
 from seqsal.auditing.part import Results
 from seqsal.auditing.parts import load_part
+from seqsal.auditing.run import open_audited
 from seqsal.errors import SeqsalError, UsageError
 from seqsal.io.tracks import write_bedgraph
 from seqsal.sequence.codes import N_CODE, encode, one_hot
@@ -237,3 +238,22 @@ def test_a_span_is_audited_in_its_window(codes: np.ndarray[Any, Any]) -> None:
     assert (
         np.logical_or(known, turned).mean() > 0.95
     )  # others are random sequences, with which the model itself is looked at
+
+
+def test_what_is_audited_may_be_narrower(model: torch.nn.Module, codes: np.ndarray[Any, Any], tmp_path: Any) -> None:
+    how = {"X": one_hot(codes), "contrast": ["1-0", "0-1"], "device": "cpu", "n_controls": 4}
+    whole = seqsal.attribute(model, out=tmp_path / "A.h5", **how)
+    span = seqsal.attribute(model, span=K, control_shuffle="window", **how)
+    cut = open_audited(tmp_path / "A.h5", span=K, contrast="0 - 1")
+    expected = span.result(cut.name)
+    assert cut.target == -1 and cut.name == whole.results[1] and cut.span == expected.span
+    for name in ("track", "codes", "window_codes", "prediction"):
+        np.testing.assert_array_equal(np.asarray(getattr(cut, name)), getattr(expected, name), err_msg=name)
+    np.testing.assert_array_equal(np.asarray(cut.controls.track), expected.controls.track)
+    assert cut.regions["start"].tolist() == expected.regions["start"].tolist()
+    with pytest.raises(UsageError, match="not of '1' but of 1-0, 0-1"):
+        open_audited(whole, contrast="1")
+    with pytest.raises(UsageError, match="but the attributions are of all of the output"):
+        open_audited(whole, readout_at="region")
+    with pytest.raises(UsageError, match="wider than"):
+        open_audited(whole, span=L + 1)
