@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +162,8 @@ class AttributionRun:
         Of the windows, and what is kept of them.
     planned, results
         What is computed together, and every result of it, in the order of the file.
+    correlations
+        Of each result with what fp32 gives, where another precision was compared with it.
     """
 
     def __init__(self, model: nn.Module, source: WindowReader, options: AttributeOptions, device: torch.device) -> None:
@@ -174,7 +176,7 @@ class AttributionRun:
         self.planned = plan_methods(options)
         self.results = [result for one in self.planned for result in one.results]
         self._methods = {result.name: one.method for one in self.planned for result in one.results}
-        self._correlations: dict[str, dict[str, float]] = {}
+        self.correlations: dict[str, dict[str, float]] = {}
         if isinstance(model, SequenceModel):
             with frozen_on_device(model, device, options.precision):
                 model.look_at(first_window(source, device))
@@ -217,7 +219,7 @@ class AttributionRun:
             "gradient_correction": bool(settings.get("gradient_correction", False)),
             "signed": method.signed,
             "options": {**settings, "rc_average": self.options.rc_average, "input_length": self.length},
-            **self._correlations.get(result.name, {}),
+            **self.correlations.get(result.name, {}),
         }
 
     def _describe_target(self, given: Target | None) -> dict[str, Any]:
@@ -258,11 +260,15 @@ class AttributionRun:
         hypothetical = self.options.hypothetical is not False and method.hypothetical
         return ResultLayout(self.describe_result(result), hypothetical, method.sums_to_difference)
 
-    def stream(self, source: WindowReader, layout: StoreLayout, sink: Sink, progress: bool | None) -> None:
-        """Compute everything into a sink, and warn of sums that are off."""
+    def stream(
+        self, source: WindowReader, layout: StoreLayout, sink: Sink, progress: bool | None,
+        until: Mapping[str, int] | None = None,
+    ) -> None:  # fmt: skip
+        """Compute everything, or the rows before `until`, into a sink, and warn of sums that are off."""
         misses = run_pass(
-            self.model, source, self.options, self.planned, layout, sink, device=self.device, progress=progress
-        )
+            self.model, source, self.options, self.planned, layout, sink, device=self.device, until=until,
+            progress=progress,
+        )  # fmt: skip
         for name, miss in misses.items():
             logger.warning(
                 "%s: the attributions of %d of %d windows miss the promised sum by more than 1 %% of it; %s",
@@ -288,7 +294,7 @@ class AttributionRun:
         lower = self._attribute_head(head)
         for name, (track, prediction) in full.items():
             r_track, r_prediction = pearson(track, lower[name][0]), pearson(prediction, lower[name][1])
-            self._correlations[name] = {
+            self.correlations[name] = {
                 "precision_correlation": r_track,
                 "precision_correlation_prediction": r_prediction,
             }

@@ -142,17 +142,20 @@ def run_pass(
     device: torch.device,
     controls: ControlReader | None = None,
     n_rows: int | None = None,
+    until: Mapping[str, int] | None = None,
     progress: bool | None = False,
 ) -> dict[str, Miss]:
     """Send every window and every control through every method, from where the sink got to.
 
     Returns, by result, how many windows miss their promised sum. The model is given back as it was. `controls` are the
     layout's; None shuffles the windows. `n_rows` windows are read at a time, or :func:`chunk_rows`. `progress` shows a
-    bar, None one that appears on a terminal or in a notebook when the work takes more than a few seconds.
+    bar, None one that appears on a terminal or in a notebook when the work takes more than a few seconds. `until` stops
+    before these rows of `main` and `null`.
     """
+    stop = {"main": len(layout.regions), "null": layout.n_controls} if until is None else dict(until)
     windows_done, controls_done = sink.done["main"], sink.done["null"]
-    n_windows = 0 if windows_done == len(layout.regions) else len(layout.regions)  # a bar of controls alone
-    total, done = n_windows + layout.n_controls, min(windows_done, n_windows) + controls_done
+    n_windows = 0 if windows_done == stop["main"] else stop["main"]  # a bar of controls alone
+    total, done = n_windows + stop["null"], min(windows_done, n_windows) + controls_done
     n_rows = chunk_rows(families, source.length, layout.length) if n_rows is None else n_rows
     spans = KeptSpans(source, layout.span)
     for family in families:
@@ -165,12 +168,12 @@ def run_pass(
             model, source, device, len(layout.regions) + layout.n_controls, batch_size=options.batch_size,
             thread_safe=not options.compile, precision=options.precision,
         ) as batches,
-        _bar(families, layout, n_windows, done, progress) as bar,
+        _bar(families, layout.length, n_windows, stop["null"], done, progress) as bar,
         contextlib.nullcontext() if is_one else WriteBehind[partial[None]](lambda write: write()) as writer,
     ):  # fmt: skip
         places, of = place_groups(model, source.windows)
         prepared = _Prepared(families, model, places, source, options, device, batches)
-        chunks = _chunks(spans, layout, n_rows, options, controls, dict(sink.done))
+        chunks = _chunks(spans, layout, n_rows, options, controls, dict(sink.done), stop)
         for chunk in chunks if is_one else read_ahead(chunks):
             for i, family in enumerate(families):
                 tables = _attribute_chunk(prepared, i, chunk, of[chunk.source], layout, device, bar)
@@ -215,16 +218,16 @@ class _Prepared:
 
 
 def _bar(
-    families: Sequence[PlannedMethod], layout: StoreLayout, n_windows: int, done: int, progress: bool | None
+    families: Sequence[PlannedMethod], length: int, n_windows: int, n_controls: int, done: int, progress: bool | None
 ) -> Any:
     """Bar over windows or, where a window takes many passes, over the sequences that go through the model."""
-    n_passes = sum(family.method.n_passes(layout.length) for family in families)
-    parts = [(n_windows, "window"), (layout.n_controls, "control")]
+    n_passes = sum(family.method.n_passes(length) for family in families)
+    parts = [(n_windows, "window"), (n_controls, "control")]
     desc = " + ".join(f"{n:,} {what}{'s' * (n > 1)}" for n, what in parts if n)
     is_ism = all(result.method == "ism" for family in families for result in family.results)
     is_many = n_passes > len(families)
     return progress_bar(
-        total=(n_windows + layout.n_controls) * n_passes, initial=done * n_passes, desc=desc,
+        total=(n_windows + n_controls) * n_passes, initial=done * n_passes, desc=desc,
         unit="window" if not is_many else " mutants" if is_ism else " sequences", unit_scale=is_many,
         disable=None if progress is None else not progress, delay=BAR_DELAY if progress is None else 0,
     )  # fmt: skip
@@ -261,8 +264,9 @@ def _chunks(
     options: AttributeOptions,
     controls: ControlReader | None,
     done: Mapping[str, int],
+    stop: Mapping[str, int],
 ) -> Iterator[_Chunk]:
-    n_windows, n_controls = len(layout.regions), layout.n_controls
+    n_windows, n_controls = stop["main"], stop["null"]
     for start in range(done["main"], n_windows, n_rows):
         rows = np.arange(start, min(start + n_rows, n_windows))
         codes = spans.source.read(slice(start, start + len(rows)))
@@ -271,7 +275,7 @@ def _chunks(
         return
     whole = layout.has_windows and (options.control_shuffle == "window" or options.null != "shuffle")
     if controls is None or whole:  # not before: the windows are read once for the numbers of the draws
-        controls = open_controls(spans.source if whole else spans, n_controls, options)
+        controls = open_controls(spans.source if whole else spans, layout.n_controls, options)
     for start in range(done["null"], n_controls, n_rows):
         here = slice(start, min(start + n_rows, n_controls))
         codes, parents = controls.read(here), controls.parents[here]

@@ -33,7 +33,7 @@ __all__ = ["keep_freed_memory", "main"]
 
 VERBS = (
     "demo", "train", "score", "attribute", "variants", "import", "controls", "peaks", "motifs", "logo", "export",
-    "compare", "audit", "erf", "report", "run", "info", "completion",
+    "compare", "audit", "erf", "report", "run", "plan", "work", "merge", "info", "completion",
 )  # fmt: skip
 
 

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from seqsal.auditing.result import AuditResult
 
 __all__ = [
-    "METHOD_NAMES", "NULLS", "TRAIN_DEFAULTS", "NumberOrAuto", "Verb", "attribution_options",
-    "check_ending", "common_options", "config_option", "device_option", "end_by_verdict",
-    "evidence_options", "input_options", "model_options", "motif_db_option", "one_or_many", "optional_model_options",
-    "path_type", "pop_reading", "reading_options", "result_option", "resume_option", "show_progress", "stack",
-    "talk_options", "target_option", "targets_option", "verb",
+    "METHOD_NAMES", "NULLS", "TRAIN_DEFAULTS", "NumberOrAuto", "Verb", "attribution_options", "check_ending",
+    "common_options", "config_option", "device_option", "end_by_verdict", "evidence_options", "input_options",
+    "model_options", "models_options", "motif_db_option", "one_or_many", "optional_model_options", "path_type",
+    "pop_reading", "reading_options", "result_option", "resume_option", "show_progress", "stack", "talk_options",
+    "target_option", "targets_option", "verb",
 ]  # fmt: skip
 
 OUTPUTS = ("out", "bigwig")
@@ -234,11 +234,13 @@ reading_options = stack(
 )  # fmt: skip
 
 
-def _model_option(*, required: bool) -> Decorator:
+def _model_option(*, required: bool, multiple: bool = False) -> Decorator:
     help_text = "A seqsal checkpoint (.safetensors), package.module:factory, or a TorchScript/torch.export file."
-    return click.option("--model", required=required, metavar="M", help=help_text)
+    help_text += " May be repeated." * multiple
+    return click.option("--model", required=required, multiple=multiple, metavar="M", help=help_text)
 
 
+models_options = stack(_model_option(required=True, multiple=True), reading_options)
 model_options = stack(_model_option(required=True), reading_options)
 
 

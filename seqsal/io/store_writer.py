@@ -31,7 +31,10 @@ from seqsal.io.attributions import Controls
 from seqsal.io.hdf5 import CheckedFile, undisturbed
 from seqsal.io.store import DAMAGE, REGION_TYPES, SCHEMA, Shapes, StoreLayout, n_bytes_of, result_prefix
 
-__all__ = ["AttributionWriter", "ControlsWriter", "MemorySink", "fingerprint", "is_already_written"]
+__all__ = [
+    "AttributionWriter", "ControlsWriter", "MemorySink", "RowsWriter", "fingerprint", "is_already_written",
+    "rows_fingerprint",
+]  # fmt: skip
 
 # outcomes, and a place
 NO_SETTINGS = ("trained_on", "null", "precision_correlation", "precision_correlation_prediction", "model_path")
@@ -176,6 +179,19 @@ class _PartialFile(ABC):
                 f"{self.path}: rows written {self.done}, expected {self._n_rows}; run the command again to resume"
             )
 
+    def _put_in_place(self) -> None:
+        """Close the file, whole, and give it its name."""
+        try:
+            with undisturbed():
+                del self.file["progress"]
+                self.file.close()
+            self._file = None
+            self._raw.check()
+            self._raw.sync()
+        except OSError as error:
+            raise output_error(self.path, error) from error
+        replace_file(self.partial, self.path)
+
     def close(self) -> None:
         """Close the file and free its name, leaving unfinished work to be resumed."""
         if self._file is not None:
@@ -278,19 +294,89 @@ class AttributionWriter(_PartialFile):
     def finish(self) -> Path:
         """Check that every row is there, close the file and give it its name."""
         self._check_complete()
-        try:
-            with undisturbed():
-                del self.file["progress"]
-                self.file.close()
-            self._file = None
-            self._raw.check()
-            self._raw.sync()
-        except OSError as error:
-            raise output_error(self.path, error) from error
-        replace_file(self.partial, self.path)
+        self._put_in_place()
         Path(f"{self.partial}".removesuffix(".partial") + CONTROLS).unlink(missing_ok=True)  # of what was replaced
         self.close()
         return self.path
+
+    def take(self, unit: h5py.File, rows: Mapping[str, Mapping[str, NDArray[np.int64]]]) -> None:
+        """Copy rows of a file of :class:`RowsWriter`: of each part, which of its rows go to which of this file's."""
+        shapes = self.layout.datasets()
+        nulls = _of_controls(shapes)
+        try:
+            with undisturbed():
+                for name, (shape, kind) in shapes.items():
+                    given = rows["null" if name in nulls else "main"]
+                    step = max(CHUNK_BYTES // max(n_bytes_of({name: ((1, *shape[1:]), kind)}), 1), 1)
+                    for start in range(0, len(given["of"]), step):
+                        here = slice(start, start + step)
+                        values = unit[name][_as_slice(given["of"][here])]
+                        if name == "null/source" and "parents" in given:
+                            values = given["parents"][here]
+                        self.file[name][_as_slice(given["to"][here])] = values
+                        self._raw.check()
+                self._flush()
+        except OSError as error:
+            raise output_error(self.path, error) from error
+        for part, given in rows.items():
+            self.done[part] += len(given["of"])
+
+
+class RowsWriter(_PartialFile):
+    """Some rows of an attribution file, for :meth:`AttributionWriter.take`: those from `first` to `stop` of each part.
+
+    `write` and `done` count rows as in the whole file. An interrupted one goes on where it stopped.
+    """
+
+    def __init__(
+        self, path: Path, layout: StoreLayout, whole: str, first: Mapping[str, int], stop: Mapping[str, int]
+    ) -> None:
+        self._first, n_rows = dict(first), {part: stop[part] - first[part] for part in ("main", "null")}
+        shapes = layout.datasets()
+        nulls = _of_controls(shapes)
+        self._shapes = {
+            name: ((n_rows["null" if name in nulls else "main"], *shape[1:]), kind)
+            for name, (shape, kind) in shapes.items()
+        }
+        super().__init__(check_writable(path), ".partial", rows_fingerprint(whole, first, stop), n_rows, resume=True)
+        self.done = {part: self._first[part] + n for part, n in self.done.items()}
+
+    def _fill(self, file: h5py.File) -> None:
+        _allocate(file, self._shapes)
+
+    def _dataset(self, part: str, result: str | None, name: str) -> str:
+        return result_prefix(result) + ("null/" if part == "null" else "") + name
+
+    def _n_bytes(self) -> int:
+        return n_bytes_of(self._shapes)
+
+    def write(
+        self, part: str, start: int, arrays: Mapping[str, NDArray[Any]], *, result: str | None = None,
+        complete: bool = True,
+    ) -> None:  # fmt: skip
+        """Write rows; see the base."""
+        super().write(part, start - self._first[part], arrays, result=result, complete=complete)
+        if complete:
+            self.done[part] += self._first[part]
+
+    def finish(self, attrs: Mapping[str, Any]) -> Path:
+        """Check that every row is there, note what the merged file should say of them, and give the file its name."""
+        self.done = {part: n - self._first[part] for part, n in self.done.items()}
+        self._check_complete()
+        _write_attrs(self.file, attrs)
+        self._put_in_place()
+        self.close()
+        return self.path
+
+
+def _as_slice(rows: NDArray[np.int64]) -> slice | NDArray[np.int64]:
+    """Ascending rows, as a slice where they are adjacent: HDF5 reads single rows slowly."""
+    return slice(int(rows[0]), int(rows[-1]) + 1) if rows[-1] - rows[0] == len(rows) - 1 else rows
+
+
+def rows_fingerprint(whole: str, first: Mapping[str, int], stop: Mapping[str, int]) -> str:
+    """Digest what rows of an attribution file are: its own fingerprint, and which they are."""
+    return hashlib.sha256(json.dumps([whole, sorted(first.items()), sorted(stop.items())]).encode()).hexdigest()
 
 
 class ControlsWriter(_PartialFile):

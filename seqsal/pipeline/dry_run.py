@@ -11,16 +11,16 @@ from typing import Any
 
 from torch import nn
 
-from seqsal.attribution.api import OpenRequest
 from seqsal.attribution.engine import AttributionRun
 from seqsal.attribution.passes import FirstWindows, run_pass
+from seqsal.attribution.spans import WindowReader
 from seqsal.errors import OutputError
 from seqsal.io.atomic import check_folder
 from seqsal.io.store_writer import MemorySink
 from seqsal.pipeline.file_info import size_text, table_text
 from seqsal.pipeline.preparation import PreparedRun, prepare_run
 
-__all__ = ["DryRun", "try_run"]
+__all__ = ["DryRun", "time_windows", "try_run"]
 
 MOST_WINDOWS, FEWEST_WINDOWS = 32, 4
 LONG_SECONDS, MOST_SECONDS = 4.0, 30.0
@@ -93,7 +93,7 @@ def _try(prepared: PreparedRun, out: Path, free_bytes: int) -> DryRun:
             f"{out}: no space left on the device, about {size_text(need)} are needed, {size_text(free)} are free; free "
             "some, choose another place, or ask for fewer regions, methods or controls"
         )
-    n_tried, seconds, slope = _time_windows(run, opened)
+    n_tried, seconds, slope = time_windows(run, opened.source)
     return DryRun(
         folder=out,
         n_regions=len(source),
@@ -113,7 +113,7 @@ def _try(prepared: PreparedRun, out: Path, free_bytes: int) -> DryRun:
     )
 
 
-def _time_windows(run: AttributionRun, opened: OpenRequest) -> tuple[int, float, float]:
+def time_windows(run: AttributionRun, source: WindowReader) -> tuple[int, float, float]:
     """Attribute some windows: how many those were, their seconds, and those of a further one.
 
     The first window warms up. The time of a further one is the difference of two trials, so that what a run does once
@@ -121,7 +121,7 @@ def _time_windows(run: AttributionRun, opened: OpenRequest) -> tuple[int, float,
     """
 
     def attribute(n_windows: int) -> tuple[int, float]:
-        head = FirstWindows(opened.source, n_windows)
+        head = FirstWindows(source, n_windows)
         layout = run.plan_layout(head, n_controls=0)
         start = time.perf_counter()
         run_pass(run.model, head, run.options, run.planned, layout, MemorySink(layout), device=run.device)

@@ -1,0 +1,49 @@
+"""`seqsal plan`: cut an attribution into tasks for a cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from seqsal.cli.options import attribution_options, common_options, input_options, models_options, path_type, verb
+
+__all__ = ["plan_command"]
+
+
+@verb("plan", epilog="Example: seqsal plan --model M.safetensors --genome hg38.fa --regions peaks.bed --for slurm "
+      "--out plan/; plan/slurm.sh --gres=gpu:1")  # fmt: skip
+@models_options
+@input_options
+@attribution_options
+@click.option("--hypothetical", is_flag=True, help="Keep the scores of all four bases, not only of the one there.")
+@click.option("--units", type=click.IntRange(min=1), metavar="N",
+              help="Tasks a model [default: so many that each takes some five minutes here].")  # fmt: skip
+@click.option(
+    "--for",
+    "system",
+    type=click.Choice(["slurm", "snakemake", "nextflow"]),
+    help="Also write a script that runs and merges the tasks.",
+)
+@click.option("--merged", metavar="FILE", help="What that script merges into [default: DIR/A.h5, or DIR/merged/].")
+@click.option("--out", type=path_type, required=True, metavar="DIR", help="Folder to write the plan to.")
+@common_options
+def plan_command(
+    model: tuple[str, ...], units: int | None, system: str | None, merged: str | None, out: Path, quiet: bool,
+    **arguments: Any,
+) -> None:  # fmt: skip
+    """Cut an attribution into tasks: `seqsal work DIR --task N` does one, `seqsal merge DIR` joins them.
+
+    Takes the options of `attribute`. --model may be repeated. Tasks need the same files, and nothing from each other.
+    """
+    from seqsal.pipeline.units import plan_units, write_script
+
+    plan = plan_units(model, out, units=units, **arguments)
+    if system is not None:
+        merged = merged or str(out / ("A.h5" if len(model) == 1 else "merged"))
+        click.echo(f"{write_script(plan, system, merged)}: runs the tasks and merges them into {merged}")
+    if not quiet:
+        n, last = len(plan.tasks), len(plan.tasks) - 1
+        click.echo(f"{out}: {n:,} task{'s' * (n > 1)}; run `seqsal work {out} --task N` for N from 0 to {last}, then "
+                   f"`seqsal merge {out} --out {'A.h5' if len(model) == 1 else 'DIR'}`")  # fmt: skip

@@ -1,0 +1,461 @@
+"""Work units: an attribution cut into tasks that any batch system can run, and joined to the file of one process.
+
+``plan.json`` in a folder holds the requests, a checksum of everything that they read, and the tasks: for each model,
+rows of windows and of controls. Tasks depend on nothing but the plan, may run in any order, at the same time, on other
+machines, and again: each leaves `task-0000.h5`, under that name only when it is whole. What a window's map is follows
+from its bases and not from what it comes with, so that the joined file has the values of one process. Tasks begin and
+end where one process would begin a new chunk, if there are enough of those: then the batches are the same too, and on
+the same kind of machine so are the bytes. Otherwise values may differ by the rounding of another batch (1e-6).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seqsal.attribution.api import open_request
+from seqsal.attribution.engine import AttributionRun
+from seqsal.attribution.passes import chunk_rows
+from seqsal.attribution.request import Request, identify_model, make_request
+from seqsal.attribution.spans import WindowReader
+from seqsal.errors import OutputError, StoreError, UsageError
+from seqsal.io.atomic import atomic_path, check_writable
+from seqsal.io.store import DAMAGE, StoreLayout
+from seqsal.io.store_writer import AttributionWriter, RowsWriter, fingerprint, rows_fingerprint
+from seqsal.pipeline.dry_run import time_windows
+from seqsal.version import VERSION
+
+__all__ = ["SYSTEMS", "Plan", "Task", "merge_units", "plan_units", "read_plan", "work_unit", "write_script"]
+
+PLAN = "plan.json"
+SCHEMA = 1
+TASK_SECONDS = 300.0  # that a task should take, where no number of them is given
+MOST_TASKS = 10_000
+BATCH = 64  # windows, of which batches are a part or a multiple
+FILES = ("model", "genome", "regions", "fasta", "weights", "target_names", "references")  # arguments that may name one
+N_NAMED = 8  # tasks that a message lists
+SYSTEMS = ("slurm", "snakemake", "nextflow")
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Task:
+    """Rows of one model's attributions: `windows` and `controls` from the first to before the last."""
+
+    model: int
+    windows: tuple[int, int]
+    controls: tuple[int, int]
+
+    def bounds(self) -> tuple[dict[str, int], dict[str, int]]:
+        """First row and end of each part of the file."""
+        first, stop = zip(self.windows, self.controls, strict=True)
+        return dict(zip(("main", "null"), first, strict=True)), dict(zip(("main", "null"), stop, strict=True))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is in ``plan.json``.
+
+    Attributes
+    ----------
+    folder
+        Where it is, with the results of the tasks.
+    requests
+        Arguments of :func:`seqsal.attribution.request.make_request`, one mapping a model.
+    fingerprints
+        Of the file of each model: a checksum of the windows, the settings and the model.
+    tasks
+        All tasks, those of a model together.
+    versions
+        Of seqsal and torch, that the plan was made with.
+    seconds
+        Measured seconds that a window takes, one a model.
+    """
+
+    folder: Path
+    requests: Sequence[Mapping[str, Any]]
+    fingerprints: Sequence[str]
+    tasks: Sequence[Task]
+    versions: Mapping[str, str]
+    seconds: Sequence[float]
+
+    def result(self, task: int) -> Path:
+        """File that a task leaves."""
+        return self.folder / f"task-{task:04d}.h5"
+
+    def missing(self, tasks: Sequence[int]) -> list[int]:
+        """Tasks that have left no file yet."""
+        return [task for task in tasks if not self.result(task).exists()]
+
+    def tasks_of(self, model: int) -> list[int]:
+        """Numbers of the tasks of a model."""
+        return [number for number, task in enumerate(self.tasks) if task.model == model]
+
+
+def plan_units(
+    models: Sequence[str], out: str | os.PathLike[str], *, units: int | None = None, **arguments: Any
+) -> Plan:
+    """Cut the attribution of some models into tasks, and write the plan.
+
+    Parameters
+    ----------
+    models
+        Model files or factories; they share everything else.
+    out
+        Folder to write, which must not hold another plan.
+    units
+        Tasks a model; None makes them some five minutes long, by a trial.
+    arguments
+        Those of :func:`seqsal.attribute`.
+
+    Raises
+    ------
+    SeqsalError
+        As for :func:`seqsal.attribute`.
+    UsageError
+        `units` is below 1, or there are fewer windows.
+    OutputError
+        The folder holds a plan already, or cannot be written to.
+    """
+    if units is not None and not 1 <= units <= MOST_TASKS:
+        raise UsageError(f"units: got {units:,}, expected 1 to {MOST_TASKS:,}")
+    folder = Path(out)
+    if (folder / PLAN).exists():
+        raise OutputError(f"{folder}: holds a plan already; give another folder, or remove it")
+    requests, fingerprints, tasks, seconds = [], [], [], []
+    for number, model in enumerate(models):
+        request = _absolute(make_request(model, **arguments).arguments())
+        with _opened(make_request(**request)) as (run, source, layout):
+            _, _, slope = time_windows(run, source)
+            n_rows, n_controls = len(layout.regions), layout.n_controls
+            units_here = units or int(np.clip(math.ceil(slope * (n_rows + n_controls) / TASK_SECONDS), 1, n_rows))
+            if units_here > n_rows:
+                raise UsageError(f"units: got {units_here:,}, expected no more than the {n_rows:,} windows")
+            step = chunk_rows(run.planned, source.length, layout.length)
+            parts = (pairwise(_edges(n, units_here, step)) for n in (n_rows, n_controls))
+            tasks += [Task(number, windows, controls) for windows, controls in zip(*parts, strict=True)]
+            fingerprints.append(fingerprint(layout, run.describe(source)))
+            seconds.append(slope)
+        requests.append(request)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made ({error.strerror}); give another folder") from error
+    plan = Plan(folder, requests, fingerprints, tasks, _versions(), seconds)
+    _write(plan)
+    return plan
+
+
+def _edges(n_rows: int, n_units: int, chunk: int) -> list[int]:
+    """Where units begin and end: at chunks, if there are enough, else at batches, which are powers of two."""
+    step = next(step for step in (chunk, BATCH, 1) if n_rows >= step * n_units or step == 1)
+    n_steps = -(-n_rows // step)
+    return [min(n_steps * i // n_units * step, n_rows) for i in range(n_units + 1)]
+
+
+def _absolute(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Name files from the root on, so that tasks may run in another folder; factories keep their names."""
+    found = dict(arguments)
+    for name in FILES:
+        value = found.get(name)
+        if isinstance(value, (str, os.PathLike)) and Path(value).exists():
+            found[name] = str(Path(value).absolute())
+    try:
+        json.dumps(found)
+    except TypeError as error:
+        raise UsageError(
+            f"plan: an option cannot be written down ({error}); give it as text, a number or a file"
+        ) from None
+    return found
+
+
+def _versions() -> dict[str, str]:
+    return {"seqsal": VERSION, "torch": torch.__version__.partition("+")[0]}
+
+
+def _write(plan: Plan) -> None:
+    content = {name: value for name, value in asdict(plan).items() if name != "folder"}
+    with atomic_path(plan.folder / PLAN) as path:
+        path.write_text(json.dumps({"schema": SCHEMA, **content}, indent=1) + "\n")
+
+
+def read_plan(folder: str | os.PathLike[str]) -> Plan:
+    """Read the plan in a folder.
+
+    Raises
+    ------
+    StoreError
+        There is none, or it is of another version of seqsal or damaged.
+    """
+    path = Path(folder) / PLAN
+    try:
+        content = json.loads(path.read_text())
+        if content["schema"] != SCHEMA:
+            raise StoreError(f"{path}: has schema {content['schema']}, expected {SCHEMA}; plan again with this version")
+        tasks = [Task(task["model"], tuple(task["windows"]), tuple(task["controls"])) for task in content["tasks"]]
+        named = {name: content[name] for name in ("requests", "fingerprints", "versions", "seconds")}
+    except OSError as error:
+        raise StoreError(
+            f"{path}: cannot be read ({error.strerror}), expected the folder that `seqsal plan` wrote"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path}: is damaged ({error}); run `seqsal plan` again") from error
+    return Plan(folder=Path(folder), tasks=tasks, **named)
+
+
+@contextmanager
+def _opened(request: Request) -> Iterator[tuple[AttributionRun, WindowReader, StoreLayout]]:
+    """Open a request as one process would, up to the first value."""
+    with open_request(request) as opened:
+        identify_model(opened.model)
+        run = AttributionRun(opened.model, opened.source, opened.request.options, opened.device)
+        yield run, opened.source, run.plan_layout(opened.source)
+
+
+@contextmanager
+def _planned(plan: Plan, model: int, device: str | None) -> Iterator[tuple[AttributionRun, WindowReader, StoreLayout]]:
+    """Open the request of a model of a plan, and see that everything is as it was."""
+    arguments = dict(plan.requests[model]) | ({} if device is None else {"device": device})
+    for name, version in _versions().items():
+        if plan.versions.get(name) != version:
+            raise StoreError(
+                f"{plan.folder}: was planned with {name} {plan.versions.get(name)}, here is {version}; use the same "
+                "environment for all tasks, or plan again"
+            )
+    with _opened(make_request(**arguments)) as (run, source, layout):
+        if fingerprint(layout, run.describe(source)) != plan.fingerprints[model]:
+            files = ", ".join(str(arguments[name]) for name in FILES if isinstance(arguments.get(name), str))
+            raise StoreError(
+                f"{plan.folder}: the model, the genome or the regions have changed since it was planned ({files}); put "
+                "them back, or plan again in another folder"
+            )
+        yield run, source, layout
+
+
+def work_unit(
+    folder: str | os.PathLike[str], task: int, *, device: str | None = None, progress: bool | None = False
+) -> Path:
+    """Do one task of a plan, unless that is done; an interrupted one goes on where it stopped.
+
+    Parameters
+    ----------
+    folder
+        Of the plan.
+    task
+        Number of the task, from 0.
+    device
+        Where to compute; None does as planned.
+    progress
+        Show a progress bar.
+
+    Raises
+    ------
+    StoreError
+        There is no plan, or the model, the genome, the regions or seqsal are not those that were planned with.
+    UsageError
+        There is no such task.
+    OutputError
+        Another process does the task, or its file cannot be written.
+    """
+    plan = read_plan(folder)
+    if not 0 <= task < len(plan.tasks):
+        raise UsageError(
+            f"task: got {task}, expected 0 to {len(plan.tasks) - 1}; {plan.folder} has {len(plan.tasks)} tasks"
+        )
+    one = plan.tasks[task]
+    first, stop = one.bounds()
+    out, whole = plan.result(task), plan.fingerprints[one.model]
+    if out.exists() and _is_of(out, rows_fingerprint(whole, first, stop)):
+        logger.info("task %d: done before", task)
+        return out
+    with _planned(plan, one.model, device) as (run, source, layout):
+        run.compare_with_plain(source)
+        with RowsWriter(out, layout, whole, first, stop) as writer:
+            run.stream(source, layout, writer, progress, until=stop)
+            writer.finish({"correlations": run.correlations, "task": task})
+    return out
+
+
+def _is_of(path: Path, expected: str) -> bool:
+    try:
+        with h5py.File(path, "r") as file:
+            return bool(file.attrs.get("fingerprint") == expected)
+    except DAMAGE:
+        return False
+
+
+def merge_units(
+    folder: str | os.PathLike[str], out: str | os.PathLike[str], *, partial: bool = False
+) -> list[tuple[Path, list[int]]]:
+    """Join the results of a plan's tasks to attribution files, as one process would have written them.
+
+    Parameters
+    ----------
+    folder
+        Of the plan.
+    out
+        File to write (.h5); a folder, of a plan with several models.
+    partial
+        Join what there is. The file then holds the windows of finished tasks, with the controls of those windows, and
+        names the tasks that are missing in its attribute `missing_tasks`.
+
+    Returns
+    -------
+    list of (Path, list of int)
+        Each file, and the tasks that it lacks.
+
+    Raises
+    ------
+    StoreError
+        Tasks are missing, or a file is not of this plan.
+    OutputError
+        A file cannot be written.
+    """
+    plan = read_plan(folder)
+    missing = plan.missing(range(len(plan.tasks)))
+    if missing and (not partial or len(missing) == len(plan.tasks)):
+        named = ", ".join(map(str, missing[:N_NAMED])) + ", …" * (len(missing) > N_NAMED)
+        raise StoreError(
+            f"{plan.folder}: {len(missing):,} of {len(plan.tasks):,} tasks are missing ({named}); run `seqsal work "
+            f"{plan.folder} --task N` for each"
+            + ", or join the others with --partial"
+            * (len(missing) < len(plan.tasks))
+        )
+    target = Path(out)
+    names = [Path(str(request["model"])).name.rpartition(":")[2] for request in plan.requests]
+    stems = [Path(name).stem for name in names]
+    several = len(stems) > 1
+    paths = [
+        target / f"{stem}.h5" if stems.count(stem) == 1 else target / f"{stem}-{i}.h5" for i, stem in enumerate(stems)
+    ]
+    if several:
+        target.mkdir(parents=True, exist_ok=True)
+    paths = paths if several else [target]
+    for path in paths:
+        check_writable(path)
+    found = []
+    for model, path in enumerate(paths):
+        lacking = plan.missing(plan.tasks_of(model))
+        if len(lacking) == len(plan.tasks_of(model)):
+            continue
+        _merge(plan, model, path, lacking)
+        found.append((path, lacking))
+    return found
+
+
+def _merge(plan: Plan, model: int, path: Path, lacking: Sequence[int]) -> None:
+    """Write one model's attribution file from the tasks that are there."""
+    there = [number for number in plan.tasks_of(model) if number not in lacking]
+    with _planned(plan, model, "cpu") as (run, source, _):
+        run.correlations.update(_noted(plan.result(there[0])))
+        layout, attrs = run.plan_layout(source), run.describe(source)
+        windows = np.concatenate([np.arange(*plan.tasks[number].windows) for number in there])
+        position = np.full(len(layout.regions), -1)
+        position[windows] = np.arange(len(windows))
+        parts = {number: _rows(plan, number, position) for number in there}
+        if lacking:
+            n_controls = sum(len(rows["null"]["of"]) for rows in parts.values())
+            regions = layout.regions.iloc[windows].reset_index(drop=True)
+            layout = replace(layout, regions=regions, n_controls=n_controls)
+            attrs["missing_tasks"] = list(lacking)
+        with AttributionWriter(path, layout, attrs, resume=False) as writer:
+            done = 0
+            for number, rows in parts.items():
+                rows["null"]["to"] = done + np.arange(len(rows["null"]["of"]))
+                done += len(rows["null"]["of"])
+                file = plan.result(number)
+                if not _is_of(file, rows_fingerprint(plan.fingerprints[model], *plan.tasks[number].bounds())):
+                    raise StoreError(f"{file}: is no result of this plan; remove it, and do task {number} again")
+                with h5py.File(file, "r") as unit:
+                    writer.take(unit, rows)
+            writer.finish()
+
+
+def _noted(path: Path) -> dict[str, Any]:
+    with h5py.File(path, "r") as file:
+        noted: dict[str, Any] = json.loads(file.attrs["correlations"])
+        return noted
+
+
+def _rows(plan: Plan, number: int, position: NDArray[np.int64]) -> dict[str, dict[str, NDArray[np.int64]]]:
+    """Say which rows of a task's file are kept, and where its windows go: to their `position`, which may be -1."""
+    task = plan.tasks[number]
+    n_windows, n_controls = (stop - first for first, stop in (task.windows, task.controls))
+    of = np.arange(n_controls)
+    parents = of
+    if n_controls:
+        with h5py.File(plan.result(number), "r") as file:
+            parents = position[file["null/source"][...]]
+        of, parents = of[parents >= 0], parents[parents >= 0]
+    main = {"of": np.arange(n_windows), "to": position[np.arange(*task.windows)]}
+    return {"main": main, "null": {"of": of, "parents": parents}}
+
+
+def write_script(plan: Plan, system: str, out: str) -> Path:
+    """Write what a batch system needs to run the tasks of a plan and to merge them into `out`; returns the script."""
+    folder, seqsal = plan.folder.absolute(), f"{shlex.quote(sys.executable)} -m seqsal"
+    quoted, result, last = shlex.quote(str(folder)), shlex.quote(str(Path(out).absolute())), len(plan.tasks) - 1
+    if system == "slurm":
+        path, text = folder / "slurm.sh", SLURM.format(**locals())
+    elif system == "snakemake":
+        path, text = folder / "Snakefile", SNAKEMAKE.format(**locals(), n_tasks=last + 1)
+    else:
+        path, text = folder / "main.nf", NEXTFLOW.format(**locals())
+    with atomic_path(path) as made:
+        made.write_text(text)
+    if system == "slurm":
+        path.chmod(0o755)
+    return path
+
+
+SLURM = """#!/bin/bash
+# Submits the tasks as a job array, and the merge after the last of them. Options of sbatch follow this script's name,
+# for example: {folder}/slurm.sh --partition=gpu --gres=gpu:1 --time=01:00:00 --mem=16G
+set -euo pipefail
+job=$(sbatch --parsable --array=0-{last} --job-name=seqsal --output={quoted}/task-%a.log "$@" \\
+  --wrap "{seqsal} work {quoted} --task \\$SLURM_ARRAY_TASK_ID --quiet")
+sbatch --job-name=seqsal-merge --dependency="afterok:${{job%%;*}}" --output={quoted}/merge.log \\
+  --wrap "{seqsal} merge {quoted} --out {result}"
+"""
+
+SNAKEMAKE = """# snakemake --snakefile {folder}/Snakefile --cores 4
+rule merge:
+    input: expand("{folder}/task-{{task:04d}}.h5", task=range({n_tasks}))
+    shell: "{seqsal} merge {quoted} --out {result}"
+
+rule work:
+    output: "{folder}/task-{{task}}.h5"
+    shell: "{seqsal} work {quoted} --task $((10#{{wildcards.task}}))"
+"""
+
+NEXTFLOW = """// nextflow run {folder}/main.nf
+process WORK {{
+    input: val task
+    output: val task
+    script: "{seqsal} work {quoted} --task ${{task}}"
+}}
+
+process MERGE {{
+    input: val tasks
+    script: "{seqsal} merge {quoted} --out {result}"
+}}
+
+workflow {{
+    WORK(Channel.of(0..{last})) | collect | MERGE
+}}
+"""

@@ -1,0 +1,223 @@
+"""Work units: what tasks in any order leave, joined, is what one process writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from command_line import call, refused
+
+import seqsal
+from seqsal.errors import OutputError, StoreError, UsageError
+from seqsal.pipeline import units
+from seqsal.pipeline.units import merge_units, plan_units, read_plan, work_unit, write_script
+
+L, N = 60, 300
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("inputs")
+    rng = np.random.default_rng(0)
+    (folder / "g.fa").write_text(f">chr1\n{''.join(rng.choice(list('ACGT'), 30_000))}\n")
+    starts = sorted(rng.integers(0, 9_000 - L, N))
+    (folder / "r.bed").write_text("".join(f"chr1\t{s}\t{s + L}\n" for s in starts) + "chr1\t31000\t31060\n")
+    (folder / "toy_units.py").write_text(
+        "import torch\n\n\ndef make():\n    torch.manual_seed(0)\n"
+        "    layers = torch.nn.Conv1d(4, 8, 7), torch.nn.ReLU()\n"
+        "    return torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(8 * 54, 2))\n"
+    )
+    return {"folder": folder, "genome": folder / "g.fa", "regions": folder / "r.bed", "device": "cpu"}
+
+
+@pytest.fixture
+def options(inputs: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.syspath_prepend(str(inputs["folder"]))
+    monkeypatch.setattr(units, "time_windows", lambda run, source: (1, 1.0, 1.0))
+    more = {"method": ["gradient_x_input", "smoothgrad"], "target": [0, 1], "n_controls": 90, "input_length": L}
+    return {name: value for name, value in inputs.items() if name != "folder"} | more
+
+
+def datasets(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, one: found.update({name: one[...]}) if isinstance(one, h5py.Dataset) else None)
+    return found
+
+
+def assert_same(path: Path, expected: Path) -> None:
+    ours, theirs = datasets(path), datasets(expected)
+    assert list(ours) == list(theirs)
+    for name, values in theirs.items():
+        if values.dtype.kind == "f":
+            np.testing.assert_allclose(ours[name], values, rtol=1e-5, atol=1e-6, err_msg=name)
+        else:
+            assert np.array_equal(ours[name], values), name
+
+
+def test_tasks_in_any_order_give_the_file_of_one_process(options: dict[str, Any], tmp_path: Path) -> None:
+    one = tmp_path / "one.h5"
+    seqsal.attribute("toy_units:make", out=one, **options)
+    plan = plan_units(["toy_units:make"], tmp_path / "plan", units=4, **options)
+    assert [task.windows for task in plan.tasks] == [(0, 64), (64, 128), (128, 192), (192, 300)]
+    for task in (2, 0, 3, 1):
+        work_unit(tmp_path / "plan", task)
+    ((path, missing),) = merge_units(tmp_path / "plan", tmp_path / "A.h5")
+    assert not missing
+    assert_same(path, one)
+    ours, theirs = seqsal.read_attributions(path), seqsal.read_attributions(one)
+    differing = {key for key in theirs.attrs if ours.attrs[key] != theirs.attrs[key]}
+    assert differing <= {"fingerprint", "genome"}, differing  # files are named from the root on
+    assert len(ours.rejected) == 1
+
+
+@pytest.mark.parametrize(
+    "more", [{"span": 20}, {"null": "background", "target": 0}, {"contrast": "1-0", "target": None}]
+)
+def test_whatever_attribute_takes(more: dict[str, Any], options: dict[str, Any], tmp_path: Path) -> None:
+    chosen = options | {"method": "gradient_x_input"} | more
+    seqsal.attribute("toy_units:make", out=tmp_path / "one.h5", **chosen)
+    plan = plan_units(["toy_units:make"], tmp_path / "plan", units=3, **chosen)
+    for task in range(len(plan.tasks)):
+        work_unit(plan.folder, task)
+    merge_units(plan.folder, tmp_path / "A.h5")
+    assert_same(tmp_path / "A.h5", tmp_path / "one.h5")
+
+
+def test_an_interrupted_task_goes_on_and_a_done_one_is_not_done_again(
+    options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from seqsal.attribution import passes
+
+    plan = plan_units(["toy_units:make"], tmp_path / "plan", units=1, **options)
+    seen: list[int] = []
+    attribute = passes._attribute_chunk
+
+    def counted(family: Any, view: Any, chunk: Any, *args: Any) -> Any:
+        if len(seen) == 5:
+            seen.append(-1)
+            raise KeyboardInterrupt
+        seen.append(len(chunk.codes))
+        return attribute(family, view, chunk, *args)
+
+    monkeypatch.setattr(passes, "_attribute_chunk", counted)
+    monkeypatch.setattr(passes, "chunk_rows", lambda *args: 64)
+    with pytest.raises(KeyboardInterrupt):
+        work_unit(plan.folder, 0)
+    assert not plan.result(0).exists()
+    work_unit(plan.folder, 0)
+    assert sum(n for n in seen if n > 0) < 2 * 2 * (N + 90)  # two families; the first two chunks once
+    n_seen = len(seen)
+    work_unit(plan.folder, 0)
+    assert len(seen) == n_seen
+    merge_units(plan.folder, tmp_path / "A.h5")
+    seqsal.attribute("toy_units:make", out=tmp_path / "one.h5", **options)
+    assert_same(tmp_path / "A.h5", tmp_path / "one.h5")
+
+
+def test_what_is_missing_is_named_and_the_rest_joined_on_request(options: dict[str, Any], tmp_path: Path) -> None:
+    plan = plan_units(["toy_units:make"], tmp_path / "plan", units=4, **options)
+    with pytest.raises(StoreError, match=r"4 of 4 tasks are missing \(0, 1, 2, 3\)"):
+        merge_units(plan.folder, tmp_path / "A.h5", partial=True)
+    for task in (0, 2, 3):
+        work_unit(plan.folder, task)
+    with pytest.raises(StoreError, match=r"1 of 4 tasks are missing \(1\).*--partial"):
+        merge_units(plan.folder, tmp_path / "A.h5")
+    assert not (tmp_path / "A.h5").exists()
+    ((path, missing),) = merge_units(plan.folder, tmp_path / "A.h5", partial=True)
+    attr, whole = seqsal.read_attributions(path), seqsal.attribute("toy_units:make", **options)
+    assert missing == [1] and attr.attrs["missing_tasks"] == [1]
+    kept = np.r_[0:64, 128:300]
+    np.testing.assert_allclose(attr.track, whole.track[kept], rtol=1e-5, atol=1e-6)
+    assert list(attr.regions["start"]) == list(whole.regions["start"].iloc[kept])
+    assert attr.controls is not None and whole.controls is not None
+    of_kept = np.isin(whole.controls.source, kept)
+    of_done = np.concatenate([np.arange(*plan.tasks[task].controls) for task in (0, 2, 3)])
+    there = np.array([i for i in of_done if of_kept[i]])
+    np.testing.assert_array_equal(attr.controls.codes, whole.controls.codes[there])
+    np.testing.assert_array_equal(kept[attr.controls.source], whole.controls.source[there])
+
+
+def test_several_models_are_planned_together(options: dict[str, Any], tmp_path: Path, inputs: dict[str, Any]) -> None:
+    (inputs["folder"] / "toy_other.py").write_text(
+        "from toy_units import make as first\n\n\ndef make():\n    return first()\n"
+    )
+    models = ["toy_units:make", "toy_other:make"]
+    plan = plan_units(models, tmp_path / "plan", units=2, **options)
+    for task in range(4):
+        work_unit(plan.folder, task)
+    merged = merge_units(plan.folder, tmp_path / "all")
+    assert [path.name for path, _ in merged] == ["make-0.h5", "make-1.h5"]
+    assert_same(merged[0][0], merged[1][0])
+
+
+def test_changed_inputs_and_other_versions_are_refused(
+    options: dict[str, Any], inputs: dict[str, Any], tmp_path: Path
+) -> None:
+    regions = tmp_path / "r.bed"
+    regions.write_text(inputs["regions"].read_text())
+    plan = plan_units(["toy_units:make"], tmp_path / "plan", units=2, **options | {"regions": regions})
+    with regions.open("a") as file:
+        file.write("chr1\t5\t65\n")
+    with pytest.raises(StoreError, match=r"have changed since it was planned .*r\.bed"):
+        work_unit(plan.folder, 0)
+    path = plan.folder / "plan.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"versions": {"seqsal": "0.0.9", "torch": torch.__version__}}))
+    with pytest.raises(StoreError, match=r"was planned with seqsal 0\.0\.9, here is"):
+        work_unit(plan.folder, 0)
+    for damage in ("{", "[]", json.dumps(content | {"schema": 9}), json.dumps({**content, "tasks": [1]})):
+        path.write_text(damage)
+        with pytest.raises(StoreError, match="plan"):
+            read_plan(plan.folder)
+
+
+def test_bad_input_is_one_line(options: dict[str, Any], tmp_path: Path) -> None:
+    for n, words in ((0, "expected 1 to"), (N + 1, "expected no more than the 300 windows")):
+        with pytest.raises(UsageError, match=words):
+            plan_units(["toy_units:make"], tmp_path / "plan", units=n, **options)
+    assert not (tmp_path / "plan").exists()
+    plan = plan_units(["toy_units:make"], tmp_path / "plan", units=2, **options)
+    with pytest.raises(OutputError, match="holds a plan already"):
+        plan_units(["toy_units:make"], plan.folder, units=2, **options)
+    refused(call("work", plan.folder, "--task", 2), "task: got 2, expected 0 to 1")
+    refused(call("work", tmp_path, "--task", 0), "expected the folder that `seqsal plan` wrote")
+    refused(call("merge", plan.folder, "--out", tmp_path / "A.h5"), "2 of 2 tasks are missing (0, 1)")
+
+
+def test_tasks_follow_from_the_time_of_a_window(
+    options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(units, "time_windows", lambda run, source: (1, 1.0, 300.0 / 130))  # 390 rows
+    assert len(plan_units(["toy_units:make"], tmp_path / "plan", **options).tasks) == 3
+
+
+def test_the_script_for_slurm_submits_every_task_and_the_merge(options: dict[str, Any], tmp_path: Path) -> None:
+    plan = plan_units(["toy_units:make"], tmp_path / "a plan", units=2, **options)
+    script = write_script(plan, "slurm", str(tmp_path / "A.h5"))
+    (tmp_path / "bin").mkdir()
+    sbatch = tmp_path / "bin" / "sbatch"
+    sbatch.write_text(f'#!/bin/bash\nprintf "%s\\n" "$@" END >> "{tmp_path}/calls"; echo 17\n')
+    sbatch.chmod(sbatch.stat().st_mode | stat.S_IXUSR)
+    environment = {**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+    subprocess.run([script, "--partition=gpu"], check=True, env=environment, capture_output=True)
+    array, merge = (tmp_path / "calls").read_text().split("END\n")[:2]
+    assert "--array=0-1" in array and "--partition=gpu" in array
+    assert f"work '{plan.folder}' --task $SLURM_ARRAY_TASK_ID" in array
+    assert "afterok:17" in merge and f"--out {tmp_path / 'A.h5'}" in merge
+
+
+@pytest.mark.parametrize("system", ["snakemake", "nextflow"])
+def test_other_systems_have_their_scripts(system: str, options: dict[str, Any], tmp_path: Path) -> None:
+    plan = plan_units(["toy_units:make"], tmp_path / "plan", units=2, **options)
+    text = write_script(plan, system, "A.h5").read_text()
+    assert "seqsal work" in text and "seqsal merge" in text and str(plan.folder) in text
+    assert "{{" not in text.replace("{{task:04d}}", "")
