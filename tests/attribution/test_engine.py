@@ -240,7 +240,7 @@ class OnlyThese(nn.Module):
 def test_a_control_that_is_not_finite_is_named_as_one() -> None:
     codes = random_codes(np.random.default_rng(0), 2, 50)
     model = OnlyThese(one_hot_tensor(torch.from_numpy(codes)))
-    with pytest.raises(ModelError, match=r"prediction for a shuffled control of chrA:0-50 is not finite"):
+    with pytest.raises(ModelError, match=r"prediction for a control of chrA:0-50 is not finite"):
         attribute_windows(model, Windows(codes), AttributeOptions(n_controls=2), device=CPU)
 
 
