@@ -21,7 +21,10 @@ Times = dict[str, list[float]]
 Make = Callable[..., Callable[[], object]]
 
 
-def contest(make: Make, names: Sequence[str], arguments: tuple[Any, ...], n_rounds: int, *, warm: bool = True) -> Times:
+def contest(
+    make: Make, names: Sequence[str], arguments: tuple[Any, ...], n_rounds: int, *, warm: bool = True,
+    processor: bool = False,
+) -> Times:  # fmt: skip
     """Time contenders for some rounds.
 
     Parameters
@@ -36,6 +39,8 @@ def contest(make: Make, names: Sequence[str], arguments: tuple[Any, ...], n_roun
         How often each is timed.
     warm
         Let each do its work once before, which is not timed.
+    processor
+        Count seconds of the processor, not of the clock.
 
     Returns
     -------
@@ -46,7 +51,7 @@ def contest(make: Make, names: Sequence[str], arguments: tuple[Any, ...], n_roun
     pipes = {}
     for name in names:
         pipes[name], child = context.Pipe()
-        context.Process(target=_serve, args=(make, name, arguments, warm, child), daemon=True).start()
+        context.Process(target=_serve, args=(make, name, arguments, warm, processor, child), daemon=True).start()
         pipes[name].recv()
     times: Times = {name: [] for name in names}
     order = list(names)
@@ -60,7 +65,7 @@ def contest(make: Make, names: Sequence[str], arguments: tuple[Any, ...], n_roun
     return times
 
 
-def _serve(make: Make, name: str, arguments: tuple[Any, ...], warm: bool, pipe: Connection) -> None:
+def _serve(make: Make, name: str, arguments: tuple[Any, ...], warm: bool, processor: bool, pipe: Connection) -> None:
     """Do one contender's work once for every message, and send back the seconds."""
     warnings.simplefilter("ignore")
     work = make(name, *arguments)
@@ -68,16 +73,16 @@ def _serve(make: Make, name: str, arguments: tuple[Any, ...], warm: bool, pipe: 
         work()
     pipe.send(0.0)
     while pipe.recv():
-        pipe.send(seconds(work))
+        pipe.send(seconds(work, time.process_time if processor else time.perf_counter))
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Wall time of some work, on whatever device it is."""
-    start = time.perf_counter()
+def seconds(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    """Time of some work by a clock, on whatever device it is."""
+    start = clock()
     work()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def fastest(times: Times, names: Sequence[str]) -> str:

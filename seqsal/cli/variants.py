@@ -10,6 +10,7 @@ import click
 from seqsal.cli.options import (
     NumberOrAuto,
     common_options,
+    motif_db_option,
     one_or_many,
     path_type,
     pop_reading,
@@ -57,17 +58,33 @@ def _offsets(ctx: click.Context, parameter: click.Parameter, value: str) -> list
     "--background", type=path_type, metavar="BED",
     help="Regions to put controls into [default: shuffles of the variants' own windows].",
 )  # fmt: skip
+@click.option(
+    "--annotated", type=path_type, metavar="VCF", help="The VCF with the scores in INFO, ending in .vcf or .vcf.gz."
+)
+@click.option("--bed", type=path_type, help="BED of the variants for browsers, coloured by sign.")
+@click.option(
+    "--attributions", type=path_type, metavar="H5",
+    help="Maps of both alleles of the 200 variants that matter most: rows 2i and 2i + 1 are REF and ALT.",
+)  # fmt: skip
+@motif_db_option
 @click.option("--batch-size", type=click.IntRange(min=1), help="Windows at a time [default: by the device].")
 @reading_options
 @common_options
-def variants_command(out: Path, quiet: bool, **arguments: Any) -> None:
+def variants_command(
+    out: Path, annotated: Path | None, bed: Path | None, attributions: Path | None, quiet: bool, **arguments: Any
+) -> None:
     """Score variants: how each changes the prediction, with p- and q-values against matched controls."""
     from seqsal.cli.options import check_ending
     from seqsal.experiments.variants import open_scorer, write_variant_scores
+    from seqsal.io.atomic import check_distinct, check_writable
 
     check_ending(out, ".tsv", name="a table's name")
+    others = [one for one in (annotated, bed, attributions) if one is not None]
+    check_distinct([out, *others], [arguments["variants"], arguments["genome"]])
+    for one in others:
+        check_writable(one)
     reading = pop_reading(arguments)
     with open_scorer(**arguments, reading=reading, progress=show_progress(quiet)) as scorer:
-        summary = write_variant_scores(scorer, out)
+        summary = write_variant_scores(scorer, out, annotated=annotated, bed=bed, attributions=attributions)
     if not quiet:
         click.echo(f"{out}: {summary}")

@@ -286,3 +286,69 @@ def test_bad_options_are_refused(
         seqsal.score_variants(given.pop("model"), device="cpu", **given)  # type: ignore[arg-type]
     for word in words:
         assert word in str(error.value)
+
+
+def test_everything_around_the_table_is_written_together(tmp_path: Path) -> None:
+    pytest.importorskip("pysam")
+    inputs = Inputs.write(tmp_path, np.random.default_rng(0))
+    bases = (tmp_path / "genome.fa").read_text().splitlines()[1]
+    sites = [i for i in range(100, 2800, 90) if "N" not in bases[i - 3 : i + 4]]
+    other = {"A": "C", "C": "G", "G": "T", "T": "A"}
+    header = "##fileformat=VCFv4.2\n##contig=<ID=chr1>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+    records = [f"chr1\t{i + 1}\trs{i}\t{bases[i]}\t{other[bases[i]]},<DEL>,{bases[i]}GG\t.\t.\tDP=3\n" for i in sites]
+    (tmp_path / "v.vcf").write_text(header + "".join(records))
+    word = bases[sites[3] - 3 : sites[3] + 4]
+    counts = one_hot(encode(word)).T * 20
+    rows = "\n".join(" ".join(str(value / 20) for value in row) for row in counts)
+    meme = f"MEME version 4\n\nMOTIF here\nletter-probability matrix: alength= 4 w= 7 nsites= 20\n{rows}\n"
+    (tmp_path / "m.meme").write_text(meme)
+    given = ["variants", "--model", inputs.model, "--genome", tmp_path / "genome.fa", "--vcf", tmp_path / "v.vcf",
+             "--device", "cpu", "--controls", "0", "--out", tmp_path / "out.tsv"]  # fmt: skip
+    extra = ["--annotated", tmp_path / "a.vcf.gz", "--bed", tmp_path / "v.bed", "--attributions", tmp_path / "a.h5",
+             "--motif-db", tmp_path / "m.meme"]  # fmt: skip
+    result = call(*given, *extra)
+    assert result.exit_code == 0, (result.output, result.exception)
+    table = pd.read_csv(tmp_path / "out.tsv", sep="\t")
+    assert len(table) == 2 * len(sites) and "symbolic alleles" in result.stderr
+    lost = table[table["pos"] == sites[3] + 1].iloc[0]["motif_lost"].split("|")
+    assert lost[0] == "here" and float(lost[1]) > 8 and int(lost[2]) == sites[3] - 2 and lost[3] == "+"
+
+    import gzip
+
+    lines = gzip.open(tmp_path / "a.vcf.gz", "rt").read().splitlines()
+    body = [line.split("\t") for line in lines if line[0] != "#"]
+    assert any(line.startswith("##INFO=<ID=SEQSAL") for line in lines) and len(body) == len(sites)
+    entries = [entry.split("|") for fields in body for entry in fields[7].removeprefix("DP=3;SEQSAL=").split(",")]
+    assert [entry[0] for entry in entries] == table["alt"].tolist()
+    np.testing.assert_allclose([float(entry[4]) for entry in entries], table["effect"], atol=1e-6)
+
+    track = [line.split("\t") for line in (tmp_path / "v.bed").read_text().splitlines()]
+    assert [int(line[1]) + 1 for line in track] == table["pos"].tolist() and len(track[0]) == 9
+    attr = seqsal.read_attributions(tmp_path / "a.h5")
+    assert len(attr) == 2 * len(table)
+    names = [f"{row.chrom}:{row.pos}:{row.ref}>{row.alt}" for row in table.itertuples()]
+    assert attr.regions["name"].tolist() == [f"{name}|{side}" for name in names for side in ("ref", "alt")]
+    np.testing.assert_allclose(attr.prediction[::2], table["ref_score"], atol=1e-5)
+    middle = attr.length // 2
+    assert (attr.codes[0] != attr.codes[1]).nonzero()[0].tolist() == [middle]
+    assert attr.regions["start"][0] + middle + 1 == table["pos"][0]
+
+
+@pytest.mark.parametrize(
+    "extra, words",
+    [
+        (["--annotated", "a.vcf"], ("is a table", "leave --annotated out")),
+        (["--bed", "a.txt"], ("unknown extension", ".bed")),
+        (["--bed", "v.tsv.bed", "--attributions", "v.tsv.bed"], ("two outputs have this name",)),
+        (["--motif-db", "missing.meme"], ("missing.meme", "no such file")),
+    ],
+)
+def test_wrong_outputs_are_refused(small: Inputs, tmp_path: Path, extra: list[str], words: tuple[str, ...]) -> None:
+    bases = (small.folder / "genome.fa").read_text().splitlines()[1]
+    at = bases.index("ACG", 100)
+    (tmp_path / "v.tsv").write_text(f"chrom\tpos\tref\talt\nchr1\t{at + 1}\tA\tC\n")
+    paths = [tmp_path / one if "." in one else one for one in extra]
+    given = ["--model", small.model, "--genome", small.folder / "genome.fa", "--vcf", tmp_path / "v.tsv"]
+    result = call("variants", *given, "--device", "cpu", "--controls", "0", "--out", tmp_path / "out.tsv", *paths)
+    refused(result, *words)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["v.tsv"]

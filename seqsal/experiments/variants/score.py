@@ -11,10 +11,11 @@ import inspect
 import logging
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import chain
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -28,13 +29,22 @@ from seqsal.errors import ModelError, UsageError, shown
 from seqsal.experiments.predict import PairScores, Predictor
 from seqsal.experiments.variants.alleles import Allele, check_variants, normalise, pairs_of, read_around, usable
 from seqsal.experiments.variants.null import EffectNull, control_windows, default_n_controls, kinds_of
-from seqsal.io.atomic import atomic_path
+from seqsal.experiments.variants.outputs import (
+    annotate_vcf,
+    check_outputs,
+    motif_changes,
+    worst_of,
+    write_maps,
+    write_variant_bed,
+)  # fmt: skip
+from seqsal.io.atomic import all_or_nothing, atomic_path
 from seqsal.io.fasta import Genome
 from seqsal.io.inputs import open_input
 from seqsal.io.progress import bar
 from seqsal.io.variants import Variant, VariantReader
 from seqsal.models import SequenceModel, resolve_device
 from seqsal.models.contrast import Target
+from seqsal.motifs import Motif, read_motifs
 from seqsal.sequence.draws import control_parents
 
 __all__ = [
@@ -47,6 +57,8 @@ COLUMNS = ("chrom", "pos", "id", "ref", "alt", "target", "ref_score", "alt_score
 SPREAD = ("effect_sd", "model_sd", "distance")
 MOST_BACKGROUND = 2_000  # windows that controls are put into
 FEW_CONTROLS = 100
+MATTERS = 0.05  # the q-value of variants whose motifs are named
+MOST_MAPS = 200
 PathLike = str | os.PathLike[str]
 Values = NDArray[np.float64]
 
@@ -169,9 +181,9 @@ class VariantScorer:
     def __init__(
         self, models: Sequence[SequenceModel], genome: PathLike, variants: PathLike | pd.DataFrame,
         options: VariantOptions, *, device: torch.device, background: PathLike | pd.DataFrame | None = None,
-        progress: bool | None = False,
+        motifs: Sequence[Motif] = (), progress: bool | None = False,
     ) -> None:  # fmt: skip
-        self.options, self.progress = options, progress
+        self.options, self.progress, self.motifs = options, progress, motifs
         self.length = _common_length(models, options.offsets)
         with ExitStack() as stack:
             self.reader = stack.enter_context(VariantReader(variants))
@@ -208,7 +220,7 @@ class VariantScorer:
                 own = np.asarray(numbers[:, n_targets + t] - numbers[:, t])
                 p_values[:, t] = EffectNull.fit(effects[:, t], kinds, parents).p_values(own, of_variants)
                 q_values[:, t] = _q_values(p_values[:, t])
-        self.n_significant = int((q_values <= 0.05).any(axis=1).sum())
+        self.n_significant = int((q_values <= MATTERS).any(axis=1).sum())
         first = 0
         for chunk in self._chunks():
             part = slice(first, first + len(chunk))
@@ -219,6 +231,17 @@ class VariantScorer:
         """Say what came out, once the rows are made."""
         skipped = self.reader.describe_skipped()
         return VariantSummary(self.n_variants, len(self.targets), self.n_controls, self.n_significant, skipped)
+
+    def write_maps(self, table: pd.DataFrame, out: PathLike) -> None:
+        """Write maps of both alleles, by the first model, of the variants of some rows."""
+        chosen = table.drop_duplicates(["chrom", "pos", "ref", "alt"])
+        rows = chosen[list(COLUMNS[:5])].itertuples(index=False, name=None)
+        variants = [Variant(chrom, pos, name, ref, alt, 0) for chrom, pos, name, ref, alt in rows]
+        engine = self.options.engine
+        write_maps(
+            self.predictor.models[0], self.genome, variants, out, length=self.length, engine=engine,
+            device=str(self.predictor.device),
+        )  # fmt: skip
 
     def close(self) -> None:
         """Close the files, and give the models back."""
@@ -293,6 +316,14 @@ class VariantScorer:
             **columns, "target": np.tile(self.targets, len(chunk)), "ref_score": ref, "alt_score": alt,
             "effect": alt - ref, "p_value": p.ravel(), "q_value": q.ravel(),
         }).astype({"pos": np.int64})  # fmt: skip
+        if self.motifs:
+            matters = (q <= MATTERS).any(axis=1) if self.n_controls else np.ones(len(chunk), dtype=bool)
+            rows = np.flatnonzero(matters).tolist()
+            found = motif_changes(self.genome, [chunk[i] for i in rows], self.motifs)
+            changes = dict(zip(rows, found, strict=True))
+            named = [changes.get(i, ("", "")) for i in range(len(chunk))]
+            for side, name in enumerate(("motif_gained", "motif_lost")):
+                table[name] = np.repeat(np.array([one[side] or None for one in named], dtype=object), n_targets)
         is_given = self._has_spread
         return table.assign(**{name: one for name, one, given in zip(SPREAD, spread, is_given, strict=True) if given})
 
@@ -338,18 +369,23 @@ def _common_length(models: Sequence[SequenceModel], offsets: Sequence[int]) -> i
 
 
 def open_scorer(
-    model: Any, *, genome: PathLike, variants: PathLike | pd.DataFrame, background: PathLike | pd.DataFrame | None,
-    device: str, progress: bool | None, reading: dict[str, Any], **options: Any,
+    model: Any, *, genome: PathLike, variants: PathLike | pd.DataFrame,
+    background: PathLike | pd.DataFrame | None = None, motif_db: PathLike | Sequence[Motif] | None = None,
+    device: str = "auto", progress: bool | None = False,
+    reading: Mapping[str, Any] | None = None, **options: Any,
 ) -> VariantScorer:  # fmt: skip
     """Check what is wanted, read the models and open the files."""
     wanted, where = VariantOptions(**options), resolve_device(device)
-    given = list(model) if isinstance(model, (list, tuple)) else [model]
+    motifs = read_motifs(motif_db) if isinstance(motif_db, (str, os.PathLike)) else motif_db or ()
+    given, own = list(model) if isinstance(model, (list, tuple)) else [model], as_given(reading or {})
     if not given:
         raise UsageError("model: got none, expected one or more")
     for one in given:
-        check_reading(one, as_given(reading), known=inspect.signature(score_variants).parameters)
-    models = [read_model(one, device=where, target=wanted.engine.targets[0], **as_given(reading)) for one in given]
-    return VariantScorer(models, genome, variants, wanted, device=where, background=background, progress=progress)
+        check_reading(one, own, known=inspect.signature(score_variants).parameters)
+    models = [read_model(one, device=where, target=wanted.engine.targets[0], **own) for one in given]
+    return VariantScorer(
+        models, genome, variants, wanted, device=where, background=background, motifs=motifs, progress=progress
+    )
 
 
 def score_variants(
@@ -364,6 +400,7 @@ def score_variants(
     rc_average: bool = True,
     n_controls: int | str = "auto",
     background: PathLike | pd.DataFrame | None = None,
+    motif_db: PathLike | Sequence[Motif] | None = None,
     seed: int = 0,
     batch_size: int | None = None,
     device: str = "auto",
@@ -390,6 +427,9 @@ def score_variants(
         Matched controls for p-values, see :mod:`seqsal.experiments.variants.null`; `auto`, or 0 for no p-values.
     background
         Regions that controls are put into; None shuffles the variants' own windows.
+    motif_db
+        Known motifs, as :func:`seqsal.motifs.read_motifs` reads them, to name what the variants with q ≤ 0.05 (or all,
+        without controls) make and break: the columns `motif_gained` and `motif_lost`, `name|bits|position|strand`.
     seed
         Of the controls.
     batch_size, device, progress
@@ -430,17 +470,34 @@ def score_variants(
                "rc_average": rc_average, "n_controls": n_controls, "seed": seed,
                "batch_size": batch_size}  # fmt: skip
     with open_scorer(
-        model, genome=genome, variants=variants, background=background, device=device, progress=progress,
+        model, genome=genome, variants=variants, background=background, motif_db=motif_db, device=device,
+        progress=progress,
         reading=reading, **options,
     ) as scorer:  # fmt: skip
         return pd.concat(scorer.rows(), ignore_index=True)
 
 
-def write_variant_scores(scorer: VariantScorer, out: PathLike) -> VariantSummary:
-    """Score what is open, and write the table as it comes: tabs, nine digits, NA where there is no value."""
+def write_variant_scores(
+    scorer: VariantScorer, out: PathLike, *, annotated: Path | None = None, bed: Path | None = None,
+    attributions: Path | None = None, n_maps: int = MOST_MAPS,
+) -> VariantSummary:  # fmt: skip
+    """Score what is open, and write the table as it comes: tabs, nine digits, NA where there is no value.
+
+    `annotated` is the VCF with the scores in INFO, `bed` a track for browsers, `attributions` the maps of both alleles
+    of the `n_maps` variants that matter most. All files get their names together.
+    """
+    check_outputs(scorer.reader, annotated, bed)
     rows = scorer.rows()
-    first = next(rows)
-    with atomic_path(out) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
-        for number, table in enumerate(chain([first], rows)):
-            table.to_csv(file, sep="\t", index=False, header=not number, na_rep="NA", float_format="%.9g")
+    first, top = next(rows), pd.DataFrame()
+    with all_or_nothing(), atomic_path(out) as temporary:
+        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
+            for number, table in enumerate(chain([first], rows)):
+                table.to_csv(file, sep="\t", index=False, header=not number, na_rep="NA", float_format="%.9g")
+                top = worst_of([top, table] if len(top) else [table], n_maps) if attributions is not None else top
+        if annotated is not None:
+            annotate_vcf(scorer.reader, temporary, annotated)
+        if bed is not None:
+            write_variant_bed(temporary, bed)
+        if attributions is not None:
+            scorer.write_maps(top, attributions)
     return scorer.summary()
