@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from seqsal.experiments.variants import score_variants
     from seqsal.interop.attributions import import_attributions, write_controls
     from seqsal.io.attributions import Attributions
+    from seqsal.io.joins import concat
     from seqsal.io.store import read_attributions
     from seqsal.models import load_model, wrap
     from seqsal.motifs import discover_motifs
@@ -36,6 +37,7 @@ _HOMES = {
     "attribute": "seqsal.attribution.api",
     "audit": "seqsal.auditing",
     "call_peaks": "seqsal.peaks",
+    "concat": "seqsal.io.joins",
     "compare_attributions": "seqsal.agreement",
     "discover_motifs": "seqsal.motifs",
     "import_attributions": "seqsal.interop.attributions",
@@ -67,6 +69,7 @@ __all__ = [
     "audit",
     "call_peaks",
     "compare_attributions",
+    "concat",
     "discover_motifs",
     "import_attributions",
     "load_model",

@@ -39,9 +39,10 @@ hub_options = stack(
 @result_option
 @click.option(
     "--format", "kind", required=True,
-    type=click.Choice(["bigwig", "bedgraph", "bed", "chrombpnet-h5", "npz", "hub"]),
+    type=click.Choice(["bigwig", "bedgraph", "bed", "chrombpnet-h5", "npz", "parquet", "anndata", "hub"]),
     help="bigwig and bedgraph hold the per-base track; bed the windows with their predictions; chrombpnet-h5 and npz "
-    "the scores of all four bases with the sequences, for modisco and finemo; hub a folder for UCSC, IGV and WashU.",
+    "the scores of all four bases with the sequences, for modisco and finemo; parquet a row a base; anndata "
+    "(.h5ad) windows as observations and results as layers; hub a folder for UCSC, IGV and WashU.",
 )  # fmt: skip
 @click.option(
     "--approximate", is_flag=True,
@@ -87,6 +88,10 @@ def _write(attr: Attributions, source: Path, kind: str, out: Path, approximate: 
     if kind in ("chrombpnet-h5", "npz"):
         write = write_chrombpnet_h5 if kind == "chrombpnet-h5" else write_modisco_npz
         return write(attr, out, approximate=approximate, progress=progress)
+    if kind in ("parquet", "anndata"):
+        from seqsal.io.joins import write_anndata, write_parquet
+
+        return [(write_parquet if kind == "parquet" else write_anndata)(attr, out)]
     if not attr.chrom_sizes:
         raise OutputError(f"{source}: holds no chromosome sizes, which tracks need; make it again")
     if kind == "bed":

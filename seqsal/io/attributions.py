@@ -16,9 +16,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from seqsal.errors import StoreError
+from seqsal.errors import RegionError, StoreError
 from seqsal.io.views import view
-from seqsal.regions import Span, cut_windows, windows_of
+from seqsal.regions import Span, cut_windows, lift_span, parse_region, windows_of
+from seqsal.sequence.codes import ALPHABET, N_CODE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -297,6 +298,77 @@ class Attributions:
             raise StoreError(f"attributions: result {name!r} was left behind; read the file again")
         return self.open_result(name)
 
+    def __getitem__(self, rows: Any) -> Attributions:
+        """Return some of the windows, in memory: by numbers, a slice or a mask, or those that overlap a place.
+
+        A place is text such as ``chr8:74,086,660-74,086,860``; the name of a region is one too. Controls of windows
+        that are left out are left out. IndexError: there is no such row; RegionError: no window is there.
+        """
+        if isinstance(rows, str):
+            rows = self._rows_at(rows)
+        index = np.atleast_1d(np.arange(len(self))[rows])
+        arrays = {
+            name: None if (array := getattr(self, name)) is None else np.asarray(array[index])
+            for name in ("codes", "track", "prediction", "hypothetical", "completeness_error", "window_codes")
+        }
+        return replace(
+            self,
+            regions=self.regions.iloc[index].reset_index(drop=True),
+            controls=_controls_of(self.controls, index, len(self)),
+            path=None,
+            open_result=lambda name: self.result(name)[index],
+            **arrays,  # type: ignore[arg-type]
+        )
+
+    def _rows_at(self, place: str) -> NDArray[np.int64]:
+        """Rows of the region of this name, or of all that share a base with a place."""
+        named = np.flatnonzero((self.regions["name"] == place).to_numpy())
+        if len(named):
+            return named
+        chrom, start, end, _ = parse_region(place)
+        here = (self.regions["chrom"] == chrom) & (self.regions["end"] > start) & (self.regions["start"] < end)
+        if not here.any():
+            raise RegionError(
+                f"attributions: none of {len(self):,} regions shares a base with {place}, expected one; give a place "
+                "that was attributed"
+            )
+        return np.flatnonzero(here.to_numpy())
+
+    def to_frame(self, bases: bool = False) -> pd.DataFrame:
+        """Return a table with a row a window: its region, the prediction, and sums of its map.
+
+        Parameters
+        ----------
+        bases
+            A row a base instead: region, chrom, start, strand, base and contribution, unknown bases left out; on the
+            chromosome's forward strand.
+
+        Examples
+        --------
+        >>> import seqsal, torch
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(40, 1))
+        >>> attr = seqsal.attribute(model, X=torch.eye(4)[torch.arange(10) % 4].T[None], device="cpu")
+        >>> list(attr.to_frame())[-4:]
+        ['prediction', 'sum', 'positive', 'negative']
+        >>> len(attr.to_frame(bases=True))
+        10
+        """
+        track, codes = np.asarray(self.track), np.asarray(self.codes)
+        if not bases:
+            up, down = (np.where(sign * track > 0, track, 0).sum(axis=1, dtype=np.float64) for sign in (1, -1))
+            return self.regions.assign(
+                prediction=np.asarray(self.prediction), sum=up + down, positive=up, negative=down
+            )
+        row, offset = np.nonzero(codes < N_CODE)
+        windows = self.regions.iloc[row]
+        strand = windows["strand"].to_numpy()
+        start, _ = lift_span(windows["start"], windows["end"], strand, offset, offset + 1)
+        base = np.where(strand == "-", 3 - codes[row, offset], codes[row, offset])
+        return pd.DataFrame(
+            {"region": windows["name"].to_numpy(), "chrom": windows["chrom"].to_numpy(), "start": start,
+             "strand": strand, "base": np.array(list(ALPHABET))[base], "contribution": track[row, offset]}
+        )  # fmt: skip
+
     def cut(self, span: Span) -> Attributions:
         """Return the same of a span of the windows alone, which keeps whole windows for the model to read.
 
@@ -408,6 +480,23 @@ class Attributions:
             f"Attributions({len(self):,} regions × {self.length:,} bp, method={self.method}, "
             f"output_space={self.output_space}, {self.n_controls:,} controls{extra})"
         )
+
+
+def _controls_of(controls: Controls | None, rows: NDArray[np.int64], n_windows: int) -> Controls | None:
+    """Return the controls of some rows, which are counted anew; None where there are none, or it is not known."""
+    if controls is None or controls.source is None:
+        return None
+    new = np.full(n_windows, -1, dtype=np.int64)
+    new[rows] = np.arange(len(rows))
+    source = new[np.asarray(controls.source)]
+    kept = np.flatnonzero(source >= 0)
+    if not len(kept):
+        return None
+    arrays = {
+        name: None if (array := getattr(controls, name)) is None else np.asarray(array[kept])
+        for name in ("track", "codes", "prediction")
+    }
+    return replace(controls, source=source[kept], **arrays)  # type: ignore[arg-type]
 
 
 def check_result(where: str, name: str, available: Sequence[str]) -> None:
