@@ -37,12 +37,12 @@ def plan_command(
 
     Takes the options of `attribute`. --model may be repeated. Tasks need the same files, and nothing from each other.
     """
-    from seqsal.pipeline.units import plan_units, write_script
+    from seqsal.pipeline.units import SYSTEMS, plan_units
 
-    plan = plan_units(model, out, units=units, **arguments)
-    if system is not None:
-        merged = merged or str(out / ("A.h5" if len(model) == 1 else "merged"))
-        click.echo(f"{write_script(plan, system, merged)}: runs the tasks and merges them into {merged}")
+    merged = merged or str(out / ("A.h5" if len(model) == 1 else "merged"))
+    plan = plan_units(model, out, units=units, system=system, merged=merged, **arguments)
+    if system is not None and not quiet:
+        click.echo(f"{out / SYSTEMS[system][0]}: runs the tasks, and merges them into {merged}")
     if not quiet:
         n, last = len(plan.tasks), len(plan.tasks) - 1
         click.echo(f"{out}: {n:,} task{'s' * (n > 1)}; run `seqsal work {out} --task N` for N from 0 to {last}, then "

@@ -34,13 +34,13 @@ from seqsal.attribution.passes import chunk_rows
 from seqsal.attribution.request import Request, identify_model, make_request
 from seqsal.attribution.spans import WindowReader
 from seqsal.errors import OutputError, StoreError, UsageError
-from seqsal.io.atomic import atomic_path, check_writable
+from seqsal.io.atomic import all_or_nothing, atomic_path, check_folder, check_writable, make_folder
 from seqsal.io.store import DAMAGE, StoreLayout
 from seqsal.io.store_writer import AttributionWriter, RowsWriter, fingerprint, rows_fingerprint
 from seqsal.pipeline.dry_run import time_windows
 from seqsal.version import VERSION
 
-__all__ = ["SYSTEMS", "Plan", "Task", "merge_units", "plan_units", "read_plan", "work_unit", "write_script"]
+__all__ = ["SYSTEMS", "Plan", "Task", "merge_units", "plan_units", "read_plan", "work_unit"]
 
 PLAN = "plan.json"
 SCHEMA = 1
@@ -49,7 +49,6 @@ MOST_TASKS = 10_000
 BATCH = 64  # windows, of which batches are a part or a multiple
 FILES = ("model", "genome", "regions", "fasta", "weights", "target_names", "references")  # arguments that may name one
 N_NAMED = 8  # tasks that a message lists
-SYSTEMS = ("slurm", "snakemake", "nextflow")
 logger = logging.getLogger(__name__)
 
 
@@ -83,8 +82,6 @@ class Plan:
         All tasks, those of a model together.
     versions
         Of seqsal and torch, that the plan was made with.
-    seconds
-        Measured seconds that a window takes, one a model.
     """
 
     folder: Path
@@ -92,7 +89,6 @@ class Plan:
     fingerprints: Sequence[str]
     tasks: Sequence[Task]
     versions: Mapping[str, str]
-    seconds: Sequence[float]
 
     def result(self, task: int) -> Path:
         """File that a task leaves."""
@@ -108,8 +104,9 @@ class Plan:
 
 
 def plan_units(
-    models: Sequence[str], out: str | os.PathLike[str], *, units: int | None = None, **arguments: Any
-) -> Plan:
+    models: Sequence[str], out: str | os.PathLike[str], *, units: int | None = None, system: str | None = None,
+    merged: str | os.PathLike[str] = "A.h5", **arguments: Any,
+) -> Plan:  # fmt: skip
     """Cut the attribution of some models into tasks, and write the plan.
 
     Parameters
@@ -120,6 +117,8 @@ def plan_units(
         Folder to write, which must not hold another plan.
     units
         Tasks a model; None makes them some five minutes long, by a trial.
+    system, merged
+        One of `SYSTEMS`, for which to write a script as well, and what that merges into.
     arguments
         Those of :func:`seqsal.attribute`.
 
@@ -134,31 +133,34 @@ def plan_units(
     """
     if units is not None and not 1 <= units <= MOST_TASKS:
         raise UsageError(f"units: got {units:,}, expected 1 to {MOST_TASKS:,}")
-    folder = Path(out)
-    if (folder / PLAN).exists():
-        raise OutputError(f"{folder}: holds a plan already; give another folder, or remove it")
-    requests, fingerprints, tasks, seconds = [], [], [], []
+    check_folder(out)
+    requests, fingerprints, tasks = [], [], []
     for number, model in enumerate(models):
         request = _absolute(make_request(model, **arguments).arguments())
         with _opened(make_request(**request)) as (run, source, layout):
-            _, _, slope = time_windows(run, source)
             n_rows, n_controls = len(layout.regions), layout.n_controls
-            units_here = units or int(np.clip(math.ceil(slope * (n_rows + n_controls) / TASK_SECONDS), 1, n_rows))
+            units_here = units or _suitable(time_windows(run, source)[2] * (n_rows + n_controls), n_rows)
             if units_here > n_rows:
                 raise UsageError(f"units: got {units_here:,}, expected no more than the {n_rows:,} windows")
             step = chunk_rows(run.planned, source.length, layout.length)
             parts = (pairwise(_edges(n, units_here, step)) for n in (n_rows, n_controls))
             tasks += [Task(number, windows, controls) for windows, controls in zip(*parts, strict=True)]
             fingerprints.append(fingerprint(layout, run.describe(source)))
-            seconds.append(slope)
         requests.append(request)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be made ({error.strerror}); give another folder") from error
-    plan = Plan(folder, requests, fingerprints, tasks, _versions(), seconds)
-    _write(plan)
+    plan = Plan(Path(out), requests, fingerprints, tasks, _versions())
+    if (plan.folder / PLAN).exists() and _as_json(read_plan(plan.folder)) != _as_json(plan):
+        raise OutputError(f"{plan.folder}: holds another plan; give another folder, or remove it")
+    with make_folder(out), all_or_nothing():
+        with atomic_path(plan.folder / PLAN) as path:
+            path.write_text(_as_json(plan))
+        if system is not None:
+            _write_script(plan, system, Path(merged))
     return plan
+
+
+def _suitable(seconds: float, n_windows: int) -> int:
+    """Tasks for work that takes some seconds."""
+    return min(max(math.ceil(seconds / TASK_SECONDS), 1), n_windows, MOST_TASKS)
 
 
 def _edges(n_rows: int, n_units: int, chunk: int) -> list[int]:
@@ -188,10 +190,9 @@ def _versions() -> dict[str, str]:
     return {"seqsal": VERSION, "torch": torch.__version__.partition("+")[0]}
 
 
-def _write(plan: Plan) -> None:
+def _as_json(plan: Plan) -> str:
     content = {name: value for name, value in asdict(plan).items() if name != "folder"}
-    with atomic_path(plan.folder / PLAN) as path:
-        path.write_text(json.dumps({"schema": SCHEMA, **content}, indent=1) + "\n")
+    return json.dumps({"schema": SCHEMA, **content}, indent=1) + "\n"
 
 
 def read_plan(folder: str | os.PathLike[str]) -> Plan:
@@ -208,7 +209,7 @@ def read_plan(folder: str | os.PathLike[str]) -> Plan:
         if content["schema"] != SCHEMA:
             raise StoreError(f"{path}: has schema {content['schema']}, expected {SCHEMA}; plan again with this version")
         tasks = [Task(task["model"], tuple(task["windows"]), tuple(task["controls"])) for task in content["tasks"]]
-        named = {name: content[name] for name in ("requests", "fingerprints", "versions", "seconds")}
+        named = {name: content[name] for name in ("requests", "fingerprints", "versions")}
     except OSError as error:
         raise StoreError(
             f"{path}: cannot be read ({error.strerror}), expected the folder that `seqsal plan` wrote"
@@ -406,21 +407,14 @@ def _rows(plan: Plan, number: int, position: NDArray[np.int64]) -> dict[str, dic
     return {"main": main, "null": {"of": of, "parents": parents}}
 
 
-def write_script(plan: Plan, system: str, out: str) -> Path:
-    """Write what a batch system needs to run the tasks of a plan and to merge them into `out`; returns the script."""
+def _write_script(plan: Plan, system: str, merged: Path) -> None:
+    """Write what a batch system needs to run the tasks of a plan and to merge them."""
     folder, seqsal = plan.folder.absolute(), f"{shlex.quote(sys.executable)} -m seqsal"
-    quoted, result, last = shlex.quote(str(folder)), shlex.quote(str(Path(out).absolute())), len(plan.tasks) - 1
-    if system == "slurm":
-        path, text = folder / "slurm.sh", SLURM.format(**locals())
-    elif system == "snakemake":
-        path, text = folder / "Snakefile", SNAKEMAKE.format(**locals(), n_tasks=last + 1)
-    else:
-        path, text = folder / "main.nf", NEXTFLOW.format(**locals())
-    with atomic_path(path) as made:
-        made.write_text(text)
-    if system == "slurm":
-        path.chmod(0o755)
-    return path
+    quoted, result, last = shlex.quote(str(folder)), shlex.quote(str(merged.absolute())), len(plan.tasks) - 1
+    name, template = SYSTEMS[system]
+    with atomic_path(plan.folder / name) as path:
+        path.write_text(template.format(folder=folder, seqsal=seqsal, quoted=quoted, result=result, last=last))
+        path.chmod(0o755 if system == "slurm" else 0o644)
 
 
 SLURM = """#!/bin/bash
@@ -435,7 +429,7 @@ sbatch --job-name=seqsal-merge --dependency="afterok:${{job%%;*}}" --output={quo
 
 SNAKEMAKE = """# snakemake --snakefile {folder}/Snakefile --cores 4
 rule merge:
-    input: expand("{folder}/task-{{task:04d}}.h5", task=range({n_tasks}))
+    input: expand("{folder}/task-{{task:04d}}.h5", task=range({last} + 1))
     shell: "{seqsal} merge {quoted} --out {result}"
 
 rule work:
@@ -459,3 +453,5 @@ workflow {{
     WORK(Channel.of(0..{last})) | collect | MERGE
 }}
 """
+
+SYSTEMS = {"slurm": ("slurm.sh", SLURM), "snakemake": ("Snakefile", SNAKEMAKE), "nextflow": ("main.nf", NEXTFLOW)}

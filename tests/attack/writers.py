@@ -42,8 +42,9 @@ if __package__ in (None, ""):
 MODULES = (
     "h5py", "matplotlib.figure", "memelite", "modiscolite", "numba", "pyjaspar", "scipy.stats", "seqsal.auditing",
     "seqsal.browser", "seqsal.interop.attributions", "seqsal.interop.modisco", "seqsal.motifs", "seqsal.peaks",
-    "seqsal.pipeline.run", "seqsal.plot", "seqsal.report", "seqsal.training",
-    *(f"seqsal.cli.{verb}" for verb in "attribute audit compare controls export import_ logo peaks run score".split()),
+    "seqsal.pipeline.run", "seqsal.pipeline.units", "seqsal.plot", "seqsal.report", "seqsal.training",
+    *(f"seqsal.cli.{verb}" for verb in (
+        "attribute audit compare controls export import_ logo merge peaks plan run score work".split())),
 )  # fmt: skip
 COUNT, KILL, FULL, ERROR, STOP, COUNT_WRITES, OFF = 0, 1, 2, 3, 4, 5, -1
 WINDOWS = "--model {in}/M.safetensors --genome {in}/genome.fa --regions {in}/regions.bed --device cpu --quiet"
@@ -52,6 +53,9 @@ COMMANDS = {  # what each writes goes to {out}
     "attribute": f"attribute {WINDOWS} --out {{out}}/A.h5 --controls 20 --hypothetical --batch-size 8",
     "run": f"run {FEW} --out {{out}}/run --no-audit --motif-db {{in}}/m.meme --fdr 0.99",
     "several": f"attribute {WINDOWS} --out {{out}}/A.h5 --method saliency --method ism --controls 5 --no-resume",
+    "plan": f"plan {WINDOWS} --units 2 --controls 9 --out {{out}}/new",
+    "work": "work {out}/plan --task 1 --quiet",
+    "merge": "merge {out}/done --out {out}/A.h5 --quiet",
     "score": f"score {WINDOWS} --out {{out}}/s.tsv",
     "controls": "controls --genome {in}/genome.fa --regions {in}/regions.bed --length 60 --out {out}/c.fa --controls 9",
     "peaks": "peaks {out}/bare.h5 --model {in}/M.safetensors --device cpu --fdr 0.99 --out {out}/p.narrowPeak --quiet",
@@ -169,6 +173,9 @@ class Lab:
         with tempfile.TemporaryDirectory(prefix="trial-") as name:
             if "{out}/bare.h5" in COMMANDS[command]:
                 shutil.copy(self.inputs / "bare.h5", name)
+            for plan in ("plan", "done"):
+                if f"{{out}}/{plan} " in COMMANDS[command]:
+                    shutil.copytree(self.inputs / plan, Path(name) / plan)
             yield Path(name)
 
     def undisturbed(self, command: str, mode: int) -> tuple[dict[str, str], int]:
@@ -305,7 +312,9 @@ def prepare(folder: Path) -> Lab:
     lab = Lab(folder, Faults())
     made = f"attribute {WINDOWS} --hypothetical --out {{in}}/"
     for words in (f"{made}A.h5 --controls 20", f"{made}B.h5 --seed 2", f"{made}bare.h5 --method saliency",
-                  "peaks {in}/A.h5 --out {in}/p.narrowPeak --fdr 0.99"):  # fmt: skip
+                  "peaks {in}/A.h5 --out {in}/p.narrowPeak --fdr 0.99",
+                  *(f"plan {WINDOWS} --units 2 --controls 9 --out {{in}}/{name}" for name in ("plan", "done")),
+                  *(f"work {{in}}/done --task {task}" for task in (0, 1))):  # fmt: skip
         ended = lab.faults.run(words.replace("{in}", str(folder)).split(), folder)
         assert ended.code == 0, (words, ended.said)
     return lab
@@ -327,7 +336,7 @@ def attack(lab: Lab, what: str, n: int, seed: int, only: list[str]) -> tuple[int
             if wrong:
                 print(f"    race {kind}, seed {seed + i}: {wrong}", flush=True)
         return n_right, n_done
-    names = only or (["attribute", "several", "run"] if what in ("kill", "stop") else list(COMMANDS))
+    names = only or (["attribute", "several", "run", "work", "merge"] if what in ("kill", "stop") else list(COMMANDS))
     counting = COUNT if what in ("kill", "stop") else COUNT_WRITES
     plan = sorted(((name, *lab.undisturbed(name, counting)) for name in names), key=lambda one: one[2])
     trial = {"kill": (killed, KILL), "stop": (killed, STOP), "full": (full, FULL), "errors": (full, ERROR)}[what]

@@ -18,7 +18,7 @@ from command_line import call, refused
 import seqsal
 from seqsal.errors import OutputError, StoreError, UsageError
 from seqsal.pipeline import units
-from seqsal.pipeline.units import merge_units, plan_units, read_plan, work_unit, write_script
+from seqsal.pipeline.units import SYSTEMS, merge_units, plan_units, read_plan, work_unit
 
 L, N = 60, 300
 
@@ -186,8 +186,9 @@ def test_bad_input_is_one_line(options: dict[str, Any], tmp_path: Path) -> None:
             plan_units(["toy_units:make"], tmp_path / "plan", units=n, **options)
     assert not (tmp_path / "plan").exists()
     plan = plan_units(["toy_units:make"], tmp_path / "plan", units=2, **options)
-    with pytest.raises(OutputError, match="holds a plan already"):
-        plan_units(["toy_units:make"], plan.folder, units=2, **options)
+    assert plan_units(["toy_units:make"], plan.folder, units=2, **options) == plan  # the same again
+    with pytest.raises(OutputError, match="holds another plan"):
+        plan_units(["toy_units:make"], plan.folder, units=3, **options)
     refused(call("work", plan.folder, "--task", 2), "task: got 2, expected 0 to 1")
     refused(call("work", tmp_path, "--task", 0), "expected the folder that `seqsal plan` wrote")
     refused(call("merge", plan.folder, "--out", tmp_path / "A.h5"), "2 of 2 tasks are missing (0, 1)")
@@ -201,8 +202,9 @@ def test_tasks_follow_from_the_time_of_a_window(
 
 
 def test_the_script_for_slurm_submits_every_task_and_the_merge(options: dict[str, Any], tmp_path: Path) -> None:
-    plan = plan_units(["toy_units:make"], tmp_path / "a plan", units=2, **options)
-    script = write_script(plan, "slurm", str(tmp_path / "A.h5"))
+    out = tmp_path / "a plan"
+    plan = plan_units(["toy_units:make"], out, units=2, system="slurm", merged=tmp_path / "A.h5", **options)
+    script = out / "slurm.sh"
     (tmp_path / "bin").mkdir()
     sbatch = tmp_path / "bin" / "sbatch"
     sbatch.write_text(f'#!/bin/bash\nprintf "%s\\n" "$@" END >> "{tmp_path}/calls"; echo 17\n')
@@ -217,7 +219,7 @@ def test_the_script_for_slurm_submits_every_task_and_the_merge(options: dict[str
 
 @pytest.mark.parametrize("system", ["snakemake", "nextflow"])
 def test_other_systems_have_their_scripts(system: str, options: dict[str, Any], tmp_path: Path) -> None:
-    plan = plan_units(["toy_units:make"], tmp_path / "plan", units=2, **options)
-    text = write_script(plan, system, "A.h5").read_text()
+    plan = plan_units(["toy_units:make"], tmp_path / "plan", units=2, system=system, **options)
+    text = (plan.folder / SYSTEMS[system][0]).read_text()
     assert "seqsal work" in text and "seqsal merge" in text and str(plan.folder) in text
     assert "{{" not in text.replace("{{task:04d}}", "")
