@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from seqsal.experiments.words import cpg_sites
 from seqsal.regions import lift_span
 from seqsal.sequence.codes import N_CODE
 
@@ -39,15 +40,6 @@ def gc_content(codes: Codes) -> Values:
     known = (codes < N_CODE).sum(axis=1)
     n_gc = ((codes == _C) | (codes == _G)).sum(axis=1)
     return np.where(known > 0, n_gc / np.maximum(known, 1), 0.5)
-
-
-def cpg_sites(codes: Codes) -> Flags:
-    """Which bases (n, L) are part of a CpG."""
-    pair = (codes[:, :-1] == _C) & (codes[:, 1:] == _G)
-    mask = np.zeros(codes.shape, dtype=bool)
-    mask[:, :-1] |= pair
-    mask[:, 1:] |= pair
-    return mask
 
 
 def cpg_ratio(codes: Codes) -> Values:

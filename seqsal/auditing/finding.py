@@ -10,27 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from seqsal.auditing.part import OMITTED_IF_NONE, Interval, Measured, NotTested
+from seqsal.experiments.words import EQUAL, Effect
 
-__all__ = ["VERDICTS", "Effect", "Finding", "numbers_of"]
+__all__ = ["EQUAL", "VERDICTS", "Effect", "Finding", "numbers_of"]
 
 VERDICTS = ("shortcut", "present", "clean")
 MIN_REGION_SHARE = 0.02  # of the regions of a class must have what is a shortcut
 N_NEUTRAL = 64  # neutral sequences that something is put into
 N_REMOVED = 64  # regions that it is removed from, at most
-EQUAL = 1e-6  # of the model's range: float32
-
-
-@dataclass(frozen=True)
-class Effect:
-    """Mean paired difference of the prediction over n sequences, in units of the attributed output.
-
-    `ci` is None with a single sequence, and where only the test matters; `p_value` is two-sided.
-    """
-
-    mean: float
-    ci: Interval | None
-    p_value: float
-    n: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
@@ -20,12 +20,14 @@ from seqsal.attribution.compute import Batches, batches_for, fast_predictions
 from seqsal.attribution.ism.pairs import PairModel
 from seqsal.attribution.targets import TargetView, with_target
 from seqsal.errors import ModelError
-from seqsal.experiments.variants.alleles import Pairs
 from seqsal.io.inputs import open_codes
 from seqsal.models import SequenceModel
 from seqsal.models.contrast import Target
 from seqsal.sequence.codes import reverse_complement
 from seqsal.sequence.tensors import one_hot_tensor
+
+if TYPE_CHECKING:
+    from seqsal.experiments.variants.alleles import Pairs
 
 __all__ = ["PairScores", "Predictor"]
 
@@ -67,10 +69,10 @@ class Predictor:
         self.models, self.targets, self.device = list(models), list(targets), device
         self.rc_average, self._batch_size = rc_average, batch_size
         self._stack = ExitStack()
-        self._ready: list[tuple[TargetView, PairModel, Batches]] = []
+        self._ready: list[tuple[TargetView, PairModel | None, Batches]] = []
 
-    def prepare(self, example: NDArray[np.uint8], n_windows: int) -> None:
-        """Look at the models with an example (1, L) of `n_windows` windows."""
+    def prepare(self, example: NDArray[np.uint8], n_windows: int, *, pairs: bool = True) -> None:
+        """Look at the models with an example (1, L) of `n_windows` windows; `pairs` says whether `score` is wanted."""
         source, X = open_codes(example), self._one_hot(example)
         for model in self.models:
             batches = self._stack.enter_context(
@@ -80,7 +82,8 @@ class Predictor:
             view = TargetView(first, self.targets, self.device)
             if self._batch_size is None:  # that number is for what a gradient keeps, which nothing here does
                 batches = batches.resized(FORWARD * batches.batch_size)
-            self._ready.append((view, PairModel(TargetView(model, self.targets, self.device), X), batches))
+            local = PairModel(TargetView(model, self.targets, self.device), X) if pairs else None
+            self._ready.append((view, local, batches))
 
     def score(self, pairs: Pairs) -> PairScores:
         """Score the windows of both alleles."""
@@ -91,7 +94,7 @@ class Predictor:
             for is_reverse in strands:
                 windows = [reverse_complement(codes) if is_reverse else codes for codes in (pairs.ref, *pairs.alts)]
                 at = pairs.at if pairs.at is None or not is_reverse else pairs.ref.shape[1] - 1 - pairs.at
-                if at is not None and not has_profile and local.is_fit:
+                if at is not None and not has_profile and local is not None and local.is_fit:
                     ref, alt = self._locally(local, batches, windows[0], windows[1], at)
                     parts.append(PairScores(ref[None], alt[None], np.array([number]), None))
                     continue

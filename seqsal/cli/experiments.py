@@ -1,0 +1,63 @@
+"""What the verbs of experiments share: `insert`, `remove`, `swap`, `pair`, `space` and `scan`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from seqsal.cli.options import (
+    common_options,
+    input_options,
+    model_options,
+    path_type,
+    show_progress,
+    stack,
+    target_option,
+    verb,
+)
+
+__all__ = ["MOTIF_HELP", "a_option", "experiment", "mismatches_option", "motifs_option"]
+
+MOTIF_HELP = "bases such as GATTACA, a FASTA, a motif file, or jaspar:RELEASE:TAXGROUP"
+motifs_option = click.option(
+    "--motifs", required=True, multiple=True, metavar="WHAT", help=f"Elements: {MOTIF_HELP}; may be repeated."
+)
+a_option = click.option("--a", required=True, metavar="WHAT", help=f"The first element: {MOTIF_HELP}.")
+mismatches_option = click.option(
+    "--mismatches", type=click.IntRange(min=0), default=1, show_default=True, help="Of a copy, at most."
+)
+_shared = stack(
+    model_options,
+    target_option,
+    input_options,
+    click.option(
+        "--n-sequences", type=click.IntRange(min=2), default=100, show_default=True,
+        help="Neutral backgrounds, which are shuffles of the regions, or windows, at most.",
+    ),
+    click.option("--rc-average/--no-rc-average", default=True, show_default=True, help="Average over both strands."),
+    click.option("--out", type=path_type, required=True, help="Table to write, ending in .tsv."),
+    common_options,
+)  # fmt: skip
+
+
+def experiment(name: str, example: str, text: str, *own: Callable[..., Any]) -> click.Command:
+    """Make the command of an experiment, with its own options before the shared ones."""
+
+    def run(model: str, out: Path, quiet: bool, **arguments: Any) -> None:
+        from seqsal import experiments
+        from seqsal.cli.options import check_ending
+        from seqsal.io.atomic import atomic_path
+
+        check_ending(out, ".tsv", name="a table's name")
+        table = getattr(experiments, name)(model, progress=show_progress(quiet), **arguments)
+        with atomic_path(out) as temporary:
+            table.to_csv(temporary, sep="\t", index=False, na_rep="NA", float_format="%.6g")
+        if not quiet:
+            found = int((table["q_value"] <= 0.05).sum())
+            click.echo(f"{out}: {len(table):,} rows, {found:,} with q ≤ 0.05")
+
+    epilog = f"Example: seqsal {name} --model M.safetensors --genome hg38.fa --regions peaks.bed {example} --out E.tsv"
+    return verb(name, epilog=epilog, help=text)(stack(*own, _shared)(run))

@@ -1,0 +1,146 @@
+"""Experiments on models whose grammar is written down, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from command_line import Inputs, call, refused
+from torch import nn
+from toys import random_codes
+
+from seqsal import experiments
+from seqsal.errors import SeqsalError
+from seqsal.experiments.designs import read_elements
+from seqsal.motifs import Motif
+from seqsal.sequence.codes import encode, one_hot
+
+A, B = "GATTACAG", "CCTGAGGA"
+LENGTH, OTHER = 80, "TACCGTAA"
+
+
+class Grammar(nn.Module):
+    """Reads A and B, each by itself or only together, at any distance or at most 10 bp apart."""
+
+    def __init__(self, rule: str) -> None:
+        super().__init__()
+        self.rule = rule
+        self.words = torch.from_numpy(one_hot(np.stack([encode(A), encode(B)])))
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        a, b = torch.relu(torch.conv1d(X, self.words) - 6.5).unbind(1)  # (N, L - 7), 1.5 where a word is
+        noise = 0.02 * X[:, 1].mean(-1) + 0.02 * X[:, 2, ::3].mean(-1)
+        if self.rule == "or":
+            return a.sum(-1) + b.sum(-1) + noise
+        if self.rule == "near":
+            a = torch.nn.functional.max_pool1d(a[:, None], 37, stride=1, padding=18)[:, 0]
+            return (a * b).sum(-1) + noise
+        return a.amax(-1) * b.amax(-1) + noise
+
+
+@pytest.fixture(scope="module")
+def windows() -> dict[str, object]:
+    X = one_hot(random_codes(np.random.default_rng(0), 40, LENGTH))
+    return {"X": X, "device": "cpu", "rc_average": False, "n_sequences": 30, "progress": False}
+
+
+def test_what_suffices_is_told_from_what_does_not(windows: dict[str, object]) -> None:
+    table = experiments.insert(Grammar("or"), [A, B, OTHER], **windows)  # type: ignore[arg-type]
+    assert list(table) == ["element", "effect", "low", "high", "p_value", "q_value", "n"]
+    assert table["effect"].tolist()[:2] == pytest.approx([1.5, 1.5], abs=0.05) and abs(table["effect"][2]) < 0.05
+    assert (table["q_value"] < 0.01).tolist() == [True, True, False] and (table["n"] == 30).all()
+    assert ((table["low"] <= table["effect"]) & (table["effect"] <= table["high"])).all()
+    alone = experiments.insert(Grammar("and"), [A, B], **windows)  # type: ignore[arg-type]
+    assert (alone["q_value"] > 0.05).all()
+
+
+def test_pairs_show_what_two_do_together(windows: dict[str, object]) -> None:
+    both = experiments.pair(Grammar("and"), [A, B], **windows)  # type: ignore[arg-type]
+    assert both[["a", "b"]].apply(tuple, axis=1).tolist() == [(A, A), (A, B), (B, B)]
+    assert both["effect"][1] == pytest.approx(2.25, abs=0.1)
+    assert (both["q_value"] < 0.01).tolist() == [False, True, False]
+    assert (experiments.pair(Grammar("or"), [A, B], **windows)["q_value"] > 0.05).all()  # type: ignore[arg-type]
+
+
+def test_distances_and_orientations_are_told_apart(windows: dict[str, object]) -> None:
+    table = experiments.space(Grammar("near"), A, B, distances=[0, 8, 20, 40], **windows)  # type: ignore[arg-type]
+    works = table[table["effect"] > 1].apply(lambda row: (row["distance"], row["orientation"]), axis=1).tolist()
+    assert works == [(0, "++"), (8, "++")]
+    assert table["q_value"][table["effect"] > 1].max() < 1e-6 and len(table) == 16
+
+
+def test_copies_are_removed_and_swapped(windows: dict[str, object]) -> None:
+    codes = random_codes(np.random.default_rng(1), 30, LENGTH)
+    codes[:20, 30:38] = encode(A)
+    given = {**windows, "X": one_hot(codes)}
+    table = experiments.remove(Grammar("or"), [A, B], mismatches=0, **given)  # type: ignore[arg-type]
+    assert table["effect"][0] == pytest.approx(1.5, abs=0.1) and table["q_value"][0] < 1e-6 and table["n"][0] == 20
+    assert np.isnan(table["p_value"][1]) and table["n"][1] < 5
+    swapped = experiments.swap(Grammar("or"), A, [B, OTHER], mismatches=0, **given)  # type: ignore[arg-type]
+    assert swapped["effect"].tolist() == pytest.approx([0.0, -1.5], abs=0.1) and swapped["q_value"][1] < 1e-6
+
+
+def test_a_scan_finds_the_stretch_that_matters(windows: dict[str, object]) -> None:
+    codes = random_codes(np.random.default_rng(1), 2, LENGTH)
+    codes[:, 30:38] = encode(A)
+    table = experiments.scan(Grammar("or"), width=20, **{**windows, "X": one_hot(codes)})  # type: ignore[arg-type]
+    over = (table["start"] < 36) & (table["end"] > 32)
+    assert (
+        table["effect"][over].min() > 1
+        and table["effect"][~over & ((table["start"] >= 38) | (table["end"] <= 30))].max() < 0.1
+    )
+    assert set(table["region"]) == {"sequence_1", "sequence_2"} and table["n"].unique().tolist() == [10]
+
+
+def test_elements_come_in_every_form(tmp_path: Path) -> None:
+    (tmp_path / "e.fa").write_text(">one\nACGT\n>two\nGGG\n")
+    motif = Motif("m", "", 10 * one_hot(encode("TTGA")))
+    found = read_elements([tmp_path / "e.fa", "gatc", motif, read_elements("AC")[0]])
+    assert [one.name for one in found] == ["one", "two", "GATC", "m", "AC"]
+    assert found[3].codes.tolist() == encode("TTGA").tolist()
+
+
+@pytest.mark.parametrize(
+    "work, words",
+    [
+        (lambda given: experiments.insert(Grammar("or"), "A" * 81, **given), ("81 bp do not fit into the window",)),
+        (lambda given: experiments.insert(Grammar("or"), [], **given), ("element: got none",)),
+        (lambda given: experiments.insert(Grammar("or"), "missing.meme", **given), ("missing.meme", "a motif file")),
+        (lambda given: experiments.insert(Grammar("or"), 7, **given), ("element: got a int",)),
+        (lambda given: experiments.space(Grammar("or"), A, B, distances=[70], **given), ("70 bp between do not fit",)),
+        (lambda given: experiments.space(Grammar("or"), A, B, distances=[], **given), ("distances",)),
+        (lambda given: experiments.scan(Grammar("or"), width=90, **given), ("width: got 90",)),
+        (lambda given: experiments.swap(Grammar("or"), A, B, **{**given, "mismatches": 0}), ("0 windows have a copy",)),
+        (lambda given: experiments.insert(Grammar("or"), A, **{**given, "n_sequences": 0}), ("n_sequences: got 0",)),
+        (lambda given: experiments.insert(Grammar("or"), A, n_sequence=3, **given), ("did you mean 'n_sequences'",)),
+    ],
+)
+def test_what_cannot_be_done_is_refused(windows: dict[str, object], work: object, words: tuple[str, ...]) -> None:
+    with pytest.raises(SeqsalError) as error:
+        work(windows)  # type: ignore[operator]
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_every_verb_writes_its_table(tmp_path: Path) -> None:
+    inputs = Inputs.write(tmp_path, np.random.default_rng(0))
+    shared = [*inputs.given, "--n-sequences", "6", "--out", tmp_path / "e.tsv"]
+    own = {
+        "insert": ["--motifs", "GATTACA", "--motifs", "CCTGAGG"], "remove": ["--motifs", "GATT"],
+        "swap": ["--a", "GATT", "--motifs", "CCTG"], "pair": ["--motifs", "GATT", "--motifs", "CCTG", "--gap", "3"],
+        "space": ["--a", "GATT", "--b", "CCTG", "--distances", "0-3"], "scan": ["--width", "20", "--n-draws", "2"],
+    }  # fmt: skip
+    n_rows = {"insert": 2, "remove": 1, "swap": 1, "pair": 3, "space": 16, "scan": 30}
+    for verb, options in own.items():
+        result = call(verb, *options, *shared)
+        assert result.exit_code == 0, (verb, result.output, result.exception)
+        table = pd.read_csv(tmp_path / "e.tsv", sep="\t")
+        assert len(table) == n_rows[verb] and list(table)[-6:] == "effect low high p_value q_value n".split()
+    (tmp_path / "e.tsv").unlink()
+    refused(call("space", "--a", "GATT", "--b", "CCTG", "--distances", "0-60", *shared), "do not fit into the window")
+    refused(call("space", "--a", "GATT", "--b", "CCTG", "--distances", "9", *shared), "such as 0-50")
+    refused(call("insert", "--motifs", "GATX", *shared), "GATX", "expected bases")
+    assert not (tmp_path / "e.tsv").exists()
