@@ -124,8 +124,11 @@ def write_anndata(attr: Attributions, path: str | os.PathLike[str]) -> Path:
     except ImportError as error:
         raise StoreError("anndata: is not installed, expected it to write .h5ad; pip install anndata") from error
     frame = attr.to_frame()
-    frame.index = pd.Index(frame["name"].astype(str))
-    offsets = pd.DataFrame({"offset": np.arange(attr.length)}, index=np.arange(attr.length).astype(str))
+    texts = [name for name in frame if not pd.api.types.is_numeric_dtype(frame[name])]
+    frame = frame.astype(dict.fromkeys(texts, "category"))  # which every version of anndata writes
+    frame.index = pd.Index(attr.regions["name"].to_numpy(dtype=object), dtype=object, name=None)
+    offsets = pd.DataFrame({"offset": np.arange(attr.length)})
+    offsets.index = pd.Index([str(offset) for offset in range(attr.length)], dtype=object)
     layers = {name: np.asarray(attr.result(name).track) for name in attr.results if name != attr.name}
     made = anndata.AnnData(
         np.asarray(attr.track), obs=frame, var=offsets, layers={k: v for k, v in layers.items() if v is not None},
