@@ -17,7 +17,7 @@ from torch import nn
 
 from seqsal.attribution.engine import AttributionRun, attribute_to_file, attribute_windows
 from seqsal.attribution.methods.base import Method
-from seqsal.attribution.passes import first_window, predict_windows
+from seqsal.attribution.passes import first_window, genome_of, predict_windows
 from seqsal.attribution.readouts import places_of, with_readouts
 from seqsal.attribution.request import (
     AttributeOptions,
@@ -330,6 +330,8 @@ def open_request(request: Request) -> OpenRequest:
         if seen is not None:
             source.windows["seen"] = seen
         request = _with_references(request, source)
+        if options.null == "background":
+            genome_of(source)
         source = _held_out(source, model_name(request.model)) if request.held_out else source
         return OpenRequest(request, model, source, device)
     except BaseException:

@@ -267,15 +267,20 @@ def _chunks(
     stop: Mapping[str, int],
 ) -> Iterator[_Chunk]:
     n_windows, n_controls = stop["main"], stop["null"]
+    is_background = options.null != "shuffle"
+    whole = layout.has_windows and (options.control_shuffle == "window" or is_background)
+    to_draw = done["null"] < n_controls and (controls is None or whole)
+    if to_draw and is_background:  # before the windows are attributed, since the genome may have no room for them
+        controls = open_controls(spans.source if whole else spans, layout.n_controls, options)
     for start in range(done["main"], n_windows, n_rows):
         rows = np.arange(start, min(start + n_rows, n_windows))
         codes = spans.source.read(slice(start, start + len(rows)))
         yield _Chunk("main", start, codes, spans.cut(codes, rows), rows)
     if done["null"] == n_controls:
         return
-    whole = layout.has_windows and (options.control_shuffle == "window" or options.null != "shuffle")
-    if controls is None or whole:  # not before: the windows are read once for the numbers of the draws
+    if to_draw and not is_background:  # not before: the windows are read once for the numbers of the draws
         controls = open_controls(spans.source if whole else spans, layout.n_controls, options)
+    assert controls is not None
     for start in range(done["null"], n_controls, n_rows):
         here = slice(start, min(start + n_rows, n_controls))
         codes, parents = controls.read(here), controls.parents[here]
@@ -288,13 +293,18 @@ def open_controls(source: WindowReader, n_controls: int, options: AttributeOptio
     parents = control_parents(np.arange(n_controls), len(source.windows), n_controls)
     if options.null == "shuffle":
         return ShuffledControls(source, parents, seed=options.seed, draw=options.draw)
+    return BackgroundControls(source, parents, genome_of(source), seed=options.seed, draw=options.draw)
+
+
+def genome_of(source: WindowReader) -> str:
+    """Return the genome that windows were read from; `StoreError` where it is none that is known."""
     genome = (source.provenance.get("genome") or {}).get("file")
     if genome is None:
         raise StoreError(
             "null: background controls are windows of the genome, and the windows were not read from one; give it "
             "(`seqsal peaks A.h5 --null background --genome G.fa`), or take shuffles (--null shuffle)"
         )
-    return BackgroundControls(source, parents, genome, seed=options.seed, draw=options.draw)
+    return str(genome)
 
 
 def _attribute_chunk(

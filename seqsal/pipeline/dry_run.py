@@ -17,6 +17,7 @@ from seqsal.attribution.spans import WindowReader
 from seqsal.errors import OutputError
 from seqsal.io.atomic import check_folder
 from seqsal.io.store_writer import MemorySink
+from seqsal.peaks import null_text
 from seqsal.pipeline.file_info import size_text, table_text
 from seqsal.pipeline.preparation import PreparedRun, prepare_run
 
@@ -37,6 +38,7 @@ class DryRun:
     n_rejected: int  # regions that cannot be
     length: int  # bases in a window
     n_controls: int
+    null: str
     results: tuple[str, ...]  # names, the main one first
     audited: bool
     device: str
@@ -57,7 +59,7 @@ class DryRun:
         return table_text(
             [
                 ("regions", f"{self.n_regions:,} usable of {self.length:,} bp, {self.n_rejected:,} unusable"),
-                ("controls", f"{self.n_controls:,} shuffled{more}"),
+                ("controls", f"{null_text(vars(self))}{more}"),
                 ("results", ", ".join(self.results)),
                 ("time", f"attribution about {_duration(self.attribution_seconds)} ({tried}); {later}"),
                 ("size", f"about {sizes}; {size_text(self.free_bytes)} are free"),
@@ -100,6 +102,7 @@ def _try(prepared: PreparedRun, out: Path, free_bytes: int) -> DryRun:
         n_rejected=len(source.rejected),
         length=source.length,
         n_controls=layout.n_controls,
+        null=layout.null,
         results=tuple(result.name for result in run.results),
         audited=prepared.plan is not None,
         device=str(opened.device),

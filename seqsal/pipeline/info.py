@@ -121,7 +121,7 @@ def _attribution_facts(file: h5py.File) -> Described | None:
     facts["results"] = [_result_facts(file, name, None if i == 0 else name) for i, name in enumerate(names)]
     facts |= {
         key: attrs[key]
-        for key in ("model", "trained_on", "reading", "genome", "seed", "precision", "compiled")
+        for key in ("model", "trained_on", "reading", "genome", "seed", "precision", "compiled", "null")
         if key in attrs
     }
     return "unfinished attributions" if "progress" in file else "attributions", facts
@@ -255,7 +255,7 @@ def _run_facts(content: dict[str, Any]) -> dict[str, Any]:
     facts = version_facts(content.get("seqsal_version"), content.get("schema", 0), RUN_SCHEMA)
     if "unreadable" in facts:
         return facts
-    counts = ("n_regions", "n_controls", "n_peaks", "best_q", "n_patterns")
+    counts = ("n_regions", "n_controls", "null", "n_peaks", "best_q", "n_patterns")
     facts |= {key: content[key] for key in counts if key in content}
     facts["n_rejected"] = len(content.get("rejected", []))
     if "verdict" in content:

@@ -17,6 +17,7 @@ from markupsafe import Markup
 from seqsal.io.attributions import Attributions
 from seqsal.motifs import MotifResult
 from seqsal.motifs.patterns import Pattern
+from seqsal.peaks import null_text
 from seqsal.plot.motifs import plot_cwm
 from seqsal.plot.style import inline_svg, one_line
 from seqsal.regions import format_region
@@ -42,7 +43,12 @@ def attributions_html(attr: Attributions) -> str:
         ("regions", f"{len(attr):,} of {attr.length:,} bp{rejected}"),
         ("method", f"{attr.method}, target {attr.target}"),
         ("values", attr.unit),
-        ("controls", f"{attr.n_controls:,} shuffled" if attr.n_controls else "none, so no peak can be called"),
+        (
+            "controls",
+            null_text({"n_controls": attr.n_controls, "null": attr.null})
+            if attr.n_controls
+            else "none, so no peak can be called",
+        ),
         *((key, files) for key in ("model", "genome") if (files := _file_names(attr.attrs.get(key)))),
         *([("results", ", ".join(attr.results))] if len(attr.results) > 1 else []),
     ]

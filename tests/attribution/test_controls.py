@@ -416,3 +416,16 @@ def test_background_without_a_genome_or_with_another_is_refused(
     with pytest.raises(SeqsalError, match="no such file"):
         make_controls(placed, null="background")
     assert make_controls(placed, null="background", genome=moved).kind == "background"
+
+
+def test_a_background_that_cannot_be_is_refused_before_any_window_is_attributed(
+    on_genome: dict[str, Any], X: np.ndarray, tmp_path: Path
+) -> None:
+    model, path = wrap(Counting(), input_length=LENGTH), tmp_path / "A.h5"
+    everywhere = make_regions(["chr1"] * 100, np.arange(100) * LENGTH, (np.arange(100) + 1) * LENGTH)
+    before = model.module.n_sequences
+    for given, message in (({"X": X}, "were not read from one"), ({**on_genome, "regions": everywhere}, "room for 0")):
+        with pytest.raises(StoreError, match=message):
+            seqsal.attribute(model, out=path, device="cpu", null="background", n_controls=20, **given)
+        assert not list(tmp_path.glob("*A.h5*"))
+    assert model.module.n_sequences <= before + 3  # a look at the model
