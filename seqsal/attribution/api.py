@@ -283,6 +283,11 @@ class OpenRequest:
         attr.keep(run=AttributionRun(self.model, self.source, options, self.device))
         return attr
 
+    @property
+    def span(self) -> Span:
+        """What is kept of each window."""
+        return find_span(self.request.options.span, self.request.options.flank, self.source)
+
     def score(self, *, progress: bool | None = False) -> pd.DataFrame:
         """Predict the windows; see :func:`score`."""
         options = self.request.options

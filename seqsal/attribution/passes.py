@@ -9,9 +9,7 @@ uninterrupted one would.
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -31,7 +29,7 @@ from seqsal.attribution.methods.base import (
     project,
 )
 from seqsal.attribution.readouts import Place, model_at, place_groups
-from seqsal.attribution.request import AttributeOptions, PlannedMethod
+from seqsal.attribution.request import AttributeOptions, PlannedMethod, plan_methods
 from seqsal.attribution.spans import KeptSpans, WindowReader
 from seqsal.attribution.targets import TargetView
 from seqsal.errors import ModelError, StoreError
@@ -172,7 +170,7 @@ def run_pass(
         contextlib.nullcontext() if is_one else WriteBehind[partial[None]](lambda write: write()) as writer,
     ):  # fmt: skip
         places, of = place_groups(model, source.windows)
-        prepared = _Prepared(families, model, places, source, options, device, batches)
+        prepared = _Prepared(families, model, places, source, options, device, batches, layout.span)
         chunks = _chunks(spans, layout, n_rows, options, controls, dict(sink.done), stop)
         for chunk in chunks if is_one else read_ahead(chunks):
             for i, family in enumerate(families):
@@ -195,9 +193,9 @@ class _Prepared:
 
     def __init__(
         self, families: Sequence[PlannedMethod], model: nn.Module, places: Sequence[Place], source: WindowReader,
-        options: AttributeOptions, device: torch.device, batches: Batches,
+        options: AttributeOptions, device: torch.device, batches: Batches, span: Span,
     ) -> None:  # fmt: skip
-        self.families, self._places = families, places
+        self.families, self._places, self._span = families, places, span
         self._how = (source, options, device, batches)
         self._model = model
         self._made: dict[tuple[int, int], tuple[PlannedMethod, TargetView, Batches]] = {}
@@ -208,11 +206,13 @@ class _Prepared:
     def at(self, i: int, group: int) -> tuple[PlannedMethod, TargetView, Batches]:
         """Return a method and its model for one place."""
         if (i, group) not in self._made:
-            if len(self._made) >= MOST_PREPARED:
+            if len(self._made) >= MOST_PREPARED * len(self.families):
                 self._made.pop(next(iter(self._made)))
             family = self.families[i]
             if len(self._places) > 1:  # what a method learns of the model is of one place
-                family = replace(family, method=copy.deepcopy(family.method))
+                source, options = self._how[:2]
+                family = next(one for one in plan_methods(options) if one.results == family.results)
+                family.method.keep(self._span, source.length)
             self._made[i, group] = _prepare(family, model_at(self._model, self._places[group]), *self._how)
         return self._made[i, group]
 

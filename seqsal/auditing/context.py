@@ -88,6 +88,8 @@ class AuditContext:
         self.motifs, self.positives, self.negatives = motifs, positives, negatives
         self.patterns, self.annotations, self.artifacts, self.strata = patterns, annotations, artifacts, strata
         self.other_models, self.explainer = tuple(other_models), explainer
+        for other in other_models:
+            other.grid = other.grid or getattr(model, "grid", None)  # is read where the model is
         self._given_peaks = peaks
         self._order = self.rng("regions").permutation(len(attr))
         self._substitutions: Maps | None = None

@@ -85,7 +85,7 @@ def _try(prepared: PreparedRun, out: Path, free_bytes: int) -> DryRun:
     layout = run.plan_layout(source)
     sizes = {
         "attributions.h5": layout.n_bytes(),
-        "attributions.bw": BIGWIG_BYTES * len(source) * source.length,
+        "attributions.bw": BIGWIG_BYTES * len(source) * opened.span.length,
         "all else up to": REST_BYTES,
     }
     begun = [path for path in (out / ".attributions.h5.partial", out / "attributions.h5") if path.exists()]
@@ -100,7 +100,7 @@ def _try(prepared: PreparedRun, out: Path, free_bytes: int) -> DryRun:
         folder=out,
         n_regions=len(source),
         n_rejected=len(source.rejected),
-        length=source.length,
+        length=opened.span.length,
         n_controls=layout.n_controls,
         null=layout.null,
         results=tuple(result.name for result in run.results),

@@ -21,7 +21,7 @@ from seqsal.io.content import Closing
 from seqsal.models import SequenceModel
 from seqsal.motifs import read_motifs
 from seqsal.peaks import check_fdr
-from seqsal.regions import Span, cut_windows
+from seqsal.regions import cut_windows
 from seqsal.sequence.draws import default_n_controls
 
 __all__ = ["WRITTEN", "PreparedRun", "config_of", "prepare_run"]
@@ -103,16 +103,14 @@ def prepare_run(
             ]
             sizes = {**RUN_SIZES, **(evidence.get("settings") or {})}
             read = {**evidence, "motif_db": motif_db, "genome": request.genome, "settings": sizes}
-            span = opened.request.options.span or Span(0, source.length)
-            assert isinstance(span, Span)
-            plan = AuditPlan(cut_windows(source.windows, span), span.length, **read)
+            plan = AuditPlan(cut_windows(source.windows, opened.span), opened.span.length, **read)
     except BaseException:
         source.close()
         raise
     settled = opened.request.options
     if settled.n_controls == "auto":
-        settled = replace(settled, n_controls=default_n_controls(len(source), source.length))
-    n_bytes = 16 * len(source) * source.length * len(settled.methods)
+        settled = replace(settled, n_controls=default_n_controls(len(source), opened.span.length))
+    n_bytes = 16 * len(source) * opened.span.length * len(settled.methods)
     if settled.hypothetical is None and n_bytes > HYPOTHETICAL_BYTES:
         settled = replace(settled, hypothetical=False)
     opened = replace(opened, request=replace(request, options=settled))

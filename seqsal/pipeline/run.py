@@ -228,7 +228,7 @@ def _shares(prepared: PreparedRun) -> dict[str, float]:
     opened = prepared.opened
     n_controls = opened.request.options.n_controls
     n_windows = len(opened.source) + (n_controls if isinstance(n_controls, int) else 0)
-    n_passes = sum(one.method.n_passes(opened.source.length) for one in plan_methods(opened.request.options))
+    n_passes = sum(one.method.n_passes(opened.span.length) for one in plan_methods(opened.request.options))
     shares = {"attribute": 0.0045 * n_windows * n_passes, "scores": 0.1, "tracks": 1.0, "peaks": 1.5, "motifs": 20.0,
               "elements": 1.0, "audit": 80.0, "browser": 2.5, "report": 12.0}  # fmt: skip
     return shares if prepared.plan is not None else {**shares, "audit": 0.0}
