@@ -235,15 +235,19 @@ def run_of_attributions(
 
 
 def predictor(
-    attr: Attributions, model: nn.Module | str | os.PathLike[str] | None = None, device: str = "auto"
+    attr: Attributions,
+    model: nn.Module | str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    rc_average: bool | None = None,
 ) -> Callable[[NDArray[np.uint8]], NDArray[np.float64]]:
     """Return what predicts whole windows (n, W) as (n,), in the output space of attributions.
 
-    Raises as :func:`make_controls` where their model is not at hand.
+    Strands are averaged where they are in the attributions, unless `rc_average` says otherwise. Raises as
+    :func:`make_controls` where their model is not at hand.
     """
     run = run_of_attributions(attr, model, device)
     target = next(one.target for one in run.results if one.name == attr.name)
-    rc_average = run.options.rc_average
+    rc_average = run.options.rc_average if rc_average is None else rc_average
     places, _ = place_groups(run.model, attr.windows)
     if len(places) > 1:
         raise StoreError(

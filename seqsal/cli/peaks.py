@@ -40,8 +40,8 @@ __all__ = ["peaks_command"]
 @click.option("--max-width", type=click.IntRange(min=1), default=50, show_default=True, help="Widest peak (bp).")
 @click.option(
     "--statistic", type=click.Choice(["height", "joint"]), default="height", show_default=True,
-    help="What candidates are judged by: their height, or what height, shape and prediction of the window show "
-    "together, learned from the controls (for whole genomes).",
+    help="What candidates are judged by: their height, or height, shape, the window's prediction and what deleting "
+    "them does to it together; finds more and takes longer (for whole genomes, and where the model is at hand).",
 )  # fmt: skip
 @click.option(
     "--null", type=click.Choice(NULLS),

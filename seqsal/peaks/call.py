@@ -41,8 +41,9 @@ from seqsal.io.attributions import Array, Attributions
 from seqsal.io.bed import read_bed, write_tsv
 from seqsal.io.sweep import CHUNK_BP, Axis, Scale, TrackBlock, sweep_track
 from seqsal.peaks.candidates import SEED_REACH_BP, SIGNS, CandidateRules, Candidates, find_candidates, under_seeds
-from seqsal.peaks.controls import choose_scale, read_null, window_scale
-from seqsal.peaks.joint import Windows, describe, fit_joint, joint_weights, too_few
+from seqsal.peaks.controls import choose_scale, control_stride, read_null, window_scale
+from seqsal.peaks.effects import Effects
+from seqsal.peaks.joint import SAMPLED_BP, Windows, describe, fit_joint, joint_weights, too_few
 from seqsal.peaks.null import Evidence, SignNull
 from seqsal.peaks.pool import PEAK_COLUMNS, Pool, peak_table
 from seqsal.sequence.draws import default_n_controls
@@ -54,8 +55,6 @@ __all__ = ["PEAK_COLUMNS", "call_peaks", "check_fdr", "null_text", "read_peaks",
 
 _CHECKED_ROWS = 4096  # read at a time
 MUCH_CANCELLED = 0.5  # share of the attribution where windows overlap
-MOST_LEARNED = 300_000  # windows that a joint score is learned from
-SAMPLED_BP = 100_000  # stretches that are sampled where there are more
 Found = tuple[TrackBlock, tuple[float, float], dict[str, Candidates]]
 REACHED = 50  # peaks stronger than every control, for which there should be enough controls
 STATISTICS = ("height", "joint")
@@ -102,9 +101,11 @@ def call_peaks(
         A coarse map of the same windows and controls, such as Grad-CAM, or its name among `attr.results`: only what
         lies under its maxima is tested.
     statistic
-        What candidates are judged by: `height`, or `joint`, which learns from the controls how height, shape and the
-        window's prediction tell together (:mod:`seqsal.peaks.joint`); for genomes, where most windows hold nothing.
-        Too few windows or controls to learn from are told, and the height is taken.
+        What candidates are judged by: `height`, or `joint`: height and, where the model is at hand, what deleting the
+        candidate does to its prediction (:mod:`seqsal.peaks.effects`); among 100 windows or more the weights of these,
+        of shape and of the window's prediction are learned from the controls (:mod:`seqsal.peaks.joint`). It finds
+        more and takes longer. Where there is neither a model nor enough to learn from, the height is taken, and a line
+        says so.
     max_controls
         While the number of peaks hangs on which controls were drawn, or so many candidates cannot reach the fdr with
         so few controls, more are made, up to this number. None is
@@ -169,9 +170,12 @@ def call_peaks(
     make(None)
     most = _most_controls(attr) if max_controls is None else max_controls
     axis, is_first = Axis.of(attr), True
-    if statistic == "joint" and (reason := too_few(attr)):
-        logger.warning("peaks: called by their height alone, since %s for joint evidence", reason)
-        statistic = "height"
+    effects, reason = None, too_few(attr)
+    if statistic == "joint":
+        effects = Effects.of(attr, model, device, is_steady=not reason)
+        if reason and effects is None:
+            logger.info("peaks: called by their height alone, since %s to learn from", reason)
+            statistic = "height"
     while True:
         scale = choose_scale(attr, chunk_bp=chunk_bp)
         windows = Windows.of(attr, axis) if statistic == "joint" else None
@@ -179,14 +183,17 @@ def call_peaks(
             attr, rules, scale=scale, seeds=coarse, windows=windows, chunk_bp=chunk_bp, warn=is_first
         )
         controls = {name: controls[name] for name in SIGNS if sign in ("both", name)}
-        track = _Track(attr, coarse, axis, rules, scale, windows, chunk_bp, progress)
+        if effects is not None:
+            effects.aim(controls, n_read, len(rules.widths))
+            controls = {name: effects.of_controls(name, one, control_stride(attr)) for name, one in controls.items()}
+        track = _Track(attr, coarse, axis, rules, scale, windows, effects, chunk_bp, progress)
         if windows is None:
             by_height = {name: SignNull.fit(one.features, one.unit, n_read) for name, one in controls.items()}
             pool = Pool(fdr, by_height)
         else:
-            data = track.sample(list(controls))
-            learned = fit_joint(data, controls, n_read, len(rules.widths))
-            pool = Pool(fdr, learned, track.describe, joint_weights(learned, data))
+            data = None if reason else track.sample(list(controls))
+            learned = fit_joint(data, controls, windows, n_read, len(rules.widths))
+            pool = Pool(fdr, learned, track.describe, None if data is None else joint_weights(learned, data))
         overlap = _Overlap()
         for found in track.candidates(overlap):
             pool.add(*found)
@@ -365,6 +372,7 @@ class _Track:
     rules: CandidateRules
     scale: Scale | None
     windows: Windows | None
+    effects: Effects | None
     chunk_bp: int
     progress: bool
 
@@ -402,16 +410,21 @@ class _Track:
         """Say what candidates are judged by jointly."""
         assert self.windows is not None
         summit = candidates.summit
-        prediction, place, fold = self.windows.at(block.positions[summit])
+        window = self.windows.at(block.positions[summit])
+        offset = block.positions[summit] - self.windows.start[window]
         smallest = np.finfo(np.float32).tiny
         level = np.abs(block.values[summit]) / np.maximum(np.abs(block.scaled[summit]), smallest)
         values, level = self._searched(block), np.maximum(level, smallest)
-        return Evidence(describe(candidates, sign, values, prediction, level, place), block.positions[summit], fold)
+        prediction, place = self.windows.prediction[window], self.windows.place(offset)
+        features = describe(candidates, sign, values, prediction, level, place)
+        found = Evidence(features, window, self.windows.fold[window], offset)
+        return found if self.effects is None else self.effects.of_windows(sign, found, self.windows)
 
     def sample(self, signs: Sequence[str]) -> dict[str, Evidence]:
         """Candidates to learn from: all of them, or those of stretches all over the genome."""
         parts: dict[str, list[Evidence]] = {name: [] for name in signs}
-        every = -(-len(self.attr) // MOST_LEARNED)
+        assert self.windows is not None
+        every = self.windows.every
         for block, due, candidates in self.candidates(every=every):
             for name in signs:
                 where = block.positions[candidates[name].summit]

@@ -85,6 +85,7 @@ SIGNS = ("pos", "neg")
 COMPRESSION = 2 / 3  # γ
 WIDTHS = (1 / 2, 2 / 3, 1, 4 / 3)  # of smooth_bp
 REFERENCE = 0.99  # quantile of the controls' candidates
+UNMEASURED = 1e6  # strength that a candidate lacks whose effect is not measured
 
 
 @dataclass(frozen=True)
@@ -357,22 +358,34 @@ def smoothed_at(values: NDArray[np.float64], places: NDArray[np.int64], widths: 
 
 @dataclass(frozen=True)
 class Ruler:
-    """What the controls of one sign show at each width."""
+    """What the controls of one sign show at each width, and by deletion where that was measured."""
 
     reference: NDArray[np.float64]  # (K,) above 0
+    effect: float | None = None  # above 0
 
     @classmethod
-    def of(cls, profiles: NDArray[np.floating]) -> Ruler:
-        """Measure the profiles (n, K) of the controls' candidates; ones where there is none."""
+    def of(cls, profiles: NDArray[np.floating], effects: NDArray[np.floating] | None = None) -> Ruler:
+        """Measure the profiles (n, K) of the controls' candidates, and their effects (n,); ones where there is none."""
         if not len(profiles):
-            return cls(np.ones(profiles.shape[1]))
+            return cls(np.ones(profiles.shape[1]), None if effects is None else 1.0)
         high = np.quantile(profiles, REFERENCE, axis=0)
-        return cls(np.where(high > 0, high, 1.0))
+        reference = np.where(high > 0, high, 1.0)
+        if effects is None:
+            return cls(reference)
+        of_effects = float(np.sort(np.nan_to_num(effects, nan=-np.inf))[-max(1, int((1 - REFERENCE) * len(effects)))])
+        return cls(reference, of_effects if of_effects > 0 else 1.0)
 
-    def strengths(self, profiles: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Strengths (n,) of candidates with these profiles (n, K)."""
-        strengths: NDArray[np.float64] = (profiles / self.reference).max(axis=1)
-        return strengths
+    def strengths(
+        self, profiles: NDArray[np.floating], effects: NDArray[np.floating] | None = None
+    ) -> NDArray[np.float64]:
+        """Strengths (n,) of candidates with these profiles (n, K) and effects (n,), NaN where not measured.
+
+        A height, or the sum of height and effect; without an effect a candidate is weaker than any that has one.
+        """
+        heights: NDArray[np.float64] = (profiles / self.reference).max(axis=1)
+        if self.effect is None or effects is None:
+            return heights
+        return np.where(np.isnan(effects), heights - UNMEASURED, heights + effects / self.effect)
 
 
 SEED_RULES = CandidateRules(smooth_bp=1, min_width=1, max_width=200, flank_fraction=0.5)

@@ -37,12 +37,17 @@ from seqsal.peaks.joint import Windows, describe
 from seqsal.peaks.null import Evidence, SignNull
 from seqsal.sequence.codes import N_CODE
 
-__all__ = ["MAX_CONTROL_BP", "choose_scale", "fit_null", "read_controls", "read_null", "window_scale"]
+__all__ = ["MAX_CONTROL_BP", "choose_scale", "control_stride", "fit_null", "read_controls", "read_null", "window_scale"]
 
 MAX_CONTROL_BP = 50_000_000  # control bases looked at; beyond that, evenly spaced controls
 MAX_LEVEL_ROWS = 5000  # windows, and controls, that levels are taken of
 MAX_ONE_SIDED = 0.8  # share of the controls' bases of one sign, beyond which there is a warning about the reference
 logger = logging.getLogger(__name__)
+
+
+def control_stride(attr: Attributions) -> int:
+    """Return every how many of the controls one is looked at."""
+    return -(-attr.n_controls * attr.length // MAX_CONTROL_BP)
 
 
 def read_controls(attr: Attributions, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -149,7 +154,7 @@ def read_null(
     parts: dict[str, list[Evidence]] = {sign: [] for sign in SIGNS}
     lowest, highest = np.inf, -np.inf
     n_negative = n_positive = 0
-    rows = np.arange(0, attr.n_controls, -(-attr.n_controls * attr.length // MAX_CONTROL_BP), dtype=np.int64)
+    rows = np.arange(0, attr.n_controls, control_stride(attr), dtype=np.int64)
     step = chunk_rows(attr.length, chunk_bp)
     for i in range(0, len(rows), step):
         chunk = rows[i : i + step]
@@ -174,7 +179,7 @@ def read_null(
             if windows is not None:
                 prediction, fold = windows.of_controls(attr, chunk[row])
                 features = describe(candidates, sign, track, prediction, level[row], windows.place(offset))
-            parts[sign].append(Evidence(features, i + row, fold))
+            parts[sign].append(Evidence(features, i + row, fold, offset))
     if not lowest < highest:
         raise StoreError(
             "controls: all values of the shuffled controls are equal, expected a track that varies; check that the "

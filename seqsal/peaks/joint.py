@@ -10,8 +10,8 @@ the positives of a logistic regression, whose score chooses the next positives.
 
 1. Its window holds nothing: then it looks like the candidates of shuffled windows, window and all.
 2. Its window does hold an element, but elsewhere: then its own shape is one of the shuffles, but its window (what the
-   model predicts for it, its level) is one of the data. Such *grafts* are made: a control's candidate with the window
-   of a candidate of the data, drawn at random.
+   model predicts for it, its level) is one of the data. Such *grafts* are made: a control's candidate in a window of
+   the data, drawn at random among all of them.
 
 Without the second, windows of the data that differ from shuffles as a whole (all of them hold sites, say) would have
 everything in them called: false discovery proportions of 0.3 to 0.8 on `benchmarks/calibration.py`. A p-value is the
@@ -21,6 +21,10 @@ larger of those against each of the two nulls, which is valid whichever holds (B
 shuffle. The score of a fold is learned from the others, so that no candidate, real or shuffled, is scored by what has
 seen it (Granholm et al. 2012, doi:10.1186/1471-2105-13-S16-S3), and real and shuffled candidates of a fold are scored
 alike. Where the other folds have too few good candidates to learn from, the fold's score is the height's.
+
+*No worse than its parts.* Learning begins with the best of the height, the prediction, the steady prediction and their
+sums, and leaves it only for what makes clearly more candidates stand out. Positives are chosen at a rate of 0.3,
+whatever the q-value asked for: with 20,000 controls a stricter one hangs on a handful of them.
 """
 
 from __future__ import annotations
@@ -34,7 +38,7 @@ from scipy import special
 
 from seqsal.io.attributions import Attributions
 from seqsal.io.sweep import Axis
-from seqsal.peaks.candidates import Candidates, Ruler
+from seqsal.peaks.candidates import UNMEASURED, Candidates, Ruler
 from seqsal.peaks.null import N_GROUPS, Evidence, NullDistribution, SignNull
 
 __all__ = [
@@ -50,10 +54,12 @@ __all__ = [
 ]
 
 N_FOLDS = 3
+MOST_LEARNED = 300_000  # windows that a joint score is learned from
+SAMPLED_BP = 100_000  # stretches that are sampled where there are more
 BLOCK_WINDOWS = 1000  # of one unbroken stretch that stay in one fold
-MIN_WINDOWS, MIN_CONTROLS, MIN_CANDIDATES = 30, 100, 10  # for anything to be learned; candidates of a fold
-RATES = {0.1: 200, 0.2: 100, 0.3: 20}  # estimated share of false ones among positives: the first that gives so many
-N_ROUNDS = 5
+MIN_WINDOWS, MIN_CONTROLS, MIN_CANDIDATES = 100, 100, 10  # for anything to be learned; candidates of a fold
+RATE, ABOUT = 0.3, (0.75, 1.0, 1.25, 1.5)  # share of false ones among positives; times it, what yields are summed at
+N_ROUNDS, BETTER = 5, 1.05
 MIN_POSITIVES = 20
 RIDGE = 1.0
 MAX_Z = 8.0
@@ -62,8 +68,9 @@ SHARES = (0.1, 0.3, 1.0, 2.0)  # of the height to the prediction, to begin with
 MAX_STEPS, SMALL_STEP = 30, 1e-6  # of Newton's method
 BASE_BUDGET = 30
 MUCH_SHARED = 0.05  # of the windows, from which on places in windows mean nothing
-FEATURES = ("area", "agreement", "sharpness", "width", "prediction", "level", "place")
-OF_WINDOW = 3  # the last so many
+FEATURES = ("area", "agreement", "sharpness", "width", "effect", "steady", "prediction", "level", "place")
+EFFECT, STEADY, PREDICTION = -5, -4, -3  # columns
+OF_WINDOW = 4  # the last so many
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,8 @@ class Windows:
         (N,) axis positions of the windows, ascending.
     length
         Their length (bp).
+    order
+        (N,) their rows of the attributions.
     prediction
         (N,) their predictions, 0 where the controls have none to compare them with.
     fold
@@ -87,15 +96,19 @@ class Windows:
         Whether places in windows are compared: not where windows overlap.
     of_row
         (N,) fold of each row of the attributions.
+    every
+        Of so many stretches of `SAMPLED_BP` one is learned from.
     """
 
     start: NDArray[np.int64]
     length: int
+    order: NDArray[np.int64]
     prediction: NDArray[np.float64]
     fold: NDArray[np.int64]
     step: int
     has_place: bool
     of_row: NDArray[np.int64]
+    every: int = 1
 
     @classmethod
     def of(cls, attr: Attributions, axis: Axis) -> Windows:
@@ -114,16 +127,21 @@ class Windows:
         prediction = np.asarray(attr.prediction, dtype=np.float64)[order] if known else np.zeros(len(order))
         has_place = bool((~is_new).mean() <= MUCH_SHARED)
         step = attr.length if has_place else max(int(np.median(np.diff(start)[~is_new[1:]])), 1)
-        return cls(start, attr.length, prediction, fold, step, has_place, of_row)
+        every = -(-len(start) // MOST_LEARNED)
+        return cls(start, attr.length, order, prediction, fold, step, has_place, of_row, every)
 
-    def at(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-        """Prediction of the window whose middle is nearest to each axis position (n,), its place there, its fold."""
+    def population(self, direction: float) -> _Population:
+        """Return the windows that candidates are learned from."""
+        rows = np.flatnonzero((self.start + self.length // 2) // SAMPLED_BP % self.every == 0)
+        return _Population(rows, self.fold[rows], direction * self.prediction[rows])
+
+    def at(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the number of the window whose middle is nearest to each axis position (n,)."""
         middle = self.start + self.length // 2
         after = np.clip(np.searchsorted(middle, positions), 1, max(len(middle) - 1, 1))
         after = np.minimum(after, len(middle) - 1)
         before = np.maximum(after - 1, 0)
-        row = np.where(positions - middle[before] <= middle[after] - positions, before, after)
-        return self.prediction[row], self.place(positions - self.start[row]), self.fold[row]
+        return np.where(positions - middle[before] <= middle[after] - positions, before, after)
 
     def is_compared(self, offset: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether offsets in a control lie as near to its middle as positions do to the middle of a window."""
@@ -167,18 +185,38 @@ def describe(
     size = np.maximum(size, np.finfo(float).tiny)
     own = [
         np.maximum(direction * area, 0) ** (2 / 3), direction * area / size, largest / size,
-        np.log(candidates.end - candidates.start), direction * prediction, np.log(level), place,
+        np.log(candidates.end - candidates.start), np.zeros(len(candidates)), direction * prediction,
+        direction * prediction, np.log(level), place,
     ]  # fmt: skip
     return np.column_stack([candidates.profile, *own]).astype(np.float32)
 
 
-def _graft(controls: Evidence, data: Evidence, seed: int) -> Evidence:
-    """Give each of the controls' candidates the window of a candidate of the data, drawn at random."""
-    order = np.lexsort(controls.features.T)  # not by rows, so that the order of the controls does not matter
-    made = controls.take(order)
-    drawn = np.random.default_rng(seed).integers(len(data), size=len(made))
-    made.features[:, -OF_WINDOW:] = data.features[drawn, -OF_WINDOW:]
-    return made
+@dataclass(frozen=True)
+class _Population:
+    """Windows of the data that grafts are made into: their numbers (n,), folds and predictions, up for the sign."""
+
+    number: NDArray[np.int64]
+    fold: NDArray[np.int64]
+    prediction: NDArray[np.float64]
+
+    def take(self, rows: NDArray[np.bool_]) -> _Population:
+        """Return those of a mask."""
+        return _Population(self.number[rows], self.fold[rows], self.prediction[rows])
+
+    def graft(self, controls: Evidence, data: Evidence, seed: int) -> Evidence:
+        """Give each of the controls' candidates a window, drawn at random.
+
+        A window that has no candidate of the data gives its prediction only.
+        """
+        order = np.lexsort(controls.features.T)  # not by rows, so that the order of the controls does not matter
+        made = controls.take(order)
+        drawn = np.random.default_rng(seed).integers(len(self.number), size=len(made))
+        made.features[:, [STEADY, PREDICTION]] = self.prediction[drawn, None]
+        number, row = np.unique(data.unit, return_index=True)
+        at = np.minimum(np.searchsorted(number, self.number[drawn]), len(number) - 1)
+        has = number[at] == self.number[drawn]
+        made.features[has, -OF_WINDOW:] = data.features[row[at[has]], -OF_WINDOW:]
+        return made
 
 
 @dataclass(frozen=True)
@@ -198,7 +236,8 @@ class _Score:
 
     def standard(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """Features (n, F) in standard units of the nulls, with the height before them as it is and capped."""
-        height = self.ruler.strengths(features[:, : len(self.ruler.reference)].astype(np.float64))
+        heights = features[:, : len(self.ruler.reference)].astype(np.float64)
+        height = self.ruler.strengths(heights, features[:, EFFECT].astype(np.float64))
         table = np.column_stack([height, *(np.minimum(height, cap) for cap in CAPS), features])
         return np.clip((table - self.centre) / self.spread, -MAX_Z, MAX_Z)
 
@@ -207,10 +246,11 @@ class _Score:
         return (self.standard(features) @ self.weights - self.middle) / (self.high - self.middle)
 
     @classmethod
-    def learn(cls, data: Evidence, controls: Evidence, n_heights: int, seed: int) -> _Score:
+    def learn(cls, data: Evidence, controls: Evidence, grafts: Evidence, n_heights: int) -> _Score:
         """Learn to tell data from both nulls; the height alone where too few candidates stand out."""
-        nulls = (controls, _graft(controls, data, seed))
-        ruler = Ruler.of(controls.features[:, :n_heights].astype(np.float64))
+        nulls = (controls, grafts)
+        effects = controls.features[:, EFFECT].astype(np.float64)
+        ruler = Ruler.of(controls.features[:, :n_heights].astype(np.float64), effects if effects.any() else None)
         plain = cls(ruler, np.zeros(1), np.ones(1), np.zeros(1))
         both = np.concatenate([plain.standard(one.features) for one in nulls])
         spread = both.std(axis=0)
@@ -226,29 +266,32 @@ class _Score:
 def _search(x: NDArray[np.float64], nulls: list[NDArray[np.float64]]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Weights (F,) by which most of the data (n, F) stand out from both nulls, and which of them do.
 
-    Begins with the height, alone and with the prediction in some proportions, and goes on by logistic regression.
+    Begins with the strength and the predictions, alone and in some proportions, and goes on by logistic regression as
+    long as more stand out: no worse than the best of these, where they were learned.
     """
     eye = np.eye(x.shape[1])
-    height, prediction = eye[0], eye[-OF_WINDOW]
-    heights = eye[: len(CAPS) + 1]
-    tried = [height, *(prediction + share * one for one in heights for share in SHARES)]
-    for rate, enough in RATES.items():
-        masks = [_stand_out(x @ w, [null @ w for null in nulls], rate) for w in tried]
-        best = int(np.argmax([mask.sum() for mask in masks]))
-        weights, mask = tried[best], masks[best]
-        if mask.sum() >= enough:
-            break
-    else:
-        return height, masks[0]
-    now = mask
+    height, heights = eye[0], eye[: len(CAPS) + 1]
+    predictions = eye[[STEADY, PREDICTION]]
+    tried = [height, *predictions, *(p + share * one for p in predictions for one in heights for share in SHARES)]
+    yields = [_yield(x, nulls, w) for w in tried]
+    weights, most = tried[int(np.argmax(yields))], max(yields)
+    mask = now = _stand_out(x @ weights, [null @ weights for null in nulls], RATE)
+    if now.sum() < MIN_POSITIVES:
+        return height, _stand_out(x @ height, [null @ height for null in nulls], RATE)
     for _ in range(N_ROUNDS):
         learned = _logistic(x[now], np.concatenate(nulls), weights)
-        now = _stand_out(x @ learned, [null @ learned for null in nulls], rate)
-        if now.sum() > mask.sum():
-            weights, mask = learned, now
+        now, found = _stand_out(x @ learned, [null @ learned for null in nulls], RATE), _yield(x, nulls, learned)
+        if found > BETTER * most:
+            weights, mask, most = learned, now, found
         if now.sum() < MIN_POSITIVES:
             break
     return weights, mask
+
+
+def _yield(x: NDArray[np.float64], nulls: list[NDArray[np.float64]], weights: NDArray[np.float64]) -> int:
+    """Count how many stand out, at several rates together, for less luck in the choice of the weights."""
+    level, levels = x @ weights, [null @ weights for null in nulls]
+    return sum(int(_stand_out(level, levels, RATE * share).sum()) for share in ABOUT)
 
 
 def _stand_out(data: NDArray[np.float64], nulls: list[NDArray[np.float64]], rate: float) -> NDArray[np.bool_]:
@@ -299,20 +342,31 @@ class JointNull:
     without: Callable[[], list[JointNull]]
 
     @classmethod
-    def fit(cls, data: Evidence, controls: Evidence, n_controls: int, n_heights: int) -> JointNull:
-        """Learn a score for each fold from the others, and score the controls and grafts of that fold."""
+    def fit(
+        cls, data: Evidence, controls: Evidence, windows: _Population, n_controls: int, n_heights: int
+    ) -> JointNull:
+        """Learn a score for each fold from the others, and score the controls and grafts of that fold.
+
+        Candidates whose effect was not measured are the weakest.
+        """
+        data, rest = data.take(_is_measured(data)), controls.take(~_is_measured(controls))
+        controls = controls.take(_is_measured(controls))
         learned: list[_Score] = []
         scores: tuple[list[NDArray[np.float64]], ...] = ([], [])
         parts: tuple[list[NDArray[np.int64]], ...] = ([], [])
         for k in range(N_FOLDS):
             of_data, of_controls = data.fold == k, controls.fold == k
-            score = _Score.learn(data.take(~of_data), controls.take(~of_controls), n_heights, k)
+            others, theirs = data.take(~of_data), controls.take(~of_controls)
+            grafts = windows.take(windows.fold != k).graft(theirs, others, k)
+            score = _Score.learn(others, theirs, grafts, n_heights)
             learned.append(score)
             mine = controls.take(of_controls)
-            for i, null in enumerate((mine, _graft(mine, data.take(of_data), N_FOLDS + k))):
+            grafts = windows.take(windows.fold == k).graft(mine, data.take(of_data), N_FOLDS + k)
+            for i, null in enumerate((mine, grafts)):
                 scores[i].append(score.scores(null.features))
                 parts[i].append(null.unit)
-        nulls = [(np.concatenate(scores[i]), np.concatenate(parts[i])) for i in range(2)]
+        lowest = np.full(len(rest), -UNMEASURED)
+        nulls = [(np.concatenate([*scores[i], lowest]), np.concatenate([*parts[i], rest.unit])) for i in range(2)]
 
         def fitted(group: int = -1, every: int = 1) -> tuple[NullDistribution, ...]:
             kept = [unit * N_GROUPS // n_controls != group for _, unit in nulls]
@@ -329,9 +383,9 @@ class JointNull:
 
     def strengths(self, evidence: Evidence) -> NDArray[np.float64]:
         """Score candidates, each by what was learned without its fold."""
-        found = np.empty(len(evidence))
+        found = np.full(len(evidence), -UNMEASURED)
         for k, score in enumerate(self.learned):
-            rows = evidence.fold == k
+            rows = (evidence.fold == k) & _is_measured(evidence)
             found[rows] = score.scores(evidence.features[rows])
         return found
 
@@ -340,19 +394,36 @@ class JointNull:
         return np.max([one.p_values(strengths) for one in self.distributions], axis=0)
 
 
+def _is_measured(evidence: Evidence) -> NDArray[np.bool_]:
+    return ~np.isnan(evidence.features[:, EFFECT])
+
+
 def fit_joint(
-    data: Mapping[str, Evidence], controls: Mapping[str, Evidence], n_controls: int, n_heights: int
+    data: Mapping[str, Evidence] | None,
+    controls: Mapping[str, Evidence],
+    windows: Windows,
+    n_controls: int,
+    n_heights: int,
 ) -> dict[str, JointNull | SignNull]:
-    """Fit each sign, by the first `n_heights` features alone where a fold has too few candidates to learn from."""
+    """Fit each sign; nothing is learned without data, or where a fold has too few candidates to learn from.
+
+    Then candidates are judged by their heights, the first `n_heights` features, and the effects that were measured.
+    """
     found: dict[str, JointNull | SignNull] = {}
     for sign, null in controls.items():
-        fewest = min(int((one.fold == k).sum()) for one in (data[sign], null) for k in range(N_FOLDS))
-        if fewest < MIN_CANDIDATES:
-            heights = null.features[:, :n_heights].astype(np.float64)
-            found[sign] = SignNull.fit(heights, null.unit, n_controls)
+        if data is None or _fewest(data[sign], null) < MIN_CANDIDATES:
+            features = null.features.astype(np.float64)
+            effects = features[:, EFFECT] if features[:, EFFECT].any() else None
+            found[sign] = SignNull.fit(features[:, :n_heights], null.unit, n_controls, effects, EFFECT)
         else:
-            found[sign] = JointNull.fit(data[sign], null, n_controls, n_heights)
+            population = windows.population(-1.0 if sign == "neg" else 1.0)
+            found[sign] = JointNull.fit(data[sign], null, population, n_controls, n_heights)
     return found
+
+
+def _fewest(*evidence: Evidence) -> int:
+    """Count the candidates with everything measured, of the data or controls, in the fold that has the fewest."""
+    return min(int(((one.fold == k) & _is_measured(one)).sum()) for one in evidence for k in range(N_FOLDS))
 
 
 def joint_weights(nulls: Mapping[str, JointNull | SignNull], data: Mapping[str, Evidence]) -> dict[str, float]:

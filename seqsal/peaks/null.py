@@ -137,23 +137,27 @@ class Evidence:
         (n,) number of the control, or of the window.
     fold
         (n,) whose learner has not seen it.
+    place
+        (n,) offset of the summit in the control, or in the window.
     """
 
     features: NDArray[np.floating]
     unit: NDArray[np.int64]
     fold: NDArray[np.int64]
+    place: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.unit)
 
     def take(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Evidence:
         """Return those of a mask or of row numbers."""
-        return Evidence(self.features[rows], self.unit[rows], self.fold[rows])
+        return Evidence(self.features[rows], self.unit[rows], self.fold[rows], self.place[rows])
 
     @classmethod
     def join(cls, parts: Sequence[Evidence]) -> Evidence:
         """Put one after the other."""
-        return cls(*(np.concatenate(one) for one in zip(*((p.features, p.unit, p.fold) for p in parts), strict=True)))
+        each = zip(*((p.features, p.unit, p.fold, p.place) for p in parts), strict=True)
+        return cls(*(np.concatenate(one) for one in each))
 
 
 @dataclass(frozen=True)
@@ -168,31 +172,45 @@ class SignNull:
         Strengths of the control candidates.
     without
         N_GROUPS times the same, each time without another share of the controls, when it is called.
+    column
+        Of the features, where effects stand if they were measured.
     """
 
     ruler: Ruler
     distribution: NullDistribution
     without: Callable[[], Sequence[NullDistribution]]
+    column: int = -1
 
     @classmethod
-    def fit(cls, profiles: NDArray[np.floating], window: NDArray[np.int64], n_windows: int) -> SignNull:
-        """Fit to the profiles (n, K) of control candidates; see :meth:`NullDistribution.fit`."""
-        ruler = Ruler.of(profiles)
-        strengths = ruler.strengths(profiles)
+    def fit(
+        cls,
+        profiles: NDArray[np.floating],
+        window: NDArray[np.int64],
+        n_windows: int,
+        effects: NDArray[np.floating] | None = None,
+        column: int = -1,
+    ) -> SignNull:
+        """Fit to the profiles (n, K) and effects (n,) of control candidates; see :meth:`NullDistribution.fit`.
+
+        `column` of the features of other candidates holds their effects.
+        """
+        ruler = Ruler.of(profiles, effects)
+        strengths = ruler.strengths(profiles, effects)
         group = window * N_GROUPS // max(n_windows, 1)
 
         def without() -> list[NullDistribution]:
             others = (group != i for i in range(N_GROUPS))
             return [NullDistribution.fit(strengths[rows], window[rows], n_windows, every=4) for rows in others]
 
-        return cls(ruler, NullDistribution.fit(strengths, window, n_windows), without)
+        return cls(ruler, NullDistribution.fit(strengths, window, n_windows), without, column)
 
     def __len__(self) -> int:
         return len(self.distribution.heights)
 
     def strengths(self, evidence: Evidence) -> NDArray[np.float64]:
         """Return the strengths (n,) of candidates."""
-        return self.ruler.strengths(evidence.features[:, : len(self.ruler.reference)])
+        features = evidence.features.astype(np.float64, copy=False)
+        return self.ruler.strengths(features[:, : len(self.ruler.reference)], features[:, self.column])
 
     def p_values(self, strengths: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the p-values (n,) of candidates of these strengths (n,)."""

@@ -158,7 +158,7 @@ def _jackknife(values: NDArray[Any]) -> float:
 def by_height(block: TrackBlock, sign: str, candidates: Candidates) -> Evidence:
     """Judge candidates by their profiles."""
     zeros = np.zeros(len(candidates), dtype=np.int64)
-    return Evidence(candidates.profile, zeros, zeros)
+    return Evidence(candidates.profile, zeros, zeros, zeros)
 
 
 @dataclass

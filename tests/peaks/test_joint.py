@@ -100,51 +100,51 @@ def test_a_position_belongs_to_the_window_whose_middle_is_nearest(rng: np.random
     windows = Windows.of(attr, Axis.of(attr))
     assert (windows.step, windows.has_place) == (40, False)
     positions = np.concatenate([np.arange(420), np.arange(1000, 1260)])
-    prediction, _, _ = windows.at(positions)
+    prediction = windows.prediction[windows.at(positions)]
     for position, found in zip(positions, prediction, strict=True):
         away = np.abs(2 * (position - starts) + 1 - LENGTH)
         assert found in attr.prediction[away <= away.min() + 2]
     assert windows.is_compared(np.arange(LENGTH)).sum() == 40
 
 
-def _evidence(attr: Attributions) -> tuple[dict[str, Evidence], dict[str, Evidence]]:
+def _evidence(attr: Attributions) -> tuple[dict[str, Evidence], dict[str, Evidence], Windows]:
     rules = CandidateRules()
     windows = Windows.of(attr, Axis.of(attr))
     null, _ = read_null(attr, rules, scale=None, windows=windows)
     assert attr.controls is not None
     swapped = dataclasses.replace(attr, controls=Controls(attr.track, None, np.arange(len(attr)), attr.prediction))
     data, _ = read_null(swapped, rules, scale=None, windows=windows)
-    return data, null
+    return data, null, windows
 
 
 def test_a_fold_is_scored_by_what_has_not_seen_it() -> None:
-    data, null = _evidence(genome(3, n_sites=40)[0])
-    plain = fit_joint({"pos": data["pos"]}, {"pos": null["pos"]}, 400, 4)["pos"]
+    data, null, windows = _evidence(genome(3, n_sites=40)[0])
+    plain = fit_joint({"pos": data["pos"]}, {"pos": null["pos"]}, windows, 400, 4)["pos"]
     for one in (data["pos"], null["pos"]):
         one.features[one.fold == 1] *= 3
-    changed = fit_joint({"pos": data["pos"]}, {"pos": null["pos"]}, 400, 4)["pos"]
+    changed = fit_joint({"pos": data["pos"]}, {"pos": null["pos"]}, windows, 400, 4)["pos"]
     assert isinstance(plain, joint.JointNull) and isinstance(changed, joint.JointNull)
     np.testing.assert_array_equal(plain.learned[1].weights, changed.learned[1].weights)
     assert any(not np.allclose(plain.learned[k].spread, changed.learned[k].spread) for k in (0, 2))
 
 
 def test_labels_shuffled_teach_nothing() -> None:
-    data, null = _evidence(genome(4, n_sites=60)[0])
+    data, null, windows = _evidence(genome(4, n_sites=60)[0])
     rng = np.random.default_rng(0)
-    real = fit_joint({"pos": data["pos"]}, {"pos": null["pos"]}, 400, 4)["pos"]
+    real = fit_joint({"pos": data["pos"]}, {"pos": null["pos"]}, windows, 400, 4)["pos"]
     assert isinstance(real, joint.JointNull) and sum(one.n_positives for one in real.learned) > 60
     both = Evidence.join([data["pos"], null["pos"]])
     is_data = rng.permutation(len(both)) < len(data["pos"])
-    mixed = fit_joint({"pos": both.take(is_data)}, {"pos": both.take(~is_data)}, 400, 4)["pos"]
+    mixed = fit_joint({"pos": both.take(is_data)}, {"pos": both.take(~is_data)}, windows, 400, 4)["pos"]
     p_values = mixed.p_values(mixed.strengths(both.take(is_data)))
     assert p_values.min() > 0.05 / is_data.sum() and 0.4 < np.mean(p_values > 0.5) < 0.65
 
 
 def test_too_few_to_learn_from_is_told(caplog: pytest.LogCaptureFixture) -> None:
     attr, _ = genome(5, n=10)
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         peaks = call_peaks(attr, statistic="joint", max_controls=1)
-    assert "by their height alone, since 10 windows are too few (at least 30)" in caplog.text
+    assert "by their height alone, since 10 windows are too few (at least 100)" in caplog.text
     assert peaks.attrs["statistic"] == "height"
     pd.testing.assert_frame_equal(peaks, call_peaks(attr, max_controls=1))
     with pytest.raises(UsageError, match="statistic: got 'area', expected height or joint"):
