@@ -147,7 +147,7 @@ class Bench:
         )  # fmt: skip
 
     def __enter__(self) -> Bench:
-        self.predictor.prepare(self.windows[:1], len(self.backgrounds) * MAX_CONTROL_WORDS, pairs=False)
+        self.predictor.prepare(self.windows[:1], len(self.backgrounds) * MAX_CONTROL_WORDS)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -206,7 +206,7 @@ class Bench:
             own = self._predict(codes)
 
             def predict(words: Codes) -> Values:
-                return self._predict(written(codes, words, start, forward))
+                return self.predictor.written(codes, words, start, forward)
 
             lost = own - self._predict(self._shuffled_elsewhere(codes, start, len(one))).mean(axis=0)
             return [((one.name,), effect_against(predict, own[None], self._controls(one), lost, 0.95))]
@@ -254,7 +254,7 @@ class Bench:
         forward = np.ones(len(start), dtype=bool)
 
         def predict(words: Codes) -> Values:
-            return self._predict(written(self.backgrounds, words, start, forward))
+            return self.predictor.written(self.backgrounds, words, start, forward)
 
         controls = self._controls(element)
         return effect_against(predict, predict(element.codes[None]), controls, np.zeros(len(start)), 0.95)

@@ -20,6 +20,7 @@ from seqsal.attribution.compute import Batches, batches_for, fast_predictions
 from seqsal.attribution.ism.pairs import PairModel
 from seqsal.attribution.targets import TargetView, with_target
 from seqsal.errors import ModelError
+from seqsal.experiments.words import written
 from seqsal.io.inputs import open_codes
 from seqsal.models import SequenceModel
 from seqsal.models.contrast import Target
@@ -33,6 +34,7 @@ __all__ = ["PairScores", "Predictor"]
 
 Values = NDArray[np.float64]
 TINY = 1e-12
+WORDS = 64  # of a window at once
 FORWARD = 4  # times as many windows at once as with a backward pass
 
 
@@ -69,10 +71,10 @@ class Predictor:
         self.models, self.targets, self.device = list(models), list(targets), device
         self.rc_average, self._batch_size = rc_average, batch_size
         self._stack = ExitStack()
-        self._ready: list[tuple[TargetView, PairModel | None, Batches]] = []
+        self._ready: list[tuple[TargetView, PairModel, Batches]] = []
 
-    def prepare(self, example: NDArray[np.uint8], n_windows: int, *, pairs: bool = True) -> None:
-        """Look at the models with an example (1, L) of `n_windows` windows; `pairs` says whether `score` is wanted."""
+    def prepare(self, example: NDArray[np.uint8], n_windows: int) -> None:
+        """Look at the models with an example (1, L) of `n_windows` windows."""
         source, X = open_codes(example), self._one_hot(example)
         for model in self.models:
             batches = self._stack.enter_context(
@@ -82,7 +84,7 @@ class Predictor:
             view = TargetView(first, self.targets, self.device)
             if self._batch_size is None:  # that number is for what a gradient keeps, which nothing here does
                 batches = batches.resized(FORWARD * batches.batch_size)
-            local = PairModel(TargetView(model, self.targets, self.device), X) if pairs else None
+            local = PairModel(TargetView(model, self.targets, self.device), X)
             self._ready.append((view, local, batches))
 
     def score(self, pairs: Pairs) -> PairScores:
@@ -94,7 +96,7 @@ class Predictor:
             for is_reverse in strands:
                 windows = [reverse_complement(codes) if is_reverse else codes for codes in (pairs.ref, *pairs.alts)]
                 at = pairs.at if pairs.at is None or not is_reverse else pairs.ref.shape[1] - 1 - pairs.at
-                if at is not None and not has_profile and local is not None and local.is_fit:
+                if at is not None and not has_profile and local.is_fit:
                     ref, alt = self._locally(local, batches, windows[0], windows[1], at)
                     parts.append(PairScores(ref[None], alt[None], np.array([number]), None))
                     continue
@@ -112,6 +114,37 @@ class Predictor:
         strands = [codes, reverse_complement(codes)] if self.rc_average else [codes]
         return np.mean([self._whole(view, batches, one, False, 0)[0] for view, _, batches in self._ready
                         for one in strands], axis=0)  # fmt: skip
+
+    def written(
+        self, codes: NDArray[np.uint8], words: NDArray[np.uint8], start: NDArray[np.int64], forward: NDArray[np.bool_]
+    ) -> Values:
+        """Predict windows (n, L) with words (K, w) at `start` (n,), turned where not `forward`, on the first target.
+
+        Returns (K, n). Each window is computed once, and of each word what it changes, where the model allows.
+        """
+        length, width = codes.shape[1], words.shape[1]
+        if not all(local.is_fit for _, local, _ in self._ready):
+            replaced = written(codes, words, start, forward)
+            return self.predict(replaced.reshape(-1, length))[:, 0].reshape(len(words), -1)
+        total = np.zeros((len(words), len(codes)))
+        strands = (False, True) if self.rc_average else (False,)
+        turned = reverse_complement(words)
+        for _, local, batches in self._ready:
+
+            def compute(first: int, stop: int, local: PairModel = local) -> None:
+                for row in range(first, stop):
+                    for is_reverse in strands:
+                        window = codes[row : row + 1]
+                        X = self._one_hot(reverse_complement(window) if is_reverse else window)
+                        own = self._one_hot(words if forward[row] != is_reverse else turned)
+                        at = length - int(start[row]) - width if is_reverse else int(start[row])
+                        for low in range(0, len(own), WORDS):
+                            part = slice(low, low + WORDS)
+                            with torch.no_grad():
+                                total[part, row] += local.words(X, at, own[part])[:, 0].cpu().numpy()
+
+            batches.run(compute, len(codes))
+        return self._finite(total / (len(self._ready) * len(strands)))
 
     def _locally(
         self, local: PairModel, batches: Batches, ref: NDArray[np.uint8], alt: NDArray[np.uint8], at: int

@@ -54,6 +54,23 @@ def test_pairs_are_whole_passes(monkeypatch: pytest.MonkeyPatch, name: str, targ
                 torch.testing.assert_close(found, expected, rtol=1e-5, atol=2e-6)
 
 
+@pytest.mark.parametrize("name", NETS)
+def test_words_are_whole_passes(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(pairs, "is_worth_tracing", lambda model, X: True)
+    torch.manual_seed(0)
+    model = seqsal.wrap(NETS[name]().eval(), input_length=LENGTH)
+    rng = np.random.default_rng(0)
+    X = one_hot_tensor(torch.from_numpy(random_codes(rng, 1, LENGTH, 0.05)))
+    words = one_hot_tensor(torch.from_numpy(random_codes(rng, 6, 9)))
+    with model.frozen(), torch.no_grad():
+        view = TargetView(model, [2, 0], CPU)
+        local = PairModel(view, X)
+        for at in (0, 30, LENGTH - 9):
+            changed = X.repeat(6, 1, 1)
+            changed[:, :, at : at + 9] = words
+            torch.testing.assert_close(local.words(X, at, words), view(changed).double(), rtol=1e-5, atol=2e-6)
+
+
 def test_a_model_that_changes_throughout_is_left_alone() -> None:
     class Everywhere(nn.Module):
         def forward(self, X: torch.Tensor) -> torch.Tensor:

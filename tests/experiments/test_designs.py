@@ -144,3 +144,24 @@ def test_every_verb_writes_its_table(tmp_path: Path) -> None:
     refused(call("space", "--a", "GATT", "--b", "CCTG", "--distances", "9", *shared), "such as 0-50")
     refused(call("insert", "--motifs", "GATX", *shared), "GATX", "expected bases")
     assert not (tmp_path / "e.tsv").exists()
+
+
+def test_what_a_word_changes_alone_gives_what_whole_passes_give(
+    windows: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from seqsal.attribution.ism import pairs
+    from seqsal.models import CNN, CNNConfig
+
+    codes = random_codes(np.random.default_rng(1), 12, LENGTH)
+    codes[::2, 30:38], codes[1::2, 7:15] = encode(A), encode("CTGTAATC")  # A, and A on the other strand
+    given = {**windows, "X": one_hot(codes), "rc_average": True}
+    tables = []
+    for is_local in (True, False):
+        monkeypatch.setattr(pairs, "is_worth_tracing", lambda model, X, is_local=is_local: is_local)
+        torch.manual_seed(0)
+        model = CNN(CNNConfig(input_length=LENGTH, n_filters=16, n_blocks=2, stem_kernel=7)).eval()
+        tables.append(experiments.insert(model, [A, B], **given))  # type: ignore[arg-type]
+        tables.append(experiments.remove(model, A, mismatches=0, **given))  # type: ignore[arg-type]
+    for ours, whole in zip(tables[:2], tables[2:], strict=True):
+        np.testing.assert_allclose(ours[["effect", "low", "high"]], whole[["effect", "low", "high"]], atol=1e-5)
+    assert tables[1]["n"][0] == 12

@@ -32,16 +32,20 @@ MOST_CARRIED = 0.7  # of the entries of a whole pass, up to which carrying diffe
 N_CHECKED = 3
 
 
-class _Live(Window):
+class _Kept(Window):
+    """Results of one window."""
+
+    def is_finite(self, idx: int) -> bool:
+        """Leave it to the outputs, which are looked at: to look at every result would take as long as to compute it."""
+        return True
+
+
+class _Live(_Kept):
     """Results of several windows, each there as long as an operation will look at it."""
 
     def __init__(self, known: dict[int, Any]) -> None:
         self.results = known
         self._references: dict[tuple[Any, ...], Reference] = {}
-
-    def is_finite(self, idx: int) -> bool:
-        """Leave it to the outputs, which are looked at: to look at every result would take as long as to compute it."""
-        return True
 
     def forget(self, idx: int) -> None:
         """Let go of a result."""
@@ -120,6 +124,17 @@ class PairModel:
         reference = window.results[mutator.graph.output]
         changed = output.full() if hasattr(output, "full") else output
         return torch.stack([reference.double(), changed.double()])
+
+    def words(self, X: Tensor, at: int, words: Tensor) -> Tensor:
+        """Score one window X (1, 4, L) with each of the words (K, 4, w) written at a position: (K, T) in float64."""
+        mutator, first = self._mutator, self._mutator.graph.ops[0].idx
+        window = _Kept(mutator.graph, X, self._run)
+        frame = Frame(np.zeros(1, dtype=np.int64), len(words), 0, mutator.max_stride)
+        delta = words - X[:, :, at : at + words.shape[2]]
+        state = Local(frame, window.reference(first, 2), at, 1, delta=delta, owned=True)
+        output = mutator.graph.run(state, Pass(mutator, window, frame))  # type: ignore[arg-type]
+        changed: Tensor = output.full() if hasattr(output, "full") else output
+        return changed.double()
 
 
 def _as_written(op: Op, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
