@@ -83,3 +83,21 @@ def test_nothing_found_is_a_result_and_no_controls_are_not(given: list[object], 
     assert call("attribute", *given, "--controls", 0, "--out", bare).exit_code == 0
     (tmp_path / "M.safetensors").rename(tmp_path / "elsewhere.safetensors")
     refused(call("peaks", bare, "--out", out), "no shuffled controls", "seqsal attribute … --controls N")
+
+
+def test_the_null_is_an_option_and_told(given: list[object], tmp_path: Path, rng: np.random.Generator) -> None:
+    """Of sequences without a genome no background is made; of regions it is, and by then nothing is half-written."""
+    path, out = tmp_path / "A.h5", tmp_path / "P.narrowPeak"
+    assert call("attribute", *given, "--out", path).exit_code == 0
+    refused(call("peaks", path, "--null", "background", "--out", out), "were not read from one", "--null shuffle")
+    assert not out.exists() and seqsal.read_attributions(path).controls is None
+    refused(call("attribute", *given, "--null", "background", "--out", tmp_path / "B.h5"), "were not read from one")
+    (tmp_path / "g.fa").write_text(f">chr1\n{decode(rng.integers(0, 4, 9_000).astype(np.uint8))}\n")
+    (tmp_path / "r.bed").write_text("".join(f"chr1\t{i}\t{i + LENGTH}\tr{i}\n" for i in range(100, 1100, 100)))
+    model = given[:2]
+    where = ["--genome", tmp_path / "g.fa", "--regions", tmp_path / "r.bed", "--device", "cpu"]
+    assert call("attribute", *model, *where, "--null", "background", "--controls", 40, "--out", path).exit_code == 0
+    result = call("peaks", path, "--out", out)
+    assert result.exit_code == 0 and "against 40 windows of the genome away from the regions" in result.output
+    assert '"null": "background"' in call("info", path, "--json").output
+    refused(call("peaks", path, "--null", "backgrund", "--out", out), "--null", "background")
