@@ -10,4 +10,5 @@ pair_command = experiment(
     "pair", "--motifs motifs.meme --gap 10",
     "Put two motifs at a time into neutral sequences: do they do more together than each alone?", motifs_option,
     click.option("--gap", type=click.IntRange(min=0), default=10, show_default=True, help="bp between the two."),
+    draw="plot_cooperativity",
 )  # fmt: skip

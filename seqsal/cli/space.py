@@ -23,4 +23,5 @@ space_command = experiment(
     "space", "--a TGACTCA --b GATAAG",
     "Put two motifs into neutral sequences at every distance and orientation: where do they work together?", a_option,
     click.option("--b", required=True, metavar="WHAT", help=f"The second element: {MOTIF_HELP}."), _distances,
+    draw="plot_spacing",
 )  # fmt: skip

@@ -7,6 +7,7 @@ from seqsal.plot.curves import (
     plot_score_histogram,
     plot_training_history,
 )
+from seqsal.plot.experiments import plot_cooperativity, plot_spacing
 from seqsal.plot.heatmap import plot_heatmap
 from seqsal.plot.logo import BASE_COLORS, plot_letters, plot_logo, plot_region_rows
 from seqsal.plot.motifs import plot_cwm, plot_motif, plot_pattern, write_logos
@@ -17,6 +18,7 @@ from seqsal.plot.tracks import plot_region_track, plot_track
 __all__ = [
     "BASE_COLORS",
     "plot_attributions",
+    "plot_cooperativity",
     "plot_curves",
     "plot_cwm",
     "plot_heatmap",
@@ -29,6 +31,7 @@ __all__ = [
     "plot_region_track",
     "plot_replacement_curves",
     "plot_score_histogram",
+    "plot_spacing",
     "plot_track",
     "plot_tracks",
     "plot_training_history",

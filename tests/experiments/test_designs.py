@@ -135,10 +135,13 @@ def test_every_verb_writes_its_table(tmp_path: Path) -> None:
     }  # fmt: skip
     n_rows = {"insert": 2, "remove": 1, "swap": 1, "pair": 3, "space": 16, "scan": 30}
     for verb, options in own.items():
-        result = call(verb, *options, *shared)
+        picture = ["--plot", tmp_path / f"{verb}.svg"] if verb in ("pair", "space") else []
+        result = call(verb, *options, *shared, *picture)
         assert result.exit_code == 0, (verb, result.output, result.exception)
         table = pd.read_csv(tmp_path / "e.tsv", sep="\t")
         assert len(table) == n_rows[verb] and list(table)[-6:] == "effect low high p_value q_value n".split()
+    for verb, words in {"pair": ("GATT", "CCTG"), "space": ("distance between GATT and CCTG", "orientation")}.items():
+        assert all(word in (tmp_path / f"{verb}.svg").read_text() for word in words)
     (tmp_path / "e.tsv").unlink()
     refused(call("space", "--a", "GATT", "--b", "CCTG", "--distances", "0-60", *shared), "do not fit into the window")
     refused(call("space", "--a", "GATT", "--b", "CCTG", "--distances", "9", *shared), "such as 0-50")
