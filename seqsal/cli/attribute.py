@@ -31,9 +31,16 @@ __all__ = ["attribute_command"]
 @click.option("--hypothetical", is_flag=True, help="Keep the scores of all four bases, not only of the one there.")
 @click.option("--out", type=path_type, required=True, help="Attribution file to write (.h5).")
 @click.option("--bigwig", type=path_type, help="Also write the track as bigWig.")
+@click.option(
+    "--scheduler",
+    metavar="local:N|tcp://…",
+    help="Let N processes here, or the workers of a Dask scheduler, do the work; the file is the same.",
+)
 @resume_option
 @common_options
-def attribute_command(model: str, out: Path, bigwig: Path | None, quiet: bool, **arguments: Any) -> None:
+def attribute_command(
+    model: str, out: Path, bigwig: Path | None, quiet: bool, scheduler: str | None, resume: bool, **arguments: Any
+) -> None:
     """Attribute the model's output to single bases; an interrupted run resumes."""
     from seqsal.attribution.api import attribute
     from seqsal.io.atomic import check_writable
@@ -43,7 +50,14 @@ def attribute_command(model: str, out: Path, bigwig: Path | None, quiet: bool, *
     check_writable(out)
     if bigwig is not None:
         check_writable(bigwig)
-    attr = attribute(model, out=out, progress=progress, **arguments)
+    if scheduler is None:
+        attr = attribute(model, out=out, resume=resume, progress=progress, **arguments)
+    else:
+        from seqsal.io.store import read_attributions
+        from seqsal.pipeline.schedulers import attribute_on
+
+        attribute_on(scheduler, model, out, progress=progress, **arguments)
+        attr = read_attributions(out, in_memory=False)
     if bigwig is not None:
         write_bigwig(attr, attr.chrom_sizes, bigwig, progress=progress)
     if not quiet:

@@ -10,6 +10,7 @@ the same kind of machine so are the bytes. Otherwise values may differ by the ro
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import math
@@ -17,7 +18,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -104,8 +105,8 @@ class Plan:
 
 
 def plan_units(
-    models: Sequence[str], out: str | os.PathLike[str], *, units: int | None = None, system: str | None = None,
-    merged: str | os.PathLike[str] = "A.h5", **arguments: Any,
+    models: Sequence[str], out: str | os.PathLike[str], *, units: int | None = None, at_most: bool = False,
+    system: str | None = None, merged: str | os.PathLike[str] = "A.h5", **arguments: Any,
 ) -> Plan:  # fmt: skip
     """Cut the attribution of some models into tasks, and write the plan.
 
@@ -117,6 +118,8 @@ def plan_units(
         Folder to write, which must not hold another plan.
     units
         Tasks a model; None makes them some five minutes long, by a trial.
+    at_most
+        Make fewer tasks than `units` where windows are few, or chunks of them.
     system, merged
         One of `SYSTEMS`, for which to write a script as well, and what that merges into.
     arguments
@@ -140,6 +143,7 @@ def plan_units(
         with _opened(make_request(**request)) as (run, source, layout):
             n_rows, n_controls = len(layout.regions), layout.n_controls
             units_here = units or _suitable(time_windows(run, source)[2] * (n_rows + n_controls), n_rows)
+            units_here = min(units_here, max(n_rows // BATCH, 1)) if at_most else units_here
             if units_here > n_rows:
                 raise UsageError(f"units: got {units_here:,}, expected no more than the {n_rows:,} windows")
             step = chunk_rows(run.planned, source.length, layout.length)
@@ -249,8 +253,9 @@ def _planned(plan: Plan, model: int, device: str | None) -> Iterator[tuple[Attri
 
 
 def work_unit(
-    folder: str | os.PathLike[str], task: int, *, device: str | None = None, progress: bool | None = False
-) -> Path:
+    folder: str | os.PathLike[str], task: int, *, device: str | None = None, keep: bool = False,
+    progress: bool | None = False,
+) -> Path:  # fmt: skip
     """Do one task of a plan, unless that is done; an interrupted one goes on where it stopped.
 
     Parameters
@@ -261,6 +266,8 @@ def work_unit(
         Number of the task, from 0.
     device
         Where to compute; None does as planned.
+    keep
+        Keep the model and the genome open, for the next task of this process.
     progress
         Show a progress bar.
 
@@ -284,12 +291,24 @@ def work_unit(
     if out.exists() and _is_of(out, rows_fingerprint(whole, first, stop)):
         logger.info("task %d: done before", task)
         return out
-    with _planned(plan, one.model, device) as (run, source, layout):
+    with ExitStack() as stack:
+        opened = _planned(plan, one.model, device)
+        found = _kept(str(plan.folder), one.model, device)[1] if keep else stack.enter_context(opened)
+        run, source, layout = found
         run.compare_with_plain(source)
         with RowsWriter(out, layout, whole, first, stop) as writer:
             run.stream(source, layout, writer, progress, until=stop)
             writer.finish({"correlations": run.correlations, "task": task})
     return out
+
+
+@functools.lru_cache(maxsize=2)
+def _kept(
+    folder: str, model: int, device: str | None
+) -> tuple[ExitStack, tuple[AttributionRun, WindowReader, StoreLayout]]:
+    """Open a model of a plan for as long as this process lives; the stack keeps it open."""
+    stack = ExitStack()
+    return stack, stack.enter_context(_planned(read_plan(folder), model, device))
 
 
 def _is_of(path: Path, expected: str) -> bool:
