@@ -12,7 +12,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 IMPORTED_AS = {"biopython": "Bio", "modisco_lite": "modiscolite"}  # where it is not the name of the distribution
 TOOLS = {"ipykernel", "mypy", "pandas_stubs", "pytest_timeout", "pytest_xdist", "ruff"}  # used without an import
-BROUGHT_BY = {"nbformat": "nbclient", "sklearn": "modisco_lite"}  # the tests' own, and always there with these
+BROUGHT_BY = {
+    "nbformat": "nbclient",
+    "psutil": "distributed",
+    "sklearn": "modisco_lite",
+}  # the tests' own, and always there with these
 
 
 def modules(requirements: Iterable[str]) -> set[str]:

@@ -135,15 +135,15 @@ def test_nothing_of_the_model_changes() -> None:
 
 
 def test_command_prints_a_line_a_layer_and_writes_picture_or_table(tmp_path: Path, monkeypatch) -> None:
-    torch.manual_seed(0)
-    module = nn.Sequential(nn.Conv1d(4, 4, 7), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(4, 1))
-    (tmp_path / "mine.py").write_text("")
+    (tmp_path / "toy_field.py").write_text(
+        "from torch import nn\n\n\ndef make():\n"
+        "    return nn.Sequential(nn.Conv1d(4, 4, 7), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(4, 1))\n"
+    )
     monkeypatch.syspath_prepend(str(tmp_path))
-    import mine  # type: ignore[import-not-found]
-
-    mine.make = lambda: module
     for name in ("erf.svg", "erf.tsv"):
-        done = call("erf", "--model", "mine:make", "--input-length", 50, "--out", tmp_path / name, "--device", "cpu")
+        done = call(
+            "erf", "--model", "toy_field:make", "--input-length", 50, "--out", tmp_path / name, "--device", "cpu"
+        )
         assert done.exit_code == 0, done.output
         lines = done.output.splitlines()
         assert lines[0].startswith("0 ") and lines[0].endswith("bp  field 7 bp")
