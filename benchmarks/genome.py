@@ -130,9 +130,10 @@ def main() -> None:
         table["prediction alone"][rate] = merged(alone[alone["q_value"] <= rate])
     for statistic in ("height", "joint"):
         began = time.process_time()
-        peaks = seqsal.call_peaks(attr, fdr=max(RATES), statistic=statistic, max_controls=attr.n_controls)
+        how = {"sign": "pos", "max_controls": attr.n_controls}
+        peaks = seqsal.call_peaks(attr, fdr=max(RATES), statistic=statistic, **how)
         print(f"{statistic}: {time.process_time() - began:.0f} s, best q {peaks.attrs['best_q']:.2g}")
-        peaks = peaks[peaks["sign"] == "pos"].assign(place=peaks["start"] + peaks["summit"])
+        peaks = peaks.assign(place=peaks["start"] + peaks["summit"])
         table[statistic] = {rate: peaks[peaks["q_value"] <= rate] for rate in RATES}
     held_out = options.test_chroms.split(",")
     print(f"{len(attr):,} windows, {attr.n_controls:,} controls; {len(sites)} sites within {NEAR_BP} bp")
