@@ -133,6 +133,8 @@ def _result_facts(file: h5py.File, name: str, place: str | None) -> dict[str, An
     attrs = {**read_attrs(file), **(read_attrs(file[prefix]) if prefix else {})}
     keys = ("method", "target", "output_space", "signed", "precision_correlation")
     facts: dict[str, Any] = {"name": name} | {key: attrs[key] for key in keys if key in attrs}
+    if "target_name" in attrs:  # of a contrast, which has no number
+        facts["target"] = attrs["target_name"]
     facts["options"] = attrs.get("options", {})
     facts["kept"] = [kept for kept in _OPTIONAL if prefix + kept in file]
     if "completeness_error" in facts["kept"] and "progress" not in file:

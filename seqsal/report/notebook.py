@@ -41,7 +41,7 @@ def attributions_html(attr: Attributions) -> str:
     rejected = f", {len(attr.rejected):,} more could not be used (see .rejected)" if len(attr.rejected) else ""
     facts = [
         ("regions", f"{len(attr):,} of {attr.length:,} bp{rejected}"),
-        ("method", f"{attr.method}, target {attr.target}"),
+        ("method", f"{attr.method}, target {attr.attrs.get('target_name', attr.target)}"),
         ("values", attr.unit),
         (
             "controls",

@@ -342,7 +342,7 @@ def model_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
     facts = {
         "Model": PurePath(str(model.get("file", ""))).name,
         "SHA-256": str(model.get("sha256", ""))[:16],
-        "Target": attrs.get("target", ""),
+        "Target": attrs.get("target_name", attrs.get("target", "")),
         "Method": inputs.attr.method,
         "Gradient correction": attrs.get("gradient_correction", ""),
         "Output attributed": inputs.attr.output_space,
