@@ -81,17 +81,17 @@ class Predictor:
                 batches_for(model, source, self.device, n_windows, batch_size=self._batch_size)
             )
             first = fast_predictions(with_target(model, self.targets[0]), X)
-            view = TargetView(first, self.targets, self.device)
+            chosen = TargetView(first, self.targets, self.device)
             if self._batch_size is None:  # that number is for what a gradient keeps, which nothing here does
                 batches = batches.resized(FORWARD * batches.batch_size)
             local = PairModel(TargetView(model, self.targets, self.device), X)
-            self._ready.append((view, local, batches))
+            self._ready.append((chosen, local, batches))
 
     def score(self, pairs: Pairs) -> PairScores:
         """Score the windows of both alleles."""
         parts = []
         strands = (False, True) if self.rc_average else (False,)
-        for number, (view, local, batches) in enumerate(self._ready):
+        for number, (chosen, local, batches) in enumerate(self._ready):
             has_profile = self.models[number].has_profile
             for is_reverse in strands:
                 windows = [reverse_complement(codes) if is_reverse else codes for codes in (pairs.ref, *pairs.alts)]
@@ -100,7 +100,7 @@ class Predictor:
                     ref, alt = self._locally(local, batches, windows[0], windows[1], at)
                     parts.append(PairScores(ref[None], alt[None], np.array([number]), None))
                     continue
-                found = [self._whole(view, batches, codes, has_profile, number) for codes in windows]
+                found = [self._whole(chosen, batches, codes, has_profile, number) for codes in windows]
                 (ref, ref_profile), alts = found[0], found[1:]
                 for alt, profile in alts:
                     apart = None
@@ -112,7 +112,7 @@ class Predictor:
     def predict(self, codes: NDArray[np.uint8]) -> Values:
         """Predict windows (n, L), averaged over models and strands, (n, T)."""
         strands = [codes, reverse_complement(codes)] if self.rc_average else [codes]
-        return np.mean([self._whole(view, batches, one, False, 0)[0] for view, _, batches in self._ready
+        return np.mean([self._whole(chosen, batches, one, False, 0)[0] for chosen, _, batches in self._ready
                         for one in strands], axis=0)  # fmt: skip
 
     def written(
@@ -161,7 +161,7 @@ class Predictor:
         return self._finite(found[0]), self._finite(found[1])
 
     def _whole(
-        self, view: TargetView, batches: Batches, codes: NDArray[np.uint8], has_profile: bool, number: int
+        self, chosen: TargetView, batches: Batches, codes: NDArray[np.uint8], has_profile: bool, number: int
     ) -> tuple[Values, Values | None]:
         """Score windows (n, T), with their profiles (n, tracks, positions) where there are any."""
         values = np.empty((len(codes), len(self.targets)))
@@ -171,7 +171,7 @@ class Predictor:
         def compute(start: int, stop: int) -> None:
             X = self._one_hot(codes[start:stop])
             with torch.no_grad():
-                values[start:stop] = view(X).double().cpu().numpy()
+                values[start:stop] = chosen(X).double().cpu().numpy()
                 if has_profile:
                     profiles[start] = model.profile(X).double().cpu().numpy()
 

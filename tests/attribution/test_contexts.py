@@ -59,7 +59,7 @@ ARRAY = np.zeros((50, 4, 400))
 @pytest.mark.parametrize(
     "given",
     [
-        {"target": lambda y: y[0]}, {"target": "0"}, {"target": {"a": 1}}, {"target": 1.5}, {"target": ARRAY},
+        {"target": lambda y: y[0]}, {"target": "liver"}, {"target": {"a": 1}}, {"target": 1.5}, {"target": ARRAY},
         {"method": ARRAY}, {"method": "integrated_gradients", "baseline": ARRAY[0]}, {"n_controls": ARRAY},
         {"method": "deeplift_shap", "n_references": ARRAY}, {"method": "grad_cam", "layer": torch.nn.Conv1d(4, 4, 4)},
         {"batch_size": ARRAY}, {"seed": ARRAY}, {"device": ARRAY}, {"layout": ARRAY}, {"input_length": "4"},
