@@ -130,7 +130,7 @@ class VariantSummary:
 
     def __str__(self) -> str:
         found = f", {self.n_significant:,} with q ≤ 0.05" if self.n_controls else ""
-        return f"{self.n_variants:,} variants scored{found}"
+        return f"{self.n_variants:,} variant{'s' * (self.n_variants != 1)} scored{found}"
 
 
 @dataclass(frozen=True)
