@@ -1,6 +1,6 @@
 """Peak calls on trained networks, where the truth is known: error rates, recall, and how near the summits are.
 
-    python benchmarks/calibration.py [--datasets 200] [--cache FOLDER] [--method gradient_x_input] [--no-peer]
+    python benchmarks/calibration.py [--datasets 200] [--cache FOLDER] [--method gradient_x_input] [--callers seqsal]
 
 `planted.py` trains six networks (kept in FOLDER) on sequences with planted JASPAR motifs. A data set is 20 to 40 fresh
 sequences of 200 to 500 bp with 1 to 5 instances each, attributed with the default number of shuffled controls, and the
@@ -9,7 +9,8 @@ caller was developed on (`--seed`).
 
 * **any call**: share of the shuffled data sets in which anything is called.
 * **FDP**: mean over data sets of false / (false + true) calls, 0 without calls; **pooled**: of all data sets together.
-  A call is true when it shares at least half of the shorter span with an instance of its sign, neither true nor false
+  A call is true when it shares at least half of the shorter span with an instance of its sign (of either, where the
+  method has none), neither true nor false
   when it touches an unplanted match of a planted motif (FIMO p < 1e-4), else false: also on an instance of the other
   sign.
 * **recall**: share of all planted instances with a true call, however weak the instance came out.
@@ -162,9 +163,9 @@ class Outcome:
 def judge(data: DataSet, caller: Caller) -> Outcome:
     """Compare calls with the truth."""
     calls, spans = caller(data.signal), data.planted.instances
-    match = _touch(calls, spans, 0.5) & (
-        calls["sign"].to_numpy(object)[:, None] == spans["sign"].to_numpy(object)[None]
-    )
+    match = _touch(calls, spans, 0.5)
+    if data.signal.attrs["signed"]:
+        match &= calls["sign"].to_numpy(object)[:, None] == spans["sign"].to_numpy(object)[None]
     is_true = match.any(axis=1)
     is_false = ~is_true & ~_touch(calls, data.chance).any(axis=1)
     centre = (spans["start"] + spans["end"] - 1).to_numpy() / 2
@@ -201,12 +202,12 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "seqsal-calibration")
     parser.add_argument("--method", default="gradient_x_input")
     parser.add_argument("--seed", type=int, default=0, help="of the first data set")
-    parser.add_argument("--no-peer", action="store_true")
+    parser.add_argument("--callers", default="", help="how the names of those to try begin, such as 'seqsal, q'")
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.cache.mkdir(parents=True, exist_ok=True)
     sources = [trained(design, options.cache) for design in DESIGNS]
-    callers = {name: call for name, call in CALLERS.items() if name.startswith("seqsal") or not options.no_peer}
+    callers = {name: call for name, call in CALLERS.items() if name.startswith(options.callers)}
     began, instances = time.perf_counter(), []
     by_design: dict[str, dict[str, list[Outcome]]] = {s.design.name: {name: [] for name in callers} for s in sources}
     spans: dict[str, list[pd.DataFrame]] = {s.design.name: [] for s in sources}
