@@ -75,9 +75,9 @@ class _PartialFile(ABC):
     def _fill(self, file: h5py.File) -> None:
         """Make the datasets of a new file."""
 
-    @abstractmethod
     def _dataset(self, part: str, result: str | None, name: str) -> str:
         """Path of a dataset in the file."""
+        return result_prefix(result) + ("null/" if part == "null" else "") + name
 
     @abstractmethod
     def _n_bytes(self) -> int:
@@ -285,9 +285,6 @@ class AttributionWriter(_PartialFile):
             self._raw.reserve()
         return super()._is_whole(file) and all(name in file for name in self.layout.datasets())
 
-    def _dataset(self, part: str, result: str | None, name: str) -> str:
-        return result_prefix(result) + ("null/" if part == "null" else "") + name
-
     def _n_bytes(self) -> int:
         return self.layout.n_bytes()
 
@@ -343,9 +340,6 @@ class RowsWriter(_PartialFile):
 
     def _fill(self, file: h5py.File) -> None:
         _allocate(file, self._shapes)
-
-    def _dataset(self, part: str, result: str | None, name: str) -> str:
-        return result_prefix(result) + ("null/" if part == "null" else "") + name
 
     def _n_bytes(self) -> int:
         return n_bytes_of(self._shapes)

@@ -82,17 +82,14 @@ def attribute_on(
 def _client(scheduler: str) -> Iterator[Any]:
     """Connect to a scheduler, or start one."""
     try:
-        import dask
         import distributed
     except ImportError:
         raise UsageError("scheduler: needs Dask, which is not installed; pip install 'seqsal[distributed]'") from None
     kind, _, rest = scheduler.partition(":")
-    quiet = {"distributed.worker.memory.terminate": False, "distributed.admin.log-format": "%(message)s"}
     if kind == "local":
         if not rest.isdigit() or int(rest) < 1:
             raise UsageError(f"scheduler: got {scheduler!r}, expected local:N with N workers of 1 or more")
         with (
-            dask.config.set(quiet),
             distributed.LocalCluster(
                 n_workers=int(rest), threads_per_worker=1, processes=True, silence_logs=logging.CRITICAL,
                 dashboard_address=":0",
@@ -115,7 +112,7 @@ def _client(scheduler: str) -> Iterator[Any]:
 
 
 def _share_cores(n_workers: int) -> None:
-    """Give each worker of this machine its share of the cores, and leave Ctrl-C to the process that started them."""
+    """Give each worker of this machine its share of the cores."""
     torch.set_num_threads(max(len(os.sched_getaffinity(0)) // n_workers, 1))
 
 

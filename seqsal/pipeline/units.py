@@ -18,7 +18,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -356,25 +356,20 @@ def merge_units(
             + ", or join the others with --partial"
             * (len(missing) < len(plan.tasks))
         )
-    target = Path(out)
-    names = [Path(str(request["model"])).name.rpartition(":")[2] for request in plan.requests]
-    stems = [Path(name).stem for name in names]
-    several = len(stems) > 1
-    paths = [
-        target / f"{stem}.h5" if stems.count(stem) == 1 else target / f"{stem}-{i}.h5" for i, stem in enumerate(stems)
+    stems = [
+        Path(str(request["model"])).name.rpartition(":")[2].removesuffix(".safetensors") for request in plan.requests
     ]
-    if several:
-        target.mkdir(parents=True, exist_ok=True)
-    paths = paths if several else [target]
-    for path in paths:
-        check_writable(path)
+    names = [f"{stem}.h5" if stems.count(stem) == 1 else f"{stem}-{i}.h5" for i, stem in enumerate(stems)]
+    paths = [Path(out) / name for name in names] if len(names) > 1 else [Path(out)]
     found = []
-    for model, path in enumerate(paths):
-        lacking = plan.missing(plan.tasks_of(model))
-        if len(lacking) == len(plan.tasks_of(model)):
-            continue
-        _merge(plan, model, path, lacking)
-        found.append((path, lacking))
+    with make_folder(out) if len(names) > 1 else nullcontext():
+        for path in paths:
+            check_writable(path)
+        for model, path in enumerate(paths):
+            lacking = plan.missing(plan.tasks_of(model))
+            if len(lacking) < len(plan.tasks_of(model)):
+                _merge(plan, model, path, lacking)
+                found.append((path, lacking))
     return found
 
 

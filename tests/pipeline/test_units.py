@@ -157,6 +157,8 @@ def test_several_models_are_planned_together(options: dict[str, Any], tmp_path: 
     merged = merge_units(plan.folder, tmp_path / "all")
     assert [path.name for path, _ in merged] == ["make-0.h5", "make-1.h5"]
     assert_same(merged[0][0], merged[1][0])
+    (tmp_path / "file").touch()
+    refused(call("merge", plan.folder, "--out", tmp_path / "file"), "is a file, expected a folder")
 
 
 def test_changed_inputs_and_other_versions_are_refused(
