@@ -46,7 +46,7 @@ from seqsal.io.store import ResultLayout, StoreLayout, read_attributions, read_a
 from seqsal.io.store_writer import ControlsWriter, MemorySink
 from seqsal.models import resolve_device
 from seqsal.regions import format_region
-from seqsal.sequence.draws import ShuffledControls, control_parents, default_n_controls
+from seqsal.sequence.draws import ShuffledControls, control_parents, count_repeats, default_n_controls
 from seqsal.sequence.tensors import one_hot_tensor, reverse_complement_tensor
 
 __all__ = [
@@ -112,9 +112,11 @@ def make_controls(
     else:
         layout = _layout(run, planned, source, n_controls)
         sink = MemorySink(layout, controls_only=True)
-        made_before = [attr.result(one.name).controls for one in planned.results]
-        _take_over(sink, planned, [one if one and one.kind == null else None for one in made_before], n_controls)
-        _stream(run, planned, source, layout, recorded, sink, progress)
+        found = [attr.result(one.name).controls for one in planned.results]
+        made = [one if one and one.kind == null else None for one in found]
+        parents = _parents(made[0], recorded, len(attr), n_controls)
+        _take_over(sink, planned, made, parents)
+        _stream(run, planned, source, layout, recorded, parents, sink, progress)
         for result in planned.results:
             owner = attr if result.name == attr.name else attr.result(result.name)
             owner.keep(controls=sink.controls(result.name if result.name in layout.results else None))
@@ -396,9 +398,14 @@ def _append(
             return
         recorded = _recorded(attr, path, null)
         recorded = recorded if recorded is not None and len(recorded) == n_controls else None
-        if not writer.done["null"]:
-            _take_over(writer, planned, [_controls_in(path, name, null) for name in names], n_controls)
-        _stream(run, planned, source, _layout(run, planned, source, n_controls), recorded, writer, progress)
+        made = [_controls_in(path, name, null) for name in names]
+        parents = _parents(made[0], recorded, len(attr), n_controls)
+        n_done = writer.done["null"]
+        if not n_done or not np.array_equal(writer.file["null/source"][:n_done], parents[:n_done]):
+            writer.done["null"] = 0
+            _take_over(writer, planned, made, parents)
+        layout = _layout(run, planned, source, n_controls)
+        _stream(run, planned, source, layout, recorded, parents, writer, progress)
         writer.finish()
 
 
@@ -407,17 +414,32 @@ def _controls_in(path: Path, name: str, null: str) -> Controls | None:
     return read_attributions(path, name).controls if _n_controls(path, name, null) else None
 
 
+def _parents(made: Controls | None, recorded: _Recorded | None, n_windows: int, n_controls: int) -> NDArray[np.int64]:
+    """Windows that controls are of, (M,): those that there are first, where all of them are among the wanted."""
+    if recorded is not None:
+        return recorded.parents
+    wanted = control_parents(np.arange(n_controls), n_windows, n_controls)
+    if made is None or made.source is None:
+        return wanted
+    first = np.asarray(made.source)
+    n_made = np.bincount(first, minlength=n_windows)
+    if (n_made > np.bincount(wanted, minlength=n_windows)).any():
+        return wanted
+    return np.concatenate([first, wanted[count_repeats(wanted.astype(np.uint64)) >= n_made[wanted]]])
+
+
 def _take_over(
-    sink: MemorySink | ControlsWriter, planned: PlannedMethod, made: Sequence[Controls | None], n_controls: int
+    sink: MemorySink | ControlsWriter,
+    planned: PlannedMethod,
+    made: Sequence[Controls | None],
+    parents: NDArray[np.int64],
 ) -> None:
     """Copy the controls that there are, where they are the first of the wanted ones."""
     first = made[0]
     complete = (one is not None and one.prediction is not None and len(one) == len(made[0] or ()) for one in made)
     if first is None or first.source is None or not all(complete):
         return
-    n_windows = len(sink.layout.regions) if isinstance(sink, MemorySink) else sink.done["main"]
-    parents = control_parents(np.arange(n_controls), n_windows, n_controls)[: len(first)]
-    if len(first) >= n_controls or not np.array_equal(parents, np.asarray(first.source)):
+    if len(first) >= len(parents) or not np.array_equal(parents[: len(first)], np.asarray(first.source)):
         return
     for number, (result, controls) in enumerate(zip(planned.results, made, strict=True)):
         assert controls is not None
@@ -459,13 +481,14 @@ def _stream(
     source: WindowReader,
     layout: StoreLayout,
     recorded: _Recorded | None,
+    parents: NDArray[np.int64],
     sink: Sink,
     progress: bool | None,
 ) -> None:
     """Attribute controls in the very batches that they would be in together with the windows."""
     run_pass(
         run.model, source, run.options, [planned], layout, sink, device=run.device, controls=recorded,
-        n_rows=chunk_rows(run.planned, source.length, layout.length), progress=progress,
+        parents=parents, n_rows=chunk_rows(run.planned, source.length, layout.length), progress=progress,
     )  # fmt: skip
 
 

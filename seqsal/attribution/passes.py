@@ -139,16 +139,17 @@ def run_pass(
     *,
     device: torch.device,
     controls: ControlReader | None = None,
+    parents: Rows | None = None,
     n_rows: int | None = None,
     until: Mapping[str, int] | None = None,
     progress: bool | None = False,
 ) -> dict[str, Miss]:
     """Send every window and every control through every method, from where the sink got to.
 
-    Returns, by result, how many windows miss their promised sum. The model is given back as it was. `controls` are the
-    layout's; None shuffles the windows. `n_rows` windows are read at a time, or :func:`chunk_rows`. `progress` shows a
-    bar, None one that appears on a terminal or in a notebook when the work takes more than a few seconds. `until` stops
-    before these rows of `main` and `null`.
+    Returns, by result, how many windows miss their promised sum. The model is given back as it was. `controls` are
+    the layout's; None draws them, of the windows `parents` or of all of them evenly. `n_rows` windows are read at a
+    time, or :func:`chunk_rows`. `progress` shows a bar, None one that appears on a terminal or in a notebook when the
+    work takes more than a few seconds. `until` stops before these rows of `main` and `null`.
     """
     stop = {"main": len(layout.regions), "null": layout.n_controls} if until is None else dict(until)
     windows_done, controls_done = sink.done["main"], sink.done["null"]
@@ -171,7 +172,7 @@ def run_pass(
     ):  # fmt: skip
         places, of = place_groups(model, source.windows)
         prepared = _Prepared(families, model, places, source, options, device, batches, layout.span)
-        chunks = _chunks(spans, layout, n_rows, options, controls, dict(sink.done), stop)
+        chunks = _chunks(spans, layout, n_rows, options, controls, parents, dict(sink.done), stop)
         for chunk in chunks if is_one else read_ahead(chunks):
             for i, family in enumerate(families):
                 tables = _attribute_chunk(prepared, i, chunk, of[chunk.source], layout, device, bar)
@@ -263,6 +264,7 @@ def _chunks(
     n_rows: int,
     options: AttributeOptions,
     controls: ControlReader | None,
+    parents: Rows | None,
     done: Mapping[str, int],
     stop: Mapping[str, int],
 ) -> Iterator[_Chunk]:
@@ -271,7 +273,7 @@ def _chunks(
     whole = layout.has_windows and (options.control_shuffle == "window" or is_background)
     to_draw = done["null"] < n_controls and (controls is None or whole)
     if to_draw and is_background:  # before the windows are attributed, since the genome may have no room for them
-        controls = open_controls(spans.source if whole else spans, layout.n_controls, options)
+        controls = open_controls(spans.source if whole else spans, layout.n_controls, options, parents)
     for start in range(done["main"], n_windows, n_rows):
         rows = np.arange(start, min(start + n_rows, n_windows))
         codes = spans.source.read(slice(start, start + len(rows)))
@@ -279,7 +281,7 @@ def _chunks(
     if done["null"] == n_controls:
         return
     if to_draw and not is_background:  # not before: the windows are read once for the numbers of the draws
-        controls = open_controls(spans.source if whole else spans, layout.n_controls, options)
+        controls = open_controls(spans.source if whole else spans, layout.n_controls, options, parents)
     assert controls is not None
     for start in range(done["null"], n_controls, n_rows):
         here = slice(start, min(start + n_rows, n_controls))
@@ -288,9 +290,12 @@ def _chunks(
         yield _Chunk("null", start, codes if whole else spans.put(kept, parents), kept, parents)
 
 
-def open_controls(source: WindowReader, n_controls: int, options: AttributeOptions) -> ControlReader:
+def open_controls(
+    source: WindowReader, n_controls: int, options: AttributeOptions, parents: Rows | None = None
+) -> ControlReader:
     """Draw the controls of some windows; `StoreError` where a background is wanted, and no genome is known."""
-    parents = control_parents(np.arange(n_controls), len(source.windows), n_controls)
+    if parents is None:
+        parents = control_parents(np.arange(n_controls), len(source.windows), n_controls)
     if options.null == "shuffle":
         return ShuffledControls(source, parents, seed=options.seed, draw=options.draw)
     return BackgroundControls(source, parents, genome_of(source), seed=options.seed, draw=options.draw)

@@ -203,8 +203,8 @@ def call_peaks(
         spread, is_first = pool.spread(), False
         n_needed = pool.n_needed()
         is_enough = spread.is_settled and n_needed <= max(REACHED, spread.n_calls)
-        factor = 8 if attr.n_controls < len(attr) else 2  # of fewer controls than windows none is kept
-        if is_enough or attr.n_controls >= most or not make(min(factor * attr.n_controls, most)):
+        wanted = attr.n_controls * _doublings(n_needed / max(REACHED, spread.n_calls))
+        if is_enough or attr.n_controls >= most or not make(min(wanted, most)):
             break
     peaks = peak_table(pool, axis)
     peaks.attrs.update(
@@ -227,6 +227,11 @@ def call_peaks(
         logger.warning("peaks: %s", out_of_reach_text(peaks.attrs))
     logger.info("%d peaks at q ≤ %g among %d candidates", len(peaks), fdr, pool.n_tested)
     return peaks
+
+
+def _doublings(factor: float) -> int:
+    """Return the power of 2, at least 2, that is no less than this."""
+    return 1 << int(np.ceil(np.log2(max(factor, 2))))
 
 
 def unsettled_text(attrs: Mapping[Any, Any], n_peaks: int) -> str:
@@ -283,7 +288,7 @@ def _make_controls(
     **how: Any,
 ) -> bool:
     """Make the controls that are lacking, all of them or, where a number is given, as far as it can be done."""
-    share = max(n_controls or 0, 1) / max(len(attr), 1)
+    share = max((n_controls or 0) - attr.n_controls, 1) / max(len(attr), 1)
     why = (
         "since the number of peaks hangs on which controls were drawn, or too few were there to reach the q-value; it "
         f"takes {share:.2g} times as long as the windows took"

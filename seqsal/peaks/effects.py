@@ -40,7 +40,7 @@ from seqsal.sequence.draws import dinucleotide_shuffle, draw_number
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Effects"]
+__all__ = ["Effects", "predict_without"]
 
 HALF_BP, N_DRAWS = 9, 1
 TURNS = (-27, -13, 0, 13, 27)  # bases
@@ -48,6 +48,7 @@ PER_WINDOW, WINDOW_BP = 2, 400  # candidates of a sign for each window; for each
 MOST_MEASURED, WINDOWS_A_CANDIDATE = 10_000, 10
 MOST_REMEMBERED = 100_000
 CHUNK_BP = 1 << 20  # bases asked about at a time
+Predict = Callable[[NDArray[np.uint8]], NDArray[np.float64]]  # codes (n, W) → (n,)
 Read = Callable[[NDArray[np.int64]], NDArray[np.uint8]]  # rows (n,) → codes (n, L)
 Found = dict[tuple[int, int], tuple[float, float]]
 logger = logging.getLogger(__name__)
@@ -74,7 +75,7 @@ class Effects:
     """
 
     attr: Attributions
-    predict: Callable[[NDArray[np.uint8]], NDArray[np.float64]]
+    predict: Predict
     seed: int
     is_signed: bool
     is_steady: bool
@@ -163,8 +164,28 @@ class Effects:
         codes = read(row)
         turns = {turn: self.predict(np.roll(codes, turn, axis=1)) for turn in (TURNS if self.is_steady else (0,))}
         inside = np.abs(np.arange(codes.shape[1]) - place[:, None]) <= HALF_BP
-        without = np.zeros(len(unit))
-        for number in draw_number("deletion", np.arange(N_DRAWS)).tolist():
-            shuffled = dinucleotide_shuffle(codes, seed=self.seed, draw=number)
-            without += self.predict(np.where(inside, shuffled[of], codes[of])) / N_DRAWS
-        return np.column_stack([turns[0][of] - without, np.mean(list(turns.values()), axis=0)[of]])
+        without = predict_without(self.predict, codes, of, inside, seed=self.seed, n_draws=N_DRAWS)
+        return np.column_stack([turns[0][of] - without.mean(axis=0), np.mean(list(turns.values()), axis=0)[of]])
+
+
+def predict_without(
+    predict: Predict,
+    codes: NDArray[np.uint8],
+    of: NDArray[np.int64],
+    inside: NDArray[np.bool_],
+    *,
+    seed: int,
+    n_draws: int,
+    span: slice = slice(None),
+) -> NDArray[np.float64]:
+    """Predict windows (r, W) with spans of them deleted in silico, each replaced by what shuffles have there.
+
+    Span i is `inside[i]` of the part `span` of window `of[i]`, and that part is what is shuffled; (n_draws, n).
+    """
+    found = np.empty((n_draws, len(of)))
+    for draw, number in enumerate(draw_number("deletion", np.arange(n_draws)).tolist()):
+        shuffled = dinucleotide_shuffle(codes[:, span], seed=seed, draw=number)[of]
+        without = codes[of]
+        np.copyto(without[:, span], shuffled, where=inside)
+        found[draw] = predict(without)
+    return found

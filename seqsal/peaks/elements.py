@@ -20,8 +20,7 @@ from seqsal.errors import UsageError
 from seqsal.io.attributions import Attributions
 from seqsal.io.progress import bar as progress_bar
 from seqsal.io.sweep import CHUNK_BP, Axis, sweep_track
-from seqsal.sequence.codes import N_CODE
-from seqsal.sequence.draws import dinucleotide_shuffle, draw_number
+from seqsal.peaks.effects import predict_without
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,7 +30,7 @@ __all__ = ["EFFECT_COLUMNS", "ELEMENT_COLUMNS", "deletion_effects", "merge_peaks
 EFFECT_COLUMNS = ("effect", "effect_sd")
 N_DELETIONS = 8
 MOST_DELETED = 5_000  # spans, the first
-_CHUNK_BP = 1 << 24
+_CHUNK_BP = 1 << 22
 logger = logging.getLogger(__name__)
 
 ELEMENT_COLUMNS = {
@@ -182,17 +181,15 @@ def deletion_effects(
     turned = (attr.regions["strand"].to_numpy() == "-")[row]
     offset = np.where(turned, attr.length - offset - width, offset)
     measured = np.flatnonzero(row[:MOST_DELETED] >= 0)
-    step = max(1, _CHUNK_BP // (n_draws * attr.window_length))
+    step = max(1, _CHUNK_BP // attr.window_length)
     with progress_bar(total=len(measured), desc="deletion", unit="element", disable=not progress) as bar:
         for these in (measured[i : i + step] for i in range(0, len(measured), step)):
-            kept, column = np.asarray(attr.codes[row[these]]), np.arange(attr.length)
-            codes = kept if attr.window_codes is None else np.array(attr.window_codes[row[these]])
+            rows, of = np.unique(row[these], return_inverse=True)
+            codes = np.asarray((attr.codes if attr.window_codes is None else attr.window_codes)[rows])
+            column, span = np.arange(attr.length), slice(attr.span.start, attr.span.end)
             inside = (column >= offset[these, None]) & (column < (offset + width)[these, None])
-            draws = np.repeat(codes[None], n_draws, axis=0)
-            for draw, number in enumerate(draw_number("deletion", np.arange(n_draws)).tolist()):
-                shuffled = dinucleotide_shuffle(kept, seed=seed, draw=number)
-                np.copyto(draws[draw, :, attr.span.start : attr.span.end], shuffled, where=inside & (kept != N_CODE))
-            change = predict(draws.reshape(-1, codes.shape[1])).reshape(n_draws, -1) - predict(codes)
+            without = predict_without(predict, codes, of, inside, seed=seed, n_draws=n_draws, span=span)
+            change = without - predict(codes)[of]
             found.iloc[these, 0] = change.mean(axis=0)
             found.iloc[these, 1] = change.std(axis=0, ddof=1) if n_draws > 1 else np.nan
             bar.update(len(these))

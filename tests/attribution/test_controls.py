@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import pickle
 import subprocess
@@ -159,6 +160,31 @@ def test_more_controls_join_those_that_there_are(X: np.ndarray, tmp_path: Path, 
         np.testing.assert_allclose(*values, rtol=0, atol=1e-6)
     coarse = make_controls(attr.result("grad_cam"), model, n_controls=60)
     np.testing.assert_array_equal(np.asarray(coarse.codes), whole.controls.codes)
+
+
+@pytest.mark.parametrize("in_file", [False, True])
+@pytest.mark.parametrize("numbers", [(4, 16), (8, 64), (16, 32, 64)])
+def test_controls_that_are_fewer_than_windows_are_kept_when_they_grow(
+    rng: np.random.Generator, tmp_path: Path, in_file: bool, numbers: tuple[int, ...]
+) -> None:
+    """The same set as made at once, those that there were first; also where windows have the same bases."""
+    codes = random_codes(rng, 40, LENGTH, 0.02)
+    codes[7:10] = codes[6]
+    model = wrap(Counting(), input_length=LENGTH)
+    attr = attribute(model, one_hot(codes), n_controls=numbers[0], **({"out": tmp_path / "A.h5"} if in_file else {}))
+    for n_before, n_controls in itertools.pairwise(numbers):
+        before, n_sequences = np.asarray(attr.controls.codes), model.module.n_sequences
+        make_controls(attr, n_controls=n_controls)
+        assert model.module.n_sequences - n_sequences <= n_controls - n_before + 16, "some were attributed again"
+        np.testing.assert_array_equal(np.asarray(attr.controls.codes)[:n_before], before)
+    whole = attribute(model, one_hot(codes), n_controls=numbers[-1])
+    grown, at_once = (
+        np.column_stack([np.asarray(getattr(one.controls, name)) for name in ("codes", "track")])
+        for one in (attr, whole)
+    )
+    grown, at_once = (one[np.lexsort(one[:, :LENGTH].T)] for one in (grown, at_once))
+    np.testing.assert_allclose(grown, at_once, rtol=0, atol=1e-6)
+    assert sorted(np.asarray(attr.controls.source)) == sorted(np.asarray(whole.controls.source))
 
 
 def test_controls_grow_as_far_as_the_method_is_cheap(X: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
