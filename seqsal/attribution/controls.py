@@ -113,9 +113,9 @@ def make_controls(
         layout = _layout(run, planned, source, n_controls)
         sink = MemorySink(layout, controls_only=True)
         found = [attr.result(one.name).controls for one in planned.results]
-        made = [one if one and one.kind == null else None for one in found]
-        parents = _parents(made[0], recorded, len(attr), n_controls)
-        _take_over(sink, planned, made, parents)
+        before = [one if one and one.kind == null else None for one in found]
+        parents = _parents(before[0], recorded, len(attr), n_controls)
+        _take_over(sink, planned, before, parents)
         _stream(run, planned, source, layout, recorded, parents, sink, progress)
         for result in planned.results:
             owner = attr if result.name == attr.name else attr.result(result.name)
