@@ -18,11 +18,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from seqsal.errors import RegionError
+from seqsal.errors import RegionError, UsageError
 
 __all__ = [
     "COLUMNS", "Region", "Span", "check_chroms", "column_roles", "complete_regions", "counts_from_one", "cut_windows",
-    "find_strands", "fit_windows", "format_region", "lay_windows", "lift_span", "make_regions", "merge_regions",
+    "find_strands", "fit_windows", "format_region", "lay_windows", "lift_span", "make_regions", "mark_edges",
+    "merge_regions",
     "parse_region", "parse_strands", "resize_regions", "tile_regions", "windows_of",
 ]  # fmt: skip
 
@@ -259,25 +260,42 @@ def resize_regions(regions: pd.DataFrame, length: int) -> pd.DataFrame:
     return resized
 
 
-def tile_regions(regions: pd.DataFrame, length: int) -> pd.DataFrame:
+def tile_regions(regions: pd.DataFrame, length: int, step: int | None = None) -> pd.DataFrame:
     """Cover every region that is longer than `length` bp by windows of that length; others are resized.
 
-    A region of W bp becomes ⌈W / length⌉ windows from its start on, of which the last ends where the region ends, so
-    that it may overlap the one before. They are named `NAME.1`, `NAME.2`, …, without summits; the index of the result
-    says which row of `regions` each is from.
+    Windows lie `step` bp apart (`length` by default) from the region's start on, and the last ends where the region
+    ends, so that it may overlap the one before by more. They are named `NAME.1`, `NAME.2`, …, without summits; the
+    index of the result says which row of `regions` each is from. UsageError: the step leaves bases out.
     """
+    step = length if step is None else step
+    if not 1 <= step <= length:
+        raise UsageError(
+            f"step: got {step:,} bp, expected 1 to {length:,}, the bases that are kept of each window; a longer one "
+            "would leave out those between"
+        )
     resized = resize_regions(regions.reset_index(drop=True), length)
     start, end = (regions[key].to_numpy(np.int64) for key in ("start", "end"))
-    n_tiles = np.maximum(-(-(end - start) // length), 1)
+    n_tiles = np.maximum(-(-(end - start - length) // step) + 1, 1)
     row = np.repeat(np.arange(len(regions)), n_tiles)
     number = np.arange(len(row)) - np.repeat(np.cumsum(n_tiles) - n_tiles, n_tiles)
     tiles, is_tile = resized.iloc[row].copy(), n_tiles[row] > 1
-    first = np.minimum(start[row] + number * length, end[row] - length)
+    first = np.minimum(start[row] + number * step, end[row] - length)
     tiles["start"] = np.where(is_tile, first, tiles["start"])
     tiles["end"] = tiles["start"] + length
     tiles["summit"] = np.where(is_tile, -1, tiles["summit"])
     tiles["name"] = tiles["name"].where(~is_tile, tiles["name"] + "." + pd.Series(number + 1, tiles.index).astype(str))
     return tiles
+
+
+def mark_edges(windows: pd.DataFrame) -> pd.DataFrame:
+    """Add `edge` (bool): next to the window, on one side or both, lies no other, so that it is all that is known there.
+
+    Windows are in order along each chromosome.
+    """
+    chrom, start, end = (windows[key].to_numpy() for key in ("chrom", "start", "end"))
+    parted = np.ones(len(windows) + 1, np.bool_)
+    parted[1:-1] = (chrom[1:] != chrom[:-1]) | (start[1:] > end[:-1])
+    return windows.assign(edge=parted[1:] | parted[:-1])
 
 
 def lay_windows(regions: pd.DataFrame, length: int) -> pd.DataFrame:

@@ -54,12 +54,13 @@ def bump(length: int, centre: int, half_width: int, height: float) -> NDArray[np
 
 
 def slow_track(attr: Attributions, chrom_sizes: dict[str, int] | None = None) -> dict[tuple[str, int], float]:
-    """Mean over windows of the values at every (chrom, position), one base at a time."""
-    found: dict[tuple[str, int], list[float]] = {}
+    """Blend the values of windows at every (chrom, position), weighted by nearness to the middle."""
+    found: dict[tuple[str, int], list[tuple[float, float]]] = {}
     for i, row in attr.regions.iterrows():
         for j in range(attr.length):
             position = row["end"] - 1 - j if row["strand"] == "-" else row["start"] + j
             inside = chrom_sizes is None or 0 <= position < chrom_sizes[row["chrom"]]
             if attr.codes[i, j] != N_CODE and inside:
-                found.setdefault((row["chrom"], position), []).append(float(attr.track[i, j]))
-    return {where: sum(values) / len(values) for where, values in found.items()}
+                weight = min(j + 1, attr.length - j) ** 2
+                found.setdefault((row["chrom"], position), []).append((weight, float(attr.track[i, j])))
+    return {where: sum(w * v for w, v in one) / sum(w for w, _ in one) for where, one in found.items()}

@@ -74,7 +74,8 @@ def attribute(
         A model file or ``package.module:factory``, any `nn.Module` (N, 4, L) → (N,) or (N, T), or a model from
         :func:`seqsal.load_model` or :func:`seqsal.wrap`.
     genome, regions
-        Genome FASTA, and regions as a file, a table, or text such as ``chr8:74,086,660-74,086,860``, one or several.
+        Genome FASTA, and regions as a file, a table, or text such as ``chr8:74,086,660-74,086,860``, one or several; or
+        ``genome`` or names of chromosomes (``chrI,chrII``), which overlapping windows then cover.
     fasta
         Sequences instead of genome and regions.
     X
@@ -110,14 +111,14 @@ def attribute(
         `control_shuffle` (``window``: controls are shuffles of whole windows; by default of the span, so that their
         surroundings are those of the windows that they are compared with), `batch_size`, `precision` (`fp32`, `bf16`
         or, on CUDA, `tf32`), `compile` (let torch.compile fuse the model's operations), `held_out` (leave out the
-        regions that the model was trained on, where its checkpoint says which), `ignore_strand`, `tile` and `blocks`
-        (as for :func:`score`), `readout_at` (which positions of a model's profile are read: ``region``, ``summit±100``,
-        a BED file, or ``tss:GENES.gtf`` and ``exons:GENES.gtf``, of `gene` or else of the gene that the region is named
-        for, or the nearest; `bin_size` and `crop` in bp say where positions lie in the window, where that is not to be
-        measured); the methods' own, such as `gradient_correction` (with several methods an option goes to
-        those that have it; in a dictionary `method_options`, the key `"ism.n_at_once"` addresses one); and how a file
-        or a module is read, as in :func:`seqsal.load_model` and :func:`seqsal.wrap`: `weights`, `layout`,
-        `output_space` and so on.
+        regions that the model was trained on, where its checkpoint says which), `ignore_strand`, `tile`, `blocks`,
+        `step` and `exclude` (as for :func:`score`), `readout_at` (which positions of a model's profile are read:
+        ``region``, ``summit±100``, a BED file, or ``tss:GENES.gtf`` and ``exons:GENES.gtf``, of `gene` or else of the
+        gene that the region is named for, or the nearest; `bin_size` and `crop` in bp say where positions lie in the
+        window, where that is not to be measured); the methods' own, such as `gradient_correction` (with several methods
+        an option goes to those that have it; in a dictionary `method_options`, the key `"ism.n_at_once"` addresses
+        one); and how a file or a module is read, as in :func:`seqsal.load_model` and :func:`seqsal.wrap`: `weights`,
+        `layout`, `output_space` and so on.
 
     Returns
     -------
@@ -166,6 +167,8 @@ def score(
     target_names: _PATH | Sequence[str] | None = None,
     ignore_strand: bool = False,
     tile: bool = False,
+    step: int | None = None,
+    exclude: _PATH | None = None,
     blocks: bool = False,
     span: int | str | None = None,
     flank: int = 0,
@@ -184,6 +187,9 @@ def score(
         Read regions on "-" forward.
     tile
         Cover regions that are longer than the model's window by several windows, instead of reading their middle.
+    step, exclude
+        Of whole chromosomes: the distance (bp) from each window to the next, half of what is kept of it by default, and
+        a BED file of regions that are left out, such as gaps or a blacklist. `step` is for `tile` too.
     blocks
         Read the blocks of BED12 (exons) spliced; each region is then a contig of its own, from 0.
     span, flank
@@ -222,7 +228,7 @@ def score(
     where = {name: reading.pop(name, None) for name in PLACING}
     request = Request(
         model, as_given(reading), genome, regions, fasta, X, ignore_strand, tile, blocks, options=options,
-        device=device, **where,
+        device=device, step=step, exclude=exclude, **where,
     )  # fmt: skip
     with open_request(request) as opened:
         return opened.score(progress=progress)
@@ -324,7 +330,7 @@ def open_request(request: Request) -> OpenRequest:
             genome=request.genome, regions=request.regions, fasta=request.fasta, length=model.input_length,
             ignore_strand=request.ignore_strand, tile=request.tile, blocks=request.blocks,
             span=None if isinstance(options.span, Span) else options.span, flank=options.flank,
-            mark=request.readout_at == "region",
+            mark=request.readout_at == "region", step=request.step, exclude=request.exclude,
         )  # fmt: skip
     try:
         _place_readouts(request, model, source)
@@ -418,7 +424,7 @@ def _held_out(source: WindowSource, model: str) -> WindowSource:
 def score_table(windows: pd.DataFrame, values: Any, model: SequenceModel) -> pd.DataFrame:
     """Region table with predictions; `values` (N,) are in the model's output space."""
     columns = ["chrom", "start", "end", "name", "strand"]
-    columns += [name for name in ("padded", "seen") if name in windows]
+    columns += [name for name in ("padded", "edge", "seen") if name in windows]
     raw = np.asarray(values, dtype=np.float64)
     table = windows[columns].assign(prediction=model.natural(raw))
     if model.output_space in ("logit", "log"):

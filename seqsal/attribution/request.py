@@ -215,6 +215,8 @@ class Request:
         `auto`, `cpu` or `cuda[:i]`.
     held_out
         Leave out the regions that the model was trained on.
+    step, exclude
+        Where `regions` are whole chromosomes: the distance (bp) of windows, and a BED file of what is left out.
 
     Raises
     ------
@@ -240,15 +242,17 @@ class Request:
     options: AttributeOptions = field(default_factory=AttributeOptions)
     device: str = "auto"
     held_out: bool = False
+    step: int | None = None
+    exclude: PathLike | None = None
 
     def __post_init__(self) -> None:
         check_reading(self.model, self.reading)
         object.__setattr__(self, "readout_at", check_readout(self.readout_at, self.gene))
-        for name in ("bin_size", "crop"):
+        for name in ("bin_size", "crop", "step"):
             value = getattr(self, name)
-            if value is not None and not (_is_whole(value) and value >= (name == "bin_size")):
+            if value is not None and not (_is_whole(value) and value >= (name != "crop")):
                 raise UsageError(f"{name}: got {shown(value)}, expected a whole number of bp")
-        for name in ("genome", "regions", "fasta"):
+        for name in ("genome", "regions", "fasta", "exclude"):
             value = getattr(self, name)
             table = name == "regions" and (isinstance(value, pd.DataFrame) or _are_texts(value))
             if value is not None and not table and not isinstance(value, (str, os.PathLike)):
@@ -272,13 +276,17 @@ class Request:
         return {
             "model": model_name(self.model),
             **{name: value for name, value in self.reading.items() if name != "extra_inputs"},
-            **{name: str(value) for name in ("genome", "fasta") if (value := getattr(self, name)) is not None},
+            **{
+                name: str(value)
+                for name in ("genome", "fasta", "exclude")
+                if (value := getattr(self, name)) is not None
+            },
             **({"regions": str(self.regions)} if isinstance(self.regions, (str, os.PathLike)) else {}),
             **({"regions": [*self.regions]} if isinstance(self.regions, (list, tuple)) else {}),
             **{name: getattr(self, name) for name in ("ignore_strand", "tile", "blocks", "held_out")},
             **{
                 name: value
-                for name in ("readout_at", "gene", "bin_size", "crop")
+                for name in ("readout_at", "gene", "bin_size", "crop", "step")
                 if (value := getattr(self, name)) is not None
             },
             **own,

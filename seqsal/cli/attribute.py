@@ -15,6 +15,7 @@ from seqsal.cli.options import (
     path_type,
     resume_option,
     show_progress,
+    tiling_options,
     verb,
 )
 
@@ -27,6 +28,7 @@ __all__ = ["attribute_command"]
 )
 @model_options
 @input_options
+@tiling_options
 @attribution_options
 @click.option("--hypothetical", is_flag=True, help="Keep the scores of all four bases, not only of the one there.")
 @click.option("--out", type=path_type, required=True, help="Attribution file to write (.h5).")

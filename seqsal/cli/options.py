@@ -24,7 +24,7 @@ __all__ = [
     "common_options", "config_option", "device_option", "end_by_verdict", "evidence_options", "input_options",
     "model_options", "models_options", "motif_db_option", "one_or_many", "optional_model_options", "path_type",
     "pop_reading", "reading_options", "result_option", "resume_option", "show_progress", "stack", "talk_options",
-    "target_option", "targets_option", "verb",
+    "target_option", "targets_option", "tiling_options", "verb",
 ]  # fmt: skip
 
 OUTPUTS = ("out", "bigwig")
@@ -293,7 +293,8 @@ input_options = stack(
     click.option("--genome", type=path_type, help="Genome FASTA, plain or bgzip; used with --regions."),
     click.option(
         "--regions", type=path_type, metavar="FILE|chr:start-end",
-        help="BED3-BED12, narrowPeak or a table with named columns; or one region.",
+        help="BED3-BED12, narrowPeak or a table with named columns; or one region; or whole chromosomes: chrI,chrII, "
+        "or genome for all.",
     ),
     click.option(
         "--fasta", type=path_type,
@@ -326,6 +327,19 @@ input_options = stack(
     click.option(
         "--crop", type=click.IntRange(min=0), metavar="BP",
         help="Bases of the window before the first output position [default: as many as after the last].",
+    ),
+    group="Input",
+)  # fmt: skip
+
+
+tiling_options = stack(
+    click.option(
+        "--step", type=click.IntRange(min=1), metavar="BP", show_default="half of what is kept of a window",
+        help="From one window to the next, where they cover whole chromosomes; also with --tile.",
+    ),
+    click.option(
+        "--exclude", type=path_type, metavar="BED",
+        help="Regions to leave out of whole chromosomes, such as gaps or a blacklist.",
     ),
     group="Input",
 )  # fmt: skip

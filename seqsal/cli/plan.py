@@ -7,7 +7,15 @@ from typing import Any
 
 import click
 
-from seqsal.cli.options import attribution_options, common_options, input_options, models_options, path_type, verb
+from seqsal.cli.options import (
+    attribution_options,
+    common_options,
+    input_options,
+    models_options,
+    path_type,
+    tiling_options,
+    verb,
+)
 
 __all__ = ["plan_command"]
 
@@ -16,6 +24,7 @@ __all__ = ["plan_command"]
       "--out plan/; plan/slurm.sh --gres=gpu:1")  # fmt: skip
 @models_options
 @input_options
+@tiling_options
 @attribution_options
 @click.option("--hypothetical", is_flag=True, help="Keep the scores of all four bases, not only of the one there.")
 @click.option("--units", type=click.IntRange(min=1), metavar="N",

@@ -18,6 +18,7 @@ from seqsal.cli.options import (
     path_type,
     resume_option,
     show_progress,
+    tiling_options,
     verb,
 )
 
@@ -30,6 +31,7 @@ __all__ = ["run_command"]
 )
 @model_options
 @input_options
+@tiling_options
 @attribution_options
 @click.option("--fdr", type=float, default=0.05, show_default=True, help="Largest q-value of a peak.")
 @motif_db_option

@@ -14,6 +14,7 @@ from seqsal.cli.options import (
     path_type,
     show_progress,
     target_option,
+    tiling_options,
     verb,
 )
 
@@ -26,6 +27,7 @@ __all__ = ["score_command"]
 @model_options
 @target_option
 @input_options
+@tiling_options
 @click.option("--out", type=path_type, required=True, help="File to write: .tsv, .bed or .bedgraph.")
 @common_options
 def score_command(model: str, out: Path, quiet: bool, seed: int, **arguments: Any) -> None:

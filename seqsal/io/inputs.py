@@ -16,10 +16,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from seqsal.errors import BedError, FastaError, RegionError, UsageError
+from seqsal.errors import BedError, FastaError, RegionError, SeqsalError, UsageError
 from seqsal.io.bed import parse_bed
 from seqsal.io.content import Closing, printable, read_content
 from seqsal.io.fasta import Genome
+from seqsal.io.tiles import chroms_named, drop_unknown, read_stretches
 from seqsal.regions import (
     Region,
     check_chroms,
@@ -89,6 +90,8 @@ def open_input(
     span: int | str | None = None,
     flank: int = 0,
     mark: bool = False,
+    step: int | None = None,
+    exclude: str | os.PathLike[str] | None = None,
 ) -> WindowSource:
     """Open `genome` with `regions`, or `fasta` alone, as windows.
 
@@ -101,21 +104,39 @@ def open_input(
     everything forward. `blocks` reads the blocks of BED12 (exons) spliced: each region becomes a contig of its own,
     named for it, from 0. `span`, what is going to be kept, lays windows around the regions themselves where it is
     ``region``, each widened by `flank` bp, and is what `tile` covers them with where it is a number. `mark` notes where
-    the regions themselves are in a column `readout`. UsageError: neither or both ways of input; FastaError, BedError: a
-    file cannot be used; RegionError: no region can, the lengths differ, or regions and genome name their chromosomes
-    differently.
+    the regions themselves are in a column `readout`.
+
+    Where `regions` are names of chromosomes (``chrI,chrII``), or ``genome``, these are covered but for the regions of
+    the BED file `exclude` and for runs of N, by windows whose kept parts lie `step` bp apart (half their width by
+    default), of which `edge` (bool) tells those next to nothing; `step` is that of `tile` too.
+
+    UsageError: neither or both ways of input, or options that need others; FastaError, BedError: a file cannot be used;
+    RegionError: no region can, the lengths differ, or regions and genome name their chromosomes differently.
     """
     if fasta is not None and genome is None and regions is None:
         if blocks:
             raise UsageError("blocks: are those of regions; give genome and regions, not fasta")
-        return _open_fasta(Path(fasta), length, ignore_strand, _Laying(tile, span, flank, mark))
+        _check_tiling(tile, step, exclude)
+        return _open_fasta(Path(fasta), length, ignore_strand, _Laying(tile, span, flank, mark, step))
     if fasta is not None or genome is None or regions is None:
         ways = {"genome": genome, "regions": regions, "fasta": fasta}
         given = [key for key, value in ways.items() if value is not None]
         raise UsageError(
             f"input: got {' and '.join(given) or 'nothing'}, expected genome and regions, or fasta alone; give either"
         )
-    return _open_genome(Path(genome), regions, length, ignore_strand, _Laying(tile, span, flank, mark), blocks)
+    laying = _Laying(tile, span, flank, mark, step)
+    return _open_genome(Path(genome), regions, length, ignore_strand, laying, blocks, exclude)
+
+
+def _check_tiling(tile: bool | None, step: int | None, exclude: str | os.PathLike[str] | None) -> None:
+    """Raise UsageError for options of whole chromosomes that are given with other windows."""
+    if exclude is not None:
+        raise UsageError("exclude: is for whole chromosomes (regions genome, or chrI,chrII); leave those regions out")
+    if step is not None and not tile:
+        raise UsageError(
+            "step: is between windows that cover whole chromosomes (regions genome, or chrI,chrII) or long regions "
+            "(--tile); give one of these"
+        )
 
 
 class _Laying(NamedTuple):
@@ -125,6 +146,7 @@ class _Laying(NamedTuple):
     span: int | str | None = None
     flank: int = 0
     mark: bool = False
+    step: int | None = None
 
     def lay(self, regions: pd.DataFrame, length: int | None, name: str) -> pd.DataFrame:
         """Return windows of `length` bp; the index says which row of `regions` each is from."""
@@ -137,7 +159,7 @@ class _Laying(NamedTuple):
     def _lay(self, regions: pd.DataFrame, length: int | None, name: str) -> pd.DataFrame:
         by_region = self.span == "region"
         if not by_region and not (self.tile and isinstance(self.span, int)):
-            return _with_length(regions, length, name, self.tile)
+            return _with_length(regions, length, name, self.tile, self.step)
         if length is None:
             raise RegionError(
                 "span: the length of the model's window is not known, expected one to be laid around the spans; give "
@@ -145,13 +167,41 @@ class _Laying(NamedTuple):
             )
         if not by_region:
             assert isinstance(self.span, int)
-            tiles = tile_regions(regions, self.span + 2 * self.flank)
+            tiles = tile_regions(regions, self.kept(length), self.step)
             return lay_windows(tiles, length).drop(columns=["region_start", "region_end"])
         if self.tile:
             raise UsageError("span: 'region' keeps whole regions, which tile (--tile) divides; give a width, or one")
         wider = regions.assign(start=regions["start"] - self.flank, end=regions["end"] + self.flank)
         wider["summit"] = np.where(regions["summit"] >= 0, regions["summit"] + self.flank, -1)
         return lay_windows(wider, length)
+
+    def kept(self, length: int) -> int:
+        """Bases that are kept of each window of `length` bp."""
+        return self.span + 2 * self.flank if isinstance(self.span, int) else length
+
+    def over(self, stretches: pd.DataFrame, genome: Genome, length: int | None) -> pd.DataFrame:
+        """Cover stretches of chromosomes by overlapping windows, but for runs of N."""
+        if length is None:
+            raise UsageError("regions: whole chromosomes need the length of the model's window; give input_length")
+        kept = self.kept(length)
+        if kept > length:
+            raise UsageError(
+                f"span: got {kept:,} bp, wider than the model's window of {length:,} bp; give that at most"
+            )
+        is_whole = stretches["name"] == stretches["chrom"]
+        is_short = ~is_whole & (stretches["end"] - stretches["start"] < kept)
+        if is_short.all():
+            raise RegionError(
+                f"exclude: leaves no stretch of {kept:,} bp, which are kept of a window; exclude less, or keep fewer "
+                "(span)"
+            )
+        if is_short.any():
+            n_bp = int((stretches["end"] - stretches["start"])[is_short].sum())
+            _log.warning("exclude: %d stretches between excluded regions are shorter than the %d bp that are kept of a "
+                         "window, and their %s bp are left out", is_short.sum(), kept, f"{n_bp:,}")  # fmt: skip
+        laying = self._replace(tile=True, step=max(kept // 2, 1) if self.step is None else self.step)
+        windows = laying.lay(stretches[~is_short].reset_index(drop=True), length, "regions")
+        return drop_unknown(windows, genome, kept, (length - kept) // 2)
 
 
 def open_codes(codes: NDArray[np.uint8], regions: pd.DataFrame | None = None) -> WindowSource:
@@ -197,21 +247,19 @@ def _open_genome(
     ignore_strand: bool,
     laying: _Laying,
     blocks: bool,
+    exclude: str | os.PathLike[str] | None,
 ) -> WindowSource:
-    given = _as_table(regions)
-    if isinstance(given, pd.DataFrame):
-        table, name = complete_regions(given), "regions"
-        described: dict[str, Any] = {"file": None}
-    else:
-        content = read_content(given, "BED file", BedError)
-        table, name, described = parse_bed(content, blocks=blocks), content.name, content.provenance
-    if table.empty:
-        raise RegionError(f"{name}: holds no regions, expected at least one; check how it was made")
-    if ignore_strand:
-        table["strand"] = "."
     genome = Genome(path)
     try:
-        windows = table if blocks else laying.lay(table, length, name)
+        chroms = chroms_named(regions, genome.chrom_sizes, str(path))
+        described: dict[str, Any]
+        if chroms is None:
+            _check_tiling(laying.tile, laying.step, exclude)
+            table, name, described = _read_table(regions, blocks, ignore_strand)
+            windows = table if blocks else laying.lay(table, length, name)
+        else:
+            table, described = read_stretches(chroms, genome.chrom_sizes, exclude, str(path))
+            windows, name = laying.over(table, genome, length), "regions"
         check_chroms(windows, genome.chrom_sizes, regions_name=name, genome_name=str(path))
         usable, rejected = fit_windows(windows, genome.chrom_sizes)
         for part in (usable, rejected):  # several tiles may be of one region
@@ -232,13 +280,28 @@ def _open_genome(
             )
             where = (number, low, high, np.zeros(len(low), np.bool_))
             return _source(windows, rejected, sizes, provenance, _InMemory(sequences).read_spans, where, genome.close)
-    except RegionError:
+    except SeqsalError:
         genome.close()
         raise
     chrom = genome.chrom_numbers(usable["chrom"])
     reverse = (usable["strand"] == "-").to_numpy(bool)
     where = (chrom, usable["start"].to_numpy(), usable["end"].to_numpy(), reverse)
     return _source(usable, rejected, dict(genome.chrom_sizes), provenance, genome.read_spans, where, genome.close)
+
+
+def _read_table(
+    regions: str | os.PathLike[str] | pd.DataFrame | Sequence[str], blocks: bool, ignore_strand: bool
+) -> tuple[pd.DataFrame, str, dict[str, Any]]:
+    """Read regions, with what messages call them and what describes them."""
+    given, described = _as_table(regions), dict[str, Any](file=None)
+    if isinstance(given, pd.DataFrame):
+        table, name = complete_regions(given), "regions"
+    else:
+        content = read_content(given, "BED file", BedError)
+        table, name, described = parse_bed(content, blocks=blocks), content.name, content.provenance
+    if table.empty:
+        raise RegionError(f"{name}: holds no regions, expected at least one; check how it was made")
+    return table.assign(strand=".") if ignore_strand else table, name, described
 
 
 def _as_table(regions: str | os.PathLike[str] | pd.DataFrame | Sequence[str]) -> pd.DataFrame | str | os.PathLike[str]:
@@ -367,7 +430,9 @@ def _place_record(name: str, size: int) -> Region | None:
     return region if region.end - region.start == size else None
 
 
-def _with_length(regions: pd.DataFrame, length: int | None, name: str, tile: bool | None) -> pd.DataFrame:
+def _with_length(
+    regions: pd.DataFrame, length: int | None, name: str, tile: bool | None, step: int | None
+) -> pd.DataFrame:
     width = (regions["end"] - regions["start"]).to_numpy()
     if length is None:
         if np.ptp(width):
@@ -377,7 +442,7 @@ def _with_length(regions: pd.DataFrame, length: int | None, name: str, tile: boo
             )
         return regions
     if tile:
-        return tile_regions(regions, length)
+        return tile_regions(regions, length, step)
     cut = width[(width > length) & (regions["summit"] < 0).to_numpy()]  # a summit says where to look
     if len(cut):
         remedy = "" if tile is None else f"; --tile (tile=True) covers them with {(-(-cut // length)).sum():,} windows"

@@ -34,7 +34,8 @@ Where a span of each window is kept, L above is its length, /regions are the spa
 it, they are. Of regions of several widths (`region_start`, `region_end`) the spans are as wide as the widest; bases
 outside the region are N in /codes and 0 in /track.
 
-Windows may start before 0 or end beyond the chromosome (`padded`); rows of strand "-" hold the reverse complement,
+Windows may start before 0 or end beyond the chromosome (`padded`), or, of those that cover whole chromosomes, lie next
+to an end, a run of N or an excluded region (`edge`); rows of strand "-" hold the reverse complement,
 first base first, and `seqsal.regions.lift_span` lifts their positions to the chromosome.
 """
 
@@ -68,7 +69,7 @@ DAMAGE = (KeyError, OSError, ValueError, RuntimeError, TypeError, AttributeError
 
 REGION_TYPES: dict[str, Any] = {
     "chrom": str, "start": np.int64, "end": np.int64, "name": str, "score": np.float64, "strand": str,
-    "summit": np.int64, "padded": np.bool_, "input_row": np.int64, "reason": str, "size": np.int64,
+    "summit": np.int64, "padded": np.bool_, "edge": np.bool_, "input_row": np.int64, "reason": str, "size": np.int64,
     "window_start": np.int64, "window_end": np.int64, "region_start": np.int64, "region_end": np.int64,
 }  # fmt: skip
 

@@ -39,7 +39,7 @@ from numpy.typing import NDArray
 from seqsal.errors import BedError, MethodError, ModelError, StoreError, UsageError
 from seqsal.io.attributions import Array, Attributions
 from seqsal.io.bed import read_bed, write_tsv
-from seqsal.io.sweep import CHUNK_BP, Axis, Scale, TrackBlock, sweep_track
+from seqsal.io.sweep import CHUNK_BP, Axis, Scale, TrackBlock, blend_weights, sweep_track
 from seqsal.peaks.candidates import SEED_REACH_BP, SIGNS, CandidateRules, Candidates, find_candidates, under_seeds
 from seqsal.peaks.controls import choose_scale, control_stride, read_null, window_scale
 from seqsal.peaks.effects import Effects
@@ -441,7 +441,7 @@ class _Track:
 class _Overlap:
     """How much attribution cancels where windows overlap, counted in passing.
 
-    Over the windows that cover a base, Σ |v| exceeds |Σ v| only where their signs differ.
+    Over the windows that cover a base, Σ w |v| exceeds |Σ w v| only where their signs differ.
     """
 
     scale: Scale | None = None
@@ -451,12 +451,12 @@ class _Overlap:
 
     def scale_windows(self, values: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Levels of windows (n, L) on their way into the sweep; ones where the track is taken as it is."""
-        self._given += float(np.abs(values, dtype=np.float64).sum(where=known))
+        self._given += float((np.abs(values, dtype=np.float64) * blend_weights(values.shape[1])).sum(where=known))
         return np.ones(len(values)) if self.scale is None else self.scale(values, known)
 
     def counted(self, block: TrackBlock) -> TrackBlock:
         """Pass on a block that came out of the sweep."""
-        kept = np.abs(block.values) * block.n_windows
+        kept = np.abs(block.values) * block.weights
         self._kept += float(kept.sum())
         self._kept_shared += float(kept.sum(where=block.n_windows > 1))
         return block

@@ -269,7 +269,7 @@ class Pool:
         )  # fmt: skip
 
 
-_EMPTY_BLOCK = TrackBlock(np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0), np.zeros(0, dtype=np.int64))
+_EMPTY_BLOCK = TrackBlock.empty()
 _NO_CANDIDATES = find_candidates(_EMPTY_BLOCK.positions, _EMPTY_BLOCK.values, CandidateRules())[SIGNS[0]]
 
 

@@ -48,7 +48,9 @@ SCHEMA = 1
 TASK_SECONDS = 300.0  # that a task should take, where no number of them is given
 MOST_TASKS = 10_000
 BATCH = 64  # windows, of which batches are a part or a multiple
-FILES = ("model", "genome", "regions", "fasta", "weights", "target_names", "references")  # arguments that may name one
+FILES = (  # arguments that may name one
+    "model", "genome", "regions", "fasta", "weights", "target_names", "references", "exclude",
+)  # fmt: skip
 N_NAMED = 8  # tasks that a message lists
 logger = logging.getLogger(__name__)
 
@@ -179,7 +181,7 @@ def _absolute(arguments: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(arguments)
     for name in FILES:
         value = found.get(name)
-        if isinstance(value, (str, os.PathLike)) and Path(value).exists():
+        if isinstance(value, (str, os.PathLike)) and Path(value).is_file():
             found[name] = str(Path(value).absolute())
     try:
         json.dumps(found)

@@ -80,10 +80,19 @@ def test_tasks_in_any_order_give_the_file_of_one_process(options: dict[str, Any]
 
 
 @pytest.mark.parametrize(
-    "more", [{"span": 20}, {"null": "background", "target": 0}, {"contrast": "1-0", "target": None}]
+    "more",
+    [
+        {"span": 20},
+        {"null": "background", "target": 0},
+        {"contrast": "1-0", "target": None},
+        {"regions": "genome", "step": 55, "exclude": "x.bed"},
+    ],
 )
 def test_whatever_attribute_takes(more: dict[str, Any], options: dict[str, Any], tmp_path: Path) -> None:
     chosen = options | {"method": "gradient_x_input"} | more
+    if "exclude" in more:
+        chosen["exclude"] = tmp_path / "x.bed"
+        chosen["exclude"].write_text("chr1\t9000\t29500\n")
     seqsal.attribute("toy_units:make", out=tmp_path / "one.h5", **chosen)
     plan = plan_units(["toy_units:make"], tmp_path / "plan", units=3, **chosen)
     for task in range(len(plan.tasks)):
