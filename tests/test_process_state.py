@@ -112,7 +112,8 @@ def check(work: Callable[[], object], *models: nn.Module) -> None:
 @pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_attribute(method: str, model: Grouped, X: np.ndarray[Any, Any]) -> None:
-    check(lambda: seqsal.attribute(model, X=X, method=method, n_controls=3, device="cpu"), model)
+    options: dict[str, Any] = {"tile": L // 2} if method == "tiles" else {}
+    check(lambda: seqsal.attribute(model, X=X, method=method, n_controls=3, device="cpu", **options), model)
 
 
 @pytest.mark.usefixtures("threads")

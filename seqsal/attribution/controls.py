@@ -472,7 +472,8 @@ def most_controls(attr: Attributions) -> int:
 
 def _layout(run: AttributionRun, planned: PlannedMethod, source: WindowReader, n_controls: int) -> StoreLayout:
     others = {result.name: ResultLayout({}) for result in planned.results[1:]}
-    return replace(run.plan_layout(source, n_controls), hypothetical=False, completeness_error=False, results=others)
+    planned_layout = run.plan_layout(source, n_controls)
+    return replace(planned_layout, hypothetical=False, completeness_error=False, noise=False, results=others)
 
 
 def _stream(

@@ -244,6 +244,7 @@ class AttributionRun:
             null=self.options.null,
             hypothetical=first.hypothetical,
             completeness_error=first.completeness_error,
+            noise=first.noise,
             results={result.name: layout for result, layout in zip(self.results[1:], others, strict=True)},
             window=(self.length, self.span.start) if self.span.length < self.length else None,
         )
@@ -258,7 +259,9 @@ class AttributionRun:
     def _plan_result(self, result: Result) -> ResultLayout:
         method = self._methods[result.name]
         hypothetical = self.options.hypothetical is not False and method.hypothetical
-        return ResultLayout(self.describe_result(result), hypothetical, method.sums_to_difference)
+        return ResultLayout(
+            self.describe_result(result), hypothetical, method.sums_to_difference, method.measures_noise
+        )
 
     def stream(
         self, source: WindowReader, layout: StoreLayout, sink: Sink, progress: bool | None,

@@ -383,6 +383,8 @@ def _empty_arrays(chunk: _Chunk, layout: StoreLayout, result: str) -> Arrays:
         arrays["hypothetical"] = np.empty((n_rows, 4, length), dtype=np.float32)
     if own.completeness_error:
         arrays["completeness_error"] = np.empty(n_rows, dtype=np.float32)
+    if own.noise:
+        arrays["noise"] = np.empty((n_rows, length), dtype=np.float32)
     return arrays
 
 
@@ -401,7 +403,11 @@ def _outside(
 
 def _cut_scores(scores: Scores, span: Span, outside: torch.Tensor | None) -> Scores:
     hypothetical = _cut(scores.hypothetical, span)
-    return scores._replace(hypothetical=hypothetical if outside is None else hypothetical.masked_fill(outside, 0))
+    noise = None if scores.noise is None else _cut(scores.noise, span)
+    if outside is not None:
+        hypothetical = hypothetical.masked_fill(outside, 0)
+        noise = None if noise is None else noise.masked_fill(outside[:, 0], 0)
+    return scores._replace(hypothetical=hypothetical, noise=noise)
 
 
 def _fill(arrays: Arrays, rows: slice, scores: Scores, X: torch.Tensor, scores_unknown: bool) -> None:
@@ -413,6 +419,8 @@ def _fill(arrays: Arrays, rows: slice, scores: Scores, X: torch.Tensor, scores_u
         arrays["hypothetical"][rows] = hypothetical.cpu().numpy()
     if "completeness_error" in arrays and scores.completeness_error is not None:
         arrays["completeness_error"][rows] = scores.completeness_error.cpu().numpy()
+    if "noise" in arrays and scores.noise is not None:
+        arrays["noise"][rows] = scores.noise.cpu().numpy()
 
 
 def _check_finite(

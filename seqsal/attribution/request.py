@@ -247,6 +247,11 @@ class Request:
 
     def __post_init__(self) -> None:
         check_reading(self.model, self.reading)
+        if not isinstance(self.tile, bool):
+            raise UsageError(
+                f"tile: got {shown(self.tile)}, expected True or False, whether long regions are covered by several "
+                "windows; a number is the width of a tile of method='tiles' (--method tiles)"
+            )
         object.__setattr__(self, "readout_at", check_readout(self.readout_at, self.gene))
         for name in ("bin_size", "crop", "step"):
             value = getattr(self, name)
@@ -326,6 +331,8 @@ def make_request(model: PathLike | nn.Module, *, known: Iterable[str] = (), **ar
     parts = {name: {key: arguments.pop(key) for key in names if key in arguments} for name, names in
              (("own", own), ("engine", engine), ("reading", READING))}  # fmt: skip
     reading = as_given(parts["reading"])
+    if _is_whole(parts["own"].get("tile")) and "tiles" in _listed(parts["engine"].get("method")):
+        arguments["tile"] = parts["own"].pop("tile")  # an option of that method, as its width
     loose = {name: value for name, value in arguments.items() if value is not None}
     methods = (*_listed(parts["engine"].get("method", "gradient_x_input")), *METHODS)
     for name in loose:

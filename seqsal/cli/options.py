@@ -152,6 +152,18 @@ class _NumberOrText(click.ParamType):
 NUMBER_OR_TEXT = _NumberOrText()
 
 
+class _Tile(click.ParamType):
+    """A flag, or a whole number above 0."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | bool:
+        """Read what was given."""
+        if isinstance(value, bool):
+            return value
+        return int(click.IntRange(min=1).convert(value, param, ctx))
+
+
 _contrast_options = stack(
     click.option(
         "--contrast", multiple=True, callback=one_or_many, metavar="A-B|FILE",
@@ -301,7 +313,11 @@ input_options = stack(
         help="Sequences instead of genome and regions; names like chr1:10-210 keep those coordinates.",
     ),
     click.option("--ignore-strand", is_flag=True, help="Read '-' regions forward, not as reverse complement."),
-    click.option("--tile", is_flag=True, help="Cover regions longer than the model's window by several windows."),
+    click.option(
+        "--tile", is_flag=False, flag_value=True, default=False, type=_Tile(), metavar="[BP]",
+        help="Cover regions longer than the model's window by several windows; with a number, the width of the tiles "
+        "of --method tiles.",
+    ),
     click.option("--blocks", is_flag=True, help="Read the blocks of BED12 (exons) spliced, each region a contig."),
     click.option(
         "--span", type=NUMBER_OR_TEXT, metavar="BP|region|window", show_default="window",

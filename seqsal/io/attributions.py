@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
     from seqsal.regions import Region
 
-__all__ = ["NULLS", "Array", "Attributions", "Controls", "DiskArray", "check_result"]
+__all__ = ["ARRAYS", "NULLS", "Array", "Attributions", "Controls", "DiskArray", "check_result"]
 
+ARRAYS = ("codes", "track", "prediction", "hypothetical", "completeness_error", "noise", "window_codes")  # by window
 NULLS = ("shuffle", "background")  # what controls are: shuffled windows, or windows of the genome away from regions
 
 
@@ -130,6 +131,9 @@ class Attributions:
         (N, 4, L) float32, scores of all four bases, or None when they were not kept.
     completeness_error
         (N,) float32, relative error of the promised sum, or None when the method promises none.
+    noise
+        (N, L) float32, standard deviation that `track` has where nothing of the sequence matters, or None where the
+        method does not measure it.
     controls
         The controls, dinucleotide shuffles or windows of the background; None while there are none.
     rejected
@@ -174,10 +178,11 @@ class Attributions:
     open_result: Callable[[str], Attributions] | None = field(default=None, repr=False)
     run: Any = field(default=None, repr=False)
     window_codes: Array | None = field(default=None, repr=False)
+    noise: Array | None = None
 
     def __post_init__(self) -> None:
         n_regions = len(self.regions)
-        for name in ("codes", "track", "prediction", "hypothetical", "completeness_error", "window_codes"):
+        for name in ARRAYS:
             array = getattr(self, name)
             if array is not None and len(array) != n_regions:
                 raise StoreError(f"{name}: got {len(array)} rows, expected one for each of the {n_regions} regions")
@@ -307,10 +312,7 @@ class Attributions:
         if isinstance(rows, str):
             rows = self._rows_at(rows)
         index = np.atleast_1d(np.arange(len(self))[rows])
-        arrays = {
-            name: None if (array := getattr(self, name)) is None else np.asarray(array[index])
-            for name in ("codes", "track", "prediction", "hypothetical", "completeness_error", "window_codes")
-        }
+        arrays = {name: None if (array := getattr(self, name)) is None else np.asarray(array[index]) for name in ARRAYS}
         return replace(
             self,
             regions=self.regions.iloc[index].reset_index(drop=True),
@@ -472,7 +474,7 @@ class Attributions:
         return str(view("attributions_html")(self))
 
     def __repr__(self) -> str:
-        kept = [name for name in ("hypothetical", "completeness_error") if getattr(self, name) is not None]
+        kept = [name for name in ("hypothetical", "completeness_error", "noise") if getattr(self, name) is not None]
         extra = f", with {' and '.join(kept)}" if kept else ""
         if len(self.results) > 1:
             extra += f"; results: {', '.join(self.results)}"

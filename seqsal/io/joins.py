@@ -22,7 +22,7 @@ import pandas as pd
 
 from seqsal.errors import StoreError, UsageError
 from seqsal.io.atomic import atomic_path
-from seqsal.io.attributions import Attributions, Controls
+from seqsal.io.attributions import ARRAYS, Attributions, Controls
 
 __all__ = ["concat", "write_anndata", "write_parquet"]
 
@@ -68,7 +68,7 @@ def concat(parts: Sequence[Attributions]) -> Attributions:
             than = f"{first.attrs.get(differ[0])!r}" if differ else f"{first.length} bp"
             raise UsageError(f"concat: got {what} where the first have {than}; join what was made in one way")
     arrays: dict[str, Any] = {}
-    for name in ("codes", "track", "prediction", "hypothetical", "completeness_error", "window_codes"):
+    for name in ARRAYS:
         each = [getattr(part, name) for part in parts]
         arrays[name] = None if any(one is None for one in each) else np.concatenate([np.asarray(one) for one in each])
     results = [name for name in first.results if all(name in part.results for part in parts)]

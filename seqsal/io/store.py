@@ -10,13 +10,14 @@ uncompressed: float tracks hardly compress, and a contiguous dataset keeps the f
     /prediction           float32 (N,)       the attributed output, in `output_space`
     /hypothetical         float32 (N, 4, L)  optional
     /completeness_error   float32 (N,)       optional, where the method promises a sum
+    /noise                float32 (N, L)     optional, standard deviation of /track, where the method measures it
     /null/track           float32 (M, L)     the same for the controls, shuffles or background (root attribute `null`)
     /null/codes           uint8   (M, L)
     /null/prediction      float32 (M,)
     /null/source          int64   (M,)       row of /regions that each control is a shuffle of, or matched to
     /rejected/{chrom,start,end,name,reason}  regions of the input that could not be used
     /chrom_sizes/{chrom,size}
-    /results/NAME/{track,prediction,hypothetical,completeness_error,null/track,null/prediction}
+    /results/NAME/{track,prediction,hypothetical,completeness_error,noise,null/track,null/prediction}
                                              the same for each further method and target; all else is shared. Each
                                              result has its own `null/track`, or none yet
 
@@ -83,6 +84,7 @@ class ResultLayout(NamedTuple):
     attrs: Mapping[str, Any]
     hypothetical: bool = False
     completeness_error: bool = False
+    noise: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,8 @@ class StoreLayout:
     """What an attribution file will hold, known before the first value is.
 
     N windows of `length` bases and unusable regions, `n_controls` controls of kind `null` (0 leaves `/null` out),
-    whether the scores of all four bases and the error of the promised sum are kept, and further results by name. Where
-    these are spans of longer windows, `window` is how long those are, and where in them the spans begin.
+    whether the scores of all four bases, the error of the promised sum and the noise are kept, and further results by
+    name. Where these are spans of longer windows, `window` is how long those are, and where in them the spans begin.
     """
 
     regions: pd.DataFrame
@@ -101,6 +103,7 @@ class StoreLayout:
     n_controls: int = 0
     hypothetical: bool = False
     completeness_error: bool = False
+    noise: bool = False
     results: Mapping[str, ResultLayout] = field(default_factory=dict)
     null: str = "shuffle"
     window: tuple[int, int] | None = None
@@ -121,22 +124,24 @@ class StoreLayout:
         shapes: Shapes = {"codes": ((len(self.regions), self.length), np.uint8)}
         if self.window is not None:
             shapes["window/codes"] = ((len(self.regions), self.window[0]), np.uint8)
-        shapes |= self._result("", self.hypothetical, self.completeness_error)
+        shapes |= self._result("", self)
         if self.n_controls:
             shapes["null/codes"] = ((self.n_controls, self.length), np.uint8)
             shapes["null/source"] = ((self.n_controls,), np.int64)
         for name, result in self.results.items():
-            shapes |= self._result(result_prefix(name), result.hypothetical, result.completeness_error)
+            shapes |= self._result(result_prefix(name), result)
         return shapes
 
-    def _result(self, prefix: str, hypothetical: bool, completeness_error: bool) -> Shapes:
+    def _result(self, prefix: str, own: StoreLayout | ResultLayout) -> Shapes:
         """Datasets that every result has for itself."""
         n, m, length = len(self.regions), self.n_controls, self.length
         shapes: Shapes = {prefix + "track": ((n, length), np.float32), prefix + "prediction": ((n,), np.float32)}
-        if hypothetical:
+        if own.hypothetical:
             shapes[prefix + "hypothetical"] = ((n, 4, length), np.float32)
-        if completeness_error:
+        if own.completeness_error:
             shapes[prefix + "completeness_error"] = ((n,), np.float32)
+        if own.noise:
+            shapes[prefix + "noise"] = ((n, length), np.float32)
         if m:
             shapes[prefix + "null/track"] = ((m, length), np.float32)
             shapes[prefix + "null/prediction"] = ((m,), np.float32)
@@ -224,7 +229,7 @@ def read_attributions(
 
 
 _EXTRA = ("rejected", "chrom_sizes")
-_ARRAYS = ("track", "prediction", "hypothetical", "completeness_error")
+_ARRAYS = ("track", "prediction", "hypothetical", "completeness_error", "noise")
 _REQUIRED = ("regions", "codes", "track", "prediction")
 _FOREIGN = "shap/seq"  # of chrombpnet
 
@@ -316,6 +321,7 @@ def _check_arrays(file: h5py.File, prefix: str) -> None:
         f"{prefix}prediction": ("f", (n,)),
         f"{prefix}hypothetical": ("f", (n, 4, length)),
         f"{prefix}completeness_error": ("f", (n,)),
+        f"{prefix}noise": ("f", (n, length)),
     }
     if "span" in file.attrs:
         start, end = json.loads(file.attrs["span"])

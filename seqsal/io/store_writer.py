@@ -483,7 +483,7 @@ class MemorySink:
 
     def fields(self, result: str | None) -> dict[str, Any]:
         """Return the fields of :class:`Attributions` for one result, None for the first."""
-        own, prefix = ("track", "prediction", "hypothetical", "completeness_error"), result_prefix(result)
+        own, prefix = ("track", "prediction", "hypothetical", "completeness_error", "noise"), result_prefix(result)
         found: dict[str, Any] = {name: self.arrays[prefix + name] for name in own if prefix + name in self.arrays}
         shared = {"codes": self.arrays["codes"], "window_codes": self.arrays.get("window/codes")}
         return found | shared | {"controls": self.controls(result)}

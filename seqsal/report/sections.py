@@ -30,6 +30,7 @@ METHODS = {
     "expected_gradients": "expected gradients: integrated gradients averaged over many references",
     "deeplift_shap": "DeepLIFT/SHAP: differences from shuffled references, handed back through the network",
     "ism": "in-silico mutagenesis: how much the base that is there beats the mean of the four, each really tried",
+    "tiles": "tile perturbation: how much the output falls when a stretch is shuffled, shared out among its bases",
     "cam": "class activation map",
     "grad_cam": "Grad-CAM: activations of the last convolution weighted by their gradients",
 }

@@ -38,7 +38,7 @@ LENGTH = 60
 ARRAYS = ("controls.track", "controls.codes", "controls.source")
 QUICK: dict[str, dict[str, Any]] = {
     "smoothgrad": {"n_samples": 2}, "integrated_gradients": {"n_steps": 2}, "expected_gradients": {"n_references": 2},
-    "deeplift_shap": {"n_references": 2},
+    "deeplift_shap": {"n_references": 2}, "tiles": {"tile": 20, "n_shuffles": 2},
 }  # fmt: skip
 
 

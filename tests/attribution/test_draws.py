@@ -30,12 +30,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "integrated_gradients": {"n_steps": 8, "baseline": "shuffle", "allow_incomplete": True},
     "expected_gradients": {"n_references": 5},
     "deeplift_shap": {"n_references": 5},
+    "tiles": {"tile": 10, "n_shuffles": 2},
 }
 DRAWING = sorted(OPTIONS)
 
 
 class Averaged(nn.Module):
-    """A network that all nine methods can explain, `cam` included."""
+    """A network that all methods can explain, `cam` included."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,7 +76,7 @@ def check_same(found: Attributions, expected: Attributions, rows: Any = slice(No
     That is 1e-6 of the largest score or prediction. The completeness error is a ratio of their differences.
     """
     scale = max(float(np.abs(np.asarray(values)).max()) for values in (expected.track, expected.prediction))
-    for name in ("track", "prediction", "hypothetical", "completeness_error"):
+    for name in ("track", "prediction", "hypothetical", "completeness_error", "noise"):
         one, other = getattr(found, name), getattr(expected, name)
         assert (one is None) == (other is None)
         if one is not None:

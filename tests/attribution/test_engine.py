@@ -74,9 +74,15 @@ def test_one_chunk_takes_no_thread_and_one_look_at_the_model(source: Windows, mo
     assert len(looks) == len(list(model.module.modules()))
 
 
+QUICK: dict[str, dict[str, Any]] = {"tiles": {"tile": 10, "n_shuffles": 2}}
+
+
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_weights_in_double_precision(method: str) -> None:
-    source, options = Windows(random_codes(np.random.default_rng(0), 2, 40, 0.02)), AttributeOptions(method)
+    source, options = (
+        Windows(random_codes(np.random.default_rng(0), 2, 40, 0.02)),
+        AttributeOptions(method, QUICK.get(method, {})),
+    )
     torch.manual_seed(0)
     single = nn.Sequential(nn.Conv1d(4, 8, 5), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(8, 2))
     double = copy.deepcopy(single).double()

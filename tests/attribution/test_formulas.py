@@ -36,9 +36,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "integrated_gradients": {"n_steps": 5, "baseline": "shuffle"},
     "expected_gradients": {"n_references": 3},
     "deeplift_shap": {"n_references": 3},
+    "tiles": {"tile": 5, "n_shuffles": 2},
 }
 GRADIENTS = ["saliency", "gradient_x_input", "smoothgrad", "integrated_gradients", "expected_gradients"]
-DIFFERENTIABLE = [*GRADIENTS, "cam", "grad_cam", "ism"]
+DIFFERENTIABLE = [*GRADIENTS, "cam", "grad_cam", "ism", "tiles"]
 
 
 class Smooth(nn.Module):
@@ -276,6 +277,7 @@ PROMISES: dict[str, tuple[bool, bool, bool, bool, bool, bool]] = {
     "expected_gradients": (True, True, True, False, True, True),
     "deeplift_shap": (True, True, True, False, True, False),
     "ism": (True, False, True, True, True, False),
+    "tiles": (True, False, True, False, False, False),
     "cam": (True, False, False, False, False, False),
     "grad_cam": (True, False, False, False, False, False),
 }
@@ -287,11 +289,13 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "expected_gradients": {"n_references": 50},
     "deeplift_shap": {"n_references": 20, "references": "shuffle"},
     "ism": {},
+    "tiles": {"tile": 500, "n_shuffles": 5},
     "cam": {"layer": "input of the global average"},
     "grad_cam": {"layer": "last convolution", "relu": False},
 }
 PASSES = {  # for a window of 100 bp
     "smoothgrad": 20, "integrated_gradients": 50, "expected_gradients": 100, "deeplift_shap": 20, "ism": 300,
+    "tiles": 5,
 }  # fmt: skip
 
 
@@ -303,7 +307,7 @@ def test_what_methods_promise_and_record(name: str, rc_average: bool) -> None:
     assert tuple(getattr(method, kind) for kind in kinds) == PROMISES[name]
     assert method.options == DEFAULTS[name] | ({"rc_average": True} if rc_average else {})
     assert method.n_passes(100) == PASSES.get(name, 1) * (1 + rc_average)
-    at_once = {"deeplift_shap": (1, 5), "ism": (1, 1)}.get(name, (8, 100))
+    at_once = {"deeplift_shap": (1, 5), "ism": (1, 1), "tiles": (1, 1)}.get(name, (8, 100))
     assert (method.windows_at_once(8), method.windows_at_once(100)) == at_once
 
 

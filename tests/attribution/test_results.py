@@ -354,7 +354,8 @@ def test_requests_that_make_no_sense() -> None:
 
 
 SLOW = {"ism": {"n_at_once": 64}, "smoothgrad": {"n_samples": 2}, "integrated_gradients": {"n_steps": 2},
-        "expected_gradients": {"n_references": 2}, "deeplift_shap": {"n_references": 2}}  # fmt: skip
+        "expected_gradients": {"n_references": 2}, "deeplift_shap": {"n_references": 2},
+        "tiles": {"tile": 10, "n_shuffles": 2}}  # fmt: skip
 
 
 class _Pooled(nn.Module):

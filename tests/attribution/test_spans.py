@@ -28,6 +28,7 @@ FEW = {
     "integrated_gradients": {"n_steps": 4},
     "expected_gradients": {"n_references": 3},
     "deeplift_shap": {"n_references": 3},
+    "tiles": {"tile": 12, "n_shuffles": 2},
 }
 
 

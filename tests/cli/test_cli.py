@@ -149,7 +149,8 @@ def test_attribute_peaks_logo_export(lab: Lab) -> None:
 
 @pytest.mark.parametrize("method", METHOD_NAMES)
 def test_every_method_streams_through_the_same_path(lab: Lab, method: str) -> None:
-    option = {"integrated_gradients": "n_steps=5", "ism": "n_at_once=100", "smoothgrad": "noise=0.1"}.get(method)
+    options = {"ism": "n_at_once=100", "smoothgrad": "noise=0.1", "tiles": "tile=20"}
+    option = {"integrated_gradients": "n_steps=5", **options}.get(method)
     model = lab.folder / "mean.safetensors"  # it ends in an average, which cam needs
     config = CNNConfig(input_length=LENGTH, n_filters=4, n_blocks=1, stem_kernel=7, pooling="mean")
     save_checkpoint(model, CNN(config).eval(), {})

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from seqsal.attribution.methods.gradients import gradient_x_input, saliency
     from seqsal.attribution.methods.mutagenesis import ism
     from seqsal.attribution.methods.paths import expected_gradients, integrated_gradients, smoothgrad
+    from seqsal.attribution.methods.perturbation import tiles
 
 __all__ = [
     "cam",
@@ -26,6 +27,7 @@ __all__ = [
     "ism",
     "saliency",
     "smoothgrad",
+    "tiles",
 ]
 
 

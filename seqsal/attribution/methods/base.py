@@ -78,11 +78,15 @@ class Scores(NamedTuple):
     completeness_error
         (N,), |Σ track − (f(X) − f(reference))| relative to |f(X) − f(reference)|, beyond what rounding explains; None
         when no sum is promised.
+    noise
+        (N, L), the standard deviation that the track has where nothing of the sequence matters; None where that is not
+        measured.
     """
 
     prediction: torch.Tensor
     hypothetical: torch.Tensor
     completeness_error: torch.Tensor | None = None
+    noise: torch.Tensor | None = None
 
     def track(self, X: torch.Tensor) -> torch.Tensor:
         """Scores of the bases that are there in X (N, 4, L): (N, L), or (N, T, L)."""
@@ -113,6 +117,8 @@ class Method(ABC):
         that is there.
     needs_gradient
         Whether the model has to be differentiable; False for a method that only calls it.
+    measures_noise
+        Whether the scores come with their noise.
     can_compile
         Whether the model is only called, and its input's gradient taken, so that it may be compiled.
     span
@@ -128,6 +134,7 @@ class Method(ABC):
     hypothetical: ClassVar[bool] = True
     needs_gradient: ClassVar[bool] = True
     can_compile: ClassVar[bool] = False
+    measures_noise: ClassVar[bool] = False
     span: Span | None = None
 
     def keep(self, span: Span, length: int) -> None:
@@ -242,9 +249,10 @@ class SharedForward(Method):
 
     def attribute_targets(self, model: TargetsModel, X: torch.Tensor) -> list[Scores]:
         """Score one batch for several targets; see :meth:`Method.attribute_targets`."""
-        prediction, hypothetical, errors = self.score(model, X)
-        each = [None] * prediction.shape[1] if errors is None else errors.unbind(dim=1)
-        return list(map(Scores, prediction.unbind(dim=1), hypothetical.unbind(dim=1), each))
+        scores = self.score(model, X)
+        n_targets = scores.prediction.shape[1]
+        each = [[None] * n_targets if part is None else part.unbind(dim=1) for part in scores]
+        return [Scores(*parts) for parts in zip(*each, strict=True)]
 
 
 class ReverseComplementAverage(Method):
@@ -261,7 +269,7 @@ class ReverseComplementAverage(Method):
         self.signed, self.sums_to_difference = method.signed, method.sums_to_difference  # type: ignore[misc]
         self.shares_targets, self.scores_unknown = method.shares_targets, method.scores_unknown  # type: ignore[misc]
         self.hypothetical, self.can_compile = method.hypothetical, method.can_compile  # type: ignore[misc]
-        self.needs_gradient = method.needs_gradient  # type: ignore[misc]
+        self.needs_gradient, self.measures_noise = method.needs_gradient, method.measures_noise  # type: ignore[misc]
 
     def keep(self, span: Span, length: int) -> None:
         """Keep what either strand needs; see :meth:`Method.keep`."""
@@ -314,6 +322,7 @@ def _strand_mean(forward: Scores, reverse: Scores) -> Scores:
         (forward.prediction + reverse.prediction) / 2,
         (forward.hypothetical + reverse_complement_tensor(reverse.hypothetical)) / 2,
         errors,
+        None if forward.noise is None or reverse.noise is None else (forward.noise + reverse.noise.flip(-1)) / 2,
     )
 
 

@@ -183,7 +183,7 @@ def deeplift_shap(
     R = references if isinstance(references, torch.Tensor) else make_references(X, references, n_references, seed, draw)
     if hasattr(f, "single"):
         return _contributions(_Plan.of(f, X[:1]), X, R, batch_size)
-    prediction, hypothetical, errors = _contributions(_Plan.of(OneTarget(f), X[:1]), X, R, batch_size)
+    prediction, hypothetical, errors, _ = _contributions(_Plan.of(OneTarget(f), X[:1]), X, R, batch_size)
     assert errors is not None
     return Scores(prediction[:, 0], hypothetical[:, 0], errors[:, 0])
 

@@ -156,8 +156,8 @@ def saliency(f: Model, X: torch.Tensor, *, gradient_correction: bool = True, cre
     >>> saliency(lambda X: -3 * X[:, 0].sum(1), X, gradient_correction=False).hypothetical[0, :, 0]
     tensor([3., 0., 0., 0.])
     """
-    prediction, h, _ = gradient_x_input(f, X, gradient_correction=gradient_correction, create_graph=create_graph)
-    return Scores(prediction, h.abs())
+    scores = gradient_x_input(f, X, gradient_correction=gradient_correction, create_graph=create_graph)
+    return scores._replace(hypothetical=scores.hypothetical.abs())
 
 
 class GradientXInput(SharedForward):

@@ -87,8 +87,8 @@ def ism(f: Model, X: torch.Tensor, *, n_at_once: int = 1024, create_graph: bool 
     method = InSilicoMutagenesis(n_at_once=n_at_once)
     if hasattr(f, "single"):
         return method.score(cast(TargetsModel, f), X, create_graph=create_graph)
-    prediction, hypothetical, _ = method.score(OneTarget(f), X, create_graph=create_graph)
-    return Scores(prediction[:, 0], hypothetical[:, 0])
+    scores = method.score(OneTarget(f), X, create_graph=create_graph)
+    return Scores(scores.prediction[:, 0], scores.hypothetical[:, 0])
 
 
 class InSilicoMutagenesis(SharedForward):

@@ -43,6 +43,7 @@ METHODS.data |= {
     "expected_gradients": "paths:ExpectedGradients",
     "deeplift_shap": "contributions:DeepLiftShap",
     "ism": "mutagenesis:InSilicoMutagenesis",
+    "tiles": "perturbation:Tiles",
     "cam": "activation_maps:CAM",
     "grad_cam": "activation_maps:GradCAM",
 }

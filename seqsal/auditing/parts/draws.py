@@ -29,7 +29,7 @@ __all__ = ["PART", "DrawsResult", "audit_draws"]
 N_OTHERS = 3  # draws that the map is compared with
 MIN_CORRELATION = 0.9  # of maps that differ in their draws alone
 ROUNDING = 1e-9
-COUNTS = ("n_references", "n_samples")  # options that say how many draws a map is the mean of
+COUNTS = ("n_references", "n_samples", "n_shuffles")  # options that say how many draws a map is the mean of
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
