@@ -212,7 +212,8 @@ def plot_letters(
     for base, letter in enumerate(ALPHABET):
         if (letters.base == base).any():
             outline = compound_outline(letters, base, start, flip_negative)
-            axes.add_patch(PathPatch(outline, facecolor=palette[letter], linewidth=0, gid=f"letters-{letter}"))
+            patch = PathPatch(outline, facecolor=palette[letter], linewidth=0, gid=f"letters-{letter}")
+            axes.add_artist(patch)  # add_patch would measure every curve for limits that are set below
     axes.axhline(0.0, color=ink(), linewidth=0.6, zorder=0.5)
     axes.set_ylim(*letters.limits)
     frame_bases(axes, (chrom, start, start + n_bases), unit, highlight, title)
