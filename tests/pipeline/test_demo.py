@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pandas as pd
@@ -13,12 +12,17 @@ from click.testing import CliRunner
 from seqsal.cli import main
 from seqsal.models import load_checkpoint
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """What the demo made: just now, or the folder named by SEQSAL_DEMO, of a demo that ran just before the tests."""
-    if "SEQSAL_DEMO" in os.environ:
-        return Path(os.environ["SEQSAL_DEMO"])
+    """What the demo made: `demo_out` where `make demo` has written it since the code was changed, else just now."""
+    made, code = ROOT / "demo_out", [ROOT / "constraints.txt", *(ROOT / "seqsal").rglob("*.py")]
+    runs = [made / run / "run.json" for run in ("", "genome", "contaminated")]
+    written = [path.stat().st_mtime for path in runs if path.is_file()]
+    if len(written) == len(runs) and min(written) > max(path.stat().st_mtime for path in code):
+        return made
     result = CliRunner().invoke(main, ["demo", "--out", str(tmp_path / "demo"), "--device", "cpu"])
     assert result.exit_code == 0, result.output
     assert "report.html" in result.output
