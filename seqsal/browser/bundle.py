@@ -5,6 +5,7 @@
     attributions.bw                              what each base contributes, with its sign
     peaks_positive.bb  peaks_negative.bb         called elements (bigNarrowPeak)
     motifs.bb  artifacts.bb                      instances of motifs, occurrences of artifacts that the model uses
+    variants.bb                                  variants, coloured by what they do to the prediction
     hub.txt  genomes.txt  NAME/trackDb.txt       UCSC track hub, with NAME/NAME.2bit for a genome that UCSC lacks
     igv_session.xml  igv_session.json            IGV on the desktop, IGV-Web
     washu.json                                   WashU Epigenome Browser data hub
@@ -43,7 +44,7 @@ __all__ = ["Bundle", "check_bundle_settings", "write_bundle"]
 
 NOBODY = "nobody@example.org"  # UCSC wants an address in every hub
 SIGNAL_FILE = "attributions.bw"
-_DATA = (SIGNAL_FILE, "peaks_positive.bb", "peaks_negative.bb", "motifs.bb", "artifacts.bb", SIZES_FILE)
+_DATA = (SIGNAL_FILE, "peaks_positive.bb", "peaks_negative.bb", "motifs.bb", "artifacts.bb", "variants.bb", SIZES_FILE)
 _HUB = ("genomes.txt", "seqsal_tracks.html", "hub.txt")
 _HOW_TO = "BROWSERS.txt"
 VIEW_BP = 120  # wide enough to see an element and its surroundings, narrow enough for letters
@@ -98,6 +99,7 @@ def write_bundle(
     peaks: pd.DataFrame | None = None,
     motifs: pd.DataFrame | None = None,
     artifacts: pd.DataFrame | None = None,
+    variants: pd.DataFrame | None = None,
     genome_name: str | None = None,
     genome: str | os.PathLike[str] | None = None,
     url_base: str | None = None,
@@ -113,7 +115,7 @@ def write_bundle(
         Made if it is not there; of one that is, only files of a bundle are replaced.
     attr
         Attributions with the sizes of their chromosomes.
-    peaks, motifs, artifacts
+    peaks, motifs, artifacts, variants
         Tables as `seqsal.browser.tracks.feature_tracks` takes them; without rows they make no track.
     genome_name
         Name of the assembly at UCSC, such as hg38; None recognises some by their sizes.
@@ -159,7 +161,7 @@ def write_bundle(
     provenance = attr.attrs.get("genome")
     provenance, fasta = provenance if isinstance(provenance, dict) else {}, None if genome is None else Path(genome)
     reference = choose_reference(attr.chrom_sizes, provenance, name=genome_name, fasta=fasta)
-    features = feature_tracks(attr.chrom_sizes, peaks=peaks, motifs=motifs, artifacts=artifacts)
+    features = feature_tracks(attr.chrom_sizes, peaks=peaks, motifs=motifs, artifacts=artifacts, variants=variants)
     with _staged(folder) as staging:
         signal_file = staging / SIGNAL_FILE
         if bigwig is None:

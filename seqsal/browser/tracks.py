@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from seqsal.browser.labels import clean_name
-from seqsal.errors import BedError, RegionError
+from seqsal.errors import BedError, RegionError, first_line
 from seqsal.io import bigwig
 from seqsal.io.bed import narrowpeak_columns, read_bed
 from seqsal.motifs.patterns import NAMED_Q
@@ -72,11 +72,12 @@ def feature_tracks(
     peaks: pd.DataFrame | None = None,
     motifs: pd.DataFrame | None = None,
     artifacts: pd.DataFrame | None = None,
+    variants: pd.DataFrame | None = None,
 ) -> list[FeatureTrack]:
     """Make tracks of the tables that have rows.
 
-    `peaks` has the columns of narrowPeak; `motifs` and `artifacts` are region tables, the former with `match` and
-    `contribution` where there are. An item beyond the chromosomes (`chrom_sizes`, bp) raises `RegionError`.
+    `peaks` has the columns of narrowPeak; the others are region tables, `motifs` with `match` and `contribution` where
+    there are, `variants` with `effect`. An item beyond the chromosomes (`chrom_sizes`, bp) raises `RegionError`.
     """
     tracks = []
     if peaks is not None:
@@ -92,6 +93,13 @@ def feature_tracks(
         rows = _bed9(_fit(artifacts, chrom_sizes, "artifact hits"), [ARTIFACT] * len(artifacts))
         label = "Occurrences of artifacts that the model uses"
         tracks.append(FeatureTrack("artifacts", "Artifact hits", label, ARTIFACT, ARTIFACT_SCHEMA, rows))
+    if variants is not None:
+        variants = _fit(variants, chrom_sizes, "variants")
+        colors = [POSITIVE if effect > 0 else NEGATIVE for effect in variants["effect"]]
+        more = [f"\t{effect:.6g}" for effect in variants["effect"]]
+        rows = [(*row[:3], row[3] + extra) for row, extra in zip(_bed9(variants, colors), more, strict=True)]
+        label = "Variants, by what they do to the prediction"
+        tracks.append(FeatureTrack("variants", "Variants", label, NEUTRAL, VARIANT_SCHEMA, rows))
     return [track for track in tracks if track.rows]
 
 
@@ -212,6 +220,9 @@ MOTIF_SCHEMA = BedSchema(
 )
 PLAIN_SCHEMA = BedSchema("instances", "Instances", 9)
 ARTIFACT_SCHEMA = BedSchema("artifactHits", "Occurrences of artifacts that the model uses", 9)
+VARIANT_SCHEMA = BedSchema(
+    "variantEffects", "Effects of variants", 9, (("float", "effect", "Prediction with ALT less that with REF"),)
+)
 
 
 _MORE_COLUMNS = {"contribution", "peak", "sequence"}  # of a seqlets.bed
@@ -239,6 +250,41 @@ def read_instances(path: str | os.PathLike[str]) -> pd.DataFrame:
     except OSError as error:
         raise BedError(f"{path}: cannot be read ({error.strerror}); expected a BED file") from error
     return make_regions([], [], []) if empty else read_bed(path)
+
+
+def read_variants(path: str | os.PathLike[str]) -> pd.DataFrame:
+    r"""Read a table of `seqsal variants`, its first target, as regions with `effect`; scores are −100 log10 p.
+
+    Raises
+    ------
+    BedError
+        There is no such file, or it is of another kind.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> row = "chr1\t10\trs1\tA\tG\t0\t0\t1\t1\t0.001\t0.01"
+    >>> head = "chrom\tpos\tid\tref\talt\ttarget\tref_score\talt_score\teffect\tp_value\tq_value"
+    >>> _ = Path("V.tsv").write_text(f"{head}\n{row}\n")
+    >>> read_variants("V.tsv")[["chrom", "start", "end", "name", "effect"]].to_dict("records")
+    [{'chrom': 'chr1', 'start': 9, 'end': 10, 'name': 'rs1:A>G', 'effect': 1.0}]
+    """
+    try:
+        table = pd.read_csv(
+            path, sep="\t", dtype=dict.fromkeys(("chrom", "id", "target", "ref", "alt"), str), keep_default_na=False,
+            na_values={"p_value": "NA"},
+        )  # fmt: skip
+        table = table[table["target"] == table["target"].iloc[0]] if len(table) else table
+        score = (-100 * np.log10(table["p_value"].fillna(1.0))).clip(0, 1000)
+        names = [("" if one == "." else f"{one}:") + f"{ref}>{alt}" for one, ref, alt in
+                 table[["id", "ref", "alt"]].itertuples(index=False, name=None)]  # fmt: skip
+        start = table["pos"].to_numpy(np.int64) - 1
+        regions = make_regions(table["chrom"], start, start + table["ref"].str.len(), name=names, score=score)
+        return regions.assign(effect=table["effect"].to_numpy(np.float64))
+    except (OSError, KeyError, ValueError, TypeError, pd.errors.ParserError) as error:
+        raise BedError(
+            f"{path}: cannot be read ({first_line(error)}); expected a table of `seqsal variants`"
+        ) from error
 
 
 def read_motif_instances(path: str | os.PathLike[str]) -> pd.DataFrame:

@@ -22,6 +22,7 @@ hub_options = stack(
         help="hub: motif instances to show, as the folder of `seqsal motifs` or a BED file.",
     ),
     click.option("--artifacts", type=path_type, metavar="BED", help="hub: artifact hits, such as shortcuts.bed."),
+    click.option("--variants", type=path_type, metavar="TSV", help="hub: variants, a table of `seqsal variants`."),
     click.option(
         "--genome-name", metavar="NAME", help="hub: assembly at UCSC, such as hg38 [default: recognised by sizes]."
     ),
@@ -105,9 +106,10 @@ def _write(attr: Attributions, source: Path, kind: str, out: Path, approximate: 
 
 def _write_hub(attr: Attributions, out: Path, given: dict[str, Any], progress: bool) -> str:
     """Write a folder that genome browsers open, and say what is in it."""
-    from seqsal.browser import read_instances, read_motif_instances, write_bundle
+    from seqsal.browser import read_instances, read_motif_instances, read_variants, write_bundle
     from seqsal.peaks import read_peaks
 
-    readers: dict[str, Any] = {"peaks": read_peaks, "motifs": read_motif_instances, "artifacts": read_instances}
+    readers: dict[str, Any] = {"peaks": read_peaks, "motifs": read_motif_instances, "artifacts": read_instances,
+                               "variants": read_variants}  # fmt: skip
     tables = {name: read(given[name]) for name, read in readers.items() if name in given}
     return write_bundle(out, attr, progress=progress, **{**given, **tables}).summary()

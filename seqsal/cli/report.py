@@ -37,6 +37,10 @@ __all__ = ["report_command"]
 @result_option
 @motif_db_option
 @click.option("--peaks", type=path_type, help="narrowPeak of `seqsal peaks`; called at q ≤ 0.05 without it.")
+@click.option(
+    "--variants", type=path_type, metavar="H5",
+    help="Variants to show too: --attributions of `seqsal variants`, which may also be given alone, as A.h5.",
+)  # fmt: skip
 @click.option("--out", type=path_type, required=True, help="Page to write (.html).")
 @common_options
 def report_command(
@@ -45,6 +49,7 @@ def report_command(
     result: str | None,
     motif_db: str | None,
     peaks: Path | None,
+    variants: Path | None,
     out: Path,
     device: str,
     seed: int,
@@ -57,13 +62,20 @@ def report_command(
     from seqsal.attribution.request import read_model_of
     from seqsal.auditing import audit
     from seqsal.auditing.settings import RUN_SIZES
+    from seqsal.experiments.variants import has_variants, read_variant_maps
     from seqsal.io.store import read_attributions
     from seqsal.motifs import discover_motifs
     from seqsal.peaks import merge_peaks
     from seqsal.pipeline.elements import MERGE_BP, describe_calls, motifs_of
-    from seqsal.report import ReportInputs, write_report
+    from seqsal.report import ReportInputs, write_report, write_variant_report
 
     check_ending(out, ".html")
+    if has_variants(attributions) and variants is None:
+        write_variant_report(out, read_variant_maps(attributions), {"attributions": str(attributions)})
+        if not quiet:
+            click.echo(out)
+        return
+    maps = None if variants is None else read_variant_maps(variants)
     shared: dict[str, Any] = {"motif_db": motif_db, "seed": seed, "progress": show_progress(quiet)}
     attr = read_attributions(attributions, result, in_memory=False)
     loaded = None if model is None else read_model_of(model, attr, device=device, **pop_reading(reading))
@@ -75,12 +87,20 @@ def report_command(
         named: dict[str, Any] = {"motifs": motifs_of(motifs), "model": loaded, "device": device}
         elements = describe_calls(merge_peaks(table, MERGE_BP, attr), attr, **named)
     scores = attr.regions.assign(prediction=np.asarray(attr.prediction, dtype=np.float64))
-    given = {"attributions": attributions, "model": model, "peaks": peaks, "motif_db": motif_db, "seed": seed}
+    given = {
+        "attributions": attributions,
+        "model": model,
+        "peaks": peaks,
+        "variants": variants,
+        "motif_db": motif_db,
+        "seed": seed,
+    }
     info = {"parameters": {name: str(value) for name, value in given.items() if value is not None}}
     title = f"{attr.method} · {attributions.name}"
-    write_report(
-        out, ReportInputs(attr, scores, table, info, elements=elements, motifs=motifs, audit=found, title=title)
+    shown = ReportInputs(
+        attr, scores, table, info, elements=elements, motifs=motifs, audit=found, title=title, variants=maps
     )
+    write_report(out, shown)
     if not quiet:
         click.echo(f"{found.verdict.text}\n{found.verdict.answers}\n{out}")
 

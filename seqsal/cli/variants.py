@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -66,25 +67,39 @@ def _offsets(ctx: click.Context, parameter: click.Parameter, value: str) -> list
     "--attributions", type=path_type, metavar="H5",
     help="Maps of both alleles of the 200 variants that matter most: rows 2i and 2i + 1 are REF and ALT.",
 )  # fmt: skip
+@click.option(
+    "--report", type=path_type, metavar="HTML",
+    help="Page of those variants: a table, both alleles as logos and their difference, a genome browser.",
+)  # fmt: skip
 @motif_db_option
 @click.option("--batch-size", type=click.IntRange(min=1), help="Windows at a time [default: by the device].")
 @reading_options
 @common_options
 def variants_command(
-    out: Path, annotated: Path | None, bed: Path | None, attributions: Path | None, quiet: bool, **arguments: Any
-) -> None:
+    out: Path, annotated: Path | None, bed: Path | None, attributions: Path | None, report: Path | None, quiet: bool,
+    **arguments: Any,
+) -> None:  # fmt: skip
     """Score variants: how each changes the prediction, with p- and q-values against matched controls."""
     from seqsal.cli.options import check_ending
-    from seqsal.experiments.variants import open_scorer, write_variant_scores
+    from seqsal.experiments.variants import open_scorer, read_variant_maps, write_variant_scores
     from seqsal.io.atomic import check_distinct, check_writable
+    from seqsal.report import write_variant_report
 
     check_ending(out, ".tsv", name="a table's name")
-    others = [one for one in (annotated, bed, attributions) if one is not None]
+    if report is not None:
+        check_ending(report, ".html")
+    others = [one for one in (annotated, bed, attributions, report) if one is not None]
     check_distinct([out, *others], [arguments["variants"], arguments["genome"]])
     for one in others:
         check_writable(one)
     reading = pop_reading(arguments)
-    with open_scorer(**arguments, reading=reading, progress=show_progress(quiet)) as scorer:
-        summary = write_variant_scores(scorer, out, annotated=annotated, bed=bed, attributions=attributions)
+    named = arguments["model"] if isinstance(arguments["model"], (list, tuple)) else [arguments["model"]]
+    given = {"model": ", ".join(map(str, named)), "genome": arguments["genome"], "vcf": arguments["variants"]}
+    with TemporaryDirectory(prefix="seqsal-") as folder:
+        maps = Path(folder, "maps.h5") if attributions is None and report is not None else attributions
+        with open_scorer(**arguments, reading=reading, progress=show_progress(quiet)) as scorer:
+            summary = write_variant_scores(scorer, out, annotated=annotated, bed=bed, attributions=maps)
+        if report is not None and maps is not None:
+            write_variant_report(report, read_variant_maps(maps), {name: str(one) for name, one in given.items()})
     if not quiet:
         click.echo(f"{out}: {summary}")

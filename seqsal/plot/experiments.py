@@ -1,4 +1,4 @@
-"""Pictures of experiments: what two elements do at each distance, and what each two of several do together."""
+"""Pictures of experiments: pairs of elements at each distance, of several elements and of bases; and of variants."""
 
 from __future__ import annotations
 
@@ -7,9 +7,24 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from seqsal.errors import UsageError
-from seqsal.plot.style import NEGATIVE, POSITIVE, drawing_style, new_axes, one_line, root_figure, shown
+from seqsal.experiments.variants import VariantMaps
+from seqsal.plot.logo import plot_letters
+from seqsal.plot.style import (
+    NEGATIVE,
+    POSITIVE,
+    drawing_style,
+    limits_with_air,
+    new_axes,
+    new_axes_column,
+    one_line,
+    root_figure,
+    shown,
+)  # fmt: skip
+from seqsal.plot.tracks import plot_track
 
-__all__ = ["plot_cooperativity", "plot_spacing"]
+__all__ = ["draw_variant", "plot_cooperativity", "plot_spacing", "plot_variant"]
+
+VARIANT_BP = 60
 
 _COLOURS = (POSITIVE, NEGATIVE, "#009e73", "#cc79a7")
 
@@ -95,6 +110,87 @@ def plot_cooperativity(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         axes.set_yticks(range(len(names)), labels, parse_math=False)
         root_figure(axes).colorbar(image, ax=axes, label="effect beyond each alone")
     return axes
+
+
+def plot_variant(maps: VariantMaps, variant: str | int = 0, *, width: int = VARIANT_BP) -> list[Axes]:
+    """Draw the maps of both alleles as logos, REF over ALT on one scale, and their difference underneath.
+
+    Parameters
+    ----------
+    maps
+        Of :func:`seqsal.experiments.variants.read_variant_maps`.
+    variant
+        Its number, its id or `chrom:pos:REF>ALT`.
+    width
+        Bases around the variant.
+
+    Returns
+    -------
+    list of Axes
+        REF, ALT and ALT − REF; where an allele has no base there is a gap.
+
+    Raises
+    ------
+    UsageError
+        There is no such variant.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd, seqsal
+    >>> from seqsal.experiments.variants import VariantMaps
+    >>> from seqsal.regions import make_regions
+    >>> windows = make_regions(["chr1"] * 2, [100] * 2, [108] * 2, name=["chr1:105:A>C|ref", "chr1:105:A>C|alt"])
+    >>> codes = np.uint8([[0, 1, 2, 3] * 2, [0, 1, 2, 3, 1, 1, 2, 3]])
+    >>> attr = seqsal.Attributions(windows, codes, np.eye(2, 8, 4, dtype=np.float32), np.float32([1, 2]))
+    >>> table = pd.DataFrame({"id": ["."], "at": [4], "ref_bp": [1], "alt_bp": [1], "effect": [1.0], "q_value": [0.01]})
+    >>> axes = plot_variant(VariantMaps(attr, table, np.diff(attr.track, axis=0)), "chr1:105:A>C")
+    >>> [ax.get_title(loc="left").split()[0] for ax in axes]
+    ['REF', 'ALT', 'ALT']
+    """
+    row = maps.find(variant)
+    with drawing_style():
+        axes = new_axes_column((9.0, 1.5), 3)
+        for part, ax in enumerate(axes):
+            draw_variant(maps, row, part, ax, width=width)
+        known = maps.table.iloc[row]
+        q = "" if np.isnan(known["q_value"]) else f", q {known['q_value']:.1g}"
+        title = f"{one_line(maps.names[row])}: effect {known['effect']:+.3g}{q}"
+        root_figure(axes[0]).suptitle(title, x=0.01, ha="left", fontsize="medium", parse_math=False)
+    return axes
+
+
+def draw_variant(maps: VariantMaps, row: int, part: int, ax: Axes, *, width: int = VARIANT_BP) -> None:
+    """Draw one of the three rows of a variant: 0 REF, 1 ALT, 2 their difference."""
+    aligned = maps.aligned(row, width)
+    start = -aligned.first
+    allele = [(0, aligned.last - aligned.first)]
+    if part == 2:
+        difference, title = aligned.difference, "ALT − REF"
+        plot_track(difference, ax, start=start, unit="difference", highlight=allele, title=title)
+    else:
+        title = ("REF", "ALT")[part] + _changed_motif(maps, row, part)
+        plot_letters(
+            aligned.tracks[part],
+            aligned.codes[part],
+            ax,
+            start=start,
+            unit="attribution",
+            highlight=allele,
+            title=title,
+        )
+        heights = np.nan_to_num(aligned.tracks)
+        ax.set_ylim(*limits_with_air(float(heights.min()), float(heights.max())))
+    ax.set_xlabel("bp from the variant" if part == 2 else "")
+
+
+def _changed_motif(maps: VariantMaps, row: int, part: int) -> str:
+    """Name the motif that an allele has and the other has not, where that is known."""
+    column = ("motif_lost", "motif_gained")[part]
+    found = str(maps.table[column].iloc[row]) if column in maps.table else ""
+    if not found:
+        return ""
+    name, bits, _, strand = found.rsplit("|", 3)
+    return f", with {one_line(name)} ({strand} strand, {float(bits):.1f} bits more)"
 
 
 def _check(table: pd.DataFrame, columns: tuple[str, ...], verb: str) -> None:

@@ -26,6 +26,7 @@ from seqsal.regions import Region, make_regions, merge_regions
 from seqsal.report.audit import worst_rows
 from seqsal.report.cards import MAX_PATTERNS, N_EXAMPLES, strongest, top_rows
 from seqsal.report.inputs import ReportInputs
+from seqsal.report.variants import rows_by_weight, variant_regions
 from seqsal.sequence.codes import decode
 
 __all__ = ["MAX_BP", "GenomeView", "Spans", "choose_spans", "view_genome"]
@@ -156,7 +157,10 @@ def _wanted(inputs: ReportInputs) -> Iterator[pd.DataFrame]:
     """Yield the regions to hold, those first that the page needs most."""
     regions = inputs.attr.regions
     shown = [*top_rows(inputs), *worst_rows(inputs.audit)]
-    yield _middles(regions.iloc[shown])
+    if inputs.variants is not None:
+        yield _with_sides(variant_regions(inputs.variants).iloc[rows_by_weight(inputs.variants)])
+    if not inputs.only_variants:
+        yield _middles(regions.iloc[shown])
     if len(hits := _artifact_hits(inputs)):
         yield _with_sides(hits.drop_duplicates("name"))
     for pattern in inputs.motifs.patterns[:MAX_PATTERNS] if inputs.motifs else ():
@@ -215,6 +219,11 @@ def _pack(track: NDArray[np.float64], step: float) -> str:
 def _tracks(inputs: ReportInputs, view: GenomeView) -> Iterator[dict[str, Any]]:
     """Yield the tracks of boxes, those without a box too."""
     peaks = inputs.peaks
+    if inputs.variants is not None:
+        raises = (inputs.variants.table["effect"] > 0).to_numpy()
+        yield _boxes(
+            "Variants", variant_regions(inputs.variants).assign(color=np.where(raises, POSITIVE, NEGATIVE)), view
+        )
     if len(peaks):
         colors = np.where(negative_peaks(peaks), NEGATIVE, POSITIVE)
         yield _boxes("Peaks", peaks.assign(label=peaks["name"], color=colors), view)

@@ -13,22 +13,26 @@ import base64
 import hashlib
 import os
 import re
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from seqsal.experiments.variants import VariantMaps
 from seqsal.io.atomic import atomic_path
 from seqsal.plot.style import one_line
 from seqsal.report.genome import view_genome
 from seqsal.report.inputs import ReportInputs
-from seqsal.report.sections import SECTIONS
+from seqsal.report.sections import sections_of
 from seqsal.report.tables import PAGE_ROWS, page_json, show
 from seqsal.version import VERSION
 
-__all__ = ["environment", "igv_script", "render_report", "write_report"]
+__all__ = ["environment", "igv_script", "render_report", "write_report", "write_variant_report"]
 
 
 @cache
@@ -47,7 +51,7 @@ def environment() -> Environment:
 
 def render_report(results: ReportInputs) -> str:
     """Return the page as text; the same results give the same text."""
-    sections = [section for build in SECTIONS if (section := build(results)) is not None]
+    sections = sections_of(results)
     templates = resources.files("seqsal.report") / "templates"
     script = "".join((templates / name).read_text(encoding="utf-8") for name in ("report.js", "genome.js"))
     igv = igv_script()
@@ -101,6 +105,49 @@ def write_report(path: str | os.PathLike[str], results: ReportInputs) -> Path:
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
     return Path(path)
+
+
+def write_variant_report(
+    path: str | os.PathLike[str], maps: VariantMaps, parameters: Mapping[str, str], *, title: str = "Variants"
+) -> Path:
+    """Write a page of variants alone: a table, both alleles as logos, and a genome browser.
+
+    Parameters
+    ----------
+    path
+        File to write.
+    maps
+        Of :func:`seqsal.experiments.variants.read_variant_maps`.
+    parameters
+        What was given, for the section on the run.
+    title
+        Heading of the page.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd, seqsal
+    >>> from seqsal.experiments.variants import VariantMaps
+    >>> from seqsal.regions import make_regions
+    >>> windows = make_regions(["chr1"] * 2, [100] * 2, [108] * 2, name=["chr1:105:A>C|ref", "chr1:105:A>C|alt"])
+    >>> codes = np.uint8([[0, 1, 2, 3] * 2, [0, 1, 2, 3, 1, 1, 2, 3]])
+    >>> attr = seqsal.Attributions(windows, codes, np.eye(2, 8, 4, dtype=np.float32), np.float32([1, 2]))
+    >>> known = {"chrom": ["chr1"], "id": ["rs1"], "start": [104], "at": [4], "ref_bp": [1], "alt_bp": [1]}
+    >>> table = pd.DataFrame(known | {"effect": [1.0], "p_value": [0.001], "q_value": [0.01]})
+    >>> maps = VariantMaps(attr, table, np.diff(attr.track, axis=0))
+    >>> write_variant_report("variants.html", maps, {"model": "M.safetensors"}).name
+    'variants.html'
+    """
+    attr = maps.reference
+    scores = attr.regions.assign(prediction=np.asarray(attr.prediction, dtype=np.float64))
+    info = {"parameters": dict(parameters), "versions": {"seqsal": VERSION}}
+    return write_report(
+        path, ReportInputs(attr, scores, pd.DataFrame(), info, title=title, variants=maps, only_variants=True)
+    )
 
 
 _FILE = Path("js", "igv.iife.js")

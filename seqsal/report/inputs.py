@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from seqsal.auditing.result import AuditResult
 from seqsal.errors import UsageError
+from seqsal.experiments.variants import VariantMaps
 from seqsal.io.attributions import Attributions
 from seqsal.motifs import MotifResult
 
@@ -54,6 +55,10 @@ class ReportInputs:
         Patterns of `seqsal.discover_motifs`; None leaves their section out.
     audit
         Evidence and verdict of `seqsal.audit`, or None.
+    variants
+        Maps of both alleles of variants, or None.
+    only_variants
+        Show nothing else: `attr` holds the windows of the reference.
 
     Raises
     ------
@@ -86,6 +91,8 @@ class ReportInputs:
     weak_peaks: pd.DataFrame | None = None
     motifs: MotifResult | None = None
     audit: AuditResult | None = None
+    variants: VariantMaps | None = None
+    only_variants: bool = False
 
     def __post_init__(self) -> None:
         needed: dict[str, tuple[str, ...]] = {"scores": ("chrom", "start", "end", "prediction")}

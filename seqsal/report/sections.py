@@ -19,8 +19,9 @@ from seqsal.report.audit import answers, artifact_table, draw_curves, evidence, 
 from seqsal.report.cards import MAX_PATTERNS, draw_cards, draw_patterns
 from seqsal.report.inputs import ReportInputs
 from seqsal.report.tables import SPACES, element_table, peak_table, region_table, rejected_table, show, usage_table
+from seqsal.report.variants import draw_variants, variant_table
 
-__all__ = ["SECTIONS", "Section"]
+__all__ = ["SECTIONS", "Section", "sections_of"]
 
 METHODS = {
     "gradient_x_input": "gradient × input: how steeply the output rises with each base that is there",
@@ -249,6 +250,23 @@ def build_genome(inputs: ReportInputs) -> Section:
     )
 
 
+def build_variants(inputs: ReportInputs) -> Section | None:
+    """Picture both alleles of the variants that matter most."""
+    maps = inputs.variants
+    if maps is None:
+        return None
+    return _section(
+        "variants",
+        "Variants",
+        "What each variant does to the prediction. Of those that matter most, the map of the reference is drawn over "
+        "that of the alternative allele, on one scale, and the difference beneath; the allele is shaded, and where it "
+        "has no base there is a gap. A motif is named where one allele has it and the other has not.",
+        table=variant_table(maps),
+        cards=draw_variants(inputs, maps),
+        file="the table of seqsal variants",
+    )
+
+
 def build_peaks(inputs: ReportInputs) -> Section:
     """List the peaks, those that stand out most first."""
     return _section(
@@ -429,6 +447,7 @@ SECTIONS: tuple[Callable[[ReportInputs], Section | None], ...] = (
     build_genome,
     build_gallery,
     build_motifs,
+    build_variants,
     build_elements,
     build_audit,
     build_scores,
@@ -437,3 +456,9 @@ SECTIONS: tuple[Callable[[ReportInputs], Section | None], ...] = (
     build_rejected,
     build_run,
 )
+
+
+def sections_of(inputs: ReportInputs) -> list[Section]:
+    """Build the sections that there is something for."""
+    builders = (build_variants, build_genome, build_run) if inputs.only_variants else SECTIONS
+    return [section for build in builders if (section := build(inputs)) is not None]

@@ -10,11 +10,15 @@ import pytest
 import torch
 from command_line import Inputs, call, refused
 from numpy.typing import NDArray
+from pages import Page, rows_of
 from torch import nn
 from toys import Small, random_codes
 
 import seqsal
-from seqsal.errors import SeqsalError
+from seqsal.browser import read_variants
+from seqsal.errors import SeqsalError, UsageError
+from seqsal.experiments.variants import read_variant_maps
+from seqsal.plot import plot_variant
 from seqsal.sequence.codes import decode, encode, one_hot, reverse_complement
 
 LENGTH = 41
@@ -304,6 +308,7 @@ def test_everything_around_the_table_is_written_together(tmp_path: Path) -> None
     (tmp_path / "m.meme").write_text(meme)
     given = ["variants", "--model", inputs.model, "--genome", tmp_path / "genome.fa", "--vcf", tmp_path / "v.vcf",
              "--device", "cpu", "--controls", "0", "--out", tmp_path / "out.tsv"]  # fmt: skip
+    given += ["--report", tmp_path / "v.html"]
     extra = ["--annotated", tmp_path / "a.vcf.gz", "--bed", tmp_path / "v.bed", "--attributions", tmp_path / "a.h5",
              "--motif-db", tmp_path / "m.meme"]  # fmt: skip
     result = call(*given, *extra)
@@ -332,6 +337,27 @@ def test_everything_around_the_table_is_written_together(tmp_path: Path) -> None
     middle = attr.length // 2
     assert (attr.codes[0] != attr.codes[1]).nonzero()[0].tolist() == [middle]
     assert attr.regions["start"][0] + middle + 1 == table["pos"][0]
+
+    maps = read_variant_maps(tmp_path / "a.h5")
+    pd.testing.assert_frame_equal(maps.table[["pos", "alt", "effect"]], table[["pos", "alt", "effect"]], rtol=1e-6)
+    for row, name in ((0, names[0]), (1, names[1])):  # a substitution, an insertion of two bases behind the first
+        one = maps.aligned(name)
+        assert one.codes[0].tolist() != one.codes[1].tolist() and one.last - one.first == 1 + row
+        np.testing.assert_allclose(one.difference.sum(), maps.difference[row].sum(), atol=1e-5)
+        np.testing.assert_array_equal(one.codes[1, one.first : one.last], encode([other[bases[sites[0]]], "GG"][row]))
+    np.testing.assert_array_equal(maps.difference[0], attr.track[1] - attr.track[0])
+    axes = plot_variant(maps, f"rs{sites[3]}")
+    assert "here" in axes[0].get_title(loc="left") and axes[0].get_ylim() == axes[1].get_ylim()
+    with pytest.raises(UsageError, match="expected an id, or chrom:pos:REF>ALT"):
+        maps.find("rs0")
+    boxes = read_variants(tmp_path / "out.tsv")
+    assert (
+        boxes["effect"].tolist() == table["effect"].tolist() and (boxes["start"] + 1).tolist() == table["pos"].tolist()
+    )
+    page = Page((tmp_path / "v.html").read_text())
+    assert {"variants", "variant-1", "genome", "run"} <= set(page.ids) and "audit" not in page.ids
+    assert len(page.all("svg")) >= 3 * 10
+    assert len(rows_of((tmp_path / "v.html").read_text(), "variants-table")) == len(table)
 
 
 @pytest.mark.parametrize(

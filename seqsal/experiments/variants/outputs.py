@@ -1,4 +1,4 @@
-"""What is written of scored variants besides the table: motifs gained and lost, annotated VCF, BED, attributions."""
+"""What is written of scored variants besides the table: motifs gained and lost, annotated VCF, BED."""
 
 from __future__ import annotations
 
@@ -13,20 +13,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from seqsal.attribution.api import attribute
-from seqsal.attribution.request import AttributeOptions
 from seqsal.errors import UsageError, VariantError
-from seqsal.experiments.variants.alleles import Allele, normalise, pairs_of, read_around
+from seqsal.experiments.variants.alleles import Allele, normalise
 from seqsal.io.atomic import atomic_path
 from seqsal.io.fasta import Genome
 from seqsal.io.variants import Variant, VariantReader, import_pysam
-from seqsal.models import SequenceModel
 from seqsal.motifs import Motif
 from seqsal.motifs.scan import scan_codes
-from seqsal.regions import make_regions
-from seqsal.sequence.codes import N_CODE, one_hot
+from seqsal.sequence.codes import N_CODE
 
-__all__ = ["INFO", "annotate_vcf", "check_outputs", "motif_changes", "worst_of", "write_maps", "write_variant_bed"]
+__all__ = ["INFO", "annotate_vcf", "check_outputs", "motif_changes", "worst_of", "write_variant_bed"]
 
 INFO = (
     '##INFO=<ID=SEQSAL,Number=.,Type=String,Description="Effects by seqsal: '
@@ -148,32 +144,6 @@ def write_variant_bed(table: Path, out: str | os.PathLike[str]) -> None:
             label = f"{name}{row['ref']}>{row['alt']}".replace(" ", "_")
             colour = COLOURS[float(row["effect"]) > 0]
             file.write(f"{row['chrom']}\t{start}\t{end}\t{label}\t{score}\t.\t{start}\t{end}\t{colour}\n")
-
-
-def write_maps(
-    model: SequenceModel, genome: Genome, chunk: Sequence[Variant], out: str | os.PathLike[str], *, length: int,
-    engine: AttributeOptions, device: str,
-) -> None:  # fmt: skip
-    """Attribute the windows of both alleles: rows 2i and 2i + 1 of the file are REF and ALT of the i-th variant.
-
-    An insertion or deletion is anchored on the left, so that what is left of the allele can be compared base by base.
-    """
-    codes, spans, names = [], [], []
-    for variant in chunk:
-        allele = normalise(genome, variant, length)
-        around = read_around(genome, [allele], length, abs(allele.shift) + 1)
-        pairs = pairs_of(around, [allele], length, 0)
-        codes += [pairs.ref[0], pairs.alts[0][0]]
-        spans += [(variant.chrom, allele.start - length // 2)] * 2
-        label = f"{variant.chrom}:{variant.pos}:{variant.ref[:20]}>{variant.alt[:20]}"
-        names += [f"{label}|ref", f"{label}|alt"]
-    starts = np.array([start for _, start in spans], dtype=np.int64)
-    regions = make_regions([chrom for chrom, _ in spans], starts, starts + length, name=names)
-    options: dict[str, Any] = {name: getattr(engine, name) for name in ("target", "contrast", "target_names", "seed")}
-    attribute(
-        model, X=one_hot(np.stack(codes)), regions=regions, out=out, rc_average=engine.rc_average, n_controls=0,
-        device=device, resume=False, hypothetical=True, progress=False, **options,
-    )  # fmt: skip
 
 
 def worst_of(tables: Sequence[pd.DataFrame], n: int) -> pd.DataFrame:

@@ -28,13 +28,13 @@ from seqsal.attribution.request import AttributeOptions, as_given, check_reading
 from seqsal.errors import ModelError, UsageError, shown
 from seqsal.experiments.predict import PairScores, Predictor
 from seqsal.experiments.variants.alleles import Allele, check_variants, normalise, pairs_of, read_around, usable
+from seqsal.experiments.variants.maps import write_maps
 from seqsal.experiments.variants.null import EffectNull, control_windows, default_n_controls, kinds_of
 from seqsal.experiments.variants.outputs import (
     annotate_vcf,
     check_outputs,
     motif_changes,
     worst_of,
-    write_maps,
     write_variant_bed,
 )  # fmt: skip
 from seqsal.io.atomic import all_or_nothing, atomic_path
@@ -234,12 +234,8 @@ class VariantScorer:
 
     def write_maps(self, table: pd.DataFrame, out: PathLike) -> None:
         """Write maps of both alleles, by the first model, of the variants of some rows."""
-        chosen = table.drop_duplicates(["chrom", "pos", "ref", "alt"])
-        rows = chosen[list(COLUMNS[:5])].itertuples(index=False, name=None)
-        variants = [Variant(chrom, pos, name, ref, alt, 0) for chrom, pos, name, ref, alt in rows]
-        engine = self.options.engine
         write_maps(
-            self.predictor.models[0], self.genome, variants, out, length=self.length, engine=engine,
+            self.predictor.models[0], self.genome, table, out, length=self.length, engine=self.options.engine,
             device=str(self.predictor.device),
         )  # fmt: skip
 
