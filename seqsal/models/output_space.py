@@ -145,6 +145,13 @@ class Bypass(TorchFunctionMode):
         super().__init__()
         self._terminal = terminal
         self._n_seen = 0
+        self._is_replay = False
+
+    def replay(self) -> Bypass:
+        """Return one that goes on from here, for a part of the pass alone; see :mod:`seqsal.models.recompute`."""
+        bypass = Bypass(self._terminal)
+        bypass._n_seen, bypass._is_replay = self._n_seen, True
+        return bypass
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -161,7 +168,7 @@ class Bypass(TorchFunctionMode):
 
     def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
         super().__exit__(exc_type, exc_value, traceback)
-        if exc_type is None and self._n_seen != self._terminal.n_calls:
+        if exc_type is None and not self._is_replay and self._n_seen != self._terminal.n_calls:
             raise ModelError(
                 f"model: calls sigmoid, softmax or exp {self._n_seen} times in this pass but {self._terminal.n_calls} "
                 "times when probed, so the value before the last one is uncertain; ask for output_space='linear'"

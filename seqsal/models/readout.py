@@ -246,6 +246,10 @@ class Lookup(TorchFunctionMode):
         super().__init__()
         self._tokens, self._X = tokens, X
 
+    def replay(self) -> Lookup:
+        """Return itself, to be entered again; see :mod:`seqsal.models.recompute`."""
+        return self
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if getattr(func, "__name__", "").split(".")[0] == "embedding":

@@ -26,11 +26,13 @@ from seqsal.models.cnn import CNN
 from seqsal.models.contrast import Contrast, Target
 from seqsal.models.output_space import Bypass, Terminal, before_script, find_terminal, invert, resolve_space
 from seqsal.models.readout import ExtraInputs, Lookup, Readout
+from seqsal.models.recompute import LONG, thrifty
 from seqsal.models.state import cuda_arithmetic, device_of, facts_of, frozen, intact, tensors_of
 
 __all__ = ["SequenceModel", "facts_about", "wrap"]
 
 logger = logging.getLogger(__name__)
+PROBED = 4  # windows whose passes are kept at the same time while a model is looked at
 
 
 class SequenceModel(nn.Module):
@@ -463,7 +465,8 @@ class SequenceModel(nn.Module):
         with self.frozen(), intact(self.module, like.device):
             X = probe.random_sequences(length, like).requires_grad_()
             try:
-                self._learn(X)
+                with thrifty(self, self._run, X[:1], known, PROBED) if length >= LONG else contextlib.nullcontext():
+                    self._learn(X)
             except BaseException:  # out of memory too: the next pass has to look again
                 self.n_targets, self.terminal, self.output_space = before
                 raise

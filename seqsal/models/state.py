@@ -335,6 +335,8 @@ def _settings(layer: nn.Module) -> list[Any]:
         if type(value) in _PLAIN:
             if name != "training":
                 settings.append((name, value))
+        elif name == "forward" and hasattr(value, "recomputes"):  # the same, for as long as it is in use
+            continue
         elif name not in _STATE and (name not in _HOOKS or value):
             settings.append((name, _described(value)))
     return settings

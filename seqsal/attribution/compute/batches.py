@@ -25,10 +25,11 @@ from torch import nn
 
 from seqsal.attribution.compute.process import cpu_workers, frozen_on_device
 from seqsal.errors import DeviceError
+from seqsal.models.recompute import LONG, ROOM, free_bytes, thrifty
 from seqsal.models.sequence_model import facts_about
 from seqsal.sequence.tensors import one_hot_tensor
 
-__all__ = ["Batches", "NoRoomError", "activation_bytes", "batches_for", "choose_batch_size", "is_out_of_memory"]
+__all__ = ["Batches", "NoRoomError", "batches_for", "choose_batch_size", "is_out_of_memory"]
 
 logger = logging.getLogger(__name__)
 
@@ -220,47 +221,18 @@ def batches_for(
     8
     """
     share = thread_safe and n_windows >= torch.get_num_threads()
-    with frozen_on_device(model, device, precision), cpu_workers(device, share) as (workers, n_workers):
+    with frozen_on_device(model, device, precision), contextlib.ExitStack() as stack:
+        n_bytes = 0
+        if batch_size is None or source.length >= LONG:
+            codes = source.read(np.zeros(1, dtype=np.int64))
+            X = one_hot_tensor(torch.from_numpy(codes).to(device))
+            n_bytes = stack.enter_context(thrifty(model, model, X, facts_about(model), batch_size or 1))
+            share &= ROOM * n_bytes * torch.get_num_threads() <= free_bytes(device)  # else one window has all cores
+        workers, n_workers = stack.enter_context(cpu_workers(device, share))
         if batch_size is not None:
             yield Batches(batch_size, workers)
         else:
-            n_bytes = _bytes_per_window(model, source, device)
             yield Batches(choose_batch_size(n_bytes, device, n_workers), workers, n_workers)
-
-
-def _bytes_per_window(model: nn.Module, source: Any, device: torch.device) -> int:
-    """Bytes that a window takes, asked of one for each kind of device, which keep different things for a gradient."""
-    known, key = facts_about(model), ("bytes of a window", device.type, source.length)
-    if key not in known:
-        codes = source.read(np.zeros(1, dtype=np.int64))
-        known[key] = activation_bytes(model, one_hot_tensor(torch.from_numpy(codes).to(device)))
-    n_bytes: int = known[key]
-    return n_bytes
-
-
-def activation_bytes(model: nn.Module, X: torch.Tensor) -> int:
-    """Bytes per window that autograd keeps between the forward and the backward pass.
-
-    Parameters
-    ----------
-    model
-        f: (N, 4, L) → (N,), with its parameters frozen.
-    X
-        A few windows, (N, 4, L).
-    """
-    own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
-    kept: dict[int, int] = {}
-
-    def note(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        output = model(X.detach().requires_grad_())
-    del output  # it kept every storage alive until here, so that no address was used twice
-    return max(sum(kept.values()) // max(len(X), 1), X[0].numel() * X.element_size())
 
 
 def choose_batch_size(bytes_per_window: int, device: torch.device, n_workers: int = 1) -> int:
@@ -273,18 +245,12 @@ def choose_batch_size(bytes_per_window: int, device: torch.device, n_workers: in
     each operation seven windows at a time ran 13 % slower than eight.
     """
     if device.type == "cuda":
-        budget = min(int(_free_bytes(device) * GPU_SHARE), MAX_GPU_BUDGET)
+        budget = min(int(free_bytes(device) * GPU_SHARE), MAX_GPU_BUDGET)
     else:
         budget = min(max(CPU_CACHES * last_level_cache_bytes(), MIN_CPU_BUDGET), MAX_CPU_BUDGET)
         n_workers = max(n_workers, 2)
     most = min(max(budget // max(bytes_per_window * n_workers, 1), 1), MAX_BATCH)
     return 1 << (most.bit_length() - 1)
-
-
-def _free_bytes(device: torch.device) -> int:
-    """Memory of a GPU that tensors could take: what nobody has, and what torch holds for tensors that are gone."""
-    free, _ = torch.cuda.mem_get_info(device)
-    return int(free) + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
 @functools.cache

@@ -336,6 +336,10 @@ class _FastBackward(TorchFunctionMode):
         super().__init__()
         self.room: list[torch.Tensor] = []
 
+    def replay(self) -> _FastBackward:
+        """Return itself, to be entered again; see :mod:`seqsal.models.recompute`."""
+        return self
+
     def __torch_function__(
         self, func: Callable[..., Any], types: Iterable[type], args: Any = (), kwargs: Any = None
     ) -> Any:

@@ -6,37 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from torch import nn
 
 from seqsal.attribution.compute import Batches, batches
-from seqsal.attribution.compute.batches import activation_bytes, choose_batch_size
+from seqsal.attribution.compute.batches import choose_batch_size
 
 CPU = torch.device("cpu")
-
-
-class _Exp(nn.Module):
-    """Keeps exactly the output of each exp: n_layers × 4 × L floats a window."""
-
-    def __init__(self, n_layers: int) -> None:
-        super().__init__()
-        self.n_layers = n_layers
-
-    def forward(self, X: torch.Tensor) -> torch.Tensor:
-        for _ in range(self.n_layers):
-            X = X.exp()
-        return X.sum((1, 2))
-
-
-@pytest.mark.parametrize("n_windows", [1, 2, 5])
-def test_bytes_of_a_known_model(n_windows: int) -> None:
-    X = torch.zeros(n_windows, 4, 100)
-    assert activation_bytes(_Exp(3), X) == 3 * 4 * 100 * 4
-
-
-def test_weights_do_not_count() -> None:
-    model = nn.Sequential(nn.Conv1d(4, 200, 51, padding=25), nn.Flatten(), nn.Linear(200 * 60, 1)).requires_grad_(False)
-    kept = activation_bytes(model, torch.zeros(2, 4, 60))
-    assert kept < 2 * 200 * 60 * 4
 
 
 def test_batch_fills_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
