@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DEMO_OUT ?= demo_out
 JOBS ?= 2
 
-.PHONY: all demo test lint types quick bench device-check device-site clean
+.PHONY: all demo test unit lint types quick bench device-check device-site clean
 
 all: test demo
 
@@ -23,8 +23,11 @@ $(STAMP): pyproject.toml constraints.txt tests/zoo.txt
 demo: $(STAMP)
 	$(BIN)/seqsal demo --out $(DEMO_OUT)
 
-## Everything that CI checks: style, types and all tests.
-test: lint types
+## Everything that CI checks: style, and types while the tests run.
+test: lint
+	$(MAKE) --jobs 2 types unit
+
+unit: $(STAMP)
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 
 lint: $(STAMP)
