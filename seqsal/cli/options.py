@@ -42,6 +42,9 @@ TRAIN_DEFAULTS = {
     "learning_rate": 2e-3,
     "negatives_per_positive": 4,
     "mine": 0,
+    "mask_weight": 1.0,
+    "mask_warmup": 0.2,
+    "mask_method": "gradient_x_input",
 }
 path_type = click.Path(path_type=Path, readable=False)  # what is wrong with a file is for its reader to say
 

@@ -85,6 +85,34 @@ def _number(flag: str, name: str, help_text: str, *, least: int = 1) -> Decorato
     show_default=True,
     help="Peak of the one-cycle learning rate.",
 )
+@click.option("--relevant", type=path_type, metavar="BED", help="Bases that maps of the network are to lie on.")
+@click.option(
+    "--irrelevant",
+    type=path_type,
+    metavar="BED",
+    help="Bases that maps are not to lie on, such as the shortcuts.bed of an audit; both add to the loss.",
+)
+@click.option(
+    "--mask-weight",
+    type=float,
+    default=TRAIN_DEFAULTS["mask_weight"],
+    show_default=True,
+    help="Of the loss on maps, with --relevant or --irrelevant.",
+)
+@click.option(
+    "--mask-warmup",
+    type=float,
+    default=TRAIN_DEFAULTS["mask_warmup"],
+    show_default=True,
+    help="Share of the steps over which its weight rises.",
+)
+@click.option(
+    "--mask-method",
+    default=TRAIN_DEFAULTS["mask_method"],
+    show_default=True,
+    metavar="NAME",
+    help="Attribution method of its maps, one that can be differentiated again.",
+)
 @click.option("--allow-overlap", is_flag=True, help="Train though many negatives are positives as well.")
 @resume_option
 @click.option("--out", type=path_type, required=True, help="Checkpoint to write (.safetensors).")

@@ -48,6 +48,10 @@ class Examples:
     chroms : ndarray of str, shape (N,)
     windows
         Region table of the windows, as wide as `codes`.
+    marks : ndarray of int8, shape of codes, optional
+        1 where a base is relevant, −1 where it is irrelevant, by the masks given.
+    copies : ndarray of bool, shape of codes, optional
+        Where copies of an artifact stand that is to be seen in both classes alike.
     spare
         Negatives that were given and are left to be mined; None where negatives are sampled.
     seen
@@ -62,6 +66,8 @@ class Examples:
     is_positive: NDArray[np.bool_]
     chroms: NDArray[np.str_]
     windows: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
+    marks: NDArray[np.int8] | None = field(default=None, repr=False)
+    copies: NDArray[np.bool_] | None = field(default=None, repr=False)
     spare: ClassWindows | None = field(default=None, repr=False)
     seen: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)

@@ -32,9 +32,11 @@ from seqsal.models.state import seeded
 from seqsal.sequence.tensors import one_hot_tensor, reverse_complement_tensor
 from seqsal.training.examples import Examples
 from seqsal.training.metrics import auroc, average_precision, pearson, spearman
+from seqsal.training.relevance import Randomiser, Relevance
 from seqsal.training.settings import TrainConfig
 
 __all__ = [
+    "DivergedError",
     "TrainingState",
     "augmented_batch",
     "centred_batch",
@@ -50,6 +52,14 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 _MODULES = ("model", "averaged", "best")
+
+
+class DivergedError(TrainingError):
+    """The loss became NaN or infinite; `state` is that of the last epoch where it was not, but for the weights."""
+
+    def __init__(self, message: str, state: TrainingState) -> None:
+        super().__init__(message)
+        self.state = state
 
 
 def state_path(checkpoint: str | os.PathLike[str], round_: int = 0) -> Path:
@@ -131,8 +141,13 @@ def _below(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Te
 
 
 def augmented_batch(
-    codes: torch.Tensor, length: int, *, reverse_complement: bool, generator: torch.Generator
-) -> torch.Tensor:
+    codes: torch.Tensor,
+    length: int,
+    *,
+    reverse_complement: bool,
+    generator: torch.Generator,
+    marks: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Crop each window at a random place, and turn every second one, on average, to the other strand.
 
     Parameters
@@ -144,18 +159,23 @@ def augmented_batch(
         False leaves all of them on their strand.
     generator
         On the CPU, whatever the device of `codes`, so that the draws are the same everywhere.
+    marks
+        One for each base of `codes`, cropped and turned with them.
 
     Returns
     -------
-    Tensor of float32, shape (n, 4, length)
+    Tensor of float32, shape (n, 4, length), and marks (n, length) or None
     """
     n_windows, width = codes.shape
     offsets = torch.randint(0, width - length + 1, (n_windows,), generator=generator)
     X = one_hot_tensor(_crop(codes, offsets.to(codes.device), length))
+    marks = None if marks is None else _crop(marks, offsets.to(codes.device), length)
     if not reverse_complement:
-        return X
+        return X, marks
     is_turned = torch.rand(n_windows, generator=generator).to(codes.device) < 0.5
-    return torch.where(is_turned[:, None, None], reverse_complement_tensor(X), X)
+    if marks is not None:
+        marks = torch.where(is_turned[:, None], marks.flip(1), marks)
+    return torch.where(is_turned[:, None, None], reverse_complement_tensor(X), X), marks
 
 
 def centred_batch(codes: torch.Tensor, length: int) -> torch.Tensor:
@@ -173,6 +193,11 @@ _START_FRACTION = 0.04  # of the peak learning rate, at the first step
 _END_FRACTION = 1e-4  # and at the last
 MAX_RESIDENT_BYTES = 2 << 30  # of windows (a byte a base) that stay on the device while a model is trained
 WORK_OF_A_THREAD = 250_000_000  # products of weights and values in a forward pass: some 20 ms of a training step
+TERMS = ("irrelevant", "relevant")  # of a loss on maps
+_TERM_NAMES = {
+    "train": "training loss", "valid": "validation loss", "irrelevant": "attribution of irrelevant bases",
+    "relevant": "attribution of relevant bases",
+}  # fmt: skip
 _EVALUATION_BP = 1 << 18  # bases in a batch without gradients
 
 
@@ -213,7 +238,7 @@ def fit(
 
     Raises
     ------
-    TrainingError
+    DivergedError
         The loss became NaN or infinite.
     """
     optimizer = torch.optim.AdamW(
@@ -289,8 +314,9 @@ def evaluate(loss: str, targets: NDArray[np.float32], raw: NDArray[np.float64]) 
 def fingerprint(model: CNN, examples: Examples, training: TrainConfig, seed: int) -> str:
     """Return a SHA-256 over everything that a run's result depends on."""
     digest = hashlib.sha256(to_json([model.config.to_dict(), vars(training), seed, torch.__version__]).encode())
-    for array in (examples.codes, examples.targets, examples.parts.astype("S5")):
-        digest.update(np.ascontiguousarray(array).tobytes())
+    for array in (examples.codes, examples.targets, examples.parts.astype("S5"), examples.marks, examples.copies):
+        if array is not None:
+            digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
 
@@ -316,10 +342,20 @@ class _Loop:
         rows, self.held_out = examples.rows("train"), examples.rows("valid")
         codes = torch.from_numpy(examples.codes[rows])
         self.codes = codes.to(device if codes.nbytes <= MAX_RESIDENT_BYTES else "cpu")
+        on = self.codes.device
+        self.marks = None if examples.marks is None else torch.from_numpy(examples.marks[rows]).to(on)
+        self.relevance = Relevance(state.model, training)
+        self.randomise: Randomiser | None = None
+        if examples.copies is not None and examples.copies[rows].any():
+            copies, is_positive = (
+                torch.from_numpy(one[rows]).to(on) for one in (examples.copies, examples.is_positive)
+            )
+            self.randomise = Randomiser(self.codes, copies, is_positive)
         self.targets = torch.from_numpy(examples.targets[rows]).to(device)
         self.valid_codes, self.valid_targets = examples.codes[self.held_out], examples.targets[self.held_out]
         self.loss = _Loss(self.config.loss, self.targets if training.balance else None)
         self.n_steps = math.ceil(len(rows) / training.batch_size) * training.epochs
+        self.bad_since = dict[str, float]()  # first step of the epoch at which a term was not finite
         self.amp = device.type == "cuda" and torch.cuda.is_bf16_supported()
 
     def choose_threads(self) -> int:
@@ -341,18 +377,14 @@ class _Loop:
         seed = _derive(self.seed, epoch)
         with seeded(seed, [self.device] if self.device.type == "cuda" else []):  # dropout
             generator = torch.Generator().manual_seed(seed)
-            train_loss = self._train(epoch, generator)
+            losses = self._train(epoch, generator)
         raw = predict_raw(state.averaged, self.valid_codes, self.device)
-        valid_loss = float(self.loss(torch.from_numpy(raw).float(), torch.from_numpy(self.valid_targets)))
-        if not math.isfinite(train_loss) or not math.isfinite(valid_loss):
-            raise TrainingError(
-                f"training: the loss is no longer finite in epoch {epoch} (training {train_loss}, validation "
-                f"{valid_loss}); lower the learning rate ({self.training.learning_rate:g}) and check the target values"
-            )
+        losses["valid"] = float(self.loss(torch.from_numpy(raw).float(), torch.from_numpy(self.valid_targets)))
+        self._check_finite(epoch, losses)
+        valid_loss = losses["valid"]
         entry = {
             "epoch": epoch,
-            "train_loss": train_loss,
-            "valid_loss": valid_loss,
+            **{f"{name}_loss": value for name, value in losses.items()},
             **{f"valid_{name}": value for name, value in evaluate(self.config.loss, self.valid_targets, raw).items()},
         }
         if all(valid_loss < earlier["valid_loss"] for earlier in state.history):
@@ -361,32 +393,67 @@ class _Loop:
         state.history.append(entry)
         return entry
 
-    def _train(self, epoch: int, generator: torch.Generator) -> float:
-        """Take one step for each batch; return the mean loss."""
+    def _check_finite(self, epoch: int, losses: dict[str, float]) -> None:
+        """Raise where a mean loss is not finite, and name the term that is the first to blame."""
+        bad = [name for name in (*TERMS, "train", "valid") if not math.isfinite(losses.get(name, 0.0))]
+        if not bad:
+            return
+        earliest = min(self.bad_since.values(), default=math.inf)
+        bad = [name for name in bad if self.bad_since.get(name, math.inf) == earliest]
+        values = ", ".join(f"{_TERM_NAMES[name]} {losses[name]}" for name in bad)
+        remedy = f"the learning rate ({self.training.learning_rate:g})"
+        if any(name in losses for name in TERMS):
+            remedy += f" or the weight of the masks ({self.training.mask_weight:g})"
+        raise DivergedError(
+            f"training: the loss is no longer finite in epoch {epoch} ({values}); lower {remedy} and check the target "
+            "values", self.state,
+        )  # fmt: skip
+
+    def _train(self, epoch: int, generator: torch.Generator) -> dict[str, float]:
+        """Take one step for each batch; return the mean of the loss, and of its terms where it has several."""
         training, state = self.training, self.state
         step = self.n_steps // training.epochs * (epoch - 1)
-        total = torch.zeros((), device=self.device)
+        totals, counts, bad_since = dict[str, Any](), dict[str, int](), dict[str, Any]()
         state.model.train()
         for rows in self._batches(generator):
             for group in state.optimizer.param_groups:
                 group["lr"] = learning_rate(step, self.n_steps, training.learning_rate, training.warmup)
-            X = augmented_batch(
-                self.codes[rows.to(self.codes.device)].to(self.device),
+            codes, marks = self._shown(rows, generator)
+            X, marks = augmented_batch(
+                codes,
                 self.config.input_length,
                 reverse_complement=training.reverse_complement,
                 generator=generator,
+                marks=marks,
             )
             targets = self.targets[rows.to(self.device)]  # before the forward pass, which a copy would wait for
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.amp):
                 raw = state.model(X)
-            loss = self.loss(raw.float(), targets)
+            losses = {"train": self.loss(raw.float(), targets)}
+            if marks is not None:
+                losses |= self.relevance(X, marks)
+            weight = training.mask_weight * min(1.0, step / max(1.0, training.mask_warmup * self.n_steps))
             state.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            torch.stack([loss * (1 if name == "train" else weight) for name, loss in losses.items()]).sum().backward()
             state.optimizer.step()
             step += 1
             _average(state.averaged, state.model, min(training.weight_average, step / (step + 10)))
-            total += loss.detach() * len(rows)
-        return float(total) / len(self.codes)
+            for name, loss in losses.items():
+                totals[name] = totals.get(name, 0.0) + loss.detach() * len(rows)
+                counts[name] = counts.get(name, 0) + len(rows)
+                is_bad = torch.where(loss.detach().isfinite(), math.inf, float(step))
+                bad_since[name] = torch.minimum(bad_since.get(name, is_bad), is_bad)
+        self.bad_since = {name: float(step) for name, step in bad_since.items()}
+        return {name: float(total) / counts[name] for name, total in totals.items()}
+
+    def _shown(self, rows: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return codes and marks of some rows on the device, copies of artifacts made alike in both classes."""
+        rows = rows.to(self.codes.device)
+        if self.randomise is not None:
+            codes, marks = self.randomise(rows, self.marks, generator)
+        else:
+            codes, marks = self.codes[rows], None if self.marks is None else self.marks[rows]
+        return codes.to(self.device), None if marks is None else marks.to(self.device)
 
     def _batches(self, generator: torch.Generator) -> Iterator[torch.Tensor]:
         yield from torch.randperm(len(self.codes), generator=generator).split(self.training.batch_size)

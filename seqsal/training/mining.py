@@ -82,8 +82,12 @@ class Miner:
         parts = np.concatenate([examples.parts, np.full(len(chosen), "train")])
         none = np.zeros((len(chosen), examples.targets.shape[1]), np.float32)
         flank = self.training.max_shift
+        marks = examples.marks
+        if marks is not None:
+            marks = np.concatenate([marks, np.zeros((len(chosen), marks.shape[1]), np.int8)])
         return replace(
             examples,
+            marks=marks,
             windows=windows,
             codes=codes,
             targets=np.concatenate([examples.targets, none]),

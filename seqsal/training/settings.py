@@ -56,6 +56,9 @@ class TrainConfig:
     target_columns
         Columns of the positives' table that hold the targets of a regression or count model (``score`` is column 5 of
         a BED file), one for each target. A binary model with several targets reads its 0/1 labels from them.
+    mask_weight, mask_warmup, mask_method
+        Of the loss on maps, where masks are given (:mod:`seqsal.training.relevance`): its weight, the share of all
+        steps over which that rises from 0, and the attribution method of the maps.
 
     Raises
     ------
@@ -81,6 +84,9 @@ class TrainConfig:
     test_fraction: float = 0.15
     target_columns: tuple[str, ...] = ("score",)
     allow_overlap: bool = False
+    mask_weight: float = 1.0
+    mask_warmup: float = 0.2
+    mask_method: str = "gradient_x_input"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "target_columns", tuple(self.target_columns))
@@ -89,7 +95,8 @@ class TrainConfig:
         _check("learning_rate", self.learning_rate, self.learning_rate > 0, "a number above 0")
         _check("weight_decay", self.weight_decay, self.weight_decay >= 0, "0 or more")
         _check("max_shift", self.max_shift, self.max_shift >= 0, "0 or more bp")
-        for name in ("warmup", "weight_average"):
+        _check("mask_weight", self.mask_weight, self.mask_weight >= 0, "0 or more")
+        for name in ("warmup", "weight_average", "mask_warmup"):
             _check(name, getattr(self, name), 0 <= getattr(self, name) < 1, "a number from 0 to below 1")
         for name in ("valid_fraction", "test_fraction"):
             _check(name, getattr(self, name), 0 < getattr(self, name) < 0.5, "a share between 0 and 0.5")

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,15 +20,16 @@ from seqsal.models.checkpoint import save_checkpoint, to_json
 from seqsal.models.cnn import CNN, CNNConfig
 from seqsal.models.state import resolve_device, seeded
 from seqsal.training.examples import Examples, load_examples
-from seqsal.training.fit import TrainingState, cpu_threads, evaluate, fit, predict_raw, state_path
+from seqsal.training.fit import DivergedError, TrainingState, cpu_threads, evaluate, fit, predict_raw, state_path
 from seqsal.training.metrics import binary_curves, intervals
 from seqsal.training.mining import Miner
 from seqsal.training.negatives import negatives_text
+from seqsal.training.relevance import Masks, check_mask_method, mark_examples
 from seqsal.training.settings import TrainConfig
 from seqsal.training.sources import Regions, common_length
 from seqsal.training.split import PARTS
 
-__all__ = ["TrainResult", "train_model"]
+__all__ = ["TrainResult", "train_examples", "train_model"]
 
 logger = logging.getLogger(__name__)
 _N_CHROMS_LISTED = 200  # of a part, in the metadata
@@ -116,6 +118,8 @@ def train_model(
     training: TrainConfig | None = None,
     valid_chroms: Sequence[str] | None = None,
     test_chroms: Sequence[str] | None = None,
+    relevant: Masks | None = None,
+    irrelevant: Masks | None = None,
     out: str | os.PathLike[str] | None = None,
     resume: bool = True,
     seed: int = 0,
@@ -143,6 +147,10 @@ def train_model(
     valid_chroms, test_chroms
         Chromosomes to hold out; None chooses some that hold about `valid_fraction` and `test_fraction` of the
         positives.
+    relevant, irrelevant
+        Bases that the network is to look at, and those that it is not to: BED files, such as an expert's marks or the
+        `shortcuts.bed` of an audit, or region tables. Maps of the network in training that say otherwise add to its
+        loss (:mod:`seqsal.training.relevance`).
     out
         Write a checkpoint here. While training, the state of the last epoch is next to it, so that the same call, after
         an interruption, goes on from there and ends with the same result (on one device).
@@ -164,7 +172,8 @@ def train_model(
     Raises
     ------
     TrainingError
-        Too few examples, a part or class without any, unusable target values, or a loss that became NaN.
+        Too few examples, a part or class without any, unusable target values, masks that share bases, cover all of
+        the windows or touch none, or a loss that became NaN: `out` then has the best epoch before, if there is one.
     ModelError
         Sizes that make no network.
     UsageError
@@ -188,9 +197,11 @@ def train_model(
     ['test', 'valid']
     """
     training = training or TrainConfig()
+    config = config or CNNConfig(input_length=common_length(positives))
     where = resolve_device(device)
     out_path = None if out is None else check_writable(out)
-    config = config or CNNConfig(input_length=common_length(positives))
+    if relevant is not None or irrelevant is not None:
+        check_mask_method(training.mask_method)
     examples = load_examples(
         positives,
         negatives,
@@ -201,41 +212,72 @@ def train_model(
         test_chroms=test_chroms,
         seed=seed,
     )
+    if relevant is not None or irrelevant is not None:
+        examples = replace(examples, marks=mark_examples(examples, relevant, irrelevant))
     if training.mine and (config.loss != "binary" or config.n_targets > 1):
         raise TrainingError(
             f"mine: got {training.mine} rounds for a {config.loss} model of {config.n_targets} target(s), expected a "
             "binary one of one target, which has negatives; leave --mine out"
         )
+    miner = Miner(positives, genome, training, seed)
+    return train_examples(
+        examples, config, training, miner=miner, out=out_path, resume=resume, seed=seed, device=where, progress=progress
+    )
+
+
+def train_examples(
+    examples: Examples,
+    config: CNNConfig,
+    training: TrainConfig,
+    *,
+    miner: Miner | None = None,
+    out: Path | None = None,
+    resume: bool = True,
+    seed: int = 0,
+    device: torch.device,
+    progress: bool = False,
+) -> TrainResult:
+    """Train on examples in memory, in as many rounds as the miner is to mine, and write a checkpoint to `out`."""
     scale = _Scale.of(examples, config.loss)
-    state_files = [] if out_path is None else [state_path(out_path, round_) for round_ in range(training.mine + 1)]
-    miner, rounds = Miner(positives, genome, training, seed), list[dict[str, Any]]()
-    for round_ in range(training.mine + 1):
-        state = fit(
-            _new_model(config, scale, seed).to(where),
-            replace(examples, targets=scale.standardise(examples.targets)),
-            training,
-            seed=seed,
-            device=where,
-            state_file=state_files[round_] if state_files else None,
-            resume=resume,
-            progress=progress,
-        )
-        if round_ < training.mine:
+    n_rounds = 1 if miner is None else 1 + training.mine
+    state_files = [] if out is None else [state_path(out, round_) for round_ in range(n_rounds)]
+    rounds = list[dict[str, Any]]()
+    diverged: DivergedError | None = None
+    for round_ in range(n_rounds):
+        try:
+            state = fit(
+                _new_model(config, scale, seed).to(device),
+                replace(examples, targets=scale.standardise(examples.targets)),
+                training,
+                seed=seed,
+                device=device,
+                state_file=state_files[round_] if state_files else None,
+                resume=resume,
+                progress=progress,
+            )
+        except DivergedError as error:
+            if out is None or not error.state.best_epoch:
+                raise
+            diverged, state = error, error.state
+            break
+        if miner is not None and round_ < training.mine:
             candidates = miner.candidates(examples, round_ + 1)
             with cpu_threads(state.n_threads):
-                scores = predict_raw(state.best, candidates.codes, where)[:, 0]
+                scores = predict_raw(state.best, candidates.codes, device)[:, 0]
             examples, said = miner.add(examples, candidates, scores)
             rounds.append(said)
             logger.info("mining, round %d: %s", round_ + 1, mined_text([said]))
     best = scale.undo(state.best)
     with cpu_threads(state.n_threads):
-        metadata = _describe(best, state, examples, training, seed=seed, device=where, mining=rounds)
+        metadata = _describe(best, state, examples, training, seed=seed, device=device, mining=rounds)
     best.metadata = metadata
     result = TrainResult(best.cpu().eval(), metadata)
-    if out_path is not None:
-        save_checkpoint(out_path, result.model, metadata)
+    if out is not None:
+        save_checkpoint(out, result.model, metadata)
         for state_file in state_files:
             state_file.unlink(missing_ok=True)
+    if diverged is not None:
+        raise TrainingError(f"{diverged}; {out} has the best epoch before, {state.best_epoch}")
     return result
 
 
