@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from seqsal.models import load_model, wrap
     from seqsal.motifs import discover_motifs
     from seqsal.peaks import call_peaks
+    from seqsal.pipeline.retrain import retrain
     from seqsal.pipeline.run import run
     from seqsal.plot import plot_curves, plot_heatmap, plot_logo, plot_receptive_field, plot_tracks, save_figure
     from seqsal.training import train_model
@@ -50,6 +51,7 @@ _HOMES = {
     "read_audit": "seqsal.auditing.result",
     "read_attributions": "seqsal.io.store",
     "receptive_field": "seqsal.attribution.receptive_field",
+    "retrain": "seqsal.pipeline.retrain",
     "run": "seqsal.pipeline.run",
     "save_figure": "seqsal.plot",
     "score": "seqsal.attribution.api",
@@ -81,6 +83,7 @@ __all__ = [
     "read_attributions",
     "read_audit",
     "receptive_field",
+    "retrain",
     "run",
     "save_figure",
     "score",

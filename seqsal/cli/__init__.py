@@ -32,9 +32,9 @@ from seqsal.version import VERSION
 __all__ = ["keep_freed_memory", "main"]
 
 VERBS = (
-    "demo", "train", "score", "attribute", "variants", "insert", "remove", "swap", "pair", "space", "scan", "import",
-    "controls", "peaks", "motifs", "logo", "export", "compare", "audit", "erf", "report", "run", "plan", "work",
-    "merge", "info", "completion",
+    "demo", "train", "retrain", "score", "attribute", "variants", "insert", "remove", "swap", "pair", "space", "scan",
+    "import", "controls", "peaks", "motifs", "logo", "export", "compare", "audit", "erf", "report", "run", "plan",
+    "work", "merge", "info", "completion",
 )  # fmt: skip
 
 

@@ -42,7 +42,7 @@ __all__ = [
 
 MAX_DRAWS = 1 << 20  # of everything, and items of a use in each
 CONTROL_BASES = 200_000
-USES = ("controls", "references", "noise", "audit", "negatives", "background", "deletion", "tiles")
+USES = ("controls", "references", "noise", "audit", "negatives", "background", "deletion", "tiles", "retrain")
 
 _CHUNK_BP = 1 << 20  # bases shuffled at a time: bounds the memory, some 60 bytes for each
 _SHORTEST_BP = 4  # a run of three bases or fewer has no other arrangement

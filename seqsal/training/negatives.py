@@ -31,7 +31,7 @@ from seqsal.training.settings import TrainConfig
 from seqsal.training.sources import Regions, is_fasta, read_table
 from seqsal.training.split import PARTS
 
-__all__ = ["ClassWindows", "negatives_text", "sample_negatives", "sample_windows"]
+__all__ = ["ClassWindows", "match_values", "negatives_text", "sample_negatives", "sample_windows"]
 
 _N_GC_BINS = 101  # one per percent
 _CANDIDATES_PER_WINDOW = 10  # for GC matching
@@ -100,7 +100,7 @@ def sample_windows(
     n_candidates = n_windows * _CANDIDATES_PER_WINDOW
     candidates, gc = _draw(genome, spans, n_candidates, length, rng)
     wanted = np.resize(rng.permutation(match_gc), n_windows)
-    chosen = _match(wanted, gc, rng)
+    chosen = match_values(wanted, gc, rng)
     return candidates.iloc[chosen].reset_index(drop=True)
 
 
@@ -128,8 +128,10 @@ def _draw(
     )
 
 
-def _match(wanted: NDArray[np.float64], gc: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Pick one candidate for each wanted GC fraction, without repeats: from its bin, else the nearest with any left.
+def match_values(wanted: NDArray[np.float64], gc: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Pick one candidate for each wanted value from 0 to 1, such as a GC fraction, without repeats.
+
+    It is from the same bin of a hundredth, else from the nearest with any left.
 
     Returns
     -------

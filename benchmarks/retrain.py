@@ -1,0 +1,239 @@
+"""From an audit that finds a shortcut to a model without it: what `seqsal retrain` leaves of it, and what it costs.
+
+    python benchmarks/retrain.py [--data adapter word gc yeast] [--seeds 10] [--remedy auto] [--yeast FOLDER]
+
+For each data set and seed three networks of one size are trained: on clean data, on the same data with a shortcut, and
+by `seqsal retrain` from the second and the audit of its held-out sites. The data sets:
+
+* **adapter**: the CTCF sites of `example_data/`, 60 % of which end in an adapter (`ctcf_sites_contaminated.fa`).
+* **word**: the same sites with a 12-mer of no library, drawn by seed, 40 bp off the centre in 60 % of them.
+* **gc**: the same sites against random sequence of 35 % G+C; clean are dinucleotide shuffles of the sites.
+* **yeast**: Reb1 sites (ChIP-exo, sacCer3) against random windows, an adapter planted as in the first.
+
+Sites of the test chromosomes are seen by none of the three. *AUROC* is on truly clean test data, which `retrain` never
+sees. *Left* is the reliance after as a share of that before, by the audit's marginal effect. *Motif*: the first pattern
+of the retrained network's maps of clean test sites is named after the factor. *New*: shortcuts that were not there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from contaminated import _draw_unknown
+from numpy.typing import NDArray
+from scipy import stats
+
+import seqsal
+from seqsal.io.bed import read_bed
+from seqsal.io.fasta import read_fasta_records
+from seqsal.io.inputs import open_input
+from seqsal.models import CNNConfig, load_checkpoint, resolve_device
+from seqsal.pipeline.demo import HELD_OUT, UNTRIMMED, example_folder
+from seqsal.pipeline.retrain import retrain
+from seqsal.sequence.codes import decode, encode
+from seqsal.sequence.draws import dinucleotide_shuffle
+from seqsal.training import TrainConfig, train_model
+from seqsal.training.fit import predict_raw
+from seqsal.training.metrics import auroc
+
+Codes = NDArray[np.uint8]
+ADAPTER = encode("AGATCGGAAGAGCACACGTCTGAACTCCAGTCA")
+N_NEGATIVES = 4  # a positive
+SHARE, LENGTH, LOW_GC = 0.6, 200, 0.35
+SMALL = {"n_ism_regions": 24, "n_small": 24, "n_steps": 10, "n_draws": 2}
+MOST_LEFT, MOST_LOST = 0.05, 0.005
+
+
+@dataclass(frozen=True)
+class Data:
+    """Names (n,) and codes (n, 200) of both classes, as they are and clean, and what the motif is called."""
+
+    names: list[str]
+    positives: Codes
+    clean: Codes
+    negatives: Codes
+    clean_negatives: Codes
+    negative_names: list[str]
+    test_chroms: list[str]
+    motif: str
+    motif_db: str
+
+
+def shuffles(codes: Codes, seed: int) -> Codes:
+    return np.concatenate([dinucleotide_shuffle(codes, seed=seed, draw=draw) for draw in range(N_NEGATIVES)])
+
+
+def moved(name: str, by: int) -> str:
+    """Name a place so many bases further on."""
+    chrom, _, span = name.partition(":")
+    start, end = span.split("-")
+    return f"{chrom}:{int(start) + by}-{int(end) + by}"
+
+
+def ctcf(kind: str, seed: int) -> Data:
+    records = list(read_fasta_records(example_folder() / "ctcf_sites.fa"))
+    names, clean = [name for name, _ in records], np.stack([codes for _, codes in records])
+    rng = np.random.default_rng([seed, 7])
+    dirty, negatives = clean.copy(), shuffles(clean, seed)
+    clean_negatives = negatives
+    if kind == "adapter":
+        dirty = np.stack([codes for _, codes in read_fasta_records(example_folder() / UNTRIMMED)])
+        negatives = shuffles(dirty, seed)
+    elif kind == "word":
+        word = encode(_draw_unknown(rng))
+        dirty[rng.random(len(dirty)) < SHARE, LENGTH // 2 + 40 : LENGTH // 2 + 40 + len(word)] = word
+        negatives = shuffles(dirty, seed)
+    else:
+        odds = [(1 - LOW_GC) / 2, LOW_GC / 2, LOW_GC / 2, (1 - LOW_GC) / 2]
+        negatives = rng.choice(4, clean_negatives.shape, p=odds).astype(np.uint8)
+    other_names = [moved(name, draw) for draw in range(N_NEGATIVES) for name in names]
+    return Data(names, dirty, clean, negatives, clean_negatives, other_names, HELD_OUT, "CTCF",
+                "jaspar:2026:vertebrates")  # fmt: skip
+
+
+def reb1(folder: Path, seed: int) -> Data:
+    genome, regions = folder / "sacCer3.fa.gz", read_bed(folder / "Reb1.bed")
+    rng = np.random.default_rng([seed, 8])
+    with open_input(genome=genome, regions=regions, length=LENGTH) as source:
+        clean, windows = source.read(slice(None)), source.windows
+    middle = {
+        chrom: np.sort(((part["start"] + part["end"]) // 2).to_numpy()) for chrom, part in windows.groupby("chrom")
+    }
+    tables = []
+    for _ in range(N_NEGATIVES):
+        beside = windows.copy()
+        shift = rng.integers(500, 5_000, len(beside)) * rng.choice([-1, 1], len(beside))
+        beside["start"], beside["end"] = beside["start"] + shift, beside["end"] + shift
+        centre = ((beside["start"] + beside["end"]) // 2).to_numpy()
+        away = [
+            np.abs(middle[chrom] - x).min() >= 500 and x > LENGTH
+            for chrom, x in zip(beside["chrom"], centre, strict=True)
+        ]
+        tables.append(beside[np.array(away)])
+    table = pd.concat(tables, ignore_index=True)[["chrom", "start", "end", "name", "strand"]]
+    with open_input(genome=genome, regions=table, length=LENGTH) as source:
+        negatives, others = source.read(slice(None)), source.windows
+    dirty = clean.copy()
+    for row in np.flatnonzero(rng.random(len(dirty)) < SHARE):
+        width = int(rng.integers(16, 34))
+        dirty[row, LENGTH - width :] = ADAPTER[:width]
+    names = [f"{row.chrom}:{row.start}-{row.end}" for row in windows.itertuples()]
+    other_names = [f"{row.chrom}:{row.start}-{row.end}" for row in others.itertuples()]
+    once = np.sort(np.unique(other_names, return_index=True)[1])
+    negatives, other_names = negatives[once], [other_names[i] for i in once]
+    return Data(names, dirty, clean, negatives, negatives, other_names, ["chrIV", "chrX"], "REB1", "jaspar:2026:fungi")
+
+
+def write(path: Path, names: list[str], codes: Codes) -> Path:
+    path.write_text("".join(f">{name}\n{decode(row)}\n" for name, row in zip(names, codes, strict=True)))
+    return path
+
+
+def trial(data: Data, seed: int, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Train, audit, retrain and measure."""
+    settings: dict[str, Any] = {
+        "config": CNNConfig(LENGTH, n_filters=options.filters), "test_chroms": data.test_chroms, "device": "cpu",
+        "training": TrainConfig(epochs=15, patience=8, allow_overlap=True), "seed": seed,
+    }  # fmt: skip
+    files = {
+        name: write(folder / f"{name}.fa", names, codes)
+        for name, names, codes in (
+            ("positives", data.names, data.positives), ("clean", data.names, data.clean),
+            ("negatives", data.negative_names, data.negatives),
+            ("clean_negatives", data.negative_names, data.clean_negatives),
+        )
+    }  # fmt: skip
+    train_model(files["clean"], files["clean_negatives"], out=folder / "clean.safetensors", **settings)
+    model = folder / "m.safetensors"
+    train_model(files["positives"], files["negatives"], out=model, **settings)
+    held = np.isin([name.partition(":")[0] for name in data.names], data.test_chroms)
+    held_names = [name for name, is_held in zip(data.names, held, strict=True) if is_held]
+    attr = seqsal.attribute(model, fasta=write(folder / "held.fa", held_names, data.positives[held]), rc_average=True,
+                            n_controls=0, device="cpu")  # fmt: skip
+    audit = seqsal.audit(model, attr, positives=files["positives"], negatives=files["negatives"], settings=SMALL,
+                         motif_db=data.motif_db, device="cpu")  # fmt: skip
+    audit.to_json(folder / "audit.json")
+    row: dict[str, Any] = {"seed": seed, "found": ", ".join(audit.verdict.shortcuts) or "none"}
+    if not audit.verdict.shortcuts:
+        return row
+    result = retrain(model, folder / "audit.json", files["positives"], files["negatives"], remedy=options.remedy,
+                     out=folder / "m2.safetensors", device="cpu")  # fmt: skip
+    held_negatives = np.isin([name.partition(":")[0] for name in data.negative_names], data.test_chroms)
+    codes = np.concatenate([data.clean[held], data.clean_negatives[held_negatives]])
+    truth = np.arange(len(codes)) < held.sum()
+    for name in ("clean", "m", "m2"):
+        net = load_checkpoint(folder / f"{name}.safetensors")[0]
+        row[name] = auroc(truth, predict_raw(net, codes, resolve_device("cpu"))[:, 0])
+    left = [abs(result.after.reliance[one] or 0) / abs(value) for one, value in result.before.reliance.items() if value]
+    before = max(result.before.reliance.values(), key=lambda value: abs(value or 0))
+    motif = first_motif(folder, held_names, data, held)
+    row |= {"before": before, "left": max(left), "remedy": result.remedy, "new": result.new_shortcuts, "motif": motif}
+    row["tried"] = [(one.remedy, round(one.auroc, 4), round(one.left, 3)) for one in result.tried]
+    return row
+
+
+def first_motif(folder: Path, names: list[str], data: Data, held: NDArray[np.bool_]) -> str:
+    """Name the first pattern in the retrained network's maps of clean test sites."""
+    clean = write(folder / "held_clean.fa", names, data.clean[held])
+    attr = seqsal.attribute(folder / "m2.safetensors", fasta=clean, rc_average=True, n_controls=500, device="cpu")
+    motifs = seqsal.discover_motifs(attr, seqsal.call_peaks(attr, fdr=0.2), motif_db=data.motif_db)
+    found = next(iter(motifs.patterns), None)
+    return "none" if found is None or not found.named_match else str(found.named_match["match"])
+
+
+def told(values: list[float]) -> str:
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return f"{mean:.4f}"
+    half = stats.t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / np.sqrt(len(values))
+    return f"{mean:.4f} ± {half:.4f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", nargs="+", default=["adapter"], choices=["adapter", "word", "gc", "yeast"])
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--remedy", default="auto")
+    parser.add_argument("--filters", type=int, default=64)
+    parser.add_argument("--yeast", type=Path, default=os.environ.get("SEQSAL_YEAST"))
+    options = parser.parse_args()
+    if "yeast" in options.data and options.yeast is None:
+        parser.error("give the folder of the yeast data, or set SEQSAL_YEAST")
+    for kind in options.data:
+        rows = []
+        print(f"{kind}\nseed  AUROC: clean  first   retrained  effect before  left    remedy     motif   found; new")
+        for seed in range(options.seeds):
+            start = time.process_time()
+            data = reb1(options.yeast, seed) if kind == "yeast" else ctcf(kind, seed)
+            with tempfile.TemporaryDirectory() as folder:
+                row = trial(data, seed, Path(folder), options)
+            if "m2" not in row:
+                print(f"{seed:4d}  the audit found no shortcut", flush=True)
+                continue
+            rows.append(row)
+            print(f"{seed:4d}  {row['clean']:12.4f}  {row['m']:.4f}  {row['m2']:9.4f}  {row['before']:+13.2f}  "
+                  f"{row['left']:5.1%}  {row['remedy']:10} {row['motif']:7} {row['found']}; {row['new'] or 'none'}  "
+                  f"({time.process_time() - start:.0f} s) {row['tried']}", flush=True)  # fmt: skip
+        if not rows:
+            continue
+        lost = [row["clean"] - row["m2"] for row in rows]
+        print(f"AUROC: clean {told([row['clean'] for row in rows])}, first {told([row['m'] for row in rows])}, "
+              f"retrained {told([row['m2'] for row in rows])}; clean less retrained {told(lost)}")  # fmt: skip
+        print(f"reliance left: {told([row['left'] for row in rows])}; at most {MOST_LEFT:.0%} in "
+              f"{sum(row['left'] <= MOST_LEFT for row in rows)} of {len(rows)}; within {MOST_LOST} of clean in "
+              f"{sum(one <= MOST_LOST for one in lost)}; motif first in "
+              f"{sum(row['motif'].upper() == data.motif for row in rows)}; no new shortcut in "
+              f"{sum(not row['new'] for row in rows)}", flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

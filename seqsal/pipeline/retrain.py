@@ -1,0 +1,554 @@
+"""What `seqsal retrain` does: takes the shortcuts that an audit found, trains without them, and audits again.
+
+*Remedies.* Of the training part, `randomise` shows the copies of shortcuts in both classes alike, drawn anew each
+time; `masks` leaves the sequences, and adds to the loss what maps say of the copies
+(:mod:`seqsal.training.relevance`); `both` does both. A composition is always matched: negatives are chosen with that of
+the positives. Each network starts anew, with the sizes, settings and split of the first one. Its epoch is chosen on the
+validation part, cleaned of copies.
+
+*Choice.* On the validation part each remedy has its accuracy on cleaned examples, and its reliance on each shortcut:
+what copies do when they are written into negatives without any, or, for a composition, how much of the difference
+between the classes is left in dinucleotide shuffles. Of those that leave `MAX_RELIANCE` of the first model's reliance
+at most (or the least there is) the most accurate is taken.
+
+*Before and after* are measured on the test part, which chose nothing: the AUROC on clean examples; the verdict of one
+audit each, of the same windows as they are, with the settings of the audit given; and the reliance, which is the
+audit's marginal effect of each shortcut, in units of the output.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seqsal.attribution import METHODS, AttributeOptions, attribute_windows
+from seqsal.attribution.methods.registry import parameters_of
+from seqsal.auditing.context import AuditContext
+from seqsal.auditing.finding import Finding
+from seqsal.auditing.parts.artifacts import ArtifactsResult
+from seqsal.auditing.parts.artifacts.effects import marginal_effect
+from seqsal.auditing.parts.artifacts.search import Hits
+from seqsal.auditing.result import AuditResult, read_audit
+from seqsal.auditing.run import run_audit
+from seqsal.errors import TrainingError, UsageError
+from seqsal.experiments.words import Effect
+from seqsal.io.atomic import all_or_nothing, atomic_path, check_writable
+from seqsal.io.fasta import read_fasta_records
+from seqsal.io.inputs import open_codes
+from seqsal.models import load_model, resolve_device, wrap
+from seqsal.models.checkpoint import load_checkpoint, save_checkpoint, to_json
+from seqsal.models.cnn import CNN
+from seqsal.motifs import Motif, read_motifs
+from seqsal.pipeline.shortcuts import Shortcut, balance_composition, clean_examples, find_copies, read_shortcuts
+from seqsal.regions import runs_of
+from seqsal.report.retrain import render_retrain
+from seqsal.sequence.codes import encode
+from seqsal.sequence.draws import dinucleotide_shuffle, draw_number, random_words
+from seqsal.training.examples import Examples, load_examples
+from seqsal.training.fit import predict_raw
+from seqsal.training.metrics import auroc, intervals
+from seqsal.training.relevance import IRRELEVANT
+from seqsal.training.settings import TrainConfig
+from seqsal.training.sources import Regions, is_fasta
+from seqsal.training.train import TrainResult, train_examples
+from seqsal.version import VERSION
+
+__all__ = ["REMEDIES", "Measured", "RetrainResult", "Trial", "retrain", "retrain_paths"]
+
+logger = logging.getLogger(__name__)
+
+REMEDIES = ("randomise", "masks", "both")
+SCHEMA = 1
+MAX_RELIANCE = 0.05  # of the first model's, that a remedy may leave
+FEW = 30  # held-out positives: fewer say little
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A remedy on the validation part: AUROC on clean examples, reliance by shortcut, and the largest share left."""
+
+    remedy: str
+    auroc: float
+    reliance: Mapping[str, float]
+    left: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A model on the test part.
+
+    `auroc`, `auroc_interval`: on clean examples; `auroc_as_given` on the examples as they are. `faithful`, `plausible`,
+    `shortcuts`: of the audit; `said` has its words. `reliance`: marginal effect of each shortcut, in units of the
+    output; None where it could not be measured. `range`: of the model, what its audit calls a large change.
+    """
+
+    auroc: float
+    auroc_interval: Sequence[float]
+    auroc_as_given: float
+    faithful: bool | None
+    plausible: bool | None
+    shortcuts: Sequence[str]
+    reliance: Mapping[str, float | None]
+    range: float
+    said: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class RetrainResult:
+    """A retrained model, what was tried, and how it compares with the first; `audits` are those of both."""
+
+    training: TrainResult
+    remedy: str
+    chosen_because: str
+    tried: Sequence[Trial]
+    before: Measured
+    after: Measured
+    n_held_out: Mapping[str, int]
+    warnings: Sequence[str] = ()
+    audits: Sequence[AuditResult] = field(default=(), repr=False)
+
+    @property
+    def new_shortcuts(self) -> list[str]:
+        """Shortcuts of the retrained model that the first one did not take."""
+        return [name for name in self.after.shortcuts if name not in self.before.shortcuts]
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """Return what is compared, before and after, as text."""
+
+        def of(one: Measured) -> dict[str, str]:
+            low, high = one.auroc_interval
+            return {
+                "AUROC, clean held-out data": f"{one.auroc:.3f} ({low:.3f} to {high:.3f})",
+                "AUROC, held-out data as given": f"{one.auroc_as_given:.3f}",
+                "faithful": one.said["faithful"],
+                "plausible": one.said["plausible"],
+                "shortcuts": ", ".join(one.shortcuts) or "none found",
+                **{f"reliance on {name}": _number(value) for name, value in one.reliance.items()},
+            }
+
+        before, after = of(self.before), of(self.after)
+        return [(name, before[name], after[name]) for name in before]
+
+    def summary(self) -> str:
+        """Return the table of before and after, and which remedy was taken."""
+        rows = [("", "before", "after"), *self.rows()]
+        widths = [max(len(row[i]) for row in rows) for i in range(3)]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        held = self.n_held_out
+        lines += [
+            f"on {held['n_positives']:,} held-out positives and {held['n_negatives']:,} negatives; reliance is the "
+            "change of the output (logit) by putting it in",
+            f"remedy: {self.remedy} ({self.chosen_because})",
+            *(f"warning: {line}" for line in self.warnings),
+        ]
+        return "\n".join(lines)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what the `.retrain.json` holds."""
+        return {
+            "schema": SCHEMA,
+            "before": asdict(self.before),
+            "after": asdict(self.after),
+            "new_shortcuts": self.new_shortcuts,
+            "remedy": self.remedy,
+            "chosen_because": self.chosen_because,
+            "tried": [asdict(one) for one in self.tried],
+            "held_out": dict(self.n_held_out),
+            "warnings": list(self.warnings),
+            "seqsal_version": VERSION,
+        }
+
+
+def _number(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:+.2f}"
+
+
+def retrain_paths(out: str | os.PathLike[str]) -> tuple[Path, Path]:
+    """Return where the figures and the page go of a model written to `out`."""
+    return Path(out).with_suffix(".retrain.json"), Path(out).with_suffix(".retrain.html")
+
+
+def retrain(
+    model: str | os.PathLike[str],
+    audit: str | os.PathLike[str],
+    positives: Regions,
+    negatives: Regions | None = None,
+    *,
+    genome: str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str],
+    remedy: str = "auto",
+    motif_db: str | os.PathLike[str] | Sequence[Motif] | None = None,
+    seed: int | None = None,
+    device: str = "auto",
+    progress: bool = False,
+) -> RetrainResult:
+    """Train a model without the shortcuts that its audit found, and compare the two.
+
+    Parameters
+    ----------
+    model, audit
+        Checkpoint of :func:`seqsal.train_model`, binary and of one target, and the `audit.json` of it.
+    positives, negatives, genome
+        What it was trained on; negatives that it sampled are sampled as they were, from the checkpoint's settings.
+    out
+        Checkpoint to write; its figures go to `.retrain.json` of the same name, and a page to `.retrain.html`.
+    remedy
+        `randomise`, `masks` or `both`; `auto` tries all and chooses on the validation part.
+    motif_db
+        Known motifs for the audit; those of the audit given when None, if it names a release of JASPAR.
+    seed
+        Of initial weights and whatever is drawn; that of the first model when None.
+    device
+        `auto`, `cpu` or `cuda[:i]`.
+    progress
+        Show progress bars.
+
+    Raises
+    ------
+    UsageError
+        The audit is of another model, or found no shortcut; or nothing can be done about one in the way asked for.
+    TrainingError
+        Too few examples, or a part or class without any; the model is not a binary one of one target.
+
+    Examples
+    --------
+    >>> result = seqsal.retrain("M.safetensors", "audit.json", "P.bed", genome="G.fa", out="M2.safetensors")
+    ... # doctest: +SKIP
+    >>> print(result.summary())  # doctest: +SKIP
+    """
+    task = _Task.of(
+        model, audit, positives, negatives, genome=genome, out=out, motif_db=motif_db, seed=seed, device=device,
+        progress=progress,
+    )  # fmt: skip
+    remedies = task.remedies(remedy)
+    tried: list[tuple[Trial, TrainResult]] = []
+    for one in remedies:
+        made = train_examples(
+            task.treated(one), task.first.config, task.training, seed=task.seed, device=task.device, progress=progress
+        )
+        tried.append((task.trial(one, made.model), made))
+        logger.info("remedy %s: %s", one, tried[-1][0])
+    chosen, because = choose([trial for trial, _ in tried])
+    best = next(made for trial, made in tried if trial is chosen)
+    result = task.compared(chosen, because, [trial for trial, _ in tried], best)
+    _write(Path(out), result)
+    return result
+
+
+def choose(trials: Sequence[Trial]) -> tuple[Trial, str]:
+    """Take the most accurate of the remedies that leave little, and say why."""
+    if len(trials) == 1:
+        return trials[0], f"{_left(trials[0])} on validation data"
+    most = max(MAX_RELIANCE, min(one.left for one in trials))
+    chosen = max((one for one in trials if one.left <= most), key=lambda one: one.auroc)
+    others = ", ".join(f"{one.remedy} {one.auroc:.3f} and {one.left:.0%}" for one in trials if one is not chosen)
+    return chosen, (
+        f"of those tried the most accurate on validation data that leaves at most {most:.0%} of the reliance: AUROC "
+        f"{chosen.auroc:.3f}, {_left(chosen)}; {others}"
+    )
+
+
+def _left(trial: Trial) -> str:
+    return f"{trial.left:.0%} of the reliance is left"
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What all steps work on: the first model, its shortcuts, and the examples in three states.
+
+    `given`: as they are. `copies` (N, W): where copies stand in them. `fair`: composition matched. `clean`: that, and
+    without copies in the held-out parts.
+    """
+
+    path: Path
+    first: CNN
+    audit: AuditResult
+    shortcuts: Sequence[Shortcut]
+    training: TrainConfig
+    given: Examples
+    fair: Examples
+    motifs: Sequence[Motif] | None
+    seed: int
+    device: torch.device
+    progress: bool
+    warnings: Sequence[str]
+
+    @classmethod
+    def of(
+        cls, model: Any, audit: Any, positives: Any, negatives: Any, *, genome: Any, out: Any, motif_db: Any,
+        seed: int | None, device: str, progress: bool,
+    ) -> _Task:  # fmt: skip
+        """Read and check all that is given, before any work."""
+        for path in (check_writable(out), *retrain_paths(out)):
+            check_writable(path)
+        where = resolve_device(device)
+        first, metadata = load_checkpoint(model)
+        found = read_audit(audit)
+        shortcuts = read_shortcuts(found)
+        _check(model, first, metadata, audit, found, shortcuts)
+        motifs, warnings = _motifs_of(found, motif_db)
+        training = _training_of(metadata)
+        split = {part: _held_out_chroms(metadata, part, positives) for part in ("valid", "test")}
+        first_seed = int(metadata.get("seed", 0))
+        given = load_examples(
+            positives, negatives, genome=genome, config=first.config, training=training,
+            valid_chroms=split["valid"], test_chroms=split["test"], seed=first_seed,
+        )  # fmt: skip
+        seed = first_seed if seed is None else seed
+        fair = balance_composition(given, shortcuts, training, positives=positives, genome=genome, seed=seed)
+        n_test = given.counts("test")["n_positives"]
+        if n_test < FEW:
+            warnings = [*warnings, f"only {n_test} held-out positives: the figures after are rough"]
+        return cls(
+            Path(model), first.to(where), found, shortcuts, training, given, fair, motifs, seed, where, progress,
+            tuple(warnings),
+        )  # fmt: skip
+
+    @property
+    def words(self) -> list[Shortcut]:
+        """The shortcuts that have copies."""
+        return [one for one in self.shortcuts if not one.is_composition]
+
+    def copies_of(self, one: Shortcut, examples: Examples) -> NDArray[np.bool_]:
+        return find_copies(one, examples.codes, self.training.max_shift)
+
+    def all_copies(self, examples: Examples) -> NDArray[np.bool_]:
+        """Where any of the shortcuts stands, (N, W)."""
+        masks = [self.copies_of(one, examples) for one in self.words]
+        return np.any(masks, axis=0) if masks else np.zeros(examples.codes.shape, dtype=bool)
+
+    def remedies(self, asked: str) -> Sequence[str]:
+        """Return the remedies to try."""
+        if asked not in ("auto", *REMEDIES):
+            raise UsageError(f"remedy: got {asked!r}, expected auto or one of {', '.join(REMEDIES)}")
+        own = self.all_copies(self.fair)[self.fair.parts == "train"].any(axis=1)
+        if self.words and not own.any():
+            raise UsageError(
+                f"positives: no training example has a copy of {self.words[0].name}, which the audit calls a shortcut; "
+                "give the positives and negatives that the model was trained on"
+            )
+        if asked in ("masks", "both") and not self.words:
+            raise UsageError(
+                f"remedy: got {asked!r}, but {self.shortcuts[0].name} is everywhere in a sequence, expected something "
+                "that can be masked; take randomise, which matches it between the classes"
+            )
+        return [asked] if asked != "auto" else REMEDIES if self.words else ["randomise"]
+
+    def treated(self, remedy: str) -> Examples:
+        """Return the examples to train on, the held-out parts clean."""
+        copies = self.all_copies(self.fair)
+        clean = clean_examples(self.fair, copies, ("valid", "test"), self.seed)
+        marks = np.where(copies & (self.fair.parts == "train")[:, None], np.int8(IRRELEVANT), np.int8(0))
+        return replace(
+            clean,
+            marks=marks if remedy in ("masks", "both") and self.words else None,
+            copies=copies if remedy in ("randomise", "both") and self.words else None,
+            provenance={**clean.provenance, "cleaned_of": [one.name for one in self.shortcuts]},
+        )
+
+    def held_out(self, part: str) -> tuple[Examples, NDArray[np.int64]]:
+        """Return the examples with a part clean, and the rows of that part."""
+        return clean_examples(self.fair, self.all_copies(self.fair), (part,), self.seed), self.fair.rows(part)
+
+    def trial(self, remedy: str, model: CNN) -> Trial:
+        """Measure a model on the validation part, against the first one."""
+        clean, rows = self.held_out("valid")
+        value = auroc(clean.is_positive[rows], predict_raw(model.to(self.device), clean.codes[rows], self.device)[:, 0])
+        before, after = (
+            {one.name: self._put_in(one, which) for one in self.shortcuts} for which in (self.first, model)
+        )
+        left = max(abs(after[name]) / max(abs(before[name]), 1e-9) for name in before)
+        return Trial(remedy, float(value), after, float(left))
+
+    def _put_in(self, one: Shortcut, model: CNN) -> float:
+        """Effect of a shortcut on the validation part (see above)."""
+        given, is_own = self.given, self.given.parts == "valid"
+        ours, theirs = is_own & given.is_positive, is_own & ~given.is_positive
+        if one.is_composition:
+            means = [
+                predict_raw(model, dinucleotide_shuffle(given.codes[rows], seed=self.seed), self.device)[:, 0].mean()
+                for rows in (ours, theirs)
+            ]
+            return float(means[0] - means[1])
+        copies = self.copies_of(one, given)
+        clean = clean_examples(given, copies, ("valid",), self.seed).codes[theirs]
+        donors = np.flatnonzero((is_own | (given.parts == "train")) & copies.any(axis=1))
+        drawn = random_words(clean, 1, seed=self.seed, draw=draw_number("retrain", 1))[:, 0]
+        donor = donors[(drawn % np.uint64(len(donors))).astype(np.int64)]
+        written = np.where(copies[donor], given.codes[donor], clean)
+        values = [predict_raw(model, codes, self.device)[:, 0].mean() for codes in (written, clean)]
+        return float(values[0] - values[1])
+
+    def compared(self, chosen: Trial, because: str, tried: Sequence[Trial], best: TrainResult) -> RetrainResult:
+        """Measure both models on the test part."""
+        contexts = [self._context(model) for model in (self.first, best.model)]
+        audits = [run_audit(context) for context in contexts]
+        before, after = (
+            self._measured(model, context, audit)
+            for model, context, audit in zip((self.first, best.model), contexts, audits, strict=True)
+        )
+        known = [one.name for one in self.shortcuts]
+        missed = [name for name in known if name not in before.shortcuts]
+        warnings = list(self.warnings)
+        if missed:
+            warnings.append(
+                f"the audit of the held-out positives alone does not find {', '.join(missed)} in the first model "
+                "either; judge by the reliance"
+            )
+        found = [*known, *(name for name in before.shortcuts if name not in known)]
+        return RetrainResult(
+            best, chosen.remedy, because, tried, replace(before, shortcuts=found), after, self.fair.counts("test"),
+            tuple(warnings), tuple(audits),
+        )  # fmt: skip
+
+    def _context(self, model: CNN) -> AuditContext:
+        """Attribute the test positives as they are, as the audit's maps were made."""
+        given, flank = self.given, self.training.max_shift
+        inner = slice(flank, given.codes.shape[1] - flank)
+        rows = np.flatnonzero((given.parts == "test") & given.is_positive)
+        made = self.audit.provenance.get("attributions", {})
+        method = made.get("method") if made.get("method") in METHODS else "gradient_x_input"
+        options = dict(made.get("options", {}))
+        own = {name: value for name, value in options.items() if name in parameters_of(METHODS[method])}
+        settings = AttributeOptions(
+            method=method, method_options=own, rc_average=bool(options.get("rc_average", False)), n_controls=0,
+            seed=self.seed,
+        )  # fmt: skip
+        read = wrap(model, input_length=model.config.input_length, output_space="logit").to(self.device)
+        regions = given.windows.iloc[rows][["chrom", "start", "end", "name", "strand"]].reset_index(drop=True)
+        excess = ((regions["end"] - regions["start"]) - model.config.input_length) // 2
+        regions["start"], regions["end"] = regions["start"] + excess, regions["end"] - excess
+        source = open_codes(given.codes[rows][:, inner], regions)
+        attr = attribute_windows(read, source, settings, device=self.device, progress=self.progress)
+        ours, theirs = (given.codes[mask][:, inner] for mask in (given.is_positive, ~given.is_positive))
+        return AuditContext(
+            attr, read, settings=self.audit.settings, device=self.device, seed=self.seed, motifs=self.motifs,
+            positives=ours, negatives=theirs, progress=self.progress,
+        )  # fmt: skip
+
+    def _measured(self, model: CNN, context: AuditContext, audit: AuditResult) -> Measured:
+        clean, rows = self.held_out("test")
+        raw = predict_raw(model, clean.codes[rows], self.device)
+        truth = clean.is_positive[rows]
+        value = auroc(truth, raw[:, 0])
+        as_given = self.given.rows("test")
+        dirty = predict_raw(model, self.given.codes[as_given], self.device)[:, 0]
+        metrics = {"auroc": value, "average_precision": 0.0}
+        return Measured(
+            auroc=value,
+            auroc_interval=intervals(metrics, "binary", truth[:, None].astype(np.float32), raw)["auroc_interval"],
+            auroc_as_given=auroc(self.given.is_positive[as_given], dirty),
+            faithful=audit.verdict.faithful,
+            plausible=audit.verdict.plausible,
+            shortcuts=list(audit.verdict.shortcuts),
+            reliance={one.name: self._reliance(one, context, audit) for one in self.shortcuts},
+            range=context.effect_scale,
+            said={about: str(audit.verdict.answer(about)) for about in ("faithful", "plausible")},
+        )
+
+    def _reliance(self, one: Shortcut, context: AuditContext, audit: AuditResult) -> float | None:
+        """Marginal effect as the audit measures it: of a word where its copies stand, else of the finding."""
+        if one.word is None:
+            result = audit.of(ArtifactsResult)
+            findings: Sequence[Finding] = () if result is None else result.findings
+            effect = next((found.marginal_effect for found in findings if found.name == one.name), None)
+            return effect if isinstance(effect, float) else None
+        word = self._common_part(one)
+        flank = self.training.max_shift
+        runs = runs_of(self.copies_of(one, self.given)[:, flank : self.given.codes.shape[1] - flank])
+        n = len(runs.row)
+        zeros = np.zeros(n, dtype=np.int64)
+        hits = Hits(runs.row, runs.start, runs.end, np.ones(n, np.int8), zeros, zeros)
+        found = marginal_effect(context, word, hits, one.name)
+        return found.mean if isinstance(found, Effect) else None
+
+    def _common_part(self, one: Shortcut) -> NDArray[np.uint8]:
+        """Return the part of a word that the audit found in most copies."""
+        result = self.audit.of(ArtifactsResult)
+        findings: Sequence[Finding] = () if result is None else result.findings
+        return encode(next(found.sequence for found in findings if found.name == one.name))
+
+
+def _check(
+    model: Any, first: CNN, metadata: Mapping[str, Any], path: Any, audit: AuditResult, shortcuts: Sequence[Shortcut]
+) -> None:
+    """Refuse a model that cannot be trained again, and an audit that is not about it or found nothing."""
+    config = first.config
+    if config.loss != "binary" or config.n_targets != 1:
+        raise TrainingError(
+            f"{model}: is a {config.loss} model of {config.n_targets} target(s), expected a binary one of one target; "
+            "train it again with masks instead (`seqsal train --irrelevant shortcuts.bed`)"
+        )
+    if "split" not in metadata or "training" not in metadata:
+        raise TrainingError(f"{model}: does not say how it was trained, expected a checkpoint of `seqsal train`")
+    of, own = (audit.provenance.get("model") or {}).get("sha256"), load_model(model).source["sha256"]
+    if of is not None and of != own:
+        raise UsageError(
+            f"{path}: is about another model (SHA-256 {of[:12]}…, but {model} has {own[:12]}…); give the audit of this "
+            "one"
+        )
+    if not shortcuts:
+        raise UsageError(
+            f"{path}: found no shortcut, so there is nothing to train away; with masks of your own use "
+            "`seqsal train --irrelevant`"
+        )
+
+
+def _training_of(metadata: Mapping[str, Any]) -> TrainConfig:
+    known = {name: value for name, value in metadata["training"].items() if name in TrainConfig.__dataclass_fields__}
+    return replace(TrainConfig(**known), mine=0, allow_overlap=True)
+
+
+def _held_out_chroms(metadata: Mapping[str, Any], part: str, positives: Regions) -> list[str] | None:
+    """Return the chromosomes of a part; None where sequences without any were split by their names."""
+    split = metadata["split"][part]
+    names = {name for name, _ in read_fasta_records(positives)} if is_fasta(positives) else set()  # type: ignore[arg-type]
+    chroms = [chrom for chrom in split["chroms"] if chrom not in names]
+    if chroms and split["n_chroms"] > len(split["chroms"]):
+        raise TrainingError(
+            f"model: its {part} part has {split['n_chroms']:,} chromosomes, of which it names {len(chroms)}, expected "
+            "all, so that none is trained on; train the first model with --valid-chroms and --test-chroms"
+        )
+    return chroms or None
+
+
+def _motifs_of(audit: AuditResult, motif_db: Any) -> tuple[Sequence[Motif] | None, list[str]]:
+    """Known motifs: those given, or those of the audit where it names a release of JASPAR."""
+    if motif_db is not None:
+        return (read_motifs(motif_db) if isinstance(motif_db, (str, os.PathLike)) else motif_db), []
+    named = str(audit.provenance.get("given", {}).get("motif_db") or "")
+    if named.startswith("jaspar:"):
+        return read_motifs(named), []
+    if named:
+        return None, [f"the audit used motifs of {named}, which were not given again: plausible is not tested"]
+    return None, []
+
+
+def _write(out: Path, result: RetrainResult) -> None:
+    figures, page = retrain_paths(out)
+    with all_or_nothing():
+        save_checkpoint(out, result.training.model, result.training.metadata)
+        with atomic_path(figures) as temporary:
+            text = json.dumps(json.loads(to_json(result.as_dict())), indent=2, ensure_ascii=False)
+            temporary.write_text(text + "\n", encoding="utf-8")
+        with atomic_path(page) as temporary:
+            page_text = render_retrain(
+                f"{out.stem} retrained",
+                result.rows(),
+                reliance={name: (value, result.after.reliance[name]) for name, value in result.before.reliance.items()},
+                facts=[("Remedy", result.remedy), ("Chosen because", result.chosen_because),
+                       ("New shortcuts", ", ".join(result.new_shortcuts) or "none")],
+                tried=[(one.remedy, f"{one.auroc:.3f}", f"{one.left:.0%}") for one in result.tried],
+                warnings=result.warnings,
+                audits=result.audits,
+            )  # fmt: skip
+            temporary.write_text(page_text, encoding="utf-8", newline="\n")
