@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from seqsal.auditing.result import AuditResult
 
 __all__ = [
+    "draw_responses",
+    "draw_sigma",
     "plot_curves",
     "plot_deletions",
     "plot_receptive_field",
@@ -283,37 +285,51 @@ def plot_receptive_field(field: pd.DataFrame) -> list[Axes]:
     """
     if "profiles" not in field.attrs or not (field["depth"] > 0).any():
         raise UsageError("field: has no layers, expected the table that seqsal.receptive_field returns; give that")
-    layers = field[field["depth"] > 0]
     figure = new_figure(8.0, 2.8)
     with drawing_style():
         left, right = figure.add_subplot(1, 2, 1), figure.add_subplot(1, 2, 2)
-        shades = colormaps["viridis"](np.linspace(0, 0.9, len(layers)))
-        widest = 1.0
-        for shade, (row, layer) in zip(shades, layers.iterrows(), strict=True):
-            response = np.asarray(field.attrs["profiles"][row])
-            if not response.any():
-                continue
-            where = np.arange(len(response)) - float(response @ np.arange(len(response)))
-            widest = max(widest, float(layer["width_bp"]))
-            left.plot(where, response / response.max(), color=shade, linewidth=1.2, gid=f"response-{layer['depth']}")
-        left.set_xlim(-0.75 * widest, 0.75 * widest)
-        left.set_ylim(0, 1.05)
-        left.set_xlabel("distance from the centre (bp)")
-        left.set_ylabel("response (of the largest)")
-        is_cut = layers["is_cut"].to_numpy()
-        depth, sigma = layers["depth"].to_numpy(), layers["sigma_bp"].to_numpy()
-        right.scatter(depth[~is_cut], sigma[~is_cut], c=shades[~is_cut], s=22, zorder=3, gid="sigma")
-        right.scatter(depth[is_cut], sigma[is_cut], facecolors="none", edgecolors=shades[is_cut], s=22, zorder=3)
-        slope = field.attrs["sqrt_slope"]
-        if np.isfinite(slope):
-            x = np.linspace(0, depth.max(), 100)
-            right.plot(
-                x, slope * np.sqrt(x), color="#7f7f7f", linestyle="dashed", label=f"{slope:.3g} √depth", gid="fit"
-            )
-            right.legend(loc="upper left")
-        right.set_xlim(0, depth.max() + 0.5)
-        right.set_ylim(bottom=0)
-        right.xaxis.set_major_locator(MaxNLocator(integer=True))
-        right.set_xlabel("depth (layers)" + " ○ cut by the window" * bool(is_cut.any()))
-        right.set_ylabel("σ (bp)")
+        draw_responses(field, left)
+        draw_sigma(field, right)
     return [left, right]
+
+
+def _layers(field: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.float64]]:
+    """Return the layers of a field, and a shade for each."""
+    layers = field[field["depth"] > 0]
+    return layers, colormaps["viridis"](np.linspace(0, 0.9, len(layers)))
+
+
+def draw_responses(field: pd.DataFrame, ax: Axes) -> None:
+    """Draw the layers' responses to a change of one base, each at its largest 1, about its own centre."""
+    layers, shades = _layers(field)
+    widest = 1.0
+    for shade, (row, layer) in zip(shades, layers.iterrows(), strict=True):
+        response = np.asarray(field.attrs["profiles"][row])
+        if not response.any():
+            continue
+        where = np.arange(len(response)) - float(response @ np.arange(len(response)))
+        widest = max(widest, float(layer["width_bp"]))
+        ax.plot(where, response / response.max(), color=shade, linewidth=1.2, gid=f"response-{layer['depth']}")
+    ax.set_xlim(-0.75 * widest, 0.75 * widest)
+    ax.set_ylim(0, 1.05)
+    ax.set_xlabel("distance from the centre (bp)")
+    ax.set_ylabel("response (of the largest)")
+
+
+def draw_sigma(field: pd.DataFrame, ax: Axes) -> None:
+    """Draw σ by depth, with the fit of √depth."""
+    layers, shades = _layers(field)
+    is_cut = layers["is_cut"].to_numpy()
+    depth, sigma = layers["depth"].to_numpy(), layers["sigma_bp"].to_numpy()
+    ax.scatter(depth[~is_cut], sigma[~is_cut], c=shades[~is_cut], s=22, zorder=3, gid="sigma")
+    ax.scatter(depth[is_cut], sigma[is_cut], facecolors="none", edgecolors=shades[is_cut], s=22, zorder=3)
+    slope = field.attrs["sqrt_slope"]
+    if np.isfinite(slope):
+        x = np.linspace(0, depth.max(), 100)
+        ax.plot(x, slope * np.sqrt(x), color="#7f7f7f", linestyle="dashed", label=f"{slope:.3g} √depth", gid="fit")
+        ax.legend(loc="upper left")
+    ax.set_xlim(0, depth.max() + 0.5)
+    ax.set_ylim(bottom=0)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_xlabel("depth (layers)" + " ○ cut by the window" * bool(is_cut.any()))
+    ax.set_ylabel("σ (bp)")

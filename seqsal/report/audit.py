@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,16 +16,26 @@ from seqsal.auditing.part import Weight
 from seqsal.auditing.parts.artifacts import ArtifactsResult
 from seqsal.auditing.result import AuditResult, part_lines
 from seqsal.auditing.verdict import Verdict
-from seqsal.plot.curves import plot_replacement_curves
+from seqsal.plot.curves import draw_responses, draw_sigma, plot_replacement_curves
 from seqsal.plot.style import inline_svg
 from seqsal.report.cards import Card, draw_cards
 from seqsal.report.inputs import ReportInputs
 from seqsal.report.tables import Column, Table, make_table, show, two_digits
 
-__all__ = ["Answer", "answers", "artifact_table", "draw_curves", "evidence", "reason_rows", "worst_cards", "worst_rows"]
+__all__ = [
+    "Answer",
+    "answers",
+    "artifact_table",
+    "draw_curves",
+    "draw_field",
+    "evidence",
+    "reason_rows",
+    "worst_cards",
+    "worst_rows",
+]
 
 N_WORST = 3
-_CURVES_INCHES = (6.6, 2.6)
+_CURVES_INCHES, _FIELD_INCHES = (6.6, 2.6), (3.6, 2.6)
 
 
 @dataclass(frozen=True)
@@ -83,6 +94,21 @@ def draw_curves(inputs: ReportInputs, audit: AuditResult) -> list[Markup]:
         label = f"Mean prediction while bases are {'replaced' if kind == 'deletion' else 'restored'}"
         figures.append(inline_svg(draw, _CURVES_INCHES, key=f"audit-{kind}", label=label))
     return figures
+
+
+def draw_field(audit: AuditResult) -> list[Markup]:
+    """Draw how far the layers of the model look, and how that grows with depth."""
+    table = audit.tables.get("field.field_layers")
+    if table is None or "profiles" not in table.attrs or not (table["depth"] > 0).any():
+        return []
+    pictures = {
+        "responses": (draw_responses, "Response of each layer to a change of one base, by distance"),
+        "sigma": (draw_sigma, "Spread σ of the response by depth of the layer"),
+    }
+    return [
+        inline_svg(partial(draw, table), _FIELD_INCHES, key=f"field-{key}", label=label)
+        for key, (draw, label) in pictures.items()
+    ]
 
 
 def artifact_table(audit: AuditResult) -> Table | None:

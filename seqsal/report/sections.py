@@ -15,7 +15,7 @@ from seqsal.peaks import unsettled_text
 from seqsal.plot.curves import plot_deletions, plot_score_histogram, plot_training_history
 from seqsal.plot.style import POSITIVE, inline_svg, one_line
 from seqsal.plot.tracks import negative_peaks
-from seqsal.report.audit import answers, artifact_table, draw_curves, evidence, reason_rows, worst_cards
+from seqsal.report.audit import answers, artifact_table, draw_curves, draw_field, evidence, reason_rows, worst_cards
 from seqsal.report.cards import MAX_PATTERNS, draw_cards, draw_patterns
 from seqsal.report.inputs import ReportInputs
 from seqsal.report.tables import SPACES, element_table, peak_table, region_table, rejected_table, show, usage_table
@@ -134,6 +134,7 @@ def build_audit(inputs: ReportInputs) -> Section | None:
         "The evidence behind the verdict. If the map is right, replacing its top bases by shuffled sequence must lower "
         "the prediction sooner than replacing any others, and putting them back must raise it sooner.",
         curves=draw_curves(inputs, audit),
+        field=draw_field(audit),
         evidence=evidence(audit),
         artifacts=artifact_table(audit),
         has_hits=len(audit.shortcut_hits) > 0,

@@ -12,7 +12,8 @@ import pytest
 from audit_cases import part_of
 from pages import EVIL, Page, rows_of
 
-from seqsal.auditing.part import Results
+from seqsal.auditing.part import NotTested, Results
+from seqsal.auditing.parts.field import FieldResult
 from seqsal.auditing.result import AuditResult
 from seqsal.auditing.verdict import Reason, Verdict
 from seqsal.report import ReportInputs
@@ -91,6 +92,21 @@ def test_curves_and_the_worst_regions_are_drawn(page: Page) -> None:
     assert "worst-1" in page.ids and "worst-2" in page.ids and "worst-3" not in page.ids
     assert "agreement with mutagenesis 0.12" in page.texts
     assert len(page.ids) == len(set(page.ids))
+
+
+def test_how_far_the_model_looks_is_drawn(make_inputs: Make) -> None:
+    table = pd.DataFrame({"layer": ["a", "b", "output"], "depth": [1, 2, 0], "sigma_bp": [1.0, 1.6, 9.0],
+                          "width_bp": [3.0, 5.0, 20.0], "is_cut": [False, True, False]})  # fmt: skip
+    table.attrs = {"profiles": [np.array([0.2, 0.6, 0.2]), np.array([0.1, 0.8, 0.1]), np.ones(20)], "sqrt_slope": 1.1}
+    none = NotTested("-")
+    field = FieldResult(length_bp=20, output_bp=20.0, layer_bp=none, effective_bp=none, sigma_bp=none,
+                        tables={"field_layers": table})  # fmt: skip
+    audit = make_audit()
+    page = Page(render_report(make_inputs(5, audit=replace(audit, results=Results({**audit.results, "field": field})))))
+    labels = [attrs.get("aria-label") for attrs in page.all("svg")]
+    assert "Response of each layer to a change of one base, by distance" in labels
+    assert {"field-responses-response-1", "field-responses-response-2", "field-sigma-fit"} <= set(page.ids)
+    assert "How far the model looks" in page.texts and len(page.ids) == len(set(page.ids))
 
 
 def test_an_audit_read_from_its_file_has_no_pictures(make_inputs: Make) -> None:
