@@ -36,7 +36,7 @@ from seqsal.auditing.context import AuditContext
 from seqsal.auditing.finding import Finding
 from seqsal.auditing.parts.artifacts import ArtifactsResult
 from seqsal.auditing.parts.artifacts.effects import marginal_effect
-from seqsal.auditing.parts.artifacts.search import Hits
+from seqsal.auditing.parts.artifacts.search import PART_BP, Hits, align
 from seqsal.auditing.result import AuditResult, read_audit
 from seqsal.auditing.run import run_audit
 from seqsal.errors import TrainingError, UsageError
@@ -281,6 +281,7 @@ class _Task:
     device: torch.device
     progress: bool
     warnings: Sequence[str]
+    found: dict[tuple[str, int], NDArray[np.bool_]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(
@@ -319,7 +320,11 @@ class _Task:
         return [one for one in self.shortcuts if not one.is_composition]
 
     def copies_of(self, one: Shortcut, examples: Examples) -> NDArray[np.bool_]:
-        return find_copies(one, examples.codes, self.training.max_shift)
+        """Where one stands in the examples given or in the fair ones, (N, W); remembered."""
+        key = one.name, id(examples)
+        if key not in self.found:
+            self.found[key] = find_copies(one, examples.codes, self.training.max_shift)
+        return self.found[key]
 
     def all_copies(self, examples: Examples) -> NDArray[np.bool_]:
         """Where any of the shortcuts stands, (N, W)."""
@@ -381,7 +386,9 @@ class _Task:
             return float(means[0] - means[1])
         copies = self.copies_of(one, given)
         clean = clean_examples(given, copies, ("valid",), self.seed).codes[theirs]
-        donors = np.flatnonzero((is_own | (given.parts == "train")) & copies.any(axis=1))
+        has = np.asarray(copies.any(axis=1))
+        mostly = has[given.is_positive].mean() >= has[~given.is_positive].mean()
+        donors = np.flatnonzero((given.parts != "test") & has & (given.is_positive == mostly))
         drawn = random_words(clean, 1, seed=self.seed, draw=draw_number("retrain", 1))[:, 0]
         donor = donors[(drawn % np.uint64(len(donors))).astype(np.int64)]
         written = np.where(copies[donor], given.codes[donor], clean)
@@ -435,6 +442,15 @@ class _Task:
             positives=ours, negatives=theirs, progress=self.progress,
         )  # fmt: skip
 
+    def _named(self, audit: AuditResult) -> list[str]:
+        """Name the shortcuts of an audit, each piece of a word that is known already by the name of that."""
+        words = {one.name: one.word for one in read_shortcuts(audit)}
+        same = {
+            name: next((known.name for known in self.words if _is_of(words.get(name), known.word)), name)
+            for name in audit.verdict.shortcuts
+        }
+        return list(dict.fromkeys(same.values()))
+
     def _measured(self, model: CNN, context: AuditContext, audit: AuditResult) -> Measured:
         clean, rows = self.held_out("test")
         raw = predict_raw(model, clean.codes[rows], self.device)
@@ -449,7 +465,7 @@ class _Task:
             auroc_as_given=auroc(self.given.is_positive[as_given], dirty),
             faithful=audit.verdict.faithful,
             plausible=audit.verdict.plausible,
-            shortcuts=list(audit.verdict.shortcuts),
+            shortcuts=self._named(audit),
             reliance={one.name: self._reliance(one, context, audit) for one in self.shortcuts},
             range=context.effect_scale,
             said={about: str(audit.verdict.answer(about)) for about in ("faithful", "plausible")},
@@ -476,6 +492,13 @@ class _Task:
         result = self.audit.of(ArtifactsResult)
         findings: Sequence[Finding] = () if result is None else result.findings
         return encode(next(found.sequence for found in findings if found.name == one.name))
+
+
+def _is_of(word: NDArray[np.uint8] | None, known: NDArray[np.uint8] | None) -> bool:
+    """Whether a word is a piece of a known one, on either strand, or holds one."""
+    if word is None or known is None:
+        return False
+    return bool(align(word[None], [known]).score[0, 0] >= min(len(word), len(known), PART_BP))
 
 
 def _check(

@@ -116,18 +116,21 @@ def balance_composition(
     """Choose as many negatives in each part that have the positives' composition, as nearly as can be.
 
     From the negatives that are there, and from as many again: windows of the genome with the positives' G+C, or
-    dinucleotide shuffles of the positives where there is no genome, or CpG is to be matched.
+    dinucleotide shuffles of the positives where there is no genome, or CpG is to be matched; from shuffles alone where
+    both are.
     """
     measured = [MEASURES[one.name] for one in shortcuts if one.is_composition]
     if not measured:
         return examples
     measure = measured[0]
-    more = _more_negatives(examples, training, positives, genome if measure is gc_content else None, seed)
+    of_genome = genome if measured == [gc_content] else None
+    more = _more_negatives(examples, training, positives, of_genome, seed)
     is_negative = ~examples.is_positive
+    kept = is_negative & (len(measured) == 1)  # shuffles alone have both
     pool = ClassWindows(
-        pd.concat([examples.windows[is_negative], more.windows], ignore_index=True),
-        np.concatenate([examples.codes[is_negative], more.codes]),
-        np.concatenate([examples.parts[is_negative], more.parts]),
+        pd.concat([examples.windows[kept], more.windows], ignore_index=True),
+        np.concatenate([examples.codes[kept], more.codes]),
+        np.concatenate([examples.parts[kept], more.parts]),
         {},
     )
     chosen = []

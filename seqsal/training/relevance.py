@@ -11,7 +11,8 @@ Maps are those of the network as it predicts (running statistics, no dropout), s
 
 Examples may also have *copies*: bases of an artifact, which is to be seen in both classes alike. Each time that a
 window is shown, a coin says whether it is to have the artifact. If so and it has none, a copy is written into it where
-it stands in another window; if not and it has one, the bases of a negative without are written over it.
+it stands in another window; if not and it has one, the bases of a negative without are written over it. What every
+window has, such as edges, comes from any other window.
 """
 
 from __future__ import annotations
@@ -114,12 +115,16 @@ class Randomiser:
         """Return codes and marks (n, W) of some rows, with copies written in or over."""
         n = len(rows)
         wants = torch.rand(n, generator=generator) < 0.5
+        device = rows.device
         donor, filler = (
-            pool[torch.randint(len(pool), (n,), generator=generator)].cpu() for pool in (self.donors, self.fillers)
+            pool[torch.randint(len(pool), (n,), generator=generator).to(device)] for pool in (self.donors, self.fillers)
         )
-        has = self.has[rows]
-        source = torch.where(wants & ~has, donor, torch.where(~wants & has, filler, rows))
-        where = torch.where((wants & ~has)[:, None], self.copies[donor], self.copies[rows] & (~wants & has)[:, None])
+        has, wants = self.has[rows], wants.to(device)
+        gets, loses = wants & ~has, ~wants & has
+        if len(self.donors) == len(self.has):
+            gets, loses = torch.ones_like(wants), torch.zeros_like(wants)
+        source = torch.where(gets, donor, torch.where(loses, filler, rows))
+        where = torch.where(gets[:, None], self.copies[donor], self.copies[rows] & loses[:, None])
         codes = torch.where(where, self.codes[source], self.codes[rows])
         return codes, None if marks is None else torch.where(where, marks[source], marks[rows])
 

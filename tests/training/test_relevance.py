@@ -211,3 +211,15 @@ def test_copies_are_shown_in_both_classes_alike() -> None:
     assert moved is not None and torch.equal((moved[:, 8:] == -1).all(dim=1), has)
     assert torch.equal(seen[:, :8], codes[rows, :8])
     assert (seen[~has & (rows < 16)][:, 8:] == 0).all()  # bases of negatives
+
+
+def test_what_every_window_has_comes_from_any_other() -> None:
+    codes = torch.arange(40)[:, None].repeat(1, 6).to(torch.uint8)
+    copies = torch.zeros(40, 6, dtype=torch.bool)
+    copies[:, :2] = True
+    rows = torch.arange(40).repeat(100)
+    seen, marks = Randomiser(codes, copies, torch.arange(40) < 20)(rows, None, torch.Generator().manual_seed(0))
+    assert marks is None and torch.equal(seen[:, 2:], codes[rows, 2:])
+    of_positives = (seen[:, 0] < 20).float()
+    for is_positive in (True, False):
+        assert float(of_positives[(rows < 20) == is_positive].mean()) == pytest.approx(0.5, abs=0.05)
