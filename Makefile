@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DEMO_OUT ?= demo_out
 JOBS ?= 2
 
-.PHONY: all demo test unit lint types quick bench device-check device-site clean
+.PHONY: all demo test unit lint types quick bench docs dist device-check device-site clean
 
 all: test demo
 
@@ -40,6 +40,13 @@ types: $(STAMP)
 ## The tests that take seconds.
 quick: $(STAMP)
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal -m 'not slow and not yeast'
+
+## The documentation as a site, build/site/index.html: warnings are errors, every link is looked up.
+docs: $(STAMP)
+	$(BIN)/python -c 'import sphinx, myst_nb, furo, numpydoc, sphinx_copybutton' 2>/dev/null || $(BIN)/python -m pip install --quiet \
+		--disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable '.[docs]'
+	$(BIN)/python -m sphinx -W --keep-going --quiet -j auto docs build/site
+	$(BIN)/python docs/generate.py check build/site
 
 bench: $(STAMP)
 	cd benchmarks && ../$(BIN)/python attribution.py && ../$(BIN)/python loaders.py && ../$(BIN)/python peaks.py && ../$(BIN)/python logos.py

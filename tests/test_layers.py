@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "seqsal"
 LEVELS = [
-    {"errors", "version"},
+    {"errors", "guide", "version"},
     {"regions", "sequence"},
     {"io"},
     {"interop"},

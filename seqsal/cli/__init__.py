@@ -27,6 +27,7 @@ from typing import Any
 import click
 
 from seqsal.errors import SeqsalError, did_you_mean, one_line
+from seqsal.guide import GUIDE_URL, with_code
 from seqsal.version import VERSION
 
 __all__ = ["keep_freed_memory", "main"]
@@ -34,7 +35,7 @@ __all__ = ["keep_freed_memory", "main"]
 VERBS = (
     "demo", "train", "retrain", "score", "attribute", "variants", "insert", "remove", "swap", "pair", "space", "scan",
     "import", "controls", "peaks", "motifs", "logo", "export", "compare", "audit", "erf", "report", "run", "plan",
-    "work", "merge", "info", "completion",
+    "work", "merge", "info", "doctor", "completion",
 )  # fmt: skip
 
 
@@ -87,10 +88,10 @@ class _Verbs(click.Group):
         except click.ClickException as error:
             context = getattr(error, "ctx", None)
             verb = context.command_path if context else "seqsal"
-            click.echo(f"{verb}: {one_line(error.format_message())} See '{verb} --help'.", err=True)
+            click.echo(f"{verb}: {with_code(one_line(error.format_message()))} See '{verb} --help'.", err=True)
             sys.exit(2)
         except SeqsalError as error:
-            click.echo(f"seqsal: error: {error}", err=True)
+            click.echo(f"seqsal: error: {with_code(str(error))}", err=True)
             sys.exit(2)
         except OSError as error:
             if error.errno != errno.ENOSPC or error.filename is not None:
@@ -159,7 +160,7 @@ class _OneLine(logging.Formatter):
     """`seqsal: warning: …`, in one line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return f"seqsal: {record.levelname.lower()}: {one_line(record.getMessage())}"
+        return f"seqsal: {record.levelname.lower()}: {with_code(one_line(record.getMessage()))}"
 
 
 def _set_up_logging() -> None:
@@ -179,7 +180,8 @@ def _set_up_logging() -> None:
 @click.command(
     cls=_Verbs,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Example: seqsal run --model M.safetensors --genome hg38.fa --regions peaks.bed --out results/",
+    epilog="Example: seqsal run --model M.safetensors --genome hg38.fa --regions peaks.bed --out results/. "
+    f"A message that ends in a code such as [S06] has an entry in the field guide: {GUIDE_URL}",
 )
 @click.version_option(VERSION, prog_name="seqsal", message="%(prog)s %(version)s")
 def main() -> None:

@@ -15,6 +15,7 @@ import click
 from seqsal.attribution.methods.registry import METHODS
 from seqsal.cli import INFORMATIVE, NOTES
 from seqsal.cli.config import config_option
+from seqsal.guide import with_code
 
 if TYPE_CHECKING:
     from seqsal.auditing.result import AuditResult
@@ -297,10 +298,12 @@ evidence_options = stack(
 def end_by_verdict(ctx: click.Context, audit: AuditResult, fail_on: Sequence[str]) -> None:
     """End with exit code 3 and one line on stderr where something in `fail_on` holds; warn of what was not tested."""
     for name, answer in audit.verdict.undecided(fail_on).items():
-        click.echo(f"seqsal: warning: --fail-on {name}: cannot be decided ({answer}), see the audit", err=True)
+        click.echo(
+            with_code(f"seqsal: warning: --fail-on {name}: cannot be decided ({answer}), see the audit"), err=True
+        )
     failures = audit.verdict.failures(fail_on)
     if failures:
-        click.echo(f"seqsal: the audit failed: {'; '.join(failures)}", err=True)
+        click.echo(with_code(f"seqsal: the audit failed: {'; '.join(failures)}"), err=True)
         ctx.exit(3)
 
 

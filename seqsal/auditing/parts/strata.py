@@ -318,7 +318,8 @@ def _ism_agreement(context: AuditContext, rows: Ints) -> Values:
         loss = np.abs(loss)
     agreement = np.full(len(rows), np.nan)
     known = context.codes(tried) < N_CODE
-    agreement[np.searchsorted(rows, tried)] = rank_correlation(context.track(tried), loss, known)
+    is_here = np.isin(tried, rows)  # not all, where a user sets n_regions below n_ism_regions
+    agreement[np.searchsorted(rows, tried[is_here])] = rank_correlation(context.track(tried), loss, known)[is_here]
     return agreement
 
 
