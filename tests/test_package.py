@@ -15,7 +15,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 WANTED = (
     "CHANGELOG.md", "LICENSE", "Makefile", "README.md", "constraints.txt", "docs/architecture.md",
-    "docs/report.png", "docs/two_models.png", "docs/howto/own-model.md", "CITATION.cff", "CONTRIBUTING.md", "example_data/ctcf_sites.fa", "benchmarks/calibration.py", "notebooks/01_quickstart.ipynb",
+    "docs/report.png", "docs/two_models.png", "docs/howto/own-model.md", "CITATION.cff", "CONTRIBUTING.md",
+    "example_data/ctcf_sites.fa", "benchmarks/calibration.py", "notebooks/01_quickstart.ipynb",
     "tests/conftest.py", "tests/zoo.txt", "tests/peaks/test_call.py", "seqsal/py.typed",
     "seqsal/report/templates/report.html", "seqsal/example_data/ctcf_sites.fa",
 )  # fmt: skip
