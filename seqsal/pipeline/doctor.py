@@ -77,10 +77,10 @@ def _requirements() -> Iterator[Check]:
     """Versions of what seqsal needs, and of each extra, as its metadata name them."""
     groups: dict[str, list[str]] = {"": []}
     for line in importlib.metadata.requires("seqsal") or []:
-        extra = re.search(r"""extra\s*==\s*["'](\w+)["']""", line)
+        marker = re.search(r"""extra\s*==\s*["'](\w+)["']""", line)
         name = re.split(r"[\s<>=!~;\[(]", line, maxsplit=1)[0]
         if name != "seqsal":
-            groups.setdefault(extra[1] if extra else "", []).append(name)
+            groups.setdefault(marker[1] if marker else "", []).append(name)
     for extra, names in groups.items():
         found = {name: _version(name) for name in names}
         missing = [name for name, version in found.items() if version is None]
@@ -139,9 +139,9 @@ def _self_test(device: str) -> str:
     start, rng = time.perf_counter(), np.random.default_rng(0)
     codes = rng.integers(0, 4, size=(8, 50))
     weights = rng.normal(size=(4, 50)).astype(np.float32)
-    network = nn.Sequential(nn.Flatten(), nn.Linear(200, 1, bias=False))
-    with torch.no_grad():
-        network[1].weight.copy_(torch.from_numpy(weights.reshape(1, 200)))
+    linear = nn.Linear(200, 1, bias=False)
+    linear.load_state_dict({"weight": torch.from_numpy(weights.reshape(1, 200))})
+    network = nn.Sequential(nn.Flatten(), linear)
     expected = np.take_along_axis(weights - weights.mean(axis=0), codes, axis=0)
     with tempfile.TemporaryDirectory() as folder:
         X, methods = np.eye(4, dtype=np.float32)[codes].transpose(0, 2, 1), ["gradient_x_input", "ism"]
