@@ -48,6 +48,11 @@ docs: $(STAMP)
 	$(BIN)/python -m sphinx -W --keep-going --quiet -j auto docs build/site
 	$(BIN)/python docs/generate.py check build/site
 
+## sdist and wheel in dist/, checked, and installed with the newest dependencies into a fresh environment of each of PYTHONS.
+PYTHONS ?= $(PYTHON)
+dist:
+	$(PYTHON) recipes/dist.py --pythons $(PYTHONS) $(if $(LIMIT),--constraint '$(LIMIT)')
+
 bench: $(STAMP)
 	cd benchmarks && ../$(BIN)/python attribution.py && ../$(BIN)/python loaders.py && ../$(BIN)/python peaks.py && ../$(BIN)/python logos.py
 
@@ -63,4 +68,4 @@ device-site:
 		--no-deps --constraint constraints.txt bioframe pyfaidx pybigtools figwig pyBigWig importlib_metadata
 
 clean:
-	rm -rf $(VENV) $(DEMO_OUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) $(DEMO_OUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist docs/generated *.egg-info
