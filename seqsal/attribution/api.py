@@ -13,14 +13,14 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from seqsal.attribution.engine import AttributionRun, attribute_to_file, attribute_windows
 from seqsal.attribution.methods.base import Method
-from seqsal.attribution.passes import first_window, genome_of, predict_windows
+from seqsal.attribution.passes import first_window, genome_of, predict_members
 from seqsal.attribution.readouts import places_of, with_readouts
 from seqsal.attribution.request import (
     AttributeOptions,
+    ModelSpec,
     Request,
     as_given,
     check_reading,
@@ -49,7 +49,7 @@ PLACING = ("readout_at", "gene", "bin_size", "crop")  # where a profile is read
 
 
 def attribute(
-    model: nn.Module | _PATH,
+    model: ModelSpec,
     *,
     genome: _PATH | None = None,
     regions: _PATH | pd.DataFrame | Sequence[str] | None = None,
@@ -72,7 +72,8 @@ def attribute(
     ----------
     model
         A model file or ``package.module:factory``, any `nn.Module` (N, 4, L) → (N,) or (N, T), or a model from
-        :func:`seqsal.load_model` or :func:`seqsal.wrap`.
+        :func:`seqsal.load_model` or :func:`seqsal.wrap`. A list of them is an ensemble: `track` is then the mean of
+        the members' maps, and `track_sd` and `prediction_sd` say how they spread.
     genome, regions
         Genome FASTA, and regions as a file, a table, or text such as ``chr8:74,086,660-74,086,860``, one or several; or
         ``genome`` or names of chromosomes (``chrI,chrII``), which overlapping windows then cover.
@@ -156,7 +157,7 @@ def attribute(
 
 
 def score(
-    model: nn.Module | _PATH,
+    model: ModelSpec,
     *,
     genome: _PATH | None = None,
     regions: _PATH | pd.DataFrame | Sequence[str] | None = None,
@@ -206,6 +207,7 @@ def score(
     DataFrame
         The region table with `prediction`, on the model's natural scale (a probability for a binary model), and the
         value that attributions are about in a column named for its space (`logit`, `log`) where that is another one.
+        Of an ensemble, the standard deviation over its members follows (`logit_sd`, `log_sd` or `prediction_sd`).
 
     Raises
     ------
@@ -298,10 +300,11 @@ class OpenRequest:
         """Predict the windows; see :func:`score`."""
         options = self.request.options
         model = cast(SequenceModel, with_target(self.model, options.targets[0]))
-        values = predict_windows(
+        values = predict_members(
             model, self.source, device=self.device, batch_size=options.batch_size, progress=progress
         )
-        return score_table(self.source.windows, values, model)
+        spread = values.std(axis=0, ddof=1, dtype=np.float64) if len(values) > 1 else None
+        return score_table(self.source.windows, values.mean(axis=0, dtype=np.float64), model, spread)
 
     def __enter__(self) -> Self:
         return self
@@ -421,12 +424,14 @@ def _held_out(source: WindowSource, model: str) -> WindowSource:
     )  # fmt: skip
 
 
-def score_table(windows: pd.DataFrame, values: Any, model: SequenceModel) -> pd.DataFrame:
-    """Region table with predictions; `values` (N,) are in the model's output space."""
+def score_table(windows: pd.DataFrame, values: Any, model: SequenceModel, spread: Any = None) -> pd.DataFrame:
+    """Region table with predictions; `values` (N,) are in the model's output space, and so is their `spread`."""
     columns = ["chrom", "start", "end", "name", "strand"]
     columns += [name for name in ("padded", "edge", "seen") if name in windows]
     raw = np.asarray(values, dtype=np.float64)
     table = windows[columns].assign(prediction=model.natural(raw))
     if model.output_space in ("logit", "log"):
         table[model.output_space] = raw
+    if spread is not None:
+        table[f"{model.output_space if model.output_space in table else 'prediction'}_sd"] = np.asarray(spread)
     return table.reset_index(drop=True)

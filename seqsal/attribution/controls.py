@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -282,8 +282,8 @@ def _run_of(
     return AttributionRun(again, source, replace(options, null=null), where)
 
 
-def _recorded_model(attr: Attributions) -> Path:
-    """Return the checkpoint that attributions name: tensors and a description of the network, which run no code.
+def _recorded_model(attr: Attributions) -> Path | list[Path]:
+    """Return the checkpoint that attributions name, or those of an ensemble: data, which run no code.
 
     Raises
     ------
@@ -291,6 +291,15 @@ def _recorded_model(attr: Attributions) -> Path:
         It is of another kind, is not found, or has changed.
     """
     model = dict(attr.attrs.get("model", {}))
+    if "ensemble" in model:
+        paths = attr.attrs.get("model_path") or [None] * len(model["ensemble"])
+        pairs = zip(model["ensemble"], paths, strict=True)
+        return [_recorded_file(attr, one, path) for one, path in pairs]
+    return _recorded_file(attr, model, attr.attrs.get("model_path"))
+
+
+def _recorded_file(attr: Attributions, model: Mapping[str, Any], path: Any) -> Path:
+    """Return the checkpoint that a model was read from, as :func:`_recorded_model`."""
     name, digest = str(model.get("file", "")), model.get("sha256")
     reason = "their model is not remembered"
     if "factory" in model:
@@ -299,7 +308,7 @@ def _recorded_model(attr: Attributions) -> Path:
         reason = f"their model, {name}, is not loaded without being asked for"
     elif name:
         folders = [] if attr.path is None else [attr.path.parent]
-        named = Path(str(attr.attrs.get("model_path", name)))
+        named = Path(str(path or name))
         places = [named, *(folder / one for folder in folders for one in (named, name)), Path(name)]
         found = [place for place in places if place.is_file()]
         for place in found:
@@ -473,7 +482,8 @@ def most_controls(attr: Attributions) -> int:
 def _layout(run: AttributionRun, planned: PlannedMethod, source: WindowReader, n_controls: int) -> StoreLayout:
     others = {result.name: ResultLayout({}) for result in planned.results[1:]}
     planned_layout = run.plan_layout(source, n_controls)
-    return replace(planned_layout, hypothetical=False, completeness_error=False, noise=False, results=others)
+    return replace(planned_layout, hypothetical=False, completeness_error=False, noise=False, spread=False,
+                   results=others)  # fmt: skip
 
 
 def _stream(

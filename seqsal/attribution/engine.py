@@ -20,8 +20,8 @@ from torch import nn
 
 from seqsal.attribution.compute import check_precision, compile_error, frozen_on_device, pearson
 from seqsal.attribution.methods.base import Method
-from seqsal.attribution.passes import FirstWindows, Sink, first_window, run_pass
-from seqsal.attribution.request import AttributeOptions, Result, plan_methods
+from seqsal.attribution.passes import FirstWindows, Sink, first_window, plan_for, run_pass
+from seqsal.attribution.request import AttributeOptions, Result
 from seqsal.attribution.spans import WindowReader, find_span
 from seqsal.attribution.targets import with_target
 from seqsal.errors import RegionError
@@ -30,6 +30,7 @@ from seqsal.io.store import ResultLayout, StoreLayout
 from seqsal.io.store_writer import AttributionWriter, MemorySink, is_already_written
 from seqsal.models import SequenceModel
 from seqsal.models.contrast import Contrast, Target
+from seqsal.models.ensemble import Ensemble
 from seqsal.models.seen import seen_counts
 from seqsal.models.state import settled
 from seqsal.regions import cut_windows
@@ -173,7 +174,7 @@ class AttributionRun:
         self.model, self.options, self.device = model, options, device
         self.length = source.length
         self.span = find_span(options.span, options.flank, source)
-        self.planned = plan_methods(options)
+        self.planned = plan_for(model, options)
         self.results = [result for one in self.planned for result in one.results]
         self._methods = {result.name: one.method for one in self.planned for result in one.results}
         self.correlations: dict[str, dict[str, float]] = {}
@@ -191,7 +192,7 @@ class AttributionRun:
         return {
             "seqsal_version": VERSION,
             "model": dict(getattr(self.model, "source", {})),
-            **({"model_path": self.model.path} if getattr(self.model, "path", None) else {}),
+            **({"model_path": path} if (path := _paths(self.model)) else {}),
             "reading": dict(getattr(self.model, "reading", {})),
             "genome": dict(source.provenance),
             **({"trained_on": seen_counts(source.windows["seen"])} if "seen" in source.windows else {}),
@@ -247,6 +248,7 @@ class AttributionRun:
             noise=first.noise,
             results={result.name: layout for result, layout in zip(self.results[1:], others, strict=True)},
             window=(self.length, self.span.start) if self.span.length < self.length else None,
+            spread=isinstance(self.model, Ensemble),
         )
 
     def _n_controls(self, source: WindowReader) -> int:
@@ -323,7 +325,7 @@ class AttributionRun:
         layout = self.plan_layout(head, n_controls=0)
         sink = MemorySink(layout)
         try:
-            run_pass(self.model, head, options, plan_methods(options), layout, sink, device=self.device)
+            run_pass(self.model, head, options, plan_for(self.model, options), layout, sink, device=self.device)
         except RuntimeError as error:  # what a compiler raises, since the model has run as it is in this precision
             if not options.compile:
                 raise
@@ -343,6 +345,14 @@ class AttributionRun:
                 "%g); use fp32%s",
                 name, form, r_track, r_prediction, MIN_CORRELATION, " without --compile" * self.options.compile,
             )  # fmt: skip
+
+
+def _paths(model: nn.Module) -> Any:
+    """Where a model was loaded from, or all members of an ensemble; nothing for one in memory."""
+    if not isinstance(model, Ensemble):
+        return getattr(model, "path", None)
+    paths = [member.path for member in model.members]
+    return paths if all(paths) else None
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -28,15 +29,18 @@ from seqsal.attribution.methods.base import (
     mask_unknown,
     project,
 )
+from seqsal.attribution.methods.ensemble import MemberScores, OverMembers
 from seqsal.attribution.readouts import Place, model_at, place_groups
 from seqsal.attribution.request import AttributeOptions, PlannedMethod, plan_methods
 from seqsal.attribution.spans import KeptSpans, WindowReader
 from seqsal.attribution.targets import TargetView
 from seqsal.errors import ModelError, StoreError
+from seqsal.io.attributions import SPREADS
 from seqsal.io.background import BackgroundControls
 from seqsal.io.inputs import open_codes
 from seqsal.io.progress import bar as progress_bar
 from seqsal.io.store import StoreLayout
+from seqsal.models.ensemble import members_of
 from seqsal.regions import Span, format_region
 from seqsal.sequence.codes import N_CODE, reverse_complement
 from seqsal.sequence.draws import ShuffledControls, control_parents
@@ -212,10 +216,24 @@ class _Prepared:
             family = self.families[i]
             if len(self._places) > 1:  # what a method learns of the model is of one place
                 source, options = self._how[:2]
-                family = next(one for one in plan_methods(options) if one.results == family.results)
+                family = next(one for one in plan_for(self._model, options) if one.results == family.results)
                 family.method.keep(self._span, source.length)
             self._made[i, group] = _prepare(family, model_at(self._model, self._places[group]), *self._how)
         return self._made[i, group]
+
+
+def plan_for(model: nn.Module, options: AttributeOptions) -> list[PlannedMethod]:
+    """List what is computed from a model, as :func:`plan_methods`; from an ensemble, over its members."""
+    planned, n_members = plan_methods(options), len(members_of(model))
+    if n_members and options.compile:
+        raise ModelError("compile: is for one model, got an ensemble; leave it out")
+    if not n_members:
+        return planned
+    alike = zip(*(plan_methods(options) for _ in range(n_members)), strict=True)
+    return [
+        replace(one, method=OverMembers([same.method for same in each]))
+        for one, each in zip(planned, alike, strict=True)
+    ]
 
 
 def _bar(
@@ -359,6 +377,10 @@ def _attribute_rows(
         X, outside = _cut(X, layout.span), _outside(codes, kept, layout.span, device)
         for scores, arrays in zip(every, tables, strict=True):
             _fill(arrays, slice(start, stop), _cut_scores(scores, layout.span, outside), X, scores_unknown)
+            if isinstance(scores, MemberScores) and "track_sd" in arrays:
+                spread = _cut_scores(scores.spread, layout.span, outside)
+                arrays["prediction_sd"][start:stop] = spread.prediction.cpu().numpy()
+                arrays["track_sd"][start:stop] = spread.track(X).cpu().numpy()
         bar.update(due - n_told)
 
     batches.run(compute, len(chunk.codes))
@@ -385,6 +407,8 @@ def _empty_arrays(chunk: _Chunk, layout: StoreLayout, result: str) -> Arrays:
         arrays["completeness_error"] = np.empty(n_rows, dtype=np.float32)
     if own.noise:
         arrays["noise"] = np.empty((n_rows, length), dtype=np.float32)
+    if layout.spread:
+        arrays |= {name: np.empty_like(arrays[of]) for name, of in SPREADS.items()}
     return arrays
 
 
@@ -469,11 +493,25 @@ def predict_windows(
     ModelError
         The model returns another shape.
     """
+    each = predict_members(model, source, device=device, batch_size=batch_size, progress=progress)
+    return each[0] if len(each) == 1 else each.mean(axis=0, dtype=np.float64).astype(np.float32)
+
+
+def predict_members(
+    model: nn.Module, source: WindowReader, *, device: torch.device, batch_size: int | None = None,
+    progress: bool | None = False,
+) -> NDArray[np.float32]:  # fmt: skip
+    """Predict every window by each member of an ensemble, (M, N), or by the one model, (1, N); they are read once."""
+    members: Sequence[nn.Module] = members_of(model) or [model]
     places, of = place_groups(model, source.windows)
-    if places != [()]:
-        return _predict_places(model, source, places, of, device=device, batch_size=batch_size)
     n_windows, n_rows = len(source.windows), max(CHUNK_BASES // source.length, 1)
-    predictions = np.empty(n_windows, dtype=np.float32)
+    predictions = np.empty((len(members), n_windows), dtype=np.float32)
+    if places != [()]:  # windows of one place together
+        for group, place in enumerate(places):
+            rows, where = np.flatnonzero(of == group), model_at(model, place)
+            part = PickedWindows(source, rows)
+            predictions[:, rows] = predict_members(where, part, device=device, batch_size=batch_size)
+        return predictions
     starts = range(0, n_windows, n_rows)
     chunks = ((start, source.read(slice(start, min(start + n_rows, n_windows)))) for start in starts)
     with (
@@ -485,33 +523,23 @@ def predict_windows(
             delay=BAR_DELAY if progress is None else 0,
         ) as bar,
     ):
-        fast: nn.Module | None = None
+        fast: list[nn.Module] = []
         for first, codes in read_ahead(chunks):
-            if fast is None:
-                fast = fast_predictions(model, one_hot_tensor(torch.from_numpy(codes[:1]).to(device)))
+            if not fast:
+                X = one_hot_tensor(torch.from_numpy(codes[:1]).to(device))
+                fast = [fast_predictions(member, X) for member in members]
 
             def compute(
-                start: int, stop: int, fast: nn.Module = fast, first: int = first, codes: NDArray[np.uint8] = codes
-            ) -> None:
+                start: int, stop: int, fast: Sequence[nn.Module] = fast, first: int = first,
+                codes: NDArray[np.uint8] = codes,
+            ) -> None:  # fmt: skip
                 X = one_hot_tensor(torch.from_numpy(codes[start:stop]).to(device))
-                with torch.no_grad():
-                    values = fast(X)
-                check_prediction(values, stop - start)
-                predictions[first + start : first + stop] = values.cpu().numpy()
+                for own, member in zip(predictions, fast, strict=True):
+                    with torch.no_grad():
+                        values = member(X)
+                    check_prediction(values, stop - start)
+                    own[first + start : first + stop] = values.cpu().numpy()
                 bar.update(stop - start)
 
             batches.run(compute, len(codes))
-    return predictions
-
-
-def _predict_places(
-    model: nn.Module, source: WindowReader, places: list[Place], of: Rows, *, device: torch.device,
-    batch_size: int | None,
-) -> NDArray[np.float32]:  # fmt: skip
-    """Predict windows of which different positions are read, those of one place together."""
-    predictions = np.empty(len(of), dtype=np.float32)
-    for group, place in enumerate(places):
-        rows = np.flatnonzero(of == group)
-        part = PickedWindows(source, rows)
-        predictions[rows] = predict_windows(model_at(model, place), part, device=device, batch_size=batch_size)
     return predictions

@@ -32,6 +32,7 @@ from seqsal.errors import MethodError, ModelError, UsageError, did_you_mean, sho
 from seqsal.io.attributions import NULLS, Attributions
 from seqsal.models import SequenceModel, load_model, wrap
 from seqsal.models.contrast import Contrast, Target, find_target, parse_contrast, read_target_names
+from seqsal.models.ensemble import Ensemble
 from seqsal.models.grid import Grid
 from seqsal.models.output_space import OUTPUT_SPACES
 from seqsal.regions import Span
@@ -39,6 +40,7 @@ from seqsal.sequence.draws import MAX_DRAWS
 
 __all__ = [
     "AttributeOptions",
+    "ModelSpec",
     "PlannedMethod",
     "Request",
     "Result",
@@ -46,6 +48,7 @@ __all__ = [
     "identify_model",
     "make_request",
     "model_name",
+    "model_names",
     "plan_methods",
     "read_model",
     "read_model_of",
@@ -55,6 +58,7 @@ TARGETS_AT_ONCE = 16  # that share a forward pass: each one's scores of a chunk 
 FILE_READING = ("weights", "trust_model", "trust_pickle")  # how a file is read, which a module in memory has no use for
 READING = (*FILE_READING, *(name for name in inspect.signature(wrap).parameters if name not in ("module", "target")))
 PathLike = str | os.PathLike[str]
+ModelSpec = PathLike | nn.Module | Sequence[PathLike | nn.Module]
 
 
 @dataclass(frozen=True)
@@ -198,7 +202,7 @@ class Request:
     ----------
     model
         A model file or ``package.module:factory``, as :func:`seqsal.load_model` takes it, any `nn.Module`, or one from
-        :func:`seqsal.wrap`.
+        :func:`seqsal.wrap`; several of these are an ensemble.
     reading
         How the model is read: arguments of :func:`seqsal.load_model` and :func:`seqsal.wrap`, as far as given.
     genome, regions, fasta, X, ignore_strand, tile, blocks
@@ -226,7 +230,7 @@ class Request:
         The model is of no kind that can be read.
     """
 
-    model: PathLike | nn.Module
+    model: ModelSpec
     reading: Mapping[str, Any] = field(default_factory=dict)
     genome: PathLike | None = None
     regions: PathLike | pd.DataFrame | Sequence[str] | None = None
@@ -279,7 +283,7 @@ class Request:
         own = {one.name: getattr(self.options, one.name) for one in fields(self.options)}
         names = self.options.methods
         return {
-            "model": model_name(self.model),
+            "model": model_names(self.model),
             **{name: value for name, value in self.reading.items() if name != "extra_inputs"},
             **{
                 name: str(value)
@@ -307,7 +311,7 @@ class Request:
         }
 
 
-def make_request(model: PathLike | nn.Module, *, known: Iterable[str] = (), **arguments: Any) -> Request:
+def make_request(model: ModelSpec, *, known: Iterable[str] = (), **arguments: Any) -> Request:
     """Sort arguments into the parts of a request.
 
     Parameters
@@ -356,13 +360,17 @@ def as_given(reading: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in reading.items() if value is not None and value is not False}
 
 
-def check_reading(model: PathLike | nn.Module, reading: Mapping[str, Any], known: Iterable[str] = ()) -> None:
+def check_reading(model: ModelSpec, reading: Mapping[str, Any], known: Iterable[str] = ()) -> None:
     """Raise unless a model is of a kind that can be read, and in this way; `known` names may be meant instead."""
     for name in reading:
         if name not in READING:
             hint = did_you_mean(name, [*READING, *known]) or f"; a model is read by {', '.join(READING)}"
             raise UsageError(f"{name}: no such option{hint}")
     if isinstance(model, (str, os.PathLike)):
+        return
+    if isinstance(model, (list, tuple)) and model:
+        for one in model:
+            check_reading(one, reading, known)
         return
     if not isinstance(model, nn.Module):
         raise ModelError(
@@ -376,9 +384,11 @@ def check_reading(model: PathLike | nn.Module, reading: Mapping[str, Any], known
 
 
 def read_model(
-    model: PathLike | nn.Module, *, device: str | torch.device = "cpu", target: Target | None = None, **reading: Any
+    model: ModelSpec, *, device: str | torch.device = "cpu", target: Target | None = None, **reading: Any
 ) -> SequenceModel:
     """Take a model file, a factory, a module or a wrapped model, which stays as it is, as one scalar per sequence.
+
+    Several are an ensemble.
 
     What is loaded goes to `device`: an exported or traced model may have tensors of its own that do not move with it.
     Raises `SeqsalError` where the model cannot be read, or not in this way.
@@ -386,13 +396,19 @@ def read_model(
     check_reading(model, reading)
     if isinstance(model, SequenceModel):
         return model
+    if isinstance(model, (list, tuple)):
+        members = [read_model(one, device=device, target=target, **reading) for one in model]
+        for member in members:
+            identify_model(member)
+        return members[0] if len(members) == 1 else Ensemble(members)
     if isinstance(model, nn.Module):
         return wrap(model, target=target or 0, **reading)
+    assert isinstance(model, (str, os.PathLike))
     return load_model(model, device=device, target=target or 0, **reading)
 
 
 def read_model_of(
-    model: PathLike | nn.Module, attr: Attributions, *, device: str | torch.device = "cpu", **reading: Any
+    model: ModelSpec, attr: Attributions, *, device: str | torch.device = "cpu", **reading: Any
 ) -> SequenceModel:
     """Take a model as attributions of it say: their target, output space, window and way of reading.
 
@@ -435,8 +451,15 @@ def identify_model(model: SequenceModel) -> None:
     model.source = {"class": model_name(model), "weights_sha256": digest.hexdigest()}
 
 
-def model_name(model: PathLike | nn.Module) -> str:
-    """File or factory as given, or the class of a module."""
+def model_names(model: ModelSpec) -> str | list[str]:
+    """Name of a model, or of each of several."""
+    return [model_name(one) for one in model] if isinstance(model, (list, tuple)) else model_name(model)
+
+
+def model_name(model: ModelSpec) -> str:
+    """File or factory as given, or the class of a module; of several the first, and how many more."""
+    if isinstance(model, (list, tuple)):
+        return f"{model_name(model[0])} and {len(model) - 1} more"
     if isinstance(model, (str, os.PathLike)):
         return str(model)
     kind = type(model.module if isinstance(model, SequenceModel) else model)

@@ -10,8 +10,8 @@ import click
 
 from seqsal.cli.options import (
     common_options,
+    ensemble_options,
     input_options,
-    model_options,
     path_type,
     show_progress,
     stack,
@@ -31,7 +31,7 @@ mismatches_option = click.option(
 )
 _plot_option = click.option("--plot", type=path_type, help="Picture of the table: .svg, .png or .pdf.")
 _shared = stack(
-    model_options,
+    ensemble_options,
     target_option,
     input_options,
     click.option(

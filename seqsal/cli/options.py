@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "METHOD_NAMES", "NULLS", "TRAIN_DEFAULTS", "NumberOrAuto", "Verb", "attribution_options", "check_ending",
-    "common_options", "config_option", "device_option", "end_by_verdict", "evidence_options", "input_options",
-    "model_options", "models_options", "motif_db_option", "one_or_many", "optional_model_options", "path_type",
-    "pop_reading", "reading_options", "result_option", "resume_option", "show_progress", "stack", "talk_options",
-    "target_option", "targets_option", "tiling_options", "verb",
+    "common_options", "config_option", "device_option", "end_by_verdict", "ensemble_options", "evidence_options",
+    "input_options", "model_options", "models_options", "motif_db_option", "one_or_many", "optional_model_options",
+    "path_type", "pop_reading", "reading_options", "result_option", "resume_option", "show_progress", "stack",
+    "talk_options", "target_option", "targets_option", "tiling_options", "verb",
 ]  # fmt: skip
 
 OUTPUTS = ("out", "bigwig")
@@ -250,19 +250,23 @@ reading_options = stack(
 )  # fmt: skip
 
 
-def _model_option(*, required: bool, multiple: bool = False) -> Decorator:
+def _model_option(*, required: bool, several: str = "") -> Decorator:
     help_text = "A seqsal checkpoint (.safetensors), package.module:factory, or a TorchScript/torch.export file."
-    help_text += " May be repeated." * multiple
-    return click.option("--model", required=required, multiple=multiple, metavar="M", help=help_text)
+    how: dict[str, Any] = (
+        {"multiple": True, "callback": one_or_many if several == ENSEMBLE else None} if several else {}
+    )
+    return click.option("--model", required=required, metavar="M", help=help_text + several, **how)
 
 
-models_options = stack(_model_option(required=True, multiple=True), reading_options)
+ENSEMBLE = " Given several times, an ensemble: the mean of the models, and how they spread."
+models_options = stack(_model_option(required=True, several=" May be repeated."), reading_options)
+ensemble_options = stack(_model_option(required=True, several=ENSEMBLE), reading_options)
 model_options = stack(_model_option(required=True), reading_options)
 
 
 def optional_model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the same for a model that attributions are about: it is read as they say, apart from what is given."""
-    command = stack(_model_option(required=False), reading_options)(command)
+    command = stack(_model_option(required=False, several=ENSEMBLE), reading_options)(command)
     for parameter in getattr(command, "__click_params__", ()):
         if getattr(parameter, "help_group", None) == READING_GROUP and isinstance(parameter.show_default, str):
             parameter.show_default = "as attributed"

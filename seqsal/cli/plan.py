@@ -27,6 +27,7 @@ __all__ = ["plan_command"]
 @tiling_options
 @attribution_options
 @click.option("--hypothetical", is_flag=True, help="Keep the scores of all four bases, not only of the one there.")
+@click.option("--ensemble", is_flag=True, help="Take several models as one ensemble, not as one file each.")
 @click.option("--units", type=click.IntRange(min=1), metavar="N",
               help="Tasks a model [default: so many that each takes some five minutes here].")  # fmt: skip
 @click.option(
@@ -39,20 +40,22 @@ __all__ = ["plan_command"]
 @click.option("--out", type=path_type, required=True, metavar="DIR", help="Folder to write the plan to.")
 @common_options
 def plan_command(
-    model: tuple[str, ...], units: int | None, system: str | None, merged: str | None, out: Path, quiet: bool,
-    **arguments: Any,
+    model: tuple[str, ...], ensemble: bool, units: int | None, system: str | None, merged: str | None, out: Path,
+    quiet: bool, **arguments: Any,
 ) -> None:  # fmt: skip
     """Cut an attribution into tasks: `seqsal work DIR --task N` does one, `seqsal merge DIR` joins them.
 
-    Takes the options of `attribute`. --model may be repeated. Tasks need the same files, and nothing from each other.
+    Takes the options of `attribute`. Several models give a file each, or with --ensemble one of them all. Tasks need
+    the same files, and nothing from each other.
     """
     from seqsal.pipeline.units import SYSTEMS, plan_units
 
-    merged = merged or str(out / ("A.h5" if len(model) == 1 else "merged"))
-    plan = plan_units(model, out, units=units, system=system, merged=merged, **arguments)
+    models: list[Any] = [list(model)] if ensemble and len(model) > 1 else list(model)
+    merged = merged or str(out / ("A.h5" if len(models) == 1 else "merged"))
+    plan = plan_units(models, out, units=units, system=system, merged=merged, **arguments)
     if system is not None and not quiet:
         click.echo(f"{out / SYSTEMS[system][0]}: runs the tasks, and merges them into {merged}")
     if not quiet:
         n, last = len(plan.tasks), len(plan.tasks) - 1
         click.echo(f"{out}: {n:,} task{'s' * (n > 1)}; run `seqsal work {out} --task N` for N from 0 to {last}, then "
-                   f"`seqsal merge {out} --out {'A.h5' if len(model) == 1 else 'DIR'}`")  # fmt: skip
+                   f"`seqsal merge {out} --out {'A.h5' if len(models) == 1 else 'DIR'}`")  # fmt: skip

@@ -11,9 +11,9 @@ from seqsal.cli.options import (
     attribution_options,
     common_options,
     end_by_verdict,
+    ensemble_options,
     evidence_options,
     input_options,
-    model_options,
     motif_db_option,
     path_type,
     resume_option,
@@ -29,7 +29,7 @@ __all__ = ["run_command"]
     "run",
     epilog="Example: seqsal run --model M.safetensors --genome hg38.fa --regions peaks.bed --out results/",
 )
-@model_options
+@ensemble_options
 @input_options
 @tiling_options
 @attribution_options

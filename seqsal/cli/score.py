@@ -9,8 +9,8 @@ import click
 
 from seqsal.cli.options import (
     common_options,
+    ensemble_options,
     input_options,
-    model_options,
     path_type,
     show_progress,
     target_option,
@@ -24,13 +24,13 @@ __all__ = ["score_command"]
 @verb(
     "score", epilog="Example: seqsal score --model M.safetensors --genome hg38.fa --regions peaks.bed --out scores.tsv"
 )
-@model_options
+@ensemble_options
 @target_option
 @input_options
 @tiling_options
 @click.option("--out", type=path_type, required=True, help="File to write: .tsv, .bed or .bedgraph.")
 @common_options
-def score_command(model: str, out: Path, quiet: bool, seed: int, **arguments: Any) -> None:
+def score_command(model: str | list[str], out: Path, quiet: bool, seed: int, **arguments: Any) -> None:
     """Predict each region and write a table, a BED with scores, or a bedGraph."""
     from seqsal.attribution.api import score
     from seqsal.errors import UsageError

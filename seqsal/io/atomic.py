@@ -69,9 +69,10 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
 def check_distinct(outputs: Iterable[str | os.PathLike[str]], inputs: Iterable[Any]) -> None:
     """Raise UsageError where an output would replace an input or another output, links resolved.
 
-    Of the inputs, what is no path, or not there, is passed over.
+    Of the inputs, which may be lists, what is no path, or not there, is passed over.
     """
-    paths = [path for path in inputs if isinstance(path, (str, os.PathLike)) and os.path.isfile(path)]
+    given = [one for value in inputs for one in (value if isinstance(value, (list, tuple)) else [value])]
+    paths = [path for path in given if isinstance(path, (str, os.PathLike)) and os.path.isfile(path)]
     seen: set[Path] = set()
     for output in outputs:
         is_there = os.path.exists(output)

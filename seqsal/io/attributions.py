@@ -26,10 +26,13 @@ if TYPE_CHECKING:
 
     from seqsal.regions import Region
 
-__all__ = ["ARRAYS", "NULLS", "Array", "Attributions", "Controls", "DiskArray", "check_result"]
+__all__ = ["ARRAYS", "NULLS", "SPREADS", "Array", "Attributions", "Controls", "DiskArray", "check_result"]
 
-ARRAYS = ("codes", "track", "prediction", "hypothetical", "completeness_error", "noise", "window_codes")  # by window
 NULLS = ("shuffle", "background")  # what controls are: shuffled windows, or windows of the genome away from regions
+
+
+SPREADS = {"track_sd": "track", "prediction_sd": "prediction"}  # over the members of an ensemble, of what
+ARRAYS = ("codes", "track", "prediction", "hypothetical", "completeness_error", "noise", "window_codes", *SPREADS)
 
 
 class DiskArray:
@@ -148,6 +151,8 @@ class Attributions:
         Gives another result by its name; :meth:`result` is what to call.
     window_codes
         (N, W) uint8, the whole windows as the model saw them, where only a span of each is kept; L is then its length.
+    track_sd, prediction_sd
+        (N, L) and (N,) float32, standard deviations over the members of an ensemble; None of one model.
     run
         The :class:`seqsal.attribution.engine.AttributionRun` that made them in this process, with its model: what
         controls are made with later. Not pickled.
@@ -179,6 +184,8 @@ class Attributions:
     run: Any = field(default=None, repr=False)
     window_codes: Array | None = field(default=None, repr=False)
     noise: Array | None = None
+    track_sd: Array | None = field(default=None, repr=False)
+    prediction_sd: Array | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         n_regions = len(self.regions)
@@ -474,7 +481,8 @@ class Attributions:
         return str(view("attributions_html")(self))
 
     def __repr__(self) -> str:
-        kept = [name for name in ("hypothetical", "completeness_error", "noise") if getattr(self, name) is not None]
+        optional = ("hypothetical", "completeness_error", "noise", "track_sd")
+        kept = [name for name in optional if getattr(self, name) is not None]
         extra = f", with {' and '.join(kept)}" if kept else ""
         if len(self.results) > 1:
             extra += f"; results: {', '.join(self.results)}"

@@ -11,13 +11,16 @@ uncompressed: float tracks hardly compress, and a contiguous dataset keeps the f
     /hypothetical         float32 (N, 4, L)  optional
     /completeness_error   float32 (N,)       optional, where the method promises a sum
     /noise                float32 (N, L)     optional, standard deviation of /track, where the method measures it
+    /track_sd             float32 (N, L)     of an ensemble: standard deviation of its members' tracks
+    /prediction_sd        float32 (N,)       and of their predictions
     /null/track           float32 (M, L)     the same for the controls, shuffles or background (root attribute `null`)
     /null/codes           uint8   (M, L)
     /null/prediction      float32 (M,)
     /null/source          int64   (M,)       row of /regions that each control is a shuffle of, or matched to
     /rejected/{chrom,start,end,name,reason}  regions of the input that could not be used
     /chrom_sizes/{chrom,size}
-    /results/NAME/{track,prediction,hypothetical,completeness_error,noise,null/track,null/prediction}
+    /results/NAME/{track,prediction,hypothetical,completeness_error,noise,track_sd,prediction_sd,
+                   null/track,null/prediction}
                                              the same for each further method and target; all else is shared. Each
                                              result has its own `null/track`, or none yet
 
@@ -55,7 +58,7 @@ import numpy as np
 import pandas as pd
 
 from seqsal.errors import SeqsalError, StoreError
-from seqsal.io.attributions import Array, Attributions, Controls, DiskArray, check_result
+from seqsal.io.attributions import SPREADS, Array, Attributions, Controls, DiskArray, check_result
 from seqsal.regions import Span
 from seqsal.version import VERSION
 
@@ -94,6 +97,7 @@ class StoreLayout:
     N windows of `length` bases and unusable regions, `n_controls` controls of kind `null` (0 leaves `/null` out),
     whether the scores of all four bases, the error of the promised sum and the noise are kept, and further results by
     name. Where these are spans of longer windows, `window` is how long those are, and where in them the spans begin.
+    With `spread`, every result has the standard deviations over the members of an ensemble.
     """
 
     regions: pd.DataFrame
@@ -107,6 +111,7 @@ class StoreLayout:
     results: Mapping[str, ResultLayout] = field(default_factory=dict)
     null: str = "shuffle"
     window: tuple[int, int] | None = None
+    spread: bool = False
 
     @property
     def span(self) -> Span:
@@ -142,6 +147,8 @@ class StoreLayout:
             shapes[prefix + "completeness_error"] = ((n,), np.float32)
         if own.noise:
             shapes[prefix + "noise"] = ((n, length), np.float32)
+        if self.spread:
+            shapes |= {prefix + name: shapes[prefix + of] for name, of in SPREADS.items()}
         if m:
             shapes[prefix + "null/track"] = ((m, length), np.float32)
             shapes[prefix + "null/prediction"] = ((m,), np.float32)
@@ -229,7 +236,7 @@ def read_attributions(
 
 
 _EXTRA = ("rejected", "chrom_sizes")
-_ARRAYS = ("track", "prediction", "hypothetical", "completeness_error", "noise")
+_ARRAYS = ("track", "prediction", "hypothetical", "completeness_error", "noise", *SPREADS)
 _REQUIRED = ("regions", "codes", "track", "prediction")
 _FOREIGN = "shap/seq"  # of chrombpnet
 
@@ -322,6 +329,8 @@ def _check_arrays(file: h5py.File, prefix: str) -> None:
         f"{prefix}hypothetical": ("f", (n, 4, length)),
         f"{prefix}completeness_error": ("f", (n,)),
         f"{prefix}noise": ("f", (n, length)),
+        f"{prefix}track_sd": ("f", (n, length)),
+        f"{prefix}prediction_sd": ("f", (n,)),
     }
     if "span" in file.attrs:
         start, end = json.loads(file.attrs["span"])

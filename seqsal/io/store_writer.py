@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from seqsal.errors import OutputError, SeqsalError, StoreError
 from seqsal.io.atomic import check_writable, locked, output_error, replace_file
-from seqsal.io.attributions import Controls
+from seqsal.io.attributions import SPREADS, Controls
 from seqsal.io.hdf5 import CheckedFile, undisturbed
 from seqsal.io.store import DAMAGE, REGION_TYPES, SCHEMA, Shapes, StoreLayout, n_bytes_of, result_prefix
 
@@ -483,7 +483,8 @@ class MemorySink:
 
     def fields(self, result: str | None) -> dict[str, Any]:
         """Return the fields of :class:`Attributions` for one result, None for the first."""
-        own, prefix = ("track", "prediction", "hypothetical", "completeness_error", "noise"), result_prefix(result)
+        own = ("track", "prediction", "hypothetical", "completeness_error", "noise", *SPREADS)
+        prefix = result_prefix(result)
         found: dict[str, Any] = {name: self.arrays[prefix + name] for name in own if prefix + name in self.arrays}
         shared = {"codes": self.arrays["codes"], "window_codes": self.arrays.get("window/codes")}
         return found | shared | {"controls": self.controls(result)}

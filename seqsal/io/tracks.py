@@ -11,6 +11,7 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
@@ -25,9 +26,9 @@ from seqsal.io.atomic import atomic_path
 from seqsal.io.attributions import Attributions
 from seqsal.io.bed import write_bed
 from seqsal.io.bigwig import Intervals
-from seqsal.io.sweep import CHUNK_BP, Axis, Read, TrackBlock, sweep_track
+from seqsal.io.sweep import CHUNK_BP, Axis, Read, TrackBlock, read_forward, sweep_track
 
-__all__ = ["SCORE_FORMATS", "write_bedgraph", "write_bigwig", "write_scores"]
+__all__ = ["SCORE_FORMATS", "member_size", "write_agreement", "write_bedgraph", "write_bigwig", "write_scores"]
 
 SCORE_FORMATS = (".tsv", ".bed", ".bedgraph")
 LINES_AT_ONCE = 1 << 16
@@ -51,6 +52,29 @@ def write_bigwig(
     sizes = {chrom: int(size) for chrom, size in chrom_sizes.items()}
     if not bigwig.write_bigwig(path, sizes, _runs(attr, sizes, chunk_bp=chunk_bp, read=read, progress=progress)):
         logger.warning("track: no position has a value (only N or beyond the chromosomes); the bigWig is empty")
+
+
+def write_agreement(
+    attr: Attributions, chrom_sizes: Mapping[str, int], path: str | os.PathLike[str], *, progress: bool = False
+) -> None:
+    """Write how far the members of an ensemble agree on each base: |mean| over root mean square of their tracks.
+
+    1 where all give the same value, 0 where they cancel. Parameters and errors as in `write_bigwig`.
+    """
+
+    def read(rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        mean, known = read_forward(attr, rows)
+        spread, _ = read_forward(replace(attr, track=attr.track_sd), rows)  # type: ignore[arg-type]
+        size = member_size(attr, mean, spread)
+        return np.divide(np.abs(mean), size, out=np.zeros_like(mean), where=size > 0), known
+
+    write_bigwig(attr, chrom_sizes, path, read=read, progress=progress)
+
+
+def member_size(attr: Attributions, mean: NDArray[Any], spread: NDArray[Any]) -> NDArray[Any]:
+    """Root mean square of the members' values, from their mean and standard deviation."""
+    n_members = max(len(attr.attrs.get("model", {}).get("ensemble", ())), 2)
+    return np.asarray(np.sqrt(np.square(mean) + (n_members - 1) / n_members * np.square(spread)))
 
 
 def write_bedgraph(

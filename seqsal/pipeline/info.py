@@ -31,7 +31,7 @@ _KINDS = (
     "a report, or a table or track of results"
 )
 MAX_COMPLETENESS_ERROR = 0.01
-_OPTIONAL = ("hypothetical", "completeness_error", "noise")
+_OPTIONAL = ("hypothetical", "completeness_error", "noise", "track_sd")
 RUN_FILES = (
     "report.html", "scores.tsv", "attributions.h5", "attributions.bw", "peaks.narrowPeak", "peaks.tsv", "motifs",
 )  # fmt: skip

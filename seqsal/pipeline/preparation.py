@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from seqsal.attribution.api import OpenRequest, open_request
-from seqsal.attribution.request import make_request, model_name, read_model
+from seqsal.attribution.request import ModelSpec, make_request, model_name, read_model
 from seqsal.auditing.run import EVIDENCE, AuditPlan
 from seqsal.auditing.settings import RUN_SIZES
 from seqsal.browser import check_bundle_settings
@@ -30,6 +30,7 @@ WRITTEN = (
     ("report", "report.html"),
     ("attributions", "attributions.h5"),
     ("track", "attributions.bw"),
+    ("", "agreement.bw"),
     ("scores", "scores.tsv"),
     ("peaks", "peaks.narrowPeak"),
     ("", "peaks.tsv"),
@@ -66,7 +67,7 @@ class PreparedRun(Closing):
 
 
 def prepare_run(
-    model: PathLike | nn.Module,
+    model: ModelSpec,
     *,
     out: PathLike,
     fdr: float = 0.05,

@@ -3,6 +3,7 @@
 The folder that it fills::
 
     attributions.h5   attributions.bw    what each base contributes, and as a track for genome browsers
+    agreement.bw                         of an ensemble, how far its members agree on it, 0 to 1
     scores.tsv                           predictions
     peaks.narrowPeak  peaks.tsv          called peaks of both signs
     elements.bed      elements.tsv       peaks joined, the best first, with what deleting each does and the motif inside
@@ -34,18 +35,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from torch import nn
 
 from seqsal.attribution.api import score_table
 from seqsal.attribution.methods.base import Method
-from seqsal.attribution.request import plan_methods
+from seqsal.attribution.request import ModelSpec, plan_methods
 from seqsal.browser import read_instances, read_motif_instances, write_bundle
 from seqsal.io.atomic import all_or_nothing, atomic_path, locked, make_folder
 from seqsal.io.attributions import Attributions
 from seqsal.io.bed import write_narrowpeak
 from seqsal.io.config import write_config
 from seqsal.io.progress import stage, whole
-from seqsal.io.tracks import write_bigwig, write_scores
+from seqsal.io.tracks import write_agreement, write_bigwig, write_scores
 from seqsal.motifs import MotifResult, discover_motifs, read_motifs, write_motifs
 from seqsal.peaks import call_peaks, merge_peaks, null_text, write_peaks_tsv
 from seqsal.pipeline.elements import MERGE_BP, describe_calls, motifs_of, write_elements
@@ -64,6 +64,7 @@ VERSIONS_OF = (
     "torch", "numpy", "pandas", "scipy", "h5py", "pybigtools", "bioframe", "logomaker", "matplotlib", "modisco-lite",
     "memelite", "pyjaspar",
 )  # fmt: skip
+AGREEMENT = "agreement.bw"  # of the members of an ensemble
 AUDIT_FILES = ("audit.json", "shortcuts.bed")
 SEQLET_FDR = 0.2  # TF-MoDISco's own rate: false seqlets do not recur, while too few true ones hide a motif
 
@@ -117,6 +118,7 @@ class RunResult:
         rate, n_searched = max(said["fdr"], SEQLET_FDR), sum(self.motifs.n_peaks.values())
         weaker = "" if len(self.peaks) else self.motifs.without_peaks(said["fdr"], said["best_q"], rate)
         unusable = f", {n_rejected:,} unusable" if n_rejected else ""
+        absent = (*(() if self.audit else AUDIT_FILES), *((AGREEMENT,) if self.attr.track_sd is None else ()))
         rows = [
             ("regions", f"{len(self.attr):,} of {self.attr.length:,} bp{unusable}"),
             (
@@ -129,13 +131,13 @@ class RunResult:
             *([("", weaker)] if weaker else []),
             *([("audit", self.audit.verdict.answers)] if self.audit else []),
             ("seconds", f"{sum(self.seconds.values()):.1f}"),
-            *((name, str(self.folder / file)) for name, file in WRITTEN if self.audit or file not in AUDIT_FILES),
+            *((name, str(self.folder / file)) for name, file in WRITTEN if file not in absent),
         ]
         return table_text(rows)
 
 
 def run(
-    model: str | os.PathLike[str] | nn.Module,
+    model: ModelSpec,
     *,
     out: str | os.PathLike[str],
     genome: str | os.PathLike[str] | None = None,
@@ -245,10 +247,13 @@ def _fill(folder: Path, prepared: PreparedRun, clock: _Clock, *, resume: bool, p
             progress=progress,
         )  # fmt: skip
     with clock.stage("scores"):
-        scores = score_table(attr.regions, np.asarray(attr.prediction), opened.model)
+        scores = score_table(attr.regions, np.asarray(attr.prediction), opened.model, attr.prediction_sd)
         write_scores(scores, folder / "scores.tsv")
     with clock.stage("tracks"):
         write_bigwig(attr, attr.chrom_sizes, folder / "attributions.bw", progress=progress)
+        with all_or_nothing(stale=[folder / AGREEMENT]):
+            if attr.track_sd is not None:
+                write_agreement(attr, attr.chrom_sizes, folder / AGREEMENT, progress=progress)
     with clock.stage("peaks"), all_or_nothing():
         most = None if prepared.may_grow else attr.n_controls
         peaks = call_peaks(attr, fdr=fdr, max_controls=most, progress=progress)
@@ -323,16 +328,17 @@ def _write_report(
     parameters = info["parameters"]
     given = parameters.get("regions") or parameters.get("fasta") or "regions"
     details = {**info, "model": {**info["model"], **_training_facts(parameters["model"])}}
-    title = f"{Path(parameters['model']).stem} · {Path(given).name}"
+    models = parameters["model"] if isinstance(parameters["model"], list) else [parameters["model"]]
+    title = f"{', '.join(Path(one).stem for one in models)} · {Path(given).name}"
     shown = ReportInputs(attr, run_info=details, motifs=motifs, audit=audit, title=title, **tables)
     write_report(folder / "report.html", shown)
 
 
-def _training_facts(model: str) -> dict[str, Any]:
+def _training_facts(model: str | list[str]) -> dict[str, Any]:
     """Held-out metrics and history of a seqsal checkpoint; nothing for other models."""
     from seqsal.models import load_checkpoint
 
-    if Path(model).suffix != ".safetensors":
+    if isinstance(model, list) or Path(model).suffix != ".safetensors":
         return {}
     _, metadata = load_checkpoint(model)
     return {key: metadata[key] for key in ("metrics", "history", "best_epoch", "curves") if key in metadata}

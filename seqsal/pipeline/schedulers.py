@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,8 @@ logger = logging.getLogger(__name__)
 
 
 def attribute_on(
-    scheduler: str, model: str, out: str | os.PathLike[str], *, units: int | None = None, progress: bool | None = False,
-    **arguments: Any,
+    scheduler: str, model: str | Sequence[str], out: str | os.PathLike[str], *, units: int | None = None,
+    progress: bool | None = False, **arguments: Any,
 ) -> Path:  # fmt: skip
     """Attribute by the workers of a scheduler; the file is that of :func:`seqsal.attribute`.
 
@@ -43,7 +43,7 @@ def attribute_on(
         ``local:N`` starts N processes here; ``tcp://host:port`` is a running scheduler of Dask, whose workers see the
         same files.
     model
-        A model file or factory.
+        A model file or factory, or several that are an ensemble.
     out
         Attribution file to write.
     units

@@ -107,15 +107,15 @@ class Plan:
 
 
 def plan_units(
-    models: Sequence[str], out: str | os.PathLike[str], *, units: int | None = None, at_most: bool = False,
-    system: str | None = None, merged: str | os.PathLike[str] = "A.h5", **arguments: Any,
+    models: Sequence[str | Sequence[str]], out: str | os.PathLike[str], *, units: int | None = None,
+    at_most: bool = False, system: str | None = None, merged: str | os.PathLike[str] = "A.h5", **arguments: Any,
 ) -> Plan:  # fmt: skip
     """Cut the attribution of some models into tasks, and write the plan.
 
     Parameters
     ----------
     models
-        Model files or factories; they share everything else.
+        Model files or factories; they share everything else. Several in a list of their own are an ensemble.
     out
         Folder to write, which must not hold another plan.
     units
@@ -181,8 +181,10 @@ def _absolute(arguments: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(arguments)
     for name in FILES:
         value = found.get(name)
-        if isinstance(value, (str, os.PathLike)) and Path(value).is_file():
-            found[name] = str(Path(value).absolute())
+        if isinstance(value, (str, os.PathLike)):
+            found[name] = _rooted(value)
+        elif name == "model" and isinstance(value, list):
+            found[name] = [_rooted(one) for one in value]
     try:
         json.dumps(found)
     except TypeError as error:
@@ -190,6 +192,11 @@ def _absolute(arguments: Mapping[str, Any]) -> dict[str, Any]:
             f"plan: an option cannot be written down ({error}); give it as text, a number or a file"
         ) from None
     return found
+
+
+def _rooted(value: str | os.PathLike[str]) -> str:
+    """Name a file from the root on; what is none stays."""
+    return str(Path(value).absolute() if Path(value).is_file() else value)
 
 
 def _versions() -> dict[str, str]:
@@ -358,9 +365,8 @@ def merge_units(
             + ", or join the others with --partial"
             * (len(missing) < len(plan.tasks))
         )
-    stems = [
-        Path(str(request["model"])).name.rpartition(":")[2].removesuffix(".safetensors") for request in plan.requests
-    ]
+    specs = [np.atleast_1d(request["model"]) for request in plan.requests]
+    stems = ["+".join(Path(one).name.rpartition(":")[2].removesuffix(".safetensors") for one in each) for each in specs]
     names = [f"{stem}.h5" if stems.count(stem) == 1 else f"{stem}-{i}.h5" for i, stem in enumerate(stems)]
     paths = [Path(out) / name for name in names] if len(names) > 1 else [Path(out)]
     found = []

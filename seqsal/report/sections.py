@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from seqsal.io.attributions import Attributions
+from seqsal.io.tracks import member_size
 from seqsal.motifs import MotifResult
 from seqsal.peaks import unsettled_text
 from seqsal.plot.curves import plot_deletions, plot_score_histogram, plot_training_history
@@ -50,6 +52,7 @@ _NULLS = {
     "shuffle": "shuffled sequences of the same composition",
     "background": "windows of the genome away from the regions, of the same G+C, repeats and Ns",
 }
+N_AGREEING = 1_000  # windows that the agreement of an ensemble is told of
 _CONTROLS = {"shuffle": "shuffled", "background": "of the genome's background"}
 MIN_PLOTTED = 5  # elements
 
@@ -350,6 +353,20 @@ def _certainty(metrics: Mapping[str, Any], key: str) -> str:
     return text
 
 
+def _ensemble_text(attr: Attributions) -> str:
+    """Say how far the members of an ensemble agree, on the first windows; nothing of one model."""
+    if attr.track_sd is None or attr.prediction_sd is None:
+        return ""
+    rows = slice(0, N_AGREEING)
+    mean = np.asarray(attr.track[rows], dtype=np.float64)
+    size = member_size(attr, mean, np.asarray(attr.track_sd[rows], dtype=np.float64))
+    agreement = float(np.abs(mean).sum() / max(size.sum(), np.finfo(float).tiny))
+    return (
+        f"{len(attr.attrs['model']['ensemble'])} models; mean map and prediction are shown; standard deviation of "
+        f"predictions {np.median(attr.prediction_sd[rows]):.2g} (median), agreement of maps {agreement:.2f} (0 to 1)"
+    )
+
+
 def model_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
     """Name and value of what identifies the model and how it was attributed."""
     attrs = inputs.attr.attrs
@@ -360,7 +377,8 @@ def model_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
     if seen:
         trained_on = f"{seen['train']}; {seen['valid']} chose the epoch; {seen['held_out']} are held out"
     facts = {
-        "Model": PurePath(str(model.get("file", ""))).name,
+        "Model": ", ".join(PurePath(str(one.get("file", ""))).name for one in model.get("ensemble", [model])),
+        "Ensemble": _ensemble_text(inputs.attr),
         "SHA-256": str(model.get("sha256", ""))[:16],
         "Target": attrs.get("target_name", attrs.get("target", "")),
         "Method": inputs.attr.method,
