@@ -113,11 +113,17 @@ def _number(flag: str, name: str, help_text: str, *, least: int = 1) -> Decorato
     metavar="NAME",
     help="Attribution method of its maps, one that can be differentiated again.",
 )
+@click.option(
+    "--folds",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="Train K networks instead of one, each tested on other chromosomes: M.fold1.safetensors, … and M.folds.json.",
+)
 @click.option("--allow-overlap", is_flag=True, help="Train though many negatives are positives as well.")
 @resume_option
 @click.option("--out", type=path_type, required=True, help="Checkpoint to write (.safetensors).")
 @common_options  # fmt: skip
-def train_command(positives: Path, out: Path, quiet: bool, **arguments: Any) -> None:
+def train_command(positives: Path, out: Path, quiet: bool, folds: int | None, **arguments: Any) -> None:
     """Train a CNN that tells positives from negatives, or predicts values, and report held-out performance."""
     from seqsal.models import CNNConfig
     from seqsal.training import TrainConfig, train_model
@@ -128,13 +134,13 @@ def train_command(positives: Path, out: Path, quiet: bool, **arguments: Any) -> 
     sizes = {key: arguments.pop(key) for key in CNNConfig.__dataclass_fields__ if key in arguments}
     sizes["input_length"] = sizes["input_length"] or common_length(positives)
     sizes["n_targets"] = 1 if sizes["loss"] == "binary" else len(training["target_columns"])
-    result = train_model(
-        positives,
-        config=CNNConfig(**sizes),
-        training=TrainConfig(**training),
-        out=out,
-        progress=show_progress(quiet),
-        **arguments,
-    )
+    arguments |= {"config": CNNConfig(**sizes), "training": TrainConfig(**training), "progress": show_progress(quiet)}
+    if folds is not None:
+        from seqsal.training.folds import train_folds
+
+        said = train_folds(positives, folds, out, **arguments).summary()
+    else:
+        result = train_model(positives, out=out, **arguments)
+        said = f"{out}: {result!r}\n{result.summary()}"
     if not quiet:
-        click.echo(f"{out}: {result!r}\n{result.summary()}")
+        click.echo(said)

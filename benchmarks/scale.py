@@ -1,0 +1,206 @@
+"""Whole genomes: how time, memory and file size grow, how fast each part is by itself, and what that means for hg38.
+
+    python benchmarks/scale.py [--mbp 1 10] [--models 1 4] [--cores 1] [--step 100] [--schedulers]
+
+*Growth.* `seqsal attribute --regions genome --bigwig` of simulated genomes, by a model that costs nothing (a weight for
+each base and position, windows of 200 bp), in a process of its own: seconds, largest resident memory and file sizes,
+each also per Mbp of genome. With several models, as an ensemble.
+
+*Parts.* Mbp of track per second and core of the reader (windows from FASTA), the HDF5 writer and the bigWig writer, on
+10 Mbp. The slowest is what a fast device waits for.
+
+*Workers* (`--schedulers`). A model whose forward pass sleeps 20 ms a batch, as one that waits for a device: `score` by
+4 workers against one; and `attribute` by as many workers as cores against one process with all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+LENGTH = 200
+HERE = Path(__file__).resolve().parent
+
+
+class Free(torch.nn.Module):
+    """A weight for each base and position: nothing is left to wait for but seqsal."""
+
+    input_length = LENGTH
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.randn(4, LENGTH, generator=torch.Generator().manual_seed(seed)))
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:  # noqa: D102
+        return (X * self.weight).sum((1, 2))
+
+
+class Slow(Free):
+    """Sleeps while a device would work."""
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:  # noqa: D102
+        time.sleep(0.02)
+        return super().forward(X)
+
+
+def free0() -> Free:
+    return Free(0)
+
+
+def free1() -> Free:
+    return Free(1)
+
+
+def free2() -> Free:
+    return Free(2)
+
+
+def free3() -> Free:
+    return Free(3)
+
+
+def slow() -> Slow:
+    return Slow(0)
+
+
+def simulate(path: Path, mbp: float) -> Path:
+    """Write random chromosomes of at most 1 Mbp."""
+    rng = np.random.default_rng(0)
+    left = int(mbp * 1e6)
+    with path.open("wb") as file:
+        for number in range(-(-left // 1_000_000)):
+            bases = np.frombuffer(b"ACGT", np.uint8)[rng.integers(0, 4, min(left - number * 1_000_000, 1_000_000))]
+            file.write(f">chr{number + 1}\n".encode() + bases.tobytes() + b"\n")
+    return path
+
+
+def seqsal_command(cores: int, *words: object) -> tuple[float, float, float]:
+    """Seconds by the clock and of processors, and MB of memory at most, of a command."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(cores), "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])}
+    report = "import resource, sys; from seqsal.cli import main\ntry: main()\nfinally:\n    " + (
+        "u = resource.getrusage(resource.RUSAGE_SELF); print('USED', u.ru_maxrss, file=sys.stderr)"
+    )
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", report, *map(str, words)], env=environment, capture_output=True, text=True, check=False
+    )
+    seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    rss = next(int(line.split()[1]) for line in done.stderr.splitlines() if line.startswith("USED"))
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return seconds, used, rss / 1024
+
+
+def growth(folder: Path, sizes: list[float], models: list[int], cores: int, step: int) -> None:
+    print(f"{'Mbp':>6} {'models':>6} {'seconds':>8} {'s/Mbp':>7} {'RSS MB':>7} {'A.h5 MB/Mbp':>12} {'A.bw MB/Mbp':>12}")
+    for mbp in sizes:
+        genome = simulate(folder / "g.fa", mbp)
+        for n in models:
+            chosen = [word for i in range(n) for word in ("--model", f"scale:free{i}")]
+            out, track = folder / "A.h5", folder / "A.bw"
+            seconds, used, rss = seqsal_command(
+                cores, "attribute", *chosen, "--genome", genome, "--regions", "genome", "--step", step, "--device",
+                "cpu", "--out", out, "--bigwig", track, "--quiet",
+            )  # fmt: skip
+            sizes_mb = [path.stat().st_size / 1e6 / mbp for path in (out, track)]
+            print(f"{mbp:6g} {n:6} {seconds:8.1f} {used / mbp:7.2f} {rss:7.0f} {sizes_mb[0]:12.1f} {sizes_mb[1]:12.1f}")
+            for path in folder.glob("A.*"):
+                path.unlink()
+        for path in folder.glob("g.fa*"):
+            path.unlink()
+
+
+def parts(folder: Path, step: int, mbp: float = 10) -> dict[str, float]:
+    """Mbp of track per second of the reader and of both writers."""
+    from seqsal.io.attributions import Attributions
+    from seqsal.io.inputs import open_input
+    from seqsal.io.store import StoreLayout
+    from seqsal.io.store_writer import AttributionWriter
+    from seqsal.io.tracks import write_bigwig
+
+    found: dict[str, float] = {}
+    with open_input(genome=simulate(folder / "p.fa", mbp), regions="genome", length=LENGTH, step=step) as source:
+        n, rows = len(source), (1 << 20) // LENGTH
+        track_mbp = n * LENGTH / 1e6
+        start = time.perf_counter()
+        codes = np.concatenate([source.read(slice(i, min(i + rows, n))) for i in range(0, n, rows)])
+        found["reader"] = track_mbp / (time.perf_counter() - start)
+        values = np.random.default_rng(0).normal(size=codes.shape).astype(np.float32)
+        layout = StoreLayout(source.windows, source.rejected, LENGTH, source.chrom_sizes)
+        start = time.perf_counter()
+        with AttributionWriter(folder / "w.h5", layout, {"method": "none"}) as writer:
+            for i in range(0, n, rows):
+                part = slice(i, min(i + rows, n))
+                arrays = {"codes": codes[part], "track": values[part], "prediction": values[part, 0]}
+                writer.write("main", i, arrays)
+            writer.write("null", 0, {})
+            writer.finish()
+        found["HDF5 writer"] = track_mbp / (time.perf_counter() - start)
+        attr = Attributions(source.windows, codes, values, values[:, 0])
+        start = time.perf_counter()
+        write_bigwig(attr, source.chrom_sizes, folder / "w.bw")
+        found["bigWig writer (of genome)"] = mbp / (time.perf_counter() - start)
+    return found
+
+
+def arithmetic(rates: dict[str, float], step: int) -> None:
+    """Say what the rates of one core come to for hg38."""
+    hg38, windows = 3_100.0, 3.1e9 / step
+    print(f"\nhg38: {hg38:,.0f} Mbp, {windows / 1e6:,.0f} million windows of {LENGTH} bp at steps of {step}, "
+          f"{windows * LENGTH / 1e6:,.0f} Mbp of track")  # fmt: skip
+    for name, rate in rates.items():
+        of = hg38 if "genome" in name else windows * LENGTH / 1e6
+        print(f"  {name}: {of / rate / 3600:.1f} h on one core, {of / rate / 3600 / 64:.2f} h on 64")
+
+
+def schedulers(folder: Path, cores: int) -> None:
+    genome = simulate(folder / "s.fa", 0.4)
+    shared = ("--genome", genome, "--regions", "genome", "--device", "cpu", "--quiet")
+    slow, free = ("score", "--model", "scale:slow", *shared), ("attribute", "--model", "scale:free0", *shared)
+    words = {
+        "slow model, score, 1 worker": (*slow, "--out", folder / "a.tsv", "--scheduler", "local:1"),
+        "slow model, score, 4 workers": (*slow, "--out", folder / "b.tsv", "--scheduler", "local:4"),
+        "attribute, one process": (*free, "--out", folder / "a.h5"),
+        f"attribute, local:{cores}": (*free, "--out", folder / "b.h5", "--scheduler", f"local:{cores}"),
+    }
+    results: dict[str, float] = {}
+    for name, command in words.items():
+        results[name] = seqsal_command(cores, *command)[0]
+        print(f"{name}: {results[name]:.1f} s")
+    print(json.dumps(results))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mbp", type=float, nargs="+", default=[1, 10])
+    parser.add_argument("--models", type=int, nargs="+", choices=range(1, 5), default=[1, 4])
+    parser.add_argument("--cores", type=int, default=1)
+    parser.add_argument("--step", type=int, default=100)
+    parser.add_argument("--schedulers", action="store_true")
+    given = parser.parse_args()
+    torch.set_num_threads(given.cores)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if given.schedulers:
+            schedulers(folder, given.cores)
+            return
+        growth(folder, given.mbp, given.models, given.cores, given.step)
+        rates = parts(folder, given.step)
+        for part, rate in rates.items():
+            print(f"{part}: {rate:,.0f} Mbp/s")
+        arithmetic(rates, given.step)
+
+
+if __name__ == "__main__":
+    main()
