@@ -18,7 +18,8 @@ LEVELS = [
     {"models"},
     {"attribution"},
     {"training"},  # above attribution: maps of the network that is trained come into it
-    {"peaks", "motifs", "agreement"},
+    {"peaks", "agreement"},
+    {"motifs"},
     {"experiments"},
     {"auditing"},
     {"plot"},

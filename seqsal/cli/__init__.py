@@ -34,7 +34,7 @@ __all__ = ["keep_freed_memory", "main"]
 
 VERBS = (
     "demo", "train", "retrain", "score", "attribute", "variants", "insert", "remove", "swap", "pair", "space", "scan",
-    "import", "controls", "peaks", "motifs", "logo", "export", "compare", "audit", "erf", "report", "run", "plan",
+    "import", "controls", "peaks", "motifs", "hits", "logo", "export", "compare", "audit", "erf", "report", "run", "plan",
     "work", "merge", "info", "doctor", "completion",
 )  # fmt: skip
 

@@ -50,6 +50,7 @@ def motifs_command(
     from seqsal.io.atomic import all_or_nothing, make_folder
     from seqsal.io.store import read_attributions
     from seqsal.motifs import discover_motifs, write_motifs
+    from seqsal.motifs.modisco_h5 import MODISCO_FILE, write_modisco_h5
     from seqsal.peaks import read_peaks
     from seqsal.plot import write_logos
 
@@ -59,6 +60,7 @@ def motifs_command(
         motifs = discover_motifs(attr, table, progress=show_progress(quiet), **arguments)
         with make_folder(folder / "logos") as logos, all_or_nothing(stale=[folder / "motif_usage.tsv"]):
             write_motifs(motifs, folder)
+            write_modisco_h5(motifs.patterns, folder / MODISCO_FILE, attr)
             write_logos(motifs, logos, unit=attr.unit)
     if not quiet:
         click.echo(f"{out}: {motifs.summary()}")

@@ -132,8 +132,8 @@ def read_motifs(spec: str | os.PathLike[str]) -> list[Motif]:
     ----------
     spec
         `jaspar:RELEASE:TAXGROUP`, for example `jaspar:2026:vertebrates` (the CORE collection, latest versions, by
-        accession), or a MEME, JASPAR, TRANSFAC, HOMER, cluster-buster or XMS file, plain or gzipped. The format is told
-        by the content.
+        accession), or a MEME, JASPAR, TRANSFAC, HOMER, cluster-buster or XMS file, plain or gzipped, whose format is
+        told by the content; or patterns of TF-MoDISco or `seqsal motifs` (.h5).
 
     Returns
     -------
@@ -147,6 +147,10 @@ def read_motifs(spec: str | os.PathLike[str]) -> list[Motif]:
         motifs, or a motif without a name. File and line are named.
     """
     text = os.fspath(spec)
+    if text.endswith(".h5"):
+        from seqsal.motifs.modisco_h5 import read_patterns  # which needs Motif
+
+        return [pattern.motif for pattern in read_patterns(text)]
     records = fetch_jaspar(text) if text.startswith(JASPAR_PREFIX) else parse_motifs(read_text(text), text)
     return [_as_motif(record, text) for record in _distinct(records, text)]
 

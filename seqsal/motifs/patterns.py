@@ -33,8 +33,8 @@ from seqsal.motifs.seqlets import Alignment, Seqlets, best_offset, join
 from seqsal.sequence.codes import decode, encode, reverse_complement
 
 __all__ = [
-    "NAMED_Q", "SEQLET_COLUMNS", "TABLE_COLUMNS", "MotifResult", "Pattern", "make_pattern", "merge_alignments", "trim",
-    "write_motifs",
+    "NAMED_Q", "SEQLET_COLUMNS", "TABLE_COLUMNS", "MotifResult", "Pattern", "core_columns", "make_pattern",
+    "merge_alignments", "trim", "write_motifs",
 ]  # fmt: skip
 
 NAMED_Q = 0.1  # the largest q-value of a match that a pattern is named by
@@ -249,14 +249,21 @@ def trim(alignment: Alignment, seqlets: Seqlets) -> Alignment:
 
     At least `MIN_WIDTH` columns stay, and an alignment without any contribution stays as it is.
     """
-    column = np.abs(alignment.cwm(seqlets).sum(axis=0))
+    cwm = alignment.cwm(seqlets)
+    first, last = core_columns(cwm)
+    return alignment.window(first, last - first) if cwm.any() else alignment
+
+
+def core_columns(cwm: NDArray[np.float64]) -> tuple[int, int]:
+    """Return the first and one past the last column of a CWM (4, W) that contribute; all where none does."""
+    column = np.abs(cwm.sum(axis=0))
     if not column.any():
-        return alignment
+        return 0, len(column)
     high = np.flatnonzero(column >= TRIM_SHARE * column.max())
-    first, last = int(high[0]), int(high[-1]) + 1
-    missing = max(0, min(MIN_WIDTH, alignment.width) - (last - first))
-    first = int(np.clip(first - missing // 2, 0, alignment.width - (last - first) - missing))
-    return alignment.window(first, last - int(high[0]) + missing)
+    first, width = int(high[0]), int(high[-1]) + 1 - int(high[0])
+    missing = max(0, min(MIN_WIDTH, len(column)) - width)
+    first = int(np.clip(first - missing // 2, 0, len(column) - width - missing))
+    return first, first + width + missing
 
 
 def merge_alignments(alignments: list[Alignment], seqlets: Seqlets) -> Alignment:

@@ -7,7 +7,7 @@ The folder that it fills::
     scores.tsv                           predictions
     peaks.narrowPeak  peaks.tsv          called peaks of both signs
     elements.bed      elements.tsv       peaks joined, the best first, with what deleting each does and the motif inside
-    motifs/                              the patterns among them: motifs.meme, motifs.tsv, seqlets.bed, logos/*.svg
+    motifs/                              the patterns among them: motifs.meme, motifs.tsv, motifs.h5, seqlets.bed, logos
     audit.json  shortcuts.bed            whether the map can be believed, and where artifacts that the model uses stand
     browser/                             the tracks as UCSC, IGV and WashU open them, complete by itself
     report.html                          all of it on one page
@@ -46,7 +46,8 @@ from seqsal.io.bed import write_narrowpeak
 from seqsal.io.config import write_config
 from seqsal.io.progress import stage, whole
 from seqsal.io.tracks import write_agreement, write_bigwig, write_scores
-from seqsal.motifs import MotifResult, discover_motifs, read_motifs, write_motifs
+from seqsal.motifs import MotifResult, discover_motifs, read_motifs, write_modisco_h5, write_motifs
+from seqsal.motifs.modisco_h5 import MODISCO_FILE
 from seqsal.peaks import call_peaks, merge_peaks, null_text, write_peaks_tsv
 from seqsal.pipeline.elements import MERGE_BP, describe_calls, motifs_of, write_elements
 from seqsal.pipeline.file_info import table_text
@@ -268,6 +269,7 @@ def _fill(folder: Path, prepared: PreparedRun, clock: _Clock, *, resume: bool, p
         motifs = discover_motifs(attr, seqlets, motif_db=motif_db, seed=seed, progress=progress)
         with make_folder(motif_folder / "logos") as logos, all_or_nothing(stale=[motif_folder / "motif_usage.tsv"]):
             write_motifs(motifs, motif_folder)
+            write_modisco_h5(motifs.patterns, motif_folder / MODISCO_FILE, attr)
             write_logos(motifs, logos, unit=attr.unit)
     with clock.stage("elements"), all_or_nothing():
         database = read_motifs(motif_db) if motif_db is not None and not len(motifs) else None
