@@ -17,6 +17,7 @@ over the windows.
 
 from __future__ import annotations
 
+import importlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
@@ -260,7 +261,8 @@ def _fit_finemo(codes: Codes, track: Values, cwms: Sequence[Values]) -> pd.DataF
     import warnings
 
     import torch
-    from finemo.hitcaller import fit_contribs
+
+    fit_contribs = importlib.import_module("finemo.hitcaller").fit_contribs  # which need not be installed
 
     width = max(cwm.shape[1] for cwm in cwms)
     both = [np.pad(one, ((0, 0), (0, width - one.shape[1]))) for cwm in cwms for one in (cwm, cwm[::-1, ::-1])]

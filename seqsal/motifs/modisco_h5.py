@@ -91,7 +91,7 @@ def _write(group: h5py.Group, pattern: Pattern, attr: Attributions, width: int) 
     rows, offset = Axis.of(attr).windows_over(spans, attr.length)
     held = np.flatnonzero(rows >= 0)
     rows, offset, reverse = rows[held], offset[held], reverse[held]
-    arrays = {name: np.zeros((len(held), width, 4), kind) for name, kind in ARRAYS.items()}
+    arrays: dict[str, Any] = {name: np.zeros((len(held), width, 4), kind) for name, kind in ARRAYS.items()}
     for part in (slice(first, first + ROWS) for first in range(0, len(held), ROWS)):
         codes, layers = forward_layers(attr, rows[part])
         columns = offset[part, None] + np.arange(width)
