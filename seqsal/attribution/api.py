@@ -298,13 +298,26 @@ class OpenRequest:
 
     def score(self, *, progress: bool | None = False) -> pd.DataFrame:
         """Predict the windows; see :func:`score`."""
-        options = self.request.options
-        model = cast(SequenceModel, with_target(self.model, options.targets[0]))
-        values = predict_members(
-            model, self.source, device=self.device, batch_size=options.batch_size, progress=progress
-        )
+        return self.score_table(self.predict(0, len(self.source), progress=progress))
+
+    def predict(self, first: int, stop: int, *, progress: bool | None = False) -> NDArray[np.float32]:
+        """Predict some windows by each member of an ensemble, (M, n), or by the one model, (1, n)."""
+        source, read = self.source, self.source.read
+        if stop - first < len(source):
+            windows = source.windows.iloc[first:stop].reset_index(drop=True)
+            source = replace(source, windows=windows, _read=lambda rows: read(np.arange(first, stop)[rows]))
+        batch_size = self.request.options.batch_size
+        return predict_members(self._scored, source, device=self.device, batch_size=batch_size, progress=progress)
+
+    def score_table(self, values: NDArray[np.float32]) -> pd.DataFrame:
+        """Region table with predictions of all windows, (M, N)."""
         spread = values.std(axis=0, ddof=1, dtype=np.float64) if len(values) > 1 else None
-        return score_table(self.source.windows, values.mean(axis=0, dtype=np.float64), model, spread)
+        return score_table(self.source.windows, values.mean(axis=0, dtype=np.float64), self._scored, spread)
+
+    @property
+    def _scored(self) -> SequenceModel:
+        """The model as it reads the target that is scored."""
+        return cast(SequenceModel, with_target(self.model, self.request.options.targets[0]))
 
     def __enter__(self) -> Self:
         return self

@@ -14,6 +14,7 @@ from seqsal.cli.options import (
     input_options,
     path_type,
     resume_option,
+    scheduler_option,
     show_progress,
     tiling_options,
     verb,
@@ -33,11 +34,7 @@ __all__ = ["attribute_command"]
 @click.option("--hypothetical", is_flag=True, help="Keep the scores of all four bases, not only of the one there.")
 @click.option("--out", type=path_type, required=True, help="Attribution file to write (.h5).")
 @click.option("--bigwig", type=path_type, help="Also write the track as bigWig; of an ensemble, NAME.agreement.bw too.")
-@click.option(
-    "--scheduler",
-    metavar="local:N|tcp://…",
-    help="Let N processes here, or the workers of a Dask scheduler, do the work; the file is the same.",
-)
+@scheduler_option
 @resume_option
 @common_options
 def attribute_command(

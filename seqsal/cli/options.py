@@ -24,8 +24,8 @@ __all__ = [
     "METHOD_NAMES", "NULLS", "TRAIN_DEFAULTS", "NumberOrAuto", "Verb", "attribution_options", "check_ending",
     "common_options", "config_option", "device_option", "end_by_verdict", "ensemble_options", "evidence_options",
     "input_options", "model_options", "models_options", "motif_db_option", "one_or_many", "optional_model_options",
-    "path_type", "pop_reading", "reading_options", "result_option", "resume_option", "show_progress", "stack",
-    "talk_options", "target_option", "targets_option", "tiling_options", "verb",
+    "path_type", "pop_reading", "reading_options", "result_option", "resume_option", "scheduler_option", "show_progress",
+    "stack", "talk_options", "target_option", "targets_option", "tiling_options", "verb",
 ]  # fmt: skip
 
 OUTPUTS = ("out", "bigwig")
@@ -368,6 +368,12 @@ tiling_options = stack(
         help="Regions to leave out of whole chromosomes, such as gaps or a blacklist.",
     ),
     group="Input",
+)  # fmt: skip
+
+
+scheduler_option = click.option(
+    "--scheduler", metavar="local:N|tcp://…|slurm:FILE.toml",
+    help="Let N processes here, the workers of a Dask scheduler, or jobs of Slurm do the work; the result is the same.",
 )  # fmt: skip
 
 

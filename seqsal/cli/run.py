@@ -17,6 +17,7 @@ from seqsal.cli.options import (
     motif_db_option,
     path_type,
     resume_option,
+    scheduler_option,
     show_progress,
     tiling_options,
     verb,
@@ -41,6 +42,7 @@ __all__ = ["run_command"]
 @click.option("--url-base", metavar="URL", help="URL at which the folder will be served, for the browser bundle.")
 @click.option("--out", type=path_type, required=True, help="Folder to write; made if it is not there.")
 @click.option("--dry-run", is_flag=True, help="Check everything, time a few windows, write nothing.")
+@scheduler_option
 @resume_option
 @common_options
 @click.pass_context

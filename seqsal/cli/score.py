@@ -12,6 +12,7 @@ from seqsal.cli.options import (
     ensemble_options,
     input_options,
     path_type,
+    scheduler_option,
     show_progress,
     target_option,
     tiling_options,
@@ -29,8 +30,11 @@ __all__ = ["score_command"]
 @input_options
 @tiling_options
 @click.option("--out", type=path_type, required=True, help="File to write: .tsv, .bed or .bedgraph.")
+@scheduler_option
 @common_options
-def score_command(model: str | list[str], out: Path, quiet: bool, seed: int, **arguments: Any) -> None:
+def score_command(
+    model: str | list[str], out: Path, quiet: bool, seed: int, scheduler: str | None, **arguments: Any
+) -> None:
     """Predict each region and write a table, a BED with scores, or a bedGraph."""
     from seqsal.attribution.api import score
     from seqsal.errors import UsageError
@@ -40,7 +44,12 @@ def score_command(model: str | list[str], out: Path, quiet: bool, seed: int, **a
     if out.suffix.lower() not in SCORE_FORMATS:
         raise UsageError(f"{out}: unknown extension, expected one of {', '.join(SCORE_FORMATS)}")
     check_writable(out)
-    table = score(model, progress=show_progress(quiet), **arguments)
+    if scheduler is None:
+        table = score(model, progress=show_progress(quiet), **arguments)
+    else:
+        from seqsal.pipeline.schedulers import score_on
+
+        table = score_on(scheduler, model, progress=show_progress(quiet), **arguments)
     write_scores(table, out)
     if not quiet:
         click.echo(f"{out}: {len(table):,} regions scored")

@@ -16,6 +16,7 @@ from seqsal.cli.options import (
     path_type,
     pop_reading,
     reading_options,
+    scheduler_option,
     show_progress,
     targets_option,
     verb,
@@ -29,6 +30,13 @@ def _offsets(ctx: click.Context, parameter: click.Parameter, value: str) -> list
         return [int(part) for part in value.split(",")]
     except ValueError:
         raise click.BadParameter(f"got {value!r}, expected whole numbers of bp, such as -10,0,10") from None
+
+
+def _by(scheduler: str, arguments: dict[str, Any]) -> Any:
+    """Open a scorer whose work is that of a scheduler's workers."""
+    from seqsal.pipeline.schedulers import variants_on
+
+    return variants_on(scheduler, **arguments)
 
 
 @verb(
@@ -74,10 +82,11 @@ def _offsets(ctx: click.Context, parameter: click.Parameter, value: str) -> list
 @motif_db_option
 @click.option("--batch-size", type=click.IntRange(min=1), help="Windows at a time [default: by the device].")
 @reading_options
+@scheduler_option
 @common_options
 def variants_command(
     out: Path, annotated: Path | None, bed: Path | None, attributions: Path | None, report: Path | None, quiet: bool,
-    **arguments: Any,
+    scheduler: str | None, **arguments: Any,
 ) -> None:  # fmt: skip
     """Score variants: how each changes the prediction, with p- and q-values against matched controls."""
     from seqsal.cli.options import check_ending
@@ -97,7 +106,8 @@ def variants_command(
     given = {"model": ", ".join(map(str, named)), "genome": arguments["genome"], "vcf": arguments["variants"]}
     with TemporaryDirectory(prefix="seqsal-") as folder:
         maps = Path(folder, "maps.h5") if attributions is None and report is not None else attributions
-        with open_scorer(**arguments, reading=reading, progress=show_progress(quiet)) as scorer:
+        arguments |= {"reading": reading, "progress": show_progress(quiet)}
+        with open_scorer(**arguments) if scheduler is None else _by(scheduler, arguments) as scorer:
             summary = write_variant_scores(scorer, out, annotated=annotated, bed=bed, attributions=maps)
         if report is not None and maps is not None:
             write_variant_report(report, read_variant_maps(maps), {name: str(one) for name, one in given.items()})

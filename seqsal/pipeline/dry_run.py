@@ -74,7 +74,7 @@ def try_run(model: str | os.PathLike[str] | nn.Module, *, out: str | os.PathLike
 
     Raises what the run would: input that cannot be used, a folder that cannot be written, too little space.
     """
-    arguments = {name: value for name, value in arguments.items() if name not in ("resume", "progress")}
+    arguments = {name: value for name, value in arguments.items() if name not in ("resume", "progress", "scheduler")}
     with prepare_run(model, out=out, **arguments) as prepared:
         return _try(prepared, Path(out), shutil.disk_usage(check_folder(out)).free)
 

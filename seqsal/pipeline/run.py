@@ -37,6 +37,7 @@ import numpy as np
 import pandas as pd
 
 from seqsal.attribution.api import score_table
+from seqsal.attribution.engine import AttributionRun
 from seqsal.attribution.methods.base import Method
 from seqsal.attribution.request import ModelSpec, plan_methods
 from seqsal.browser import read_instances, read_motif_instances, write_bundle
@@ -45,6 +46,7 @@ from seqsal.io.attributions import Attributions
 from seqsal.io.bed import write_narrowpeak
 from seqsal.io.config import write_config
 from seqsal.io.progress import stage, whole
+from seqsal.io.store import read_attributions
 from seqsal.io.tracks import write_agreement, write_bigwig, write_scores
 from seqsal.motifs import MotifResult, discover_motifs, read_motifs, write_modisco_h5, write_motifs
 from seqsal.motifs.modisco_h5 import MODISCO_FILE
@@ -154,6 +156,7 @@ def run(
     seed: int = 0,
     resume: bool = True,
     progress: bool = False,
+    scheduler: str | None = None,
     **options: Any,
 ) -> RunResult:
     """Do the whole analysis into one folder.
@@ -223,7 +226,7 @@ def run(
         )  # fmt: skip
     shares = _shares(prepared)
     with prepared, make_folder(out) as folder, locked(folder), whole(shares, disable=not progress):
-        return _fill(folder, prepared, clock, resume=resume, progress=progress)
+        return _fill(folder, prepared, clock, resume=resume, progress=progress, scheduler=scheduler)
 
 
 def _shares(prepared: PreparedRun) -> dict[str, float]:
@@ -237,16 +240,36 @@ def _shares(prepared: PreparedRun) -> dict[str, float]:
     return shares if prepared.plan is not None else {**shares, "audit": 0.0}
 
 
-def _fill(folder: Path, prepared: PreparedRun, clock: _Clock, *, resume: bool, progress: bool) -> RunResult:
+def _attribute_on(scheduler: str, path: Path, prepared: PreparedRun, *, resume: bool, progress: bool) -> Attributions:
+    """Let the workers of a scheduler attribute the windows of a run."""
+    from seqsal.pipeline.schedulers import attribute_on
+
+    if not resume:
+        path.unlink(missing_ok=True)
+    opened, said = prepared.opened, prepared.parameters
+    as_said = {name: said[name] for name in ("method_options", "span", "flank")}
+    given = {**opened.request.arguments(), **as_said}
+    attribute_on(scheduler, given.pop("model"), path, progress=progress, **given)
+    attr = read_attributions(path, in_memory=False)
+    attr.keep(run=AttributionRun(opened.model, opened.source, opened.request.options, opened.device))
+    return attr
+
+
+def _fill(
+    folder: Path, prepared: PreparedRun, clock: _Clock, *, resume: bool, progress: bool, scheduler: str | None
+) -> RunResult:
     """Do the stages of a run, each into files that come together or not at all."""
     given, opened = prepared.parameters, prepared.opened
     fdr, motif_db, seed = given["fdr"], given["motif_db"], given["seed"]
     (folder / "run.json").unlink(missing_ok=True)  # an earlier run's: the folder is not complete now
     with clock.stage("attribute"):
-        attr = opened.attribute(
-            folder / "attributions.h5", resume=resume, keep_finished=resume, or_more_controls=prepared.may_grow,
-            progress=progress,
-        )  # fmt: skip
+        path = folder / "attributions.h5"
+        if scheduler is not None:
+            attr = _attribute_on(scheduler, path, prepared, resume=resume, progress=progress)
+        else:
+            attr = opened.attribute(
+                path, resume=resume, keep_finished=resume, or_more_controls=prepared.may_grow, progress=progress
+            )
     with clock.stage("scores"):
         scores = score_table(attr.regions, np.asarray(attr.prediction), opened.model, attr.prediction_sd)
         write_scores(scores, folder / "scores.tsv")

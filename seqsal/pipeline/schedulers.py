@@ -7,27 +7,41 @@ does. Dask is imported here and nowhere else.
 
 from __future__ import annotations
 
+import functools
+import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
+import pandas as pd
 import torch
+from numpy.typing import NDArray
 
+from seqsal.attribution.api import OpenRequest, open_request
+from seqsal.attribution.request import make_request
 from seqsal.errors import SeqsalError, StoreError, UsageError, first_line
+from seqsal.experiments.variants import open_scorer
+from seqsal.experiments.variants.score import VariantScorer
 from seqsal.io.atomic import check_writable
+from seqsal.io.config import read_config
 from seqsal.io.progress import bar as progress_bar
-from seqsal.pipeline.units import MOST_TASKS, Plan, merge_units, plan_units, work_unit
+from seqsal.pipeline.units import MOST_TASKS, Plan, is_of, merge_units, plan_units, rooted, task_edges, work_unit
 from seqsal.version import VERSION
 
-__all__ = ["attribute_on"]
+__all__ = ["attribute_on", "score_on", "variants_on"]
 
 TRIES = 3  # of a task
 TASKS_A_WORKER = 4  # so that fast ones wait little for slow ones
 CONNECT_SECONDS = 10
+QUEUE_SECONDS = 3600  # that the first job may wait
 logger = logging.getLogger(__name__)
 
 
@@ -41,11 +55,11 @@ def attribute_on(
     ----------
     scheduler
         ``local:N`` starts N processes here; ``tcp://host:port`` is a running scheduler of Dask, whose workers see the
-        same files.
+        same files; ``slurm:FILE.toml`` starts workers as jobs.
     model
         A model file or factory, or several that are an ensemble.
     out
-        Attribution file to write.
+        Attribution file to write; one that is finished, of the same request, stays.
     units
         Tasks; None makes four for each worker.
     progress
@@ -63,19 +77,134 @@ def attribute_on(
     out = check_writable(out)
     folder = out.with_name(f".{out.name}.units")
     with _client(scheduler) as client:
-        n_workers = len(client.scheduler_info(n_workers=-1)["workers"])
-        if not n_workers:
-            raise StoreError(f"scheduler: {scheduler} has no workers; start some (`dask worker {scheduler}`)")
+        n_workers = _count_workers(client, scheduler)
         wanted = units or min(n_workers * TASKS_A_WORKER, MOST_TASKS)
         plan = plan_units([model], folder, units=wanted, at_most=units is None, **arguments)
-        _check_workers(client)
-        logger.info(
-            "scheduler: %d tasks on %d workers, dashboard %s", len(plan.tasks), n_workers, client.dashboard_link
-        )
-        _work(client, scheduler, plan, progress)
-    merge_units(folder, out)
+        if not _is_finished(out, plan):
+            _check_workers(client)
+            logger.info(
+                "scheduler: %d tasks on %d workers, dashboard %s", len(plan.tasks), n_workers, client.dashboard_link
+            )
+            _work(client, scheduler, plan, progress)
+            merge_units(folder, out)
     shutil.rmtree(folder, ignore_errors=True)
     return out
+
+
+def _is_finished(out: Path, plan: Plan) -> bool:
+    """Whether the file is there, of the same request, with as many controls as are planned, or more."""
+    if not is_of(out, plan.fingerprints[0]):
+        return False
+    with h5py.File(out, "r") as file:
+        return (len(file["null/source"]) if "null/source" in file else 0) >= plan.tasks[-1].controls[1]
+
+
+def score_on(
+    scheduler: str, model: str | Sequence[str], *, progress: bool | None = False, **arguments: Any
+) -> pd.DataFrame:
+    """Predict by the workers of a scheduler; the table is that of :func:`seqsal.score`.
+
+    Parameters and errors as for :func:`attribute_on`.
+    """
+    request = rooted(make_request(model, **arguments).arguments())
+    with open_request(make_request(**request)) as opened, _client(scheduler) as client:
+        n_units = min(_count_workers(client, scheduler) * TASKS_A_WORKER, len(opened.source))
+        edges = task_edges(len(opened.source), n_units, (1 << 20) // opened.source.length)
+        jobs = ((json.dumps(request), first, stop) for first, stop in pairwise(edges))
+        with progress_bar(total=len(opened.source), unit="window", disable=_hidden(progress)) as bar:
+            parts = []
+            for part in mapped(client, scheduler, _predict, jobs):
+                parts.append(part)
+                bar.update(part.shape[1])
+        return opened.score_table(np.concatenate(parts, axis=1))
+
+
+@contextmanager
+def variants_on(scheduler: str, **arguments: Any) -> Iterator[VariantScorer]:
+    """Open a scorer of variants whose windows are predicted by the workers of a scheduler.
+
+    Parameters and errors as for :func:`attribute_on`; `arguments` are those of `open_scorer`.
+    """
+    given = rooted({name: value for name, value in arguments.items() if name != "progress"})
+    with open_scorer(**arguments) as scorer, _client(scheduler) as client:
+        _count_workers(client, scheduler)
+        frozen = json.dumps(given)
+        scorer.score_jobs = lambda jobs: mapped(client, scheduler, _score_alike, ((frozen, *job) for job in jobs))
+        yield scorer
+
+
+def _predict(request: str, first: int, stop: int) -> NDArray[np.float32]:
+    return _opened_request(request).predict(first, stop)
+
+
+def _score_alike(arguments: str, alleles: Any, n_each: Any) -> Any:
+    return _opened_scorer(arguments).score_alike(alleles, n_each)
+
+
+@functools.lru_cache(maxsize=2)
+def _opened_request(request: str) -> OpenRequest:
+    """Open a request on a worker, for as long as that lives."""
+    return open_request(make_request(**json.loads(request)))
+
+
+@functools.lru_cache(maxsize=2)
+def _opened_scorer(arguments: str) -> VariantScorer:
+    """Open a scorer of variants on a worker, for as long as that lives."""
+    return open_scorer(**json.loads(arguments))
+
+
+def mapped(client: Any, scheduler: str, function: Callable[..., Any], jobs: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+    """Yield what a function of a worker gives for each job, in order, with a few of them on their way.
+
+    SeqsalError: the input is to blame; StoreError: the scheduler was lost, or a job failed three times.
+    """
+    import distributed
+
+    _check_workers(client)
+    most = 2 * len(client.scheduler_info(n_workers=-1)["workers"])
+    waiting: deque[Any] = deque()
+    try:
+        for number, job in enumerate(jobs):
+            key = f"seqsal-{function.__name__}-{os.getpid()}-{number}"
+            waiting.append(client.submit(_answer, function, job, key=key, retries=TRIES - 1))
+            if len(waiting) >= most:
+                yield _value(waiting.popleft().result())
+        while waiting:
+            yield _value(waiting.popleft().result())
+    except (OSError, distributed.client.FutureCancelledError) as error:
+        raise StoreError(
+            f"scheduler: {scheduler} was lost ({first_line(error)}); run the same command again"
+        ) from error
+    except distributed.scheduler.KilledWorker as error:
+        raise StoreError(
+            f"scheduler: a task failed {TRIES} times ({first_line(error)}); see the worker's log"
+        ) from error
+
+
+def _answer(function: Callable[..., Any], job: tuple[Any, ...]) -> Any:
+    """Call a function on a worker; what the input is to blame for is returned, since trying again would not help."""
+    try:
+        return function(*job)
+    except SeqsalError as error:
+        return error
+
+
+def _value(answer: Any) -> Any:
+    if isinstance(answer, SeqsalError):
+        raise answer
+    return answer
+
+
+def _hidden(progress: bool | None) -> bool | None:
+    return None if progress is None else not progress
+
+
+def _count_workers(client: Any, scheduler: str) -> int:
+    """How many workers there are; StoreError if there is none."""
+    n_workers = len(client.scheduler_info(n_workers=-1)["workers"])
+    if not n_workers:
+        raise StoreError(f"scheduler: {scheduler} has no workers; start some (`dask worker {scheduler}`)")
+    return n_workers
 
 
 @contextmanager
@@ -99,8 +228,12 @@ def _client(scheduler: str) -> Iterator[Any]:
             client.run(_share_cores, int(rest))
             yield client
         return
+    if kind == "slurm":
+        with _slurm(Path(rest)) as client:
+            yield client
+        return
     if kind not in ("tcp", "tls"):
-        raise UsageError(f"scheduler: got {scheduler!r}, expected local:N or tcp://host:port")
+        raise UsageError(f"scheduler: got {scheduler!r}, expected local:N, tcp://host:port or slurm:FILE.toml")
     try:
         client = distributed.Client(scheduler, timeout=CONNECT_SECONDS)
     except OSError as error:
@@ -108,6 +241,34 @@ def _client(scheduler: str) -> Iterator[Any]:
             f"scheduler: {scheduler} does not answer ({first_line(error)}); start it (`dask scheduler`), or use local:N"
         ) from error
     with client:
+        yield client
+
+
+@contextmanager
+def _slurm(path: Path) -> Iterator[Any]:
+    """Start workers as jobs of Slurm, as a TOML file says: `workers`, and what dask-jobqueue's SLURMCluster takes."""
+    settings = read_config(path, "slurm")
+    n_workers = settings.pop("workers", None)
+    if not isinstance(n_workers, int) or n_workers < 1:
+        raise UsageError(f"{path}: workers: got {n_workers!r}, expected a number of jobs of 1 or more")
+    try:
+        import distributed
+        from dask_jobqueue import SLURMCluster
+    except ImportError:
+        raise UsageError(
+            "scheduler: slurm needs dask-jobqueue, which is not installed; pip install 'seqsal[distributed]', or "
+            "submit tasks yourself (`seqsal plan --for slurm`)"
+        ) from None
+    try:
+        cluster = SLURMCluster(**settings)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{path}: SLURMCluster refuses it ({first_line(error)}); see dask-jobqueue") from error
+    with cluster, distributed.Client(cluster) as client:
+        cluster.scale(jobs=n_workers)
+        try:
+            client.wait_for_workers(1, timeout=QUEUE_SECONDS)
+        except TimeoutError as error:
+            raise StoreError(f"scheduler: no job of {path} has started in {QUEUE_SECONDS} s; see squeue") from error
         yield client
 
 
@@ -154,7 +315,7 @@ def _work(client: Any, scheduler: str, plan: Plan, progress: bool | None) -> Non
     }
     failed: dict[int, str] = {}
     with progress_bar(total=len(plan.tasks), initial=len(plan.tasks) - len(due), desc="tasks", unit="task",
-                      disable=None if progress is None else not progress) as bar:  # fmt: skip
+                      disable=_hidden(progress)) as bar:  # fmt: skip
         try:
             for future in distributed.as_completed(futures):
                 task = futures[future]

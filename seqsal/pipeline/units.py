@@ -41,7 +41,18 @@ from seqsal.io.store_writer import AttributionWriter, RowsWriter, fingerprint, r
 from seqsal.pipeline.dry_run import time_windows
 from seqsal.version import VERSION
 
-__all__ = ["SYSTEMS", "Plan", "Task", "merge_units", "plan_units", "read_plan", "work_unit"]
+__all__ = [
+    "SYSTEMS",
+    "Plan",
+    "Task",
+    "is_of",
+    "merge_units",
+    "plan_units",
+    "read_plan",
+    "rooted",
+    "task_edges",
+    "work_unit",
+]
 
 PLAN = "plan.json"
 SCHEMA = 1
@@ -50,6 +61,7 @@ MOST_TASKS = 10_000
 BATCH = 64  # windows, of which batches are a part or a multiple
 FILES = (  # arguments that may name one
     "model", "genome", "regions", "fasta", "weights", "target_names", "references", "exclude",
+    "variants", "background", "motif_db",
 )  # fmt: skip
 N_NAMED = 8  # tasks that a message lists
 logger = logging.getLogger(__name__)
@@ -141,7 +153,7 @@ def plan_units(
     check_folder(out)
     requests, fingerprints, tasks = [], [], []
     for number, model in enumerate(models):
-        request = _absolute(make_request(model, **arguments).arguments())
+        request = rooted(make_request(model, **arguments).arguments())
         with _opened(make_request(**request)) as (run, source, layout):
             n_rows, n_controls = len(layout.regions), layout.n_controls
             units_here = units or _suitable(time_windows(run, source)[2] * (n_rows + n_controls), n_rows)
@@ -149,7 +161,7 @@ def plan_units(
             if units_here > n_rows:
                 raise UsageError(f"units: got {units_here:,}, expected no more than the {n_rows:,} windows")
             step = chunk_rows(run.planned, source.length, layout.length)
-            parts = (pairwise(_edges(n, units_here, step)) for n in (n_rows, n_controls))
+            parts = (pairwise(task_edges(n, units_here, step)) for n in (n_rows, n_controls))
             tasks += [Task(number, windows, controls) for windows, controls in zip(*parts, strict=True)]
             fingerprints.append(fingerprint(layout, run.describe(source)))
         requests.append(request)
@@ -169,15 +181,18 @@ def _suitable(seconds: float, n_windows: int) -> int:
     return min(max(math.ceil(seconds / TASK_SECONDS), 1), n_windows, MOST_TASKS)
 
 
-def _edges(n_rows: int, n_units: int, chunk: int) -> list[int]:
+def task_edges(n_rows: int, n_units: int, chunk: int) -> list[int]:
     """Where units begin and end: at chunks, if there are enough, else at batches, which are powers of two."""
     step = next(step for step in (chunk, BATCH, 1) if n_rows >= step * n_units or step == 1)
     n_steps = -(-n_rows // step)
     return [min(n_steps * i // n_units * step, n_rows) for i in range(n_units + 1)]
 
 
-def _absolute(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Name files from the root on, so that tasks may run in another folder; factories keep their names."""
+def rooted(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Name files from the root on, so that tasks may run in another folder; factories keep their names.
+
+    UsageError: something cannot be written down.
+    """
     found = dict(arguments)
     for name in FILES:
         value = found.get(name)
@@ -297,7 +312,7 @@ def work_unit(
     one = plan.tasks[task]
     first, stop = one.bounds()
     out, whole = plan.result(task), plan.fingerprints[one.model]
-    if out.exists() and _is_of(out, rows_fingerprint(whole, first, stop)):
+    if out.exists() and is_of(out, rows_fingerprint(whole, first, stop)):
         logger.info("task %d: done before", task)
         return out
     with ExitStack() as stack:
@@ -320,7 +335,8 @@ def _kept(
     return stack, stack.enter_context(_planned(read_plan(folder), model, device))
 
 
-def _is_of(path: Path, expected: str) -> bool:
+def is_of(path: Path, expected: str) -> bool:
+    """Whether a finished file has this fingerprint."""
     try:
         with h5py.File(path, "r") as file:
             return bool(file.attrs.get("fingerprint") == expected)
@@ -402,7 +418,7 @@ def _merge(plan: Plan, model: int, path: Path, lacking: Sequence[int]) -> None:
                 rows["null"]["to"] = done + np.arange(len(rows["null"]["of"]))
                 done += len(rows["null"]["of"])
                 file = plan.result(number)
-                if not _is_of(file, rows_fingerprint(plan.fingerprints[model], *plan.tasks[number].bounds())):
+                if not is_of(file, rows_fingerprint(plan.fingerprints[model], *plan.tasks[number].bounds())):
                     raise StoreError(f"{file}: is no result of this plan; remove it, and do task {number} again")
                 with h5py.File(file, "r") as unit:
                     writer.take(unit, rows)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import psutil
 import pytest
 from command_line import call, refused
 
 import seqsal
-from seqsal.errors import StoreError, UsageError
-from seqsal.pipeline.schedulers import attribute_on
+from seqsal.errors import CheckpointError, StoreError, UsageError
+from seqsal.pipeline.schedulers import attribute_on, mapped, score_on
 
 pytest.importorskip("distributed")
 L, N = 60, 300
@@ -63,6 +66,73 @@ def test_workers_give_the_file_of_one_process_though_one_is_killed(options: dict
     assert ours.controls is not None and theirs.controls is not None
     np.testing.assert_array_equal(ours.controls.codes, theirs.controls.codes)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["A.h5", "one.h5"]
+
+
+@pytest.fixture
+def cluster() -> Iterator[str]:
+    """A scheduler with two workers in this process, by its address."""
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=2, processes=False, dashboard_address=None, protocol="tcp") as made:
+        yield made.scheduler_address
+
+
+def test_scores_variants_and_a_run_are_those_of_one_process(
+    options: dict[str, Any], cluster: str, tmp_path: Path
+) -> None:
+    words = ("--model", options["model"], "--genome", options["genome"], "--device", "cpu", "--quiet")
+    where = (*words, "--regions", options["regions"])
+    bases = options["genome"].read_text().split("\n")[1]
+    rows = [f"chr1\t{p + 1}\t{bases[p]}\t{'ACGT'['ACGT'.index(bases[p]) - 1]}" for p in range(100, 8_000, 800)]
+    (tmp_path / "V.tsv").write_text("chrom\tpos\tref\talt\n" + "\n".join(rows) + "\n")
+    for name, command in {
+        "s.tsv": ("score", *where), "v.tsv": ("variants", *words, "--vcf", tmp_path / "V.tsv"),
+        "run": ("run", *where, "--no-audit", "--controls", 60),
+    }.items():  # fmt: skip
+        for folder, more in (("one", ()), ("many", ("--scheduler", cluster))):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            done = call(*command, *more, "--out", tmp_path / folder / name)
+            assert done.exit_code == 0, done.output
+    for name in ("s.tsv", "v.tsv", "run/scores.tsv", "run/peaks.tsv"):
+        ours, theirs = (pd.read_csv(tmp_path / folder / name, sep="\t") for folder in ("many", "one"))
+        pd.testing.assert_frame_equal(ours, theirs, rtol=1e-4)
+    found = [path.stat().st_mtime_ns for path in tmp_path.glob("many/run/attributions.h5")]
+    attribute_on(cluster, options["model"], tmp_path / "many" / "run" / "attributions.h5", device="cpu", n_controls=60,
+                 hypothetical=True, genome=options["genome"], regions=options["regions"])  # fmt: skip
+    assert found == [path.stat().st_mtime_ns for path in tmp_path.glob("many/run/attributions.h5")]  # finished
+
+
+def test_what_workers_cannot_use_is_told(options: dict[str, Any], cluster: str, tmp_path: Path) -> None:
+    (tmp_path / "g.fa").write_text(options["genome"].read_text())
+    with pytest.raises(CheckpointError, match="no such file"):
+        score_on(cluster, "missing.safetensors", genome=tmp_path / "g.fa", regions=options["regions"])
+
+    class Lost:
+        """A client whose scheduler goes while it works."""
+
+        def submit(self, *args: Any, **how: Any) -> Any:
+            raise OSError("Timed out")
+
+        def scheduler_info(self, **how: Any) -> dict[str, Any]:
+            return {"workers": {"a": {}}}
+
+        def run(self, *args: Any, **how: Any) -> dict[str, Any]:
+            return {}
+
+    with pytest.raises(StoreError, match=r"tcp://a was lost \(Timed out\); run the same command again"):
+        list(mapped(Lost(), "tcp://a", len, [((1, 2),)]))
+
+
+def test_slurm_says_what_it_lacks(options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("--model", options["model"], "--genome", options["genome"], "--regions", options["regions"])
+    command = ("score", *words, "--out", tmp_path / "s.tsv", "--scheduler")
+    refused(call(*command, f"slurm:{tmp_path / 'none.toml'}"), "none.toml")
+    (tmp_path / "c.toml").write_text('cores = 1\nmemory = "4GB"\n')
+    refused(call(*command, f"slurm:{tmp_path / 'c.toml'}"), "workers: got None, expected a number of jobs")
+    monkeypatch.setitem(sys.modules, "dask_jobqueue", None)
+    (tmp_path / "c.toml").write_text("workers = 2\n")
+    refused(call(*command, f"slurm:{tmp_path / 'c.toml'}"), "needs dask-jobqueue", "seqsal plan --for slurm")
+    assert not (tmp_path / "s.tsv").exists()
 
 
 @pytest.mark.parametrize("scheduler", ["local:0", "local:", "local:two", "dask", "http://somewhere:80"])

@@ -11,10 +11,10 @@ import inspect
 import logging
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, starmap
 from pathlib import Path
 from typing import IO, Any
 
@@ -184,6 +184,7 @@ class VariantScorer:
         motifs: Sequence[Motif] = (), progress: bool | None = False,
     ) -> None:  # fmt: skip
         self.options, self.progress, self.motifs = options, progress, motifs
+        self.score_jobs: Callable[[Iterable[Any]], Iterator[Any]] = lambda jobs: starmap(self.score_alike, jobs)
         self.length = _common_length(models, options.offsets)
         with ExitStack() as stack:
             self.reader = stack.enter_context(VariantReader(variants))
@@ -266,8 +267,9 @@ class VariantScorer:
             for chunk in self._chunks():
                 alleles = [normalise(self.genome, variant, self.length) for variant in chunk]
                 scored = np.empty((len(chunk), 5 * len(self.targets) + 1))
-                for rows in _alike(alleles):
-                    own, controls = self._score_alike([alleles[row] for row in rows], n_each[first + rows])
+                groups = list(_alike(alleles))
+                jobs = (([alleles[row] for row in rows], n_each[first + rows]) for rows in groups)
+                for rows, (own, controls) in zip(groups, self.score_jobs(jobs), strict=True):
                     scored[rows] = own.numbers
                     effects.append(controls.alt - controls.ref)
                     kinds.append(controls.kind)
@@ -278,7 +280,7 @@ class VariantScorer:
         self.waiting.flush()
         return np.concatenate(effects), np.concatenate(kinds), np.concatenate(parents)
 
-    def _score_alike(self, alleles: Sequence[Allele], n_each: NDArray[np.int64]) -> tuple[_Scored, _Scored]:
+    def score_alike(self, alleles: Sequence[Allele], n_each: NDArray[np.int64]) -> tuple[_Scored, _Scored]:
         """Score variants that all change the length by as much, and their controls."""
         reach = self.reach + abs(alleles[0].shift) + 1
         around = read_around(self.genome, alleles, self.length, reach)
