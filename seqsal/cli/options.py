@@ -24,8 +24,8 @@ __all__ = [
     "METHOD_NAMES", "NULLS", "TRAIN_DEFAULTS", "NumberOrAuto", "Verb", "attribution_options", "check_ending",
     "common_options", "config_option", "device_option", "end_by_verdict", "ensemble_options", "evidence_options",
     "input_options", "model_options", "models_options", "motif_db_option", "one_or_many", "optional_model_options",
-    "path_type", "pop_reading", "reading_options", "result_option", "resume_option", "scheduler_option", "show_progress",
-    "stack", "talk_options", "target_option", "targets_option", "tiling_options", "verb",
+    "path_type", "pop_reading", "reading_options", "result_option", "resume_option", "scheduler_option",
+    "show_progress", "stack", "talk_options", "target_option", "targets_option", "tiling_options", "verb",
 ]  # fmt: skip
 
 OUTPUTS = ("out", "bigwig")
