@@ -27,7 +27,7 @@ from seqsal.regions import make_regions
 from seqsal.sequence.codes import decode, reverse_complement
 from seqsal.training import TrainConfig, train_model
 
-__all__ = ["DESIGNS", "Design", "Planted", "Trained", "draw_sequences", "trained"]
+__all__ = ["DESIGNS", "Design", "Planted", "Trained", "draw_background", "draw_sequences", "trained"]
 
 # P(next base | base) over A C G T, as in the human genome: CpG at a fifth of what its bases would give
 HUMAN = np.array([
@@ -127,7 +127,7 @@ def draw_sequences(
     fewest: int = 1,
 ) -> Planted:
     """Draw sequences with `fewest` to 5 instances each, half of them strong."""
-    codes = _background(rng, n, length)
+    codes = draw_background(rng, n, length)
     activity = np.zeros(n)
     rows = []
     for row in range(n):
@@ -147,7 +147,8 @@ def draw_sequences(
     return Planted(codes, pd.DataFrame(rows, columns=columns), activity)
 
 
-def _background(rng: np.random.Generator, n: int, length: int) -> NDArray[np.uint8]:
+def draw_background(rng: np.random.Generator, n: int, length: int) -> NDArray[np.uint8]:
+    """Draw sequences (n, length) with the dinucleotides of human DNA."""
     codes = np.empty((n, length), np.uint8)
     codes[:, 0] = rng.integers(4, size=n)
     cumulative = np.cumsum(HUMAN, axis=1)

@@ -50,8 +50,8 @@ from seqsal.sequence.draws import ShuffledControls, control_parents, count_repea
 from seqsal.sequence.tensors import one_hot_tensor, reverse_complement_tensor
 
 __all__ = [
-    "add_controls", "control_codes", "make_controls", "most_controls", "options_of_attributions", "predictor",
-    "run_of_attributions",
+    "add_controls", "attributer", "control_codes", "make_controls", "most_controls", "options_of_attributions",
+    "predictor", "run_of_attributions",
 ]  # fmt: skip
 
 MOST_GROWTH, WINDOWS_A_CONTROL = 8, 4
@@ -202,7 +202,7 @@ class _Windows:
 
     def __init__(self, attr: Attributions, genome: str | os.PathLike[str] | None = None) -> None:
         self.windows, self.rejected = attr.windows, attr.rejected
-        self._codes = attr.codes if attr.window_codes is None else attr.window_codes
+        self.codes: Array = attr.codes if attr.window_codes is None else attr.window_codes
         self.length, self.chrom_sizes = attr.window_length, dict(attr.chrom_sizes)
         self.provenance: dict[str, Any] = dict(attr.attrs.get("genome", {}))
         if genome is not None:
@@ -210,7 +210,7 @@ class _Windows:
 
     def read(self, rows: slice | NDArray[np.int64]) -> NDArray[np.uint8]:
         """Return codes of some windows, (n, L) uint8."""
-        return np.asarray(self._codes[rows], dtype=np.uint8)
+        return np.asarray(self.codes[rows], dtype=np.uint8)
 
 
 class _Recorded:
@@ -258,6 +258,31 @@ def predictor(
         )
     model = with_target(model_at(run.model, places[0]), target)
     return partial(predict_codes, model, device=run.device, rc_average=rc_average)
+
+
+def attributer(
+    attr: Attributions, model: nn.Module | str | os.PathLike[str] | None = None, device: str = "auto"
+) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None:
+    """Return what attributes other sequences (n, W) as attributions were made, with tracks (n, L).
+
+    None where these are averaged over both strands. Raises as :func:`make_controls` where their model is not at hand.
+    """
+    run = run_of_attributions(attr, model, device)
+    if run.options.rc_average:
+        return None
+    planned = next(one for one in run.planned if attr.name in [result.name for result in one.results])
+
+    def attribute(codes: NDArray[np.uint8]) -> NDArray[np.float32]:
+        source = _Windows(attr)
+        source.windows = source.windows.iloc[np.zeros(len(codes), dtype=np.int64)].reset_index(drop=True)
+        source.codes = codes
+        layout = _layout(run, planned, source, 0)
+        sink = MemorySink(layout)
+        run_pass(run.model, source, run.options, [planned], layout, sink, device=run.device)
+        track: NDArray[np.float32] = sink.fields(attr.name if attr.name in layout.results else None)["track"]
+        return track
+
+    return attribute
 
 
 def _announce(n_controls: int, null: str, name: str, where: str, why: str = "") -> None:

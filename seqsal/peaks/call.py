@@ -184,7 +184,7 @@ def call_peaks(
         )
         controls = {name: controls[name] for name in SIGNS if sign in ("both", name)}
         if effects is not None:
-            effects.aim(controls, n_read, len(rules.widths))
+            effects.aim(controls, n_read, rules.widths, scale)
             controls = {name: effects.of_controls(name, one, control_stride(attr)) for name, one in controls.items()}
         track = _Track(attr, coarse, axis, rules, scale, windows, effects, chunk_bp, progress)
         if windows is None:

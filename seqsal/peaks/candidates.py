@@ -358,34 +358,36 @@ def smoothed_at(values: NDArray[np.float64], places: NDArray[np.int64], widths: 
 
 @dataclass(frozen=True)
 class Ruler:
-    """What the controls of one sign show at each width, and by deletion where that was measured."""
+    """What the controls of one sign show at each width, and by asking the model where that was done."""
 
     reference: NDArray[np.float64]  # (K,) above 0
-    effect: float | None = None  # above 0
+    asked: NDArray[np.float64] | None = None  # (A,) above 0
 
     @classmethod
-    def of(cls, profiles: NDArray[np.floating], effects: NDArray[np.floating] | None = None) -> Ruler:
-        """Measure the profiles (n, K) of the controls' candidates, and their effects (n,); ones where there is none."""
+    def of(cls, profiles: NDArray[np.floating], answers: NDArray[np.floating] | None = None) -> Ruler:
+        """Measure the profiles (n, K) of the controls' candidates, and the answers (n, A); ones where there is none."""
         if not len(profiles):
-            return cls(np.ones(profiles.shape[1]), None if effects is None else 1.0)
+            return cls(np.ones(profiles.shape[1]), None if answers is None else np.ones(answers.shape[1]))
         high = np.quantile(profiles, REFERENCE, axis=0)
         reference = np.where(high > 0, high, 1.0)
-        if effects is None:
+        if answers is None:
             return cls(reference)
-        of_effects = float(np.sort(np.nan_to_num(effects, nan=-np.inf))[-max(1, int((1 - REFERENCE) * len(effects)))])
-        return cls(reference, of_effects if of_effects > 0 else 1.0)
+        rank = max(1, int((1 - REFERENCE) * len(answers)))
+        high = np.sort(np.nan_to_num(answers, nan=-np.inf), axis=0)[-rank]
+        return cls(reference, np.where(high > 0, high, 1.0))
 
     def strengths(
-        self, profiles: NDArray[np.floating], effects: NDArray[np.floating] | None = None
+        self, profiles: NDArray[np.floating], answers: NDArray[np.floating] | None = None
     ) -> NDArray[np.float64]:
-        """Strengths (n,) of candidates with these profiles (n, K) and effects (n,), NaN where not measured.
+        """Strengths (n,) of candidates with these profiles (n, K) and answers (n, A), NaN where not asked about.
 
-        A height, or the sum of height and effect; without an effect a candidate is weaker than any that has one.
+        A height, or the sum of it and the answers; what was not asked about is weaker than all that was.
         """
         heights: NDArray[np.float64] = (profiles / self.reference).max(axis=1)
-        if self.effect is None or effects is None:
+        if self.asked is None or answers is None:
             return heights
-        return np.where(np.isnan(effects), heights - UNMEASURED, heights + effects / self.effect)
+        is_asked = ~np.isnan(answers).any(axis=1)
+        return np.where(is_asked, heights + (answers / self.asked).sum(axis=1), heights - UNMEASURED)
 
 
 SEED_RULES = CandidateRules(smooth_bp=1, min_width=1, max_width=200, flank_fraction=0.5)

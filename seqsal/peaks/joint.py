@@ -68,8 +68,9 @@ SHARES = (0.1, 0.3, 1.0, 2.0)  # of the height to the prediction, to begin with
 MAX_STEPS, SMALL_STEP = 30, 1e-6  # of Newton's method
 BASE_BUDGET = 30
 MUCH_SHARED = 0.05  # of the windows, from which on places in windows mean nothing
-FEATURES = ("area", "agreement", "sharpness", "width", "effect", "steady", "prediction", "level", "place")
-EFFECT, STEADY, PREDICTION = -5, -4, -3  # columns
+FEATURES = ("area", "agreement", "sharpness", "width", "strand", "effect", "steady", "prediction", "level", "place")
+STRAND, EFFECT, STEADY, PREDICTION = -6, -5, -4, -3  # columns
+ANSWERS = (STRAND, EFFECT)  # that make up the strength, with the height
 OF_WINDOW = 4  # the last so many
 
 
@@ -185,8 +186,8 @@ def describe(
     size = np.maximum(size, np.finfo(float).tiny)
     own = [
         np.maximum(direction * area, 0) ** (2 / 3), direction * area / size, largest / size,
-        np.log(candidates.end - candidates.start), np.zeros(len(candidates)), direction * prediction,
-        direction * prediction, np.log(level), place,
+        np.log(candidates.end - candidates.start), np.zeros(len(candidates)), np.zeros(len(candidates)),
+        direction * prediction, direction * prediction, np.log(level), place,
     ]  # fmt: skip
     return np.column_stack([candidates.profile, *own]).astype(np.float32)
 
@@ -237,7 +238,7 @@ class _Score:
     def standard(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """Features (n, F) in standard units of the nulls, with the height before them as it is and capped."""
         heights = features[:, : len(self.ruler.reference)].astype(np.float64)
-        height = self.ruler.strengths(heights, features[:, EFFECT].astype(np.float64))
+        height = self.ruler.strengths(heights, _answers(features))
         table = np.column_stack([height, *(np.minimum(height, cap) for cap in CAPS), features])
         return np.clip((table - self.centre) / self.spread, -MAX_Z, MAX_Z)
 
@@ -249,8 +250,7 @@ class _Score:
     def learn(cls, data: Evidence, controls: Evidence, grafts: Evidence, n_heights: int) -> _Score:
         """Learn to tell data from both nulls; the height alone where too few candidates stand out."""
         nulls = (controls, grafts)
-        effects = controls.features[:, EFFECT].astype(np.float64)
-        ruler = Ruler.of(controls.features[:, :n_heights].astype(np.float64), effects if effects.any() else None)
+        ruler = Ruler.of(controls.features[:, :n_heights].astype(np.float64), _answers(controls.features))
         plain = cls(ruler, np.zeros(1), np.ones(1), np.zeros(1))
         both = np.concatenate([plain.standard(one.features) for one in nulls])
         spread = both.std(axis=0)
@@ -394,6 +394,12 @@ class JointNull:
         return np.max([one.p_values(strengths) for one in self.distributions], axis=0)
 
 
+def _answers(features: NDArray[np.floating]) -> NDArray[np.float64] | None:
+    """Return the model's answers (n, A) about candidates; None where it was not asked."""
+    answers = features[:, list(ANSWERS)].astype(np.float64)
+    return answers if answers.any() else None
+
+
 def _is_measured(evidence: Evidence) -> NDArray[np.bool_]:
     return ~np.isnan(evidence.features[:, EFFECT])
 
@@ -412,9 +418,8 @@ def fit_joint(
     found: dict[str, JointNull | SignNull] = {}
     for sign, null in controls.items():
         if data is None or _fewest(data[sign], null) < MIN_CANDIDATES:
-            features = null.features.astype(np.float64)
-            effects = features[:, EFFECT] if features[:, EFFECT].any() else None
-            found[sign] = SignNull.fit(features[:, :n_heights], null.unit, n_controls, effects, EFFECT)
+            heights = null.features[:, :n_heights].astype(np.float64)
+            found[sign] = SignNull.fit(heights, null.unit, n_controls, _answers(null.features), ANSWERS)
         else:
             population = windows.population(-1.0 if sign == "neg" else 1.0)
             found[sign] = JointNull.fit(data[sign], null, population, n_controls, n_heights)

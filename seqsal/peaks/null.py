@@ -172,14 +172,14 @@ class SignNull:
         Strengths of the control candidates.
     without
         N_GROUPS times the same, each time without another share of the controls, when it is called.
-    column
-        Of the features, where effects stand if they were measured.
+    columns
+        Of the features, where the model's answers stand if it was asked.
     """
 
     ruler: Ruler
     distribution: NullDistribution
     without: Callable[[], Sequence[NullDistribution]]
-    column: int = -1
+    columns: tuple[int, ...] = ()
 
     @classmethod
     def fit(
@@ -187,22 +187,22 @@ class SignNull:
         profiles: NDArray[np.floating],
         window: NDArray[np.int64],
         n_windows: int,
-        effects: NDArray[np.floating] | None = None,
-        column: int = -1,
+        answers: NDArray[np.floating] | None = None,
+        columns: tuple[int, ...] = (),
     ) -> SignNull:
-        """Fit to the profiles (n, K) and effects (n,) of control candidates; see :meth:`NullDistribution.fit`.
+        """Fit to the profiles (n, K) and answers (n, A) of control candidates; see :meth:`NullDistribution.fit`.
 
-        `column` of the features of other candidates holds their effects.
+        `columns` of the features of other candidates hold their answers.
         """
-        ruler = Ruler.of(profiles, effects)
-        strengths = ruler.strengths(profiles, effects)
+        ruler = Ruler.of(profiles, answers)
+        strengths = ruler.strengths(profiles, answers)
         group = window * N_GROUPS // max(n_windows, 1)
 
         def without() -> list[NullDistribution]:
             others = (group != i for i in range(N_GROUPS))
             return [NullDistribution.fit(strengths[rows], window[rows], n_windows, every=4) for rows in others]
 
-        return cls(ruler, NullDistribution.fit(strengths, window, n_windows), without, column)
+        return cls(ruler, NullDistribution.fit(strengths, window, n_windows), without, columns)
 
     def __len__(self) -> int:
         return len(self.distribution.heights)
@@ -210,7 +210,7 @@ class SignNull:
     def strengths(self, evidence: Evidence) -> NDArray[np.float64]:
         """Return the strengths (n,) of candidates."""
         features = evidence.features.astype(np.float64, copy=False)
-        return self.ruler.strengths(features[:, : len(self.ruler.reference)], features[:, self.column])
+        return self.ruler.strengths(features[:, : len(self.ruler.reference)], features[:, list(self.columns)])
 
     def p_values(self, strengths: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the p-values (n,) of candidates of these strengths (n,)."""

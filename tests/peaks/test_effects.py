@@ -14,10 +14,10 @@ import seqsal
 from seqsal.io.attributions import Attributions
 from seqsal.io.sweep import Axis
 from seqsal.peaks import call_peaks, effects
-from seqsal.peaks.candidates import UNMEASURED, CandidateRules
+from seqsal.peaks.candidates import UNMEASURED, CandidateRules, Ruler
 from seqsal.peaks.controls import read_null
 from seqsal.peaks.effects import HALF_BP, N_DRAWS, TURNS, Effects
-from seqsal.peaks.joint import EFFECT, STEADY, Windows, fit_joint
+from seqsal.peaks.joint import EFFECT, STEADY, STRAND, Windows, fit_joint
 from seqsal.peaks.null import Evidence
 from seqsal.sequence.codes import one_hot, reverse_complement
 from seqsal.sequence.draws import dinucleotide_shuffle, draw_number
@@ -52,7 +52,7 @@ def measured(attr: Attributions, is_steady: bool = True) -> tuple[Effects, dict[
     found, n = read_null(attr, CandidateRules(), scale=None, windows=windows)
     asks = Effects.of(attr, None, "cpu", is_steady)
     assert asks is not None
-    asks.aim(found, n, 4)
+    asks.aim(found, n, CandidateRules().widths, None)
     return asks, found, {sign: asks.of_controls(sign, one, 1) for sign, one in found.items()}
 
 
@@ -62,8 +62,18 @@ def both_strands(codes: NDArray[np.uint8]) -> float:
         return float(np.mean([Matches()(torch.from_numpy(one_hot(one))).item() for one in strands]))
 
 
+def slow_strength(track: NDArray[np.float32], place: int, ruler: Ruler) -> float:
+    """Height of a track at a place, from the definition of the kernels."""
+    padded = np.pad(np.sign(track) * np.abs(track.astype(np.float64)) ** (2 / 3), 20)
+    profile = []
+    for width in CandidateRules().widths:
+        weights = np.maximum(width // 2 + 1 - np.abs(np.arange(-20, 21)), 0)
+        profile.append(weights @ padded[place : place + 41] / weights.sum())
+    return float((profile / ruler.reference).max())
+
+
 def test_effects_are_their_definition(attr: Attributions) -> None:
-    _, found, after = measured(attr)
+    asks, found, after = measured(attr)
     assert attr.controls is not None and attr.controls.codes is not None
     for sign, direction in (("pos", 1), ("neg", -1)):
         one = after[sign]
@@ -80,7 +90,11 @@ def test_effects_are_their_definition(attr: Attributions) -> None:
             assert one.features[i, EFFECT] == pytest.approx(direction * np.mean(lost), abs=1e-5)
             steady = np.mean([both_strands(np.roll(codes, turn)) for turn in TURNS])
             assert one.features[i, STEADY] == pytest.approx(direction * steady, abs=1e-5)
-        untouched = np.delete(one.features, [found[sign].features.shape[1] + k for k in (EFFECT, STEADY)], axis=1)
+            turned = seqsal.attribute(Matches(), X=one_hot(reverse_complement(codes[None])), device="cpu").track[0]
+            height = slow_strength(direction * turned[::-1], place, asks.rulers[sign])
+            assert one.features[i, STRAND] == pytest.approx(height, abs=1e-5)
+        columns = [found[sign].features.shape[1] + k for k in (STRAND, EFFECT, STEADY)]
+        untouched = np.delete(one.features, columns, axis=1)
         assert set(untouched.ravel()) <= set(found[sign].features.ravel())
 
 
