@@ -197,7 +197,7 @@ class Effects:
         track = self.attribute(reverse_complement(codes))[:, ::-1]
         level = 1.0 if self.scale is None else self.scale(track, codes != N_CODE)[:, None]
         margin = max(self.widths) // 2
-        padded = np.pad(compressed(track / level), ((0, 0), (margin, margin)))
+        padded = np.pad(compressed((track / level).astype(np.float64)), ((0, 0), (margin, margin)))
         at = of * padded.shape[1] + margin + place
         return (1.0 if sign == "pos" else -1.0) * smoothed_at(padded.ravel(), at, self.widths)
 
