@@ -1,6 +1,6 @@
 """Peak calling: how often it calls pure noise, and what a million positions cost, beside tangermeme.
 
-    python benchmarks/peaks.py [--datasets 200] [--positions 1000000]
+    python benchmarks/peaks.py [--datasets 200] [--positions 1000000] [--windows 50000 200000 800000]
 
 Second table: simulated tracks without any signal, data and controls from one law, autocorrelated as attributions are
 (weights over 7 bp), called at q < 0.05. A calibrated caller calls anything in at most 5 % of the data sets. The peer's
@@ -8,11 +8,17 @@ columns are the mean number of calls by tangermeme's recursive_seqlets on the sa
 with the same controls at its `target_fdr=0.05`, and the share of data sets in which the latter calls anything.
 
 First table: seconds for the calls of both signs, against recursive_seqlets (which finds one sign) on the same track.
+
+Third table: the largest memory of a process that calls so many windows of 100 bp, their track drawn as it is read, and
+what that grows by with each window more; with `--windows` that alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
+import multiprocessing
+import resource
 import time
 import warnings
 from collections.abc import Callable
@@ -119,15 +125,61 @@ def speed(n_positions: int) -> None:
         )
 
 
+class Endless:
+    """A track (n, L) of which a part is drawn, over and over, when it is read."""
+
+    def __init__(self, n: int, length: int) -> None:
+        self.shape, self.dtype, self.ndim = (n, length), np.dtype(np.float32), 2
+        self._bank = noise(LAWS["laplace"], np.random.default_rng(0), 5000, length)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | NDArray[np.int64]) -> NDArray[np.float32]:
+        wanted = np.arange(self.shape[0])[rows] if isinstance(rows, slice) else np.asarray(rows)
+        return self._bank[wanted % len(self._bank)]
+
+
+def memory_of(n: int) -> tuple[float, float, float]:
+    """MB of this process with the table of n regions, and after calling them; seconds of the processor."""
+    length, start = 100, np.arange(n) * 110
+    attr = Attributions(
+        regions=make_regions(["chr1"] * n, start, start + length),
+        codes=np.broadcast_to(np.uint8(0), (n, length)),
+        track=Endless(n, length),
+        prediction=np.broadcast_to(np.float32(0), (n,)),
+        controls=Controls(noise(LAWS["laplace"], np.random.default_rng(1), 4000, length)),
+    )
+    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, time.process_time()
+    call_peaks(attr, max_controls=4000)
+    return before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, time.process_time() - began
+
+
+def memory(sizes: list[int]) -> None:
+    context, rows = multiprocessing.get_context("spawn"), []
+    for n in sizes:
+        with context.Pool(1) as pool:
+            rows.append(pool.apply(memory_of, (n,)))
+        before, most, seconds = rows[-1]
+        print(f"{n:9,} windows: {before:6.0f} MB before, {most:6.0f} MB at most, {seconds:5.1f} s", flush=True)
+    pairs = itertools.pairwise(zip(rows, sizes, strict=True))
+    per_window = [(b[1] - a[1]) / (m - n) * 2**20 for (a, n), (b, m) in pairs]
+    print("bytes a window more:", ", ".join(f"{one:.0f}" for one in per_window))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--datasets", type=int, default=200)
     parser.add_argument("--positions", type=int, default=1_000_000)
+    parser.add_argument("--windows", type=int, nargs="+", help="of the table of memory, which is then the only one")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.windows:
+        return memory(options.windows)
     speed(options.positions)
     print()
     calibration(options.datasets)
+    memory([50_000, 200_000, 800_000])
 
 
 if __name__ == "__main__":
