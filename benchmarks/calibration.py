@@ -65,7 +65,9 @@ class DataSet:
     shuffled: Attributions
 
 
-def draw_dataset(source: Trained, seed: int, method: str = "gradient_x_input") -> DataSet:
+def draw_dataset(
+    source: Trained, seed: int, method: str = "gradient_x_input", n_controls: int | None = None
+) -> DataSet:
     """Draw, attribute and shuffle one data set."""
     rng = np.random.default_rng([seed, source.design.seed, 33])
     n = int(rng.integers(20, 41))
@@ -76,15 +78,18 @@ def draw_dataset(source: Trained, seed: int, method: str = "gradient_x_input") -
         source.design.name,
         planted,
         hits[~_touch(hits, planted.instances).any(axis=1)],
-        _attribute(source, planted.codes, seed, method),
-        _attribute(source, shuffled, seed + 500_000, method),
+        _attribute(source, planted.codes, seed, method, n_controls),
+        _attribute(source, shuffled, seed + 500_000, method, n_controls),
     )
 
 
-def _attribute(source: Trained, codes: NDArray[np.uint8], seed: int, method: str) -> Attributions:
+def _attribute(
+    source: Trained, codes: NDArray[np.uint8], seed: int, method: str, n_controls: int | None
+) -> Attributions:
     return seqsal.attribute(
-        source.model, X=one_hot(codes), method=method, seed=seed, hypothetical=False, device="cpu", batch_size=64
-    )
+        source.model, X=one_hot(codes), method=method, seed=seed, hypothetical=False, device="cpu", batch_size=64,
+        **({"n_controls": n_controls} if n_controls else {}),
+    )  # fmt: skip
 
 
 def ours(fdr: float = FDR, statistic: str = "height") -> Caller:
@@ -175,10 +180,12 @@ def judge(data: DataSet, caller: Caller) -> Outcome:
     return Outcome(len(caller(data.shuffled)) > 0, int(is_true.sum()), int(is_false.sum()), distance)
 
 
-def datasets(sources: list[Trained], n_sets: int, seed: int, method: str) -> Iterator[DataSet]:
+def datasets(
+    sources: list[Trained], n_sets: int, seed: int, method: str, n_controls: int | None = None
+) -> Iterator[DataSet]:
     """Draw data sets, from each network in turn."""
     for i in range(n_sets):
-        yield draw_dataset(sources[i % len(sources)], seed + i, method)
+        yield draw_dataset(sources[i % len(sources)], seed + i, method, n_controls)
 
 
 def _table(instances: pd.DataFrame, outcomes: dict[str, list[Outcome]]) -> None:
@@ -203,15 +210,17 @@ def main() -> None:
     parser.add_argument("--method", default="gradient_x_input")
     parser.add_argument("--seed", type=int, default=0, help="of the first data set")
     parser.add_argument("--callers", default="", help="how the names of those to try begin, such as 'seqsal, q'")
+    parser.add_argument("--designs", default="", help="what is in the names of the networks, such as 'mean'")
+    parser.add_argument("--controls", type=int, help="so many and no more; the usual number, from which they grow")
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.cache.mkdir(parents=True, exist_ok=True)
-    sources = [trained(design, options.cache) for design in DESIGNS]
+    sources = [trained(design, options.cache) for design in DESIGNS if options.designs in design.name]
     callers = {name: call for name, call in CALLERS.items() if name.startswith(options.callers)}
     began, instances = time.perf_counter(), []
     by_design: dict[str, dict[str, list[Outcome]]] = {s.design.name: {name: [] for name in callers} for s in sources}
     spans: dict[str, list[pd.DataFrame]] = {s.design.name: [] for s in sources}
-    for data in datasets(sources, options.datasets, options.seed, options.method):
+    for data in datasets(sources, options.datasets, options.seed, options.method, options.controls):
         spans[data.design].append(data.planted.instances)
         for name, caller in callers.items():
             by_design[data.design][name].append(judge(data, caller))
