@@ -108,6 +108,7 @@ def main() -> None:
     parser.add_argument("--genome", type=Path, required=True)
     parser.add_argument("--megabases", type=float, default=20)
     parser.add_argument("--controls", type=int, help="made with the windows; the usual number, from which they grow")
+    parser.add_argument("--max-controls", type=int, help="to which they grow")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "seqsal-calibration")
     parser.add_argument("--statistics", nargs="+", default=["height", "joint"])
@@ -124,7 +125,9 @@ def main() -> None:
     )
     for statistic in options.statistics:
         began = time.process_time()
-        peaks = seqsal.call_peaks(attr, fdr=max(RATES), statistic=statistic, sign="pos", device="cpu")
+        peaks = seqsal.call_peaks(
+            attr, fdr=max(RATES), statistic=statistic, sign="pos", device="cpu", max_controls=options.max_controls
+        )
         seconds, memory = time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         for rate in RATES:
             calls = peaks[peaks["q_value"] <= rate]
