@@ -6,23 +6,23 @@
 each base and position, windows of 200 bp), in a process of its own: seconds, largest resident memory and file sizes,
 each also per Mbp of genome. With several models, as an ensemble.
 
-*Parts.* Mbp of track per second and core of the reader (windows from FASTA), the HDF5 writer and the bigWig writer, on
-10 Mbp. The slowest is what a fast device waits for.
+*Parts.* Mbp of track per second of processor time of the reader (windows from FASTA), the HDF5 writer and the bigWig
+writer with its process. The slowest is what a fast device waits for.
 
-*Workers* (`--schedulers`). A model whose forward pass sleeps 20 ms a batch, as one that waits for a device: `score` by
-4 workers against one; and `attribute` by as many workers as cores against one process with all of them.
+*Workers* (`--schedulers`). A model whose forward pass sleeps 10 ms a window, as one that waits for a device: `score` by
+4 workers against one; and `attribute` (`ism`) by as many workers as cores against one process with as many threads.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -46,10 +46,10 @@ class Free(torch.nn.Module):
 
 
 class Slow(Free):
-    """Sleeps while a device would work."""
+    """Sleeps 10 ms a window, while a device would work."""
 
     def forward(self, X: torch.Tensor) -> torch.Tensor:  # noqa: D102
-        time.sleep(0.02)
+        time.sleep(0.01 * len(X))
         return super().forward(X)
 
 
@@ -121,8 +121,15 @@ def growth(folder: Path, sizes: list[float], models: list[int], cores: int, step
             path.unlink()
 
 
-def parts(folder: Path, step: int, mbp: float = 10) -> dict[str, float]:
-    """Mbp of track per second of the reader and of both writers."""
+def used() -> float:
+    """Seconds of processor time of this process and those that it has waited for."""
+    return sum(
+        one.ru_utime + one.ru_stime for one in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
+
+
+def parts(folder: Path, step: int, mbp: float) -> dict[str, float]:
+    """Mbp of track per second of processor time of the reader and of both writers."""
     from seqsal.io.attributions import Attributions
     from seqsal.io.inputs import open_input
     from seqsal.io.store import StoreLayout
@@ -133,24 +140,24 @@ def parts(folder: Path, step: int, mbp: float = 10) -> dict[str, float]:
     with open_input(genome=simulate(folder / "p.fa", mbp), regions="genome", length=LENGTH, step=step) as source:
         n, rows = len(source), (1 << 20) // LENGTH
         track_mbp = n * LENGTH / 1e6
-        start = time.perf_counter()
+        start = used()
         codes = np.concatenate([source.read(slice(i, min(i + rows, n))) for i in range(0, n, rows)])
-        found["reader"] = track_mbp / (time.perf_counter() - start)
+        found["reader"] = track_mbp / (used() - start)
         values = np.random.default_rng(0).normal(size=codes.shape).astype(np.float32)
         layout = StoreLayout(source.windows, source.rejected, LENGTH, source.chrom_sizes)
-        start = time.perf_counter()
         with AttributionWriter(folder / "w.h5", layout, {"method": "none"}) as writer:
+            start = used()
             for i in range(0, n, rows):
                 part = slice(i, min(i + rows, n))
                 arrays = {"codes": codes[part], "track": values[part], "prediction": values[part, 0]}
                 writer.write("main", i, arrays)
+            found["HDF5 writer"] = track_mbp / (used() - start)
             writer.write("null", 0, {})
             writer.finish()
-        found["HDF5 writer"] = track_mbp / (time.perf_counter() - start)
         attr = Attributions(source.windows, codes, values, values[:, 0])
-        start = time.perf_counter()
+        start = used()
         write_bigwig(attr, source.chrom_sizes, folder / "w.bw")
-        found["bigWig writer (of genome)"] = mbp / (time.perf_counter() - start)
+        found["bigWig writer (of genome)"] = mbp / (used() - start)
     return found
 
 
@@ -165,20 +172,42 @@ def arithmetic(rates: dict[str, float], step: int) -> None:
 
 
 def schedulers(folder: Path, cores: int) -> None:
-    genome = simulate(folder / "s.fa", 0.4)
-    shared = ("--genome", genome, "--regions", "genome", "--device", "cpu", "--quiet")
-    slow, free = ("score", "--model", "scale:slow", *shared), ("attribute", "--model", "scale:free0", *shared)
-    words = {
-        "slow model, score, 1 worker": (*slow, "--out", folder / "a.tsv", "--scheduler", "local:1"),
-        "slow model, score, 4 workers": (*slow, "--out", folder / "b.tsv", "--scheduler", "local:4"),
-        "attribute, one process": (*free, "--out", folder / "a.h5"),
-        f"attribute, local:{cores}": (*free, "--out", folder / "b.h5", "--scheduler", f"local:{cores}"),
-    }
-    results: dict[str, float] = {}
-    for name, command in words.items():
-        results[name] = seqsal_command(cores, *command)[0]
-        print(f"{name}: {results[name]:.1f} s")
-    print(json.dumps(results))
+    """Compare workers that have started and know the model, so that only their sharing of the work is timed."""
+    from distributed import LocalCluster
+
+    import seqsal
+    from seqsal.pipeline.schedulers import attribute_on, score_on
+
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), *sys.path])
+    given = {"genome": simulate(folder / "s.fa", 0.4), "regions": "genome", "device": "cpu"}
+    seconds: dict[str, float] = {}
+
+    def clock(name: str, work: Callable[[], object]) -> None:
+        work()  # everything is loaded and known
+        start = time.perf_counter()
+        work()
+        seconds[name] = time.perf_counter() - start
+        print(f"{name}: {seconds[name]:.1f} s", flush=True)
+
+    for n in (1, 4):
+        with LocalCluster(n_workers=n, threads_per_worker=1, dashboard_address=None) as cluster:
+            address = cluster.scheduler_address
+            clock(f"slow model, score, {n} workers", lambda to=address: score_on(to, "scale:slow", **given))
+    out = folder / "a.h5"
+    given["genome"], ism = simulate(folder / "t.fa", 0.2), {"method": "ism"}
+    clock("attribute, one process", lambda: seqsal.attribute("scale:free0", out=out, **given, **ism))
+    with LocalCluster(n_workers=cores, threads_per_worker=1, dashboard_address=None) as cluster:
+        address = cluster.scheduler_address
+
+        def anew() -> None:
+            out.unlink()
+            attribute_on(address, "scale:free0", out, **given, **ism)
+
+        clock(f"attribute, {cores} workers", anew)
+    slow_ratio = seconds["slow model, score, 1 workers"] / seconds["slow model, score, 4 workers"]
+    ratio = seconds[f"attribute, {cores} workers"] / seconds["attribute, one process"]
+    print(f"slow model: 4 workers {slow_ratio:.2f} times as fast as one")
+    print(f"attribute: {cores} workers take {ratio:.2f} times as long as one process with as many threads")
 
 
 def main() -> None:
@@ -196,9 +225,9 @@ def main() -> None:
             schedulers(folder, given.cores)
             return
         growth(folder, given.mbp, given.models, given.cores, given.step)
-        rates = parts(folder, given.step)
+        rates = parts(folder, given.step, max(given.mbp))
         for part, rate in rates.items():
-            print(f"{part}: {rate:,.0f} Mbp/s")
+            print(f"{part}: {rate:,.1f} Mbp/s")
         arithmetic(rates, given.step)
 
 

@@ -507,7 +507,7 @@ def fingerprint(layout: StoreLayout, attrs: Mapping[str, Any]) -> str:
     own = layout.datasets()
     digest.update(repr([(name, own[name][0]) for name in own if name not in _of_controls(own)]).encode())
     for column in ("chrom", "start", "end", "strand", "name"):
-        digest.update("\n".join(map(str, layout.regions[column])).encode())
+        digest.update("\n".join(map(str, layout.regions[column].tolist())).encode())
     return digest.hexdigest()
 
 
