@@ -1,8 +1,7 @@
-"""Grammars: networks trained on planted rules, what experiments name, and what each method's maps obey.
+"""Grammars: networks trained on planted rules, what experiments name.
 
     python benchmarks/grammar.py train FOLDER [--seeds 4]    networks, one file each; goes on where it stopped
     python benchmarks/grammar.py name FOLDER                 which grammar is named for each network
-    python benchmarks/grammar.py methods FOLDER              the nine methods: localisation, signs, spread of seeds
 
 A sequence of 120 bp holds none, one or both of two words, A and B, on either strand, in either order and up to 40 bp
 apart, and its activity is a rule of them (`RULES`) with noise of 0.1. Networks are of three kinds (`KINDS`): a wide
@@ -12,15 +11,19 @@ second convolution, residual dilated ones, and attention.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from seqsal.sequence.codes import encode, reverse_complement
+import seqsal
+from seqsal.experiments import insert, name_grammar, space
+from seqsal.sequence.codes import encode, one_hot, reverse_complement
 from seqsal.sequence.tensors import one_hot_tensor
 
 LENGTH, POOL, MOST_GAP, NOISE = 120, 3, 40, 0.1
@@ -40,6 +43,7 @@ RULES: dict[str, Callable[..., NDArray[np.float64]]] = {
     "opposed": lambda a, b, gap, same: a - b,
     "noise": lambda a, b, gap, same: 0.0 * a,
 }
+LEARNED, N_BACKGROUNDS = 0.8, 20
 WITHOUT = ("additive", "single", "opposed", "noise")
 
 
@@ -161,13 +165,58 @@ def train_all(folder: Path, n_seeds: int) -> None:
                     print(f"{path.stem}: {explained:.3f} of the rule's variance", flush=True)
 
 
+def read_networks(folder: Path) -> Iterator[tuple[str, str, int, nn.Module]]:
+    """Yield the rule, kind, seed and network of each file whose network has learned its rule."""
+    left = 0
+    for path in sorted(folder.glob("*-*-*.pt")):
+        rule, kind, seed = path.stem.split("-")
+        saved = torch.load(path, weights_only=True)
+        if saved["explained"] < LEARNED:
+            left += 1
+            continue
+        network = Network(kind)
+        network.load_state_dict(saved["weights"])
+        yield rule, kind, int(seed), network.eval()
+    print(f"{left} networks left out: they explain less than {LEARNED:.0%} of their rule")
+
+
+def name_all(folder: Path) -> None:
+    """Print which grammar is named for the networks of each rule."""
+    torch.set_num_threads(1)
+    X = one_hot(np.random.default_rng(5).integers(0, 4, (N_BACKGROUNDS, LENGTH), dtype=np.uint8))
+    given: dict[str, Any] = {
+        "X": X,
+        "device": "cpu",
+        "rc_average": False,
+        "n_sequences": N_BACKGROUNDS,
+        "progress": False,
+    }
+    named: dict[str, list[str]] = {}
+    for rule, kind, seed, network in read_networks(folder):
+        model = seqsal.wrap(network, input_length=LENGTH)
+        alone = insert(model, [A, B], **given)
+        found = name_grammar(alone, space(model, A, B, distances=range(MOST_GAP + 1), **given))
+        expected = "none" if rule in WITHOUT else rule
+        named.setdefault(rule, []).append(found.name)
+        if found.name != expected:
+            print(f"{rule}-{kind}-{seed}: {found}, {found!r}", flush=True)
+    for rule, names in named.items():
+        print(f"{rule:12} {len(names):3} networks: {dict(Counter(names))}")
+    right = [name == rule for rule, names in named.items() if rule not in WITHOUT for name in names]
+    false = [name != "none" for rule, names in named.items() if rule in WITHOUT for name in names]
+    print(f"named right: {sum(right)} of {len(right)}; named without a grammar: {sum(false)} of {len(false)}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["train"])
+    parser.add_argument("what", choices=["train", "name"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, default=4)
     given = parser.parse_args()
-    train_all(given.folder, given.seeds)
+    if given.what == "train":
+        train_all(given.folder, given.seeds)
+    else:
+        name_all(given.folder)
 
 
 if __name__ == "__main__":

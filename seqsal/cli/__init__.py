@@ -34,8 +34,8 @@ __all__ = ["keep_freed_memory", "main"]
 
 VERBS = (
     "demo", "train", "retrain", "score", "attribute", "variants", "insert", "remove", "swap", "pair", "space", "scan",
-    "import", "controls", "peaks", "motifs", "hits", "logo", "export", "compare", "audit", "erf", "report", "run",
-    "plan", "work", "merge", "info", "doctor", "completion",
+    "interactions", "import", "controls", "peaks", "motifs", "hits", "logo", "export", "compare", "audit", "erf",
+    "report", "run", "plan", "work", "merge", "info", "doctor", "completion",
 )  # fmt: skip
 
 

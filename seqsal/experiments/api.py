@@ -11,9 +11,12 @@ from seqsal.attribution.api import open_request
 from seqsal.attribution.request import make_request
 from seqsal.experiments.designs import Bench, read_elements
 
-__all__ = ["insert", "pair", "remove", "scan", "space", "swap"]
+__all__ = ["insert", "interactions", "pair", "remove", "scan", "space", "swap"]
 
-OWN = ("motifs", "a", "b", "gap", "distances", "mismatches", "width", "step", "n_draws", "n_sequences", "progress")
+OWN = (
+    "motifs", "a", "b", "gap", "distances", "mismatches", "width", "step", "n_draws", "within", "n_shuffles",
+    "n_sequences", "progress",
+)  # fmt: skip
 
 
 def _run(
@@ -150,4 +153,21 @@ def scan(
     return _run(
         model, lambda bench: bench.scan(width=width, step=step, n_draws=n_draws), n_sequences, rc_average, progress,
         windows,
+    )  # fmt: skip
+
+
+def interactions(
+    model: Any, *, within: tuple[int, int] | None = None, n_shuffles: int = 10, n_sequences: int = 10,
+    rc_average: bool = True, progress: bool | None = None, **windows: Any,
+) -> pd.DataFrame:  # fmt: skip
+    """Change two bases at a time, to see which depend on each other.
+
+    Parameters and errors as for :func:`insert`; `within` are offsets (start, end) in the window, its middle 20 bp by
+    default, and `n_sequences` the windows at most. Columns `region`, `a` and `b` (offsets), `base_a`, `base_b`, and
+    `effect`: f(ab) − f(a) − f(b) + f(window) on average over the 3 × 3 changes, above 0 where the two bases are worth
+    more together than alone; `p_value`, against pairs as far apart in `n_shuffles` shuffled windows; `q_value`.
+    """
+    return _run(
+        model, lambda bench: bench.interactions(within=within, n_shuffles=n_shuffles), n_sequences, rc_average,
+        progress, windows,
     )  # fmt: skip

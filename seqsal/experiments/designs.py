@@ -1,4 +1,4 @@
-"""Elements in neutral sequence and where they stand: insert, remove, swap, pair, space and scan.
+"""Elements in neutral sequence and where they stand: insert, remove, swap, pair, space, scan, interactions.
 
 An *element* is a word: a motif's most frequent bases, a record of a FASTA, or letters. *Backgrounds* are dinucleotide
 shuffles of the windows, so neutral in motifs and alike in composition. With f the prediction in the output space that
@@ -12,7 +12,9 @@ sequences, with its 95 % interval:
 * `pair`: f(AB) − f(A) − f(B) + f(background), A and B a gap apart, against pairs of control words: what the two do
   together beyond what each does alone;
 * `space`: the same at every distance and orientation;
-* `scan`: f(window) − f(window with a tile of it shuffled), tile by tile.
+* `scan`: f(window) − f(window with a tile of it shuffled), tile by tile;
+* `interactions`: f(ab) − f(a) − f(b) + f(window), two bases of a window changed, the mean over 3 × 3 changes, against
+  pairs as far apart in shuffles.
 
 Control words are other orders of the same bases (:mod:`seqsal.experiments.words`): an effect has to stand out over the
 sequences and among the words. `swap`, `space` and `scan` are tested over sequences alone, by a paired t-test. Q-values
@@ -35,6 +37,7 @@ from numpy.typing import NDArray
 from seqsal.attribution.api import OpenRequest
 from seqsal.errors import UsageError, shown
 from seqsal.experiments.predict import Predictor
+from seqsal.experiments.variants.null import EffectNull
 from seqsal.experiments.words import (
     EQUAL,
     MAX_CONTROL_WORDS,
@@ -56,6 +59,7 @@ __all__ = ["Bench", "Element", "read_elements"]
 ORIENTATIONS = ("++", "+-", "-+", "--")
 N_ELSEWHERE = 4  # placements of what is replaced elsewhere
 FEWEST = 5  # windows with a copy, to test what its removal does
+PAIRED_BP, MOST_PAIRED = 20, 100  # bases whose pairs are changed: where nobody says which, and at most
 FIRST_DRAW = 2_000  # of the shuffles that are backgrounds; others are taken by the audit
 FASTA_SUFFIXES = (".fa", ".fasta", ".fna", ".fa.gz", ".fasta.gz")
 Codes = NDArray[np.uint8]
@@ -249,6 +253,49 @@ class Bench:
 
         return self._table(self._bar(starts), ("region", "start", "end"), run)
 
+    def interactions(self, *, within: tuple[int, int] | None = None, n_shuffles: int = 10) -> pd.DataFrame:
+        """Measure for each two bases of a stretch what changing both does beyond changing each."""
+        start, end = within or (
+            max(self.length // 2 - PAIRED_BP // 2, 0),
+            min(self.length // 2 + PAIRED_BP // 2, self.length),
+        )
+        if not 0 <= start < end - 1 < self.length or end - start > MOST_PAIRED:
+            raise UsageError(
+                f"within: got {start}-{end}, expected 2 to {MOST_PAIRED} bp in the window of {self.length} bp"
+            )
+        if not 1 <= n_shuffles <= len(self.backgrounds):
+            raise UsageError(f"n_shuffles: got {n_shuffles}, expected 1 to n_sequences, {len(self.backgrounds)}")
+        i, j = np.triu_indices(end - start, 1)
+        null, rows = [self._pairs(codes, start, end) for codes in self._bar(self.backgrounds[:n_shuffles])], []
+        own = [self._pairs(codes, start, end) for codes in self._bar(self.windows)]
+        parents = np.repeat(np.arange(len(null)), len(i))
+        fitted = EffectNull.fit(np.concatenate(null), np.tile(j - i, len(null)), parents)
+        for name, codes, effects in zip(self.names, self.windows, own, strict=True):
+            p = fitted.p_values(effects, j - i)
+            bases = decode(codes[start:end])
+            columns = (i + start, j + start, [bases[k] for k in i], [bases[k] for k in j], effects, p)
+            rows += [(name, *row) for row in zip(*columns, strict=True)]
+        table = pd.DataFrame(rows, columns=["region", "a", "b", "base_a", "base_b", "effect", "p_value"])
+        return table.assign(q_value=_q_values(table["p_value"].to_numpy()))
+
+    def _pairs(self, codes: Codes, start: int, end: int) -> Values:
+        """Return for each two bases of a window (L,) the mean of f(ab) − f(a) − f(b) + f(window) over 3 × 3 changes."""
+        width = end - start
+        others = np.array([[base for base in range(4) if base != own][:3] for own in range(N_CODE + 1)], dtype=np.uint8)
+        i, j = np.triu_indices(width, 1)
+        own = codes[start:end]
+        single = np.repeat(own[None], 3 * width, axis=0)  # position by position
+        single[np.arange(3 * width), np.repeat(np.arange(width), 3)] = others[own].ravel()
+        double = np.repeat(own[None], 9 * len(i), axis=0)
+        rows = np.arange(9 * len(i))
+        double[rows, np.repeat(i, 9)] = np.repeat(others[own[i]], 3, axis=1).ravel()
+        double[rows, np.repeat(j, 9)] = np.tile(others[own[j]], (1, 3)).ravel()
+        at, forward = np.array([start]), np.ones(1, dtype=bool)
+        values = self.predictor.written(codes[None], np.concatenate([own[None], single, double]), at, forward)[:, 0]
+        alone = values[1 : 1 + 3 * width].reshape(width, 3).mean(axis=1)
+        beyond = values[1 + 3 * width :].reshape(-1, 9).mean(axis=1) - alone[i] - alone[j] + values[0]
+        return np.where(np.abs(beyond) > EQUAL * max(float(np.abs(values).max()), EQUAL), beyond, 0.0)
+
     def _inserted(self, element: Element) -> Effect:
         start = np.full(len(self.backgrounds), (self.length - len(element)) // 2)
         forward = np.ones(len(start), dtype=bool)
@@ -342,15 +389,20 @@ class Bench:
         run: Callable[[Any], list[tuple[tuple[Any, ...], Effect]]],
     ) -> pd.DataFrame:  # fmt: skip
         """Run experiments, and make a table of what they came to."""
-        from scipy.stats import false_discovery_control
-
         found = [row for item in items for row in run(item)]
         table = pd.DataFrame([key for key, _ in found], columns=list(names))
         table["effect"] = [effect.mean for _, effect in found]
         for side, name in enumerate(("low", "high")):
             table[name] = [np.nan if effect.ci is None else effect.ci[side] for _, effect in found]
         table["p_value"] = p = np.array([effect.p_value for _, effect in found], dtype=np.float64)
-        q, tested = np.full(len(p), np.nan), np.isfinite(p)
-        if tested.any():
-            q[tested] = false_discovery_control(p[tested], method="bh")
-        return table.assign(q_value=q, n=[effect.n for _, effect in found])
+        return table.assign(q_value=_q_values(p), n=[effect.n for _, effect in found])
+
+
+def _q_values(p: Values) -> Values:
+    """Return Benjamini–Hochberg's, NaN where nothing was tested."""
+    from scipy.stats import false_discovery_control
+
+    q, tested = np.full(len(p), np.nan), np.isfinite(p)
+    if tested.any():
+        q[tested] = false_discovery_control(p[tested], method="bh")
+    return q

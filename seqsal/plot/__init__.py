@@ -7,7 +7,7 @@ from seqsal.plot.curves import (
     plot_score_histogram,
     plot_training_history,
 )
-from seqsal.plot.experiments import plot_cooperativity, plot_spacing, plot_variant
+from seqsal.plot.experiments import plot_cooperativity, plot_interactions, plot_spacing, plot_variant
 from seqsal.plot.heatmap import plot_heatmap
 from seqsal.plot.logo import BASE_COLORS, plot_letters, plot_logo, plot_region_rows
 from seqsal.plot.motifs import plot_cwm, plot_motif, plot_pattern, write_logos
@@ -22,6 +22,7 @@ __all__ = [
     "plot_curves",
     "plot_cwm",
     "plot_heatmap",
+    "plot_interactions",
     "plot_letters",
     "plot_logo",
     "plot_motif",

@@ -22,7 +22,7 @@ from seqsal.plot.style import (
 )  # fmt: skip
 from seqsal.plot.tracks import plot_track
 
-__all__ = ["draw_variant", "plot_cooperativity", "plot_spacing", "plot_variant"]
+__all__ = ["draw_variant", "plot_cooperativity", "plot_interactions", "plot_spacing", "plot_variant"]
 
 VARIANT_BP = 60
 
@@ -108,6 +108,55 @@ def plot_cooperativity(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         labels = [one_line(name) for name in names]
         axes.set_xticks(range(len(names)), labels, rotation=90, parse_math=False)
         axes.set_yticks(range(len(names)), labels, parse_math=False)
+        root_figure(axes).colorbar(image, ax=axes, label="effect beyond each alone")
+    return axes
+
+
+@shown
+def plot_interactions(table: pd.DataFrame, region: str | None = None, ax: Axes | None = None) -> Axes:
+    """Draw what each two bases do together as a matrix, those with q ≤ 0.05 marked.
+
+    Parameters
+    ----------
+    table
+        Of :func:`seqsal.experiments.interactions`.
+    region
+        Which window; None for the first.
+    ax
+        Axes to draw on; None makes a figure.
+
+    Raises
+    ------
+    UsageError
+        The table is of another kind, or has no such region.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> row = {"region": "x", "a": 4, "b": 6, "base_a": "G", "base_b": "A", "effect": 1.0, "q_value": 0.01}
+    >>> [text.get_text() for text in plot_interactions(pd.DataFrame([row])).texts]
+    ['*']
+    """
+    _check(table, ("region", "a", "b", "base_a", "base_b", "effect", "q_value"), "interactions")
+    name = table["region"].iloc[0] if region is None else region
+    own = table[table["region"] == name]
+    if not len(own):
+        raise UsageError(f"region: got {name!r}, expected one of the table, such as {table['region'].iloc[0]!r}")
+    first, last = int(own["a"].min()), int(own["b"].max()) + 1
+    bases = dict(zip(own["a"], own["base_a"], strict=True)) | dict(zip(own["b"], own["base_b"], strict=True))
+    matrix = np.full((last - first, last - first), np.nan)
+    matrix[own["b"] - first, own["a"] - first] = own["effect"]
+    most = float(np.nanmax(np.abs(matrix))) or 1.0
+    with drawing_style():
+        side = 1.4 + 0.16 * len(matrix)
+        axes = new_axes(side + 0.8, side) if ax is None else ax
+        image = axes.imshow(matrix, cmap="RdBu_r", vmin=-most, vmax=most)
+        for a, b in own.loc[own["q_value"] <= 0.05, ["a", "b"]].itertuples(index=False, name=None):
+            axes.text(a - first, b - first, "*", ha="center", va="center")
+        labels = [bases.get(at, "") for at in range(first, last)]
+        axes.set_xticks(range(len(labels)), labels)
+        axes.set_yticks(range(len(labels)), labels)
+        axes.set_xlabel(f"bases {first:,} to {last - 1:,} of {one_line(name)}", parse_math=False)
         root_figure(axes).colorbar(image, ax=axes, label="effect beyond each alone")
     return axes
 

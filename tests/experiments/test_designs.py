@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from seqsal import experiments
 from seqsal.errors import SeqsalError
 from seqsal.experiments.designs import read_elements
 from seqsal.motifs import Motif
+from seqsal.plot import plot_interactions
 from seqsal.sequence.codes import encode, one_hot
 
 A, B = "GATTACAG", "CCTGAGGA"
@@ -70,6 +72,83 @@ def test_distances_and_orientations_are_told_apart(windows: dict[str, object]) -
     works = table[table["effect"] > 1].apply(lambda row: (row["distance"], row["orientation"]), axis=1).tolist()
     assert works == [(0, "++"), (8, "++")]
     assert table["q_value"][table["effect"] > 1].max() < 1e-6 and len(table) == 16
+
+
+def test_interactions_equal_a_slow_loop_and_find_the_pair(windows: dict[str, object]) -> None:
+    class Product(nn.Module):
+        """Reads an A at 30 and a C at 36 together, an A at 33 by itself."""
+
+        def forward(self, X: torch.Tensor) -> torch.Tensor:
+            return X[:, 0, 30] * X[:, 1, 36] + X[:, 0, 33] + 0.01 * X[:, :, 28:40].cumsum(-1)[:, 2].pow(2).mean(-1)
+
+    X = np.array(windows["X"][:2])  # type: ignore[index]
+    X[:, :, [30, 33, 36]] = 0
+    X[:, 0, [30, 33]] = X[:, 1, 36] = 1
+    given = windows | {"X": X, "n_sequences": 20, "input_length": LENGTH}
+    table = experiments.interactions(Product(), within=(28, 40), n_shuffles=20, **given)  # type: ignore[arg-type]
+    assert len(table) == 2 * 66
+    best = table.sort_values("p_value").groupby("region").head(1)
+    assert best[["a", "b", "base_a", "base_b"]].to_numpy().tolist() == [[30, 36, "A", "C"]] * 2
+    assert (best["effect"] - 1).abs().max() < 0.05
+
+    model, window = Product(), torch.from_numpy(X[:1])
+    rng = np.random.default_rng(0)
+    for row in table.iloc[rng.choice(66, 5, replace=False)].itertuples():
+
+        def put(*changes: tuple[int, int]) -> float:
+            changed = window.clone()
+            for at, base in changes:
+                changed[0, :, at] = torch.eye(4)[base]
+            return float(model(changed))
+
+        others = [[base for base in range(4) if "ACGT"[base] != own] for own in (row.base_a, row.base_b)]
+        slow = np.mean(
+            [
+                put((row.a, x), (row.b, y)) - put((row.a, x)) - put((row.b, y)) + put()
+                for x in others[0]
+                for y in others[1]
+            ]
+        )
+        assert np.isclose(row.effect, slow, atol=1e-5)
+    axes = plot_interactions(table)
+    assert axes.get_xticklabels()[2].get_text() == "A"
+    assert {text.get_position() for text in axes.texts} >= {(2, 8)} or best["q_value"].max() > 0.05
+
+
+def test_grammars_are_named(windows: dict[str, object]) -> None:
+    for rule, expected in (("and", "and"), ("or", "none"), ("near", "distance")):
+        alone = experiments.insert(Grammar(rule), [A, B], **windows)  # type: ignore[arg-type]
+        spaced = experiments.space(Grammar(rule), A, B, distances=range(0, 40, 2), **windows)  # type: ignore[arg-type]
+        found = experiments.name_grammar(alone, spaced[spaced["orientation"] == "++"])
+        assert found.name == expected, found
+
+
+@pytest.mark.parametrize(
+    "singles, effect, expected",
+    [
+        ((0, 0), lambda d, same: (1 + np.cos(2 * np.pi * d / 10.5)) / 2, "period"),
+        ((0, 0), lambda d, same: 1.0 * same, "orientation"),
+        ((1, 1), lambda d, same: -1.0, "or"),
+        ((1, 0), lambda d, same: -1.0, "competition"),
+        ((1, 1), lambda d, same: 0.05 * np.cos(d), "none"),
+        ((0, 0), lambda d, same: (1 + np.cos(2 * np.pi * d / 5)) / 2, "and"),
+    ],
+)
+def test_grammars_in_tables_are_named(
+    singles: tuple[float, float], effect: Callable[..., float], expected: str
+) -> None:
+    rows = [
+        {"a": "A", "b": "B", "distance": d, "orientation": o, "effect": effect(d, o[0] == o[1]), "q_value": 0.01}
+        for d in range(41)
+        for o in ("++", "+-", "-+", "--")
+    ]
+    alone = pd.DataFrame({"element": ["A", "B"], "effect": singles})
+    found = experiments.name_grammar(alone, pd.DataFrame(rows))
+    assert found.name == expected
+    if expected == "period":
+        assert found.period == pytest.approx(10.5, abs=0.15)
+    if expected == "orientation":
+        assert found.orientations == ("++", "--")
 
 
 def test_copies_are_removed_and_swapped(windows: dict[str, object]) -> None:
@@ -132,20 +211,27 @@ def test_every_verb_writes_its_table(tmp_path: Path) -> None:
         "insert": ["--motifs", "GATTACA", "--motifs", "CCTGAGG"], "remove": ["--motifs", "GATT"],
         "swap": ["--a", "GATT", "--motifs", "CCTG"], "pair": ["--motifs", "GATT", "--motifs", "CCTG", "--gap", "3"],
         "space": ["--a", "GATT", "--b", "CCTG", "--distances", "0-3"], "scan": ["--width", "20", "--n-draws", "2"],
+        "interactions": ["--within", "10-14", "--n-shuffles", "2"],
     }  # fmt: skip
-    n_rows = {"insert": 2, "remove": 1, "swap": 1, "pair": 3, "space": 16, "scan": 30}
+    n_rows = {"insert": 2, "remove": 1, "swap": 1, "pair": 3, "space": 16, "scan": 30, "interactions": 36}
     for verb, options in own.items():
-        picture = ["--plot", tmp_path / f"{verb}.svg"] if verb in ("pair", "space") else []
+        picture = ["--plot", tmp_path / f"{verb}.svg"] if verb in ("pair", "space", "interactions") else []
         result = call(verb, *options, *shared, *picture)
         assert result.exit_code == 0, (verb, result.output, result.exception)
         table = pd.read_csv(tmp_path / "e.tsv", sep="\t")
-        assert len(table) == n_rows[verb] and list(table)[-6:] == "effect low high p_value q_value n".split()
-    for verb, words in {"pair": ("GATT", "CCTG"), "space": ("distance between GATT and CCTG", "orientation")}.items():
+        assert len(table) == n_rows[verb]
+        if verb != "interactions":
+            assert list(table)[-6:] == "effect low high p_value q_value n".split()
+    pictured = {"pair": ("GATT", "CCTG"), "space": ("distance between GATT and CCTG", "orientation"),
+                "interactions": ("bases 10 to 13",)}  # fmt: skip
+    for verb, words in pictured.items():
         assert all(word in (tmp_path / f"{verb}.svg").read_text() for word in words)
     (tmp_path / "e.tsv").unlink()
     refused(call("space", "--a", "GATT", "--b", "CCTG", "--distances", "0-60", *shared), "do not fit into the window")
     refused(call("space", "--a", "GATT", "--b", "CCTG", "--distances", "9", *shared), "such as 0-50")
     refused(call("insert", "--motifs", "GATX", *shared), "GATX", "expected bases")
+    refused(call("interactions", "--within", "10-11", *shared), "within: got 10-11", "expected 2 to 100 bp")
+    refused(call("interactions", "--within", "10", *shared), "such as 490-520")
     assert not (tmp_path / "e.tsv").exists()
 
 

@@ -26,7 +26,7 @@ from torch import nn
 from seqsal.attribution.compute.process import cpu_workers, frozen_on_device
 from seqsal.errors import DeviceError
 from seqsal.models.recompute import LONG, ROOM, free_bytes, thrifty
-from seqsal.models.sequence_model import facts_about
+from seqsal.models.sequence_model import SequenceModel, facts_about
 from seqsal.sequence.tensors import one_hot_tensor
 
 __all__ = ["Batches", "NoRoomError", "batches_for", "choose_batch_size", "is_out_of_memory"]
@@ -226,6 +226,8 @@ def batches_for(
         if batch_size is None or source.length >= LONG:
             codes = source.read(np.zeros(1, dtype=np.int64))
             X = one_hot_tensor(torch.from_numpy(codes).to(device))
+            if isinstance(model, SequenceModel):
+                model.look_at(X)  # here, since looking takes gradients of its own
             n_bytes = stack.enter_context(thrifty(model, model, X, facts_about(model), batch_size or 1))
             share &= ROOM * n_bytes * torch.get_num_threads() <= free_bytes(device)  # else one window has all cores
         workers, n_workers = stack.enter_context(cpu_workers(device, share))
