@@ -2,6 +2,7 @@
 
     python benchmarks/grammar.py train FOLDER [--seeds 4]    networks, one file each; goes on where it stopped
     python benchmarks/grammar.py name FOLDER                 which grammar is named for each network
+    python benchmarks/grammar.py methods FOLDER              all methods: localisation, signs, agreement of networks
 
 A sequence of 120 bp holds none, one or both of two words, A and B, on either strand, in either order and up to 40 bp
 apart, and its activity is a rule of them (`RULES`) with noise of 0.1. Networks are of three kinds (`KINDS`): a wide
@@ -22,6 +23,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 import seqsal
+from seqsal.attribution.methods.registry import METHODS
+from seqsal.errors import SeqsalError
 from seqsal.experiments import insert, name_grammar, space
 from seqsal.sequence.codes import encode, one_hot, reverse_complement
 from seqsal.sequence.tensors import one_hot_tensor
@@ -43,6 +46,18 @@ RULES: dict[str, Callable[..., NDArray[np.float64]]] = {
     "opposed": lambda a, b, gap, same: a - b,
     "noise": lambda a, b, gap, same: 0.0 * a,
 }
+N_MAPPED = 24
+SIGNS = {
+    "and": (1, 1),
+    "or": (1, 1),
+    "distance": (1, 1),
+    "period": (1, 1),
+    "orientation": (1, 1),
+    "additive": (1, 1),
+    "competition": (1, -1),
+    "opposed": (1, -1),
+    "single": (1, 0),
+}  # of what A and B contribute, 0: nothing
 LEARNED, N_BACKGROUNDS = 0.8, 20
 WITHOUT = ("additive", "single", "opposed", "noise")
 
@@ -207,16 +222,89 @@ def name_all(folder: Path) -> None:
     print(f"named right: {sum(right)} of {len(right)}; named without a grammar: {sum(false)} of {len(false)}")
 
 
+def plan(rule: str) -> tuple[Codes, NDArray[np.bool_], NDArray[np.float64]]:
+    """Draw sequences (n, L) with both words as the rule wants them: also where these are (2, n, L), and their signs."""
+    rng = np.random.default_rng([list(RULES).index(rule), 23])
+    codes = rng.integers(0, 4, (N_MAPPED, LENGTH), dtype=np.uint8)
+    where = np.zeros((2, N_MAPPED, LENGTH), dtype=bool)
+    for row in range(N_MAPPED):
+        gap = int(rng.choice([0, 10, 11])) if rule == "period" else int(rng.integers(0, 18))
+        at = int(rng.integers(5, LENGTH - 45))
+        for which, word in enumerate((A, B)):
+            first = at + which * (10 + gap)
+            codes[row, first : first + 10] = encode(word)
+            where[which, row, first : first + 10] = True
+    return codes, where, np.array(SIGNS[rule])
+
+
+def compare_methods(folder: Path) -> None:
+    """Print for each method where its maps lie, whether their signs obey the rule, and how seeds agree."""
+    torch.set_num_threads(1)
+    scores: dict[str, dict[str, list[float]]] = {name: {"place": [], "sign": [], "seeds": []} for name in METHODS}
+    by_rule: dict[tuple[str, str], list[float]] = {}
+    maps: dict[tuple[str, str], list[NDArray[np.float64]]] = {}
+    refused: dict[str, str] = {}
+    for rule, _, _, network in read_networks(folder):
+        if rule not in SIGNS:
+            continue
+        codes, where, signs = plan(rule)
+        model, matters = seqsal.wrap(network, input_length=LENGTH), where[signs != 0].any(axis=0)
+        for name in METHODS:
+            try:
+                attr = seqsal.attribute(
+                    model, X=one_hot(codes), method=name, n_controls=0, device="cpu", progress=False
+                )
+            except SeqsalError as error:
+                refused[name] = str(error)
+                continue
+            track = np.asarray(attr.track, dtype=np.float64)
+            scores[name]["place"].append(average_precision(np.abs(track), matters))
+            own = np.array([(track * where[which]).sum(axis=1) for which in (0, 1)])
+            obeyed = float(np.mean([(np.sign(own[k]) == signs[k]).mean() for k in (0, 1) if signs[k]]))
+            scores[name]["sign"].append(obeyed)
+            by_rule.setdefault((rule, name), []).append(obeyed)
+            maps.setdefault((rule, name), []).append(track)
+    for (_, name), tracks in maps.items():
+        pairs = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for i, a in enumerate(tracks) for b in tracks[i + 1 :]]
+        scores[name]["seeds"] += pairs
+    print("| method | localisation | signs obeyed | agreement of networks |\n| --- | --- | --- | --- |")
+    for name, found in scores.items():
+        if not found["place"]:
+            continue
+        print(f"| `{name}` | " + " | ".join(f"{np.nanmean(values):.2f}" for values in found.values()) + " |")
+    print("\nsigns obeyed by rule\n| rule | " + " | ".join(METHODS) + " |")
+    for rule in SIGNS:
+        if (rule, next(iter(METHODS))) in by_rule:
+            print(
+                f"| {rule} | "
+                + " | ".join(f"{np.mean(by_rule.get((rule, name), [np.nan])):.2f}" for name in METHODS)
+                + " |"
+            )
+    for name, reason in refused.items():
+        print(f"{name} refuses some: {reason}")
+
+
+def average_precision(score: NDArray[np.float64], truth: NDArray[np.bool_]) -> float:
+    """Mean over sequences of the average precision of bases that matter, by score."""
+    found = []
+    for own, true in zip(score, truth, strict=True):
+        hits = true[np.argsort(-own, kind="stable")]
+        found.append(float((np.cumsum(hits) / np.arange(1, len(hits) + 1))[hits].mean()))
+    return float(np.mean(found))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["train", "name"])
+    parser.add_argument("what", choices=["train", "name", "methods"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, default=4)
     given = parser.parse_args()
     if given.what == "train":
         train_all(given.folder, given.seeds)
-    else:
+    elif given.what == "name":
         name_all(given.folder)
+    else:
+        compare_methods(given.folder)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,8 @@ socket.create_connection = _refuse
 socket.getaddrinfo = _refuse
 """
 MAX_BYTES = 250_000
-FIGURES = ("plot(", "plot_tracks(", "plot_heatmap(", "plot_logo(", "plot_curves(")
+FIGURES = ("plot(", "plot_tracks(", "plot_heatmap(", "plot_logo(", "plot_curves(", "plot_variant(", "plot_spacing(",
+           "plot_interactions(")  # fmt: skip
 
 
 def code_cells(notebook: Any) -> list[Any]:

@@ -54,8 +54,8 @@ def plot_spacing(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     'distance between A and B (bp)'
     """
     _check(table, ("a", "b", "distance", "orientation", "effect", "low", "high"), "space")
+    axes = new_axes(6.0, 2.6) if ax is None else ax
     with drawing_style():
-        axes = new_axes(6.0, 2.6) if ax is None else ax
         for colour, (signs, own) in zip(_COLOURS, table.groupby("orientation", sort=False), strict=False):
             rows = own.sort_values("distance")
             axes.plot(rows["distance"], rows["effect"], color=colour, linewidth=1.2, label=str(signs))
@@ -99,9 +99,9 @@ def plot_cooperativity(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         matrix[i, j] = matrix[j, i] = effect
         marked += sorted({(i, j), (j, i)}) if q <= 0.05 else []
     most = float(np.nanmax(np.abs(matrix))) or 1.0
+    side = 1.6 + 0.3 * len(names)
+    axes = new_axes(side + 0.8, side) if ax is None else ax
     with drawing_style():
-        side = 1.6 + 0.3 * len(names)
-        axes = new_axes(side + 0.8, side) if ax is None else ax
         image = axes.imshow(matrix, cmap="RdBu_r", vmin=-most, vmax=most)
         for i, j in marked:
             axes.text(j, i, "*", ha="center", va="center")
@@ -147,9 +147,9 @@ def plot_interactions(table: pd.DataFrame, region: str | None = None, ax: Axes |
     matrix = np.full((last - first, last - first), np.nan)
     matrix[own["b"] - first, own["a"] - first] = own["effect"]
     most = float(np.nanmax(np.abs(matrix))) or 1.0
+    side = 1.4 + 0.16 * len(matrix)
+    axes = new_axes(side + 0.8, side) if ax is None else ax
     with drawing_style():
-        side = 1.4 + 0.16 * len(matrix)
-        axes = new_axes(side + 0.8, side) if ax is None else ax
         image = axes.imshow(matrix, cmap="RdBu_r", vmin=-most, vmax=most)
         for a, b in own.loc[own["q_value"] <= 0.05, ["a", "b"]].itertuples(index=False, name=None):
             axes.text(a - first, b - first, "*", ha="center", va="center")
@@ -161,6 +161,7 @@ def plot_interactions(table: pd.DataFrame, region: str | None = None, ax: Axes |
     return axes
 
 
+@shown
 def plot_variant(maps: VariantMaps, variant: str | int = 0, *, width: int = VARIANT_BP) -> list[Axes]:
     """Draw the maps of both alleles as logos, REF over ALT on one scale, and their difference underneath.
 
@@ -197,8 +198,8 @@ def plot_variant(maps: VariantMaps, variant: str | int = 0, *, width: int = VARI
     ['REF', 'ALT', 'ALT']
     """
     row = maps.find(variant)
+    axes = new_axes_column((9.0, 1.5), 3)
     with drawing_style():
-        axes = new_axes_column((9.0, 1.5), 3)
         for part, ax in enumerate(axes):
             draw_variant(maps, row, part, ax, width=width)
         known = maps.table.iloc[row]
