@@ -58,6 +58,7 @@ __all__ = ["Bench", "Element", "read_elements"]
 
 ORIENTATIONS = ("++", "+-", "-+", "--")
 N_ELSEWHERE = 4  # placements of what is replaced elsewhere
+NAME_CHARS = 40  # of an element, in messages
 FEWEST = 5  # windows with a copy, to test what its removal does
 PAIRED_BP, MOST_PAIRED = 20, 100  # bases whose pairs are changed: where nobody says which, and at most
 FIRST_DRAW = 2_000  # of the shuffles that are backgrounds; others are taken by the audit
@@ -266,8 +267,8 @@ class Bench:
         if not 1 <= n_shuffles <= len(self.backgrounds):
             raise UsageError(f"n_shuffles: got {n_shuffles}, expected 1 to n_sequences, {len(self.backgrounds)}")
         i, j = np.triu_indices(end - start, 1)
-        null, rows = [self._pairs(codes, start, end) for codes in self._bar(self.backgrounds[:n_shuffles])], []
-        own = [self._pairs(codes, start, end) for codes in self._bar(self.windows)]
+        null, rows = [self._pairs(codes, start, end) for codes in self._bar(list(self.backgrounds[:n_shuffles]))], []
+        own = [self._pairs(codes, start, end) for codes in self._bar(list(self.windows))]
         parents = np.repeat(np.arange(len(null)), len(i))
         fitted = EffectNull.fit(np.concatenate(null), np.tile(j - i, len(null)), parents)
         for name, codes, effects in zip(self.names, self.windows, own, strict=True):
@@ -364,16 +365,17 @@ class Bench:
         if not elements:
             raise UsageError("element: got none, expected one or more")
         longest = max(elements, key=len)
+        name = longest.name[:NAME_CHARS]
         for one in elements:
             if not len(one) or one.codes.max() >= N_CODE:
                 raise UsageError(f"{one.name}: holds no bases or unknown ones, expected A, C, G and T alone")
         if gap is not None and 2 * len(longest) + gap > self.length:
             raise UsageError(
-                f"{longest.name}: two of {len(longest)} bp and {gap} bp between do not fit into the window of "
+                f"{name}: two of {len(longest)} bp and {gap} bp between do not fit into the window of "
                 f"{self.length} bp; give shorter distances"
             )
         if len(longest) > self.length:
-            raise UsageError(f"{longest.name}: {len(longest)} bp do not fit into the window of {self.length} bp")
+            raise UsageError(f"{name}: {len(longest)} bp do not fit into the window of {self.length} bp; leave it out")
 
     def _bar(self, items: Sequence[Any]) -> Iterator[Any]:
         disable = None if self.progress is None else not self.progress

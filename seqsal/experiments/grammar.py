@@ -163,7 +163,8 @@ def _wave(distances: Values, over: Values) -> tuple[float | None, float]:
 
 def _step(distances: Values, over: Values) -> tuple[int | None, float, float]:
     """Fit a step: where it is, the share of the variance that it explains, and what is left beyond it."""
-    total, best = float(((over - over.mean()) ** 2).sum()), (None, 0.0, 1.0)
+    total = float(((over - over.mean()) ** 2).sum())
+    best: tuple[int | None, float, float] = (None, 0.0, 1.0)
     for n in range(2, len(over) - 1):
         near, far = over[:n], over[n:]
         share = 1 - float(((near - near.mean()) ** 2).sum() + ((far - far.mean()) ** 2).sum()) / total if total else 0.0
