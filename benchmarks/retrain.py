@@ -49,7 +49,7 @@ Codes = NDArray[np.uint8]
 ADAPTER = encode("AGATCGGAAGAGCACACGTCTGAACTCCAGTCA")
 N_NEGATIVES = 4  # a positive
 SHARE, LENGTH, LOW_GC = 0.6, 200, 0.35
-SMALL = {"n_ism_regions": 24, "n_small": 24, "n_steps": 10, "n_draws": 2}
+SMALL = {"n_regions": 200, "n_ism_regions": 8, "n_small": 8, "n_steps": 5, "n_draws": 1, "n_bootstrap": 500}
 MOST_LEFT, MOST_LOST = 0.05, 0.005
 
 
@@ -142,7 +142,7 @@ def trial(data: Data, seed: int, folder: Path, options: argparse.Namespace) -> d
     """Train, audit, retrain and measure."""
     settings: dict[str, Any] = {
         "config": CNNConfig(LENGTH, n_filters=options.filters), "test_chroms": data.test_chroms, "device": "cpu",
-        "training": TrainConfig(epochs=15, patience=8, allow_overlap=True), "seed": seed,
+        "training": TrainConfig(epochs=options.epochs, patience=8, allow_overlap=True), "seed": seed,
     }  # fmt: skip
     files = {
         name: write(folder / f"{name}.fa", names, codes)
@@ -204,6 +204,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--remedy", default="auto")
     parser.add_argument("--filters", type=int, default=64)
+    parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--yeast", type=Path, default=os.environ.get("SEQSAL_YEAST"))
     options = parser.parse_args()
     if "yeast" in options.data and options.yeast is None:

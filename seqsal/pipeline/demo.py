@@ -61,8 +61,17 @@ class DemoResult:
                 f"(q ≤ {GENOME_FDR:g}), half of which hold a site",
                 f"open     {self.sites.folder / 'report.html'}",
                 f"and      {self.contaminated.folder / 'report.html'}",
+                f"next     {_next_step(self.contaminated.folder)}",
             ]
         )
+
+
+def _next_step(second: Path) -> str:
+    """Return the command that trains the second model again without the adapters."""
+    return (
+        f"seqsal retrain --model {second / MODEL_NAME} --audit {second / 'audit.json'} --positives "
+        f"{example_folder() / UNTRIMMED} --remedy randomise --out {second / 'retrained.safetensors'}"
+    )
 
 
 def _accuracy(metrics: dict[str, Any]) -> str:

@@ -23,10 +23,12 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 
@@ -102,7 +104,7 @@ class Measured:
     said: Mapping[str, str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RetrainResult:
     """A retrained model, what was tried, and how it compares with the first; `audits` are those of both."""
 
@@ -151,6 +153,13 @@ class RetrainResult:
             *(f"warning: {line}" for line in self.warnings),
         ]
         return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return self.summary()
+
+    def _repr_html_(self) -> str:
+        table = pd.DataFrame(self.rows(), columns=["", "before", "after"]).to_html(index=False, border=0)
+        return f"{table}<p>Remedy: {escape(self.remedy)} ({escape(self.chosen_because)})</p>"
 
     def as_dict(self) -> dict[str, Any]:
         """Return what the `.retrain.json` holds."""
