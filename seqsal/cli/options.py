@@ -46,6 +46,9 @@ TRAIN_DEFAULTS = {
     "mask_weight": 1.0,
     "mask_warmup": 0.2,
     "mask_method": "gradient_x_input",
+    "cutout": "none",
+    "cutout_probability": 0.5,
+    "cutout_width": 20,
 }
 path_type = click.Path(path_type=Path, readable=False)  # what is wrong with a file is for its reader to say
 

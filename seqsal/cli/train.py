@@ -119,6 +119,21 @@ def _number(flag: str, name: str, help_text: str, *, least: int = 1) -> Decorato
     metavar="K",
     help="Train K networks instead of one, each tested on other chromosomes: M.fold1.safetensors, … and M.folds.json.",
 )
+@click.option(
+    "--cutout",
+    type=click.Choice(["none", "random", "salient"]),
+    default=TRAIN_DEFAULTS["cutout"],
+    show_default=True,
+    help="Show windows with a stretch in another order: any, or the one that the network looks at most.",
+)
+@click.option(
+    "--cutout-probability",
+    type=float,
+    default=TRAIN_DEFAULTS["cutout_probability"],
+    show_default=True,
+    help="Share of the windows, with --cutout.",
+)
+@_number("--cutout-width", "cutout_width", "Width of the stretch (bp).", least=2)
 @click.option("--allow-overlap", is_flag=True, help="Train though many negatives are positives as well.")
 @resume_option
 @click.option("--out", type=path_type, required=True, help="Checkpoint to write (.safetensors).")

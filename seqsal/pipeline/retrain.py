@@ -3,8 +3,9 @@
 *Remedies.* Of the training part, `randomise` shows the copies of shortcuts in both classes alike, drawn anew each
 time; `masks` leaves the sequences, and adds to the loss what maps say of the copies
 (:mod:`seqsal.training.relevance`); `both` does both. A composition is always matched: negatives are chosen with that of
-the positives. Each network starts anew, with the sizes, settings and split of the first one. Its epoch is chosen on the
-validation part, cleaned of copies.
+the positives, but for a share (of `KEPT`, which `auto` tries) that tells the network that the others are negatives too.
+Each network starts anew, with the sizes, settings and split of the first one. Its epoch is chosen on the validation
+part, cleaned of copies.
 
 *Choice.* On the validation part each remedy has its accuracy on cleaned examples, and its reliance on each shortcut:
 what copies do when they are written into negatives without any, or, for a composition, how much of the difference
@@ -21,8 +22,9 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -71,6 +73,7 @@ logger = logging.getLogger(__name__)
 REMEDIES = ("randomise", "masks", "both")
 SCHEMA = 1
 MAX_RELIANCE = 0.05  # of the first model's, that a remedy may leave
+KEPT = (0.05, 0.0, 0.1)  # of the negatives, whatever their composition
 FEW = 30  # held-out positives: fewer say little
 
 
@@ -240,12 +243,14 @@ def retrain(
     )  # fmt: skip
     remedies = task.remedies(remedy)
     tried: list[tuple[Trial, TrainResult]] = []
-    for one in remedies:
+    for one, kept in remedies:
+        examples = task.treated(one, kept)
         made = train_examples(
-            task.treated(one), task.first.config, task.training, seed=task.seed, device=task.device, progress=progress
+            examples, task.first.config, task.training, seed=task.seed, device=task.device, progress=progress
         )
-        tried.append((task.trial(one, made.model), made))
-        logger.info("remedy %s: %s", one, tried[-1][0])
+        name = f"{one}, {kept:.0%} of the negatives as they were" if task.has_composition else one
+        tried.append((task.trial(name, made.model), made))
+        logger.info("remedy %s: %s", name, tried[-1][0])
     chosen, because = choose([trial for trial, _ in tried])
     best = next(made for trial, made in tried if trial is chosen)
     result = task.compared(chosen, because, [trial for trial, _ in tried], best)
@@ -290,7 +295,8 @@ class _Task:
     device: torch.device
     progress: bool
     warnings: Sequence[str]
-    found: dict[tuple[str, int], NDArray[np.bool_]] = field(default_factory=dict, repr=False)
+    balanced: Callable[..., Examples]
+    found: dict[tuple[str, int], tuple[Examples, NDArray[np.bool_]]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(
@@ -314,14 +320,22 @@ class _Task:
             valid_chroms=split["valid"], test_chroms=split["test"], seed=first_seed,
         )  # fmt: skip
         seed = first_seed if seed is None else seed
-        fair = balance_composition(given, shortcuts, training, positives=positives, genome=genome, seed=seed)
+        balanced = partial(
+            balance_composition, given, shortcuts, training, positives=positives, genome=genome, seed=seed
+        )
+        fair = balanced()
         n_test = given.counts("test")["n_positives"]
         if n_test < FEW:
             warnings = [*warnings, f"only {n_test} held-out positives: the figures after are rough"]
         return cls(
             Path(model), first.to(where), found, shortcuts, training, given, fair, motifs, seed, where, progress,
-            tuple(warnings),
+            tuple(warnings), balanced,
         )  # fmt: skip
+
+    @property
+    def has_composition(self) -> bool:
+        """Whether one of the shortcuts is a composition."""
+        return any(one.is_composition for one in self.shortcuts)
 
     @property
     def words(self) -> list[Shortcut]:
@@ -332,16 +346,16 @@ class _Task:
         """Where one stands in the examples given or in the fair ones, (N, W); remembered."""
         key = one.name, id(examples)
         if key not in self.found:
-            self.found[key] = find_copies(one, examples.codes, self.training.max_shift)
-        return self.found[key]
+            self.found[key] = examples, find_copies(one, examples.codes, self.training.max_shift)
+        return self.found[key][1]
 
     def all_copies(self, examples: Examples) -> NDArray[np.bool_]:
         """Where any of the shortcuts stands, (N, W)."""
         masks = [self.copies_of(one, examples) for one in self.words]
         return np.any(masks, axis=0) if masks else np.zeros(examples.codes.shape, dtype=bool)
 
-    def remedies(self, asked: str) -> Sequence[str]:
-        """Return the remedies to try."""
+    def remedies(self, asked: str) -> Sequence[tuple[str, float]]:
+        """Return the remedies to try, each with the share of negatives that stay as they are."""
         if asked not in ("auto", *REMEDIES):
             raise UsageError(f"remedy: got {asked!r}, expected auto or one of {', '.join(REMEDIES)}")
         own = self.all_copies(self.fair)[self.fair.parts == "train"].any(axis=1)
@@ -355,13 +369,16 @@ class _Task:
                 f"remedy: got {asked!r}, but {self.shortcuts[0].name} is everywhere in a sequence, expected something "
                 "that can be masked; take randomise, which matches it between the classes"
             )
-        return [asked] if asked != "auto" else REMEDIES if self.words else ["randomise"]
+        if asked != "auto":
+            return [(asked, KEPT[0])]
+        return [(one, KEPT[0]) for one in REMEDIES] if self.words else [("randomise", kept) for kept in KEPT]
 
-    def treated(self, remedy: str) -> Examples:
+    def treated(self, remedy: str, kept: float) -> Examples:
         """Return the examples to train on, the held-out parts clean."""
-        copies = self.all_copies(self.fair)
-        clean = clean_examples(self.fair, copies, ("valid", "test"), self.seed)
-        marks = np.where(copies & (self.fair.parts == "train")[:, None], np.int8(IRRELEVANT), np.int8(0))
+        fair = self.balanced(kept=kept)
+        copies = self.all_copies(fair)
+        clean = clean_examples(fair, copies, ("valid", "test"), self.seed)
+        marks = np.where(copies & (fair.parts == "train")[:, None], np.int8(IRRELEVANT), np.int8(0))
         return replace(
             clean,
             marks=marks if remedy in ("masks", "both") and self.words else None,

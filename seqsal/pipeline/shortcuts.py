@@ -112,12 +112,14 @@ def balance_composition(
     positives: Any,
     genome: str | os.PathLike[str] | None,
     seed: int,
+    kept: float = 0.0,
 ) -> Examples:
     """Choose as many negatives in each part that have the positives' composition, as nearly as can be.
 
     From the negatives that are there, and from as many again: windows of the genome with the positives' G+C, or
     dinucleotide shuffles of the positives where there is no genome, or CpG is to be matched; from shuffles alone where
-    both are.
+    both are. A share `kept` of the training part is of the negatives that are there, whatever their composition: else
+    the network would not know that these are negatives too.
     """
     measured = [MEASURES[one.name] for one in shortcuts if one.is_composition]
     if not measured:
@@ -126,21 +128,28 @@ def balance_composition(
     of_genome = genome if measured == [gc_content] else None
     more = _more_negatives(examples, training, positives, of_genome, seed)
     is_negative = ~examples.is_positive
-    kept = is_negative & (len(measured) == 1)  # shuffles alone have both
+    n_there = int(is_negative.sum())
     pool = ClassWindows(
-        pd.concat([examples.windows[kept], more.windows], ignore_index=True),
-        np.concatenate([examples.codes[kept], more.codes]),
-        np.concatenate([examples.parts[kept], more.parts]),
+        pd.concat([examples.windows[is_negative], more.windows], ignore_index=True),
+        np.concatenate([examples.codes[is_negative], more.codes]),
+        np.concatenate([examples.parts[is_negative], more.parts]),
         {},
     )
     chosen = []
     top = max(float(measure(codes).max()) for codes in (pool.codes, examples.codes)) or 1.0
     for part in PARTS:
         wanted = measure(examples.codes[examples.is_positive & (examples.parts == part)]) / top
-        there = np.flatnonzero(pool.parts == part)
-        n = int((is_negative & (examples.parts == part)).sum())
+        own = np.flatnonzero(pool.parts[:n_there] == part)
+        n_kept = round(kept * len(own)) if part == "train" else 0
+        order = np.argsort(random_words(pool.codes[own], 1, seed=seed, draw=draw_number("retrain", 2))[:, 0])
+        chosen.append(own[order[:n_kept]])
+        from_pool = np.flatnonzero(pool.parts == part)
+        if len(measured) > 1:  # shuffles alone have both
+            from_pool = from_pool[from_pool >= n_there]
+        there = np.setdiff1d(from_pool, chosen[-1])
         rng = np.random.default_rng([seed, PARTS.index(part)])
-        chosen.append(there[match_values(np.resize(wanted, n), measure(pool.codes[there]) / top, rng)])
+        wanted = np.resize(wanted, len(own) - n_kept)
+        chosen.append(there[match_values(wanted, measure(pool.codes[there]) / top, rng)])
     return _with_negatives(examples, pool, np.concatenate(chosen), training.max_shift)
 
 

@@ -15,19 +15,15 @@ from typing import TYPE_CHECKING
 import torch
 
 from seqsal.attribution.methods import gradient_x_input
-from seqsal.models.state import evaluating
+from seqsal.training.relevance import predicting
 
 if TYPE_CHECKING:
     from seqsal.training.settings import TrainConfig
 
-__all__ = ["CUTOUTS", "cut_out", "salient_starts", "shuffle_stretches"]
-
-CUTOUTS = ("none", "random", "salient")
+__all__ = ["cut_out", "salient_starts", "shuffle_stretches"]
 
 
-def cut_out(
-    model: torch.nn.Module, X: torch.Tensor, training: TrainConfig, generator: torch.Generator
-) -> torch.Tensor:
+def cut_out(model: torch.nn.Module, X: torch.Tensor, training: TrainConfig, generator: torch.Generator) -> torch.Tensor:
     """Return one-hot windows (n, 4, L) of which some have a stretch in another order."""
     n, width = len(X), min(training.cutout_width, X.shape[2])
     is_cut = (torch.rand(n, generator=generator) < training.cutout_probability).to(X.device)
@@ -40,7 +36,7 @@ def cut_out(
 
 def salient_starts(model: torch.nn.Module, X: torch.Tensor, width: int) -> torch.Tensor:
     """Return where the stretch of `width` bases with the most attribution starts in each window (n, 4, L)."""
-    with evaluating(model):
+    with predicting(model):
         mass = gradient_x_input(lambda X: model(X).sum(dim=1), X).track(X).detach().abs()
     sums = torch.nn.functional.avg_pool1d(mass[:, None], width, stride=1)[:, 0]
     return sums.argmax(dim=1)

@@ -30,6 +30,7 @@ from seqsal.models.checkpoint import read_tensors, to_json, write_tensors
 from seqsal.models.cnn import CNN
 from seqsal.models.state import seeded
 from seqsal.sequence.tensors import one_hot_tensor, reverse_complement_tensor
+from seqsal.training.cutout import cut_out
 from seqsal.training.examples import Examples
 from seqsal.training.metrics import auroc, average_precision, pearson, spearman
 from seqsal.training.relevance import Randomiser, Relevance
@@ -426,6 +427,8 @@ class _Loop:
                 generator=generator,
                 marks=marks,
             )
+            if training.cutout != "none":
+                X = cut_out(state.model, X, training, generator)
             targets = self.targets[rows.to(self.device)]  # before the forward pass, which a copy would wait for
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.amp):
                 raw = state.model(X)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from seqsal.training.examples import Examples
     from seqsal.training.settings import TrainConfig
 
-__all__ = ["Masks", "Randomiser", "Relevance", "check_mask_method", "mark_examples", "mask_terms"]
+__all__ = ["Masks", "Randomiser", "Relevance", "check_mask_method", "mark_examples", "mask_terms", "predicting"]
 
 logger = logging.getLogger(__name__)
 
@@ -74,13 +74,14 @@ class Relevance:
         if not rows.any():
             return {}
         X = X[rows]
-        with _predicting(self.model):
+        with predicting(self.model):
             scores = self.formula(lambda X: self.model(X).sum(dim=1), X, create_graph=True)
             return mask_terms(scores.track(X), marks[rows])
 
 
 @contextmanager
-def _predicting(model: torch.nn.Module) -> Iterator[None]:
+def predicting(model: torch.nn.Module) -> Iterator[None]:
+    """Put a network in training into evaluation mode meanwhile; its parameters keep their gradients."""
     was_training = model.training
     model.eval()
     try:

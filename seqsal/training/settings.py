@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from seqsal.errors import TrainingError
 
-__all__ = ["NEGATIVE_SAMPLINGS", "TrainConfig"]
+__all__ = ["CUTOUTS", "NEGATIVE_SAMPLINGS", "TrainConfig"]
 
+CUTOUTS = ("none", "random", "salient")
 NEGATIVE_SAMPLINGS = ("auto", "gc", "random", "shuffle")
 
 
@@ -59,6 +60,9 @@ class TrainConfig:
     mask_weight, mask_warmup, mask_method
         Of the loss on maps, where masks are given (:mod:`seqsal.training.relevance`): its weight, the share of all
         steps over which that rises from 0, and the attribution method of the maps.
+    cutout, cutout_probability, cutout_width
+        ``salient`` shuffles the stretch of so many bases that the network looks at most, ``random`` any, in this share
+        of the windows of a batch (:mod:`seqsal.training.cutout`); ``none``.
 
     Raises
     ------
@@ -87,6 +91,9 @@ class TrainConfig:
     mask_weight: float = 1.0
     mask_warmup: float = 0.2
     mask_method: str = "gradient_x_input"
+    cutout: str = "none"
+    cutout_probability: float = 0.5
+    cutout_width: int = 20
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "target_columns", tuple(self.target_columns))
@@ -103,6 +110,10 @@ class TrainConfig:
         _check("mine", self.mine, self.mine >= 0, "0 or more rounds")
         distance = self.min_distance
         _check("min_distance", distance, distance is None or distance >= 0, "0 or more bp")
+        _check("cutout", self.cutout, self.cutout in CUTOUTS, " or ".join(CUTOUTS))
+        chance = self.cutout_probability
+        _check("cutout_probability", chance, 0 < chance <= 1, "a share above 0, 1 at most")
+        _check("cutout_width", self.cutout_width, self.cutout_width >= 2, "2 bp or more")
         sampling = self.negative_sampling
         _check("negative_sampling", sampling, sampling in NEGATIVE_SAMPLINGS, " or ".join(NEGATIVE_SAMPLINGS))
 
