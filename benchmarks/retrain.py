@@ -173,10 +173,12 @@ def trial(data: Data, seed: int, folder: Path, options: argparse.Namespace) -> d
     for name in ("clean", "m", "m2"):
         net = load_checkpoint(folder / f"{name}.safetensors")[0]
         row[name] = auroc(truth, predict_raw(net, codes, resolve_device("cpu"))[:, 0])
-    left = [abs(result.after.reliance[one] or 0) / abs(value) for one, value in result.before.reliance.items() if value]
+    pairs = {one: (value, result.after.reliance[one]) for one, value in result.before.reliance.items()}
+    left = [abs(after or 0) / abs(value) for value, after in pairs.values() if value]
     before = max(result.before.reliance.values(), key=lambda value: abs(value or 0))
     motif = first_motif(folder, held_names, data, held)
     row |= {"before": before, "left": max(left), "remedy": result.remedy, "new": result.new_shortcuts, "motif": motif}
+    row["each"] = "; ".join(f"{one} {value:+.2f} to {after:+.2f}" for one, (value, after) in pairs.items())
     row["tried"] = [(one.remedy, round(one.auroc, 4), round(one.left, 3)) for one in result.tried]
     return row
 
@@ -223,7 +225,7 @@ def main() -> None:
             rows.append(row)
             print(f"{seed:4d}  {row['clean']:12.4f}  {row['m']:.4f}  {row['m2']:9.4f}  {row['before']:+13.2f}  "
                   f"{row['left']:5.1%}  {row['remedy']:10} {row['motif']:7} {row['found']}; {row['new'] or 'none'}  "
-                  f"({time.process_time() - start:.0f} s) {row['tried']}", flush=True)  # fmt: skip
+                  f"({time.process_time() - start:.0f} s) {row['each']} {row['tried']}", flush=True)  # fmt: skip
         if not rows:
             continue
         lost = [row["clean"] - row["m2"] for row in rows]
