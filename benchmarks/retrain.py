@@ -178,7 +178,7 @@ def trial(data: Data, seed: int, folder: Path, options: argparse.Namespace) -> d
     before = max(result.before.reliance.values(), key=lambda value: abs(value or 0))
     motif = first_motif(folder, held_names, data, held)
     row |= {"before": before, "left": max(left), "remedy": result.remedy, "new": result.new_shortcuts, "motif": motif}
-    row["each"] = "; ".join(f"{one} {value:+.2f} to {after:+.2f}" for one, (value, after) in pairs.items())
+    row["each"] = "; ".join(f"{one} {value or 0:+.2f} to {after or 0:+.2f}" for one, (value, after) in pairs.items())
     row["tried"] = [(one.remedy, round(one.auroc, 4), round(one.left, 3)) for one in result.tried]
     return row
 
