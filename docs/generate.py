@@ -30,6 +30,7 @@ def write_pages(folder: Path) -> None:
     pages = {"cli/index.md": _commands_index(), "api/index.md": _packages_index(), "settings.md": _settings()}
     pages |= {f"cli/{name}.md": _command_page(name, command) for name, command in _commands()}
     pages |= {f"api/{name}.md": _package_page(name) for name in ("seqsal", *PACKAGES)}
+    pages["more.md"] = _more()
     pages["changelog.md"] = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     for name, text in pages.items():
         path = folder / name
@@ -39,6 +40,16 @@ def write_pages(folder: Path) -> None:
     (folder / "notebooks").mkdir(exist_ok=True)
     for notebook in (ROOT / "notebooks").glob("*.ipynb"):
         shutil.copy2(notebook, folder / "notebooks")
+
+
+def _more() -> str:
+    """Pages of `docs/` that no list of contents names yet, so that none is lost."""
+    folder = ROOT / "docs"
+    lists = [path.read_text(encoding="utf-8") for path in folder.rglob("index.md")]
+    listed = {line.strip().removeprefix("../") for text in lists for line in text.splitlines()}
+    others = [path.stem for path in sorted(folder.glob("*.md")) if path.stem not in listed | {"index"}]
+    entries = "\n".join(f"../{name}" for name in others)
+    return f"# More\n\n```{{toctree}}\n{entries}\n```\n" if others else "# More\n\nNothing else.\n"
 
 
 def _commands() -> Iterator[tuple[str, click.Command]]:

@@ -53,7 +53,7 @@ SIZES = {
 }
 ELSEWHERE = {"demo": "tests/pipeline/test_demo.py", "import": "tests/cli/test_exchange.py"}  # run there
 OWN = "small"  # assembly of the world's genome, which hg38 is refused for
-OTHERS = {"--build-arg"}  # options of other programs
+OTHERS = {"--build-arg", "--gres"}  # options of other programs
 FENCE = re.compile(
     r"(?P<mark><!-- not run: [^>]+ -->\n)?^```(?P<kind>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
 )
@@ -190,7 +190,9 @@ def test_options_that_are_named_exist() -> None:
     for path in PAGES:
         text = re.sub(r"```\w*\n(?!seqsal).*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
         for line in text.splitlines():
-            if not re.search(r"benchmarks/|\.py|^plan/|pip |sed |bcftools|git |bgzip|conda|docker|apptainer", line):
+            if not re.search(
+                r"benchmarks/|job_extra|\.py|^plan/|pip |sed |bcftools|git |bgzip|conda|docker|apptainer", line
+            ):
                 unknown = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", line)) - known
                 assert not unknown, (path.name, line)
 

@@ -39,7 +39,8 @@ VERBS = (
 )  # fmt: skip
 
 
-INFORMATIVE = (  # how a precision compares with fp32, and what controls are made when, unless --quiet is given
+INFORMATIVE = (  # how a precision compares with fp32, what controls are made when, steps of the demo; not with --quiet
+    "seqsal.pipeline.demo",
     "seqsal.attribution.engine",
     "seqsal.attribution.controls",
 )

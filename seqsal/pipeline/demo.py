@@ -9,6 +9,7 @@ adapter. It is as accurate as the first, and the audit tells the two apart.
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -29,8 +30,20 @@ __all__ = ["HELD_OUT", "DemoResult", "example_folder", "run_demo"]
 HELD_OUT = ["chr8", "chr9", "chr13", "chr20"]
 MOTIF_DB = "jaspar:2026:vertebrates"
 MODEL_NAME = "model.safetensors"
-SITES, UNTRIMMED = "ctcf_sites.fa", "ctcf_sites_contaminated.fa"
+SITES, UNTRIMMED, HELD_OUT_SITES = "ctcf_sites.fa", "ctcf_sites_contaminated.fa", "ctcf_sites_held_out.fa"
 GENOME_FDR = 0.1  # half of its windows hold nothing, which costs power
+
+STEPS = (  # what is done, and why it takes as long as it does
+    "1/4 training two networks on {n_train} CTCF sites and four shuffles of each, side by side: 15 passes over them; "
+    "the second learns from the same sites with sequencing adapters left on",
+    "2/4 explaining the {n_held_out} sites of chromosomes that training left out: up to 1,000 shuffled controls for "
+    "the q-values, about 1,000 known motifs to name what is found, and an audit that predicts thousands of changed "
+    "sequences",
+    "3/4 the same for the second network, whose sites have adapters",
+    "4/4 finding sites in a small simulated genome: peaks and motifs alone",
+)
+
+logger = logging.getLogger(__name__)
 
 _ASIDE = """import sys; sys.path.append(sys.argv[1])
 from pathlib import Path; import seqsal.pipeline.demo as d
@@ -48,7 +61,7 @@ class DemoResult:
     genome: RunResult  # on the simulated genome
 
     def summary(self) -> str:
-        """Say what was made, how good the model is, and what to open first."""
+        """Say what was made and how good the models are; in the last three lines, what to open and to type next."""
         n_tested = f"{self.test_metrics['n_positives']} held-out sites and {self.test_metrics['n_negatives']} shuffles"
         return "\n".join(
             [
@@ -59,9 +72,12 @@ class DemoResult:
                 f"sites    {len(self.sites.peaks)} peaks in {len(self.sites.attr)} real CTCF sites (hg19, q ≤ 0.05)",
                 f"genome   {len(self.genome.peaks)} peaks in {len(self.genome.attr)} windows of a simulated genome "
                 f"(q ≤ {GENOME_FDR:g}), half of which hold a site",
-                f"open     {self.sites.folder / 'report.html'}",
-                f"and      {self.contaminated.folder / 'report.html'}",
+                f"open     {self.sites.folder / 'report.html'}, then "
+                f"{self.contaminated.folder / 'report.html'}: equally accurate, and only one of them knows CTCF",
                 f"next     {_next_step(self.contaminated.folder)}",
+                "yours    seqsal run --model package.module:factory --weights W.pt --genome hg38.fa "
+                "--regions peaks.bed --out results/, where there is no model yet after "
+                "seqsal train --positives peaks.narrowPeak --genome hg38.fa --out M.safetensors",
             ]
         )
 
@@ -94,22 +110,33 @@ def run_demo(out: str | os.PathLike[str], *, device: str = "auto", seed: int = 0
     """Train, then run on real held-out sites and on a genome."""
     data = example_folder()
     settings: dict[str, Any] = {"device": device, "seed": seed, "progress": progress}
+    counts = {"n_held_out": _count_records(data / HELD_OUT_SITES)}
+    counts["n_train"] = _count_records(data / SITES) - counts["n_held_out"]
+    steps = (text.format_map(counts) for text in STEPS)
     with make_folder(out) as folder, make_folder(folder / "contaminated") as second, compiling_kernels():
+        logger.info(next(steps))
         with _training_aside(second, data / UNTRIMMED, device, seed) as aside:
             metrics = train(folder, data / SITES, **settings)
             is_trained = aside.wait() == 0
         contaminated_metrics = held_out_metrics(second) if is_trained else train(second, data / UNTRIMMED, **settings)
         settings |= {"rc_average": True, "motif_db": MOTIF_DB}  # binding does not depend on the strand
         model, second_model = str(folder / MODEL_NAME), str(second / MODEL_NAME)
-        sites = run(model, out=folder, fasta=data / "ctcf_sites_held_out.fa", genome_name="hg19", **settings)
+        logger.info(next(steps))
+        sites = run(model, out=folder, fasta=data / HELD_OUT_SITES, genome_name="hg19", **settings)
         untrimmed = data / "ctcf_sites_contaminated_held_out.fa"
+        logger.info(next(steps))
         contaminated = run(second_model, out=second, fasta=untrimmed, **settings)
+        logger.info(next(steps))
         genome = run(
             model, out=folder / "genome", genome=data / "simulated_genome.fa",
             regions=data / "simulated_genome_regions.bed", fdr=GENOME_FDR,
             audit=False, **settings,  # the model is the same, and half of the windows are background
         )  # fmt: skip
     return DemoResult(metrics, contaminated_metrics, sites, contaminated, genome)
+
+
+def _count_records(path: Path) -> int:
+    return path.read_text(encoding="ascii").count(">")
 
 
 @contextmanager

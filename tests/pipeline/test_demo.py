@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
+import click
 import pandas as pd
 import pytest
 from click.testing import CliRunner
 
 from seqsal.cli import main
 from seqsal.models import load_checkpoint
+from seqsal.pipeline import demo
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -67,6 +71,29 @@ def check_verdicts(folder: Path) -> None:
     ]
     assert abs(metrics[0]["auroc"] - metrics[1]["auroc"]) < 0.02
     assert 'id="verdict"' in (folder / "contaminated" / "report.html").read_text()
+
+
+def test_each_step_is_told_and_the_end_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What takes minutes is left out here: the steps, and the last lines, are those of the demo."""
+    made = SimpleNamespace(peaks=[], attr=[], audit=None)
+    metrics = {"auroc": 0.9, "average_precision": 0.9, "n_positives": 61, "n_negatives": 244}
+    monkeypatch.setattr(demo, "run", lambda model, out, **other: SimpleNamespace(**vars(made), folder=Path(out)))
+    monkeypatch.setattr(demo, "train", lambda *given, **other: metrics)
+    monkeypatch.setattr(demo, "held_out_metrics", lambda folder: metrics)
+    aside = SimpleNamespace(wait=lambda: 0)
+    monkeypatch.setattr(demo, "_training_aside", lambda *given: nullcontext(aside))
+    with caplog.at_level("INFO", "seqsal.pipeline.demo"):
+        summary = demo.run_demo(tmp_path / "out").summary().splitlines()
+    assert [line[:4] for line in caplog.messages] == ["1/4 ", "2/4 ", "3/4 ", "4/4 "]
+    assert "439 CTCF sites" in caplog.messages[0] and "61 sites" in caplog.messages[1]
+    assert [line.split()[0] for line in summary[-3:]] == ["open", "next", "yours"]
+    assert str(tmp_path / "out" / "report.html") in summary[-3]
+    for line in summary[-2:]:  # what they say to type is understood
+        words = line.partition("seqsal ")[2].partition(",")[0].split()
+        command = main.get_command(click.Context(main), words[0])  # type: ignore[attr-defined]
+        assert command is not None and command.make_context(words[0], words[1:])
 
 
 def held_out_records(example_data: Path) -> set[str]:
