@@ -30,9 +30,10 @@ __all__ = ["report_command"]
 
 @verb(
     "report",
-    epilog="Example: seqsal report A.h5 --motif-db jaspar:2026:vertebrates --out report.html",
+    epilog="Example: seqsal report A.h5 --motif-db jaspar:2026:vertebrates --out report.html. For several runs: "
+    "seqsal report results_a/ results_b/ --out comparison.html",
 )
-@click.argument("attributions", type=path_type)
+@click.argument("attributions", nargs=-1, required=True, metavar="A.h5 | RUN...", type=path_type)
 @optional_model_options
 @result_option
 @motif_db_option
@@ -41,45 +42,74 @@ __all__ = ["report_command"]
     "--variants", type=path_type, metavar="H5",
     help="Variants to show too: --attributions of `seqsal variants`, which may also be given alone, as A.h5.",
 )  # fmt: skip
+@click.option("--genes", type=path_type, metavar="GTF", help="Gene models for the page's genome browser.")
 @click.option("--out", type=path_type, required=True, help="Page to write (.html).")
 @common_options
 def report_command(
-    attributions: Path,
+    attributions: tuple[Path, ...],
     model: str | None,
     result: str | None,
     motif_db: str | None,
     peaks: Path | None,
     variants: Path | None,
+    genes: Path | None,
     out: Path,
     device: str,
     seed: int,
     quiet: bool,
     **reading: Any,
 ) -> None:
-    """Call peaks, find motifs, audit, and put all of it on one page; for imported attributions too."""
+    """Call peaks, find motifs, audit, and put all of it on one page; for imported attributions too.
+
+    Folders of finished runs, two or more, are put next to each other on a page instead: what each found, whether it can
+    be believed, the peaks that they have in common, and how alike their maps are.
+    """
+    from seqsal.errors import UsageError
+    from seqsal.experiments.variants import has_variants, read_variant_maps
+    from seqsal.report import write_comparison, write_variant_report
+
+    check_ending(out, ".html")
+    first = attributions[0]
+    if len(attributions) > 1 or first.is_dir():
+        if not all(one.is_dir() for one in attributions):
+            raise UsageError("report: got several files, expected one attribution file, or folders of runs to compare")
+        write_comparison(out, attributions)
+    elif has_variants(first) and variants is None:
+        write_variant_report(out, read_variant_maps(first), {"attributions": str(first)})
+    else:
+        given = {"attributions": first, "model": model, "peaks": peaks, "variants": variants, "motif_db": motif_db,
+                 "genes": genes, "seed": seed}  # fmt: skip
+        said = _write_page(out, given, result, device, show_progress(quiet), pop_reading(reading))
+        if not quiet:
+            click.echo(said)
+    if not quiet:
+        click.echo(out)
+
+
+def _write_page(
+    out: Path, given: dict[str, Any], result: str | None, device: str, progress: bool, reading: dict[str, Any]
+) -> str:
+    """Do what is missing for the page of one attribution file, and write it; the verdict in a sentence and in words."""
     import numpy as np
 
     from seqsal.attribution.request import read_model_of
     from seqsal.auditing import audit
     from seqsal.auditing.settings import RUN_SIZES
-    from seqsal.experiments.variants import has_variants, read_variant_maps
+    from seqsal.experiments.variants import read_variant_maps
     from seqsal.io.store import read_attributions
     from seqsal.motifs import discover_motifs
     from seqsal.peaks import merge_peaks
     from seqsal.pipeline.elements import MERGE_BP, describe_calls, motifs_of
-    from seqsal.report import ReportInputs, write_report, write_variant_report
+    from seqsal.report import ReportInputs, write_report
+    from seqsal.report.genome import gene_models
 
-    check_ending(out, ".html")
-    if has_variants(attributions) and variants is None:
-        write_variant_report(out, read_variant_maps(attributions), {"attributions": str(attributions)})
-        if not quiet:
-            click.echo(out)
-        return
+    model, variants = given["model"], given["variants"]
     maps = None if variants is None else read_variant_maps(variants)
-    shared: dict[str, Any] = {"motif_db": motif_db, "seed": seed, "progress": show_progress(quiet)}
-    attr = read_attributions(attributions, result, in_memory=False)
-    loaded = None if model is None else read_model_of(model, attr, device=device, **pop_reading(reading))
-    table = _peaks_of(attr, peaks, loaded, device, show_progress(quiet))
+    shared: dict[str, Any] = {"motif_db": given["motif_db"], "seed": given["seed"], "progress": progress}
+    attr = read_attributions(given["attributions"], result, in_memory=False)
+    genes = gene_models(attr, given["genes"])
+    loaded = None if model is None else read_model_of(model, attr, device=device, **reading)
+    table = _peaks_of(attr, given["peaks"], loaded, device, progress)
     motifs = discover_motifs(attr, table, **shared)
     found = audit(loaded, attr, peaks=table, patterns=motifs, settings=RUN_SIZES, device=device, **shared)
     elements = None
@@ -87,22 +117,11 @@ def report_command(
         named: dict[str, Any] = {"motifs": motifs_of(motifs), "model": loaded, "device": device}
         elements = describe_calls(merge_peaks(table, MERGE_BP, attr), attr, **named)
     scores = attr.regions.assign(prediction=np.asarray(attr.prediction, dtype=np.float64))
-    given = {
-        "attributions": attributions,
-        "model": model,
-        "peaks": peaks,
-        "variants": variants,
-        "motif_db": motif_db,
-        "seed": seed,
-    }
     info = {"parameters": {name: str(value) for name, value in given.items() if value is not None}}
-    title = f"{attr.method} · {attributions.name}"
-    shown = ReportInputs(
-        attr, scores, table, info, elements=elements, motifs=motifs, audit=found, title=title, variants=maps
-    )
-    write_report(out, shown)
-    if not quiet:
-        click.echo(f"{found.verdict.text}\n{found.verdict.answers}\n{out}")
+    title = f"{attr.method} · {given['attributions'].name}"
+    shown: dict[str, Any] = {"elements": elements, "motifs": motifs, "audit": found, "variants": maps, "genes": genes}
+    write_report(out, ReportInputs(attr, scores, table, info, title=title, **shown))
+    return f"{found.verdict.text}\n{found.verdict.answers}"
 
 
 def _peaks_of(

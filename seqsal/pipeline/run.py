@@ -349,12 +349,14 @@ def _write_report(
     info: dict[str, Any],
 ) -> None:
     from seqsal.report import ReportInputs, write_report
+    from seqsal.report.genome import gene_models
 
     parameters = info["parameters"]
     given = parameters.get("regions") or parameters.get("fasta") or "regions"
     details = {**info, "model": {**info["model"], **_training_facts(parameters["model"])}}
     models = parameters["model"] if isinstance(parameters["model"], list) else [parameters["model"]]
     title = f"{', '.join(Path(one).stem for one in models)} · {Path(given).name}"
+    tables["genes"] = gene_models(attr)
     shown = ReportInputs(attr, run_info=details, motifs=motifs, audit=audit, title=title, **tables)
     write_report(folder / "report.html", shown)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from seqsal.plot.style import (
     NEGATIVE,
     POSITIVE,
     drawing_style,
+    ink,
     new_axes,
     one_line,
     root_figure,
@@ -24,7 +26,7 @@ from seqsal.plot.style import (
 )  # fmt: skip
 from seqsal.sequence.codes import N_CODE
 
-__all__ = ["SIGNED_COLORS", "plot_heatmap"]
+__all__ = ["SIGNED_COLORS", "plot_heatmap", "plot_mean_track"]
 
 SIGNED_COLORS = LinearSegmentedColormap.from_list("seqsal_signed", [NEGATIVE, "#ffffff", POSITIVE]).with_extremes(
     bad="#d9d9d9"  # bases that are not known
@@ -98,6 +100,24 @@ def plot_heatmap(
     axes.set_ylabel("regions" if sort_by is None else f"regions, by {one_line(sort_by)}", parse_math=False)
     set_title(axes, title)
     return axes
+
+
+def plot_mean_track(attr: Attributions, rows: NDArray[np.int64], ax: Axes) -> Axes:
+    """Draw the mean of some regions, aligned as in `plot_heatmap`, and the range of their middle half."""
+    pieces = [_known_track(attr, rows[i : i + _ROWS_AT_ONCE]) for i in range(0, len(rows), _ROWS_AT_ONCE)]
+    tracks, per_column = np.concatenate(pieces), -(-attr.length // MAX_COLUMNS)
+    tracks = _shrunk(tracks, 1, per_column)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # positions that no region knows
+        mean = np.nanmean(tracks, axis=0)
+        low, high = np.nanquantile(tracks, [0.25, 0.75], axis=0)
+    x = -(attr.length // 2) + per_column * (np.arange(len(mean)) + 0.5)
+    ax.fill_between(x, low, high, color=POSITIVE, alpha=0.2, linewidth=0)
+    ax.plot(x, mean, color=POSITIVE, linewidth=1.2, gid="mean")
+    ax.axhline(0, color=ink(), linewidth=0.8)
+    ax.set(xlabel="distance from the centre of the region (bp)", xlim=(x[0] - 0.5, x[-1] + 0.5))
+    ax.set_ylabel(two_lines(attr.unit), parse_math=False)
+    return ax
 
 
 def _chosen(attr: Attributions, rows: ArrayLike | None) -> NDArray[np.int64]:

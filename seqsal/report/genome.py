@@ -8,10 +8,12 @@ Attributions are 16-bit integers, little-endian in base64, whose unit is `step`;
 from __future__ import annotations
 
 import base64
+import os
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from seqsal.errors import RegionError
+from seqsal.io.attributions import Attributions
+from seqsal.io.gtf import read_gtf
 from seqsal.plot.locus import Locus, read_locus
 from seqsal.plot.style import NEGATIVE, POSITIVE, one_line
 from seqsal.plot.tracks import name_motifs, negative_peaks
@@ -29,7 +33,7 @@ from seqsal.report.inputs import ReportInputs
 from seqsal.report.variants import rows_by_weight, variant_regions
 from seqsal.sequence.codes import decode
 
-__all__ = ["MAX_BP", "GenomeView", "Spans", "choose_spans", "view_genome"]
+__all__ = ["MAX_BP", "GenomeView", "Spans", "choose_spans", "gene_models", "view_genome"]
 
 MAX_BP = 100_000  # 0.4 MB of the page, and as many bars for igv.js to hold
 MAX_WINDOW_BP = 5_000  # of longer windows the middle
@@ -118,6 +122,19 @@ class GenomeView:
         first = max(0, min(start, middle - VIEW_BP // 2))
         last = min(self.sizes[chrom], max(end, middle + VIEW_BP // 2))
         return f"{self.names[chrom]}:{first + 1}-{last}"
+
+
+def gene_models(attr: Attributions, path: str | os.PathLike[str] | None = None) -> pd.DataFrame | None:
+    """Read the exons of a GTF, or of the one by which the attributions were read (`readout_at`); None without any."""
+    at = str((attr.attrs.get("readout_at") or {}).get("at", ""))
+    source = path or (at.partition(":")[2] if at.startswith(("tss", "exons")) else None)
+    if source is None or (path is None and not Path(source).is_file()):
+        return None
+    table = read_gtf(source, ("exon",))
+    table = table[table["chrom"].isin(attr.regions["chrom"].astype(str).unique())]
+    return table.assign(gene_name=table["gene_name"].fillna(table["gene_id"])).drop_duplicates(
+        ["chrom", "start", "end"]
+    )
 
 
 def view_genome(inputs: ReportInputs) -> GenomeView | None:
@@ -219,6 +236,8 @@ def _pack(track: NDArray[np.float64], step: float) -> str:
 def _tracks(inputs: ReportInputs, view: GenomeView) -> Iterator[dict[str, Any]]:
     """Yield the tracks of boxes, those without a box too."""
     peaks = inputs.peaks
+    if inputs.genes is not None:
+        yield _boxes("Exons", inputs.genes.assign(label=inputs.genes["gene_name"], color=NEUTRAL), view)
     if inputs.variants is not None:
         raises = (inputs.variants.table["effect"] > 0).to_numpy()
         yield _boxes(

@@ -13,7 +13,7 @@ import base64
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 from importlib.util import find_spec
@@ -28,11 +28,11 @@ from seqsal.io.atomic import atomic_path
 from seqsal.plot.style import one_line
 from seqsal.report.genome import view_genome
 from seqsal.report.inputs import ReportInputs
-from seqsal.report.sections import sections_of
+from seqsal.report.sections import Section, sections_of
 from seqsal.report.tables import PAGE_ROWS, page_json, show
 from seqsal.version import VERSION
 
-__all__ = ["environment", "igv_script", "render_report", "write_report", "write_variant_report"]
+__all__ = ["environment", "igv_script", "render_page", "render_report", "write_report", "write_variant_report"]
 
 
 @cache
@@ -51,21 +51,25 @@ def environment() -> Environment:
 
 def render_report(results: ReportInputs) -> str:
     """Return the page as text; the same results give the same text."""
-    sections = sections_of(results)
+    return render_page(results.title, sections_of(results), results)
+
+
+def render_page(title: str, sections: Sequence[Section], results: ReportInputs | None = None) -> str:
+    """Return a page of some sections as text; with a genome browser where there are results to show in it."""
     templates = resources.files("seqsal.report") / "templates"
     script = "".join((templates / name).read_text(encoding="utf-8") for name in ("report.js", "genome.js"))
-    igv = igv_script()
+    igv = None if results is None else igv_script()
     hashes = [hashlib.sha256(one.encode()).digest() for one in (script, igv) if one is not None]
     return (
         environment()
         .get_template("report.html")
         .render(
-            title=one_line(results.title, 200),
+            title=one_line(title, 200),
             sections=sections,
             version=VERSION,
             script=script,
             igv=igv,
-            view=None if igv is None else view_genome(results),
+            view=None if igv is None or results is None else view_genome(results),
             script_hashes=[f"sha256-{base64.b64encode(digest).decode()}" for digest in hashes],
             page_rows=PAGE_ROWS,
         )

@@ -55,6 +55,8 @@ class ReportInputs:
         Patterns of `seqsal.discover_motifs`; None leaves their section out.
     audit
         Evidence and verdict of `seqsal.audit`, or None.
+    genes
+        Gene models for the genome browser: chrom, start, end and gene_name of exons, as `seqsal.io.gtf` reads them.
     variants
         Maps of both alleles of variants, or None.
     only_variants
@@ -91,6 +93,7 @@ class ReportInputs:
     weak_peaks: pd.DataFrame | None = None
     motifs: MotifResult | None = None
     audit: AuditResult | None = None
+    genes: pd.DataFrame | None = None
     variants: VariantMaps | None = None
     only_variants: bool = False
 

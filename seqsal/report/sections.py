@@ -15,11 +15,13 @@ from seqsal.io.tracks import member_size
 from seqsal.motifs import MotifResult
 from seqsal.peaks import unsettled_text
 from seqsal.plot.curves import plot_deletions, plot_score_histogram, plot_training_history
+from seqsal.plot.heatmap import plot_heatmap, plot_mean_track
 from seqsal.plot.style import POSITIVE, inline_svg, one_line
 from seqsal.plot.tracks import negative_peaks
 from seqsal.report.audit import answers, artifact_table, draw_curves, draw_field, evidence, reason_rows, worst_cards
 from seqsal.report.cards import MAX_PATTERNS, draw_cards, draw_patterns
 from seqsal.report.inputs import ReportInputs
+from seqsal.report.methods import methods_text
 from seqsal.report.tables import SPACES, element_table, peak_table, region_table, rejected_table, show, usage_table
 from seqsal.report.variants import draw_variants, variant_table
 
@@ -55,6 +57,7 @@ _NULLS = {
 N_AGREEING = 1_000  # windows that the agreement of an ensemble is told of
 _CONTROLS = {"shuffle": "shuffled", "background": "of the genome's background"}
 MIN_PLOTTED = 5  # elements
+MIN_AVERAGED, MOST_AVERAGED = 5, 2_000  # regions
 
 
 @dataclass(frozen=True)
@@ -184,6 +187,31 @@ def build_gallery(inputs: ReportInputs) -> Section | None:
         "that heights compare between regions.",
         template="gallery",
         cards=cards,
+    )
+
+
+def build_average(inputs: ReportInputs) -> Section | None:
+    """Draw all regions at once, aligned at their summits: each as a line of a heat map, and their mean."""
+    n = len(inputs.attr)
+    if n < MIN_AVERAGED:
+        return None
+    rows = np.sort(inputs.order[np.unique(np.linspace(0, n - 1, MOST_AVERAGED).astype(np.int64))])
+    which = (
+        "All regions" if n <= MOST_AVERAGED else f"{show(len(rows))} of {show(n)} regions, evenly from all predictions"
+    )
+    figures = [
+        inline_svg(lambda ax: plot_mean_track(inputs.attr, rows, ax), (9.0, 1.9), key="average-mean",
+                   label="Mean attribution at each distance from the middle of the regions"),
+        inline_svg(lambda ax: plot_heatmap(inputs.attr, ax, rows=rows), (9.0, 4.2), key="average-heatmap",
+                   label="Attribution of every region as a heat map, the highest prediction at the top"),
+    ]  # fmt: skip
+    return _section(
+        "average",
+        "Average map",
+        f"{which} around their summits (or middles), read as the model read them. Above the mean attribution, with the "
+        "half of the regions that lie nearest to the median shaded; below one line for each region, the highest "
+        "prediction at the top: blue raises the prediction, orange lowers it.",
+        figures=figures,
     )
 
 
@@ -326,6 +354,7 @@ def build_run(inputs: ReportInputs) -> Section:
         "This run",
         "The command, settings, inputs and versions: all that is needed to repeat the run.",
         command=value_text(inputs.run_info.get("command", "")),
+        methods=methods_text(inputs),
         groups=run_facts(inputs),
     )
 
@@ -465,6 +494,7 @@ SECTIONS: tuple[Callable[[ReportInputs], Section | None], ...] = (
     build_summary,
     build_genome,
     build_gallery,
+    build_average,
     build_motifs,
     build_variants,
     build_elements,

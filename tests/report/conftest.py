@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from track_toys import make_attr
 
-from seqsal.report import ReportInputs
+from seqsal.report import ReportInputs, sections
 
 PEAK_COLUMNS = ("chrom", "start", "end", "name", "score", "strand", "signal", "p_value", "q_value", "summit", "sign")
 
@@ -21,6 +21,12 @@ def make_peaks(rows: list[tuple[str, int, int, str, float]]) -> pd.DataFrame:
         for chrom, start, end, name, signal in rows
     ]
     return pd.DataFrame(table, columns=list(PEAK_COLUMNS))
+
+
+@pytest.fixture(autouse=True)
+def no_average_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages are written often here, and two pictures more take as long as the rest; test_comparison.py draws them."""
+    monkeypatch.setattr(sections, "MIN_AVERAGED", 1_000)
 
 
 @pytest.fixture

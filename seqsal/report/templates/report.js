@@ -96,7 +96,53 @@
     draw();
   }
 
-  document.querySelectorAll(".datatable").forEach(start);
+  // What is on the page can be kept: tables as TSV, pictures as SVG, the methods text by the clipboard.
+  function save(name, text, type) {
+    const to = document.createElement("a");
+    to.href = URL.createObjectURL(new Blob([text], { type: type }));
+    to.download = name;
+    to.click();
+    setTimeout(() => URL.revokeObjectURL(to.href), 10000);
+  }
+
+  function offer(box, label, about, act) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "save";
+    button.textContent = label;
+    button.setAttribute("aria-label", about);
+    button.addEventListener("click", act);
+    box.append(button);
+    return button;
+  }
+
+  document.querySelectorAll(".datatable").forEach(function (box) {
+    start(box);
+    const name = box.id.replace(/-table$/, "") + ".tsv";
+    offer(box, "TSV", "Save the table as " + name, function () {
+      const heads = Array.from(box.querySelectorAll("th"), (head) => head.textContent.trim());
+      const rows = JSON.parse(box.querySelector('script[type="application/json"]').textContent);
+      const lines = [heads].concat(rows).map((row) => row.map(
+        (cell) => cell === null ? "" : String(cell).replace(/[\t\r\n]+/g, " ")).join("\t"));
+      save(name, lines.join("\n") + "\n", "text/tab-separated-values");
+    });
+  });
+
+  document.querySelectorAll(".figure > svg").forEach(function (picture) {
+    const name = (picture.getAttribute("aria-label") || "figure").replace(/[^A-Za-z0-9]+/g, "_").slice(0, 60) + ".svg";
+    offer(picture.parentElement, "SVG", "Save the picture as " + name, function () {
+      const copy = picture.cloneNode(true);
+      copy.style.color = "#1c2430";
+      copy.style.fontFamily = "Arial, sans-serif";
+      save(name, new XMLSerializer().serializeToString(copy), "image/svg+xml");
+    });
+  });
+
+  document.querySelectorAll("blockquote.methods").forEach(function (text) {
+    offer(text, "Select", "Select the text, to copy it", function () {
+      getSelection().selectAllChildren(text.querySelector("span"));
+    });
+  });
 
   const opened = [];
   window.addEventListener("beforeprint", function () {
