@@ -51,11 +51,15 @@ SIZES = {
     "n_draws": 1,
     "n_steps": 4,
 }
-ELSEWHERE = {"demo": "tests/pipeline/test_demo.py", "import": "tests/cli/test_exchange.py"}  # run there
+ELSEWHERE = {
+    "demo": "tests/pipeline/test_demo.py",
+    "retrain": "tests/training/test_retrain.py",
+    "import": "tests/cli/test_exchange.py",
+}  # run there
 OWN = "small"  # assembly of the world's genome, which hg38 is refused for
 OTHERS = {"--build-arg", "--gres"}  # options of other programs
 FENCE = re.compile(
-    r"(?P<mark><!-- not run: [^>]+ -->\n)?^```(?P<kind>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
+    r"(?P<mark><!-- not run: [^>]+ -->\n)?^ *```(?P<kind>\w*)\n(?P<code>.*?)^ *```$", re.MULTILINE | re.DOTALL
 )
 
 
@@ -84,7 +88,7 @@ def blocks() -> list[Block]:
 def commands(block: Block) -> list[list[str]]:
     """Words of each `seqsal` command in a block, without comments; none of a block with an ellipsis."""
     text = block.code.replace("\\\n", " ")
-    lines = [shlex.split(line, comments=True) for line in text.splitlines() if line.startswith("seqsal ")]
+    lines = [shlex.split(line, comments=True) for line in text.splitlines() if line.strip().startswith("seqsal ")]
     return [words[1:] for words in lines if "…" not in words]
 
 
