@@ -58,6 +58,7 @@ html_theme_options = {
     "source_directory": "docs/",
 }
 pygments_style = "friendly"
+smartquotes = False  # --model stays as it is typed
 copybutton_prompt_text = "$ "
 
 

@@ -10,6 +10,7 @@ environment, and `seqsal doctor` is run there. What it took is printed: seconds 
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+PAGES = "https://github.com/seqsal/seqsal/blob/main/"
+PICTURES = "https://raw.githubusercontent.com/seqsal/seqsal/main/"
 EXTRAS = ("jupyter", "variants", "tables", "distributed")
 
 
@@ -38,12 +41,22 @@ def environment(python: str, folder: Path, *packages: str | Path) -> Path:
     return inside
 
 
+def with_addresses(text: str) -> str:
+    """README for where no file lies next to it: links and pictures by their addresses."""
+    text = re.sub(r"(!\[[^\]]*\]\()(?!https?://)", rf"\1{PICTURES}", text)
+    return re.sub(r"((?<!!)\[[^\]]*\]\()(?!https?://|#)", rf"\1{PAGES}", text)
+
+
 def build(out: Path) -> Path:
     """Build sdist and wheel into `out`, and check them; the wheel."""
     shutil.rmtree(out, ignore_errors=True)
     with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder) / "tree"
+        shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".*", "*.egg-info", "build", "dist", "demo_out"))
+        readme = (tree / "README.md").read_text(encoding="utf-8")
+        (tree / "README.md").write_text(with_addresses(readme), encoding="utf-8")
         python = environment(sys.executable, Path(folder) / "venv", "build", "twine")
-        run(python, "-m", "build", "--outdir", out, ROOT)  # the wheel is made of the sdist
+        run(python, "-m", "build", "--outdir", out.resolve(), tree)  # the wheel is made of the sdist
         print(run(python, "-m", "twine", "check", "--strict", *out.iterdir()).strip())
     for path in sorted(out.iterdir()):
         print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB")

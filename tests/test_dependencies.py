@@ -10,7 +10,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-IMPORTED_AS = {"biopython": "Bio", "modisco_lite": "modiscolite"}  # where it is not the name of the distribution
+IMPORTED_AS = {
+    "biopython": "Bio",
+    "modisco_lite": "modiscolite",
+    "pyyaml": "yaml",
+}  # where it is not the name of the distribution
 TOOLS = {"ipykernel", "mypy", "pandas_stubs", "pytest_timeout", "pytest_xdist", "ruff"}  # used without an import
 BROUGHT_BY = {
     "nbformat": "nbclient",

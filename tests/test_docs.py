@@ -53,7 +53,7 @@ SIZES = {
 }
 ELSEWHERE = {
     "demo": "tests/pipeline/test_demo.py",
-    "retrain": "tests/training/test_retrain.py",
+    "retrain": "tests/pipeline/test_retrain.py",
     "import": "tests/cli/test_exchange.py",
 }  # run there
 OWN = "small"  # assembly of the world's genome, which hg38 is refused for

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shutil
 import subprocess
@@ -50,8 +51,13 @@ def test_a_source_distribution_can_be_tested_and_read(packed: list[str]) -> None
 
 
 def test_the_description_needs_no_file_next_to_it() -> None:
-    pictures = re.findall(r"!\[[^\]]*\]\(([^)]*)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
-    assert pictures and all(address.startswith("https://") for address in pictures)
+    spec = importlib.util.spec_from_file_location("dist", ROOT / "recipes/dist.py")
+    assert spec is not None and spec.loader is not None
+    dist = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(dist)
+    text = dist.with_addresses((ROOT / "README.md").read_text(encoding="utf-8"))
+    pictures, links = (re.findall(mark + r"\[[^\]]*\]\(([^)]*)\)", text) for mark in ("!", r"(?<!!)"))
+    assert pictures and links and all(address.startswith("https://") for address in (*pictures, *links))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert {"Homepage", "Changelog", "Issues"} <= set(project["urls"])
     assert any(name.startswith("Programming Language :: Python :: 3.11") for name in project["classifiers"])
