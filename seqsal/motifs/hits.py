@@ -110,7 +110,7 @@ def call_hits(
     if not 0 < fdr <= 1:
         raise UsageError(f"fdr: got {fdr}, expected a rate above 0, at most 1")
     if attr.controls is None or attr.controls.codes is None:
-        raise StoreError("attributions: have no controls, which p-values need; add them with `seqsal controls A.h5`")
+        raise StoreError("attributions: have no controls, as p-values need; `seqsal peaks A.h5 --model M` adds them")
     cwms = [_core(pattern, attr.length) for pattern in patterns]
     null = _all_hits(_control_chunks(attr), cwms, fit, len(attr.controls), progress)
     hits = _all_hits(_window_chunks(attr), cwms, fit, len(attr), progress)
