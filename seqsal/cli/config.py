@@ -88,7 +88,7 @@ def _spelled(value: Any) -> str:
 def _check(ctx: click.Context, where: str, option: click.Option, one: Any) -> None:
     """Raise unless `one` is of the option's type: what click would turn into it is not enough."""
     kinds, expected = _wanted(option.type)
-    if isinstance(one, bool) or not isinstance(one, kinds):
+    if (isinstance(one, bool) and bool not in kinds) or not isinstance(one, kinds):
         raise click.UsageError(f"{where}: got {_shown(one)}, expected {expected}.", ctx)
     try:
         option.type.convert(one, option, ctx)
@@ -104,6 +104,8 @@ def _wanted(kind: click.ParamType) -> tuple[tuple[type, ...], str]:
         return (int, float), "a number"
     if kind.name == "number or text":
         return (int, str), "a whole number or a text in quotes"
+    if kind.name == "flag or number":
+        return (bool, int), "true, false or a whole number"
     if kind.name == "number":
         return (int, str), "a whole number or 'auto'"
     return (str,), "a text in quotes"

@@ -162,7 +162,7 @@ NUMBER_OR_TEXT = _NumberOrText()
 class _Tile(click.ParamType):
     """A flag, or a whole number above 0."""
 
-    name = "number"
+    name = "flag or number"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | bool:
         """Read what was given."""
