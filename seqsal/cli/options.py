@@ -254,7 +254,8 @@ reading_options = stack(
 
 
 def _model_option(*, required: bool, several: str = "") -> Decorator:
-    help_text = "A seqsal checkpoint (.safetensors), package.module:factory, or a TorchScript/torch.export file."
+    help_text = "A seqsal checkpoint (.safetensors), package.module:factory, a TorchScript or torch.export file, or a "
+    help_text += "folder of a Hugging Face snapshot."
     how: dict[str, Any] = (
         {"multiple": True, "callback": one_or_many if several == ENSEMBLE else None} if several else {}
     )

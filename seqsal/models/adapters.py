@@ -1,18 +1,20 @@
 """What is known of a model before it runs.
 
-Models of published families are read without being told how.
+Models of published families (`docs/models.md` has the table) are read without being told how. They are known by the
+class that wrote their `forward`, without importing its package; what the caller says goes before what is known.
 
 bpnet-lite's `BPNet`, `BasePairNet` and `ChromBPNet` take control tracks beside the sequence and give (profile logits,
-log counts). Such a model is recognised by its class, without importing its package: ``output="counts"``, the default,
-reads the log count; ``output="profile"`` the softmax-weighted profile (`seqsal.models.readout`), strands added up. The
-control tracks, where the model has any, are zeros, as its authors explain it.
+log counts): ``output="counts"``, the default, reads the log count; ``output="profile"`` the softmax-weighted profile
+(`seqsal.models.readout`), strands added up. The control tracks, where the model has any, are zeros, as its authors
+explain it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -21,12 +23,36 @@ from seqsal.errors import ModelError, shown
 from seqsal.models.cnn import CNN
 from seqsal.models.readout import Readout
 
-__all__ = ["LOW_PRECISION", "Adapter", "find_adapter", "known_dtype", "known_length"]
+__all__ = ["FAMILIES", "LOW_PRECISION", "Adapter", "find_adapter", "known_dtype", "known_length"]
 
 LOW_PRECISION = (torch.bfloat16, torch.float16)
 _BPNET_CLASSES = frozenset({"BPNet", "BasePairNet", "ChromBPNet", "ControlWrapper"})
 _BPNET_OUTPUTS = {"profile": "0", "counts": "1"}
+_BY_BASES = {"layout": "NLC", "track_layout": "NLT", "reduce": "sum"}  # positions before channels, in and out
+_SPLICE = ("neither", "acceptor", "donor")
 Arguments = Callable[[torch.Tensor], tuple[Any, ...]]
+
+
+class Family(NamedTuple):
+    """How a family of models is read: parts of :class:`Readout`, bp of a bin, names of outputs, further arguments."""
+
+    readout: Mapping[str, Any]
+    bin_size: int | None = None
+    names: tuple[str, ...] = ()
+    arguments: tuple[Any, ...] = ()
+
+
+FAMILIES: dict[tuple[str, str], Family] = {  # by package and class; * stands for what follows
+    ("enformer_pytorch", "Enformer"): Family({**_BY_BASES, "output": "human"}, 128),
+    ("borzoi_pytorch", "*"): Family({"reduce": "sum"}, 32),  # Borzoi and Flashzoi, which is one with `flashed`
+    ("spliceai_pytorch", "SpliceAI_*"): Family({"reduce": "sum", "track_layout": "NLT"}, 1, _SPLICE),
+    ("promoterai_torch", "PromoterAI"): Family({**_BY_BASES, "output": "0"}, 1),
+    ("grelu", "*"): Family({"reduce": "sum"}),
+    ("alphagenome_pytorch", "AlphaGenome"): Family(
+        {"layout": "NL", "track_layout": "NLT", "reduce": "sum", "output": "human.1bp_tracks"}, None, (), (0,)
+    ),
+    ("keras", "*"): Family({"layout": "NLC"}),  # CREsted's are Keras models
+}
 
 
 @dataclass(frozen=True)
@@ -41,11 +67,17 @@ class Adapter:
         The space of the value that is read, when the model ends in no squashing function.
     arguments
         Gives what the model is called with after X (N, 4, L).
+    bin_size
+        bp of an output position, where that is known.
+    names
+        Of the outputs.
     """
 
     readout: Readout
     raw_space: str
     arguments: Arguments
+    bin_size: int | None = None
+    names: tuple[str, ...] = ()
 
 
 def find_adapter(module: nn.Module, readout: Readout) -> Adapter | None:
@@ -55,8 +87,19 @@ def find_adapter(module: nn.Module, readout: Readout) -> Adapter | None:
     """
     # The class that wrote forward(): the family's, also for a subclass that does not change it.
     owner = next((cls for cls in type(module).__mro__ if "forward" in vars(cls)), nn.Module)
-    if owner.__module__.split(".")[0] != "bpnetlite" or owner.__name__ not in _BPNET_CLASSES:
+    package = owner.__module__.split(".")[0]
+    if package == "bpnetlite" and owner.__name__ in _BPNET_CLASSES:
+        return _bpnet(module, owner, readout)
+    found = (of for (name, pattern), of in FAMILIES.items() if name == package and fnmatchcase(owner.__name__, pattern))
+    family = next(found, None)
+    if family is None:
         return None
+    own = {key: value for key, value in family.readout.items() if getattr(readout, key) == getattr(Readout, key)}
+    return Adapter(replace(readout, **own), "linear", lambda X: family.arguments, family.bin_size, family.names)
+
+
+def _bpnet(module: nn.Module, owner: type, readout: Readout) -> Adapter:
+    """Read a model of bpnet-lite."""
     output = _BPNET_OUTPUTS.get(readout.output or "counts", readout.output)
     is_profile = output == _BPNET_OUTPUTS["profile"]
     reduce = readout.reduce or ("profile" if is_profile else None)
@@ -70,6 +113,7 @@ def find_adapter(module: nn.Module, readout: Readout) -> Adapter | None:
         readout=replace(readout, output=output, reduce=reduce),
         raw_space="logit" if is_profile else "log",
         arguments=controls,
+        bin_size=1,
     )
 
 

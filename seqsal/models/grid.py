@@ -60,6 +60,8 @@ def find_grid(model: SequenceModel, length: int, *, bin_size: int | None = None,
 def _find(model: SequenceModel, length: int, bin_size: int | None, crop: int | None) -> Grid:
     X = random_sequences(length, torch.zeros(0, device=model.device))
     n_bins = model.positions(X[:1]).shape[2]
+    if bin_size is None and crop is None and model.known_bin_size:
+        bin_size = model.known_bin_size
     if bin_size is None and crop is not None:
         bin_size = (length - 2 * crop) // n_bins
     if bin_size is None:

@@ -28,6 +28,7 @@ from seqsal.errors import CheckpointError, ModelError, first_line
 from seqsal.models.checkpoint import load_checkpoint, read_tensors
 from seqsal.models.contrast import Target
 from seqsal.models.sequence_model import SequenceModel, wrap
+from seqsal.models.snapshot import make_snapshot, snapshot_weights
 from seqsal.models.state import resolve_device
 
 if TYPE_CHECKING:
@@ -64,7 +65,9 @@ def load_model(
     Parameters
     ----------
     spec
-        A seqsal checkpoint (``.safetensors``), a TorchScript or torch.export file, or ``package.module:factory``: a
+        A seqsal checkpoint (``.safetensors``), a TorchScript or torch.export file, the folder of a Hugging Face
+        snapshot (``config.json`` and safetensors, of an architecture in `docs/models.md`), or
+        ``package.module:factory``: a
         function (or class) that, called without arguments, returns an `nn.Module`. It is looked up in the current
         folder when it is not installed.
     target, output_space, input_length
@@ -115,6 +118,11 @@ def load_model(
             source |= _identity(Path(weights))
     elif weights is not None:
         raise ModelError(f"weights: {weights} given for the file {spec}, which has its own; remove --weights")
+    elif path.is_dir():
+        module = make_snapshot(path)
+        state, files = snapshot_weights(path)
+        _fit(module, state, path)
+        source = _identity(*files) | {"file": path.resolve().name}
     else:
         module = _load_file(path, trust_model or trust_pickle, where)
         source = _identity(path)
@@ -128,9 +136,13 @@ def load_model(
     return model
 
 
-def _identity(path: Path) -> dict[str, str]:
-    with path.open("rb") as file:
-        return {"file": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+def _identity(*paths: Path) -> dict[str, str]:
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return {"file": paths[0].name, "sha256": digest.hexdigest()}
 
 
 def _call_factory(spec: str) -> nn.Module:
@@ -179,7 +191,11 @@ def _import(name: str) -> Any:
 
 
 def _load_weights(module: nn.Module, path: Path) -> None:
-    state = read_tensors(path)[0] if path.suffix == ".safetensors" else _read_state_dict(path)
+    _fit(module, read_tensors(path)[0] if path.suffix == ".safetensors" else _read_state_dict(path), path)
+
+
+def _fit(module: nn.Module, state: Mapping[str, Any], path: Path) -> None:
+    """Put weights into a module; ModelError where they are another's."""
     state = _without_prefix(state, module.state_dict().keys(), path)
     try:
         missing, unexpected = module.load_state_dict(state, strict=False)
@@ -187,6 +203,9 @@ def _load_weights(module: nn.Module, path: Path) -> None:
         raise ModelError(
             f"{path}: weights do not fit the model ({_last_line(error)}); check that they belong together"
         ) from error
+    own = module.state_dict()
+    filled = {own[name].data_ptr() for name in state if name in own}  # by another name of the same tensor
+    missing = [name for name in missing if own[name].data_ptr() not in filled]
     if missing or unexpected:
         raise ModelError(
             f"{path}: weights do not fit the model: {len(missing)} missing ({_some(missing)}), "

@@ -236,15 +236,19 @@ def _checked(values: torch.Tensor, profile: torch.Tensor) -> torch.Tensor:
     return values if values.ndim == 2 else values[:, None]
 
 
+_SAME_NUMBERS = frozenset({"clamp", "clamp_min", "clone", "contiguous", "long", "to"})  # of tokens, from 0 on
+
+
 class Lookup(TorchFunctionMode):
     """While active, looking up bases in a table of embeddings is a product with their one-hot form.
 
-    `tokens` (N, L) is what the model is given; X (N, 4, L) is one-hot, rows in the order of the numbers.
+    So is making them one-hot, which gives that form. `tokens` (N, L) is what the model is given; X (N, 4, L) is one-hot
+    rows in the order of the numbers.
     """
 
     def __init__(self, tokens: torch.Tensor, X: torch.Tensor) -> None:
         super().__init__()
-        self._tokens, self._X = tokens, X
+        self._tokens, self._X = [tokens], X
 
     def replay(self) -> Lookup:
         """Return itself, to be entered again; see :mod:`seqsal.models.recompute`."""
@@ -252,12 +256,22 @@ class Lookup(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if getattr(func, "__name__", "").split(".")[0] == "embedding":
-            given = [value for value in (*args[:2], *kwargs.values()) if isinstance(value, torch.Tensor)]
-            if len(given) == 2 and any(value is self._tokens for value in given):
-                table = given[0] if given[1] is self._tokens else given[1]
-                return self._X.transpose(1, 2).to(table.dtype) @ table[: self._X.shape[1]]
-        return func(*args, **kwargs)
+        name = getattr(func, "__name__", "").split(".")[0]
+        given = [value for value in (*args[:2], *kwargs.values()) if isinstance(value, torch.Tensor)]
+        if name == "embedding" and len(given) == 2 and any(map(self._is_tokens, given)):
+            table = given[0] if self._is_tokens(given[1]) else given[1]
+            return self._X.transpose(1, 2).to(table.dtype) @ table[: self._X.shape[1]]
+        if name == "one_hot" and self._is_tokens(given[0]):
+            n_classes = kwargs.get("num_classes", args[1] if len(args) > 1 else self._X.shape[1])
+            more = max(int(n_classes) - self._X.shape[1], 0)
+            return torch.nn.functional.pad(self._X.transpose(1, 2), (0, more)).clone()
+        result = func(*args, **kwargs)
+        if name in _SAME_NUMBERS and given and self._is_tokens(given[0]):
+            self._tokens.append(result)
+        return result
+
+    def _is_tokens(self, value: torch.Tensor) -> bool:
+        return any(value is one for one in self._tokens)
 
 
 def describe_output(value: Any) -> str:

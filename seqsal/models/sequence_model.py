@@ -115,6 +115,16 @@ class SequenceModel(nn.Module):
         return torch.device("cpu")
 
     @property
+    def target_names(self) -> tuple[str, ...]:
+        """Names of the outputs, where those of the model's family have any."""
+        return () if self._adapter is None else self._adapter.names
+
+    @property
+    def known_bin_size(self) -> int | None:
+        """Width in bp of an output position, where that is known of the model's family."""
+        return None if self._adapter is None else self._adapter.bin_size
+
+    @property
     def reading(self) -> dict[str, Any]:
         """How the model is fed and what is read from it, in plain values, for files to record."""
         reading = asdict(self.readout)
@@ -435,10 +445,9 @@ class SequenceModel(nn.Module):
         if len(self.extra_inputs):
             positional, named = self.extra_inputs.arguments(len(X))
             return module(fed, *positional, **named)
-        if self.readout.layout == "NL":
-            with Lookup(fed, self.readout.ordered(X)):
-                return module(fed)
-        return module(fed) if self._adapter is None else module(fed, *self._adapter.arguments(X))
+        more = () if self._adapter is None else self._adapter.arguments(X)
+        with Lookup(fed, self.readout.ordered(X)) if self.readout.layout == "NL" else contextlib.nullcontext():
+            return module(fed, *more)
 
     def _check_input(self, X: torch.Tensor) -> None:
         length = "L" if self.input_length is None else self.input_length

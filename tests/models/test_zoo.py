@@ -151,12 +151,19 @@ def test_enformer() -> None:
         output_heads={"human": 5, "mouse": 3},
     )  # fmt: skip
     length = 256
+
+    class Unknown(type(module)):  # a family of its own
+        def forward(self, X: torch.Tensor) -> Any:
+            return super().forward(X)
+
+    module.__class__ = Unknown
     with pytest.raises(ModelError, match=r"it works on \(2, 256, 4\): give layout='NLC'"):
         wrap(module, input_length=length)
     with pytest.raises(ModelError, match="choose one by output: human, mouse"):
         wrap(module, input_length=length, layout="NLC")
     with pytest.raises(ModelError, match=r"gives shape \(2, 4, 3\) .*reduce='sum'"):
         wrap(module, input_length=length, layout="NLC", output="mouse")
+    module.__class__ = Unknown.__mro__[1]
     model = wrap(module, input_length=length, layout="NLC", output="human", reduce="mean", track_layout="NLT", target=3)
     assert model.n_targets == 5
     _check(model, lambda X: module(X.transpose(1, 2))["human"].mean(dim=1)[:, 3], random_X(3, length))
