@@ -109,9 +109,14 @@ class _NarrowNN:
         if name not in ("Conv1d", "BatchNorm1d"):
             return kind
         width = {n: n // self.narrow for n in (512, 608, 736, 896, 1056, 1280, 1920)}
-        return lambda *args, **more: kind(
-            *(width.get(one, one) for one in args), **{key: width.get(one, one) for key, one in more.items()}
-        )
+
+        class Narrow(kind):  # type: ignore[misc, valid-type]
+            def __init__(self, *args: Any, **more: Any) -> None:
+                super().__init__(
+                    *(width.get(one, one) for one in args), **{key: width.get(one, one) for key, one in more.items()}
+                )
+
+        return Narrow
 
 
 def _borzoi(narrow: int) -> nn.Module:

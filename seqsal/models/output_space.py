@@ -122,6 +122,10 @@ class _Recorder(TorchFunctionMode):
         super().__init__()
         self.calls: list[tuple[str, Node | None]] = []
 
+    def replay(self) -> _Recorder:
+        """Return one that does to a pass what this one does; see :mod:`seqsal.models.recompute`."""
+        return _Recorder()
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kind = _call_kind(func)
         if kind is not None and args and not _is_in_place(func) and not args[0].requires_grad:

@@ -113,7 +113,7 @@ def thrifty(
 
     Examples
     --------
-    >>> model = torch.nn.Sequential(torch.nn.Conv1d(4, 8, 3), torch.nn.Sigmoid())
+    >>> model = torch.nn.Sequential(torch.nn.Conv1d(4, 8, 3), torch.nn.Sigmoid()).requires_grad_(False)
     >>> with thrifty(model, model, torch.zeros(1, 4, 12), {}) as n_bytes:
     ...     n_bytes  # (8, 10) float32, after the sigmoid
     320
