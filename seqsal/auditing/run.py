@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from seqsal.auditing.verdict import judge
 from seqsal.errors import RegionError, UsageError
 from seqsal.io.attributions import Attributions
 from seqsal.io.bed import read_bed
-from seqsal.io.inputs import open_codes, open_input
+from seqsal.io.inputs import open_input
 from seqsal.io.progress import bar as progress_bar
 from seqsal.io.store import read_attributions
 from seqsal.models import SequenceModel
@@ -188,12 +189,18 @@ def describe_inputs(inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def open_audited(
-    attr: Attributions | _PATH | None, *, span: Any = None, contrast: Any = None, readout_at: _PATH | None = None
+    attr: Attributions | _PATH | None,
+    *,
+    span: Any = None,
+    flank: int = 0,
+    contrast: Any = None,
+    readout_at: _PATH | None = None,
 ) -> Attributions:
     """Open the attributions to be audited; a file stays on disk.
 
-    `span` leaves the rest of the windows out, `contrast` takes the result of this contrast, and `readout_at` makes sure
-    that this is where they were read. UsageError: they hold nothing of the kind.
+    `span`, widened by `flank` bp on either side, leaves the rest of the windows out, `contrast` takes the result of
+    this contrast, and `readout_at` makes sure that this is where they were read. UsageError: they hold nothing of the
+    kind.
     """
     if attr is None:
         raise UsageError("attr: none given, expected attributions or a file of them; give seqsal.audit(model, attr)")
@@ -208,8 +215,11 @@ def open_audited(
             + "; attribute again with this one"
         )
     opened = opened if contrast is None else _of_contrast(opened, contrast)
-    if span is not None:
-        found = find_span(check_span(span, 0), 0, open_codes(np.asarray(opened.codes[:1])))
+    if span is not None or flank:
+        source: Any = SimpleNamespace(length=opened.length, windows=opened.regions)
+        found = find_span(check_span(span, flank), flank, source)
+        if span == "region":  # of windows that were laid without a flank
+            found = Span(max(found.start - flank, 0), min(found.end + flank, opened.length))
         first = opened.span.start
         opened = opened.cut(Span(first + found.start, first + found.end)) if found.length < opened.length else opened
     return opened

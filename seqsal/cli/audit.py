@@ -39,8 +39,10 @@ _PARTS = "; ".join(f"{name}: {question}" for name, question in PARTS.items())
 @motif_db_option
 @click.option("--peaks", type=path_type, help="narrowPeak of `seqsal peaks`; called at q ≤ 0.05 without it.")
 @click.option(
-    "--span", type=NUMBER_OR_TEXT, metavar="BP", help="Audit so many bases in the middle of each window alone."
-)
+    "--span", type=NUMBER_OR_TEXT, metavar="BP|region",
+    help="Audit so many bases in the middle of each window alone, or the regions that windows were laid around.",
+)  # fmt: skip
+@click.option("--flank", type=click.IntRange(min=0), default=0, help="Widen the span by so many bp on either side.")
 @click.option("--contrast", metavar="A-B", help="Audit the result of this contrast, where the file has several.")
 @click.option("--readout-at", metavar="PLACE", help="Make sure that this is where the attributions were read.")
 @evidence_options
@@ -80,7 +82,7 @@ def audit_command(
     check_writable(bed)
     check_distinct([bed], arguments.values())
     check_failures(fail_on)
-    of = {name: arguments.pop(name) for name in ("span", "contrast", "readout_at")}
+    of = {name: arguments.pop(name) for name in ("span", "flank", "contrast", "readout_at")}
     attr = open_audited(read_attributions(attributions, result, in_memory=False), **of)
     reading = pop_reading(arguments) | {"device": arguments["device"]}
     first, *others = [None if one is None else read_model_of(one, attr, **reading) for one in (model, *other_models)]

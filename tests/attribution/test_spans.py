@@ -252,6 +252,12 @@ def test_what_is_audited_may_be_narrower(model: torch.nn.Module, codes: np.ndarr
         np.testing.assert_array_equal(np.asarray(getattr(cut, name)), getattr(expected, name), err_msg=name)
     np.testing.assert_array_equal(np.asarray(cut.controls.track), expected.controls.track)
     assert cut.regions["start"].tolist() == expected.regions["start"].tolist()
+    wide = open_audited(tmp_path / "A.h5", span=K - 6, flank=3, contrast="0 - 1")
+    assert wide.span == cut.span
+    with pytest.raises(UsageError, match="flank: got 3 bp, which widens a span"):
+        open_audited(whole, flank=3)
+    with pytest.raises(UsageError, match="'region' for windows that are given as they are"):
+        open_audited(whole, span="region")
     with pytest.raises(UsageError, match="not of '1' but of 1-0, 0-1"):
         open_audited(whole, contrast="1")
     with pytest.raises(UsageError, match="but the attributions are of all of the output"):
