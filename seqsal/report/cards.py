@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
+from seqsal.io.attributions import Attributions
 from seqsal.motifs import MotifResult, Pattern
 from seqsal.plot.locus import Locus, common_limits, window_locus
 from seqsal.plot.logo import plot_letters
@@ -21,11 +23,12 @@ from seqsal.report.inputs import ReportInputs
 from seqsal.report.tables import show, two_digits
 
 __all__ = [
-    "MAX_PATTERNS", "N_EXAMPLES", "Card", "PatternCard", "draw_cards", "draw_patterns", "strongest",
-    "strongest_position", "top_rows",
+    "MAX_PATTERNS", "MAX_TARGETS", "N_EXAMPLES", "Card", "PatternCard", "TargetsCard", "draw_cards", "draw_patterns",
+    "draw_targets", "strongest", "strongest_position", "top_rows",
 ]  # fmt: skip
 
 _TRACK_INCHES, _TRACK_MARGINS = (9.0, 1.55), (0.8, 0.35, 0.25, 0.05)
+_TARGET_INCHES, _TARGET_MARGINS = (9.0, 1.6), (0.8, 0.35, 0.25, 0.3)
 _LOGO_INCHES, _LOGO_MARGINS = (9.0, 1.75), (0.8, 0.35, 0.45, 0.05)
 
 
@@ -109,6 +112,52 @@ def _draw_card(inputs: ReportInputs, row: int, locus: Locus, limits: tuple[float
         track=inline_svg(draw_track, _TRACK_INCHES, key=f"{key}-track", label=about, margins=_TRACK_MARGINS),
         logo=inline_svg(draw_logo, _LOGO_INCHES, key=f"{key}-logo", label=enlarged, margins=_LOGO_MARGINS),
     )
+
+
+MAX_TARGETS = 8
+
+
+@dataclass(frozen=True)
+class TargetsCard:
+    """A region, with the map of each target below the other, and what is predicted of each."""
+
+    key: str
+    name: str
+    place: str
+    chips: list[str]
+    pictures: list[Markup]
+
+
+def draw_targets(inputs: ReportInputs, results: Sequence[Attributions]) -> list[TargetsCard]:
+    """Draw the regions with the highest predictions as several targets have them, each region on one scale."""
+    cards = []
+    for number, row in enumerate(top_rows(inputs), start=1):
+        loci = [window_locus(result, row) for result in results]
+        limits, window = common_limits(loci), inputs.attr.regions.iloc[row]
+        place = format_region(one_line(loci[0].chrom), loci[0].start, loci[0].end, str(window["strand"]))
+        chips, pictures = [], []
+        for i, (result, locus) in enumerate(zip(results, loci, strict=True)):
+            label, key = target_label(result), f"targets-{number}-{i}"
+            about = f"Attribution of every base of {place} to {label}"
+            draw = partial(_draw_target, result=result, locus=locus, limits=limits)
+            pictures.append(inline_svg(draw, _TARGET_INCHES, key=key, label=about, margins=_TARGET_MARGINS))
+            chips.append(f"{label} {show(float(result.prediction[row]))}")
+        name = one_line(window["name"]) if "name" in window and window["name"] != "." else place
+        cards.append(TargetsCard(f"targets-{number}", name, place, chips, pictures))
+    return cards
+
+
+def _draw_target(ax: Axes, result: Attributions, locus: Locus, limits: tuple[float, float]) -> None:
+    """Draw the map of a target, named."""
+    plot_track(
+        locus.track, ax, start=locus.start, chrom=locus.chrom, unit=two_lines(result.unit), limits=limits,
+        title=target_label(result),
+    ).set_xlabel("")  # fmt: skip
+
+
+def target_label(result: Attributions) -> str:
+    """Name a result by what it is about: a named output, a contrast, or an output's number."""
+    return one_line(str(result.attrs.get("target_name", f"target {result.target}")))
 
 
 def _best_weak(inputs: ReportInputs, locus: Locus) -> str:

@@ -19,7 +19,7 @@ from seqsal.plot.heatmap import plot_heatmap, plot_mean_track
 from seqsal.plot.style import POSITIVE, inline_svg, one_line
 from seqsal.plot.tracks import negative_peaks
 from seqsal.report.audit import answers, artifact_table, draw_curves, draw_field, evidence, reason_rows, worst_cards
-from seqsal.report.cards import MAX_PATTERNS, draw_cards, draw_patterns
+from seqsal.report.cards import MAX_PATTERNS, MAX_TARGETS, draw_cards, draw_patterns, draw_targets
 from seqsal.report.inputs import ReportInputs
 from seqsal.report.methods import methods_text
 from seqsal.report.tables import SPACES, element_table, peak_table, region_table, rejected_table, show, usage_table
@@ -212,6 +212,23 @@ def build_average(inputs: ReportInputs) -> Section | None:
         "half of the regions that lie nearest to the median shaded; below one line for each region, the highest "
         "prediction at the top: blue raises the prediction, orange lowers it.",
         figures=figures,
+    )
+
+
+def build_targets(inputs: ReportInputs) -> Section | None:
+    """Set the maps of several targets, or contrasts, by one method beside each other."""
+    every = [inputs.attr.result(name) for name in inputs.attr.results] if len(inputs.attr.results) > 1 else []
+    of_one_method = [result for result in every if result.method == inputs.attr.method]
+    if len(of_one_method) < 2:
+        return None
+    left_out = len(of_one_method) - MAX_TARGETS
+    more = f" {left_out} more {'is' if left_out == 1 else 'are'} in the attribution file." if left_out > 0 else ""
+    return _section(
+        "targets",
+        "Targets side by side",
+        "The top regions once more, as each target or contrast of the run has them. Within a region all maps are on "
+        f"one scale, so that heights compare between targets; the numbers are the predictions.{more}",
+        cards=draw_targets(inputs, of_one_method[:MAX_TARGETS]),
     )
 
 
@@ -494,6 +511,7 @@ SECTIONS: tuple[Callable[[ReportInputs], Section | None], ...] = (
     build_summary,
     build_genome,
     build_gallery,
+    build_targets,
     build_average,
     build_motifs,
     build_variants,
