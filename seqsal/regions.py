@@ -190,7 +190,7 @@ def parse_strands(values: Any) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
 def find_strands(table: pd.DataFrame, others: Iterable[int], source: str, why: str = "none is named so") -> Any:
     """Read strands from the first of `others` (numbers of columns) that holds nothing else; a line tells which.
 
-    None if there is no such column. One of 1 and -1 may be anything, and is told of but not read.
+    None if there is no such column. One of 1 and -1 may be anything, and is reported but not read.
     """
     for i in others:
         values = set(table.iloc[:, i].astype(str).str.strip().str.lower().unique()[:_N_SPELLINGS])

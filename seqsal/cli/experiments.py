@@ -27,7 +27,7 @@ motifs_option = click.option(
 )
 a_option = click.option("--a", required=True, metavar="WHAT", help=f"The first element: {MOTIF_HELP}.")
 mismatches_option = click.option(
-    "--mismatches", type=click.IntRange(min=0), default=1, show_default=True, help="Of a copy, at most."
+    "--mismatches", type=click.IntRange(min=0), default=1, show_default=True, help="Most mismatches of a copy."
 )
 _plot_option = click.option("--plot", type=path_type, help="Picture of the table: .svg, .png or .pdf.")
 _shared = stack(

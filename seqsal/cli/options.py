@@ -352,7 +352,7 @@ input_options = stack(
     ),
     click.option(
         "--bin-size", type=click.IntRange(min=1), metavar="BP",
-        help="Of the model's output positions [default: measured].",
+        help="Bases per output position of the model [default: measured].",
     ),
     click.option(
         "--crop", type=click.IntRange(min=0), metavar="BP",
@@ -433,7 +433,7 @@ attribution_options = stack(
     click.option(
         "--controls", "n_controls", type=NumberOrAuto(), default="auto", show_default=True, metavar="N|auto",
         help="Controls, which peaks are called against. auto is one per region, 100 to "
-        "1,000 and at least 200 kb, and up to 8 times as many while the number of peaks hangs on which were drawn; "
+        "1,000 and at least 200 kb, and up to 8 times as many while the number of peaks depends on which were drawn; "
         "`attribute` leaves them to `seqsal peaks` if they outnumber the regions.",
     ),
     click.option(

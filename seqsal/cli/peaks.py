@@ -52,7 +52,7 @@ __all__ = ["peaks_command"]
 @click.option("--genome", type=path_type, help="Genome of the background [default: that of the regions].")
 @click.option(
     "--max-controls", type=click.IntRange(min=1),
-    help="Most controls that are made while the number of peaks hangs on which were drawn [default: 8 times "
+    help="Most controls that are made while the number of peaks depends on which were drawn [default: 8 times "
     "the usual number].",
 )  # fmt: skip
 @click.option(
@@ -84,8 +84,8 @@ def peaks_command(
     """Call peaks of both signs against the controls in the file, shuffles or background.
 
     Controls that the file lacks are made now, and added to it: by --model, or the checkpoint that the file names. More
-    are made while the number of peaks hangs on which were drawn. The tables say what deleting each call in silico does
-    to the prediction, where the model is at hand, and with --motif-db the motif inside.
+    are made while the number of peaks depends on which were drawn. The tables say what deleting each call in silico
+    does to the prediction, where the model is at hand, and with --motif-db the motif inside.
     """
     from seqsal.attribution.request import read_model_of
     from seqsal.errors import UsageError

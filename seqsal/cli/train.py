@@ -97,7 +97,7 @@ def _number(flag: str, name: str, help_text: str, *, least: int = 1) -> Decorato
     type=float,
     default=TRAIN_DEFAULTS["mask_weight"],
     show_default=True,
-    help="Of the loss on maps, with --relevant or --irrelevant.",
+    help="Weight of the loss on maps, with --relevant or --irrelevant.",
 )
 @click.option(
     "--mask-warmup",

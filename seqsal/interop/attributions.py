@@ -141,7 +141,7 @@ def write_controls(
     Parameters
     ----------
     out
-        FASTA, a record a control; `X.regions.bed`, narrowPeak with a line a record, goes beside it.
+        FASTA, a record a control; `X.regions.bed`, narrowPeak with a line a record, goes next to it.
     genome, regions, fasta
         The windows that are attributed: genome and regions, or sequences alone.
     length

@@ -37,7 +37,7 @@ _CHUNK_BGZF = 256  # windows of a bgzip file at a time: bounds the decompressed 
 class Genome(Closing):
     """A FASTA file, plain or bgzip, open for reading at random; a context manager.
 
-    Its index is the one beside it, or is made on first use, in `cache_dir` (None: `$XDG_CACHE_HOME/seqsal`) where the
+    Its index is the one next to it, or is made on first use, in `cache_dir` (None: `$XDG_CACHE_HOME/seqsal`) where the
     FASTA's folder cannot be written to. `path` is the file as it was given; `source` the one that is read: a copy of
     it, if it is a pipe or standard input (`-`); `index_path` the .fai index in use; `chrom_sizes` the length in bp of
     each record, in file order. Reading moves no file position; one thread at a time may read. FastaError: missing,

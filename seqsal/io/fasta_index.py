@@ -220,8 +220,9 @@ def _make_index(path: Path, choices: tuple[tuple[Path, Path], ...], compressed: 
                 return fai, gzi
         except OSError as error:
             refusal = error
+    elsewhere, reason = choices[-1][0].parent, refusal.strerror or refusal
     raise FastaError(
-        f"{path}: its index cannot be written beside it or in {choices[-1][0].parent} ({refusal.strerror or refusal}); "
+        f"{path}: its index cannot be written next to it or in {elsewhere} ({reason}); "
         "set XDG_CACHE_HOME to a folder that you may write to"
     )
 

@@ -107,7 +107,7 @@ def call_peaks(
         more and takes longer. Where there is neither a model nor enough to learn from, the height is taken, and a line
         says so.
     max_controls
-        While the number of peaks hangs on which controls were drawn, or so many candidates cannot reach the fdr with
+        While the number of peaks depends on which controls were drawn, or so many candidates cannot reach the fdr with
         so few controls, more are made, up to this number. None is
         :func:`seqsal.attribution.controls.most_controls` where their number is the usual one or grew from it, and else
         the number that there is.
@@ -238,7 +238,7 @@ def unsettled_text(attrs: Mapping[Any, Any], n_peaks: int) -> str:
     """Say that other controls might give another number of peaks, and what would help."""
     low, high = attrs["best_q_range"]
     return (
-        f"their number ({n_peaks:,} at q ≤ {attrs['fdr']:g}) hangs on which {attrs['n_controls']:,} controls were "
+        f"their number ({n_peaks:,} at q ≤ {attrs['fdr']:g}) depends on which {attrs['n_controls']:,} controls were "
         f"drawn (--seed): the smallest q-value lies between {low:.2g} and {high:.2g}; more controls, such as "
         f"--controls {4 * attrs['n_controls']}, or more regions tell"
     )
@@ -290,8 +290,8 @@ def _make_controls(
     """Make the controls that are lacking, all of them or, where a number is given, as far as it can be done."""
     share = max((n_controls or 0) - attr.n_controls, 1) / max(len(attr), 1)
     why = (
-        "since the number of peaks hangs on which controls were drawn, or too few were there to reach the q-value; it "
-        f"takes {share:.2g} times as long as the windows took"
+        "since the number of peaks depends on which controls were drawn, or too few were there to reach the q-value; "
+        f"it takes {share:.2g} times as long as the windows took"
     ) if n_controls else ""  # fmt: skip
     null = how["null"] or attr.null
     lacking = (one for one in (attr, coarse) if one and (one.n_controls < (n_controls or 1) or one.null != null))

@@ -119,7 +119,7 @@ def sign_weights(counts: Mapping[str, SignCount]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Spread:
-    """How far calls hang on which controls were drawn.
+    """How far calls depend on which controls were drawn.
 
     Attributes
     ----------
@@ -251,7 +251,7 @@ class Pool:
         return benjamini_hochberg(p_values / weights, self.n_nulls)
 
     def spread(self) -> Spread:
-        """Say how far the calls hang on which controls were drawn, by leaving out an eighth of them at a time."""
+        """Say how far the calls depend on which controls were drawn, by leaving out an eighth of them at a time."""
         table = self.kept()
         n_calls = int((table["q_value"] <= self.fdr).sum())
         if not len(table) or table["q_value"].min() > FAR * self.fdr:

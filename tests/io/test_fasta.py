@@ -214,7 +214,9 @@ class TestIndex:
             raise OSError(30, "Read-only file system")
 
         monkeypatch.setattr(fasta_index.tempfile, "TemporaryDirectory", refuse)
-        with pytest.raises(FastaError, match=r"cannot be written beside it or in .*\(Read-only file system\); set XDG"):
+        with pytest.raises(
+            FastaError, match=r"cannot be written next to it or in .*\(Read-only file system\); set XDG"
+        ):
             Genome(path, cache_dir=tmp_path / "cache")
 
     def test_the_default_cache(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -516,7 +516,7 @@ def test_a_number_of_controls_that_was_asked_for_stays(
     attr = make_attr(sites(rng, 2.4), controls=noise(rng, 90, 100))
     peaks = call_peaks(attr, fdr=FDR_OF_SITES)
     assert attr.n_controls == 90 and not peaks.attrs["is_settled"]
-    assert "hangs on which 90 controls were drawn (--seed)" in caplog.text
+    assert "depends on which 90 controls were drawn (--seed)" in caplog.text
     assert "more controls, such as --controls 360, or more regions tell" in caplog.text
 
 

@@ -53,7 +53,7 @@ def test_a_page_that_names_motifs_does_not_doubt_them(make_inputs: Make) -> None
     page = render_report(make_inputs(5, peaks=none, motifs=motifs))
     assert "does not rely" not in page
     assert "The model does rely on short motifs: " in page and "single peaks that cannot be told from chance" in page
-    assert "hangs on which 8,000 controls were drawn" in page and "--controls 32000" in page
+    assert "depends on which 8,000 controls were drawn" in page and "--controls 32000" in page
 
 
 def test_names_are_escaped(make_inputs: Make) -> None:
