@@ -9,7 +9,7 @@ borzoi-pytorch's, `unet` is made here: seven halvings, attention by F.scaled_dot
 Everything runs in a process of its own with the address space limited to `--limit` GB above what it holds when model
 and window are made. First a bare forward and backward pass of the model with frozen weights, and `seqsal.attribute` by
 `gradient_x_input`, its second call: processor time and the most memory that was resident. Then both again with a limit
-of 75 % of what the bare loop took. `--largest GB` doubles the U-net's window until a gradient does not fit, with
+of 75 % of what the bare loop took. `--largest GB` widens the U-net's window until a gradient does not fit, with
 segments that are computed again and without; 0 leaves that out.
 """
 
@@ -211,9 +211,9 @@ def main() -> None:
         for how in ("kept", "ours"):
             length = 1 << 17
             while "failed" not in measure(how, "unet", given.narrow, length, given.largest):
-                length *= 2
+                length = length * 5 // 4 // 128 * 128
             kind = "segments computed again" if how == "ours" else "all kept"
-            print(f"unet, {given.largest:g} GB, {kind}: {length // 2:,} bp fit, {length:,} do not", flush=True)
+            print(f"unet, {given.largest:g} GB, {kind}: {length * 4 // 5:,} bp fit, {length:,} do not", flush=True)
 
 
 if __name__ == "__main__":
