@@ -40,7 +40,7 @@ RUN = (
 )  # of the other pages code is compiled, options looked up
 SMALL = {
     "train": ["--epochs", "1", "--filters", "4", "--negatives-per-positive", "1"],
-    "run": ["--controls", "20"],
+    "run": ["--controls", "20", "--no-audit"],
 }  # what makes a command quick
 SIZES = {
     "n_regions": 8,
