@@ -143,6 +143,18 @@ def test_segments_keep_as_little_as_is_told() -> None:
     assert now < kept.n_bytes / 2 and now <= fewest <= now + largest
 
 
+def test_a_second_call_counts_nothing_again_even_of_a_model_that_nothing_is_remembered_of() -> None:
+    model = Tower().eval()
+    model.config = object()  # as Hugging Face's have one, of which it cannot be told whether it changed
+    model.seen = 0
+    model.register_forward_pre_hook(lambda module, given: setattr(module, "seen", module.seen + 1))
+    wrapped = seqsal.wrap(model, input_length=LENGTH)
+    seqsal.attribute(wrapped, X=windows()[:1], device="cpu")
+    before = model.seen
+    seqsal.attribute(wrapped, X=windows()[:1], device="cpu")
+    assert model.seen == before + 1
+
+
 def test_free_memory_follows_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     resource = pytest.importorskip("resource")
     before = free_bytes(torch.device("cpu"))

@@ -228,7 +228,10 @@ def batches_for(
             X = one_hot_tensor(torch.from_numpy(codes).to(device))
             if isinstance(model, SequenceModel):
                 model.look_at(X)  # here, since looking takes gradients of its own
-            n_bytes = stack.enter_context(thrifty(model, model, X, facts_about(model), batch_size or 1))
+            known = facts_about(model)
+            if facts_about(model) is not known:  # nothing is remembered of it: how much it keeps hardly changes
+                known = vars(model).setdefault("_kept", {})
+            n_bytes = stack.enter_context(thrifty(model, model, X, known, batch_size or 1))
             share &= ROOM * n_bytes * torch.get_num_threads() <= free_bytes(device)  # else one window has all cores
         workers, n_workers = stack.enter_context(cpu_workers(device, share))
         if batch_size is not None:
