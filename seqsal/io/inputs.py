@@ -249,6 +249,7 @@ def _open_genome(
     blocks: bool,
     exclude: str | os.PathLike[str] | None,
 ) -> WindowSource:
+    regions = _as_table(regions)  # text that is no region is told before a genome is opened
     genome = Genome(path)
     try:
         chroms = chroms_named(regions, genome.chrom_sizes, str(path))

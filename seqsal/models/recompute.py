@@ -115,8 +115,8 @@ def thrifty(
     --------
     >>> model = torch.nn.Sequential(torch.nn.Conv1d(4, 8, 3), torch.nn.Sigmoid()).requires_grad_(False)
     >>> with thrifty(model, model, torch.zeros(1, 4, 12), {}) as n_bytes:
-    ...     n_bytes  # (8, 10) float32, after the sigmoid
-    320
+    ...     n_bytes  # float32: (4, 12) before the convolution, (8, 10) after the sigmoid
+    512
     """
     key = ("kept", X.device.type, X.dtype, X.shape[2])
     if key not in known:

@@ -58,7 +58,8 @@ def test_batches_do_not_matter(name, batch_size):
     X = one_hot()
     whole = attribute(toy(name).double(), X)[1]
     parts = attribute(toy(name).double(), X, batch_size)[1]
-    for a, b in zip(whole, parts, strict=True):
+    assert whole.noise is parts.noise is None
+    for a, b in zip(whole[:3], parts[:3], strict=True):
         assert torch.allclose(a, b, rtol=1e-9, atol=1e-12)
 
 

@@ -179,7 +179,9 @@ def test_what_was_not_tested_cannot_fail_but_is_told(lab: Lab, monkeypatch: pyte
     judged(monkeypatch, OPEN)
     result = lab.audit(model=None, fail_on="unfaithful")
     assert result.exit_code == 0
-    assert result.stderr == "seqsal: warning: --fail-on unfaithful: cannot be decided (not tested), see the audit\n"
+    assert (
+        result.stderr == "seqsal: warning: --fail-on unfaithful: cannot be decided (not tested), see the audit [S60]\n"
+    )
 
 
 def damaged(name: str, text: str) -> Callable[[Lab], dict[str, object]]:

@@ -55,7 +55,7 @@ def test_motifs_from_files(lab: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "1 pattern: REB1 (20 instances, q " in result.output
     assert sorted(path.name for path in (lab / "m").iterdir()) == [
-        "logos", "motif_usage.tsv", "motifs.meme", "motifs.tsv", "seqlets.bed",
+        "logos", "motif_usage.tsv", "motifs.h5", "motifs.meme", "motifs.tsv", "seqlets.bed",
     ]  # fmt: skip
     assert [path.name for path in (lab / "m" / "logos").iterdir()] == ["pos_pattern_1.svg"]
     table = pd.read_csv(lab / "m" / "motifs.tsv", sep="\t")
@@ -70,7 +70,7 @@ def test_twice_the_same_bytes(lab: Path) -> None:
     for name in ("one", "two"):
         assert call("motifs", lab / "A.h5", "--peaks", lab / "P.narrowPeak", "--out", lab / name).exit_code == 0
     files = [path.relative_to(lab / "one") for path in (lab / "one").rglob("*") if path.is_file()]
-    assert len(files) == 4
+    assert len(files) == 5
     assert all((lab / "one" / file).read_bytes() == (lab / "two" / file).read_bytes() for file in files)
 
 

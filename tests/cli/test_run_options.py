@@ -168,7 +168,7 @@ def test_quiet_verbose_and_the_summary(inputs: Inputs) -> None:
     refused(call("peaks", "A.h5", "--out", "P.narrowPeak", "--verbose", "--quiet"), "--quiet", "--verbose")
 
 
-@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb not in ("info", "completion")])
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb not in ("info", "doctor", "completion")])
 def test_verbs_can_be_told_how_much_to_say(verb: str) -> None:
     text = call(verb, "--help").output
     assert "--quiet" in text and "--verbose" in text and "--config" in text

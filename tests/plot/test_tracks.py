@@ -101,7 +101,9 @@ def test_a_region_is_drawn_from_the_windows_over_it(peaks: pd.DataFrame) -> None
     attr = make_attr(np.stack([np.ones(20), np.full(20, 3.0)]), start=[90, 100])
     ax = plot_region_track(attr, "chr1:95-115", peaks=peaks)
     high, _ = steps(ax, "positive")
-    np.testing.assert_array_equal(high, [1.0] * 5 + [2.0] * 10 + [3.0] * 5)
+    first, second = np.arange(10, 0, -1.0) ** 2, np.arange(1, 11.0) ** 2  # by bases from the window's end, squared
+    both = (first + 3 * second) / (first + second)
+    np.testing.assert_allclose(high, np.concatenate([[1.0] * 5, both, [3.0] * 5]))
     assert len(boxes(ax)) == 2
     with pytest.raises(RegionError, match="no window"):
         plot_region_track(attr, "chr9:1-2")

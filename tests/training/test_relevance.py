@@ -148,17 +148,19 @@ def test_masks_that_do_nothing_are_told_of(sites: Path, caplog: pytest.LogCaptur
 
 
 def test_training_moves_the_map_off_irrelevant_bases(sites: Path) -> None:
-    longer = replace(TRAINING, epochs=6, learning_rate=1e-2, mask_weight=3.0, weight_average=0.9)
+    longer = replace(TRAINING, epochs=12, learning_rate=1e-2, mask_weight=3.0, weight_average=0.9)
     shares = {}
     for name, masks in (("plain", {}), ("masked", {"irrelevant": places(14, 20)})):
-        model = train(sites, training=longer, **masks).model
+        model = train(
+            sites, training=longer, seed=1, **masks
+        ).model  # of the two words, it is TAG that seed 1 settles on
         examples = examples_of(sites)
         rows = examples.rows("test")[:30]
         X = torch.eye(4)[torch.from_numpy(examples.codes[rows, 2:-2].astype(np.int64))].mT
         marks = torch.zeros(len(rows), LENGTH, dtype=torch.int8)
         marks[:, 14:20] = -1
         shares[name] = float(Relevance(model, longer)(X, marks)["irrelevant"].detach())
-    assert shares["masked"] < 0.5 * shares["plain"]
+    assert shares["plain"] > 0.5 and shares["masked"] < 0.25 * shares["plain"]
 
 
 @pytest.mark.parametrize("epoch", [1, 2])

@@ -223,7 +223,7 @@ def batches_for(
     share = thread_safe and n_windows >= torch.get_num_threads()
     with frozen_on_device(model, device, precision), contextlib.ExitStack() as stack:
         n_bytes = 0
-        if batch_size is None or source.length >= LONG:
+        if batch_size is None or (source is not None and source.length >= LONG):
             codes = source.read(np.zeros(1, dtype=np.int64))
             X = one_hot_tensor(torch.from_numpy(codes).to(device))
             if isinstance(model, SequenceModel):
