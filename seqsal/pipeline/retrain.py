@@ -13,8 +13,9 @@ between the classes is left in dinucleotide shuffles. Of those that leave `MAX_R
 at most (or the least there is) the most accurate is taken.
 
 *Before and after* are measured on the test part, which chose nothing: the AUROC on clean examples; the verdict of one
-audit each, of the same windows as they are, with the settings of the audit given; and the reliance, which is the
-audit's marginal effect of each shortcut, in units of the output.
+audit each, of the same windows as they are, with the settings of the audit given; and the reliance: the marginal effect
+of each shortcut as the audit measures it, in units of the output, for both models with the same word and places, where
+each audit takes those that it found itself.
 """
 
 from __future__ import annotations
