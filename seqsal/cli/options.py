@@ -49,6 +49,8 @@ TRAIN_DEFAULTS = {
     "cutout": "none",
     "cutout_probability": 0.5,
     "cutout_width": 20,
+    "temperature": 1.0,
+    "match_maps": 0.0,
 }
 path_type = click.Path(path_type=Path, readable=False)  # what is wrong with a file is for its reader to say
 

@@ -134,6 +134,36 @@ def _number(flag: str, name: str, help_text: str, *, least: int = 1) -> Decorato
     help="Share of the windows, with --cutout.",
 )
 @_number("--cutout-width", "cutout_width", "Width of the stretch (bp).", least=2)
+@click.option(
+    "--prior",
+    "priors",
+    multiple=True,
+    metavar="NAME[:WEIGHT]",
+    help="Loss on maps: fourier (few high frequencies) or consistency (under strand, shift, silent mutations).",
+)
+@click.option(
+    "--teacher",
+    "teachers",
+    type=path_type,
+    multiple=True,
+    metavar="M",
+    help="Checkpoint to learn from as well, of the same targets and length; several teach their mean.",
+)
+@click.option(
+    "--temperature",
+    type=float,
+    default=TRAIN_DEFAULTS["temperature"],
+    show_default=True,
+    help="Of the probabilities that teacher and student are compared by.",
+)
+@click.option(
+    "--match-maps",
+    type=float,
+    default=TRAIN_DEFAULTS["match_maps"],
+    show_default=True,
+    metavar="WEIGHT",
+    help="Weight of the distance between maps of teacher and student.",
+)
 @click.option("--allow-overlap", is_flag=True, help="Train though many negatives are positives as well.")
 @resume_option
 @click.option("--out", type=path_type, required=True, help="Checkpoint to write (.safetensors).")

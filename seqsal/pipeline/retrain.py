@@ -3,14 +3,14 @@
 *Remedies.* Of the training part, `randomise` shows the copies of shortcuts in both classes alike, drawn anew each
 time; `masks` leaves the sequences, and adds to the loss what maps say of the copies
 (:mod:`seqsal.training.relevance`); `both` does both. A composition is always matched: negatives are chosen with that of
-the positives, but for a share (of `KEPT`, which `auto` tries) that tells the network that the others are negatives too.
+the positives, and a term of the loss is how far shuffles of the classes are told apart (:mod:`seqsal.training.priors`).
 Each network starts anew, with the sizes, settings and split of the first one. Its epoch is chosen on the validation
 part, cleaned of copies.
 
 *Choice.* On the validation part each remedy has its accuracy on cleaned examples, and its reliance on each shortcut:
-what copies do when they are written into negatives without any, or, for a composition, how much of the difference
-between the classes is left in dinucleotide shuffles. Of those that leave `MAX_RELIANCE` of the first model's reliance
-at most (or the least there is) the most accurate is taken.
+what copies do when they are written into negatives without any, or, for a composition, the audit's marginal effect.
+The first that leaves `MAX_RELIANCE` of the first model's reliance at most, and is as accurate as that model on these
+examples, is taken. Where there is none, it is the most accurate of those that leave so little (or the least there is).
 
 *Before and after* are measured on the test part, which chose nothing: the AUROC on clean examples; the verdict of one
 audit each, of the same windows as they are, with the settings of the audit given; and the reliance: the marginal effect
@@ -23,9 +23,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -42,6 +41,7 @@ from seqsal.auditing.finding import Finding
 from seqsal.auditing.parts.artifacts import ArtifactsResult
 from seqsal.auditing.parts.artifacts.effects import marginal_effect
 from seqsal.auditing.parts.artifacts.search import PART_BP, Hits, align
+from seqsal.auditing.parts.composition import PROPERTIES, class_evidence
 from seqsal.auditing.result import AuditResult, read_audit
 from seqsal.auditing.run import run_audit
 from seqsal.errors import TrainingError, UsageError
@@ -53,11 +53,18 @@ from seqsal.models import load_model, resolve_device, wrap
 from seqsal.models.checkpoint import load_checkpoint, save_checkpoint, to_json
 from seqsal.models.cnn import CNN
 from seqsal.motifs import Motif, read_motifs
-from seqsal.pipeline.shortcuts import Shortcut, balance_composition, clean_examples, find_copies, read_shortcuts
+from seqsal.pipeline.shortcuts import (
+    Shortcut,
+    balance_composition,
+    clean_examples,
+    find_copies,
+    neutral_kinds,
+    read_shortcuts,
+)
 from seqsal.regions import runs_of
 from seqsal.report.retrain import render_retrain
 from seqsal.sequence.codes import encode
-from seqsal.sequence.draws import dinucleotide_shuffle, draw_number, random_words
+from seqsal.sequence.draws import draw_number, random_words
 from seqsal.training.examples import Examples, load_examples
 from seqsal.training.fit import predict_raw
 from seqsal.training.metrics import auroc, intervals
@@ -74,7 +81,6 @@ logger = logging.getLogger(__name__)
 REMEDIES = ("randomise", "masks", "both")
 SCHEMA = 1
 MAX_RELIANCE = 0.05  # of the first model's, that a remedy may leave
-KEPT = (0.05, 0.0, 0.1)  # of the negatives, whatever their composition
 FEW = 30  # held-out positives: fewer say little
 
 
@@ -244,15 +250,18 @@ def retrain(
     )  # fmt: skip
     remedies = task.remedies(remedy)
     tried: list[tuple[Trial, TrainResult]] = []
-    for one, kept in remedies:
-        examples = task.treated(one, kept)
+    for one in remedies:
+        examples = task.treated(one)
         made = train_examples(
             examples, task.first.config, task.training, seed=task.seed, device=task.device, progress=progress
         )
-        name = f"{one}, {kept:.0%} of the negatives as they were" if task.has_composition else one
-        tried.append((task.trial(name, made.model), made))
-        logger.info("remedy %s: %s", name, tried[-1][0])
+        tried.append((task.trial(one, made.model), made))
+        logger.info("remedy %s: %s", one, tried[-1][0])
+        if remedy == "auto" and tried[-1][0].left <= MAX_RELIANCE and tried[-1][0].auroc >= task.first_auroc:
+            break
     chosen, because = choose([trial for trial, _ in tried])
+    if len(tried) < len(remedies):
+        because += f", and it is as accurate as the first model; {', '.join(remedies[len(tried) :])} not tried"
     best = next(made for trial, made in tried if trial is chosen)
     result = task.compared(chosen, because, [trial for trial, _ in tried], best)
     _write(Path(out), result)
@@ -296,7 +305,6 @@ class _Task:
     device: torch.device
     progress: bool
     warnings: Sequence[str]
-    balanced: Callable[..., Examples]
     found: dict[tuple[str, int], tuple[Examples, NDArray[np.bool_]]] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -321,22 +329,19 @@ class _Task:
             valid_chroms=split["valid"], test_chroms=split["test"], seed=first_seed,
         )  # fmt: skip
         seed = first_seed if seed is None else seed
-        balanced = partial(
-            balance_composition, given, shortcuts, training, positives=positives, genome=genome, seed=seed
-        )
-        fair = balanced()
+        fair = balance_composition(given, shortcuts, training, positives=positives, genome=genome, seed=seed)
         n_test = given.counts("test")["n_positives"]
         if n_test < FEW:
             warnings = [*warnings, f"only {n_test} held-out positives: the figures after are rough"]
         return cls(
             Path(model), first.to(where), found, shortcuts, training, given, fair, motifs, seed, where, progress,
-            tuple(warnings), balanced,
+            tuple(warnings),
         )  # fmt: skip
 
     @property
-    def has_composition(self) -> bool:
-        """Whether one of the shortcuts is a composition."""
-        return any(one.is_composition for one in self.shortcuts)
+    def first_auroc(self) -> float:
+        """AUROC of the first model on the clean validation part."""
+        return self._clean_auroc(self.first, "valid")
 
     @property
     def words(self) -> list[Shortcut]:
@@ -355,8 +360,8 @@ class _Task:
         masks = [self.copies_of(one, examples) for one in self.words]
         return np.any(masks, axis=0) if masks else np.zeros(examples.codes.shape, dtype=bool)
 
-    def remedies(self, asked: str) -> Sequence[tuple[str, float]]:
-        """Return the remedies to try, each with the share of negatives that stay as they are."""
+    def remedies(self, asked: str) -> Sequence[str]:
+        """Return the remedies to try."""
         if asked not in ("auto", *REMEDIES):
             raise UsageError(f"remedy: got {asked!r}, expected auto or one of {', '.join(REMEDIES)}")
         own = self.all_copies(self.fair)[self.fair.parts == "train"].any(axis=1)
@@ -371,12 +376,12 @@ class _Task:
                 "that can be masked; take randomise, which matches it between the classes"
             )
         if asked != "auto":
-            return [(asked, KEPT[0])]
-        return [(one, KEPT[0]) for one in REMEDIES] if self.words else [("randomise", kept) for kept in KEPT]
+            return [asked]
+        return REMEDIES if self.words else REMEDIES[:1]
 
-    def treated(self, remedy: str, kept: float) -> Examples:
+    def treated(self, remedy: str) -> Examples:
         """Return the examples to train on, the held-out parts clean."""
-        fair = self.balanced(kept=kept)
+        fair, has_composition = self.fair, len(self.words) < len(self.shortcuts)
         copies = self.all_copies(fair)
         clean = clean_examples(fair, copies, ("valid", "test"), self.seed)
         marks = np.where(copies & (fair.parts == "train")[:, None], np.int8(IRRELEVANT), np.int8(0))
@@ -384,6 +389,7 @@ class _Task:
             clean,
             marks=marks if remedy in ("masks", "both") and self.words else None,
             copies=copies if remedy in ("randomise", "both") and self.words else None,
+            neutral=neutral_kinds(self.given, self.seed) if has_composition else None,
             provenance={**clean.provenance, "cleaned_of": [one.name for one in self.shortcuts]},
         )
 
@@ -393,26 +399,30 @@ class _Task:
 
     def trial(self, remedy: str, model: CNN) -> Trial:
         """Measure a model on the validation part, against the first one."""
-        clean, rows = self.held_out("valid")
-        value = auroc(clean.is_positive[rows], predict_raw(model.to(self.device), clean.codes[rows], self.device)[:, 0])
+        value = self._clean_auroc(model.to(self.device), "valid")
         before, after = (
             {one.name: self._put_in(one, which) for one in self.shortcuts} for which in (self.first, model)
         )
         left = max(abs(after[name]) / max(abs(before[name]), 1e-9) for name in before)
-        return Trial(remedy, float(value), after, float(left))
+        return Trial(remedy, value, after, float(left))
+
+    def _clean_auroc(self, model: CNN, part: str) -> float:
+        clean, rows = self.held_out(part)
+        return float(auroc(clean.is_positive[rows], predict_raw(model, clean.codes[rows], self.device)[:, 0]))
 
     def _put_in(self, one: Shortcut, model: CNN) -> float:
         """Effect of a shortcut on the validation part (see above)."""
         given, is_own = self.given, self.given.parts == "valid"
-        ours, theirs = is_own & given.is_positive, is_own & ~given.is_positive
         if one.is_composition:
-            means = [
-                predict_raw(model, dinucleotide_shuffle(given.codes[rows], seed=self.seed), self.device)[:, 0].mean()
-                for rows in (ours, theirs)
-            ]
-            return float(means[0] - means[1])
+            context, flank = self._context(model, "valid"), self.training.max_shift
+            inner = given.codes[:, flank : given.codes.shape[1] - flank]
+            effects = class_evidence(
+                context, inner[is_own & given.is_positive], inner[is_own & ~given.is_positive]
+            ).effects
+            effect = next(effects[key] for key, (name, _) in PROPERTIES.items() if name == one.name)
+            return effect.mean if isinstance(effect, Effect) else 0.0
         copies = self.copies_of(one, given)
-        clean = clean_examples(given, copies, ("valid",), self.seed).codes[theirs]
+        clean = clean_examples(given, copies, ("valid",), self.seed).codes[is_own & ~given.is_positive]
         has = np.asarray(copies.any(axis=1))
         mostly = has[given.is_positive].mean() >= has[~given.is_positive].mean()
         donors = np.flatnonzero((given.parts != "test") & has & (given.is_positive == mostly))
@@ -444,11 +454,15 @@ class _Task:
             tuple(warnings), tuple(audits),
         )  # fmt: skip
 
-    def _context(self, model: CNN) -> AuditContext:
-        """Attribute the test positives as they are, as the audit's maps were made."""
+    def _context(self, model: CNN, part: str = "test") -> AuditContext:
+        """Attribute the positives of a part as they are, as the audit's maps were made.
+
+        The classes are those of the whole data for the test, as the audit has them, and those of the part otherwise.
+        """
         given, flank = self.given, self.training.max_shift
         inner = slice(flank, given.codes.shape[1] - flank)
-        rows = np.flatnonzero((given.parts == "test") & given.is_positive)
+        rows = np.flatnonzero((given.parts == part) & given.is_positive)
+        known = (given.parts == part) | (part == "test")
         made = self.audit.provenance.get("attributions", {})
         method = made.get("method") if made.get("method") in METHODS else "gradient_x_input"
         options = dict(made.get("options", {}))
@@ -463,7 +477,7 @@ class _Task:
         regions["start"], regions["end"] = regions["start"] + excess, regions["end"] - excess
         source = open_codes(given.codes[rows][:, inner], regions)
         attr = attribute_windows(read, source, settings, device=self.device, progress=self.progress)
-        ours, theirs = (given.codes[mask][:, inner] for mask in (given.is_positive, ~given.is_positive))
+        ours, theirs = (given.codes[known & mask][:, inner] for mask in (given.is_positive, ~given.is_positive))
         return AuditContext(
             attr, read, settings=self.audit.settings, device=self.device, seed=self.seed, motifs=self.motifs,
             positives=ours, negatives=theirs, progress=self.progress,
@@ -555,7 +569,7 @@ def _check(
 
 def _training_of(metadata: Mapping[str, Any]) -> TrainConfig:
     known = {name: value for name, value in metadata["training"].items() if name in TrainConfig.__dataclass_fields__}
-    return replace(TrainConfig(**known), mine=0, allow_overlap=True)
+    return replace(TrainConfig(**known), mine=0, temperature=1.0, match_maps=0.0, allow_overlap=True)
 
 
 def _held_out_chroms(metadata: Mapping[str, Any], part: str, positives: Regions) -> list[str] | None:

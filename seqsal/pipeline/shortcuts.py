@@ -3,7 +3,9 @@
 *Copies* of a word are looked for by alignment, on either strand and whole or in part, and are those that score as
 chance does in one window of a thousand, or the whole word if that is shorter. Of simple repeats, unknown bases and the
 edges of windows, the copies are the tracts themselves. A *composition* (G+C, CpG) has no copies: the negatives are
-chosen anew, so that it is in both classes alike.
+chosen anew, so that it is in both classes alike. That alone says nothing of compositions that neither class has then
+(those of the negatives given, and G+C without the CpG that goes with it), so that a network may still tell them apart:
+*neutral* sequences, shuffles of both classes as they were, are to have the same prediction on average.
 
 *Clean* examples have, where a copy was, the bases that a negative without copies has there. Every choice is drawn from
 the window's own bases, and examples never leave their part of the split.
@@ -20,24 +22,28 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from seqsal.auditing.content import EDGE_SHARE, Codes, Flags, cpg_ratio, gc_content, repeat_mask
+from seqsal.auditing.content import EDGE_SHARE, Codes, Flags, gc_content, repeat_mask
 from seqsal.auditing.finding import Finding
 from seqsal.auditing.parts.artifacts import ArtifactsResult
 from seqsal.auditing.parts.artifacts.library import load_library
 from seqsal.auditing.parts.artifacts.search import MAX_CHANCE_HITS, align, chance_scores
+from seqsal.auditing.parts.composition import PROPERTIES
 from seqsal.auditing.result import AuditResult
 from seqsal.models.seen import record_seen
 from seqsal.sequence.codes import N_CODE, encode
-from seqsal.sequence.draws import dinucleotide_shuffle, draw_number, random_words
+from seqsal.sequence.draws import dinucleotide_shuffle, draw_number, mononucleotide_shuffle, random_words
 from seqsal.training.examples import Examples
 from seqsal.training.negatives import ClassWindows, match_values, sample_negatives
 from seqsal.training.settings import TrainConfig
 from seqsal.training.split import PARTS
 
-__all__ = ["Shortcut", "balance_composition", "clean_examples", "find_copies", "read_shortcuts"]
+__all__ = [
+    "MEASURES", "Shortcut", "balance_composition", "clean_examples", "find_copies", "neutral_kinds", "read_shortcuts",
+]  # fmt: skip
 
 MOST_COPIES = 8  # of a word in one window
-MEASURES = {"GC content": gc_content, "CpG (observed/expected)": cpg_ratio}
+N_NEUTRAL = 1_000  # of each kind
+MEASURES = dict(PROPERTIES.values())
 TRACTS = {"low_complexity": repeat_mask, "padding": lambda codes: codes == N_CODE}
 
 
@@ -112,14 +118,12 @@ def balance_composition(
     positives: Any,
     genome: str | os.PathLike[str] | None,
     seed: int,
-    kept: float = 0.0,
 ) -> Examples:
     """Choose as many negatives in each part that have the positives' composition, as nearly as can be.
 
     From the negatives that are there, and from as many again: windows of the genome with the positives' G+C, or
     dinucleotide shuffles of the positives where there is no genome, or CpG is to be matched; from shuffles alone where
-    both are. A share `kept` of the training part is of the negatives that are there, whatever their composition: else
-    the network would not know that these are negatives too.
+    both are.
     """
     measured = [MEASURES[one.name] for one in shortcuts if one.is_composition]
     if not measured:
@@ -140,17 +144,26 @@ def balance_composition(
     for part in PARTS:
         wanted = measure(examples.codes[examples.is_positive & (examples.parts == part)]) / top
         own = np.flatnonzero(pool.parts[:n_there] == part)
-        n_kept = round(kept * len(own)) if part == "train" else 0
-        order = np.argsort(random_words(pool.codes[own], 1, seed=seed, draw=draw_number("retrain", 2))[:, 0])
-        chosen.append(own[order[:n_kept]])
-        from_pool = np.flatnonzero(pool.parts == part)
+        there = np.flatnonzero(pool.parts == part)
         if len(measured) > 1:  # shuffles alone have both
-            from_pool = from_pool[from_pool >= n_there]
-        there = np.setdiff1d(from_pool, chosen[-1])
+            there = there[there >= n_there]
         rng = np.random.default_rng([seed, PARTS.index(part)])
-        wanted = np.resize(wanted, len(own) - n_kept)
+        wanted = np.resize(wanted, len(own))
         chosen.append(there[match_values(wanted, measure(pool.codes[there]) / top, rng)])
     return _with_negatives(examples, pool, np.concatenate(chosen), training.max_shift)
+
+
+def neutral_kinds(examples: Examples, seed: int) -> Codes:
+    """Shuffle the training part's positives, and its negatives, keeping pairs of bases or bases alone: (4, n, W)."""
+    kinds = []
+    for is_own in (examples.is_positive, ~examples.is_positive):
+        codes = examples.codes[is_own & (examples.parts == "train")]
+        turn, row = np.divmod(np.arange(N_NEUTRAL), len(codes))
+        draw = draw_number("retrain", 10 + turn)
+        kinds += [
+            shuffle(codes[row], seed=seed, draw=draw) for shuffle in (dinucleotide_shuffle, mononucleotide_shuffle)
+        ]
+    return np.stack(kinds)
 
 
 def _more_negatives(

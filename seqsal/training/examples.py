@@ -52,6 +52,8 @@ class Examples:
         1 where a base is relevant, −1 where it is irrelevant, by the masks given.
     copies : ndarray of bool, shape of codes, optional
         Where copies of an artifact stand that is to be seen in both classes alike.
+    neutral : ndarray of uint8, shape (kinds, n, width of codes), optional
+        Kinds of sequence without sites that are to have the same prediction on average.
     spare
         Negatives that were given and are left to be mined; None where negatives are sampled.
     seen
@@ -68,6 +70,7 @@ class Examples:
     windows: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
     marks: NDArray[np.int8] | None = field(default=None, repr=False)
     copies: NDArray[np.bool_] | None = field(default=None, repr=False)
+    neutral: NDArray[np.uint8] | None = field(default=None, repr=False)
     spare: ClassWindows | None = field(default=None, repr=False)
     seen: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)

@@ -31,10 +31,12 @@ from seqsal.models.cnn import CNN
 from seqsal.models.state import seeded
 from seqsal.sequence.tensors import one_hot_tensor, reverse_complement_tensor
 from seqsal.training.cutout import cut_out
+from seqsal.training.distill import Teacher
 from seqsal.training.examples import Examples
 from seqsal.training.metrics import auroc, average_precision, pearson, spearman
-from seqsal.training.relevance import Randomiser, Relevance
+from seqsal.training.relevance import Randomiser
 from seqsal.training.settings import TrainConfig
+from seqsal.training.terms import TERMS, Shown, Terms
 
 __all__ = [
     "DivergedError",
@@ -194,11 +196,7 @@ _START_FRACTION = 0.04  # of the peak learning rate, at the first step
 _END_FRACTION = 1e-4  # and at the last
 MAX_RESIDENT_BYTES = 2 << 30  # of windows (a byte a base) that stay on the device while a model is trained
 WORK_OF_A_THREAD = 250_000_000  # products of weights and values in a forward pass: some 20 ms of a training step
-TERMS = ("irrelevant", "relevant")  # of a loss on maps
-_TERM_NAMES = {
-    "train": "training loss", "valid": "validation loss", "irrelevant": "attribution of irrelevant bases",
-    "relevant": "attribution of relevant bases",
-}  # fmt: skip
+_LOSS_NAMES = {"train": "training loss", "valid": "validation loss"} | {name: what for name, (what, _) in TERMS.items()}
 _EVALUATION_BP = 1 << 18  # bases in a batch without gradients
 
 
@@ -212,6 +210,7 @@ def fit(
     state_file: Path | None,
     resume: bool,
     progress: bool,
+    teacher: Teacher | None = None,
 ) -> TrainingState:
     """Train `model`, which is on `device`, in place.
 
@@ -231,6 +230,8 @@ def fit(
         Take up the state at `state_file` if it is of this run.
     progress
         Show a bar.
+    teacher
+        Whose predictions, and maps, add to the loss.
 
     Returns
     -------
@@ -246,10 +247,10 @@ def fit(
         model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, foreach=True
     )
     state = TrainingState(model, copy.deepcopy(model), copy.deepcopy(model), optimizer)
-    key = fingerprint(model, examples, training, seed)
+    key = fingerprint(model, examples, training, seed, teacher)
     if resume and state_file is not None:
         state.restore(state_file, key)
-    loop = _Loop(state, examples, training, seed, device)
+    loop = _Loop(state, examples, training, seed, device, teacher)
     state.n_threads = min(state.n_threads or loop.choose_threads(), torch.get_num_threads())
     with (
         cpu_threads(state.n_threads),
@@ -312,12 +313,16 @@ def evaluate(loss: str, targets: NDArray[np.float32], raw: NDArray[np.float64]) 
     return result
 
 
-def fingerprint(model: CNN, examples: Examples, training: TrainConfig, seed: int) -> str:
+def fingerprint(
+    model: CNN, examples: Examples, training: TrainConfig, seed: int, teacher: Teacher | None = None
+) -> str:
     """Return a SHA-256 over everything that a run's result depends on."""
     digest = hashlib.sha256(to_json([model.config.to_dict(), vars(training), seed, torch.__version__]).encode())
-    for array in (examples.codes, examples.targets, examples.parts.astype("S5"), examples.marks, examples.copies):
+    given = (examples.codes, examples.targets, examples.parts.astype("S5"), examples.marks, examples.copies)
+    for array in (*given, examples.neutral):
         if array is not None:
             digest.update(np.ascontiguousarray(array).tobytes())
+    digest.update(b"" if teacher is None else teacher.digest.encode())
     return digest.hexdigest()
 
 
@@ -336,8 +341,9 @@ class _Loop:
     """One run's data on its device, and what an epoch does."""
 
     def __init__(
-        self, state: TrainingState, examples: Examples, training: TrainConfig, seed: int, device: torch.device
-    ) -> None:
+        self, state: TrainingState, examples: Examples, training: TrainConfig, seed: int, device: torch.device,
+        teacher: Teacher | None,
+    ) -> None:  # fmt: skip
         self.state, self.training, self.seed, self.device = state, training, seed, device
         self.config = state.model.config
         rows, self.held_out = examples.rows("train"), examples.rows("valid")
@@ -345,7 +351,6 @@ class _Loop:
         self.codes = codes.to(device if codes.nbytes <= MAX_RESIDENT_BYTES else "cpu")
         on = self.codes.device
         self.marks = None if examples.marks is None else torch.from_numpy(examples.marks[rows]).to(on)
-        self.relevance = Relevance(state.model, training)
         self.randomise: Randomiser | None = None
         if examples.copies is not None and examples.copies[rows].any():
             copies, is_positive = (
@@ -356,6 +361,7 @@ class _Loop:
         self.valid_codes, self.valid_targets = examples.codes[self.held_out], examples.targets[self.held_out]
         self.loss = _Loss(self.config.loss, self.targets if training.balance else None)
         self.n_steps = math.ceil(len(rows) / training.batch_size) * training.epochs
+        self.terms = Terms(state.model, examples, training, device, teacher, self.n_steps)
         self.bad_since = dict[str, float]()  # first step of the epoch at which a term was not finite
         self.amp = device.type == "cuda" and torch.cuda.is_bf16_supported()
 
@@ -401,10 +407,10 @@ class _Loop:
             return
         earliest = min(self.bad_since.values(), default=math.inf)
         bad = [name for name in bad if self.bad_since.get(name, math.inf) == earliest]
-        values = ", ".join(f"{_TERM_NAMES[name]} {losses[name]}" for name in bad)
+        values = ", ".join(f"{_LOSS_NAMES[name]} {losses[name]}" for name in bad)
         remedy = f"the learning rate ({self.training.learning_rate:g})"
-        if any(name in losses for name in TERMS):
-            remedy += f" or the weight of the masks ({self.training.mask_weight:g})"
+        if added := [name for name in TERMS if name in losses]:
+            remedy += f" or {self.terms.said(added)}"
         raise DivergedError(
             f"training: the loss is no longer finite in epoch {epoch} ({values}); lower {remedy} and check the target "
             "values", self.state,
@@ -432,12 +438,11 @@ class _Loop:
             targets = self.targets[rows.to(self.device)]  # before the forward pass, which a copy would wait for
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.amp):
                 raw = state.model(X)
-            losses = {"train": self.loss(raw.float(), targets)}
-            if marks is not None:
-                losses |= self.relevance(X, marks)
-            weight = training.mask_weight * min(1.0, step / max(1.0, training.mask_warmup * self.n_steps))
+            raw = raw.float()
+            losses = {"train": self.loss(raw, targets)}
+            losses |= self.terms(Shown(X, marks, targets, raw, generator, step))
             state.optimizer.zero_grad(set_to_none=True)
-            torch.stack([loss * (1 if name == "train" else weight) for name, loss in losses.items()]).sum().backward()
+            torch.stack([loss * self.terms.weight(name, step) for name, loss in losses.items()]).sum().backward()
             state.optimizer.step()
             step += 1
             _average(state.averaged, state.model, min(training.weight_average, step / (step + 10)))

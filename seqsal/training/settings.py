@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-from seqsal.errors import TrainingError
+from seqsal.errors import TrainingError, did_you_mean
 
-__all__ = ["CUTOUTS", "NEGATIVE_SAMPLINGS", "TrainConfig"]
+__all__ = ["CUTOUTS", "NEGATIVE_SAMPLINGS", "PRIORS", "TrainConfig"]
 
 CUTOUTS = ("none", "random", "salient")
+PRIORS = ("fourier", "consistency")
 NEGATIVE_SAMPLINGS = ("auto", "gc", "random", "shuffle")
 
 
@@ -63,6 +65,12 @@ class TrainConfig:
     cutout, cutout_probability, cutout_width
         ``salient`` shuffles the stretch of so many bases that the network looks at most, ``random`` any, in this share
         of the windows of a batch (:mod:`seqsal.training.cutout`); ``none``.
+    priors
+        Losses on maps (:mod:`seqsal.training.priors`), ``fourier`` or ``consistency``, each with a weight of 1 or as
+        ``fourier:0.5``; they rise as masks do.
+    temperature, match_maps
+        With teachers (:mod:`seqsal.training.distill`): what divides logits before both probabilities are compared, and
+        the weight of the distance of maps; 0 leaves maps out.
 
     Raises
     ------
@@ -94,9 +102,13 @@ class TrainConfig:
     cutout: str = "none"
     cutout_probability: float = 0.5
     cutout_width: int = 20
+    priors: tuple[str, ...] = ()
+    temperature: float = 1.0
+    match_maps: float = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "target_columns", tuple(self.target_columns))
+        for name in ("target_columns", "priors"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         for name in ("epochs", "patience", "batch_size", "negatives_per_positive"):
             _check(name, getattr(self, name), getattr(self, name) >= 1, "a whole number above 0")
         _check("learning_rate", self.learning_rate, self.learning_rate > 0, "a number above 0")
@@ -114,8 +126,31 @@ class TrainConfig:
         chance = self.cutout_probability
         _check("cutout_probability", chance, 0 < chance <= 1, "a share above 0, 1 at most")
         _check("cutout_width", self.cutout_width, self.cutout_width >= 2, "2 bp or more")
+        heat = self.temperature
+        _check("temperature", heat, 0 < heat < math.inf, "a number above 0")
+        _check("match_maps", self.match_maps, 0 <= self.match_maps < math.inf, "0 or more")
+        _ = self.prior_weights
         sampling = self.negative_sampling
         _check("negative_sampling", sampling, sampling in NEGATIVE_SAMPLINGS, " or ".join(NEGATIVE_SAMPLINGS))
+
+    @property
+    def prior_weights(self) -> dict[str, float]:
+        """Weights of the priors by name; TrainingError where one is not understood."""
+        weights = dict[str, float]()
+        for text in self.priors:
+            name, _, number = text.partition(":")
+            try:
+                weight = float(number) if ":" in text else 1.0
+            except ValueError:
+                weight = math.nan
+            if name not in PRIORS or name in weights or not 0 < weight < math.inf:
+                meant = "" if name in PRIORS else did_you_mean(name, PRIORS)
+                raise TrainingError(
+                    f"prior: got {text!r}{meant}, expected {' or '.join(PRIORS)}, each once, "
+                    "with a weight above 0 such as fourier:0.5"
+                )
+            weights[name] = weight
+        return weights
 
 
 def _check(name: str, value: object, is_good: bool, expected: str) -> None:

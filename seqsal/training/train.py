@@ -19,6 +19,7 @@ from seqsal.io.atomic import check_writable
 from seqsal.models.checkpoint import save_checkpoint, to_json
 from seqsal.models.cnn import CNN, CNNConfig
 from seqsal.models.state import resolve_device, seeded
+from seqsal.training.distill import Teacher, read_teacher, warn_of_leaks
 from seqsal.training.examples import Examples, load_examples
 from seqsal.training.fit import DivergedError, TrainingState, cpu_threads, evaluate, fit, predict_raw, state_path
 from seqsal.training.metrics import binary_curves, intervals
@@ -120,6 +121,7 @@ def train_model(
     test_chroms: Sequence[str] | None = None,
     relevant: Masks | None = None,
     irrelevant: Masks | None = None,
+    teachers: Sequence[str | os.PathLike[str]] | None = None,
     out: str | os.PathLike[str] | None = None,
     resume: bool = True,
     seed: int = 0,
@@ -151,6 +153,9 @@ def train_model(
         Bases that the network is to look at, and those that it is not to: BED files, such as an expert's marks or the
         `shortcuts.bed` of an audit, or region tables. Maps of the network in training that say otherwise add to its
         loss (:mod:`seqsal.training.relevance`).
+    teachers
+        Checkpoints of networks with the same targets and window length; what they predict, on average, adds to the
+        loss, as `temperature` and `match_maps` of `training` say (:mod:`seqsal.training.distill`).
     out
         Write a checkpoint here. While training, the state of the last epoch is next to it, so that the same call, after
         an interruption, goes on from there and ends with the same result (on one device).
@@ -173,7 +178,8 @@ def train_model(
     ------
     TrainingError
         Too few examples, a part or class without any, unusable target values, masks that share bases, cover all of
-        the windows or touch none, or a loss that became NaN: `out` then has the best epoch before, if there is one.
+        the windows or touch none, a teacher with other targets or length, or a loss that became NaN: `out` then has
+        the best epoch before, if there is one.
     ModelError
         Sizes that make no network.
     UsageError
@@ -202,6 +208,7 @@ def train_model(
     out_path = None if out is None else check_writable(out)
     if relevant is not None or irrelevant is not None:
         check_mask_method(training.mask_method)
+    teacher = read_teacher(teachers, config, training)
     examples = load_examples(
         positives,
         negatives,
@@ -214,6 +221,8 @@ def train_model(
     )
     if relevant is not None or irrelevant is not None:
         examples = replace(examples, marks=mark_examples(examples, relevant, irrelevant))
+    if teachers:
+        examples.provenance["teachers"] = [str(path) for path in teachers]
     if training.mine and (config.loss != "binary" or config.n_targets > 1):
         raise TrainingError(
             f"mine: got {training.mine} rounds for a {config.loss} model of {config.n_targets} target(s), expected a "
@@ -221,8 +230,9 @@ def train_model(
         )
     miner = Miner(positives, genome, training, seed)
     return train_examples(
-        examples, config, training, miner=miner, out=out_path, resume=resume, seed=seed, device=where, progress=progress
-    )
+        examples, config, training, miner=miner, teacher=teacher, out=out_path, resume=resume, seed=seed, device=where,
+        progress=progress,
+    )  # fmt: skip
 
 
 def train_examples(
@@ -231,6 +241,7 @@ def train_examples(
     training: TrainConfig,
     *,
     miner: Miner | None = None,
+    teacher: Teacher | None = None,
     out: Path | None = None,
     resume: bool = True,
     seed: int = 0,
@@ -239,6 +250,9 @@ def train_examples(
 ) -> TrainResult:
     """Train on examples in memory, in as many rounds as the miner is to mine, and write a checkpoint to `out`."""
     scale = _Scale.of(examples, config.loss)
+    if teacher is not None:
+        warn_of_leaks(teacher, examples.chroms[examples.rows("test")])
+        teacher.prepare(scale.mean, scale.spread, device)
     n_rounds = 1 if miner is None else 1 + training.mine
     state_files = [] if out is None else [state_path(out, round_) for round_ in range(n_rounds)]
     rounds = list[dict[str, Any]]()
@@ -254,6 +268,7 @@ def train_examples(
                 state_file=state_files[round_] if state_files else None,
                 resume=resume,
                 progress=progress,
+                teacher=teacher,
             )
         except DivergedError as error:
             if out is None or not error.state.best_epoch:

@@ -19,7 +19,14 @@ from seqsal.auditing.settings import AuditSettings
 from seqsal.auditing.verdict import Verdict
 from seqsal.models import CNNConfig, load_checkpoint
 from seqsal.pipeline.retrain import Trial, choose
-from seqsal.pipeline.shortcuts import Shortcut, balance_composition, clean_examples, find_copies, read_shortcuts
+from seqsal.pipeline.shortcuts import (
+    Shortcut,
+    balance_composition,
+    clean_examples,
+    find_copies,
+    neutral_kinds,
+    read_shortcuts,
+)
 from seqsal.sequence.codes import decode, encode, reverse_complement
 from seqsal.training import TrainConfig, train_model
 from seqsal.training.examples import Examples, load_examples
@@ -141,14 +148,13 @@ def test_composition_is_matched_in_every_part(tmp_path: Path) -> None:
         gc = np.isin(fair.codes[rows], (1, 2)).mean(axis=1)
         own = fair.is_positive[rows]
         assert abs(gc[own].mean() - gc[~own].mean()) < 0.02
-    some = balance_composition(given, [Shortcut("GC content", "composition")], training, positives=positives,
-                               genome=None, seed=0, kept=0.2)  # fmt: skip
-    there = {row.tobytes() for row in given.codes[~given.is_positive]}
-    for part, least in (("train", 0.2), ("test", 0.0)):
-        rows = some.rows(part)
-        shares = [np.mean([row.tobytes() in there for row in one.codes[one.rows(part)][~one.is_positive[rows]]])
-                  for one in (fair, some)]  # fmt: skip
-        assert shares[1] >= least and (part == "train" or shares[0] == shares[1])
+    kinds = neutral_kinds(given, seed=0)
+    own = given.parts == "train"
+    assert kinds.shape == (4, 1000, 40)
+    gc = np.isin(kinds, (1, 2)).mean(axis=(1, 2))
+    for k, of in enumerate((given.is_positive, given.is_positive, ~given.is_positive, ~given.is_positive)):
+        assert abs(gc[k] - np.isin(given.codes[own & of], (1, 2)).mean()) < 0.01
+    assert not (kinds[1, :50, None] == given.codes[None]).all(axis=2).any()
     assert balance_composition(given, [Shortcut(NAME, "adapter")], training, positives=positives, genome=None,
                                seed=0) is given  # fmt: skip
 

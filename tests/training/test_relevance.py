@@ -15,7 +15,7 @@ from seqsal.models.checkpoint import load_checkpoint
 from seqsal.models.cnn import CNN, CNNConfig
 from seqsal.regions import make_regions
 from seqsal.sequence.codes import decode, encode
-from seqsal.training import fit as fit_module
+from seqsal.training import terms as terms_module
 from seqsal.training.examples import Examples, load_examples
 from seqsal.training.relevance import Randomiser, Relevance, mark_examples, mask_terms
 from seqsal.training.settings import TrainConfig
@@ -167,7 +167,7 @@ def test_training_moves_the_map_off_irrelevant_bases(sites: Path) -> None:
 def test_a_term_that_is_not_finite_is_named_and_the_best_epoch_kept(
     sites: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int
 ) -> None:
-    real, out = fit_module.Relevance.__call__, tmp_path / "m.safetensors"
+    real, out = terms_module.Relevance.__call__, tmp_path / "m.safetensors"
     calls = []
 
     def broken(self: Any, X: torch.Tensor, marks: torch.Tensor) -> Any:
@@ -176,7 +176,7 @@ def test_a_term_that_is_not_finite_is_named_and_the_best_epoch_kept(
         n_batches = 4  # 60 examples, 16 a batch
         return {name: term * (np.nan if len(calls) > n_batches * (epoch - 1) else 1) for name, term in terms.items()}
 
-    monkeypatch.setattr(fit_module.Relevance, "__call__", broken)
+    monkeypatch.setattr(terms_module.Relevance, "__call__", broken)
     with pytest.raises(TrainingError, match=rf"epoch {epoch} \(attribution of irrelevant bases nan\); lower") as told:
         train(sites, irrelevant=places(14, 20), out=out)
     assert "weight of the masks (1)" in str(told.value)

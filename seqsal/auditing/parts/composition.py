@@ -59,7 +59,7 @@ from seqsal.auditing.stats import auroc, fisher_p, mann_whitney_p, pearson, q_va
 from seqsal.sequence.codes import N_CODE
 from seqsal.sequence.draws import mononucleotide_shuffle
 
-__all__ = ["PART", "CompositionResult", "audit_composition"]
+__all__ = ["PART", "PROPERTIES", "CompositionResult", "audit_composition", "class_evidence"]
 
 MIN_CLASS = 10  # sequences of either class, with fewer the classes are not compared
 MIN_COMPOSITION_AUROC = 0.7  # how well GC or CpG alone must tell positives from negatives to be a shortcut
@@ -209,7 +209,7 @@ def audit_composition(context: AuditContext) -> CompositionResult:
     shuffles = (
         None if context.model is None else context.predict(context.shuffled(codes, SHUFFLE_DRAW), rows=audit.rows)
     )
-    evidence = None if context.model is None or audit.classes is None else _evidence(context, *audit.classes)
+    evidence = None if context.model is None or audit.classes is None else class_evidence(context, *audit.classes)
     properties = {key: measure(codes) for key, (_, measure) in PROPERTIES.items()}
     against = NO_MODEL.reason if shuffles is None else ALIKE
     correlations = {
@@ -484,7 +484,7 @@ class _Evidence(NamedTuple):
     numbers: Classes
 
 
-def _evidence(context: AuditContext, positives: Codes, negatives: Codes) -> _Evidence:
+def class_evidence(context: AuditContext, positives: Codes, negatives: Codes) -> _Evidence:
     """Predict both classes, their dinucleotide shuffles and their mononucleotide shuffles."""
     values, pairs, singles = [], [], []
     for codes in (positives, negatives):
