@@ -146,7 +146,9 @@ class Tab:
 
     def pdf(self, path: Path) -> None:
         """Print the page."""
-        path.write_bytes(base64.b64decode(self.send("Page.printToPDF", printBackground=True)["data"]))
+        path.write_bytes(
+            base64.b64decode(self.send("Page.printToPDF", printBackground=True, preferCSSPageSize=True)["data"])
+        )
 
 
 @contextmanager

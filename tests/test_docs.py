@@ -8,6 +8,7 @@ import io
 import re
 import shlex
 import shutil
+import tomllib
 from contextlib import redirect_stdout
 from dataclasses import dataclass, fields
 from functools import cache
@@ -18,6 +19,7 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
+import yaml
 from click.testing import CliRunner
 from toys import random_codes
 
@@ -32,12 +34,6 @@ matplotlib.use("Agg")
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 PAGES = [path for path in PAGES if "generated" not in path.parts]
-RUN = (
-    "README.md",
-    "docs/start",
-    "docs/howto",
-    "docs/concepts",
-)  # of the other pages code is compiled, options looked up
 SMALL = {
     "train": ["--epochs", "1", "--filters", "4", "--negatives-per-positive", "1"],
     "run": ["--controls", "20", "--no-audit"],
@@ -56,7 +52,11 @@ ELSEWHERE = {
     "retrain": "tests/pipeline/test_retrain.py",
     "import": "tests/cli/test_exchange.py",
 }  # run there
-OWN = "small"  # assembly of the world's genome, which hg38 is refused for
+OWN = {
+    "hg38": "small",  # assembly of the world's genome, which hg38 is refused for
+    "genome": "chr9",  # one chromosome instead of all
+    "chrI,chrII": "chr7,chr9",
+}
 OTHERS = {"--build-arg", "--gres"}  # options of other programs
 FENCE = re.compile(
     r"(?P<mark><!-- not run: [^>]+ -->\n)?^ *```(?P<kind>\w*)\n(?P<code>.*?)^ *```$", re.MULTILINE | re.DOTALL
@@ -80,8 +80,7 @@ def blocks() -> list[Block]:
     for path in PAGES:
         page = str(path.relative_to(ROOT))
         for match in FENCE.finditer(path.read_text(encoding="utf-8")):
-            is_run = page.startswith(RUN) and match["mark"] is None
-            found.append(Block(page, match["kind"], match["code"], is_run))
+            found.append(Block(page, match["kind"], match["code"], match["mark"] is None))
     return found
 
 
@@ -117,6 +116,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     bed = (folder / "peaks.bed").read_text().splitlines(keepends=True)
     for name in ("held_out.bed", "train_pos.bed"):
         (folder / name).write_text("".join(bed[:9]))
+    (folder / "blacklist.bed").write_text("chr9\t0\t18500\n")
     (folder / "train_neg.bed").write_text(
         "".join(f"chr1\t{start}\t{start + 60}\n" for start in range(2000, 27000, 2500))
     )
@@ -159,7 +159,8 @@ def here(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("page", of_pages("python"))
 def test_python_runs(page: str, here: Path) -> None:
     """Blocks of a page are one program."""
-    names: dict[str, object] = {}
+    network = torch.nn.Sequential(torch.nn.Conv1d(4, 2, 7), torch.nn.AdaptiveAvgPool1d(1), torch.nn.Flatten())
+    names = {"seqsal": seqsal, "model": seqsal.wrap(network, input_length=60)}  # of pages that begin in the middle
     for block in blocks():
         if block.page == page and block.kind == "python":
             program = compile(block.code, page, "exec")
@@ -183,7 +184,36 @@ def test_commands_run(page: str, here: Path) -> None:
                 command.make_context(words[0], words[1:])
             if block.is_run and words[0] not in ELSEWHERE and shlex.join(words) not in SEEN:
                 SEEN.add(shlex.join(words))
-                call(*[OWN if one == "hg38" else one for one in words], *SMALL.get(words[0], []))
+                call(*[OWN.get(one, one) for one in words], *SMALL.get(words[0], []))
+
+
+def test_options_are_those_of_their_command() -> None:
+    """Also where a command is shortened, or in the middle of a sentence."""
+    n_options = 0
+    texts = {path.name: path.read_text(encoding="utf-8").replace("\\\n", " ") for path in PAGES}
+    texts |= {verb: main.get_command(click.Context(main), verb).epilog or "" for verb in VERBS}
+    for name, text in texts.items():
+        for command in re.findall(r"(?<![\w/.-])seqsal [a-z]+ [^`#|;\n]*", text):
+            verb, options = command.split()[1], re.findall(r"(?<![\w-])--[a-z][a-z-]+", command)
+            if options and verb in VERBS:
+                params = main.get_command(click.Context(main), verb).params
+                flags = {"--help"} | {flag for one in params for flag in (*one.opts, *one.secondary_opts)}
+                assert set(options) <= flags, (name, command)
+                n_options += len(options)
+    assert n_options > 100
+
+
+def test_configuration_files_name_options() -> None:
+    """What is no program is read at least: TOML and YAML, and each name of a configuration file is an option."""
+    for block in blocks():
+        if block.kind == "yaml":
+            assert yaml.safe_load(block.code)
+        if block.kind == "toml":
+            given = tomllib.loads(block.code)
+            known = {
+                flag.lstrip("-") for one in main.get_command(click.Context(main), "run").params for flag in one.opts
+            }
+            assert block.page.endswith("clusters.md") or set(given) <= known, block.page
 
 
 def test_options_that_are_named_exist() -> None:

@@ -380,8 +380,8 @@ def _place_readouts(request: Request, model: SequenceModel, source: WindowSource
     turned = all(place == tuple((middle - last, middle - first) for first, last in place[::-1]) for place in places)
     if request.options.rc_average and not turned:
         raise UsageError(
-            "rc_average: the place that is read is not in the middle of the model's output, so that the other "
-            "strand is read elsewhere; leave it out, or read around the middle (readout_at='summit±…')"
+            "rc_average: the positions that are read are not centred in the model's output, so the other strand would "
+            "be read elsewhere; leave it out, or read around the middle (readout_at='summit±…')"
         )
 
 

@@ -288,7 +288,7 @@ def attributer(
 def _announce(n_controls: int, null: str, name: str, where: str, why: str = "") -> None:
     logger.info(
         "controls: attributing %s %s by %s, %s; they are kept %s",
-        f"{n_controls:,}", NAMES[null], name, why or "which peaks are compared with", where,
+        f"{n_controls:,}", NAMES[null], name, why or "to compare peaks with", where,
     )  # fmt: skip
 
 
@@ -326,11 +326,11 @@ def _recorded_model(attr: Attributions) -> Path | list[Path]:
 def _recorded_file(attr: Attributions, model: Mapping[str, Any], path: Any) -> Path:
     """Return the checkpoint that a model was read from, as :func:`_recorded_model`."""
     name, digest = str(model.get("file", "")), model.get("sha256")
-    reason = "their model is not remembered"
+    reason = "the file does not say which model made them"
     if "factory" in model:
         reason = f"their model, {model['factory']}, is code, which is not run because a file names it"
     elif name and not name.endswith(".safetensors"):
-        reason = f"their model, {name}, is not loaded without being asked for"
+        reason = f"their model, {name}, is not loaded unless you give it"
     elif name:
         folders = [] if attr.path is None else [attr.path.parent]
         named = Path(str(path or name))

@@ -136,7 +136,7 @@ def attribute_to_file(
     run = AttributionRun(model, source, options, device)
     layout = run.plan_layout(source)
     if keep_finished and is_already_written(path, layout, run.describe(source)):
-        logger.info("%s: finished, of the same model, windows and settings: used as it is", path)
+        logger.info("%s: complete already, from the same model, windows and settings; used as it is", path)
         if layout.n_controls:
             from seqsal.attribution.controls import add_controls  # which is built on this module
 
@@ -282,7 +282,7 @@ class AttributionRun:
         if self.options.n_controls == "auto" and not layout.n_controls:
             n_windows, wanted = len(layout.regions), default_n_controls(len(layout.regions), layout.length)
             logger.info(
-                "controls: none made, as the usual %s would take longer than the %s; peaks make them when they are "
+                "controls: none made, as the usual %s would take longer than the %s; they are made when peaks are "
                 "called (`seqsal peaks A.h5 --model M`), or ask for a number now (--controls %d)",
                 f"{wanted:,}", f"{n_windows:,} window{'s' * (n_windows > 1)}", wanted,
             )  # fmt: skip

@@ -235,7 +235,7 @@ def _trace(model: Callable[[torch.Tensor], torch.Tensor], X: torch.Tensor) -> Gr
     first, second = (_record(model, X[:1].detach().expand(n, -1, -1).clone()) for n in _SIZES)
     if len(first) != len(second) or any(a.target != b.target for a, b in zip(first, second, strict=True)):
         raise ModelError(
-            "model: runs other operations for two windows than for three, so that its structure cannot be read; "
+            "model: runs different operations for two windows than for three, so its structure cannot be read; "
             + _INSTEAD
         )
     graph = _assemble(first, second)
@@ -256,8 +256,8 @@ def _check_same(graph: Graph, model: Callable[[torch.Tensor], torch.Tensor], X: 
     is_same = ours.shape == theirs.shape and ((ours - theirs).abs() <= allowed * theirs.abs().max() + 1e-30).all()
     if not is_same and theirs.isfinite().all():
         raise ModelError(
-            "model: its structure cannot be read, as some of what it computes is none of torch's operations (numpy, "
-            f"a kernel of its own); {_INSTEAD}"
+            "model: its structure cannot be read, since part of it is computed outside torch's operations (by numpy, "
+            f"or a kernel of its own); {_INSTEAD}"
         )
 
 
@@ -328,8 +328,8 @@ class _Recorder(Watch):
             if self.refer(args[0]).idx not in self._varying:
                 return func(*args, **kwargs)
             raise ModelError(
-                "model: its structure cannot be read, as its forward() looks at computed values, and may decide by "
-                f"them; {_INSTEAD}"
+                "model: its structure cannot be read, since its forward() looks at computed values, and may branch "
+                f"on them; {_INSTEAD}"
             )
         if func is torch.ops.aten._convolution.default:  # as torch.jit.trace writes it down
             func, args = torch.ops.aten.convolution.default, args[:9]
@@ -407,7 +407,7 @@ def _recorded(run: Callable[..., torch.Tensor], X: torch.Tensor, model: Any = No
     with _noting_modules(model, recorder.where), recorder:
         output = run(X)
     if not isinstance(output, torch.Tensor):
-        raise ModelError(f"model: gives a {type(output).__name__}, expected one tensor; wrap it by seqsal.wrap")
+        raise ModelError(f"model: gives a {type(output).__name__}, expected one tensor; wrap it with seqsal.wrap")
     recorder.note(None, _Node(None, (recorder.refer(output),), {}, "", None, is_output=True))
     return recorder.nodes
 

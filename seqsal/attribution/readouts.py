@@ -58,7 +58,7 @@ def with_readouts(windows: pd.DataFrame, at: str, gene: str | None = None) -> pd
     """
     if at == "region":
         if "readout" not in windows:
-            raise UsageError("readout_at: got 'region' for windows that are given as they are; give genome and regions")
+            raise UsageError("readout_at: got 'region' for windows that are given directly; give genome and regions")
         return windows
     start, end = (windows[key].to_numpy(np.int64) for key in ("start", "end"))
     if summit := _SUMMIT.fullmatch(at):
@@ -99,7 +99,7 @@ def _overlapping(windows: pd.DataFrame, intervals: pd.DataFrame, source: str, by
 def places_of(windows: pd.DataFrame, grid: Grid) -> list[Place]:
     """Return the bins that are read of each window.
 
-    RegionError: of some window none is, as its place is outside of the model's output.
+    RegionError: of some window none is, as its place is outside the model's output.
     """
     places = []
     columns = (windows[key] for key in ("start", "end", "strand", "readout"))
@@ -114,7 +114,7 @@ def places_of(windows: pd.DataFrame, grid: Grid) -> list[Place]:
             region = windows.iloc[row]
             first, last = start + grid.crop, start + grid.crop + grid.n_bins * grid.size
             raise RegionError(
-                f"readout_at: {region['name']} would be read at {region['chrom']}:{text}, which is outside of the "
+                f"readout_at: {region['name']} would be read at {region['chrom']}:{text}, which is outside the "
                 f"model's output, {region['chrom']}:{first}-{last}; read nearer to the middle of the window"
             )
         places.append(place)

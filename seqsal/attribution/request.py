@@ -136,17 +136,17 @@ class AttributeOptions:
 
     def __post_init__(self) -> None:
         if not _is_whole(self.flank) or self.flank < 0:
-            raise UsageError(f"flank: got {shown(self.flank)}, expected a whole number of bases from 0 on")
+            raise UsageError(f"flank: got {shown(self.flank)}, expected a whole number of bases, 0 or more")
         object.__setattr__(self, "span", check_span(self.span, self.flank))
         if self.control_shuffle not in ("span", "window"):
             raise UsageError(f"control_shuffle: got {shown(self.control_shuffle)}, expected 'span' or 'window'")
         if not (isinstance(self.n_controls, str) and self.n_controls == "auto") and not (
             _is_whole(self.n_controls) and int(self.n_controls) >= 0
         ):
-            raise UsageError(f"n_controls: got {shown(self.n_controls)}, expected a whole number from 0 on, or 'auto'")
+            raise UsageError(f"n_controls: got {shown(self.n_controls)}, expected a whole number, 0 or more, or 'auto'")
         check_null(self.null)
         if self.batch_size is not None and not (_is_whole(self.batch_size) and self.batch_size >= 1):
-            raise UsageError(f"batch_size: got {shown(self.batch_size)}, expected a whole number from 1 on")
+            raise UsageError(f"batch_size: got {shown(self.batch_size)}, expected a whole number, 1 or more")
         if not _is_whole(self.draw) or not 0 <= self.draw < MAX_DRAWS:
             raise UsageError(f"draw: got {shown(self.draw)}, expected a whole number from 0 to {MAX_DRAWS - 1}")
         if not _is_whole(self.seed) or not -(1 << 63) <= self.seed < 1 << 63:

@@ -87,7 +87,7 @@ def find_span(span: int | str | Span | None, flank: int, source: WindowReader) -
     if span == "region":
         if "region_start" not in source.windows:
             raise UsageError(
-                "span: got 'region' for windows that are given as they are, expected genome and regions, or fasta; "
+                "span: got 'region' for windows that are given directly, expected genome and regions, or fasta; "
                 "give a number of bases"
             )
         first, last = _region_offsets(source.windows)

@@ -103,7 +103,7 @@ class _Verbs(click.Group):
             sys.exit(2)
         except (click.Abort, KeyboardInterrupt):
             what = (received and signal.strsignal(received[0])) or "interrupted"
-            click.echo(f"seqsal: {what.lower()}; run the same command again to go on where it stopped", err=True)
+            click.echo(f"seqsal: {what.lower()}; run the same command again to resume", err=True)
             sys.exit(128 + (received[0] if received else signal.SIGINT))
         sys.exit(code if isinstance(code, int) else 0)
 

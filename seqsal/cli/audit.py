@@ -40,9 +40,9 @@ _PARTS = "; ".join(f"{name}: {question}" for name, question in PARTS.items())
 @click.option("--peaks", type=path_type, help="narrowPeak of `seqsal peaks`; called at q ≤ 0.05 without it.")
 @click.option(
     "--span", type=NUMBER_OR_TEXT, metavar="BP|region",
-    help="Audit so many bases in the middle of each window alone, or the regions that windows were laid around.",
+    help="Audit only this many bases in the middle of each window, or the regions that the windows were laid around.",
 )  # fmt: skip
-@click.option("--flank", type=click.IntRange(min=0), default=0, help="Widen the span by so many bp on either side.")
+@click.option("--flank", type=click.IntRange(min=0), default=0, help="Widen the span by this many bp on either side.")
 @click.option("--contrast", metavar="A-B", help="Audit the result of this contrast, where the file has several.")
 @click.option("--readout-at", metavar="PLACE", help="Make sure that this is where the attributions were read.")
 @evidence_options

@@ -19,7 +19,7 @@ __all__ = ["compare_command"]
 @click.option("--bigwig", type=path_type, help="Also write the local agreement, from -1 to 1, as bigWig.")
 @click.option("--top", type=click.IntRange(min=1), help="Positions of the top overlap [default: 5 % of the window].")
 @click.option("--width", type=click.IntRange(min=3), default=21, show_default=True,
-              help="Bases that the local agreement at a base is about, odd.")  # fmt: skip
+              help="Width (bp, odd) over which the local agreement around a base is computed.")  # fmt: skip
 @config_option
 @talk_options
 def compare_command(

@@ -27,7 +27,7 @@ motifs_option = click.option(
 )
 a_option = click.option("--a", required=True, metavar="WHAT", help=f"The first element: {MOTIF_HELP}.")
 mismatches_option = click.option(
-    "--mismatches", type=click.IntRange(min=0), default=1, show_default=True, help="Most mismatches of a copy."
+    "--mismatches", type=click.IntRange(min=0), default=1, show_default=True, help="Most mismatches allowed in a copy."
 )
 _plot_option = click.option("--plot", type=path_type, help="Picture of the table: .svg, .png or .pdf.")
 _shared = stack(
@@ -36,7 +36,7 @@ _shared = stack(
     input_options,
     click.option(
         "--n-sequences", type=click.IntRange(min=2), default=100, show_default=True,
-        help="Neutral backgrounds, which are shuffles of the regions, or windows, at most.",
+        help="Most neutral backgrounds (shuffles of the regions), or windows, to use.",
     ),
     click.option("--rc-average/--no-rc-average", default=True, show_default=True, help="Average over both strands."),
     click.option("--out", type=path_type, required=True, help="Table to write, ending in .tsv."),

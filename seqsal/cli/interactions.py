@@ -27,7 +27,7 @@ interactions_command = experiment(
     ),
     click.option(
         "--n-shuffles", type=click.IntRange(min=1), default=10, show_default=True,
-        help="Shuffled windows whose pairs p-values are from.",
+        help="Number of shuffled windows, whose pairs give the p-values.",
     ),
     draw="plot_interactions",
 )  # fmt: skip

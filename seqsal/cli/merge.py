@@ -16,7 +16,7 @@ __all__ = ["merge_command"]
 @click.option("--out", type=path_type, required=True, metavar="FILE|DIR",
               help="Attribution file to write (.h5); a folder, for several models.")  # fmt: skip
 @click.option(
-    "--partial", is_flag=True, help="Join what there is, where tasks are missing, and name those in the file."
+    "--partial", is_flag=True, help="If tasks are missing, join the others, and name the missing ones in the file."
 )
 @config_option
 @talk_options

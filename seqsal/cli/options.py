@@ -337,7 +337,7 @@ input_options = stack(
     click.option("--blocks", is_flag=True, help="Read the blocks of BED12 (exons) spliced, each region a contig."),
     click.option(
         "--span", type=NUMBER_OR_TEXT, metavar="BP|region|window", show_default="window",
-        help="What is kept of each window: so many bases around the region's summit or middle, or the region itself "
+        help="What is kept of each window: this many bases around the region's summit or middle, or the region itself "
         "with the model's window laid around it.",
     ),
     click.option(
@@ -422,7 +422,7 @@ attribution_options = stack(
     ),
     click.option(
         "--allow-incomplete", is_flag=True, flag_value=True, default=None,
-        help="Keep attributions that miss the sum that their method promises by more than 10 %.",
+        help="Keep attributions that are off the sum that their method promises by more than 10 %.",
     ),
     click.option("--rc-average", is_flag=True, help="Average over both strands."),
     click.option("--held-out", is_flag=True, help="Leave out the regions that the model was trained on."),
@@ -440,7 +440,7 @@ attribution_options = stack(
     ),
     click.option(
         "--control-shuffle", type=click.Choice(["span", "window"]), default="span", show_default=True,
-        help="What controls are shuffles of: the span, in the surroundings of its window, or the whole window.",
+        help="What is shuffled to make controls: the span, within its window, or the whole window.",
     ),
     click.option(
         "--draw", type=click.IntRange(min=0), default=0, show_default=True,

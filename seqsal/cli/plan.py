@@ -29,7 +29,7 @@ __all__ = ["plan_command"]
 @click.option("--hypothetical", is_flag=True, help="Keep the scores of all four bases, not only of the one there.")
 @click.option("--ensemble", is_flag=True, help="Take several models as one ensemble, not as one file each.")
 @click.option("--units", type=click.IntRange(min=1), metavar="N",
-              help="Tasks per model [default: so many that each takes some five minutes here].")  # fmt: skip
+              help="Tasks per model [default: as many as make each take about five minutes here].")  # fmt: skip
 @click.option(
     "--for",
     "system",

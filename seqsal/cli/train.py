@@ -85,12 +85,12 @@ def _number(flag: str, name: str, help_text: str, *, least: int = 1) -> Decorato
     show_default=True,
     help="Peak of the one-cycle learning rate.",
 )
-@click.option("--relevant", type=path_type, metavar="BED", help="Bases that maps of the network are to lie on.")
+@click.option("--relevant", type=path_type, metavar="BED", help="Regions where the network's attribution should lie.")
 @click.option(
     "--irrelevant",
     type=path_type,
     metavar="BED",
-    help="Bases that maps are not to lie on, such as the shortcuts.bed of an audit; both add to the loss.",
+    help="Regions where it should not, such as the shortcuts.bed of an audit; both add to the loss.",
 )
 @click.option(
     "--mask-weight",
@@ -111,7 +111,7 @@ def _number(flag: str, name: str, help_text: str, *, least: int = 1) -> Decorato
     default=TRAIN_DEFAULTS["mask_method"],
     show_default=True,
     metavar="NAME",
-    help="Attribution method of its maps, one that can be differentiated again.",
+    help="Attribution method in that loss, one that can be differentiated again.",
 )
 @click.option(
     "--folds",
@@ -124,7 +124,7 @@ def _number(flag: str, name: str, help_text: str, *, least: int = 1) -> Decorato
     type=click.Choice(["none", "random", "salient"]),
     default=TRAIN_DEFAULTS["cutout"],
     show_default=True,
-    help="Show windows with a stretch in another order: any, or the one that the network looks at most.",
+    help="Show windows with a stretch shuffled: a random one, or the one with the largest attribution.",
 )
 @click.option(
     "--cutout-probability",

@@ -187,7 +187,7 @@ class Bench:
         """Measure what two elements do together at every distance (bp between) and orientation, A on the left."""
         gaps = list(distances)
         if not gaps or min(gaps) < 0:
-            raise UsageError(f"distances: got {gaps[:5]}, expected whole numbers of bp from 0 on")
+            raise UsageError(f"distances: got {gaps[:5]}, expected whole numbers of bp, 0 or more")
         self._check_width([a, b], max(gaps))
 
         def run(gap: int) -> list[tuple[tuple[Any, ...], Effect]]:

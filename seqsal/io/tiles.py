@@ -41,7 +41,7 @@ def chroms_named(regions: Any, chrom_sizes: Mapping[str, int], genome_name: str)
         some = ", ".join(list(chrom_sizes)[:4])
         hint = did_you_mean(unknown[0], chrom_sizes) or f"; it has {some} and so on"
         raise RegionError(
-            f"regions: {unknown[0]!r} is no file, and no chromosome of {genome_name}, expected a file, names of "
+            f"regions: {unknown[0]!r} is neither a file nor a chromosome of {genome_name}, expected a file, names of "
             f"chromosomes separated by commas, or genome{hint}"
         )
     return names

@@ -128,8 +128,8 @@ def thrifty(
         yield n_bytes
         return
     logger.info(
-        "memory: a window of %s bp keeps %s for its gradient, of %s free; %d parts of the model are computed again "
-        "instead, which leaves %s", f"{X.shape[2]:,}", _shown(kept.n_bytes), _shown(free), len(segments),
+        "memory: the gradient of a window of %s bp takes %s, and %s are free; %d parts of the model are computed "
+        "again instead of kept, which takes %s", f"{X.shape[2]:,}", _shown(kept.n_bytes), _shown(free), len(segments),
         _shown(n_bytes),
     )  # fmt: skip
     if n_bytes > free:

@@ -23,7 +23,7 @@ __all__ = ["render_retrain"]
 
 LEAD = (
     "The audit found that the first model uses what is not biology. It was trained again without that, and both were "
-    "measured on regions that neither was trained on and that chose nothing."
+    "measured on regions that neither was trained on and that played no part in any choice."
 )
 
 

@@ -33,8 +33,8 @@ METHODS = {
     "smoothgrad": "SmoothGrad: gradients averaged over noisy copies of the input",
     "integrated_gradients": "integrated gradients: gradients summed along the way from a reference to the sequence",
     "expected_gradients": "expected gradients: integrated gradients averaged over many references",
-    "deeplift_shap": "DeepLIFT/SHAP: differences from shuffled references, handed back through the network",
-    "ism": "in-silico mutagenesis: how much the base that is there beats the mean of the four, each really tried",
+    "deeplift_shap": "DeepLIFT/SHAP: differences from shuffled references, propagated back through the network",
+    "ism": "in-silico mutagenesis: the prediction with the base that is there, less the mean over all four, each tried",
     "tiles": "tile perturbation: how much the output falls when a stretch is shuffled, shared out among its bases",
     "cam": "class activation map",
     "grad_cam": "Grad-CAM: activations of the last convolution weighted by their gradients",
@@ -216,7 +216,7 @@ def build_average(inputs: ReportInputs) -> Section | None:
 
 
 def build_targets(inputs: ReportInputs) -> Section | None:
-    """Set the maps of several targets, or contrasts, by one method beside each other."""
+    """Set the maps of several targets, or contrasts, by one method next to each other."""
     every = [inputs.attr.result(name) for name in inputs.attr.results] if len(inputs.attr.results) > 1 else []
     of_one_method = [result for result in every if result.method == inputs.attr.method]
     if len(of_one_method) < 2:

@@ -174,7 +174,7 @@ class Flat(torch.nn.Module):
         ({"readout_at": "tss:G", "gene": "MYCC"}, "has no gene 'MYCC'; did you mean 'MYC'"),
         ({"readout_at": "tss:OTHER"}, "chromosomes are named"),
         ({"readout_at": "BED"}, "has no interval in the window"),
-        ({"readout_at": "OUTSIDE"}, "outside of the model's output, chr1:292-388"),
+        ({"readout_at": "OUTSIDE"}, "outside the model's output, chr1:292-388"),
         ({"readout_at": "region", "reduce": None}, "reduce"),
         ({"readout_at": "region", "bin_size": 40}, "do not fit into its window"),
         ({"gene": "MYC"}, "chooses among genes"),

@@ -256,7 +256,7 @@ def test_what_is_audited_may_be_narrower(model: torch.nn.Module, codes: np.ndarr
     assert wide.span == cut.span
     with pytest.raises(UsageError, match="flank: got 3 bp, which widens a span"):
         open_audited(whole, flank=3)
-    with pytest.raises(UsageError, match="'region' for windows that are given as they are"):
+    with pytest.raises(UsageError, match="'region' for windows that are given directly"):
         open_audited(whole, span="region")
     with pytest.raises(UsageError, match="not of '1' but of 1-0, 0-1"):
         open_audited(whole, contrast="1")

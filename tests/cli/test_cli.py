@@ -549,7 +549,7 @@ def test_a_termination_is_told_and_the_work_goes_on_later(lab: Lab, monkeypatch:
         patch.setattr(AttributionWriter, "finish", terminate)
         ended = lab.attribute()
     assert (ended.exit_code, ended.stderr.strip().splitlines()[-1]) == (
-        143, "seqsal: terminated; run the same command again to go on where it stopped",
+        143, "seqsal: terminated; run the same command again to resume",
     )  # fmt: skip
     assert signal.getsignal(signal.SIGTERM) is before
     assert [path.name for path in lab.out.iterdir()] == [".A.h5.partial"]

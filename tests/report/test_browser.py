@@ -15,6 +15,7 @@ from chromium import CHROMIUM, PATIENCE, Tab, open_chromium
 from pages import EVIL
 
 from seqsal.io.attributions import Attributions
+from seqsal.plot.style import POSITIVE
 from seqsal.report import ReportInputs, write_report
 from seqsal.sequence.codes import decode
 
@@ -159,6 +160,28 @@ def test_it_prints_without_what_only_a_screen_can_do(make_inputs: Make, tab: Tab
     tab.pdf(shots / "print.pdf")
     assert (shots / "print.pdf").read_bytes().startswith(b"%PDF")
     assert tab.run("document.querySelectorAll('details[open]').length") == 0  # opened for the print alone
+
+
+def test_a_picture_is_saved_alone(make_inputs: Make, tab: Tab, tmp_path: Path, shots: Path) -> None:
+    """As SVG with colours of its own, and as a PDF of the picture's size, printed by the browser."""
+    page = write_report(tmp_path / "page.html", make_inputs(30))
+    tab.open(page, dark=True)
+    tab.run("URL.createObjectURL = (blob) => { window.kept = blob; return 'blob:'; }; window.print = () => {}")
+    tab.run("HTMLAnchorElement.prototype.click = function () { window.keptName = this.download; }")
+    button = "#region-1 .figure .save"
+    tab.run(f"document.querySelector('{button}').click()")
+    saved = tab.run("window.kept.text()")
+    assert saved.startswith("<svg") and POSITIVE in saved and not re.search("var\\(|currentColor", saved)
+    assert tab.run("window.keptName").endswith(".svg")
+    size = tab.run(f"(() => {{ const s = document.querySelector('{button}').closest('.figure').querySelector('svg')"
+                   ".viewBox.baseVal; return [s.width, s.height]; })()")  # fmt: skip
+    tab.run(f"document.querySelectorAll('{button}')[1].click()")
+    tab.wait_for("document.querySelector('img.alone') !== null")
+    tab.pdf(shots / "alone.pdf")
+    sheets = re.findall(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", (shots / "alone.pdf").read_bytes())
+    np.testing.assert_allclose(np.array(sheets, dtype=float), [size], atol=1)
+    assert tab.run("document.querySelector('img.alone')") is None
+    check_clean(tab, page)
 
 
 def test_tables_sort_find_and_page(make_inputs: Make, tab: Tab, tmp_path: Path) -> None:

@@ -110,7 +110,8 @@ class PairModel:
             ours, theirs = self(rows, at, bases), torch.stack([self.model(rows), self.model(_put(rows, at, bases))])
             scale = float(theirs.abs().max())
             if not (ours - theirs).abs().max() <= MAX_ERROR * scale:
-                return f"what differs alone gives outputs that are off by {float((ours - theirs).abs().max()):.2g}"
+                off = float((ours - theirs).abs().max())
+                return f"computing only what differs gives outputs that are off by {off:.2g}"
         return ""
 
     def __call__(self, X: Tensor, at: int, bases: Tensor) -> Tensor:

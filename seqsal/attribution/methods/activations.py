@@ -253,9 +253,9 @@ def run_with_site(model: ScalarModel, X: torch.Tensor, site: Site, change: Chang
         check_prediction(prediction, len(X))
     if len(seen) != 1:
         reason = (
-            f"is reached {len(seen)} times in a forward pass, so it has no one activation; name a layer used once"
+            f"is called {len(seen)} times in a forward pass, so it has no single activation; name a layer used once"
             if seen
-            else "is not reached in a forward pass that Python can see; name a layer that is, or use gradient_x_input"
+            else "is not called in any forward pass that Python can see; name a layer that is, or use gradient_x_input"
         )
         raise MethodError(f"{site.place}: {reason}")
     shape = tuple(seen[0].shape)

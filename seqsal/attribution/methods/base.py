@@ -386,7 +386,7 @@ def refuse_incomplete(
         f"{name}: the attributions of a window add up to {float(track[window, target].sum()):.4g}, expected f(X) - "
         f"f(reference) = {float(promised[window, target]):.4g} (off by {float(worst[window, target]):.0%}); "
         f"{remedy()}, "
-        "or keep such maps by allow_incomplete=True (--allow-incomplete)"
+        "or keep such maps with allow_incomplete=True (--allow-incomplete)"
     )
 
 

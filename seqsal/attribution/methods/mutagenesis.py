@@ -252,7 +252,11 @@ def _disagreement(mutator: Mutator, model: TargetsModel, X: torch.Tensor) -> str
     effect = (theirs - model(X)[0][:, None, None]).abs().amax()
     allowed = MAX_ERROR * effect + _rounding(mutator, X) * theirs.abs().amax()
     error = (ours - theirs).abs().amax()
-    return "" if error <= allowed else f"the changed positions alone give outputs that are off by {float(error):.2g}"
+    return (
+        ""
+        if error <= allowed
+        else f"computing only the changed positions gives outputs that are off by {float(error):.2g}"
+    )
 
 
 def _rounding(mutator: Mutator, X: torch.Tensor) -> float:

@@ -61,8 +61,8 @@ class GivenReferences:
             same = self._rows.setdefault(window.tobytes(), i)
             if same != i and not np.array_equal(values[same], values[i]):
                 raise MethodError(
-                    f"references: windows {same} and {i} have the same bases but other references; give them the same, "
-                    "or one set (K, 4, L) for all"
+                    f"references: windows {same} and {i} have the same bases but different references; give them the "
+                    "same, or one set (K, 4, L) for all"
                 )
 
     def bound(self, codes: NDArray[np.uint8]) -> GivenReferences:

@@ -501,7 +501,7 @@ def class_evidence(context: AuditContext, positives: Codes, negatives: Codes) ->
         auroc=auroc(*values),
         shuffle_auroc=auroc(*pairs),
         gap=gap,
-        retained=kept / gap if is_gap else NotTested("the model gives both classes the same"),
+        retained=kept / gap if is_gap else NotTested("the model predicts the same for both classes"),
         gc_auroc=auroc(gc_content(positives), gc_content(negatives)),
         cpg_auroc=auroc(cpg_ratio(positives), cpg_ratio(negatives)),
         unknown_auroc=auroc(unknown_share(positives), unknown_share(negatives)),

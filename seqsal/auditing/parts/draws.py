@@ -145,7 +145,7 @@ def _warning(r: float, option: str | None, n_samples: int | None, n_needed: Meas
         f"({MIN_CORRELATION:g} or more expected)"
     )
     if isinstance(n_needed, float) and option is not None:
-        return f"{text}; {option} {n_needed:.0f} instead of {n_samples} would bring that about."
+        return f"{text}; {option} {n_needed:.0f} instead of {n_samples} would reach that."
     return f"{text}; average the maps of several draws, or use a method that does not draw."
 
 

@@ -362,7 +362,7 @@ def read_strata(spec: str, regions: pd.DataFrame) -> pd.DataFrame:
     found = np.array([None if row < 0 or values[row] in _MISSING else values[row] for row in rows], dtype=object)
     n_unmatched = int(sum(value is None for value in found))
     if n_unmatched:
-        _log.warning("%s: says nothing of %d of the %d regions; they are left out", spec, n_unmatched, len(regions))
+        _log.warning("%s: has no entry for %d of the %d regions; they are left out", spec, n_unmatched, len(regions))
     strata = pd.DataFrame({table.label(column): pd.Series(found, dtype=object)})
     strata.attrs.update(source=spec, n_unmatched=n_unmatched, joined_by=joined_by)
     return strata

@@ -89,7 +89,7 @@ def check_variants(reader: VariantReader, genome: Genome, length: int) -> int:
         swapped = f"; at {n_swapped:,} of them it has ALT, so the alleles may be swapped" if n_swapped else ""
         raise VariantError(
             f"{reader.name}: REF differs from the genome at {n_wrong:,} of {n_all:,} variants: "
-            f"{_listed(wrong, n_wrong)}{swapped}; use the genome of the variants' assembly, or mend the file: bcftools "
+            f"{_listed(wrong, n_wrong)}{swapped}; use the genome of the variants' assembly, or fix the file: bcftools "
             "norm --check-ref s swaps alleles, --check-ref x leaves such variants out"
         )
     if not n_usable:

@@ -96,7 +96,7 @@
     draw();
   }
 
-  // What is on the page can be kept: tables as TSV, pictures as SVG, the methods text by the clipboard.
+  // What is on the page can be kept: tables as TSV, pictures as SVG or PDF, the methods text by the clipboard.
   function save(name, text, type) {
     const to = document.createElement("a");
     to.href = URL.createObjectURL(new Blob([text], { type: type }));
@@ -106,14 +106,19 @@
   }
 
   function offer(box, label, about, act) {
+    let row = box.querySelector(":scope > .saves");
+    if (row === null) {
+      row = document.createElement("div");
+      row.className = "saves";
+      box.append(row);
+    }
     const button = document.createElement("button");
     button.type = "button";
     button.className = "save";
     button.textContent = label;
     button.setAttribute("aria-label", about);
     button.addEventListener("click", act);
-    box.append(button);
-    return button;
+    row.append(button);
   }
 
   document.querySelectorAll(".datatable").forEach(function (box) {
@@ -128,13 +133,44 @@
     });
   });
 
+  // A picture as it looks outside this page, whose colours are no variables there.
+  function standalone(picture) {
+    const copy = picture.cloneNode(true);
+    copy.setAttribute("width", picture.viewBox.baseVal.width + "pt");
+    copy.setAttribute("height", picture.viewBox.baseVal.height + "pt");
+    copy.style.fontFamily = "Arial, sans-serif";
+    return new XMLSerializer().serializeToString(copy).replaceAll("var(--pos)", "#0072b2")
+      .replaceAll("var(--neg)", "#d55e00").replaceAll("currentColor", "#1b2430");
+  }
+
+  // PDF is what the browser prints: the picture alone, on a sheet of its size.
+  async function printAlone(picture, name) {
+    const image = new Image();
+    image.className = "alone";
+    image.src = "data:image/svg+xml;charset=utf-8," + encodeURIComponent(standalone(picture));
+    await image.decode();
+    const sheet = document.createElement("style");
+    const size = picture.viewBox.baseVal;
+    sheet.textContent = "@page { size: " + size.width + "pt " + size.height + "pt; margin: 0 }";
+    const title = document.title;
+    document.head.append(sheet);
+    document.body.append(image);
+    document.title = name;
+    window.addEventListener("afterprint", function () {
+      sheet.remove();
+      image.remove();
+      document.title = title;
+    }, { once: true });
+    window.print();
+  }
+
   document.querySelectorAll(".figure > svg").forEach(function (picture) {
-    const name = (picture.getAttribute("aria-label") || "figure").replace(/[^A-Za-z0-9]+/g, "_").slice(0, 60) + ".svg";
-    offer(picture.parentElement, "SVG", "Save the picture as " + name, function () {
-      const copy = picture.cloneNode(true);
-      copy.style.color = "#1c2430";
-      copy.style.fontFamily = "Arial, sans-serif";
-      save(name, new XMLSerializer().serializeToString(copy), "image/svg+xml");
+    const name = (picture.getAttribute("aria-label") || "figure").replace(/[^A-Za-z0-9]+/g, "_").slice(0, 60);
+    offer(picture.parentElement, "SVG", "Save the picture as " + name + ".svg", function () {
+      save(name + ".svg", standalone(picture), "image/svg+xml");
+    });
+    offer(picture.parentElement, "PDF", "Print the picture alone, to save it as " + name + ".pdf", function () {
+      printAlone(picture, name);
     });
   });
 

@@ -66,7 +66,7 @@ _NO_CLASSES = (
     "How often artifacts occur in positives against negatives: the classes are not known; the regions were compared "
     "with their shuffles instead."
 )
-_NO_MODEL = "Whether the model uses the artifacts that occur: there is no model to ask."
+_NO_MODEL = "Whether the model uses the artifacts that occur: no model was given."
 
 
 @dataclass(frozen=True)
@@ -442,7 +442,7 @@ def _untested(context: AuditContext, own: Sequence[Artifact]) -> Iterator[str]:
         yield _NO_MODEL
     length = context.attr.length
     if length < PART_BP:
-        yield f"Artifacts: windows of {length} bp are shorter than the shortest part that can be told."
+        yield f"Artifacts: windows of {length} bp are shorter than the shortest part that can be recognised."
     too_long = [artifact.name for artifact in own if len(artifact.sequence) > length]
     if too_long:
         yield f"Whole copies of {', '.join(too_long)}: longer than the windows, so only parts were looked for."

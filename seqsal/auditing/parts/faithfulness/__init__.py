@@ -256,8 +256,8 @@ class _Audit:
             found[kind], self.notes.tables[kind] = summarise_curves(curves, kind, self.settings, rng)
         if all(isinstance(one.normalised, NotTested) for one in found.values()):
             self.untested(
-                "How large the differences are for the model could not be said, because on average it predicts the "
-                "regions as it predicts their shuffles."
+                "How large the differences are on the model's own scale is not known, because on average it predicts "
+                "the same for the regions and their shuffles."
             )
         self._warn_of_curves(found)
         return dict(found)
@@ -328,7 +328,7 @@ class _Audit:
                 f"{self.settings.min_ism_spearman:g} in {below:.0%} of the regions)."
             )
         if not self.signed:
-            self.untested("The map has no signs, so that it foretells no changes: infidelity is not defined.")
+            self.untested("The map has no signs, so it predicts no changes: infidelity is not defined.")
 
     def completeness(self) -> Measured:
         stored = self.context.attr.completeness_error

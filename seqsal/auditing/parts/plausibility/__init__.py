@@ -433,7 +433,7 @@ def _warnings(mass: KnownMass | None, strand: StrandSymmetry | NotTested, contex
         if within is not None and interval[0] <= 0 < within[0]:
             yield (
                 "The map holds more inside known biology than at random positions, but not more than at positions of "
-                "like GC content: a taste for G and C would explain it."
+                "like GC content: a preference for G and C would explain it."
             )
         if interval[1] < 0:
             yield (

@@ -136,7 +136,7 @@ def audit_sanity(context: AuditContext) -> SanityResult:
         how = "explainer" if context.explainer is not None else f"method {context.attr.method}"
         notes.warnings.append(
             f"The maps are not those that the {how} gives for this model now (correlation {reproduced:.2f}, at least "
-            f"{MIN_REPRODUCED:g} expected): they were made in another way than they say."
+            f"{MIN_REPRODUCED:g} expected): they were not made in the way that they say."
         )
         weights = without_random_weights(notes.not_tested(_NOT_REPRODUCED))
     else:

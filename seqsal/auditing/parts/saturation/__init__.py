@@ -329,7 +329,7 @@ class _Audit:
         witness = next((name for name in WITNESSES if name in maps.tracks), None)
         if witness is None:
             self.notes.tables["redundant_regions"] = pd.DataFrame()
-            why = "Redundant sites were not tested: neither DeepLIFT nor integrated gradients could be had."
+            why = "Redundant sites were not tested: neither DeepLIFT nor integrated gradients could be computed."
             return found | self._untested(why, "redundancy")
         hidden = find_hidden(context, maps.codes, tiles, effects, maps.ism, maps.tracks[witness], maps.rows)
         names = ("n_spans", "joint_effect", "control_effect", "single_effects", "ism_sum", "hidden")

@@ -59,7 +59,9 @@ def _watch(model: SequenceModel, codes: Codes, device: torch.device) -> Activity
         return NotTested("Dead units were not tested: the model has no ReLU.")
     merged = next((op for op in relus if op.windows_on_axis != 1), None)
     if merged is not None:
-        raise ModelError(f"model: {merged} mixes windows with something else on one axis, so its units cannot be told")
+        raise ModelError(
+            f"model: {merged} mixes windows with something else on one axis, so its units cannot be told apart"
+        )
     ever: dict[int, torch.Tensor] = {}
     n_active: list[Ints] = []
     step = max(1, PASS_BASES // codes.shape[1])
