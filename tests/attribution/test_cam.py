@@ -297,8 +297,8 @@ class _Twice(nn.Module):
 @pytest.mark.parametrize(
     ("layer", "match"),
     [
-        ("convolution", "reached 2 times"),
-        ("idle", "not reached in a forward pass"),
+        ("convolution", "called 2 times"),
+        ("idle", "not called in any forward pass"),
         ("pool", r"shape \(1, 4, 1\) for 1 windows, expected \(1, channels, positions\)"),
         ("recurrent", "gives a tuple"),
         ("convolutoin", "none named 'convolutoin'; near it: convolution"),

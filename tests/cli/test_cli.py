@@ -438,7 +438,7 @@ def test_an_output_that_is_an_input_is_refused(lab: Lab, monkeypatch: pytest.Mon
 
 def test_peaks_make_the_controls_that_a_file_lacks(lab: Lab) -> None:
     result = lab.attribute()
-    assert "0 controls" in result.output and "peaks make them when they are called" in result.stderr
+    assert "0 controls" in result.output and "they are made when peaks are called" in result.stderr
     (lab.folder / "M.safetensors").rename(lab.folder / "moved.safetensors")
     peaks = ["peaks", lab.out / "A.h5", "--fdr", 1, "--out", lab.out / "P.narrowPeak"]
     refused(call(*peaks), "A.h5", "--model")

@@ -249,7 +249,7 @@ def test_maps_that_are_not_the_methods_are_told(rng: np.random.Generator) -> Non
     attr = dataclasses.replace(attr, track=np.roll(attr.track, 1, axis=1))
     section = audit_sanity(context_of(Small(), codes, attr=attr, settings=SETTINGS))
     assert section.values["depends_on_model"] is None
-    assert "made in another way than they say" in section.warnings[0]
+    assert "not made in the way that they say" in section.warnings[0]
 
 
 def test_few_references_are_no_deception(rng: np.random.Generator) -> None:

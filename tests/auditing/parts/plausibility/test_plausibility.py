@@ -106,7 +106,7 @@ def test_a_taste_for_gc_is_not_a_motif(rng: np.random.Generator) -> None:
     assert values["within_region"]["ci"][0] > 0 and values["within_region"]["enrichment"] > 1.2
     assert values["enrichment"] == pytest.approx(1, abs=0.05)
     assert values["ci"][0] <= 0 <= values["ci"][1]
-    assert any("taste for G and C" in line for line in section.warnings)
+    assert any("preference for G and C" in line for line in section.warnings)
 
 
 def test_intervals_of_random_maps_miss_chance_as_rarely_as_they_say(
