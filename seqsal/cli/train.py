@@ -35,20 +35,37 @@ def _number(flag: str, name: str, help_text: str, *, least: int = 1) -> Decorato
 @verb(
     "train",
     epilog="Example: seqsal train --positives peaks.bed --genome hg38.fa --input-length 500 --test-chroms chr8,chr9 "
-    "--out M.safetensors",
+    "--out M.safetensors. Signal: seqsal train --regions peaks.bed --genome hg38.fa --input-length 2114 "
+    "--signal plus.bw --signal minus.bw --out M.safetensors",
 )
-@click.option("--positives", type=path_type, required=True, help="BED or FASTA of the regions to recognise.")
+@click.option(
+    "--positives", "--regions", "positives", type=path_type, required=True,
+    help="BED or FASTA of the regions to recognise, or to learn the signal of.",
+)  # fmt: skip
 @click.option("--negatives", type=path_type, help="BED or FASTA of the negatives [default: sampled].")
+@click.option(
+    "--signal", type=path_type, multiple=True, metavar="BW",
+    help="bigWig of counts, each a target: learn its profile over the regions, and the counts, instead of classes.",
+)  # fmt: skip
+@click.option(
+    "--control", type=path_type, multiple=True, metavar="BW", help="bigWig that a profile is given next to the bases."
+)
+@click.option(
+    "--stranded/--unstranded", default=None,
+    help="Tracks are pairs of strands, plus and minus, or none are [default: by words such as plus in their names].",
+)  # fmt: skip
+@click.option(
+    "--output-length", type=click.IntRange(min=1), help="Length of the profile (bp) [default: the middle half]."
+)
 @click.option("--genome", type=path_type, help="Genome FASTA, for regions.")
 @click.option("--valid-chroms", callback=_names, metavar="A,B", help="Validation chromosomes, which choose the epoch.")
 @click.option("--test-chroms", callback=_names, metavar="C,D", help="Test chromosomes, evaluated once, at the end.")
 @click.option("--input-length", type=click.IntRange(min=1), help="Window length (bp) [default: that of the positives].")
 @click.option(
     "--loss",
-    type=click.Choice(["binary", "regression", "count"]),
-    default="binary",
-    show_default=True,
-    help="regression and count take each region's value from --target-columns.",
+    type=click.Choice(["binary", "regression", "count", "profile"]),
+    help="regression and count take each region's value from --target-columns, or the mean or sum of --signal over it "
+    "[default: binary, with --signal profile].",
 )
 @click.option(
     "--target-columns",
@@ -75,7 +92,13 @@ def _number(flag: str, name: str, help_text: str, *, least: int = 1) -> Decorato
     help="Minimum distance (bp) of a sampled negative from any positive [default: the window length].",
 )
 @_number("--filters", "n_filters", "Number of filters.")
-@_number("--blocks", "n_blocks", "Number of residual dilated blocks.", least=0)
+@click.option(
+    "--blocks", "n_blocks", type=click.IntRange(min=0),
+    help=f"Number of residual dilated blocks [default: {TRAIN_DEFAULTS['n_blocks']}, 8 or what fits for a profile].",
+)  # fmt: skip
+@click.option(
+    "--stem-activation", type=click.Choice(["relu", "gelu", "exp"]), help="Of the first layer [default: relu]."
+)
 @_number("--epochs", "epochs", "Maximum number of passes over the data.")
 @_number("--patience", "patience", "Epochs without improvement before stopping.")
 @click.option(
@@ -172,14 +195,25 @@ def train_command(positives: Path, out: Path, quiet: bool, folds: int | None, **
     """Train a CNN that tells positives from negatives, or predicts values, and report held-out performance."""
     from seqsal.models import CNNConfig
     from seqsal.training import TrainConfig, train_model
+    from seqsal.training.signal import Signal
     from seqsal.training.sources import common_length
+    from seqsal.training.train import default_config
 
     check_ending(out, ".safetensors", name="a checkpoint name")
     training = {key: arguments.pop(key) for key in TrainConfig.__dataclass_fields__ if key in arguments}
     sizes = {key: arguments.pop(key) for key in CNNConfig.__dataclass_fields__ if key in arguments}
-    sizes["input_length"] = sizes["input_length"] or common_length(positives)
-    sizes["n_targets"] = 1 if sizes["loss"] == "binary" else len(training["target_columns"])
-    arguments |= {"config": CNNConfig(**sizes), "training": TrainConfig(**training), "progress": show_progress(quiet)}
+    sizes = {key: value for key, value in sizes.items() if value is not None}
+    length = sizes.pop("input_length", None) or common_length(positives)
+    signal = Signal(arguments["signal"], arguments["control"]) if arguments["signal"] else None
+    if signal is not None:
+        sizes["n_targets"] = len(signal.paths)
+    elif sizes.get("loss", "binary") != "binary":
+        sizes["n_targets"] = len(training["target_columns"])
+    arguments |= {
+        "config": default_config(length, signal, **sizes),
+        "training": TrainConfig(**training),
+        "progress": show_progress(quiet),
+    }
     if folds is not None:
         from seqsal.training.folds import train_folds
 

@@ -57,13 +57,14 @@ class BigWigSummary:
     """What a bigWig says about itself.
 
     `chrom_sizes`: length (bp) of each chromosome that it names, which are those with data; `n_bases` with a value;
-    `least` and `largest` values, both 0 when there is none.
+    `least` and `largest` values, both 0 when there is none; `has_nan` says that some values are NaN.
     """
 
     chrom_sizes: dict[str, int]
     n_bases: int
     least: float
     largest: float
+    has_nan: bool = False
 
 
 def is_bigwig(path: FilePath) -> bool:
@@ -84,8 +85,9 @@ def summarize_bigwig(path: FilePath) -> BigWigSummary:
         answer = child.output.readline()
         if not answer:
             raise _damaged(path, child.reason())
-        chrom_sizes, n_bases, least, largest = json.loads(answer)
-    return BigWigSummary(chrom_sizes, n_bases, *((least, largest) if n_bases else (0.0, 0.0)))
+        chrom_sizes, n_bases, least, largest, has_nan = json.loads(answer)
+    least, largest = (least, largest) if n_bases else (0.0, 0.0)
+    return BigWigSummary(chrom_sizes, n_bases, least, largest, has_nan)
 
 
 def read_bigwig(
@@ -245,7 +247,8 @@ def _open_to_read(path: str) -> Any:
 def _serve_summary(source: IO[bytes], answer: IO[bytes], path: str) -> None:
     with _open_to_read(path) as file:
         summary = file.info()["summary"]
-        found = (file.chroms(), int(summary["basesCovered"]), float(summary["min"]), float(summary["max"]))
+        least, largest, total = (float(summary[name]) for name in ("min", "max", "sum"))
+        found = (file.chroms(), int(summary["basesCovered"]), least, largest, bool(np.isnan(total)))
     answer.write(json.dumps(found).encode() + b"\n")
 
 

@@ -3,9 +3,10 @@
 Models of published families (`docs/models.md` has the table) are read without being told how. They are known by the
 class that wrote their `forward`, without importing its package; what the caller says goes before what is known.
 
-bpnet-lite's `BPNet`, `BasePairNet` and `ChromBPNet` take control tracks beside the sequence and give (profile logits,
-log counts): ``output="counts"``, the default, reads the log count; ``output="profile"`` the softmax-weighted profile
-(`seqsal.models.readout`), strands added up. The control tracks, where the model has any, are zeros, as its authors
+The built-in network with a profile, and bpnet-lite's `BPNet`, `BasePairNet` and `ChromBPNet`, take control tracks next
+to the sequence and give (profile logits, log counts): ``output="counts"``, the default, reads the log count;
+``output="profile"`` the softmax-weighted profile (`seqsal.models.readout`), of bpnet-lite's with strands added up, of
+the built-in network's each track by itself. The control tracks, where the model has any, are zeros, as BPNet's authors
 explain it.
 """
 
@@ -88,6 +89,8 @@ def find_adapter(module: nn.Module, readout: Readout) -> Adapter | None:
     # The class that wrote forward(): the family's, also for a subclass that does not change it.
     owner = next((cls for cls in type(module).__mro__ if "forward" in vars(cls)), nn.Module)
     package = owner.__module__.split(".")[0]
+    if isinstance(module, CNN):
+        return None if module.config.loss != "profile" else _profile(module, readout)
     if package == "bpnetlite" and owner.__name__ in _BPNET_CLASSES:
         return _bpnet(module, owner, readout)
     found = (of for (name, pattern), of in FAMILIES.items() if name == package and fnmatchcase(owner.__name__, pattern))
@@ -96,6 +99,17 @@ def find_adapter(module: nn.Module, readout: Readout) -> Adapter | None:
         return None
     own = {key: value for key, value in family.readout.items() if getattr(readout, key) == getattr(Readout, key)}
     return Adapter(replace(readout, **own), "linear", lambda X: family.arguments, family.bin_size, family.names)
+
+
+def _profile(module: CNN, readout: Readout) -> Adapter:
+    """Read the built-in network with a profile: each of its tracks is a target, by counts or by profile."""
+    output = _BPNET_OUTPUTS.get(readout.output or "counts", readout.output)
+    is_profile = output == _BPNET_OUTPUTS["profile"]
+    reduce = readout.reduce or ("profile_strand" if is_profile else None)
+    names = tuple(getattr(module, "metadata", {}).get("target_names", ())) if reduce != "profile" else ()
+    return Adapter(
+        replace(readout, output=output, reduce=reduce), "logit" if is_profile else "log", lambda X: (), 1, names
+    )
 
 
 def _bpnet(module: nn.Module, owner: type, readout: Readout) -> Adapter:

@@ -161,10 +161,13 @@ def _finite(value: Any) -> Any:
 
 
 def _check_training(metadata: Any) -> None:
-    """Raise ValueError unless the history is a list of epochs with numbers, as the report plots it."""
+    """Raise ValueError unless the history is epochs with numbers, or lists of them, as the report plots it."""
     history = metadata.get("history", [])
-    if not isinstance(history, list) or not all(
-        value is None or isinstance(value, (int, float)) for epoch in history for value in epoch.values()
+    values = [value for epoch in history for value in epoch.values()] if isinstance(history, list) else [""]
+    if not all(
+        one is None or isinstance(one, (int, float))
+        for value in values
+        for one in (value if isinstance(value, list) else [value])
     ):
         raise ValueError("its training history is not a list of epochs with numbers")
 

@@ -422,7 +422,7 @@ class SequenceModel(nn.Module):
     def _values(self, X: torch.Tensor, *, natural: bool) -> torch.Tensor:
         if isinstance(self.module, CNN):
             values = self._run(X)
-            return self.module.squash(values) if natural else values
+            return self.module.squash(values) if natural and self._squash_kind else values
         if natural or self.terminal is None:
             return self._run(X)
         if self.terminal.is_opaque:
@@ -497,7 +497,7 @@ class SequenceModel(nn.Module):
         probe.check_target(self.target, columns.shape[1])
         requested = self.output_space
         if isinstance(self.module, CNN):
-            terminal = None if self.module.squash_kind is None else Terminal(self.module.squash_kind)
+            terminal = None if self._squash_kind is None else Terminal(self._squash_kind)
             requested = "auto" if requested == "linear" else requested
         self.n_targets, self.terminal = columns.shape[1], terminal
         self.output_space = resolve_space(requested, terminal, raw_space=self._raw_space)
@@ -550,6 +550,12 @@ class SequenceModel(nn.Module):
             raise
         except probe.FORWARD_ERRORS as error:
             raise probe.explain_failure(lambda fed: self._call(fed, X[: len(fed)]), X, self.readout, error) from error
+
+    @property
+    def _squash_kind(self) -> str | None:
+        """The function from the built-in network's chosen output to its natural scale; None for a profile's logits."""
+        is_profile = self._adapter is not None and self._adapter.raw_space == "logit"
+        return None if is_profile else self.module.squash_kind  # type: ignore[return-value]
 
     @property
     def _raw_space(self) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from seqsal.attribution.methods import gradient_x_input
+from seqsal.models.cnn import scalar
 from seqsal.training.relevance import predicting
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def cut_out(model: torch.nn.Module, X: torch.Tensor, training: TrainConfig, gene
 def salient_starts(model: torch.nn.Module, X: torch.Tensor, width: int) -> torch.Tensor:
     """Return where the stretch of `width` bases with the most attribution starts in each window (n, 4, L)."""
     with predicting(model):
-        mass = gradient_x_input(lambda X: model(X).sum(dim=1), X).track(X).detach().abs()
+        mass = gradient_x_input(lambda X: scalar(model, X), X).track(X).detach().abs()
     sums = torch.nn.functional.avg_pool1d(mass[:, None], width, stride=1)[:, 0]
     return sums.argmax(dim=1)
 

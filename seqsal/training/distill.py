@@ -22,7 +22,7 @@ from torch.nn import functional
 from seqsal.attribution.methods import gradient_x_input
 from seqsal.errors import TrainingError
 from seqsal.models.checkpoint import load_checkpoint
-from seqsal.models.cnn import CNN, CNNConfig
+from seqsal.models.cnn import CNN, CNNConfig, scalar
 from seqsal.training.settings import TrainConfig
 
 __all__ = ["Teacher", "read_teacher", "warn_of_leaks"]
@@ -65,7 +65,7 @@ class Teacher:
 
     def track(self, X: torch.Tensor) -> torch.Tensor:
         """Return the teachers' mean map (n, L) of windows."""
-        maps = [gradient_x_input(lambda X, model=model: model(X).sum(dim=1), X).track(X) for model in self.models]
+        maps = [gradient_x_input(lambda X, model=model: scalar(model, X), X).track(X) for model in self.models]
         return torch.stack(maps).mean(dim=0).detach()
 
 
@@ -89,6 +89,8 @@ def read_teacher(
             f"temperature: got {training.temperature:g} for a {config.loss} model, expected 1, since it softens the "
             "probabilities of a binary one; leave it out"
         )
+    if config.loss == "profile":
+        raise TrainingError("teacher: given for a profile, expected a binary, count or regression model; leave it out")
     models = []
     for path in paths:
         model = load_checkpoint(path)[0]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from seqsal.sequence.codes import N_CODE, reverse_complement
 from seqsal.sequence.draws import random_words, window_keys
 from seqsal.training.negatives import ClassWindows, sample_negatives
 from seqsal.training.settings import TrainConfig
+from seqsal.training.signal import Signal, read_tracks
 from seqsal.training.sources import Regions, find_contigs, is_fasta
 from seqsal.training.split import PARTS, assign_parts, choose_chroms
 
@@ -54,6 +57,11 @@ class Examples:
         Where copies of an artifact stand that is to be seen in both classes alike.
     neutral : ndarray of uint8, shape (kinds, n, width of codes), optional
         Kinds of sequence without sites that are to have the same prediction on average.
+    tracks : ndarray of float32, shape (N, n_targets, output_length + 2 * max_shift), optional
+        Counts at each base of the profile.
+    controls : ndarray of float32, shape (N, n_controls, input_length + 2 * max_shift), optional
+    swaps
+        For tracks and controls, which of them takes the place of which on the other strand.
     spare
         Negatives that were given and are left to be mined; None where negatives are sampled.
     seen
@@ -71,6 +79,9 @@ class Examples:
     marks: NDArray[np.int8] | None = field(default=None, repr=False)
     copies: NDArray[np.bool_] | None = field(default=None, repr=False)
     neutral: NDArray[np.uint8] | None = field(default=None, repr=False)
+    tracks: NDArray[np.float32] | None = field(default=None, repr=False)
+    controls: NDArray[np.float32] | None = field(default=None, repr=False)
+    swaps: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
     spare: ClassWindows | None = field(default=None, repr=False)
     seen: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -96,16 +107,25 @@ def load_examples(
     valid_chroms: Sequence[str] | None,
     test_chroms: Sequence[str] | None,
     seed: int,
+    signal: Signal | None = None,
 ) -> Examples:
     """Read the windows of a training run, make negatives where none are given, and split them.
 
     `config` and `training` say the input length, loss and targets, and how to sample, shift and split; chromosomes that
-    are None are chosen; `seed` is that of the sampling of negatives. TrainingError: too few examples in a part, unfit
+    are None are chosen; `seed` is that of the sampling of negatives; `signal` has the targets in place of a column of
+    the positives. TrainingError: too few examples in a part, unfit
     target values, negatives for a model that is not binary or of which many are positives as well; UsageError: regions
     without a genome.
     """
     if negatives is not None and config.loss != "binary":
         raise TrainingError(f"negatives: given for a {config.loss} model, which learns from values; leave them out")
+    if signal is not None and (is_fasta(positives) or genome is None or config.loss == "binary"):
+        raise UsageError(
+            "signal: is read at regions of a genome, as profile, count or regression; give --regions and --genome, and "
+            "no FASTA of windows and no --loss binary"
+        )
+    if signal is None and config.loss == "profile":
+        raise UsageError("loss: a profile is learnt from tracks, but none is given; add --signal FILE.bw")
     given = [regions for regions in (positives, negatives) if regions is not None]
     has_flanks = not any(is_fasta(regions) for regions in given)
     reader = _Reader(genome, config.input_length, training, has_flanks)
@@ -113,6 +133,9 @@ def load_examples(
         is_contig = find_contigs(positives, source.windows)
         chrom_parts = _chrom_parts(source.windows[~is_contig], is_contig, valid_chroms, test_chroms, training)
         classes = [reader.read(source, is_contig, chrom_parts)]
+        chrom_sizes = source.chrom_sizes
+    if signal is not None:
+        return _with_signal(classes[0], signal, config, training, chrom_sizes)
     targets, spare = _targets(classes[0].windows, config, training), None
     if negatives is not None:
         with reader.open(negatives, "negatives") as source:
@@ -125,6 +148,69 @@ def load_examples(
     examples = replace(_join(classes, targets, config.input_length), spare=spare)
     _check(examples, config)
     return examples
+
+
+def _with_signal(
+    windows: ClassWindows, signal: Signal, config: CNNConfig, training: TrainConfig, chrom_sizes: Mapping[str, int]
+) -> Examples:
+    """Give windows, those that lie inside their chromosomes, what tracks have there as targets."""
+    is_profile = config.loss == "profile"
+    length = config.output_length if is_profile else config.input_length
+    if len(signal.paths) != config.n_targets or len(signal.controls) != config.n_controls:
+        raise TrainingError(
+            f"signal: {len(signal.paths)} tracks and {len(signal.controls)} controls for a {config.loss} model of "
+            f"{config.n_targets} targets and {config.n_controls} controls; give one track for each target, and "
+            "controls to a profile alone"
+        )
+    table, flank = windows.windows, training.max_shift
+    margin = (windows.codes.shape[1] - length) // 2 - flank * is_profile
+    ends = table["chrom"].map(chrom_sizes).to_numpy()
+    is_inside = ((table["start"] + margin >= 0) & (table["end"] - margin <= ends)).to_numpy()
+    if not is_inside.all():
+        n_outside, row = int((~is_inside).sum()), table.loc[~is_inside].iloc[0]
+        told = (
+            f"signal: {n_outside:,} of {len(table):,} windows reach over an end of their chromosome, first "
+            f"{row['name']} at {row['chrom']}:{row['start']}-{row['end']}"
+        )
+        if not is_inside.any():
+            raise TrainingError(f"{told}, expected {length:,} bp inside; give regions further in, or shorter windows")
+        logger.warning("%s; they are left out", told)
+        windows = replace(
+            windows, windows=table[is_inside].reset_index(drop=True), codes=windows.codes[is_inside],
+            parts=windows.parts[is_inside],
+        )  # fmt: skip
+        table = windows.windows
+    swaps = signal.swap(), signal.swap("control")
+    pairs = [f"{signal.names[i]} and {signal.names[j]}" for i, j in enumerate(swaps[0]) if i < j]
+    logger.info("signal: %s", f"strands of one experiment: {'; '.join(pairs)}" if pairs else "no strands")
+    tracks = controls = None
+    if is_profile:
+        tracks = read_tracks(signal.paths, table, length + 2 * flank, chrom_sizes, swap=swaps[0])
+        targets = tracks[..., flank : flank + length].sum(axis=-1)
+        if signal.controls:
+            controls = read_tracks(
+                signal.controls, table, windows.codes.shape[1], chrom_sizes, swap=swaps[1], name="control"
+            )  # fmt: skip
+    else:
+        targets = read_tracks(
+            signal.paths, table, length, chrom_sizes, swap=swaps[0], signed=config.loss == "regression",
+            reduce="mean" if config.loss == "regression" else "sum",
+        )  # fmt: skip
+    examples = _join([windows], targets, config.input_length)
+    described = {
+        "signal": [_file_facts(path) for path in signal.paths], "strands": pairs, "n_outside": int((~is_inside).sum()),
+        "control": [_file_facts(path) for path in signal.controls],
+    }  # fmt: skip
+    examples = replace(
+        examples, tracks=tracks, controls=controls, swaps=swaps, provenance=examples.provenance | described
+    )
+    _check(examples, config)
+    return examples
+
+
+def _file_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
+    with Path(path).open("rb") as file:
+        return {"file": Path(path).name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
 def _set_aside(

@@ -15,9 +15,10 @@ import json
 import logging
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -36,11 +37,14 @@ from seqsal.training.examples import Examples
 from seqsal.training.metrics import auroc, average_precision, pearson, spearman
 from seqsal.training.relevance import Randomiser
 from seqsal.training.settings import TrainConfig
+from seqsal.training.signal import PROFILE_METRICS, profile_scores
 from seqsal.training.terms import TERMS, Shown, Terms
 
 __all__ = [
     "DivergedError",
+    "HeldOut",
     "TrainingState",
+    "View",
     "augmented_batch",
     "centred_batch",
     "cpu_threads",
@@ -143,53 +147,52 @@ def _below(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Te
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
+class View(NamedTuple):
+    """From where each of n windows is shown: by how many bases it is moved, and whether from its other strand."""
+
+    offsets: torch.Tensor
+    is_turned: torch.Tensor
+
+    @classmethod
+    def draw(
+        cls, n_windows: int, slack: int, generator: torch.Generator, *, reverse_complement: bool, device: torch.device
+    ) -> View:
+        """Draw offsets from 0 to `slack` and strands; on the CPU, so that the draws are the same on every device."""
+        offsets = torch.randint(0, slack + 1, (n_windows,), generator=generator)
+        turned = torch.rand(n_windows, generator=generator) < 0.5 if reverse_complement else offsets < 0
+        return cls(offsets.to(device), turned.to(device))
+
+    def along(self, values: torch.Tensor, length: int, swap: Sequence[int] = ()) -> torch.Tensor:
+        """Crop and turn values along windows, (n, …, length + slack) → (n, …, length); `swap` is of the axis before."""
+        columns = self.offsets[:, None] + torch.arange(length, device=values.device)
+        shape = (len(values), *[1] * (values.ndim - 2), length)
+        values = values.gather(-1, columns.view(shape).expand(*values.shape[:-1], length))
+        other = values.flip(-1)
+        return torch.where(self.is_turned.view(-1, *[1] * (values.ndim - 1)), _swapped(other, swap), values)
+
+
+def _swapped(values: torch.Tensor, swap: Sequence[int]) -> torch.Tensor:
+    """Give tracks (n, T, …) the places that they have on the other strand."""
+    return values if list(swap) == sorted(swap) else values[:, list(swap)]
+
+
 def augmented_batch(
-    codes: torch.Tensor,
-    length: int,
-    *,
-    reverse_complement: bool,
-    generator: torch.Generator,
-    marks: torch.Tensor | None = None,
+    codes: torch.Tensor, length: int, view: View, marks: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Crop each window at a random place, and turn every second one, on average, to the other strand.
+    """Show windows of codes (n, length + 2 * max_shift), and marks of their bases, as `view` says.
 
-    Parameters
-    ----------
-    codes : Tensor of uint8, shape (n, length + 2 * max_shift)
-    length
-        Of the crops, in bp.
-    reverse_complement
-        False leaves all of them on their strand.
-    generator
-        On the CPU, whatever the device of `codes`, so that the draws are the same everywhere.
-    marks
-        One for each base of `codes`, cropped and turned with them.
-
-    Returns
-    -------
-    Tensor of float32, shape (n, 4, length), and marks (n, length) or None
+    Returns X (n, 4, length) float32, and marks (n, length) or None.
     """
-    n_windows, width = codes.shape
-    offsets = torch.randint(0, width - length + 1, (n_windows,), generator=generator)
-    X = one_hot_tensor(_crop(codes, offsets.to(codes.device), length))
-    marks = None if marks is None else _crop(marks, offsets.to(codes.device), length)
-    if not reverse_complement:
-        return X, marks
-    is_turned = torch.rand(n_windows, generator=generator).to(codes.device) < 0.5
-    if marks is not None:
-        marks = torch.where(is_turned[:, None], marks.flip(1), marks)
-    return torch.where(is_turned[:, None, None], reverse_complement_tensor(X), X), marks
+    columns = view.offsets[:, None] + torch.arange(length, device=codes.device)  # (n, length)
+    X = one_hot_tensor(codes.gather(1, columns))
+    X = torch.where(view.is_turned[:, None, None], reverse_complement_tensor(X), X)
+    return X, None if marks is None else view.along(marks, length)
 
 
 def centred_batch(codes: torch.Tensor, length: int) -> torch.Tensor:
     """Crop the middle of each window and make it one-hot: (n, length + 2 * max_shift) → (n, 4, length)."""
     offset = (codes.shape[1] - length) // 2
     return one_hot_tensor(codes[:, offset : offset + length])
-
-
-def _crop(codes: torch.Tensor, offsets: torch.Tensor, length: int) -> torch.Tensor:
-    columns = offsets[:, None] + torch.arange(length, device=codes.device)  # (n, length)
-    return codes.gather(1, columns)
 
 
 _START_FRACTION = 0.04  # of the peak learning rate, at the first step
@@ -278,39 +281,91 @@ def learning_rate(step: int, n_steps: int, peak: float, warmup: float) -> float:
 
 
 def predict_raw(model: CNN, codes: NDArray[np.uint8], device: torch.device) -> NDArray[np.float64]:
-    """Return the head's values for the middle of each window, (n, width) → (n, n_targets), in evaluation mode."""
-    step = max(1, _EVALUATION_BP // codes.shape[1])
-    was_training = model.training
-    model.eval()
-    with torch.no_grad():
-        values = [
-            model(centred_batch(torch.from_numpy(codes[begin : begin + step]).to(device), model.config.input_length))
-            for begin in range(0, len(codes), step)
-        ]
-    model.train(was_training)
+    """Return the head's values for the middle of each window, (n, width) → (n, n_targets), in evaluation mode.
+
+    Of a profile these are the log counts, without controls.
+    """
+    values = [raw[1] if isinstance(raw, tuple) else raw for _, raw in _evaluated(model, codes, None, device)]
     return torch.cat(values).double().cpu().numpy()
 
 
-def evaluate(loss: str, targets: NDArray[np.float32], raw: NDArray[np.float64]) -> dict[str, Any]:
-    """Measure raw head values against targets, both (n, n_targets).
+@torch.no_grad()
+def _evaluated(
+    model: CNN, codes: NDArray[np.uint8], controls: NDArray[np.float32] | None, device: torch.device
+) -> Iterator[tuple[slice, Any]]:
+    """Yield raw outputs for the middle of windows (n, width), and which they are, in evaluation mode."""
+    length = model.config.input_length
+    step = max(1, _EVALUATION_BP // codes.shape[1])
+    was_training = model.training
+    model.eval()
+    try:
+        for begin in range(0, len(codes), step):
+            rows = slice(begin, begin + step)
+            X = centred_batch(torch.from_numpy(codes[rows]).to(device), length)
+            yield rows, model(X) if controls is None else model(X, _middle(controls[rows], length, device))
+    finally:
+        model.train(was_training)
+
+
+def _middle(values: NDArray[np.float32], length: int, device: torch.device) -> torch.Tensor:
+    offset = (values.shape[-1] - length) // 2
+    return torch.from_numpy(values[..., offset : offset + length]).to(device)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What a network says of examples of one part: raw head values and targets (n, n_targets), scores of profiles."""
+
+    raw: NDArray[np.float64]
+    targets: NDArray[np.float32]
+    profiles: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, model: CNN, examples: Examples, part: str, device: torch.device) -> HeldOut:
+        """Predict the examples of a part; a profile's are compared batch by batch, and not kept."""
+        rows = examples.rows(part)
+        codes, targets = examples.codes[rows], examples.targets[rows]
+        if examples.tracks is None:
+            return cls(predict_raw(model, codes, device), targets)
+        controls = None if examples.controls is None else examples.controls[rows]
+        raw, scores = [], list[dict[str, torch.Tensor]]()
+        for batch, (logits, counts) in _evaluated(model, codes, controls, device):
+            raw.append(counts)
+            scores.append(
+                profile_scores(logits, _middle(examples.tracks[rows[batch]], model.config.output_length, device))
+            )
+        profiles = {name: torch.cat([one[name] for one in scores]).cpu().numpy() for name in scores[0]}
+        return cls(torch.cat(raw).double().cpu().numpy(), targets, profiles)
+
+
+def evaluate(loss: str, held_out: HeldOut) -> dict[str, Any]:
+    """Measure what a network says of held-out examples.
 
     Returns
     -------
     dict
-        ``auroc`` and ``average_precision``, or ``pearson`` and ``spearman`` (of log counts for a count model, log(1 +
-        n) for the truth): a number, or a list with one for each of several targets.
+        ``auroc`` and ``average_precision``, or ``pearson`` and ``spearman`` (of log counts for a count or profile
+        model, log(1 + n) for the truth), and means over windows of `PROFILE_METRICS` for a profile: a number, or a
+        list with one for each of several targets.
     """
     measures: dict[str, Callable[[ArrayLike, ArrayLike], float]]
     if loss == "binary":
         measures = {"auroc": auroc, "average_precision": average_precision}
     else:
         measures = {"pearson": pearson, "spearman": spearman}
-    truth = np.log1p(targets) if loss == "count" else targets
-    result: dict[str, Any] = {}
-    for name, measure in measures.items():
-        values = [measure(truth[:, i], raw[:, i]) for i in range(truth.shape[1])]
-        result[name] = values[0] if len(values) == 1 else values
-    return result
+    truth = np.log1p(held_out.targets) if loss in ("count", "profile") else held_out.targets
+    found = {
+        name: [measure(truth[:, i], held_out.raw[:, i]) for i in range(truth.shape[1])]
+        for name, measure in measures.items()
+    }
+    for name in PROFILE_METRICS if held_out.profiles else ():
+        found[name] = [_mean(column) for column in held_out.profiles[name].T]
+    return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    """Mean of those that are numbers, NaN without any."""
+    return float(np.nanmean(values)) if np.isfinite(values).any() else math.nan
 
 
 def fingerprint(
@@ -319,7 +374,7 @@ def fingerprint(
     """Return a SHA-256 over everything that a run's result depends on."""
     digest = hashlib.sha256(to_json([model.config.to_dict(), vars(training), seed, torch.__version__]).encode())
     given = (examples.codes, examples.targets, examples.parts.astype("S5"), examples.marks, examples.copies)
-    for array in (*given, examples.neutral):
+    for array in (*given, examples.neutral, examples.tracks, examples.controls):
         if array is not None:
             digest.update(np.ascontiguousarray(array).tobytes())
     digest.update(b"" if teacher is None else teacher.digest.encode())
@@ -346,7 +401,7 @@ class _Loop:
     ) -> None:  # fmt: skip
         self.state, self.training, self.seed, self.device = state, training, seed, device
         self.config = state.model.config
-        rows, self.held_out = examples.rows("train"), examples.rows("valid")
+        rows = examples.rows("train")
         codes = torch.from_numpy(examples.codes[rows])
         self.codes = codes.to(device if codes.nbytes <= MAX_RESIDENT_BYTES else "cpu")
         on = self.codes.device
@@ -358,8 +413,12 @@ class _Loop:
             )
             self.randomise = Randomiser(self.codes, copies, is_positive)
         self.targets = torch.from_numpy(examples.targets[rows]).to(device)
-        self.valid_codes, self.valid_targets = examples.codes[self.held_out], examples.targets[self.held_out]
-        self.loss = _Loss(self.config.loss, self.targets if training.balance else None)
+        self.examples, self.swaps = examples, examples.swaps
+        self.tracks, self.controls = (
+            None if one is None else torch.from_numpy(one[rows]).to(on if one.nbytes <= MAX_RESIDENT_BYTES else "cpu")
+            for one in (examples.tracks, examples.controls)
+        )
+        self.loss = _Loss(self.config.loss, self.targets, training)
         self.n_steps = math.ceil(len(rows) / training.batch_size) * training.epochs
         self.terms = Terms(state.model, examples, training, device, teacher, self.n_steps)
         self.bad_since = dict[str, float]()  # first step of the epoch at which a term was not finite
@@ -385,14 +444,14 @@ class _Loop:
         with seeded(seed, [self.device] if self.device.type == "cuda" else []):  # dropout
             generator = torch.Generator().manual_seed(seed)
             losses = self._train(epoch, generator)
-        raw = predict_raw(state.averaged, self.valid_codes, self.device)
-        losses["valid"] = float(self.loss(torch.from_numpy(raw).float(), torch.from_numpy(self.valid_targets)))
+        held_out = HeldOut.of(state.averaged, self.examples, "valid", self.device)
+        losses["valid"] = self.loss.of(held_out)
         self._check_finite(epoch, losses)
         valid_loss = losses["valid"]
         entry = {
             "epoch": epoch,
             **{f"{name}_loss": value for name, value in losses.items()},
-            **{f"valid_{name}": value for name, value in evaluate(self.config.loss, self.valid_targets, raw).items()},
+            **{f"valid_{name}": value for name, value in evaluate(self.config.loss, held_out).items()},
         }
         if all(valid_loss < earlier["valid_loss"] for earlier in state.history):
             state.best.load_state_dict(state.averaged.state_dict())
@@ -426,21 +485,20 @@ class _Loop:
             for group in state.optimizer.param_groups:
                 group["lr"] = learning_rate(step, self.n_steps, training.learning_rate, training.warmup)
             codes, marks = self._shown(rows, generator)
-            X, marks = augmented_batch(
-                codes,
-                self.config.input_length,
-                reverse_complement=training.reverse_complement,
-                generator=generator,
-                marks=marks,
-            )
+            length = self.config.input_length
+            view = View.draw(
+                len(rows), codes.shape[1] - length, generator, reverse_complement=training.reverse_complement,
+                device=self.device,
+            )  # fmt: skip
+            X, marks = augmented_batch(codes, length, view, marks)
             if training.cutout != "none":
                 X = cut_out(state.model, X, training, generator)
-            targets = self.targets[rows.to(self.device)]  # before the forward pass, which a copy would wait for
+            targets, controls = self._wanted(rows, view)  # before the forward pass, which a copy would wait for
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.amp):
-                raw = state.model(X)
-            raw = raw.float()
+                raw = state.model(X, *controls)
             losses = {"train": self.loss(raw, targets)}
-            losses |= self.terms(Shown(X, marks, targets, raw, generator, step))
+            head = (raw[1] if isinstance(raw, tuple) else raw).float()
+            losses |= self.terms(Shown(X, marks, targets, head, generator, step))
             state.optimizer.zero_grad(set_to_none=True)
             torch.stack([loss * self.terms.weight(name, step) for name, loss in losses.items()]).sum().backward()
             state.optimizer.step()
@@ -463,27 +521,63 @@ class _Loop:
             codes, marks = self.codes[rows], None if self.marks is None else self.marks[rows]
         return codes.to(self.device), None if marks is None else marks.to(self.device)
 
+    def _wanted(self, rows: torch.Tensor, view: View) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Return the targets of some rows as they are shown, a profile's counts among them, and their controls."""
+        if self.tracks is None:
+            targets = self.targets[rows.to(self.device)]
+            return torch.where(view.is_turned[:, None], _swapped(targets, self.swaps[0]), targets), []
+        lengths = (self.config.output_length, self.config.input_length)
+        shown = [
+            view.along(one[rows.to(one.device)].to(self.device), length, swap)
+            for one, length, swap in zip((self.tracks, self.controls), lengths, self.swaps, strict=True)
+            if one is not None
+        ]
+        return shown[0], shown[1:]
+
     def _batches(self, generator: torch.Generator) -> Iterator[torch.Tensor]:
         yield from torch.randperm(len(self.codes), generator=generator).split(self.training.batch_size)
 
 
 class _Loss:
-    """Cross-entropy of logits, squared error of standardised values, or Poisson deviance of log counts."""
+    """Cross-entropy of logits, squared error of standardised values, Poisson deviance of log counts; or of a profile.
 
-    def __init__(self, kind: str, balance: torch.Tensor | None) -> None:
+    That is Σ over tracks of the multinomial's −Σ y log p and, weighted, the squared error of log(1 + counts).
+    """
+
+    def __init__(self, kind: str, targets: torch.Tensor, training: TrainConfig) -> None:
         self.kind = kind
         self.weight: torch.Tensor | None = None
-        if kind == "binary" and balance is not None:
-            n_positive = balance.sum(dim=0).clamp_min(1)
-            self.weight = (len(balance) - n_positive).clamp_min(1) / n_positive
+        if kind == "binary" and training.balance:
+            n_positive = targets.sum(dim=0).clamp_min(1)
+            self.weight = (len(targets) - n_positive).clamp_min(1) / n_positive
+        if kind == "profile":
+            median = targets.median(dim=0).values / 10 if training.count_weight is None else training.count_weight
+            self.weight = torch.as_tensor(median, device=targets.device)
 
-    def __call__(self, raw: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def __call__(self, raw: Any, targets: torch.Tensor) -> torch.Tensor:
+        if self.kind == "profile":
+            logits, counts = raw[0].float(), raw[1].float()
+            entropy = -(targets * logits.log_softmax(dim=-1)).sum(dim=-1)  # (n, T)
+            return self._of_profile(entropy, counts, targets.sum(dim=-1))
+        raw = raw.float()
         if self.kind == "binary":
             weight = None if self.weight is None else self.weight.to(raw.device)
             return functional.binary_cross_entropy_with_logits(raw, targets, pos_weight=weight)
         if self.kind == "count":
             return functional.poisson_nll_loss(raw, targets, log_input=True)
         return functional.mse_loss(raw, targets)
+
+    def _of_profile(self, entropy: torch.Tensor, counts: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        assert self.weight is not None
+        error = (counts - truth.log1p()).square()
+        return (entropy + self.weight.to(entropy.device) * error).sum(dim=1).mean()
+
+    def of(self, held_out: HeldOut) -> float:
+        """Return the loss of held-out examples."""
+        raw, targets = torch.from_numpy(held_out.raw).float(), torch.from_numpy(held_out.targets)
+        if self.kind != "profile":
+            return float(self(raw, targets))
+        return float(self._of_profile(torch.from_numpy(held_out.profiles["cross_entropy"]).float(), raw, targets))
 
 
 @torch.no_grad()

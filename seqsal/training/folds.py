@@ -19,13 +19,14 @@ from seqsal.io.atomic import atomic_path, check_writable, locked
 from seqsal.io.inputs import open_input
 from seqsal.models.cnn import CNNConfig
 from seqsal.training.settings import TrainConfig
+from seqsal.training.signal import PROFILE_METRICS, Signal
 from seqsal.training.sources import Regions, common_length, find_contigs, is_fasta, read_table
-from seqsal.training.train import train_model
+from seqsal.training.train import default_config, train_model
 from seqsal.version import VERSION
 
 __all__ = ["FoldsResult", "train_folds"]
 
-METRICS = ("auroc", "average_precision", "pearson", "spearman")
+METRICS = ("auroc", "average_precision", "pearson", "spearman", *PROFILE_METRICS)
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ def train_folds(
     TrainingError
         As :func:`seqsal.training.train_model`; or positives lie on fewer chromosomes than there are folds.
     """
-    config, training = config or CNNConfig(input_length=common_length(positives)), training or TrainConfig()
+    tracks = Signal(tuple(options["signal"]), tuple(options.get("control", ()))) if options.get("signal") else None
+    config, training = config or default_config(common_length(positives), tracks), training or TrainConfig()
     for name in ("valid_chroms", "test_chroms"):
         if options.pop(name, None):
             raise TrainingError(f"{name}: is for one network, while folds take turns; leave it out, or leave folds out")
@@ -139,6 +141,8 @@ def _groups(chroms: pd.Series, n_folds: int) -> list[list[str]]:
 
 def _identity(value: Any) -> Any:
     """Return what tells one input from another: the bytes of a file, the rows of a table."""
+    if isinstance(value, (list, tuple)):
+        return [_identity(one) for one in value]
     if isinstance(value, pd.DataFrame):
         return hashlib.sha256(value.to_csv().encode()).hexdigest()
     return _sha256(Path(value)) if isinstance(value, (str, os.PathLike)) and Path(value).is_file() else value

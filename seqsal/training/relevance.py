@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from seqsal.attribution import methods
 from seqsal.errors import TrainingError, did_you_mean
 from seqsal.io.bed import read_bed
+from seqsal.models.cnn import scalar
 from seqsal.regions import mask_of, spans_in_windows
 from seqsal.sequence.codes import N_CODE
 
@@ -75,7 +76,7 @@ class Relevance:
             return {}
         X = X[rows]
         with predicting(self.model):
-            scores = self.formula(lambda X: self.model(X).sum(dim=1), X, create_graph=True)
+            scores = self.formula(lambda X: scalar(self.model, X), X, create_graph=True)
             return mask_terms(scores.track(X), marks[rows])
 
 

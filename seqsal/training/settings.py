@@ -62,6 +62,9 @@ class TrainConfig:
     mask_weight, mask_warmup, mask_method
         Of the loss on maps, where masks are given (:mod:`seqsal.training.relevance`): its weight, the share of all
         steps over which that rises from 0, and the attribution method of the maps.
+    count_weight
+        Of the squared error of log counts in the loss of a profile; None takes a tenth of the median count of a
+        training window, as ChromBPNet does.
     cutout, cutout_probability, cutout_width
         ``salient`` shuffles the stretch of so many bases that the network looks at most, ``random`` any, in this share
         of the windows of a batch (:mod:`seqsal.training.cutout`); ``none``.
@@ -96,6 +99,7 @@ class TrainConfig:
     test_fraction: float = 0.15
     target_columns: tuple[str, ...] = ("score",)
     allow_overlap: bool = False
+    count_weight: float | None = None
     mask_weight: float = 1.0
     mask_warmup: float = 0.2
     mask_method: str = "gradient_x_input"
@@ -115,6 +119,8 @@ class TrainConfig:
         _check("weight_decay", self.weight_decay, self.weight_decay >= 0, "0 or more")
         _check("max_shift", self.max_shift, self.max_shift >= 0, "0 or more bp")
         _check("mask_weight", self.mask_weight, self.mask_weight >= 0, "0 or more")
+        weight = self.count_weight
+        _check("count_weight", weight, weight is None or weight >= 0, "0 or more")
         for name in ("warmup", "weight_average", "mask_warmup"):
             _check(name, getattr(self, name), 0 <= getattr(self, name) < 1, "a number from 0 to below 1")
         for name in ("valid_fraction", "test_fraction"):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from seqsal.attribution.methods import gradient_x_input
+from seqsal.models.cnn import scalar
 from seqsal.sequence.tensors import one_hot_tensor
 from seqsal.training.priors import CHANGES, composition_term, consistency_term, fourier_term, map_distance
 from seqsal.training.relevance import Relevance, predicting
@@ -102,7 +103,7 @@ class Terms:
         return found
 
     def _map(self, X: torch.Tensor) -> torch.Tensor:
-        return gradient_x_input(lambda X: self.model(X).sum(dim=1), X, create_graph=True).track(X)
+        return gradient_x_input(lambda X: scalar(self.model, X), X, create_graph=True).track(X)
 
     def _composition(self, generator: torch.Generator, n: int) -> torch.Tensor:
         """Compare kinds of neutral sequences, as many of all together as a batch has windows."""

@@ -21,12 +21,22 @@ from seqsal.models.cnn import CNN, CNNConfig
 from seqsal.models.state import resolve_device, seeded
 from seqsal.training.distill import Teacher, read_teacher, warn_of_leaks
 from seqsal.training.examples import Examples, load_examples
-from seqsal.training.fit import DivergedError, TrainingState, cpu_threads, evaluate, fit, predict_raw, state_path
+from seqsal.training.fit import (
+    DivergedError,
+    HeldOut,
+    TrainingState,
+    cpu_threads,
+    evaluate,
+    fit,
+    predict_raw,
+    state_path,
+)
 from seqsal.training.metrics import binary_curves, intervals
 from seqsal.training.mining import Miner
 from seqsal.training.negatives import negatives_text
 from seqsal.training.relevance import Masks, check_mask_method, mark_examples
 from seqsal.training.settings import TrainConfig
+from seqsal.training.signal import PROFILE_METRICS, Paths, Signal
 from seqsal.training.sources import Regions, common_length
 from seqsal.training.split import PARTS
 
@@ -89,16 +99,31 @@ class TrainResult:
         on 40 positives and 40 negatives (given)
         """
         test = self.test_metrics
-        lines = [
-            f"test {name.replace('_', ' ')}: {test[name]:.3f} (95 % interval {low:.3f} to {high:.3f})"
-            for name in ("auroc", "average_precision", "pearson", "spearman")
-            if isinstance(test.get(name), float) and test.get(f"{name}_interval")
-            for low, high in [test[f"{name}_interval"]]
-        ]
+        lines = []
+        for name in ("auroc", "average_precision", "pearson", "spearman", *PROFILE_METRICS):
+            value, interval = test.get(name), test.get(f"{name}_interval")
+            if isinstance(value, list):
+                names = self.metadata.get("target_names") or map(str, range(len(value)))
+                said = ", ".join(f"{one} {_shown(number)}" for one, number in zip(names, value, strict=True))
+            else:
+                said = _shown(value) + (" (95 % interval {:.3f} to {:.3f})".format(*interval) if interval else "")
+            if value is not None:
+                lines.append(f"test {_METRIC_NAMES.get(name, name.replace('_', ' '))}: {said}")
         on = f"{test['n_positives']:,} positives and {test['n_negatives']:,} negatives ({test['negatives']})"
         lines.append(f"on {on if test['n_negatives'] else str(test['n_positives']) + ' regions'}")
         mining = self.metadata.get("mining")
         return "\n".join([*lines, *([f"hard negatives: {mined_text(mining)}"] if mining else [])])
+
+
+_METRIC_NAMES = {
+    "profile_log_likelihood": "profile log-likelihood (a window)",
+    "profile_jsd": "profile Jensen-Shannon divergence",
+    "profile_pearson": "profile pearson (smoothed)",
+}
+
+
+def _shown(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3f}"
 
 
 def mined_text(rounds: Sequence[dict[str, Any]]) -> str:
@@ -122,6 +147,9 @@ def train_model(
     relevant: Masks | None = None,
     irrelevant: Masks | None = None,
     teachers: Sequence[str | os.PathLike[str]] | None = None,
+    signal: Paths = (),
+    control: Paths = (),
+    stranded: bool | None = None,
     out: str | os.PathLike[str] | None = None,
     resume: bool = True,
     seed: int = 0,
@@ -156,6 +184,14 @@ def train_model(
     teachers
         Checkpoints of networks with the same targets and window length; what they predict, on average, adds to the
         loss, as `temperature` and `match_maps` of `training` say (:mod:`seqsal.training.distill`).
+    signal
+        bigWig files of counts at `positives`, regions of a genome, each a target. By default the profile in the middle
+        of each window is learnt and the counts there (`CNNConfig.for_profile`); a `config` for count or regression
+        learns the sum or the mean of each track over each window.
+    control
+        bigWig files, such as an input, that a profile is given next to the sequence; zeros when it is explained.
+    stranded
+        Tracks come in pairs, plus and minus, which change places on the other strand; None goes by the files' names.
     out
         Write a checkpoint here. While training, the state of the last epoch is next to it, so that the same call, after
         an interruption, goes on from there and ends with the same result (on one device).
@@ -177,13 +213,15 @@ def train_model(
     Raises
     ------
     TrainingError
-        Too few examples, a part or class without any, unusable target values, masks that share bases, cover all of
-        the windows or touch none, a teacher with other targets or length, or a loss that became NaN: `out` then has
-        the best epoch before, if there is one.
+        Too few examples, a part or class without any, unusable target values, a track without signal, masks that share
+        bases, cover all of the windows or touch none, a teacher with other targets or length, or a loss that became
+        NaN: `out` then has the best epoch before, if there is one.
     ModelError
         Sizes that make no network.
     UsageError
-        Regions without a genome.
+        Regions without a genome, or a signal without regions.
+    RegionError
+        A bigWig of another genome, or without a chromosome that regions are on.
     OutputError
         `out` cannot be written.
 
@@ -203,7 +241,8 @@ def train_model(
     ['test', 'valid']
     """
     training = training or TrainConfig()
-    config = config or CNNConfig(input_length=common_length(positives))
+    tracks = Signal(tuple(signal), tuple(control), stranded) if signal or control else None
+    config = config or default_config(common_length(positives), tracks)
     where = resolve_device(device)
     out_path = None if out is None else check_writable(out)
     if relevant is not None or irrelevant is not None:
@@ -218,6 +257,7 @@ def train_model(
         valid_chroms=valid_chroms,
         test_chroms=test_chroms,
         seed=seed,
+        signal=tracks,
     )
     if relevant is not None or irrelevant is not None:
         examples = replace(examples, marks=mark_examples(examples, relevant, irrelevant))
@@ -230,9 +270,17 @@ def train_model(
         )
     miner = Miner(positives, genome, training, seed)
     return train_examples(
-        examples, config, training, miner=miner, teacher=teacher, out=out_path, resume=resume, seed=seed, device=where,
-        progress=progress,
+        examples, config, training, miner=miner, teacher=teacher, signal=tracks, out=out_path, resume=resume, seed=seed,
+        device=where, progress=progress,
     )  # fmt: skip
+
+
+def default_config(input_length: int, signal: Signal | None, **sizes: Any) -> CNNConfig:
+    """Return the sizes of a network for regions of one length, or for a signal there, but for those given."""
+    if signal is None or sizes.get("loss", "profile") != "profile":
+        return CNNConfig(input_length, **sizes)
+    given = {"n_targets": len(signal.paths), "n_controls": len(signal.controls)}
+    return CNNConfig.for_profile(input_length, **given | sizes)
 
 
 def train_examples(
@@ -242,6 +290,7 @@ def train_examples(
     *,
     miner: Miner | None = None,
     teacher: Teacher | None = None,
+    signal: Signal | None = None,
     out: Path | None = None,
     resume: bool = True,
     seed: int = 0,
@@ -284,7 +333,7 @@ def train_examples(
             logger.info("mining, round %d: %s", round_ + 1, mined_text([said]))
     best = scale.undo(state.best)
     with cpu_threads(state.n_threads):
-        metadata = _describe(best, state, examples, training, seed=seed, device=device, mining=rounds)
+        metadata = _describe(best, state, examples, training, seed=seed, device=device, mining=rounds, signal=signal)
     best.metadata = metadata
     result = TrainResult(best.cpu().eval(), metadata)
     if out is not None:
@@ -316,9 +365,10 @@ class _Scale:
                     f"target {constant}: is {targets[0, constant]:g} for every training region: nothing "
                     "can be learnt; choose another target column"
                 )
-            return cls(targets.mean(axis=0), spread, zeros)
-        if loss == "count":
-            return cls(zeros, ones, np.log(np.maximum(targets.mean(axis=0), 1e-3)))
+            both = [np.arange(targets.shape[1]), list(examples.swaps[0]) or np.arange(targets.shape[1])]
+            return cls(targets.mean(axis=0)[both].mean(axis=0), spread[both].mean(axis=0), zeros)
+        if loss in ("count", "profile"):
+            return cls(zeros, ones, np.log(np.maximum(targets.mean(axis=0), 1e-3) + (loss == "profile")))
         return cls(zeros, ones, zeros)
 
     def standardise(self, targets: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -337,7 +387,7 @@ def _new_model(config: CNNConfig, scale: _Scale, seed: int) -> CNN:
     with seeded(seed):
         model = CNN(config)
     with torch.no_grad():
-        if config.loss == "count":
+        if config.loss in ("count", "profile"):
             model.head.bias.copy_(torch.from_numpy(scale.start))
     return model
 
@@ -351,6 +401,7 @@ def _describe(
     seed: int,
     device: torch.device,
     mining: list[dict[str, Any]],
+    signal: Signal | None,
 ) -> dict[str, Any]:
     """Collect the metadata; the one place where the test part is scored."""
     metrics, split, curves = {}, {}, {}
@@ -360,16 +411,17 @@ def _describe(
         chroms = sorted(set(examples.chroms[rows].tolist()))
         split[part] = {"chroms": chroms[:_N_CHROMS_LISTED], "n_chroms": len(chroms), **counts}
         if part != "train":
-            raw = predict_raw(model, examples.codes[rows], device)
-            metrics[part] = {**evaluate(model.config.loss, examples.targets[rows], raw), **counts}
+            held_out = HeldOut.of(model, examples, part, device)
+            metrics[part] = {**evaluate(model.config.loss, held_out), **counts}
         if part == "test":
-            metrics[part] |= intervals(metrics[part], model.config.loss, examples.targets[rows], raw)
+            metrics[part] |= intervals(metrics[part], model.config.loss, held_out.targets, held_out.raw)
             metrics[part]["negatives"] = negatives_text(examples.provenance)
             if model.config.loss == "binary" and model.config.n_targets == 1:
-                curves = binary_curves(examples.targets[rows, 0], raw[:, 0])
+                curves = binary_curves(held_out.targets[:, 0], held_out.raw[:, 0])
     described = {
         "metrics": metrics,
         "curves": curves,
+        "target_names": [] if signal is None else signal.names,
         "seen": examples.seen,
         "n_threads": state.n_threads,
         "history": state.history,

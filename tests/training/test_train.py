@@ -26,7 +26,7 @@ from seqsal.sequence.codes import decode, encode, reverse_complement
 from seqsal.sequence.draws import dinucleotide_shuffle
 from seqsal.training import fit as fit_module
 from seqsal.training.examples import Examples, load_examples
-from seqsal.training.fit import evaluate, learning_rate, predict_raw, state_path
+from seqsal.training.fit import HeldOut, evaluate, learning_rate, predict_raw, state_path
 from seqsal.training.settings import TrainConfig
 from seqsal.training.sources import common_length, is_fasta
 from seqsal.training.train import TrainResult, train_model
@@ -500,16 +500,16 @@ def test_averaged_weights_are_a_moving_average(rng: np.random.Generator) -> None
 def test_balance_makes_classes_count_the_same() -> None:
     targets = torch.tensor([[1.0], [0.0], [0.0], [0.0]])
     raw = torch.zeros(4, 1, requires_grad=True)
-    fit_module._Loss("binary", targets)(raw, targets).backward()
+    fit_module._Loss("binary", targets, TrainConfig())(raw, targets).backward()
     assert raw.grad is not None
     assert raw.grad.sum() == pytest.approx(0)  # the pull of one positive is that of three negatives
-    plain = fit_module._Loss("binary", None)(torch.zeros(4, 1), targets)
+    plain = fit_module._Loss("binary", targets, TrainConfig(balance=False))(torch.zeros(4, 1), targets)
     assert plain == pytest.approx(math.log(2))
 
 
 def test_evaluate_correlates_counts_on_a_log_scale() -> None:
     counts = np.array([[0.0], [3.0], [50.0], [1000.0]], dtype=np.float32)
-    result = evaluate("count", counts, np.log1p(counts).astype(np.float64))
+    result = evaluate("count", HeldOut(np.log1p(counts).astype(np.float64), counts))
     assert result["pearson"] == pytest.approx(1) and result["spearman"] == pytest.approx(1)
 
 
