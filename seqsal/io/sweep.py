@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -173,15 +174,17 @@ def sweep_track(
         for i in range(0, len(order), step):
             rows = order[i : i + step]
             values, known = read_forward(attr, rows) if read is None else read(rows)
-            scales = np.ones(len(rows)) if scale is None else scale(values, known)
+            scales = None if scale is None else scale(values, known)
             sums = _add_up(axis.window_start[rows], values, scales, known, open_sums)
             upcoming = axis.window_start[order[i + step]] if i + step < len(order) else np.iinfo(np.int64).max
             n_done = int(np.searchsorted(sums.positions, upcoming))
             open_sums = sums.take(slice(n_done, None))
             bar.update(len(rows))
             done = sums.take(slice(n_done))
-            done = done.take(done.n_windows > 0)
-            yield replace(done, values=done.values / done.weights, scaled=done.scaled / done.weights)
+            is_known = done.n_windows > 0
+            done = done if is_known.all() else done.take(is_known)
+            mean = done.values / done.weights
+            yield replace(done, values=mean, scaled=mean if scale is None else done.scaled / done.weights)
 
 
 def read_forward(attr: Attributions, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -193,16 +196,21 @@ def read_forward(attr: Attributions, rows: NDArray[np.int64]) -> tuple[NDArray[n
     if not np.isfinite(values).all():
         bad = attr.regions["name"].iloc[int(rows[np.argmin(np.isfinite(values).all(axis=1))])]
         raise StoreError(f"track: the window {bad} has values that are not finite; attribute it again")
-    reverse = attr.regions["strand"].to_numpy()[rows] == "-"
+    reverse = _is_reverse(attr, index)
     values[reverse] = values[reverse, ::-1]
     known[reverse] = known[reverse, ::-1]
     return values, known
 
 
+def _is_reverse(attr: Attributions, rows: slice | NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether rows are of the reverse strand (n,), without a look at all the others."""
+    return np.asarray(attr.regions["strand"].iloc[rows] == "-", dtype=np.bool_)
+
+
 def forward_codes(attr: Attributions, rows: slice | NDArray[np.int64]) -> NDArray[np.uint8]:
     """Codes (n, L) of some rows, turned to the chromosome's forward strand."""
     codes = np.array(attr.codes[rows], dtype=np.uint8)
-    reverse = attr.regions["strand"].to_numpy()[rows] == "-"
+    reverse = _is_reverse(attr, rows)
     codes[reverse] = reverse_complement(codes[reverse])
     return codes
 
@@ -215,7 +223,7 @@ def forward_layers(
     The layers are (n, 1 or 5, L); X · track stands in for scores that were not kept.
     """
     codes, layers = forward_codes(attr, rows), np.array(attr.track[rows], dtype=np.float32)[:, None]
-    reverse = attr.regions["strand"].to_numpy()[rows] == "-"
+    reverse = _is_reverse(attr, rows)
     layers[reverse] = layers[reverse, :, ::-1]
     if not all_bases:
         return codes, layers
@@ -268,7 +276,7 @@ def average_spans(
 def _add_up(
     starts: NDArray[np.int64],
     values: NDArray[np.float32],
-    scales: NDArray[np.float64],
+    scales: NDArray[np.float64] | None,
     known: NDArray[np.bool_],
     carried: TrackBlock,
 ) -> TrackBlock:
@@ -277,19 +285,39 @@ def _add_up(
     steps = np.diff(starts)
     slot = np.concatenate([[0], np.cumsum(np.minimum(steps, length))])  # stretches without a window take no memory
     size = int(slot[-1]) + length
-    index = (slot[:, None] + np.arange(length))[known]
-    old = carried.positions - starts[0]
-    every = np.concatenate([old, index])
-    shares = np.broadcast_to(blend_weights(length), values.shape)[known]
+    at = carried.positions - starts[0]
+    shares = np.broadcast_to(blend_weights(length), values.shape)
+    if not known.all():
+        shares = np.where(known, shares, 0)
+    weighted = values * shares
 
-    def sums(carry: NDArray[np.float64], of_windows: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.bincount(every, np.concatenate([carry, of_windows]), minlength=size).astype(np.float64)
+    def sums(carry: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
+        total = np.zeros(size + length, carry.dtype)
+        total[at] = carry
+        _add_rows(total, slot, rows)
+        return total[:size]
 
-    total = sums(carried.values, values[known] * shares)
-    scaled = sums(carried.scaled, (values / scales[:, None])[known] * shares)
-    weights = sums(carried.weights, shares)
-    count = np.bincount(index, minlength=size)
-    count[old] += carried.n_windows
+    total = sums(carried.values, weighted)
+    scaled = total if scales is None else sums(carried.scaled, weighted / scales[:, None])
+    weights, count = sums(carried.weights, shares), sums(carried.n_windows, known)
     first = np.concatenate([[0], np.flatnonzero(steps > length) + 1])
     width = np.diff(np.append(slot[first], size))
     return TrackBlock(np.arange(size) + np.repeat(starts[first] - slot[first], width), total, scaled, weights, count)
+
+
+def _add_rows(total: NDArray[Any], slot: NDArray[np.int64], rows: NDArray[Any]) -> None:
+    """Add row i at `slot[i]`, for each position in the order of the rows; rows at equal steps together."""
+    length, steps = rows.shape[1], np.diff(slot)
+    first = 0
+    for change in [*(np.flatnonzero(np.diff(steps)) + 1).tolist(), len(steps)]:
+        if change <= first < len(steps) or first > len(steps):
+            continue
+        n, step = change - first + 1, int(steps[first]) if change > first else length
+        if step == 0:
+            for row in rows[first : first + n]:
+                total[slot[first] : slot[first] + length] += row
+        for low in reversed(range(0, length, step)) if step else ():  # row i before row i + 1 at each position
+            part = rows[first : first + n, low : low + step]
+            begin = slot[first] + low
+            total[begin : begin + n * step].reshape(n, step)[:, : part.shape[1]] += part
+        first += n

@@ -14,25 +14,39 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from seqsal.errors import UsageError
-from seqsal.io import bigwig
+from seqsal.io import bigwig_writer
 from seqsal.io.atomic import atomic_path
 from seqsal.io.attributions import Attributions
 from seqsal.io.bed import write_bed
-from seqsal.io.bigwig import Intervals
-from seqsal.io.sweep import CHUNK_BP, Axis, Read, TrackBlock, read_forward, sweep_track
+from seqsal.io.bigwig_writer import Stretch
+from seqsal.io.sweep import Axis, Read, read_forward, sweep_track
 
 __all__ = ["SCORE_FORMATS", "member_size", "write_agreement", "write_bedgraph", "write_bigwig", "write_scores"]
 
 SCORE_FORMATS = (".tsv", ".bed", ".bedgraph")
 LINES_AT_ONCE = 1 << 16
+TRACK_BP = 1 << 18  # values in memory at a time, few enough for the system to give the same memory again
 logger = logging.getLogger(__name__)
+
+
+class Intervals(NamedTuple):
+    """Consecutive intervals of one chromosome: (n,) starts and ends (0-based, half-open) and values."""
+
+    chrom: str
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]
+    values: NDArray[np.floating[Any]]
+
+    def take(self, rows: slice) -> Intervals:
+        """Return some of them."""
+        return Intervals(self.chrom, self.start[rows], self.end[rows], self.values[rows])
 
 
 def write_bigwig(
@@ -41,7 +55,7 @@ def write_bigwig(
     path: str | os.PathLike[str],
     *,
     read: Read | None = None,
-    chunk_bp: int = CHUNK_BP,
+    chunk_bp: int = TRACK_BP,
     progress: bool = False,
 ) -> None:
     """Write the signed per-base track, or what `read` gives, as bigWig, with `chunk_bp` values in memory at a time.
@@ -50,7 +64,8 @@ def write_bigwig(
     RegionError: a window lies on a chromosome that `chrom_sizes` lacks.
     """
     sizes = {chrom: int(size) for chrom, size in chrom_sizes.items()}
-    if not bigwig.write_bigwig(path, sizes, _runs(attr, sizes, chunk_bp=chunk_bp, read=read, progress=progress)):
+    stretches = _stretches(attr, sizes, chunk_bp=chunk_bp, read=read, progress=progress)
+    if not bigwig_writer.write_bigwig(path, sizes, stretches):
         logger.warning("track: no position has a value (only N or beyond the chromosomes); the bigWig is empty")
 
 
@@ -82,7 +97,7 @@ def write_bedgraph(
     chrom_sizes: Mapping[str, int],
     path: str | os.PathLike[str],
     *,
-    chunk_bp: int = CHUNK_BP,
+    chunk_bp: int = TRACK_BP,
     progress: bool = False,
 ) -> None:
     """Write the signed per-base track as bedGraph, neighbours of equal value joined.
@@ -90,7 +105,7 @@ def write_bedgraph(
     Values have the fewest digits that read back as the same float32. Parameters and errors as in `write_bigwig`.
     """
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as handle:
-        for runs in _runs(attr, chrom_sizes, chunk_bp=chunk_bp, progress=progress):
+        for runs in _runs(_stretches(attr, chrom_sizes, chunk_bp=chunk_bp, progress=progress)):
             _write_runs(handle, runs)
 
 
@@ -137,44 +152,38 @@ def _run_bounds(breaks: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[n
     return np.concatenate([[0], cuts]), np.append(cuts, len(breaks) + 1)
 
 
-def _runs(attr: Attributions, chrom_sizes: Mapping[str, int], **sweep: Any) -> Iterator[Intervals]:
-    """Sweep a track as runs of equal values on its chromosomes, without positions outside them."""
+def _stretches(attr: Attributions, chrom_sizes: Mapping[str, int], **sweep: Any) -> Iterator[Stretch]:
+    """Sweep a track as stretches of adjacent bases on its chromosomes, without positions outside them."""
     axis = Axis.of(attr, list(chrom_sizes))
-    sizes = np.array([chrom_sizes[chrom] for chrom in axis.chroms], dtype=np.int64)
-
-    def inside() -> Iterator[TrackBlock]:
-        for block in sweep_track(attr, axis, **sweep):
-            chrom_idx, position = axis.locate(block.positions)
-            keep = (position >= 0) & (position < sizes[chrom_idx])
-            yield block if keep.all() else block.take(keep)
-
-    for start, end, values in _joined_runs(inside()):
-        if not len(start):
-            continue
-        chrom_idx, chrom_start = axis.locate(start)
-        for lo, hi in zip(*_run_bounds(np.diff(chrom_idx) != 0), strict=True):
-            part = slice(lo, hi)
-            chrom = axis.chroms[chrom_idx[lo]]
-            yield Intervals(chrom, chrom_start[part], (chrom_start + end - start)[part], values[part])
-
-
-def _joined_runs(
-    blocks: Iterable[TrackBlock],
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]]:
-    """Yield (start, end, value) of runs of adjacent bases with one float32 value, joined over block borders."""
-    start, end = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    values = np.zeros(0, dtype=np.float32)
-    for block in blocks:
+    for block in sweep_track(attr, axis, **sweep):
         if not len(block.positions):
             continue
-        start = np.concatenate([start, block.positions])  # at most one open run precedes the block
-        end = np.concatenate([end, block.positions + 1])
-        values = np.concatenate([values, block.values.astype(np.float32)])
-        first, last = _run_bounds((start[1:] != end[:-1]) | (values[1:] != values[:-1]))
-        start, end, values = start[first], end[last - 1], values[first]
-        yield start[:-1], end[:-1], values[:-1]
-        start, end, values = start[-1:], end[-1:], values[-1:]
-    yield start, end, values
+        values = block.values.astype(np.float32)
+        first, last = _run_bounds(np.diff(block.positions) != 1)  # there is a gap between chromosomes
+        numbers, starts = axis.locate(block.positions[first])
+        for number, start, a, b in zip(numbers.tolist(), starts.tolist(), first.tolist(), last.tolist(), strict=True):
+            chrom = axis.chroms[number]
+            low, high = max(start, 0), min(start + b - a, chrom_sizes[chrom])
+            if low < high:
+                yield Stretch(chrom, low, values[a + low - start : a + high - start])
+
+
+def _runs(stretches: Iterable[Stretch]) -> Iterator[Intervals]:
+    """Yield runs of adjacent bases with one value, joined over the borders of stretches."""
+    waiting = None
+    for chrom, start, values in stretches:
+        first, last = _run_bounds(values[1:] != values[:-1])
+        runs = Intervals(chrom, start + first, start + last, values[first])
+        if waiting is not None:
+            before = (waiting.chrom, int(waiting.end[0]), waiting.values[0])
+            if before == (chrom, start, values[0]):
+                runs.start[0] = waiting.start[0]
+            else:
+                yield waiting
+        yield runs.take(slice(-1))
+        waiting = runs.take(slice(-1, None))
+    if waiting is not None:
+        yield waiting
 
 
 def _write_runs(handle: TextIO, runs: Intervals) -> None:

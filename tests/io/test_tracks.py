@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from track_toys import make_attr, slow_track
 
 from seqsal.errors import OutputError, RegionError, StoreError, UsageError
+from seqsal.io import bigwig_writer as bw
 from seqsal.io.attributions import Attributions, DiskArray
 from seqsal.io.bigwig import _JOBS
 from seqsal.io.sweep import Axis, sweep_track
@@ -138,6 +139,53 @@ def test_bigwig_equals_a_track_on_disk_to_the_bit(tmp_path: Path, rng: np.random
         assert bigwig.header()["nBasesCovered"] == int((codes != 4).sum())
 
 
+def test_two_libraries_read_every_section_and_scale_of_a_bigwig(tmp_path: Path, rng: np.random.Generator) -> None:
+    sizes = {f"c{i}": 900 for i in range(600)} | {"long": 400_000}  # trees of two levels
+    parts = {f"c{i}": [(i, rng.normal(size=3))] for i in range(600)}
+    flat, noisy = np.repeat(rng.normal(size=900), 37), rng.normal(size=150_000)
+    parts["long"] = [(5, noisy), (150_005, flat), (190_000, np.zeros(1)), (200_001, noisy[:99])]
+    stretches = [bw.Stretch(chrom, at, v.astype(np.float32)) for chrom in sizes for at, v in parts[chrom]]
+    n_bases = sum(len(one.values) for one in stretches)
+    assert bw.write_bigwig(tmp_path / "a.bw", sizes, stretches) == n_bases
+    everything = np.concatenate([one.values for one in stretches]).astype(np.float64)
+    with pyBigWig.open(str(tmp_path / "a.bw")) as file, pybigtools.open(str(tmp_path / "a.bw")) as other:
+        assert file.chroms() == other.chroms() == sizes
+        head = file.header()
+        told = other.info()["summary"]
+        assert head["nBasesCovered"] == told["basesCovered"] == n_bases
+        assert (told["min"], told["max"]) == (everything.min(), everything.max())
+        assert told["sum"] == pytest.approx(everything.sum())
+        for chrom in ("c0", "c255", "c256", "c599", "long"):
+            expected = np.full(sizes[chrom], np.nan, np.float32)
+            for at, values in parts[chrom]:
+                expected[at : at + len(values)] = values
+            np.testing.assert_array_equal(file.values(chrom, 0, sizes[chrom], numpy=True), expected)
+            np.testing.assert_array_equal(other.values(chrom, fillna=None).astype(np.float32), expected)
+        kept = expected[~np.isnan(expected)].astype(np.float64)
+        assert other.zooms()[:2] == [128, 512] and head["nLevels"] == len(other.zooms()) >= 6
+        for level in other.zooms():
+            found = pd.DataFrame([{"start": a, **of} for a, _, of in other.zoom_records(level, "long")])
+            assert (found["bases_covered"].sum(), found["min_val"].min(), found["max_val"].max()) == (
+                len(kept), *np.float32([kept.min(), kept.max()]))  # fmt: skip
+            assert found["sum"].sum() == pytest.approx(kept.sum(), abs=1e-2)
+            assert found["sum_squares"].sum() == pytest.approx(np.square(kept).sum(), rel=1e-5)
+            assert (np.diff(found["start"]) > 0).all() and len(found) <= 400_000 / level + 1
+        for kind, exact in (("mean", kept.mean()), ("max", kept.max()), ("coverage", len(kept) / 400_000)):
+            assert file.stats("long", 0, 400_000, type=kind) == [pytest.approx(exact, rel=1e-4, abs=1e-6)]
+
+
+def test_rounded_values_and_runs_are_packed(tmp_path: Path, rng: np.random.Generator) -> None:
+    values = {"full": rng.normal(size=100_000), "rounded": rng.normal(size=100_000).astype(np.float16)}
+    values["runs"] = np.repeat(values["full"][:5000], 20)
+    n_bytes = {}
+    for name, one in values.items():
+        bw.write_bigwig(tmp_path / name, {"chr1": 100_000}, [bw.Stretch("chr1", 0, one.astype(np.float32))])
+        n_bytes[name] = (tmp_path / name).stat().st_size / 100_000
+        with pyBigWig.open(str(tmp_path / name)) as file:
+            np.testing.assert_array_equal(file.values("chr1", 0, 100_000, numpy=True), one.astype(np.float32))
+    assert n_bytes["full"] < 4.5 and n_bytes["rounded"] < 3.2 and n_bytes["runs"] < 1
+
+
 def test_many_contigs_and_the_order_of_the_sizes(tmp_path: Path) -> None:
     names = [f"contig{i}" for i in range(50)]
     attr = make_attr(np.arange(250).reshape(50, 5), start=np.zeros(50, int), chrom=names)
@@ -164,13 +212,13 @@ def test_a_track_without_any_base_is_a_valid_file(tmp_path: Path, caplog: pytest
     assert read_bigwig(tmp_path / "a.bw") == {} == read_bedgraph(tmp_path / "a.bedgraph")
 
 
-@pytest.mark.parametrize("limit", [300, 100_000, 1_000_000, 1_900_000])
+@pytest.mark.parametrize("limit", [300, 100_000, 1_000_000, 1_700_000])
 def test_a_disk_that_fills_leaves_nothing(
     tmp_path: Path, rng: np.random.Generator, limit: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
     attr = make_attr(rng.normal(size=(200, 2000)))
     write_bigwig(attr, {"chr1": 500_000}, tmp_path / "whole.bw")
-    assert (tmp_path / "whole.bw").stat().st_size > 1_900_000
+    assert (tmp_path / "whole.bw").stat().st_size > 1_700_000
     (tmp_path / "whole.bw").unlink()
     with (
         full_after(limit),
@@ -182,24 +230,16 @@ def test_a_disk_that_fills_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("kind", ["bigwig", "bigbed"])
 def test_what_the_library_lost_without_a_word_is_seen(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
 ) -> None:
-    start = np.arange(0, 90_000, 10)
-    rows = [("chr1", int(at), int(at) + 5, f"r{at}\t{at}\t+") for at in start]
-    if kind == "bigwig":
-        values = rng.normal(size=len(start)).astype(np.float32)
-        job: tuple[object, ...] = ({"chr1": 100_000},)
-        messages: tuple[object, ...] = (("chr1", start, start + 5, values), None)
-    else:
-        schema = 'table t "t" (string chrom; "c" uint s; "s" uint e; "e" string n; "n" uint x; "x" char[1] y; "y")'
-        job, messages = ({"chr1": 100_000}, schema, 6), (rows, None)
+    rows = [("chr1", at, at + 5, f"r{at}\t{at}\t+") for at in range(0, 90_000, 10)]
+    schema = 'table t "t" (string chrom; "c" uint s; "s" uint e; "e" string n; "n" uint x; "x" char[1] y; "y")'
     real = pybigtools.open
     wrong = b"-1\n"
 
     def write(lose: Callable[[bytes], bytes]) -> bytes:
-        path, answer = tmp_path / f"t.{kind}", io.BytesIO()
+        path, answer = tmp_path / "t.bb", io.BytesIO()
 
         def opened(path: str, mode: str = "r") -> object:
             if mode == "r":
@@ -208,16 +248,16 @@ def test_what_the_library_lost_without_a_word_is_seen(
             return SimpleNamespace(write=lost)
 
         monkeypatch.setattr(pybigtools, "open", opened)
-        source = io.BytesIO(b"".join(map(pickle.dumps, messages)))
+        source = io.BytesIO(b"".join(map(pickle.dumps, (rows, None))))
         try:
-            _JOBS[kind](source, answer, str(path), *job)
+            _JOBS["bigbed"](source, answer, str(path), {"chr1": 100_000}, schema, 6)
         except BaseException as error:  # a panic, which the process tells of
             assert isinstance(error, Exception) or "Panic" in type(error).__name__
             return wrong
         return answer.getvalue()
 
-    assert write(lambda data: data) == b"%d\n" % (5 * len(start) if kind == "bigwig" else len(start))
-    data = (tmp_path / f"t.{kind}").read_bytes()
+    assert write(lambda data: data) == b"%d\n" % len(rows)
+    data = (tmp_path / "t.bb").read_bytes()
     assert write(lambda data: data[:-4]) == wrong
     n_levels, _, data_at, index_at = struct.unpack_from("<HQQQ", data, 6)
     for at in rng.integers(data_at + 16, index_at, 6):  # a block of 16 bytes is a hole
