@@ -1,4 +1,4 @@
-"""Which results are compared, and which of their rows are the same region: matched by place, never by number.
+"""Which results are compared, and which of their rows are the same region: matched by position, never by row number.
 
 Results are given in memory, as files, or as single results of files, `A.h5:NAME`.
 

@@ -52,7 +52,7 @@ def check_readout(at: Any, gene: str | None) -> str | None:
 
 
 def with_readouts(windows: pd.DataFrame, at: str, gene: str | None = None) -> pd.DataFrame:
-    """Return windows with the place that is read of each in a column `readout`.
+    """Return windows with the positions that are read of each in a column `readout`.
 
     BedError, RegionError: a file cannot be read, holds nothing near some window, or names chromosomes in another way.
     """

@@ -101,7 +101,7 @@ class Reason:
 
     @classmethod
     def note(cls, about: str, name: str, sentence: str) -> Reason:
-        """Say something that leaves the answer as it is."""
+        """Report something that does not change the answer."""
         return cls(about, name, None, "", NOTED, Weight.NOTES, sentence)
 
     @classmethod
@@ -169,6 +169,11 @@ class PartResult:
     def shortcuts(self, output: str) -> Iterable[Shortcut]:
         """Yield the shortcuts that the model takes; `output` is what the model's output is called, such as `logit`."""
         return ()
+
+    @property
+    def leaves_shortcuts_open(self) -> bool:
+        """Whether something that may be a shortcut is there, and no model was given to say whether it is used."""
+        return False
 
     @property
     def advised_method(self) -> str | None:

@@ -125,7 +125,7 @@ class Verdict:
 
     `faithful`, `plausible`: None where it is neither true nor false. `shortcuts`: names of what the model uses that is
     not biology. `text`: all of it in a sentence or a few. `reasons`: the criteria. `said`: the :class:`Answer` to
-    `faithful` and to `plausible`.
+    `faithful`, to `plausible`, and to `shortcuts` where these were not tested.
     """
 
     faithful: bool | None
@@ -149,6 +149,8 @@ class Verdict:
     @property
     def no_shortcuts(self) -> str:
         """What to say where no shortcut was found: with too few regions for any answer, they could not be."""
+        if "shortcuts" in self.said:
+            return self.said["shortcuts"]
         is_open = {self.answer(about) for about in ("faithful", "plausible")} <= {Answer.TOO_FEW, Answer.UNTESTED}
         return str(Answer.TOO_FEW) if is_open and Answer.TOO_FEW in self.said.values() else "none found"
 
@@ -176,7 +178,10 @@ class Verdict:
         """Return those of the names that cannot be told to hold or not, with the answer there is."""
         about = {"unfaithful": "faithful", "implausible": "plausible"}
         named = {name: about[name] for name in check_failures(names) if name in about}
-        return {name: self.answer(one) for name, one in named.items() if getattr(self, one) is None}
+        found = {name: self.answer(one) for name, one in named.items() if getattr(self, one) is None}
+        if "shortcut" in names and "shortcuts" in self.said:
+            found["shortcut"] = Answer(self.said["shortcuts"])
+        return found
 
     def _why(self, about: str) -> str:
         failed = (one for one in self.reasons if one.about == about and one.outcome == FAILED)
@@ -206,6 +211,8 @@ def judge(
     text += [one.sentence for one in shortcuts[:N_TOLD]]
     if more := ", ".join(one.name for one in shortcuts[N_TOLD:]):
         text.append(f"It also uses {more}.")
+    if not shortcuts and any(result.leaves_shortcuts_open for result in results.values()):
+        said["shortcuts"] = Answer.UNTESTED
     plain = {Answer.YES: True, Answer.NO: False}
     return Verdict(
         plain.get(said["faithful"]),

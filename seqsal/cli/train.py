@@ -84,7 +84,10 @@ def _number(flag: str, name: str, help_text: str, *, least: int = 1) -> Decorato
 )
 @_number("--negatives-per-positive", "negatives_per_positive", "Negatives sampled per positive.")
 @_number(
-    "--mine", "mine", "Rounds of hard-negative mining: score further negatives, add the strongest, train anew.", least=0
+    "--mine",
+    "mine",
+    "Rounds of hard-negative mining: score further negatives, add the strongest, train again.",
+    least=0,
 )
 @click.option(
     "--min-distance",

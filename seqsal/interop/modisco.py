@@ -186,7 +186,7 @@ class _Rounding:
         return rounded
 
     def warn(self) -> None:
-        """Tell of scores so small that float16 changes them."""
+        """Warn of scores so small that float16 changes them."""
         if self._lost > MUCH_ROUNDED * self._total:
             logger.warning(
                 "%s: chrombpnet's float16 changes the scores by %.0f %%, because they are very small; --format npz "

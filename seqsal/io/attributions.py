@@ -311,7 +311,7 @@ class Attributions:
         return self.open_result(name)
 
     def __getitem__(self, rows: Any) -> Attributions:
-        """Return some of the windows, in memory: by numbers, a slice or a mask, or those that overlap a place.
+        """Return some of the windows, in memory: by numbers, a slice or a mask, or those that overlap a region.
 
         A place is text such as ``chr8:74,086,660-74,086,860``; the name of a region is one too. Controls of windows
         that are left out are left out. IndexError: there is no such row; RegionError: no window is there.
@@ -427,7 +427,7 @@ class Attributions:
         )
 
     def plot(self, region: str | int | Region | None = None, **settings: Any) -> list[Axes]:
-        """Draw a place of the genome: the track with peaks and motifs beneath, its strongest part as letters.
+        """Draw a region of the genome: the track with peaks and motifs beneath, its strongest part as letters.
 
         Parameters
         ----------
@@ -493,7 +493,7 @@ class Attributions:
 
 
 def _controls_of(controls: Controls | None, rows: NDArray[np.int64], n_windows: int) -> Controls | None:
-    """Return the controls of some rows, which are counted anew; None where there are none, or it is not known."""
+    """Return the controls of some rows, which are counted again; None where there are none, or it is not known."""
     if controls is None or controls.source is None:
         return None
     new = np.full(n_windows, -1, dtype=np.int64)

@@ -125,7 +125,7 @@ def _check_compression(path: Path, head: bytes) -> None:
 
 
 def open_index(path: Path, *, compressed: bool, cache_dir: Path | None) -> FastaIndex:
-    """Read the index beside the FASTA, else the one in the cache folder (None: `default_cache_dir`), else make it.
+    """Read the index next to the FASTA, else the one in the cache folder (None: `default_cache_dir`), else make it.
 
     `compressed` is bgzip, which needs a .gzi as well. FastaError: the index is damaged, or none can be made.
     """
@@ -139,7 +139,7 @@ def open_index(path: Path, *, compressed: bool, cache_dir: Path | None) -> Fasta
         if all(file.is_file() and file.stat().st_mtime_ns >= date for file in (fai, gzi)[: 1 + compressed]):
             return _read_fai(path, fai, gzi if compressed else None)
     if beside[0].is_file():
-        _log.info("%s is older than the FASTA, so the index is made anew", beside[0])
+        _log.info("%s is older than the FASTA, so the index is made again", beside[0])
     fai, gzi = _make_index(path, (beside, cached), compressed)
     return _read_fai(path, fai, gzi if compressed else None)
 

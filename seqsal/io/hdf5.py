@@ -52,17 +52,17 @@ class CheckedFile:
         self.error: OSError | None = None
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a place."""
+        """Go to a position."""
         ends = [os.fstat(self._descriptor).st_size, *(start + len(data) for start, data in self._unwritten)]
         self._at = offset + (max(ends) if whence == os.SEEK_END else 0)
         return self._at
 
     def tell(self) -> int:
-        """Return the place."""
+        """Return the position."""
         return self._at
 
     def read(self, size: int) -> bytes:
-        """Read from the place on; what is beyond the end is 0."""
+        """Read from the position on; what is beyond the end is 0."""
         data = bytearray(os.pread(self._descriptor, size, self._at).ljust(size, b"\0"))
         for start, kept in self._unwritten:
             low, high = max(start, self._at), min(start + len(kept), self._at + size)
@@ -71,7 +71,7 @@ class CheckedFile:
         return bytes(data)
 
     def write(self, data: memoryview) -> int:
-        """Write at the place, or keep in memory what cannot be written."""
+        """Write at the position, or keep in memory what cannot be written."""
         view = memoryview(data).cast("B")
         n_done = 0
         try:

@@ -437,7 +437,7 @@ class ControlsWriter(_PartialFile):
         try:
             with undisturbed(), h5py.File(raw, "r+") as file:
                 if str(file.attrs.get("fingerprint", "")) != self._source:
-                    raise StoreError(f"{self.path}: was written anew while its controls were made; make them again")
+                    raise StoreError(f"{self.path}: was written again while its controls were made; make them again")
                 has_other = file.attrs.get("null", "shuffle") != self._null
                 if has_other or ("null/source" in file and len(file["null/source"]) != self._n_rows["null"]):
                     _drop_controls(file)

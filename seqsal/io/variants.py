@@ -55,7 +55,7 @@ def _short(allele: str) -> str:
 
 
 def import_pysam() -> Any:
-    """Import pysam, quiet about what it mends by itself; VariantError where it is not installed."""
+    """Import pysam, quiet about what it corrects by itself; VariantError where it is not installed."""
     try:
         import pysam
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""What is tried on a model before long work, so that one that cannot be explained is refused at once, with the cure.
+"""What is tried on a model before long work, to refuse at once, and say what to do, where it cannot be explained.
 
 Two random sequences go through the model together, with a gradient, and each alone. That is enough to see another
 length, layout or dtype, outputs of another shape, NaN, a cut gradient, an output that depends on what else is in the

@@ -34,7 +34,7 @@ __all__ = ["LAYOUTS", "REDUCTIONS", "TRACK_LAYOUTS", "ExtraInputs", "Lookup", "R
 
 
 class ExtraInputs(nn.Module):
-    """Fixed inputs beside the sequence, repeated along the batch: `extra_inputs` of `seqsal.wrap`.
+    """Fixed inputs besides the sequence, repeated along the batch: `extra_inputs` of `seqsal.wrap`.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Motif discovery: from the peaks of an attribution track to patterns with names and places.
+"""Motif discovery: from the peaks of an attribution track to patterns with names and positions.
 
 For each sign on its own: the seqlets around the peaks (:mod:`seqsal.motifs.seqlets`) are clustered and aligned by
 TF-MoDISco or, where there are fewer than it needs, by aligned k-mers (:mod:`seqsal.motifs.kmers`); patterns that are

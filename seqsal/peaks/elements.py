@@ -113,7 +113,7 @@ def _names(rank: NDArray[np.int64]) -> NDArray[np.object_]:
 
 
 def rank_elements(elements: pd.DataFrame) -> pd.DataFrame:
-    """Sort elements by q-value, then by the size of their effect, then of their signal, and name them anew by rank."""
+    """Sort elements by q-value, then by the size of their effect, then of their signal, and name them by rank."""
     signal = elements["signal_pos"] - elements["signal_neg"]
     rank = np.lexsort((elements["start"], -signal, -elements["effect"].abs().fillna(0), elements["q_value"]))
     return elements.assign(name=_names(rank)).iloc[rank].reset_index(drop=True)

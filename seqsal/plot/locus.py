@@ -1,4 +1,4 @@
-"""Attributions at a place of the genome: the windows that cover it, turned to the + strand and averaged."""
+"""Attributions at a region of the genome: the windows that cover it, turned to the + strand and averaged."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def common_limits(loci: Iterable[Locus]) -> tuple[float, float]:
 
 
 def pick_region(attr: Attributions, region: str | int | Region | None) -> Region:
-    """Find the place that is meant: `chrom:start-end`, the name of a region or its row, or a `Region`.
+    """Find the region that is meant: `chrom:start-end`, the name of a region or its row, or a `Region`.
 
     None is the region with the highest prediction. Raises `RegionError` for what is none of these, or a name of
     several.

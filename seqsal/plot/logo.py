@@ -232,7 +232,7 @@ def plot_logo(
     highlight: Sequence[tuple[int, int]] = (),
     title: str | None = None,
 ) -> Axes:
-    """Draw the attributions of a place of the genome, + strand, as a logo.
+    """Draw the attributions of a region of the genome, + strand, as a logo.
 
     Where several windows cover a base, their mean is drawn, as in the bigWig file; windows of strand "-" are turned.
     What no window covers is cut off at the ends and left blank in between.

@@ -1,4 +1,4 @@
-"""Several pictures of one place below each other: tracks, the boxes of peaks and motifs, and the ruler."""
+"""Several pictures of one region below each other: tracks, the boxes of peaks and motifs, and the ruler."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def plot_attributions(
     colors: str | Mapping[str, str] = "classic",
     title: str | None = None,
 ) -> list[Axes]:
-    """Draw a place of the genome: as letters, or where it is too long for letters as a line with its strongest part.
+    """Draw a region of the genome: as letters, or where it is too long for letters as a line with its strongest part.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def plot_tracks(
     colors: str | Mapping[str, str] = "classic",
     title: str | None = None,
 ) -> list[Axes]:
-    """Draw several tracks over one place below each other, with peaks, motifs and a ruler beneath.
+    """Draw several tracks over one region below each other, with peaks, motifs and a ruler beneath.
 
     Parameters
     ----------

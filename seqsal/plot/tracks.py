@@ -94,7 +94,7 @@ def plot_track(
 def plot_region_track(
     attr: Attributions, region: str | Region, ax: Axes | None = None, *, peaks: pd.DataFrame | None = None
 ) -> Axes:
-    """Draw the attributions of a place of the genome, + strand, with its peaks.
+    """Draw the attributions of a region of the genome, + strand, with its peaks.
 
     Parameters
     ----------

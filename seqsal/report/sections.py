@@ -58,6 +58,7 @@ N_AGREEING = 1_000  # windows that the agreement of an ensemble is told of
 _CONTROLS = {"shuffle": "shuffled", "background": "of the genome's background"}
 MIN_PLOTTED = 5  # elements
 MIN_AVERAGED, MOST_AVERAGED = 5, 2_000  # regions
+COLORBAR = 0.2  # share of the width that matplotlib gives to a colour bar, which the mean above it leaves free
 
 
 @dataclass(frozen=True)
@@ -201,9 +202,11 @@ def build_average(inputs: ReportInputs) -> Section | None:
     )
     figures = [
         inline_svg(lambda ax: plot_mean_track(inputs.attr, rows, ax), (9.0, 1.9), key="average-mean",
-                   label="Mean attribution at each distance from the middle of the regions"),
+                   label="Mean attribution at each distance from the middle of the regions",
+                   margins=(0.8, 0.35 + COLORBAR * 7.85, 0.45, 0.08)),
         inline_svg(lambda ax: plot_heatmap(inputs.attr, ax, rows=rows), (9.0, 4.2), key="average-heatmap",
-                   label="Attribution of every region as a heat map, the highest prediction at the top"),
+                   label="Attribution of every region as a heat map, the highest prediction at the top",
+                   margins=(0.8, 0.35, 0.45, 0.08)),
     ]  # fmt: skip
     return _section(
         "average",

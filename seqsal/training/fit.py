@@ -122,7 +122,9 @@ class TrainingState:
             logger.warning("%s; training starts from the beginning", error)
             return False
         if strings.get("fingerprint") != fingerprint:
-            logger.warning("%s: is of another run (data, settings or seed differ); training starts anew", path)
+            logger.warning(
+                "%s: is of another run (data, settings or seed differ); training starts from the beginning", path
+            )
             return False
         for name in _MODULES:
             getattr(self, name).load_state_dict(_below(tensors, name))

@@ -12,6 +12,7 @@ import pytest
 from audit_cases import parts_of
 
 from seqsal.auditing.part import MIN_REGIONS, PartResult, Weight
+from seqsal.auditing.parts.artifacts import _NO_MODEL
 from seqsal.auditing.parts.stability.locality import Failing, _caveat
 from seqsal.auditing.settings import AuditSettings
 from seqsal.auditing.verdict import FAILURES, Answer, Reason, Verdict, check_failures, conclude, judge
@@ -340,3 +341,15 @@ def test_unknown_failure() -> None:
     with pytest.raises(UsageError, match="fail-on: got 'ugly', expected some of shortcut, unfaithful, implausible"):
         check_failures(["shortcut", "ugly"])
     assert check_failures(["shortcut", "shortcut"]) == ["shortcut"]
+
+
+def test_shortcuts_that_no_model_was_asked_about_are_not_tested() -> None:
+    """An adapter that is there may be used: none found would be a promise that nobody can keep."""
+    parts = parts_of({"artifacts": [TRUSEQ | {"verdict": "present"}]})
+    assert judge(parts).no_shortcuts == "none found" and "shortcut" not in judge(parts).undecided(FAILURES)
+    parts["artifacts"] = dataclasses.replace(parts["artifacts"], untested=(_NO_MODEL,))
+    verdict = judge(parts)
+    assert verdict.answers.endswith("shortcuts: not tested") and verdict.undecided(FAILURES)["shortcut"] == "not tested"
+    assert Verdict.from_dict(verdict.as_dict()).no_shortcuts == "not tested"
+    parts["artifacts"] = dataclasses.replace(parts["artifacts"], findings=())
+    assert judge(parts).no_shortcuts == "none found"

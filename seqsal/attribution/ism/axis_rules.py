@@ -96,7 +96,7 @@ def parts(step: Step, x: Any, *args: Any) -> Any:
 
 
 def cat(step: Step, items: Sequence[Any], dim: int = 0) -> Any:
-    """δ beside δ; a constant has none."""
+    """δ next to δ; a constant has none."""
     out = step.window.results[step.op.idx]
     span = Hull.of(items, out.ndim)
     if span is None or positive(dim, out.ndim) in (0, span.axis) or not out.is_floating_point():

@@ -1,4 +1,4 @@
-"""How much of a prediction is composition, simple repeats, unknown bases or a place in the window, rather than words.
+"""How much of a prediction is composition, repeats, unknown bases or a position in the window, rather than words.
 
 Each finding says whether a property is there, and what it does to the prediction (`shortcut`, `present` or `clean`):
 
@@ -114,7 +114,7 @@ class Classes:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CompositionResult(PartResult):
-    """How much of the predictions is composition, repeats, unknown bases or place in the window.
+    """How much of the predictions is composition, repeats, unknown bases or position in the window.
 
     Tables: `composition_regions` (a row a region) and `composition_findings`.
 
@@ -199,7 +199,7 @@ def signed_rank(differences: Values, scale: float) -> Effect | NotTested:
 
 
 def audit_composition(context: AuditContext) -> CompositionResult:
-    """Test how much of the predictions is composition, repeats, unknown bases or place.
+    """Test how much of the predictions is composition, repeats, unknown bases or position.
 
     `settings.n_regions` regions, and as many sequences of each class, are looked at. With negatives but no positives,
     the audited regions are the positives.

@@ -1,4 +1,4 @@
-"""How much a map depends on the random numbers of its own making: references or noise drawn anew.
+"""How much a map depends on the random numbers of its own making: references or noise drawn again.
 
 Methods that draw references or noise give a map that is a mean over draws, and users take one such map for the truth.
 So some regions are attributed again with other draws, and everything else as it was. With r the correlation of two maps
@@ -103,7 +103,7 @@ def audit_draws(context: AuditContext) -> DrawsResult:
 
 
 def _reason(context: AuditContext) -> str | None:
-    """Say why nothing can be drawn anew, if so."""
+    """Say why nothing can be drawn again, if so."""
     method = context.attr.method
     if context.explainer is not None:
         return "the map was made by an explainer, whose random numbers are its own"

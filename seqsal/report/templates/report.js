@@ -9,7 +9,9 @@
     if (typeof cell === "string") return cell;
     if (Number.isInteger(cell) && Math.abs(cell) < 1e15) return cell.toLocaleString("en-US");
     const rounded = Number(cell.toPrecision(4));
-    return rounded === 1 && cell < 1 ? "> 0.9999" : String(rounded).replace("e+", "e");
+    if (rounded === 1 && cell < 1) return "> 0.9999";
+    const size = Math.abs(rounded);  // where Python writes a power of ten
+    return size < 1e-4 || size >= 1e4 ? rounded.toExponential().replace("e+", "e") : String(rounded);
   }
 
   function compare(a, b) {

@@ -125,6 +125,10 @@ class ArtifactsResult(PartResult):
 
     findings: tuple[Finding, ...]
 
+    @property
+    def leaves_shortcuts_open(self) -> bool:
+        return _NO_MODEL in self.untested and any(one.verdict == "present" for one in self.findings)
+
     def facts(self, settings: AuditSettings) -> Iterator[Fact]:
         yield Fact(f"{len(self.findings)}", "looked for")
         for word in ("shortcut", "present"):

@@ -82,7 +82,7 @@ class Mass:
 
 @dataclass(frozen=True)
 class KnownMass(Mass):
-    """The same against positions of like GC content, with the share of the bases that is known biology (`coverage`).
+    """The same against positions of matched GC content, with the share of the bases that is known biology (`coverage`).
 
     `within_region` is against circular shifts, `positive` of the positive part of a map with signs.
     """
@@ -97,7 +97,7 @@ _NUMBERS = tuple(KnownMass.__dataclass_fields__)
 
 @dataclass(frozen=True)
 class PeakShare:
-    """Share of the peaks that lie in known biology, and of placements of like GC content."""
+    """Share of the peaks that lie in known biology, and of placements of matched GC content."""
 
     n_peaks: int
     share_inside: float
@@ -321,7 +321,7 @@ class _Audit:
         )
 
     def peaks(self, mask: Flags) -> PeakShare | NotTested:
-        """Share of peaks at least half of whose bases are under the mask, against placements of like GC content."""
+        """Share of peaks at least half of whose bases are under the mask, against placements of matched GC content."""
         spans = runs_of(mask[:0])
         if len(self.context.peaks):
             spans, _ = spans_in_windows(self.windows, self.context.peaks)
@@ -344,7 +344,7 @@ class _Audit:
         )
 
     def by_motif(self, hits: MotifHits) -> pd.DataFrame:
-        """Return the motifs that hold most attribution beyond their share of the bases, the first first."""
+        """Return the motifs by how far their attribution exceeds their share of the bases, the largest excess first."""
         motifs, length = self.context.motifs or (), self.codes.shape[1]
         size, total = self.size.ravel(), max(self.size.sum(), np.finfo(float).tiny)
         per_base = self.size.sum(1) / np.maximum(self.known.sum(1), 1)

@@ -75,7 +75,7 @@ def match_gc(
     rng: np.random.Generator,
     score: Callable[[Values, int], Values] = lambda sums, width: sums,
 ) -> list[Matched]:
-    """Compare what spans within windows (n, L) hold with what they would hold where GC content is alike.
+    """Compare what spans within windows (n, L) hold with what they would hold where the GC content matches.
 
     `values` (K, n, L) are K things that a span can hold, all compared with the same placements; `score` makes of their
     (sums over each placement, width in bp) what is counted, by default the sums. `tolerance` is h, see above.

@@ -40,7 +40,7 @@ COPY_ERRORS = (RuntimeError, TypeError, ValueError, AttributeError, NotImplement
 
 
 class Randomizer:
-    """Draws weights of a model anew.
+    """Draws new random weights for a model.
 
     A model that cannot be deep-copied is itself lent with other weights, and gets its own back, to the bit, on leaving.
 
