@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("--network", choices=NETWORKS, action="append")
     given = parser.parse_args()
     torch.set_num_threads(1)
+    attribute("Basset", random_codes(1, 600), 10)  # what is imported is imported now
     for network in given.network or [name for name, (_, length) in NETWORKS.items() if length > 4 * given.span]:
         length = NETWORKS[network][1]
         codes, shares = random_codes(given.windows, length), []

@@ -3,7 +3,7 @@
 :mod:`seqsal.io.store` gives its layout.
 
 Every dataset is contiguous and allocated when the file is made, so that no later write moves the file's metadata and it
-stays sound whenever the process is killed.
+stays sound whenever the process is killed. The rows of long windows are packed when all of them are there.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ __all__ = [
 NO_SETTINGS = ("trained_on", "null", "precision_correlation", "precision_correlation_prediction", "model_path")
 CONTROLS = ".controls.partial"
 CHUNK_BYTES = 1 << 26  # copied at a time
+LONG = 1 << 15  # bp of a row from which on rows are compressed, in chunks of so many
 logger = logging.getLogger(__name__)
 
 
@@ -67,7 +68,7 @@ class _PartialFile(ABC):
             except OSError as error:
                 self.partial.unlink(missing_ok=True)
                 raise output_error(self.path, error) from error
-            opened.callback(self._raw.close)
+            opened.callback(lambda: self._raw.close())  # which may be another by then
             self._opened = opened.pop_all()
         self.done = {"main": int(self.file["progress"][0]), "null": int(self.file["progress"][1])}
 
@@ -238,7 +239,7 @@ class AttributionWriter(_PartialFile):
         n_rows = {"main": len(layout.regions), "null": layout.n_controls}
         super().__init__(check_writable(path), ".partial", fingerprint(layout, attrs), n_rows, resume=resume)
 
-    def _fill(self, file: h5py.File) -> None:
+    def _fill(self, file: h5py.File, packed: bool = False) -> None:
         file.attrs["schema"] = SCHEMA
         _write_attrs(file, self._attrs)
         _write_table(file.create_group("regions"), self.layout.regions)
@@ -247,7 +248,7 @@ class AttributionWriter(_PartialFile):
         _write_table(
             file.create_group("chrom_sizes"), pd.DataFrame({"chrom": list(sizes), "size": list(sizes.values())})
         )
-        _allocate(file, self.layout.datasets())
+        _allocate(file, self.layout.datasets(), packed=packed)
         for name, result in self.layout.results.items():
             _write_attrs(file[result_prefix(name)], result.attrs)
 
@@ -286,15 +287,40 @@ class AttributionWriter(_PartialFile):
         return super()._is_whole(file) and all(name in file for name in self.layout.datasets())
 
     def _n_bytes(self) -> int:
-        return self.layout.n_bytes()
+        shapes = self.layout.datasets()
+        return n_bytes_of(shapes) + n_bytes_of({name: shape for name, shape in shapes.items() if _is_long(shape)})
 
     def finish(self) -> Path:
         """Check that every row is there, close the file and give it its name."""
         self._check_complete()
+        if any(map(_is_long, self.layout.datasets().values())):
+            self._pack()
         self._put_in_place()
         Path(f"{self.partial}".removesuffix(".partial") + CONTROLS).unlink(missing_ok=True)  # of what was replaced
         self.close()
         return self.path
+
+    def _pack(self) -> None:
+        """Go on with a copy in which the rows of long windows are chunked and compressed."""
+        packed = self.partial.with_name(f"{self.partial.name}.packed")
+        whole, raw = self.file, self._raw
+        try:
+            with undisturbed():
+                self._raw = CheckedFile(packed, is_new=True)
+                self._file = h5py.File(self._raw, "w")
+                self._file.attrs["fingerprint"] = self._fingerprint
+                self._fill(self._file, packed=True)
+                for name, shape in self.layout.datasets().items():
+                    _copy_rows(whole, self._file, name, shape, self._raw)
+                self._file.create_dataset("progress", data=whole["progress"][...])
+                self._flush()
+            packed.replace(self.partial)
+        except OSError as error:
+            packed.unlink(missing_ok=True)
+            raise output_error(self.path, error) from error
+        finally:
+            whole.close()
+            raw.close()
 
     def take(self, unit: h5py.File, rows: Mapping[str, Mapping[str, NDArray[np.int64]]]) -> None:
         """Copy rows of a file of :class:`RowsWriter`: of each part, which of its rows go to which of this file's."""
@@ -445,7 +471,7 @@ class ControlsWriter(_PartialFile):
                 for name, shape in self._shapes.items():
                     if name in file:
                         del file[name]
-                    _allocate(file, {name: shape})
+                    _allocate(file, {name: shape}, packed=True)
                     _copy_rows(self.file, file, name, shape, raw)
             raw.check()
             raw.sync()
@@ -546,16 +572,26 @@ def _set_null(file: h5py.File, null: str) -> None:
         file.attrs["null"] = null
 
 
-def _allocate(file: h5py.File, shapes: Shapes) -> None:
-    """Make contiguous datasets whose place in the file is fixed at once."""
-    settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    settings.set_layout(h5py.h5d.CONTIGUOUS)
-    settings.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    settings.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    settings.set_obj_track_times(False)  # the same content gives the same bytes
+def _is_long(shape: tuple[tuple[int, ...], Any]) -> bool:
+    """Whether a dataset has rows of long windows."""
+    return len(shape[0]) > 1 and shape[0][-1] >= LONG
+
+
+def _allocate(file: h5py.File, shapes: Shapes, *, packed: bool = False) -> None:
+    """Make contiguous datasets whose place in the file is fixed at once; `packed` ones are compressed where long."""
     links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
     links.set_create_intermediate_group(True)
     for name, (shape, kind) in shapes.items():
+        settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        settings.set_obj_track_times(False)  # the same content gives the same bytes
+        if packed and _is_long((shape, kind)):
+            settings.set_chunk((1, *shape[1:-1], LONG))
+            settings.set_shuffle()
+            settings.set_deflate(1)
+        else:
+            settings.set_layout(h5py.h5d.CONTIGUOUS)
+            settings.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+            settings.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
         kind_id = h5py.h5t.py_create(np.dtype(kind), logical=True)
         h5py.h5d.create(file.id, name.encode(), kind_id, h5py.h5s.create_simple(shape), settings, links)
 

@@ -321,7 +321,7 @@ def test_a_model_that_cannot_be_read_gets_whole_passes(caplog: pytest.LogCapture
 
 
 def test_a_mutator_that_is_wrong_is_not_used(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(Mutator, "__call__", lambda self, X, positions=None: torch.zeros(1, *X.shape[1:]))
+    monkeypatch.setattr(Mutator, "__call__", lambda self, X, *at: torch.zeros(1, *X.shape[1:]))
     X = one_window(400, dtype=torch.float32)
     model = Small().eval().requires_grad_(False)
     method = InSilicoMutagenesis()

@@ -18,7 +18,7 @@ from seqsal.errors import OutputError, StoreError
 from seqsal.io import store_writer
 from seqsal.io.attributions import Attributions
 from seqsal.io.store import ResultLayout, StoreLayout, read_attributions
-from seqsal.io.store_writer import AttributionWriter
+from seqsal.io.store_writer import AttributionWriter, ControlsWriter
 from seqsal.pipeline.info import describe_file
 
 ATTRS = {"method": "saliency", "options": {"rc_average": True}, "seed": 7, "gradient_correction": False}
@@ -111,6 +111,43 @@ def test_a_file_killed_before_it_had_its_name_gets_the_same_bytes(tmp_path: Path
             writer.finish()
     assert (tmp_path / "A.h5").read_bytes() == (tmp_path / "B.h5").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["A.h5", "B.h5"]
+
+
+def test_rows_of_long_windows_are_packed_and_read_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed at any step of it, the file is finished by the next writer, with the same bytes."""
+    with AttributionWriter(tmp_path / "short.h5", layout(), ATTRS) as writer:
+        fill(writer)
+        writer.finish()
+    monkeypatch.setattr(store_writer, "LONG", 8)
+    for name in ("A.h5", "B.h5", "C.h5"):
+        with AttributionWriter(tmp_path / name, layout(), ATTRS) as writer:
+            fill(writer)
+            if name == "B.h5":  # killed while it packed
+                writer.partial.with_name(f"{writer.partial.name}.packed").write_bytes(b"torn")
+            if name == "C.h5":  # killed before the packed file had its name
+                writer._pack()
+            if name != "A.h5":
+                writer.close()
+                writer = AttributionWriter(tmp_path / name, layout(), ATTRS)
+                assert writer.done == {"main": 3, "null": 2}
+            writer.finish()
+    assert (tmp_path / "A.h5").read_bytes() == (tmp_path / "B.h5").read_bytes() == (tmp_path / "C.h5").read_bytes()
+    assert len(list(tmp_path.iterdir())) == 4
+    with h5py.File(tmp_path / "A.h5") as file:
+        for name, chunks in (("track", (1, 8)), ("codes", (1, 8)), ("null/track", (1, 8)), ("prediction", None)):
+            one = file[name]
+            assert (one.chunks, one.compression, one.shuffle) == (chunks, "gzip" if chunks else None, bool(chunks))
+    packed, plain = (read_attributions(tmp_path / name, in_memory=False) for name in ("A.h5", "short.h5"))
+    np.testing.assert_array_equal(packed.track[[2, 0]], plain.track[[2, 0]])
+    for ours, theirs in ((packed, plain), (packed.controls, plain.controls)):
+        np.testing.assert_array_equal(ours.codes[:], theirs.codes[:])
+        np.testing.assert_array_equal(ours.track[:], theirs.track[:])
+    with ControlsWriter(tmp_path / "A.h5", ["saliency"], 1) as controls:
+        controls.write("null", 0, {"codes": np.zeros((1, 10), np.uint8), "track": np.ones((1, 10), np.float32),
+                                   "prediction": np.ones(1), "source": np.zeros(1)})  # fmt: skip
+        controls.finish()
+    with h5py.File(tmp_path / "A.h5") as file:
+        assert file["null/track"].chunks == (1, 8) and file["null/track"][...].tolist() == [[1.0] * 10]
 
 
 def test_damaged_unfinished_file_is_replaced(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ linear operations map δ, maxima and all that works on every position by itself 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import operator
@@ -28,7 +29,7 @@ from seqsal.attribution.ism import axis_rules, local_rules
 from seqsal.attribution.ism.rounding import MOST_PRECISE, in_type, is_long_sum
 from seqsal.attribution.ism.state import Frame, Local, Rule, State, Step, Window
 
-__all__ = ["Mutator", "Pass", "apply_op", "is_worth_tracing"]
+__all__ = ["Mutator", "Pass", "apply_op", "is_worth_tracing", "substitutes"]
 
 logger = logging.getLogger(__name__)
 
@@ -112,6 +113,14 @@ def is_worth_tracing(model: Any, X: Tensor) -> bool:
         model(X)
     n_whole = WINDOWS_TO_PAY * 3 * X.shape[2] * count.n_entries
     return count.n_operations <= MOST_OPERATIONS and count.n_operations * ENTRIES_PER_TRACED <= n_whole
+
+
+def substitutes(X: Tensor) -> NDArray[np.int64]:
+    """List the three other bases at each position of a window (1, 4, L), A C G at an unknown one: (L, 3)."""
+    others = np.array([[b for b in range(4) if b != code] for code in range(4)])
+    codes, unknown = X[0].argmax(0).cpu().numpy(), (X[0].sum(0) == 0).cpu().numpy()
+    bases: NDArray[np.int64] = others[np.where(unknown, 3, codes)]
+    return bases
 
 
 def rule_for(op: Op, consumers: Sequence[Op]) -> Rule | None:
@@ -238,7 +247,8 @@ class Mutator:
     """
 
     def __init__(self, model: Any, X: Tensor, n_windows: int, n_at_once: int) -> None:
-        self.graph = trace(model, X)
+        self.graph = trace(model, X, check=False)
+        self.held: list[tuple[Tensor, Window]] = []  # a window and its results, until the first is scored
         varying = {op.idx for op in self.graph.ops if op.varies}
         self.rules: dict[int, Rule] = {}
         self.n_varying = {op.idx: sum(idx in varying for idx in op.refs()) for op in self.graph.varying}
@@ -268,7 +278,8 @@ class Mutator:
 
     def _learn(self, X: Tensor) -> None:
         """Follow one mutant through the model, to see strides and sizes."""
-        window = Window(self.graph, X, apply_op)
+        window = self.window(X)
+        self.held.append((X, window))
         results = [result for result in window.results.values() if isinstance(result, Tensor)]
         self.n_entries = sum(result.numel() for result in results)
         self.dtypes = {result.dtype for result in results if result.is_floating_point()}
@@ -283,7 +294,21 @@ class Mutator:
             if self.period <= MAX_PERIOD:
                 break
 
-    def __call__(self, X: Tensor, positions: NDArray[np.int64] | None = None) -> Tensor:
+    def window(self, X: Tensor) -> Window:
+        """Compute the results for one window, (1, 4, L), or hand out those that are at hand, once."""
+        with contextlib.suppress(IndexError):  # of threads that score at the same time one has them
+            held, window = self.held.pop()
+            if torch.equal(held, X):
+                return window
+        return Window(self.graph, X, apply_op)
+
+    def __call__(
+        self,
+        X: Tensor,
+        positions: NDArray[np.int64] | None = None,
+        bases: NDArray[np.int64] | None = None,
+        window: Window | None = None,
+    ) -> Tensor:
         """Score one window.
 
         Parameters
@@ -292,6 +317,10 @@ class Mutator:
             (1, 4, L).
         positions
             Where bases are substituted, increasing; everywhere by default.
+        bases
+            Which are put at each of the L positions, (L, K); all others by default.
+        window
+            Its results, if they are at hand.
 
         Returns
         -------
@@ -299,12 +328,18 @@ class Mutator:
             Output with each base at each position, (T, 4, L); the window's own at other positions. In float64 where a
             model of float32 ends in a sum over the length.
         """
-        window = Window(self.graph, X, apply_op)
+        window = self.window(X) if window is None else window
         positions = np.arange(X.shape[2]) if positions is None else positions
-        frame = Frame(np.zeros(1, dtype=np.int64), 1, self.period, self.max_stride)
-        unchanged = self._run(Pass(self, window, frame), positions[:1], None)
+        unchanged = window.output
+        if bases is None:  # as the mutants are computed, so that what is rounded off is the same
+            frame = Frame(np.zeros(1, dtype=np.int64), 1, self.period, self.max_stride)
+            unchanged = self._run(Pass(self, window, frame), positions[:1], None)
         outputs = unchanged[0][:, None, None].repeat(1, *X.shape[1:])  # right for the base that is there
-        for batch in self._batches(X[0].argmax(0).cpu().numpy(), (X[0].sum(0) == 0).cpu().numpy(), positions):
+        unknown = (X[0].sum(0) == 0).cpu().numpy()
+        groups = [(positions, substitutes(X) if bases is None else bases)]
+        if bases is None:  # an unknown base has a fourth
+            groups.append((positions[unknown[positions]], np.full((X.shape[2], 1), 3)))
+        for batch in self._batches(groups):
             result = self._run(Pass(self, window, batch.frame), batch.positions, batch.bases)  # (P · K, T)
             bases = torch.from_numpy(batch.bases).to(X.device)
             at = torch.from_numpy(batch.positions).to(X.device)[:, None].expand_as(bases)
@@ -328,14 +363,9 @@ class Mutator:
         output: Tensor = _full(self.graph.run(state, passed))  # type: ignore[arg-type]
         return output
 
-    def _batches(
-        self, codes: NDArray[np.int64], unknown: NDArray[np.bool_], positions: NDArray[np.int64]
-    ) -> Iterator[_Batch]:
-        """Cut positions into batches: three other bases at each, and the fourth where the base is unknown."""
-        others = np.array([[b for b in range(4) if b != code] for code in range(4)])
-        bases = others[np.where(unknown, 3, codes)]  # (L, 3)
-        fourth = np.full((len(codes), 1), 3)
-        for where, put in ((positions, bases), (positions[unknown[positions]], fourth)):
+    def _batches(self, groups: list[tuple[NDArray[np.int64], NDArray[np.int64]]]) -> Iterator[_Batch]:
+        """Cut positions, and the bases (L, K) to be put there, into batches."""
+        for where, put in groups:
             n_positions = max(self.n_at_once // put.shape[1], 1)
             for phase in range(self.period):
                 own = where[where % self.period == phase]
