@@ -283,7 +283,8 @@ def tile_regions(regions: pd.DataFrame, length: int, step: int | None = None) ->
     tiles["start"] = np.where(is_tile, first, tiles["start"])
     tiles["end"] = tiles["start"] + length
     tiles["summit"] = np.where(is_tile, -1, tiles["summit"])
-    tiles["name"] = tiles["name"].where(~is_tile, tiles["name"] + "." + pd.Series(number + 1, tiles.index).astype(str))
+    named = zip(tiles["name"], number.tolist(), is_tile.tolist(), strict=True)
+    tiles["name"] = pd.array([f"{name}.{at + 1}" if several else name for name, at, several in named], dtype="str")
     return tiles
 
 

@@ -31,6 +31,7 @@ _TABLE = BYTE_TO_CODE.tobytes()
 _IS_MASKED = bytes(ord("a") <= byte <= ord("z") for byte in range(256))
 _LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz*-."
 _CHUNK_BP = 1 << 20  # bases joined at a time, so that they stay in the cache of the processor
+_MAPPED_BYTES = 1 << 26  # read from the file, after which the system may have that memory back
 _CHUNK_BGZF = 256  # windows of a bgzip file at a time: bounds the decompressed blocks, 64 KiB each
 
 
@@ -66,6 +67,7 @@ class Genome(Closing):
         with self.source.open("rb") as file:
             self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self._files.callback(self._data.close)
+        self._n_mapped = 0
         self._bgzf = BgzfContent(self.path, self._data, index.gzi) if index.gzi else None
         if self._bgzf:
             check_layout(self.path, index, self._bgzf.read, self._bgzf.size)
@@ -171,6 +173,10 @@ class Genome(Closing):
             first, stop = shifted, shifted + (stop - first)
         slices = [data[a:b] for a, b in zip(first.tolist(), stop.tolist(), strict=True)]
         codes = bytearray().join(slices).translate(table, b"\r\n\t ")
+        self._n_mapped += len(codes)
+        if self._n_mapped > _MAPPED_BYTES and hasattr(mmap, "MADV_DONTNEED"):
+            self._data.madvise(mmap.MADV_DONTNEED)
+            self._n_mapped = 0
         if len(codes) != int((high - low).sum()):
             raise FastaError(
                 f"{self.path}: its lines are not where the index {self.index_path} says, so it was edited after it was "

@@ -41,6 +41,8 @@ NO_SETTINGS = ("trained_on", "null", "precision_correlation", "precision_correla
 CONTROLS = ".controls.partial"
 CHUNK_BYTES = 1 << 26  # copied at a time
 LONG = 1 << 15  # bp of a row from which on rows are compressed, in chunks of so many
+PACKED_ROWS = 1 << 12  # of a table, from which on it is compressed; it is whole before the first value is written
+DIGESTED_ROWS = 1 << 16  # of a table at a time
 logger = logging.getLogger(__name__)
 
 
@@ -533,7 +535,10 @@ def fingerprint(layout: StoreLayout, attrs: Mapping[str, Any]) -> str:
     own = layout.datasets()
     digest.update(repr([(name, own[name][0]) for name in own if name not in _of_controls(own)]).encode())
     for column in ("chrom", "start", "end", "strand", "name"):
-        digest.update("\n".join(map(str, layout.regions[column].tolist())).encode())
+        values = layout.regions[column]
+        for start in range(0, max(len(values), 1), DIGESTED_ROWS):
+            some = values.iloc[start : start + DIGESTED_ROWS].tolist()
+            digest.update(("\n" * (start > 0) + "\n".join(map(str, some))).encode())
     return digest.hexdigest()
 
 
@@ -617,8 +622,9 @@ def _write_table(group: h5py.Group, table: pd.DataFrame) -> None:
         kind = REGION_TYPES.get(column)
         if kind is None:
             kind = np.float64 if pd.api.types.is_numeric_dtype(table[column]) else str
-        if kind is str:
-            values = table[column].astype(str).to_numpy(dtype=object)
-            group.create_dataset(column, data=values, dtype=h5py.string_dtype())
-        else:
-            group.create_dataset(column, data=table[column].to_numpy(dtype=kind))
+        values = table[column].to_numpy(dtype=None if kind is str else kind)
+        if kind is str:  # of a fixed length: a million names of their own lengths take longer and more room
+            values = np.array([str(one).encode() for one in values], dtype=np.bytes_)
+            kind = h5py.string_dtype("utf-8", max(values.dtype.itemsize, 1))
+        packed = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if len(values) >= PACKED_ROWS else {}
+        group.create_dataset(column, data=values.astype(kind), **packed)

@@ -151,7 +151,7 @@ def test_tiles_of_long_regions_may_overlap_too(tmp_path: Path, rng: np.random.Ge
         ({"regions": "genome", "step": 61}, UsageError, "step: got 61 bp, expected 1 to 60, the bases that are kept"),
         ({"regions": "genome", "span": 20, "step": 21}, UsageError, "step: got 21 bp, expected 1 to 20"),
         ({"regions": "chr11"}, RegionError, "'chr11' is neither a file nor a chromosome of .*did you mean 'chr1'"),
-        ({"regions": "chr1,chr3"}, RegionError, "'chr3' is no file, and no chromosome"),
+        ({"regions": "chr1,chr3"}, RegionError, "'chr3' is neither a file nor a chromosome"),
         ({"regions": "genome", "exclude": "chr1 0 500\nchr2 0 90\n"}, RegionError, "covers all of chr1, chr2"),
         ({"regions": "chr2", "exclude": "chr2 30 90\n"}, RegionError, "exclude: leaves no stretch of 60 bp"),
         ({"regions": "genome", "exclude": "1 0 20\n"}, RegionError, "its chromosomes are named 1"),
