@@ -94,7 +94,19 @@ def _number(flag: str, name: str, help_text: str, *, least: int = 1) -> Decorato
     type=click.IntRange(min=0),
     help="Minimum distance (bp) of a sampled negative from any positive [default: the window length].",
 )
-@_number("--filters", "n_filters", "Number of filters.")
+@click.option(
+    "--init",
+    type=path_type,
+    metavar="M.safetensors",
+    help="Start from these weights: same sizes, new heads if need be.",
+)
+@click.option(
+    "--freeze", callback=_names, default="", metavar="A,B", help="Parts that stay as they are, such as stem,blocks."
+)  # fmt: skip
+@click.option(
+    "--filters", "n_filters", type=click.IntRange(min=1),
+    help=f"Number of filters [default: {TRAIN_DEFAULTS['n_filters']}].",
+)  # fmt: skip
 @click.option(
     "--blocks", "n_blocks", type=click.IntRange(min=0),
     help=f"Number of residual dilated blocks [default: {TRAIN_DEFAULTS['n_blocks']}, 8 or what fits for a profile].",
@@ -190,6 +202,10 @@ def _number(flag: str, name: str, help_text: str, *, least: int = 1) -> Decorato
     metavar="WEIGHT",
     help="Weight of the distance between maps of teacher and student.",
 )
+@click.option(
+    "--balance/--no-balance", default=True, show_default=True,
+    help="Weigh positives so that both classes count the same in the loss, or every example alike.",
+)  # fmt: skip
 @click.option("--allow-overlap", is_flag=True, help="Train though many negatives are positives as well.")
 @resume_option
 @click.option("--out", type=path_type, required=True, help="Checkpoint to write (.safetensors).")
@@ -204,16 +220,17 @@ def train_command(positives: Path, out: Path, quiet: bool, folds: int | None, **
 
     check_ending(out, ".safetensors", name="a checkpoint name")
     training = {key: arguments.pop(key) for key in TrainConfig.__dataclass_fields__ if key in arguments}
+    training["freeze"] = training["freeze"] or ()
     sizes = {key: arguments.pop(key) for key in CNNConfig.__dataclass_fields__ if key in arguments}
     sizes = {key: value for key, value in sizes.items() if value is not None}
-    length = sizes.pop("input_length", None) or common_length(positives)
+    length = sizes.pop("input_length", None) or (None if arguments["init"] else common_length(positives))
     signal = Signal(arguments["signal"], arguments["control"]) if arguments["signal"] else None
     if signal is not None:
         sizes["n_targets"] = len(signal.paths)
     elif sizes.get("loss", "binary") != "binary":
         sizes["n_targets"] = len(training["target_columns"])
     arguments |= {
-        "config": default_config(length, signal, **sizes),
+        "config": default_config(length, signal, arguments["init"], **sizes),
         "training": TrainConfig(**training),
         "progress": show_progress(quiet),
     }

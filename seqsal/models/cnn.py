@@ -210,6 +210,7 @@ class CNN(nn.Module):
     """
 
     metadata: dict[str, Any]  # of its training, where it is known
+    frozen: tuple[str, ...] = ()  # modules that stay as they are while others are trained
 
     def __init__(self, config: CNNConfig) -> None:
         super().__init__()
@@ -229,6 +230,13 @@ class CNN(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         n_features = n * config.n_positions if config.pooling == "flatten" else n
         self.head = nn.Linear(n_features, config.n_targets)
+
+    def train(self, mode: bool = True) -> CNN:
+        """Train or evaluate; frozen parts stay in evaluation mode."""
+        super().train(mode)
+        for name in self.frozen:
+            self.get_submodule(name).training = False
+        return self
 
     @property
     def output_space(self) -> str:

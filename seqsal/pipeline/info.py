@@ -201,7 +201,7 @@ def _training_facts(training: dict[str, Any]) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     if training.get("history"):
         facts["epochs"] = {"done": len(training["history"]), "best": training.get("best_epoch")}
-    keys = ("split", "metrics", "inputs", "seed", "device", "n_threads", "torch_version", "training")
+    keys = ("stopped", "split", "metrics", "inputs", "seed", "device", "n_threads", "torch_version", "training")
     return facts | {key: training[key] for key in keys if key in training}
 
 

@@ -368,7 +368,7 @@ def _training_facts(model: str | list[str]) -> dict[str, Any]:
     if isinstance(model, list) or Path(model).suffix != ".safetensors":
         return {}
     _, metadata = load_checkpoint(model)
-    return {key: metadata[key] for key in ("metrics", "history", "best_epoch", "curves") if key in metadata}
+    return {key: metadata[key] for key in ("metrics", "history", "best_epoch", "curves", "stopped") if key in metadata}
 
 
 class _Clock:

@@ -102,6 +102,7 @@ def build_summary(inputs: ReportInputs) -> Section:
         unit_text=SPACES.get(space, ""),
         facts=model_facts(inputs),
         training=training_figure(inputs),
+        stopped=inputs.part("model").get("stopped"),
         curves=test_curves(inputs),
     )
 
@@ -463,9 +464,11 @@ def test_curves(inputs: ReportInputs) -> list[tuple[str, Any]]:
     n_positive, n_negative = test.get("n_positives", 0), test.get("n_negatives", 0)
     guess = n_positive / max(n_positive + n_negative, 1)
     drawn, x_of = [], {"roc": "false_positive_rate", "precision_recall": "recall"}
+    x_of["calibration"] = "predicted_probability"
     for key, title, guessing in (
         ("roc", "ROC curve", ((0, 1), (0, 1))),
         ("precision_recall", "Precision and recall", ((0, 1), (guess, guess))),
+        ("calibration", "Calibration", ((0, 1), (0, 1))),
     ):
         if key not in curves:
             continue
@@ -473,7 +476,7 @@ def test_curves(inputs: ReportInputs) -> list[tuple[str, Any]]:
 
         def draw(ax: Axes, x: Any = x, y: Any = y, names: Any = (x_name, y_name), guessing: Any = guessing) -> None:
             ax.plot(*guessing, color="#7f7f7f", linestyle="dashed", linewidth=1.0)
-            ax.plot(x, y, color=POSITIVE, linewidth=1.6)
+            ax.plot(x, y, color=POSITIVE, linewidth=1.6, marker="o" if len(x) < 20 else None, markersize=3.5)
             ax.set(xlabel=names[0].replace("_", " "), ylabel=names[1].replace("_", " "), xlim=(0, 1), ylim=(0, 1.02))
 
         drawn.append((f"{title} on the test part", inline_svg(draw, (3.4, 2.6), key=f"curve-{key}", label=title)))

@@ -105,15 +105,15 @@ def read_teacher(
     return Teacher(models, training.temperature)
 
 
-def warn_of_leaks(teacher: Teacher, test_chroms: NDArray[np.str_]) -> None:
-    """Tell of chromosomes that the student is tested on and a teacher was trained with."""
-    for model in teacher.models:
+def warn_of_leaks(models: Sequence[CNN], test_chroms: NDArray[np.str_], name: str = "teacher") -> None:
+    """Tell of chromosomes that a network is tested on and one that it learns from was trained with."""
+    for model in models:
         split: dict[str, Any] = getattr(model, "metadata", {}).get("split", {})
         seen = {chrom for part in ("train", "valid") for chrom in split.get(part, {}).get("chroms", ())}
         both = sorted(seen & set(test_chroms.tolist()))
         if both:
             logger.warning(
-                "teacher: was trained on %s, which this student is tested on, so that its test figures are too good; "
-                "hold out the same chromosomes", ", ".join(both[:3]) + ("…" if len(both) > 3 else ""),
+                "%s: was trained on %s, which this network is tested on, so that its test figures are too good; "
+                "hold out the same chromosomes", name, ", ".join(both[:3]) + ("…" if len(both) > 3 else ""),
             )  # fmt: skip
             return

@@ -78,7 +78,11 @@ def train_folds(
         As :func:`seqsal.training.train_model`; or positives lie on fewer chromosomes than there are folds.
     """
     tracks = Signal(tuple(options["signal"]), tuple(options.get("control", ()))) if options.get("signal") else None
-    config, training = config or default_config(common_length(positives), tracks), training or TrainConfig()
+    config, training = (
+        config
+        or default_config(None if options.get("init") else common_length(positives), tracks, options.get("init")),
+        training or TrainConfig(),
+    )
     for name in ("valid_chroms", "test_chroms"):
         if options.pop(name, None):
             raise TrainingError(f"{name}: is for one network, while folds take turns; leave it out, or leave folds out")

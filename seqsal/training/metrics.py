@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["auroc", "average_precision", "binary_curves", "intervals", "pearson", "spearman"]
+__all__ = ["auroc", "average_precision", "binary_curves", "calibration_curve", "intervals", "pearson", "spearman"]
 
 Z95 = 1.959964  # of the normal law: 95 % lie within so many standard deviations
 MOST_POINTS = 101  # of a curve
+N_BINS = 10  # of a calibration curve
 
 
 def auroc(labels: ArrayLike, scores: ArrayLike) -> float:
@@ -164,6 +165,45 @@ def binary_curves(labels: ArrayLike, scores: ArrayLike) -> dict[str, dict[str, l
         "roc": {"false_positive_rate": points(false, 0.0), "true_positive_rate": points(recall, 0.0)},
         "precision_recall": {"recall": points(recall), "precision": points(n_true / n_called)},
     }
+
+
+def calibration_curve(
+    labels: ArrayLike, logits: ArrayLike, positive_weight: float = 1.0
+) -> tuple[dict[str, list[float]], float]:
+    """Compare predicted probabilities with shares of positives, in `N_BINS` bins of as many examples each.
+
+    A network that learnt with positives weighing w predicts odds that are w times those among its examples; the
+    probabilities compared are those without it. The error is the mean distance over examples of both in their bin
+    (expected calibration error, Naeini et al. 2015, doi:10.1609/aaai.v29i1.9602).
+
+    Parameters
+    ----------
+    labels, logits
+        Shape (N,); a label above 0.5 is a positive.
+    positive_weight
+        w.
+
+    Returns
+    -------
+    curve : dict
+        ``predicted_probability`` and ``share_of_positives`` of each bin.
+    error : float
+
+    Examples
+    --------
+    >>> curve, error = calibration_curve([0, 0, 0, 1], [-1.0986] * 4)
+    >>> curve["share_of_positives"], round(error, 3)
+    ([0.25], 0.0)
+    """
+    positive, values = _binary(labels, logits)
+    p = 1 / (1 + np.exp(np.log(positive_weight) - values))
+    order = np.argsort(p, kind="stable")
+    edges = np.unique(np.searchsorted(p[order], np.quantile(p, np.arange(1, N_BINS) / N_BINS)))  # ties stay together
+    bins = [rows for rows in np.split(order, edges) if len(rows)]
+    predicted, share = ([float(of[rows].mean()) for rows in bins] for of in (p, positive))
+    error = sum(len(rows) * abs(a - b) for rows, a, b in zip(bins, predicted, share, strict=True)) / max(len(p), 1)
+    curve = {"predicted_probability": predicted, "share_of_positives": share}
+    return {name: np.round(one, 5).tolist() for name, one in curve.items()}, error
 
 
 def _binary(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:

@@ -62,6 +62,9 @@ class TrainConfig:
     mask_weight, mask_warmup, mask_method
         Of the loss on maps, where masks are given (:mod:`seqsal.training.relevance`): its weight, the share of all
         steps over which that rises from 0, and the attribution method of the maps.
+    freeze
+        Parts of the network that stay as they are, by the beginning of their names: ``stem``, ``blocks``,
+        ``blocks.0``, ``head``, …; with weights to start from.
     count_weight
         Of the squared error of log counts in the loss of a profile; None takes a tenth of the median count of a
         training window, as ChromBPNet does.
@@ -99,6 +102,7 @@ class TrainConfig:
     test_fraction: float = 0.15
     target_columns: tuple[str, ...] = ("score",)
     allow_overlap: bool = False
+    freeze: tuple[str, ...] = ()
     count_weight: float | None = None
     mask_weight: float = 1.0
     mask_warmup: float = 0.2

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from seqsal.errors import TrainingError
 from seqsal.io.atomic import check_writable
-from seqsal.models.checkpoint import save_checkpoint, to_json
+from seqsal.models.checkpoint import load_checkpoint, save_checkpoint, to_json
 from seqsal.models.cnn import CNN, CNNConfig
 from seqsal.models.state import resolve_device, seeded
 from seqsal.training.distill import Teacher, read_teacher, warn_of_leaks
@@ -31,7 +31,7 @@ from seqsal.training.fit import (
     predict_raw,
     state_path,
 )
-from seqsal.training.metrics import binary_curves, intervals
+from seqsal.training.metrics import binary_curves, calibration_curve, intervals
 from seqsal.training.mining import Miner
 from seqsal.training.negatives import negatives_text
 from seqsal.training.relevance import Masks, check_mask_method, mark_examples
@@ -39,6 +39,7 @@ from seqsal.training.settings import TrainConfig
 from seqsal.training.signal import PROFILE_METRICS, Paths, Signal
 from seqsal.training.sources import Regions, common_length
 from seqsal.training.split import PARTS
+from seqsal.training.start import check_frozen, freeze, start_from, started_config
 
 __all__ = ["TrainResult", "train_examples", "train_model"]
 
@@ -111,6 +112,14 @@ class TrainResult:
                 lines.append(f"test {_METRIC_NAMES.get(name, name.replace('_', ' '))}: {said}")
         on = f"{test['n_positives']:,} positives and {test['n_negatives']:,} negatives ({test['negatives']})"
         lines.append(f"on {on if test['n_negatives'] else str(test['n_positives']) + ' regions'}")
+        if weight := self.metadata.get("class_weight"):
+            error = test.get("calibration_error")
+            lines.append(
+                f"classes: a positive weighs {weight:.3g} times a negative in the loss"
+                + (f"; calibration error without that: {error:.3f}" if error is not None else "")
+            )
+        if "stopped" in self.metadata:
+            lines.append(f"trained: {self.metadata['stopped']}")
         mining = self.metadata.get("mining")
         return "\n".join([*lines, *([f"hard negatives: {mined_text(mining)}"] if mining else [])])
 
@@ -150,6 +159,7 @@ def train_model(
     signal: Paths = (),
     control: Paths = (),
     stranded: bool | None = None,
+    init: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
     resume: bool = True,
     seed: int = 0,
@@ -192,6 +202,9 @@ def train_model(
         bigWig files, such as an input, that a profile is given next to the sequence; zeros when it is explained.
     stranded
         Tracks come in pairs, plus and minus, which change places on the other strand; None goes by the files' names.
+    init
+        Checkpoint whose weights the network starts from, and whose sizes it has by default; heads of another loss or
+        number of targets are new. `freeze` of `training` keeps parts as they are.
     out
         Write a checkpoint here. While training, the state of the last epoch is next to it, so that the same call, after
         an interruption, goes on from there and ends with the same result (on one device).
@@ -242,7 +255,7 @@ def train_model(
     """
     training = training or TrainConfig()
     tracks = Signal(tuple(signal), tuple(control), stranded) if signal or control else None
-    config = config or default_config(common_length(positives), tracks)
+    config = config or default_config(None if init else common_length(positives), tracks, init)
     where = resolve_device(device)
     out_path = None if out is None else check_writable(out)
     if relevant is not None or irrelevant is not None:
@@ -270,17 +283,28 @@ def train_model(
         )
     miner = Miner(positives, genome, training, seed)
     return train_examples(
-        examples, config, training, miner=miner, teacher=teacher, signal=tracks, out=out_path, resume=resume, seed=seed,
-        device=where, progress=progress,
+        examples, config, training, miner=miner, teacher=teacher, signal=tracks, init=init, out=out_path,
+        resume=resume, seed=seed, device=where, progress=progress,
     )  # fmt: skip
 
 
-def default_config(input_length: int, signal: Signal | None, **sizes: Any) -> CNNConfig:
-    """Return the sizes of a network for regions of one length, or for a signal there, but for those given."""
+def default_config(
+    input_length: int | None, signal: Signal | None, init: str | os.PathLike[str] | None = None, **sizes: Any
+) -> CNNConfig:
+    """Return the sizes of a network for regions of one length, or for a signal there, but for those given.
+
+    With `init` they are those of that checkpoint, its length too unless one is given.
+    """
+    if init is not None:
+        usual = {"loss": sizes.get("loss") or ("binary" if signal is None else "profile")}
+        sizes = started_config(init, **usual | sizes)
+        input_length = input_length or sizes["input_length"]
+    sizes.pop("input_length", None)
+    assert input_length is not None
     if signal is None or sizes.get("loss", "profile") != "profile":
         return CNNConfig(input_length, **sizes)
     given = {"n_targets": len(signal.paths), "n_controls": len(signal.controls)}
-    return CNNConfig.for_profile(input_length, **given | sizes)
+    return CNNConfig.for_profile(input_length, **(given | sizes if init is None else sizes | given))
 
 
 def train_examples(
@@ -291,6 +315,7 @@ def train_examples(
     miner: Miner | None = None,
     teacher: Teacher | None = None,
     signal: Signal | None = None,
+    init: str | os.PathLike[str] | None = None,
     out: Path | None = None,
     resume: bool = True,
     seed: int = 0,
@@ -299,17 +324,24 @@ def train_examples(
 ) -> TrainResult:
     """Train on examples in memory, in as many rounds as the miner is to mine, and write a checkpoint to `out`."""
     scale = _Scale.of(examples, config.loss)
+    with torch.device("meta"):
+        check_frozen(CNN(config), training.freeze, has_start=init is not None)
+    if init is not None:
+        warn_of_leaks([load_checkpoint(init)[0]], examples.chroms[examples.rows("test")], "init")
     if teacher is not None:
-        warn_of_leaks(teacher, examples.chroms[examples.rows("test")])
+        warn_of_leaks(teacher.models, examples.chroms[examples.rows("test")])
         teacher.prepare(scale.mean, scale.spread, device)
     n_rounds = 1 if miner is None else 1 + training.mine
     state_files = [] if out is None else [state_path(out, round_) for round_ in range(n_rounds)]
     rounds = list[dict[str, Any]]()
     diverged: DivergedError | None = None
+    started: dict[str, Any] | None = None
     for round_ in range(n_rounds):
+        model, started = _new_model(config, scale, seed, init)
+        freeze(model, training.freeze)
         try:
             state = fit(
-                _new_model(config, scale, seed).to(device),
+                model.to(device),
                 replace(examples, targets=scale.standardise(examples.targets)),
                 training,
                 seed=seed,
@@ -331,9 +363,11 @@ def train_examples(
             examples, said = miner.add(examples, candidates, scores)
             rounds.append(said)
             logger.info("mining, round %d: %s", round_ + 1, mined_text([said]))
-    best = scale.undo(state.best)
+    state.best.frozen = ()
+    best = scale.undo(state.best.requires_grad_(True))
     with cpu_threads(state.n_threads):
         metadata = _describe(best, state, examples, training, seed=seed, device=device, mining=rounds, signal=signal)
+    metadata |= {} if started is None else {"init": started}
     best.metadata = metadata
     result = TrainResult(best.cpu().eval(), metadata)
     if out is not None:
@@ -382,14 +416,44 @@ class _Scale:
         model.head.bias.mul_(spread).add_(mean)
         return model
 
+    @torch.no_grad()
+    def redo(self, model: CNN) -> None:
+        """Do the opposite of `undo` to a head that gives values in the targets' units."""
+        spread, mean = (torch.from_numpy(array).to(model.head.weight) for array in (self.spread, self.mean))
+        model.head.weight.div_(spread[:, None])
+        model.head.bias.sub_(mean).div_(spread)
 
-def _new_model(config: CNNConfig, scale: _Scale, seed: int) -> CNN:
+
+def _new_model(
+    config: CNNConfig, scale: _Scale, seed: int, init: str | os.PathLike[str] | None
+) -> tuple[CNN, dict[str, Any] | None]:
+    """Make a network, and say what of it is new where it starts from a checkpoint."""
     with seeded(seed):
         model = CNN(config)
     with torch.no_grad():
         if config.loss in ("count", "profile"):
             model.head.bias.copy_(torch.from_numpy(scale.start))
-    return model
+    if init is None:
+        return model, None
+    started = start_from(model, init)
+    if config.loss == "regression" and "head.weight" not in started["new"]:
+        scale.redo(model)
+    return model, started
+
+
+def stopped_text(history: Sequence[Any], best_epoch: int, training: TrainConfig) -> str:
+    """Say when a training ended and why, and which epoch was kept."""
+    n = len(history)
+    why = f"early: no lower validation loss for {training.patience} epochs" if n < training.epochs else "all of them"
+    return f"{n} of {training.epochs} epochs ({why}); weights of epoch {best_epoch} kept"
+
+
+def class_weight(model: CNN, examples: Examples, training: TrainConfig) -> float | None:
+    """Return how much a positive weighs in the loss, None where there are no classes or several targets."""
+    if model.config.loss != "binary" or model.config.n_targets > 1:
+        return None
+    counts = examples.counts("train")
+    return counts["n_negatives"] / counts["n_positives"] if training.balance else 1.0
 
 
 def _describe(
@@ -405,6 +469,8 @@ def _describe(
 ) -> dict[str, Any]:
     """Collect the metadata; the one place where the test part is scored."""
     metrics, split, curves = {}, {}, {}
+    described: dict[str, Any] = {"class_weight": class_weight(model, examples, training)}
+    described["stopped"] = stopped_text(state.history, state.best_epoch, training)
     for part in PARTS:
         rows = examples.rows(part)
         counts = examples.counts(part)
@@ -417,8 +483,11 @@ def _describe(
             metrics[part] |= intervals(metrics[part], model.config.loss, held_out.targets, held_out.raw)
             metrics[part]["negatives"] = negatives_text(examples.provenance)
             if model.config.loss == "binary" and model.config.n_targets == 1:
-                curves = binary_curves(held_out.targets[:, 0], held_out.raw[:, 0])
-    described = {
+                labels, logits = held_out.targets[:, 0], held_out.raw[:, 0]
+                curves = binary_curves(labels, logits)
+                weight = described["class_weight"] or 1.0
+                curves["calibration"], metrics[part]["calibration_error"] = calibration_curve(labels, logits, weight)
+    described |= {
         "metrics": metrics,
         "curves": curves,
         "target_names": [] if signal is None else signal.names,

@@ -9,7 +9,7 @@ import numpy as np
 
 from seqsal.report import ReportInputs
 from seqsal.report.html import render_report
-from seqsal.training.metrics import binary_curves
+from seqsal.training.metrics import binary_curves, calibration_curve
 
 Make = Callable[..., ReportInputs]
 
@@ -19,10 +19,15 @@ def test_the_page_says_how_sure_the_test_is_and_draws_its_curves(make_inputs: Ma
     test = {
         "auroc": 0.9, "auroc_interval": [0.81, 0.95], "n_positives": 20, "n_negatives": 20, "negatives": "shuffles",
     }  # fmt: skip
-    model = {"metrics": {"test": test}, "curves": binary_curves(labels, rng.normal(size=40) + labels)}
+    logits = rng.normal(size=40) + labels
+    curves = {**binary_curves(labels, logits), "calibration": calibration_curve(labels, logits)[0]}
+    history = [{"epoch": 1, "train_loss": 0.7, "valid_loss": 0.6}, {"epoch": 2, "train_loss": 0.4, "valid_loss": 0.5}]
+    model = {"metrics": {"test": test}, "curves": curves, "history": history, "stopped": "2 of 9 epochs (early)"}
     page = render_report(make_inputs(5, run_info={"model": model}))
     assert "95 % interval 0.810 to 0.950; 20 positives, 20 negatives (shuffles); chance that" in page
     assert "ROC curve on the test part" in page and 'aria-label="Precision and recall"' in page
+    assert 'aria-label="Calibration"' in page and 'aria-label="Loss by training epoch"' in page
+    assert "Trained for 2 of 9 epochs (early)." in page
     assert "ROC curve" not in render_report(make_inputs(5))
 
 

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from seqsal.training.metrics import auroc, average_precision, binary_curves, intervals, pearson, spearman
+from seqsal.training.metrics import (
+    auroc,
+    average_precision,
+    binary_curves,
+    calibration_curve,
+    intervals,
+    pearson,
+    spearman,
+)
 
 # few distinct scores, so that ties abound
 examples = st.lists(st.tuples(st.booleans(), st.integers(-3, 3)), min_size=2, max_size=40).filter(
@@ -128,3 +136,19 @@ def test_curves_end_where_they_must_and_hold_the_areas(rng: np.random.Generator)
     assert np.sum(np.diff(recall, prepend=0) * precision) == pytest.approx(average_precision(labels, raw), abs=1e-3)
     assert len(binary_curves(np.repeat([0, 1], 5000), rng.normal(size=10_000))["roc"]["true_positive_rate"]) <= 102
     assert binary_curves(np.ones(4), raw[:4]) == {}
+
+
+def test_calibration_takes_the_weight_of_positives_out(rng: np.random.Generator) -> None:
+    logits = rng.normal(-1, 1.5, 20_000)
+    labels = rng.random(20_000) < 1 / (1 + np.exp(-logits))
+    curve, error = calibration_curve(labels, logits)
+    assert error < 0.02 and len(curve["share_of_positives"]) == 10
+    np.testing.assert_allclose(curve["predicted_probability"], curve["share_of_positives"], atol=0.03)
+    shifted, same = calibration_curve(labels, logits + np.log(4), positive_weight=4)
+    assert same == pytest.approx(error) and shifted == curve
+    assert calibration_curve(labels, logits + np.log(4))[1] > 0.1  # a network that says 4 times the odds
+
+
+def test_calibration_of_equal_scores_is_one_bin() -> None:
+    curve, error = calibration_curve([0, 1, 1, 0], [0.0] * 4)
+    assert curve == {"predicted_probability": [0.5], "share_of_positives": [0.5]} and error == 0

@@ -130,6 +130,9 @@ def test_the_best_epoch_is_kept_and_patience_ends_training(
     result = _train(data, training=replace(TRAINING, epochs=10, patience=2))
     assert result.metadata["best_epoch"] == 1
     assert len(result.metadata["history"]) == 3
+    assert "trained: 3 of 10 epochs (early: no lower validation loss for 2 epochs); weights of epoch 1 kept" in (
+        result.summary()
+    )
     for key, value in result.model.state_dict().items():
         torch.testing.assert_close(value, epochs[0][key])
 
@@ -142,7 +145,12 @@ def test_the_test_says_how_sure_it_is_and_on_what(data: dict[str, Path]) -> None
     assert test["negatives"] == "windows of the genome of the same GC content"
     assert f"test auroc: {test['auroc']:.3f} (95 % interval {low:.3f} to {high:.3f})" in result.summary()
     assert "40 positives and 80 negatives (windows of the genome of the same GC content)" in result.summary()
-    assert set(result.metadata["curves"]) == {"roc", "precision_recall"}
+    assert "classes: a positive weighs 2 times a negative in the loss; calibration error" in result.summary()
+    assert f"trained: 3 of 3 epochs (all of them); weights of epoch {result.metadata['best_epoch']} kept" in (
+        result.summary()
+    )
+    assert set(result.metadata["curves"]["calibration"]) == {"predicted_probability", "share_of_positives"}
+    assert set(result.metadata["curves"]) == {"roc", "precision_recall", "calibration"}
     seen = find_seen(result.metadata, make_regions(["chr1"], [0], [6400]), lambda rows: np.zeros((0, LENGTH), np.uint8))
     assert seen is not None and seen[0] in ("train", "valid", "test")
     assert result.metadata["n_threads"] == 1 and result.model.metadata == result.metadata
