@@ -27,8 +27,8 @@ __all__ = ["retrain_command"]
     type=click.Choice(["auto", "randomise", "masks", "both"]),
     default="auto",
     show_default=True,
-    help="randomise shows the artifacts in both classes alike, masks penalises attribution on them; auto tries all and "
-    "chooses on validation data.",
+    help="randomise shows the artifacts in both classes alike, masks penalises attribution on them; auto tries these "
+    "and their combination until one is good enough on validation data.",
 )
 @motif_db_option
 @click.option("--out", type=path_type, required=True, help="Checkpoint to write (.safetensors).")

@@ -8,9 +8,10 @@ Each network starts anew, with the sizes, settings and split of the first one. I
 part, cleaned of copies.
 
 *Choice.* On the validation part each remedy has its accuracy on cleaned examples, and its reliance on each shortcut:
-what copies do when they are written into negatives without any, or, for a composition, the audit's marginal effect.
-The first that leaves `MAX_RELIANCE` of the first model's reliance at most, and is as accurate as that model on these
-examples, is taken. Where there is none, it is the most accurate of those that leave so little (or the least there is).
+what copies do when they are written into negatives without any, against their bases in other orders, on both strands,
+or, for a composition, the audit's marginal effect. The first that leaves at most `MAX_RELIANCE` of the first model's
+reliance, and is as accurate as that model on these examples, is taken. Where there is none, it is the most accurate of
+those that leave so little (or the least there is).
 
 *Before and after* are measured on the test part, which chose nothing: the AUROC on clean examples; the verdict of one
 audit each, of the same windows as they are, with the settings of the audit given; and the reliance: the marginal effect
@@ -63,8 +64,8 @@ from seqsal.pipeline.shortcuts import (
 )
 from seqsal.regions import runs_of
 from seqsal.report.retrain import render_retrain
-from seqsal.sequence.codes import encode
-from seqsal.sequence.draws import draw_number, random_words
+from seqsal.sequence.codes import N_CODE, encode, reverse_complement
+from seqsal.sequence.draws import draw_number, mononucleotide_shuffle, random_words
 from seqsal.training.examples import Examples, load_examples
 from seqsal.training.fit import predict_raw
 from seqsal.training.metrics import auroc, intervals
@@ -81,6 +82,7 @@ logger = logging.getLogger(__name__)
 REMEDIES = ("randomise", "masks", "both")
 SCHEMA = 1
 MAX_RELIANCE = 0.05  # of the first model's, that a remedy may leave
+N_ORDERS = 4  # of a word's bases, that it is compared with
 FEW = 30  # held-out positives: fewer say little
 
 
@@ -221,7 +223,7 @@ def retrain(
     out
         Checkpoint to write; its figures go to `.retrain.json` of the same name, and a page to `.retrain.html`.
     remedy
-        `randomise`, `masks` or `both`; `auto` tries all and chooses on the validation part.
+        `randomise`, `masks` or `both`; `auto` tries them in this order until one is good enough on the validation part.
     motif_db
         Known motifs for the audit; those of the audit given when None, if it names a release of JASPAR.
     seed
@@ -248,24 +250,37 @@ def retrain(
         model, audit, positives, negatives, genome=genome, out=out, motif_db=motif_db, seed=seed, device=device,
         progress=progress,
     )  # fmt: skip
-    remedies = task.remedies(remedy)
-    tried: list[tuple[Trial, TrainResult]] = []
-    for one in remedies:
-        examples = task.treated(one)
-        made = train_examples(
-            examples, task.first.config, task.training, seed=task.seed, device=task.device, progress=progress
-        )
-        tried.append((task.trial(one, made.model), made))
-        logger.info("remedy %s: %s", one, tried[-1][0])
-        if remedy == "auto" and tried[-1][0].left <= MAX_RELIANCE and tried[-1][0].auroc >= task.first_auroc:
-            break
-    chosen, because = choose([trial for trial, _ in tried])
-    if len(tried) < len(remedies):
-        because += f", and it is as accurate as the first model; {', '.join(remedies[len(tried) :])} not tried"
-    best = next(made for trial, made in tried if trial is chosen)
-    result = task.compared(chosen, because, [trial for trial, _ in tried], best)
+    tried, because, chosen = try_remedies(task, task.remedies(remedy))
+    result = task.compared(chosen[0], because, tried, chosen[1])
     _write(Path(out), result)
     return result
+
+
+def try_remedies(task: _Task, remedies: Sequence[str]) -> tuple[list[Trial], str, tuple[Trial, TrainResult]]:
+    """Train with each remedy until one is good enough: the trials, why one was chosen, that one and its network."""
+    tried: list[tuple[Trial, TrainResult]] = []
+    for remedy in remedies:
+        made = train_examples(
+            task.treated(remedy), task.first.config, task.training, seed=task.seed, device=task.device,
+            progress=task.progress,
+        )  # fmt: skip
+        trial = task.trial(remedy, made.model)
+        tried.append((trial, made))
+        logger.info("remedy %s: %s", remedy, trial)
+        if trial.left <= MAX_RELIANCE and trial.auroc >= task.first_auroc:
+            break
+    trials = [trial for trial, _ in tried]
+    if len(tried) < len(remedies):
+        missing = " and ".join(remedies[len(tried) :])
+        said = f"{_left(trials[-1])} on validation data, where the first model is no more accurate; {missing} not tried"
+        return trials, said, tried[-1]
+    chosen, because = choose(trials)
+    return trials, because, next(one for one in tried if one[0] is chosen)
+
+
+def mean_output(model: CNN, codes: NDArray[np.uint8], device: torch.device) -> float:
+    """Mean over windows and both strands: a network may know an artifact on one of them alone."""
+    return float(predict_raw(model, np.concatenate([codes, reverse_complement(codes)]), device)[:, 0].mean())
 
 
 def choose(trials: Sequence[Trial]) -> tuple[Trial, str]:
@@ -428,9 +443,15 @@ class _Task:
         donors = np.flatnonzero((given.parts != "test") & has & (given.is_positive == mostly))
         drawn = random_words(clean, 1, seed=self.seed, draw=draw_number("retrain", 1))[:, 0]
         donor = donors[(drawn % np.uint64(len(donors))).astype(np.int64)]
-        written = np.where(copies[donor], given.codes[donor], clean)
-        values = [predict_raw(model, codes, self.device)[:, 0].mean() for codes in (written, clean)]
-        return float(values[0] - values[1])
+        where, bases = copies[donor], given.codes[donor]
+        written, without = np.where(where, bases, clean), [clean]
+        if one.word is not None:  # against its bases in other orders, as the audit does
+            alone = np.where(where, bases, np.uint8(N_CODE))
+            draws = draw_number("retrain", 20 + np.arange(N_ORDERS))
+            orders = [mononucleotide_shuffle(alone, seed=self.seed, draw=draw) for draw in draws]
+            without = [np.where(where, order, clean) for order in orders]
+        controls = [mean_output(model, codes, self.device) for codes in without]
+        return mean_output(model, written, self.device) - float(np.mean(controls))
 
     def compared(self, chosen: Trial, because: str, tried: Sequence[Trial], best: TrainResult) -> RetrainResult:
         """Measure both models on the test part."""

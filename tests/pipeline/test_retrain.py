@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from command_line import call, refused
 
 from seqsal.auditing.finding import Finding
@@ -18,7 +20,8 @@ from seqsal.auditing.result import AuditResult, read_audit
 from seqsal.auditing.settings import AuditSettings
 from seqsal.auditing.verdict import Verdict
 from seqsal.models import CNNConfig, load_checkpoint
-from seqsal.pipeline.retrain import Trial, choose
+from seqsal.pipeline import retrain as retrain_module
+from seqsal.pipeline.retrain import REMEDIES, Trial, choose, mean_output, try_remedies
 from seqsal.pipeline.shortcuts import (
     Shortcut,
     balance_composition,
@@ -30,6 +33,7 @@ from seqsal.pipeline.shortcuts import (
 from seqsal.sequence.codes import decode, encode, reverse_complement
 from seqsal.training import TrainConfig, train_model
 from seqsal.training.examples import Examples, load_examples
+from seqsal.training.fit import predict_raw
 
 LENGTH, N = 60, 240
 SITE, ADAPTER = encode("TTACCCGTAA"), encode("AGATCGGAAGAGCACACGTC")
@@ -165,6 +169,38 @@ def test_the_most_accurate_of_those_that_leave_little_is_taken() -> None:
     assert chosen.remedy == "both" and "masks 0.990 and 60%" in why
     assert choose(trials[1:2])[0].remedy == "masks"
     assert choose([replace(one, left=one.left + 0.1) for one in trials])[0].remedy == "randomise"
+
+
+@pytest.mark.parametrize(
+    ("lefts", "aurocs", "tried", "chosen"),
+    [
+        ((0.03, 0.01, 0.0), (0.9, 0.99, 0.99), 1, "randomise"),  # good enough: no other is tried
+        ((0.03, 0.02, 0.0), (0.7, 0.9, 0.9), 2, "masks"),  # the first model is more accurate
+        ((0.20, 0.04, 0.2), (0.9, 0.7, 0.9), 3, "masks"),
+    ],
+)
+def test_remedies_are_tried_until_one_is_good_enough(
+    monkeypatch: pytest.MonkeyPatch, lefts: Any, aurocs: Any, tried: int, chosen: str
+) -> None:
+    figures = dict(zip(REMEDIES, zip(lefts, aurocs, strict=True), strict=True))
+    task = SimpleNamespace(
+        first=SimpleNamespace(config=None), training=None, seed=0, device=None, progress=False, first_auroc=0.8,
+        treated=lambda remedy: remedy,
+        trial=lambda remedy, model: Trial(remedy, figures[remedy][1], {}, figures[remedy][0]),
+    )  # fmt: skip
+    monkeypatch.setattr(retrain_module, "train_examples", lambda examples, *_, **__: SimpleNamespace(model=examples))
+    trials, because, (trial, made) = try_remedies(task, REMEDIES)  # type: ignore[arg-type]
+    assert len(trials) == tried and trial.remedy == chosen == made.model  # type: ignore[comparison-overlap]
+    assert ("not tried" in because) == (tried < 3)
+
+
+def test_an_artifact_that_is_known_on_one_strand_counts(folder: Path) -> None:
+    model, codes = load_checkpoint(folder / "m.safetensors")[0], np.zeros((3, LENGTH), np.uint8)
+    codes[:, 20:40] = ADAPTER
+    here, there = (mean_output(model, one, torch.device("cpu")) for one in (codes, reverse_complement(codes)))
+    assert here == pytest.approx(there, abs=1e-5)
+    assert here == pytest.approx(predict_raw(model, np.stack([codes[0], reverse_complement(codes)[0]]),
+                                             torch.device("cpu")).mean(), abs=1e-5)  # fmt: skip
 
 
 def test_words_of_the_library_are_taken_at_full_length(folder: Path) -> None:
