@@ -130,15 +130,17 @@ def iter_hits(
     *,
     p_value: float = 1e-4,
     least_score: float = 0.0,
+    orders: Sequence[NDArray[np.int64]] | None = None,
     chunk_bp: int = SCAN_BP,
     progress: bool = False,
 ) -> Iterator[pd.DataFrame]:
     """Yield the hits along the axis, at least one table, each hit once and in the table where its last base lies.
 
     A hit scores more than `least_score` bits; columns motif_idx, start, end (on the axis), strand, score, p_value and
-    attribution.
+    attribution. With `orders` (K, W) for each motif, copies of it with their columns in these orders are scanned, and
+    motif_idx numbers the copies.
     """
-    scanner = _Scanner(motifs, p_value, least_score)
+    scanner = _Scanner(motifs, p_value, least_score, orders)
     order = np.argsort(axis.window_start, kind="stable")
     positions, values, codes = np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0, dtype=np.uint8)
     yield _no_hits().assign(attribution=np.zeros(0))
@@ -297,31 +299,38 @@ class _Scanner:
     """Motifs with their thresholds and p-values, made once and used for any number of stretches.
 
     The p-values of a matrix depend on the values in its columns, in whatever order these and the bases are, so a motif,
-    its decoys and their reverse complements share one table.
+    its copies in other orders and their reverse complements share one table.
     """
 
-    def __init__(self, motifs: Sequence[Motif], p_value: float, least_score: float = 0.0) -> None:
+    def __init__(
+        self,
+        motifs: Sequence[Motif],
+        p_value: float,
+        least_score: float = 0.0,
+        orders: Sequence[NDArray[np.int64]] | None = None,
+    ) -> None:
         _check_scan(motifs, p_value)
         self.p_value, self.least_score, self.reach = p_value, least_score, max(motif.width for motif in motifs) - 1
-        known: dict[bytes, tuple[int, NDArray[np.float64]]] = {}
+        if orders is None:
+            orders = [np.arange(motif.width)[None] for motif in motifs]
+        self._owner = np.repeat(np.arange(len(motifs)), [len(order) for order in orders])  # of each matrix
         self._tables = []
         least = np.full(len(motifs), np.inf)  # where no word is rare enough
-        matrices = [np.log2(4 * motif.ppm) for motif in motifs]
-        for i, matrix in enumerate(matrices):
+        strands = []
+        for i, motif in enumerate(motifs):
+            matrix = np.log2(4 * motif.ppm)
             steps = np.sort(np.rint(matrix / BIN_BITS).astype(np.int64), axis=0)
             steps = steps[:, np.lexsort(steps)]
-            key = steps.tobytes()
-            if key not in known:
-                known[key] = int(steps[0].sum()), _tail(steps - steps[0])
-            lowest, tail = known[key]
+            lowest, tail = int(steps[0].sum()), compiled(_tail)(steps - steps[0])
             self._tables.append((lowest, tail))
             n_above = int((tail > p_value).sum())
             if n_above < len(tail):
                 least[i] = max((lowest + n_above) * BIN_BITS - ROUNDING, least_score)
-        strands = [one for matrix in matrices for one in (matrix, matrix[::-1, ::-1])]
+            ordered = matrix[:, orders[i]]  # (4, K, W)
+            strands.append(np.stack([ordered, ordered[::-1, :, ::-1]], axis=2).reshape(4, -1))
         self._matrices = np.asfortranarray(np.concatenate(strands, axis=1))  # one order in memory: compiled once
-        width = np.repeat([matrix.shape[1] for matrix in matrices], 2)
-        self._strands = np.cumsum(width) - width, width, np.repeat(least, 2)  # (2 motifs,): first column, width, cut
+        width = np.repeat([motifs[i].width for i in self._owner], 2)
+        self._strands = np.cumsum(width) - width, width, np.repeat(least[self._owner], 2)  # first column, width, cut
 
     def hits(self, codes: NDArray[np.uint8]) -> pd.DataFrame:
         """Hits on codes (P,) without an unknown base, in order of motif, strand and place."""
@@ -338,7 +347,7 @@ class _Scanner:
         motif = strand // 2
         hits = {
             "motif_idx": motif, "start": start, "end": start + self._strands[1][strand],
-            "strand": np.where(strand % 2, "-", "+"), "score": score, "p_value": self._p_values(motif, score),
+            "strand": np.where(strand % 2, "-", "+"), "score": score, "p_value": self._p_values(self._owner[motif], score),
         }  # fmt: skip
         table = pd.DataFrame(hits).astype(_AXIS_COLUMNS)
         return table[(table["score"] > self.least_score) & (table["p_value"] <= self.p_value)].reset_index(drop=True)
@@ -370,7 +379,8 @@ def _scan(codes: Any, words: Any, n_places: int, matrices: Any, first: Any, widt
     """
     n, size = 0, 1024
     which, start, score = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size)
-    most, alive = np.empty(4**WORD_BP, np.float32), np.empty(4**WORD_BP, np.bool_)
+    most, begun_most, alive = np.empty(4**WORD_BP), np.empty(4**WORD_BP), np.empty(4**WORD_BP, np.bool_)
+    word, begun = np.empty(4**WORD_BP, np.int64), np.empty(4**WORD_BP, np.int64)
     for m in range(len(width)):
         if least[m] == np.inf:
             continue
@@ -384,17 +394,23 @@ def _scan(codes: Any, words: Any, n_places: int, matrices: Any, first: Any, widt
                 best, at = gain, j
         most[0] = _ALLOWANCE - least[m]
         for j in range(width[m]):
-            if j < at or j >= at + n_columns:
-                most[0] += matrices[:, first[m] + j].max()
-        n_words = 1
-        for i in range(WORD_BP - 1, -1, -1):
-            for a in range(3, -1, -1):
-                more = np.float32(matrices[a, first[m] + at + i] if i < n_columns else 0.0)
-                for t in range(n_words):
-                    most[a * n_words + t] = most[t] + more
-            n_words *= 4
+            most[0] += matrices[:, first[m] + j].max()
+        word[0], n_words = 0, 1
+        for i in range(WORD_BP):  # one base more of the words that may still be part of a hit, from the first on
+            n_begun, n_words = n_words, 0
+            for t in range(n_begun):
+                begun[t], begun_most[t] = word[t], most[t]
+            column = first[m] + at + i
+            top = matrices[:, column].max() if i < n_columns else 0.0
+            for t in range(n_begun):
+                for a in range(4):
+                    left = begun_most[t] - top + matrices[a, column] if i < n_columns else begun_most[t]
+                    if left >= 0:
+                        word[n_words], most[n_words] = 4 * begun[t] + a, left
+                        n_words += 1
+        alive[:] = False
         for t in range(n_words):
-            alive[t] = most[t] >= 0
+            alive[word[t]] = True
         for x in range(0, n_places, _LANES):
             any_alive = False
             for i in range(_LANES):
@@ -419,15 +435,16 @@ def _scan(codes: Any, words: Any, n_places: int, matrices: Any, first: Any, widt
     return which[:n], start[:n], score[:n]
 
 
-def _tail(steps: NDArray[np.int64]) -> NDArray[np.float64]:
+def _tail(steps: Any) -> Any:
     """P(sum ≥ s), s = 0, 1, …, of random bases, each of which adds one of four steps ≥ 0 at every position (4, W)."""
-    mass = np.ones(1)
-    for column in steps.T:
-        grown = np.zeros(len(mass) + int(column.max()))
-        for step in column.tolist():
-            grown[step : step + len(mass)] += mass / 4
-        mass = grown
-    return np.asarray(np.cumsum(mass[::-1])[::-1])
+    mass, n = np.ones(1), 1
+    for j in range(steps.shape[1]):
+        grown = np.zeros(n + steps[:, j].max())
+        for a in range(4):
+            for s in range(n):
+                grown[steps[a, j] + s] += mass[s] / 4
+        mass, n = grown, len(grown)
+    return np.cumsum(mass[::-1])[::-1]
 
 
 def _no_hits() -> pd.DataFrame:

@@ -85,10 +85,12 @@ def motif_usage(
         raise UsageError(f"n_decoys: got {n_decoys}, expected 1 to {N_ORDERS // 2} copies to compare each motif with")
     axis = Axis.of(attr)
     spans = peak_spans(axis, peaks)
-    decoys = [decoy for motif in motifs for decoy in make_decoys(motif, n_decoys, seed)]
+    orders = [_decoy_orders(motif, n_decoys, seed) for motif in motifs]
     tallies, reach = [], max((motif.width for motif in motifs), default=1) - 1
-    for scanned, copies, limit, least in ((motifs, 1, p_value, 0.0), (decoys, n_decoys, decoy_p, -np.inf)):
-        hits = iter_hits(attr, axis, scanned, p_value=limit, least_score=least, chunk_bp=chunk_bp, progress=progress)
+    for given, copies, limit, least in ((None, 1, p_value, 0.0), (orders, n_decoys, decoy_p, -np.inf)):
+        hits = iter_hits(
+            attr, axis, motifs, p_value=limit, least_score=least, orders=given, chunk_bp=chunk_bp, progress=progress
+        )
         tallies.append(_count(hits, np.repeat(np.arange(len(motifs)), copies), spans, reach))
     return _usage_table(tallies[0], tallies[1], motifs)
 
@@ -99,11 +101,17 @@ def make_decoys(motif: Motif, n_decoys: int, seed: int = 0) -> list[Motif]:
     They are the first orders whose likeness is below the median: Σ (f - ¼) (g - ¼) over aligned positions, at the
     offset and strand where it is largest. The orders depend on `seed` and the motif's label alone.
     """
+    orders = _decoy_orders(motif, n_decoys, seed)
+    return [Motif(motif.name, motif.accession, motif.counts[:, order], motif.n_sites) for order in orders]
+
+
+def _decoy_orders(motif: Motif, n_decoys: int, seed: int) -> NDArray[np.int64]:
+    """Orders (K, W) of a motif's positions that make its decoys."""
     rng = np.random.default_rng([seed % 2**32, zlib.crc32(motif.label.encode())])
     orders = np.argsort(rng.random((N_ORDERS, motif.width)), axis=1)
     likeness = _likeness(motif.frequencies - 0.25, orders)
     unlike = np.sort(np.argsort(likeness, kind="stable")[: N_ORDERS // 2])
-    return [Motif(motif.name, motif.accession, motif.counts[:, orders[i]], motif.n_sites) for i in unlike[:n_decoys]]
+    return np.asarray(orders[unlike[:n_decoys]])
 
 
 def _likeness(f: NDArray[np.float64], orders: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -140,14 +148,15 @@ def _places(hits: pd.DataFrame, reach: int) -> tuple[pd.DataFrame, pd.DataFrame]
     if not len(hits):
         return hits, hits
     clustered = _cluster(hits)
-    last = clustered.groupby("cluster")["end"].transform("max")
-    is_open = last > clustered["end"].max() - reach
+    end, first = clustered["end"].to_numpy(), np.flatnonzero(np.diff(clustered["cluster"].to_numpy(), prepend=0))
+    last = np.repeat(np.maximum.reduceat(end, first), np.diff(first, append=len(end)))
+    is_open = last > end.max() - reach
     return clustered[is_open], _best_of_clusters(clustered[~is_open])
 
 
 def _cluster(hits: pd.DataFrame) -> pd.DataFrame:
     """Give every run of overlapping hits of one motif a number; all hits of a motif are equally wide."""
-    ordered = hits.sort_values(["motif_idx", "start", "strand"], kind="stable")
+    ordered = hits.iloc[np.lexsort((hits["strand"] == "-", hits["start"], hits["motif_idx"]))]
     motif, start, end = (ordered[name].to_numpy() for name in ("motif_idx", "start", "end"))
     begins = np.ones(len(ordered), dtype=bool)
     begins[1:] = (motif[1:] != motif[:-1]) | (start[1:] >= end[:-1])
@@ -156,8 +165,9 @@ def _cluster(hits: pd.DataFrame) -> pd.DataFrame:
 
 def _best_of_clusters(hits: pd.DataFrame) -> pd.DataFrame:
     """Keep the hit with the lowest p-value of each cluster, the first of equals."""
-    ranked = _cluster(hits).sort_values(["cluster", "p_value", "start", "strand"], kind="stable")
-    return ranked.drop_duplicates("cluster")
+    ranked = _cluster(hits)
+    ranked = ranked.iloc[np.lexsort((ranked["strand"] == "-", ranked["start"], ranked["p_value"], ranked["cluster"]))]
+    return ranked[np.diff(ranked["cluster"].to_numpy(), prepend=0) > 0]
 
 
 @dataclass(frozen=True)
