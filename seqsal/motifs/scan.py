@@ -347,7 +347,8 @@ class _Scanner:
         motif = strand // 2
         hits = {
             "motif_idx": motif, "start": start, "end": start + self._strands[1][strand],
-            "strand": np.where(strand % 2, "-", "+"), "score": score, "p_value": self._p_values(self._owner[motif], score),
+            "strand": np.where(strand % 2, "-", "+"), "score": score,
+            "p_value": self._p_values(self._owner[motif], score),
         }  # fmt: skip
         table = pd.DataFrame(hits).astype(_AXIS_COLUMNS)
         return table[(table["score"] > self.least_score) & (table["p_value"] <= self.p_value)].reset_index(drop=True)

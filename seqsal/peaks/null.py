@@ -48,7 +48,7 @@ Both signs have their own distribution: activation and repression need not look 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,7 @@ N_GROUPS = 8  # of controls, one of which is left out at a time
 SHAPES = np.linspace(-1.0, 1.0, 41)  # ξ
 SHAPE_MEAN, SHAPE_SD = 0.27, 0.17  # of the prior
 LOG_SCALES = np.linspace(-2.5, 2.5, 61)  # log(σ / mean exceedance)
+_FACTORS, _LEAST_FACTOR = 16, 1e-18  # at a time, within what a product in double precision can hold
 REACH = np.concatenate([[0.0], np.geomspace(1e-2, 1e9, 240)])  # exceedances in means at which survival is tabulated
 
 
@@ -225,20 +226,36 @@ class ParetoTail:
     ----------
     scale
         Mean exceedance, in units of height.
-    log_survival
-        log P(exceedance > y) at y = `REACH` · `scale`.
+    weights
+        (n,) posterior of the pairs of shape and sigma that have any.
+    shape, sigma
+        (n,) the pairs, sigma in units of `scale`.
     every
         Every how many of `REACH` are tabulated.
+    log_survival
+        log P(exceedance > y) at y = `REACH` · `scale`; NaN where no exceedance has been near yet.
     """
 
     scale: float
-    log_survival: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    shape: NDArray[np.float64]
+    sigma: NDArray[np.float64]
     every: int = 1
+    log_survival: NDArray[np.float64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "log_survival", np.full(len(REACH[:: self.every]), np.nan))
 
     def survival(self, exceedance: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return P(exceedance > y) for y ≥ 0, by interpolation of its logarithm."""
         reach = np.log1p(np.asarray(exceedance, dtype=np.float64) / self.scale)
-        return np.exp(np.interp(reach, np.log1p(REACH[:: self.every]), self.log_survival))
+        nodes, y = np.log1p(REACH[:: self.every]), REACH[:: self.every]
+        after = np.minimum(np.searchsorted(nodes, reach, side="right"), len(nodes) - 1)
+        used = np.unique(np.concatenate([after - 1, after]))
+        for i in used[np.isnan(self.log_survival[used])]:
+            share = self.weights @ np.exp(_log_survival(y[i], self.shape, self.sigma))
+            self.log_survival[i] = np.log(max(share, MIN_P))
+        return np.exp(np.interp(reach, nodes[used], self.log_survival[used])) if len(used) else reach
 
 
 def fit_tail(exceedances: NDArray[np.float64], information: float = 1.0, every: int = 1) -> ParetoTail:
@@ -252,8 +269,7 @@ def fit_tail(exceedances: NDArray[np.float64], information: float = 1.0, every: 
     weights /= weights.sum()
     used = weights > 1e-10
     a, b = np.broadcast_to(shape, used.shape)[used], np.broadcast_to(sigma, used.shape)[used]
-    survival = np.array([weights[used] @ np.exp(_log_survival(y, a, b)) for y in REACH[::every]])
-    return ParetoTail(scale, np.log(np.maximum(survival, MIN_P)), every)
+    return ParetoTail(scale, weights[used], a, b, every)
 
 
 def _log_survival(y: float, shape: NDArray[np.float64], sigma: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -275,7 +291,10 @@ def _log_likelihood(
     safe = np.where(flat, 1.0, shape)
     inside_support = 1 + safe * y.max() / sigma > 0
     log_terms = np.zeros(np.broadcast(shape, sigma).shape)
-    for value in y:
-        log_terms += np.log(np.maximum(1 + safe * value / sigma, 1e-300))
+    for values in np.array_split(y, -(-len(y) // _FACTORS)):  # whose product has one logarithm
+        product = np.ones(log_terms.shape)
+        for value in values:
+            product *= np.maximum(1 + safe / sigma * value, _LEAST_FACTOR)
+        log_terms += np.log(product)
     curved = np.where(inside_support, -(1 / safe + 1) * log_terms, -np.inf)
     return np.where(flat, -y.sum() / sigma, curved) - len(y) * np.log(sigma)
