@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import h5py
@@ -17,7 +16,7 @@ from seqsal.cli import main
 from seqsal.io.attributions import Attributions
 from seqsal.io.bed import write_narrowpeak
 from seqsal.io.store import SCHEMA
-from seqsal.motifs import Motif, read_motifs, write_meme
+from seqsal.motifs import Motif, write_meme
 from seqsal.peaks import read_peaks
 from seqsal.sequence.codes import encode, one_hot
 
@@ -114,32 +113,3 @@ def test_a_bad_database_stops_a_run_before_any_work(tmp_path: Path) -> None:
                   tmp_path / "out", "--motif-db", "jaspar:2026:martians")  # fmt: skip
     assert result.exit_code == 2 and "martians" in result.stderr
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.slow
-@pytest.mark.yeast
-@pytest.mark.parametrize(("factor", "accession"), [("Reb1", "MA0363"), ("Abf1", "MA0265")])
-def test_yeast_factors_get_their_names(
-    factor: str, accession: str, yeast: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # for the genome's index
-    held_out = [line for line in yeast[factor].read_text().splitlines() if line.split("\t")[0] in ("chrIV", "chrX")]
-    (tmp_path / "held_out.bed").write_text("\n".join(held_out) + "\n")
-    model = tmp_path / "M.safetensors"
-    trained = call("train", "--positives", yeast[factor], "--genome", yeast["genome"], "--input-length", 200,
-                   "--test-chroms", "chrIV,chrX", "--negative-sampling", "random", "--min-distance", 500,
-                   "--out", model, "--device", "cpu")  # fmt: skip
-    assert trained.exit_code == 0, trained.output
-    result = call("run", "--model", model, "--genome", yeast["genome"], "--regions", tmp_path / "held_out.bed",
-                  "--rc-average", "--motif-db", "jaspar:2026:fungi", "--out", tmp_path / "run")  # fmt: skip
-    assert result.exit_code == 0, result.output
-    table = pd.read_csv(tmp_path / "run" / "motifs" / "motifs.tsv", sep="\t")
-    assert table["pattern"][0] == "pos_pattern_1"
-    assert table["accession"][0].startswith(accession) and table["q_value"][0] < 0.001
-    assert table["n_seqlets"][0] >= 20
-    usage = pd.read_csv(tmp_path / "run" / "motifs" / "motif_usage.tsv", sep="\t")
-    assert usage["accession"][0].startswith(accession)
-    assert len(read_motifs(tmp_path / "run" / "motifs" / "motifs.meme")) == len(table)
-    info = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert info["n_patterns"] == len(table) and info["seconds"]["motifs"] < 180
-    assert 'id="pos-pattern-1"' in (tmp_path / "run" / "report.html").read_text()
