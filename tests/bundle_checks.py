@@ -21,7 +21,8 @@ Stanza = dict[str, str]
 Item = tuple[str, int, int, str]
 RGB = re.compile(r"\d{1,3},\d{1,3},\d{1,3}")
 TYPES = re.compile(r"bigNarrowPeak|bigBed 9 [+.]|bigWig -?[\d.e+-]+ -?[\d.e+-]+")
-FIELDS = {"bigNarrowPeak": (10, 6), "bigBed 9 +": (11, 9), "bigBed 9 .": (9, 9)}
+MORE = {"motifs": 2, "variants": 1}  # columns of our own
+FIELDS = {"bigNarrowPeak": (10, 6), "bigBed 9 +": (9, 9), "bigBed 9 .": (9, 9)}
 
 
 def read_ra(path: Path) -> list[Stanza]:
@@ -112,14 +113,16 @@ def check_bigwig(path: Path, attr: Attributions) -> tuple[float, float]:
 
 def read_bigbed(path: Path, chrom_sizes: dict[str, int], kind: str) -> list[Item]:
     """Items of a bigBed, in its order, with the header's numbers of columns checked."""
-    assert struct.unpack_from("<HH", path.read_bytes(), 32) == FIELDS[kind]
+    n_fields, n_of_bed = FIELDS[kind]
+    n_fields += MORE[path.stem] if kind.endswith("+") else 0
+    assert struct.unpack_from("<HH", path.read_bytes(), 32) == (n_fields, n_of_bed)
     items: list[Item] = []
     with pyBigWig.open(str(path)) as bigbed:
-        assert bigbed.isBigBed() and bigbed.SQL().decode().count(";") == FIELDS[kind][0]
+        assert bigbed.isBigBed() and bigbed.SQL().decode().count(";") == n_fields
         for chrom in bigbed.chroms():
             for start, end, rest in bigbed.entries(chrom, 0, chrom_sizes[chrom]) or ():
                 assert 0 <= start < end <= chrom_sizes[chrom]
-                assert rest.count("\t") == FIELDS[kind][0] - 4, rest
+                assert rest.count("\t") == n_fields - 4, rest
                 items.append((chrom, start, end, rest))
     assert items
     return items

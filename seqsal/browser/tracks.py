@@ -267,7 +267,7 @@ def read_variants(path: str | os.PathLike[str]) -> pd.DataFrame:
     >>> head = "chrom\tpos\tid\tref\talt\ttarget\tref_score\talt_score\teffect\tp_value\tq_value"
     >>> _ = Path("V.tsv").write_text(f"{head}\n{row}\n")
     >>> read_variants("V.tsv")[["chrom", "start", "end", "name", "effect"]].to_dict("records")
-    [{'chrom': 'chr1', 'start': 9, 'end': 10, 'name': 'rs1:A>G', 'effect': 1.0}]
+    [{'chrom': 'chr1', 'start': 9, 'end': 10, 'name': 'rs1:A/G', 'effect': 1.0}]
     """
     try:
         table = pd.read_csv(
@@ -276,7 +276,7 @@ def read_variants(path: str | os.PathLike[str]) -> pd.DataFrame:
         )  # fmt: skip
         table = table[table["target"] == table["target"].iloc[0]] if len(table) else table
         score = (-100 * np.log10(table["p_value"].fillna(1.0))).clip(0, 1000)
-        names = [("" if one == "." else f"{one}:") + f"{ref}>{alt}" for one, ref, alt in
+        names = [("" if one == "." else f"{one}:") + f"{ref}/{alt}" for one, ref, alt in
                  table[["id", "ref", "alt"]].itertuples(index=False, name=None)]  # fmt: skip
         start = table["pos"].to_numpy(np.int64) - 1
         regions = make_regions(table["chrom"], start, start + table["ref"].str.len(), name=names, score=score)

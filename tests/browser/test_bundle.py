@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from track_toys import make_attr
 
 from seqsal.browser import bundle as bundle_module
-from seqsal.browser import check_bundle_settings, read_instances, read_motif_instances, write_bundle
+from seqsal.browser import check_bundle_settings, read_instances, read_motif_instances, read_variants, write_bundle
 from seqsal.browser.assembly import ASSEMBLIES
 from seqsal.browser.tracks import NEGATIVE, POSITIVE
 from seqsal.cli import main
@@ -406,3 +406,16 @@ def test_command_line(tmp_path: Path, fasta: Path) -> None:
     assert wrong.exit_code == 2 and "--peaks is for --format hub" in wrong.output
     wrong = CliRunner().invoke(main, ["export", str(store), "--format", "hub", "--out", str(out), "--url-base", "x"])
     assert wrong.exit_code == 2 and "--url-base: got 'x'" in wrong.output
+
+
+def test_variants_are_a_track_of_their_own(tmp_path: Path, fasta: Path) -> None:
+    """As `seqsal variants` writes them, blue where ALT raises the prediction and orange where it lowers it."""
+    head = "chrom\tpos\tid\tref\talt\ttarget\tref_score\talt_score\teffect\tp_value\tq_value"
+    rows = ["chr1\t11\trs1\tA\tG\t0\t0\t1.5\t1.5\t0.001\t0.01", "chr1\t41\t.\tAC\tA\t0\t1\t0.5\t-0.5\tNA\tNA"]
+    (tmp_path / "V.tsv").write_text("\n".join([head, *rows]) + "\n")
+    write_bundle(tmp_path / "out", toy(fasta), variants=read_variants(tmp_path / "V.tsv"))
+    items = check_bundle(tmp_path / "out", toy(fasta), sequences=SEQUENCES)
+    assert items["variants"] == [
+        ("chr1", 10, 11, "rs1:A/G\t300\t.\t10\t11\t0,114,178\t1.5"),
+        ("chr1", 40, 42, "AC/A\t0\t.\t40\t42\t213,94,0\t-0.5"),
+    ]
