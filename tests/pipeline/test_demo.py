@@ -83,7 +83,8 @@ def test_each_step_is_told_and_the_end_says_what_to_do(
     monkeypatch.setattr(demo, "train", lambda *given, **other: metrics)
     monkeypatch.setattr(demo, "held_out_metrics", lambda folder: metrics)
     aside = SimpleNamespace(wait=lambda: 0)
-    monkeypatch.setattr(demo, "_training_aside", lambda *given: nullcontext(aside))
+    monkeypatch.setattr(demo, "_second_model_aside", lambda *given: nullcontext(aside))
+    monkeypatch.setattr(demo, "read_run", lambda folder: SimpleNamespace(**vars(made), folder=Path(folder)))
     with caplog.at_level("INFO", "seqsal.pipeline.demo"):
         summary = demo.run_demo(tmp_path / "out").summary().splitlines()
     assert [line[:4] for line in caplog.messages] == ["1/4 ", "2/4 ", "3/4 ", "4/4 "]
