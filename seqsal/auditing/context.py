@@ -11,10 +11,11 @@ space, method, options, strand averaging), and remembers what several parts need
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -35,9 +36,12 @@ from seqsal.sequence.codes import N_CODE, reverse_complement
 from seqsal.sequence.draws import dinucleotide_shuffle, draw_number
 from seqsal.sequence.tensors import one_hot_tensor
 
-__all__ = ["AuditContext", "Explainer", "one_hot_on"]
+__all__ = ["SPREAD", "AuditContext", "Explainer", "Made", "one_hot_on"]
 
 Explainer = Callable[[SequenceModel, Codes], Maps]
+Spread = Callable[[str, Iterable[dict[str, Any]]], Iterator[Any]]
+SPREAD: ContextVar[Spread | None] = ContextVar("spread", default=None)  # who calls methods of a context elsewhere
+SPREAD_BP = 1 << 17  # that the model reads in one call elsewhere
 SAME_PREDICTION = 1e-2  # of the spread of the predictions
 N_CHECKED = 16
 
@@ -45,6 +49,13 @@ N_CHECKED = 16
 def one_hot_on(codes: Codes, device: torch.device) -> torch.Tensor:
     """Return codes (n, L) as one-hot (n, 4, L) on a device."""
     return one_hot_tensor(torch.from_numpy(np.ascontiguousarray(codes)).to(device))
+
+
+class Made(NamedTuple):
+    """Maps of sequences: track (n, L) and, if they were wanted, scores of all four bases (n, 4, L)."""
+
+    track: Maps
+    hypothetical: Maps | None
 
 
 class AuditContext:
@@ -196,6 +207,9 @@ class AuditContext:
 
         `rows` are those whose windows they stand in; see :meth:`in_windows`.
         """
+        spread = SPREAD.get()
+        if spread is not None and model is None and len(codes):
+            return np.concatenate(list(spread("predict", self._pieces(codes, rows))))
         which = self._chosen(model)
         if not self._has_places:
             return predict_codes(which, codes, device=self.device, rc_average=self.rc_average)
@@ -228,7 +242,15 @@ class AuditContext:
             whole = self.source(codes, rows, turned=turned).read(slice(None))
             made = np.asarray(self.explainer(self._chosen(model), whole), dtype=np.float32)
             return made[:, slice(*self._span(turned))]
-        return np.asarray(self._attribute(codes, method, model, options, draw=draw, rows=rows, turned=turned).track)
+        return self.make(codes, rows, method, model, options, draw=draw, turned=turned).track
+
+    def _pieces(self, codes: Codes, rows: Ints | None) -> Iterator[dict[str, Any]]:
+        """Cut sequences, and the rows whose windows they stand in, for one call each."""
+        if self._has_places:
+            rows = np.resize(self.rows(self.settings.n_regions) if rows is None else rows, len(codes))
+        step = max(1, SPREAD_BP // self.attr.window_length)
+        for at in range(0, len(codes), step):
+            yield {"codes": codes[at : at + step], "rows": None if rows is None else rows[at : at + step]}
 
     def _span(self, turned: bool = False) -> Span:
         start, end = self.attr.span
@@ -255,7 +277,7 @@ class AuditContext:
             return np.asarray(self.attr.hypothetical[rows])
         if self.model is None:
             return None
-        return np.asarray(self._attribute(self.codes(rows), None, None, {}, hypothetical=True, rows=rows).hypothetical)
+        return self.make(self.codes(rows), rows, hypothetical=True).hypothetical
 
     def substitutions(self, n: int) -> Maps:
         """Return the effect f(X with b at i) - f(X) of every substitution in `rows(n)`, (n, 4, L); remembered.
@@ -266,9 +288,8 @@ class AuditContext:
         known = 0 if self._substitutions is None else len(self._substitutions)
         if known < len(rows):
             codes = self.codes(rows[known:])
-            made = self._attribute(codes, "ism", None, {}, hypothetical=True, rows=rows[known:])
-            scores = made.hypothetical
-            effects = np.array(scores, dtype=np.float32)
+            made = self.make(codes, rows[known:], "ism", hypothetical=True)
+            effects = np.array(made.hypothetical, dtype=np.float32)
             there = np.take_along_axis(effects, np.minimum(codes, N_CODE - 1)[:, None].astype(np.int64), axis=1)
             new = np.where((codes == N_CODE)[:, None], effects, effects - there)
             self._substitutions = new if self._substitutions is None else np.concatenate([self._substitutions, new])
@@ -301,18 +322,32 @@ class AuditContext:
             raise UsageError("model: none given, expected the one that the attributions are about")
         return which
 
-    def _attribute(
+    def make(
         self,
         codes: Codes,
-        method: str | None,
-        model: SequenceModel | None,
-        options: dict[str, Any],
+        rows: Ints | None = None,
+        method: str | None = None,
+        model: SequenceModel | None = None,
+        options: Mapping[str, Any] | None = None,
         *,
         hypothetical: bool = False,
         draw: int = 0,
-        rows: Ints | None = None,
         turned: bool = False,
-    ) -> Attributions:
+    ) -> Made:
+        """Return what :meth:`attribute` does and, if wanted, the scores of all four bases; no `explainer` is called."""
+        spread, options = SPREAD.get(), options or {}
+        if spread is not None and model is None and len(codes):
+            how = {"method": method, "options": options, "hypothetical": hypothetical, "draw": draw, "turned": turned}
+            parts = list(spread("make_from", ({**piece, "model": None, **how} for piece in self._pieces(codes, rows))))
+            track, scores = zip(*parts, strict=True)
+            return Made(np.concatenate(track), np.concatenate(scores) if hypothetical else None)
+        return self.make_from(codes, rows, method, model, options, hypothetical, draw, turned)
+
+    def make_from(
+        self, codes: Codes, rows: Ints | None, method: str | None, model: SequenceModel | None,
+        options: Mapping[str, Any], hypothetical: bool, draw: int, turned: bool,
+    ) -> Made:  # fmt: skip
+        """Do what :meth:`make` does, in this process."""
         own = {key: value for key, value in self._options.items() if key not in ("rc_average", "input_length")}
         if " " in str(own.get("layer", "")):  # a layer that cam or grad_cam found, "last convolution", and not a name
             del own["layer"]
@@ -328,7 +363,8 @@ class AuditContext:
             span=None if self.attr.window_codes is None else self._span(turned),
         )
         source = self.source(codes, rows, turned=turned)
-        return attribute_windows(self._chosen(model), source, settings, device=self.device, progress=self.progress)
+        made = attribute_windows(self._chosen(model), source, settings, device=self.device, progress=self.progress)
+        return Made(*(None if one is None else np.asarray(one) for one in (made.track, made.hypothetical)))  # type: ignore[arg-type]
 
     def _check_model(self, model: SequenceModel) -> None:
         rows = self.rows(N_CHECKED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from seqsal.cli.options import (
     path_type,
     pop_reading,
     result_option,
+    scheduler_option,
     show_progress,
     verb,
 )
+from seqsal.errors import UsageError
 
 __all__ = ["audit_command"]
 
@@ -53,6 +56,7 @@ _PARTS = "; ".join(f"{name}: {question}" for name, question in PARTS.items())
     required=True,
     help="Audit to write (.json); positions of shortcuts go to .shortcuts.bed of the same name.",
 )
+@scheduler_option
 @common_options
 @click.pass_context
 def audit_command(
@@ -63,6 +67,7 @@ def audit_command(
     result: str | None,
     out: Path,
     quiet: bool,
+    scheduler: str | None,
     fail_on: list[str],
     **arguments: Any,
 ) -> None:
@@ -86,16 +91,28 @@ def audit_command(
     attr = open_audited(read_attributions(attributions, result, in_memory=False), **of)
     reading = pop_reading(arguments) | {"device": arguments["device"]}
     first, *others = [None if one is None else read_model_of(one, attr, **reading) for one in (model, *other_models)]
-    found = audit(
-        first,
-        attr,
-        other_models=[one for one in others if one is not None],
-        progress=show_progress(quiet),
-        **arguments,
-    )
+    with _workers(scheduler, attributions, model, arguments["seed"], {"result": result, **of}, reading):
+        found = audit(
+            first,
+            attr,
+            other_models=[one for one in others if one is not None],
+            progress=show_progress(quiet),
+            **arguments,
+        )
     with all_or_nothing():
         found.to_json(out)
         found.write_shortcuts_bed(bed)
     if not quiet:
         click.echo(f"{found!r}\n{out}")
     end_by_verdict(ctx, found, fail_on)
+
+
+def _workers(scheduler: str | None, attributions: Path, model: str | None, *how: Any) -> AbstractContextManager[None]:
+    """Have the model's work done by the workers of a scheduler, if there is one."""
+    if scheduler is None:
+        return nullcontext()
+    if model is None:
+        raise UsageError("scheduler: does the work of a model, and none was given; give --model, or leave it out")
+    from seqsal.pipeline.schedulers import audit_on
+
+    return audit_on(scheduler, attributions, model, *how)

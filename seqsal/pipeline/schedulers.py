@@ -26,17 +26,21 @@ import torch
 from numpy.typing import NDArray
 
 from seqsal.attribution.api import OpenRequest, open_request
-from seqsal.attribution.request import make_request
+from seqsal.attribution.request import make_request, read_model_of
+from seqsal.auditing.context import SPREAD, AuditContext
+from seqsal.auditing.run import open_audited
 from seqsal.errors import SeqsalError, StoreError, UsageError, first_line
 from seqsal.experiments.variants import open_scorer
 from seqsal.experiments.variants.score import VariantScorer
 from seqsal.io.atomic import check_writable
 from seqsal.io.config import read_config
 from seqsal.io.progress import bar as progress_bar
+from seqsal.io.store import read_attributions
+from seqsal.models import resolve_device
 from seqsal.pipeline.units import MOST_TASKS, Plan, is_of, merge_units, plan_units, rooted, task_edges, work_unit
 from seqsal.version import VERSION
 
-__all__ = ["attribute_on", "score_on", "variants_on"]
+__all__ = ["attribute_on", "audit_on", "score_on", "variants_on"]
 
 TRIES = 3  # of a task
 TASKS_A_WORKER = 4  # so that fast ones wait little for slow ones
@@ -131,6 +135,40 @@ def variants_on(scheduler: str, **arguments: Any) -> Iterator[VariantScorer]:
         frozen = json.dumps(given)
         scorer.score_jobs = lambda jobs: mapped(client, scheduler, _score_alike, ((frozen, *job) for job in jobs))
         yield scorer
+
+
+@contextmanager
+def audit_on(
+    scheduler: str, attributions: str | os.PathLike[str], model: str, seed: int, of: dict[str, Any],
+    reading: dict[str, Any],
+) -> Iterator[None]:  # fmt: skip
+    """Have the audits of this block predict and attribute by the workers of a scheduler.
+
+    Parameters and errors as for :func:`attribute_on`; `attributions` is the file under audit, `of` what is audited of
+    it (`result`, and the arguments of `open_audited`), and `reading` how the model is read.
+    """
+    reading = rooted({**reading, "genome": os.fspath(attributions), "model": model})
+    frozen = json.dumps([reading.pop("genome"), reading.pop("model"), seed, of, reading])
+    with _client(scheduler) as client:
+        _count_workers(client, scheduler)
+        token = SPREAD.set(lambda name, jobs: mapped(client, scheduler, _ask, ((frozen, name, job) for job in jobs)))
+        try:
+            yield
+        finally:
+            SPREAD.reset(token)
+
+
+def _ask(arguments: str, name: str, job: dict[str, Any]) -> Any:
+    return getattr(_opened_audit(arguments), name)(**job)
+
+
+@functools.lru_cache(maxsize=2)
+def _opened_audit(arguments: str) -> AuditContext:
+    """Open what is audited on a worker, for as long as that lives."""
+    path, model, seed, of, reading = json.loads(arguments)
+    attr = open_audited(read_attributions(path, of.pop("result"), in_memory=False), **of)
+    reading["device"] = resolve_device(reading["device"])
+    return AuditContext(attr, read_model_of(model, attr, **reading), device=reading["device"], seed=seed)
 
 
 def _predict(request: str, first: int, stop: int) -> NDArray[np.float32]:

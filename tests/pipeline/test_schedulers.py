@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from threading import current_thread
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,10 @@ import pytest
 from command_line import call, refused
 
 import seqsal
+from seqsal.attribution.request import read_model_of
+from seqsal.auditing.context import AuditContext
 from seqsal.errors import CheckpointError, StoreError, UsageError
-from seqsal.pipeline.schedulers import attribute_on, mapped, score_on
+from seqsal.pipeline.schedulers import attribute_on, audit_on, mapped, score_on
 
 pytest.importorskip("distributed")
 L, N = 60, 300
@@ -100,6 +103,32 @@ def test_scores_variants_and_a_run_are_those_of_one_process(
     attribute_on(cluster, options["model"], tmp_path / "many" / "run" / "attributions.h5", device="cpu", n_controls=60,
                  hypothetical=True, genome=options["genome"], regions=options["regions"])  # fmt: skip
     assert found == [path.stat().st_mtime_ns for path in tmp_path.glob("many/run/attributions.h5")]  # finished
+
+
+def test_an_audit_asks_the_workers(options: dict[str, Any], cluster: str, tmp_path: Path) -> None:
+    made = tmp_path / "A.h5"
+    given = {key: options[key] for key in ("genome", "regions", "device")}
+    attr = seqsal.attribute(options["model"], out=made, method="saliency", span=40, **given)
+    model = read_model_of(options["model"], attr)
+    here, there = (AuditContext(attr, model, seed=3) for _ in range(2))
+    codes, rows = here.shuffled(here.codes(here.rows(N))), here.rows(N)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("seqsal.auditing.context.SPREAD_BP", 100 * L)
+        other = here.predict(codes, model), here.attribute(codes[:9], method="gradient_x_input", draw=1, rows=rows[:9])
+        expected = here.predict(codes), here.predict(codes[:20], rows=rows[:20]), here.losses(8), *other[1:]
+        asked: list[str] = []
+        real = AuditContext.make_from
+        patch.setattr(
+            AuditContext, "make_from", lambda *a, **k: (asked.append(current_thread().name), real(*a, **k))[1]
+        )
+        with audit_on(cluster, made, options["model"], 3, {"result": None}, {"device": "cpu"}):
+            found = (there.predict(codes), there.predict(codes[:20], rows=rows[:20]), there.losses(8),
+                     there.attribute(codes[:9], method="gradient_x_input", draw=1, rows=rows[:9]))  # fmt: skip
+            np.testing.assert_array_equal(there.predict(codes, model), other[0])  # by a model that is only here
+        assert asked and current_thread().name not in asked
+    for one, by_workers in zip(expected, found, strict=True):
+        np.testing.assert_allclose(by_workers, one, rtol=1e-5, atol=1e-6)
+    refused(call("audit", made, "--out", tmp_path / "a.json", "--scheduler", cluster), "scheduler", "give --model")
 
 
 def test_what_workers_cannot_use_is_told(options: dict[str, Any], cluster: str, tmp_path: Path) -> None:
