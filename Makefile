@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO_OUT ?= demo_out
+unexport PYTHONDONTWRITEBYTECODE  # some hundred processes that load seqsal would each compile it again
 JOBS ?= 2
 
 .PHONY: all demo test unit lint types quick bench docs dist device-check device-site clean

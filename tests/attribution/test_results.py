@@ -24,6 +24,7 @@ from seqsal.attribution.methods.registry import METHODS
 from seqsal.errors import MethodError, ModelError, StoreError, UsageError
 from seqsal.io.attributions import Attributions
 from seqsal.io.store import read_attributions
+from seqsal.io.store_writer import AttributionWriter
 from seqsal.models import wrap
 
 CPU = torch.device("cpu")
@@ -246,45 +247,39 @@ def test_other_results_start_afresh(
     assert "starting afresh" in caplog.text
 
 
-SCRIPT = """
-import sys
-sys.path[:0] = {folders!r}
-import numpy as np, torch
-from test_results import Many
-from toys import Windows, random_codes
-from seqsal.attribution import passes
-from seqsal.attribution.engine import AttributeOptions, attribute_to_file
-from seqsal.io.store_writer import AttributionWriter
-from seqsal.models import wrap
-
-class Told(AttributionWriter):
-    def write(self, *args, **options):
+class _Told(AttributionWriter):
+    def write(self, *args, **options):  # type: ignore[no-untyped-def]
         super().write(*args, **options)
         print("written", flush=True)
 
-passes.CHUNK_BASES = 200
-attribute_to_file.__globals__["AttributionWriter"] = Told
-torch.set_num_threads(1)
-source = Windows(random_codes(np.random.default_rng(3), 100, 40))
-options = AttributeOptions(method=["gradient_x_input", "ism"], target=[0, 3], n_controls=20, batch_size=4)
-attribute_to_file(wrap(Many(), input_length=40), source, sys.argv[1], options, device=torch.device("cpu"))
-"""
+
+def write_and_tell(path: Path) -> None:
+    """Write a file of two methods and two targets, and a line for each chunk of each."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passes, "CHUNK_BASES", 200)
+        patch.setitem(attribute_to_file.__globals__, "AttributionWriter", _Told)
+        source = Windows(random_codes(np.random.default_rng(3), 100, 40))
+        options = AttributeOptions(method=["gradient_x_input", "ism"], target=[0, 3], n_controls=20, batch_size=4)
+        attribute_to_file(wrap(Many(), input_length=40), source, path, options, device=CPU)
 
 
-def test_killed_in_the_middle_resumes_to_the_same_bytes(tmp_path: Path) -> None:
-    folders = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
-    command = [sys.executable, "-c", SCRIPT.format(folders=folders)]
+def test_killed_in_the_middle_resumes_to_the_same_bytes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole, killed = tmp_path / "whole.h5", tmp_path / "A.h5"
-    n_writes = subprocess.run([*command, whole], check=True, capture_output=True, text=True).stdout.count("written")
+    write_and_tell(whole)
+    n_writes = capsys.readouterr().out.count("written")
     assert n_writes == 24 * 4
-    with subprocess.Popen([*command, killed], stdout=subprocess.PIPE, text=True) as process:
+    code = (
+        f"import sys; sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]!r}; import torch; "
+        "torch.set_num_threads(1); from test_results import write_and_tell; write_and_tell(sys.argv[1])"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, killed], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for _ in range(30):  # in the midst of the eighth chunk
             process.stdout.readline()
         os.kill(process.pid, signal.SIGKILL)
     assert (tmp_path / ".A.h5.partial").exists() and not killed.exists()
-    again = subprocess.run([*command, killed], check=True, capture_output=True, text=True).stdout.count("written")
-    assert again < n_writes
+    write_and_tell(killed)
+    assert capsys.readouterr().out.count("written") < n_writes
     assert killed.read_bytes() == whole.read_bytes()
 
 

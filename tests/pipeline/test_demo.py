@@ -69,7 +69,7 @@ def check_verdicts(folder: Path) -> None:
     metrics = [
         load_checkpoint(run / "model.safetensors")[1]["metrics"]["test"] for run in (folder, folder / "contaminated")
     ]
-    assert abs(metrics[0]["auroc"] - metrics[1]["auroc"]) < 0.02
+    assert abs(metrics[0]["auroc"] - metrics[1]["auroc"]) < 0.02 and min(one["auroc"] for one in metrics) > 0.9
     assert 'id="verdict"' in (folder / "contaminated" / "report.html").read_text()
 
 
