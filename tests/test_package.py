@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 WANTED = (
     "CHANGELOG.md", "LICENSE", "Makefile", "README.md", "constraints.txt", "docs/architecture.md",
     "docs/report.png", "docs/two_models.png", "docs/howto/own-model.md", "CITATION.cff", "CONTRIBUTING.md",
-    "recipes/conda/meta.yaml", "recipes/Dockerfile",
+    "recipes/conda/recipe.yaml", "recipes/Dockerfile",
     "example_data/ctcf_sites.fa", "benchmarks/calibration.py", "notebooks/01_quickstart.ipynb",
     "tests/conftest.py", "tests/zoo.txt", "tests/peaks/test_call.py", "seqsal/py.typed",
     "seqsal/report/templates/report.html", "seqsal/example_data/ctcf_sites.fa",
@@ -65,14 +65,14 @@ def test_the_description_needs_no_file_next_to_it() -> None:
 
 def test_recipes_and_citation_follow_the_package() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    recipe = (ROOT / "recipes/conda/meta.yaml").read_text(encoding="utf-8")
+    recipe = (ROOT / "recipes/conda/recipe.yaml").read_text(encoding="utf-8")
     other_names = {"torch": "pytorch", "matplotlib": "matplotlib-base", "safetensors": "python-safetensors"}
     wanted = {
         re.sub(r"^[\w-]+", lambda name: other_names.get(name[0], name[0]), one) for one in project["dependencies"]
     }
     given = {line.replace(" ", "") for line in re.findall(r"^    - (\S+ >=\S+)$", recipe, re.MULTILINE)}
     assert wanted == given - {"setuptools>=77", "python>=3.11"}
-    assert f'version = "{VERSION}"' in recipe
+    assert f'version: "{VERSION}"' in recipe
     assert f"\nversion: {VERSION}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert f"## [{VERSION}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
@@ -86,6 +86,9 @@ def test_the_image_and_the_workflow_use_what_is_there() -> None:
     assert extras is not None and set(extras[1].split(",")) == set(project["optional-dependencies"]) - {"test", "docs"}
     workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))
     steps = [step.get("run", "") for job in workflow["jobs"].values() for step in job["steps"]]
-    assert any(".ci/run" in step for step in steps)
+    (whole,) = (
+        job for job in workflow["jobs"].values() if any(".ci/run" in step.get("run", "") for step in job["steps"])
+    )
+    assert whole["strategy"]["matrix"]["os"] == ["ubuntu-latest", "macos-latest"]
     targets = {word for step in steps for word in re.findall(r"make (\w+)", step)}
     assert targets and all(f"\n{name}:" in (ROOT / "Makefile").read_text() for name in targets)

@@ -53,7 +53,7 @@ def draw_variants(inputs: ReportInputs, maps: VariantMaps) -> list[VariantCard]:
         known, key = maps.table.iloc[row], f"variant-{number}"
         name = one_line(maps.names[row])
         chips = [f"effect {known['effect']:+.3g}"]
-        chips += [] if np.isnan(known["q_value"]) else [f"q {known['q_value']:.1g}"]
+        chips += [] if np.isnan(known["q_value"]) else [f"q {known['q_value']:.2g}"]
         pictures = [
             inline_svg(
                 lambda ax, row=row, part=part: draw_variant(maps, row, part, ax),  # type: ignore[misc]
