@@ -1,12 +1,12 @@
 """`seqsal train --signal` against bpnet-lite's own training: how well each does on held-out data, and how fast.
 
-    python benchmarks/signals.py [--seeds 3] [--epochs 12] [--filters 16] [--blocks 4] [--width 300]
+    python benchmarks/signals.py [--seeds 3] [--epochs 10] [--filters 16] [--blocks 3] [--width 200]
                                 [--genome G.fa --regions R.bed --signal T.bw --test-chroms A --valid-chroms B]
 
 Both train the same network (the test `test_the_network_is_that_of_bpnetlite` shows that it is the same) on the same
 windows, shifted and turned at random, with the same batches' size, epochs, weight of the counts and peak learning rate:
 `BPNet.fit` with `PeakNegativeSampler`, AdamW and its weights of the best epoch; seqsal with its one-cycle schedule and
-averaged weights. By default the data are simulated (`tests/signal_toys.py`): reads of one strand around sites.
+averaged weights. By default the data are simulated (`tests/signal_toys.py`): reads around sites.
 
 Printed, with mean and standard deviation over seeds (of data, weights and batches): Pearson correlation of log counts,
 Jensen-Shannon divergence and Pearson correlation of profiles, by one and the same function, on the test part; what
@@ -132,7 +132,7 @@ def examples_of(arguments: argparse.Namespace, seed: int, folder: Path, training
     given = arguments.regions, arguments.genome, arguments.signal
     if arguments.signal is None:
         made = make_signal(folder, n_each=arguments.regions_each, width=arguments.width, seed=seed)
-        given = made.regions, made.genome, made.plus
+        given = made.regions, made.genome, made.both
     examples = load_examples(
         given[0], None, genome=given[1], config=config, training=training, valid_chroms=arguments.valid_chroms,
         test_chroms=arguments.test_chroms, seed=seed, signal=Signal((given[2],)),
@@ -143,9 +143,9 @@ def examples_of(arguments: argparse.Namespace, seed: int, folder: Path, training
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("seeds", 3), ("epochs", 12), ("filters", 16), ("blocks", 4), ("width", 300)):
+    for name, default in (("seeds", 3), ("epochs", 10), ("filters", 16), ("blocks", 3), ("width", 200)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--regions-each", type=int, default=200, help="Simulated regions on each of 4 chromosomes.")
+    parser.add_argument("--regions-each", type=int, default=600, help="Simulated regions on each of 4 chromosomes.")
     parser.add_argument("--learning-rate", type=float, default=4e-3)
     for name in ("regions", "genome", "signal"):
         parser.add_argument(f"--{name}")

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from seqsal.io.bigwig import Intervals, write_bigwig
+from seqsal.io.bigwig_writer import Stretch, write_bigwig
 from seqsal.sequence.codes import decode, encode, reverse_complement
 
 MOTIF = encode("TTACCCGTA")
@@ -17,22 +17,19 @@ CHROMS = ("chr1", "chr2", "chr3", "chr4")
 
 
 class SignalData(NamedTuple):
-    """Paths of a genome and regions, and of each strand's reads; `depth` (N,) expected reads of the regions."""
+    """Paths of a genome and regions, of the reads of each strand and of both."""
 
     genome: Path
     regions: Path
     plus: Path
     minus: Path
-    depth: NDArray[np.float64]
+    both: Path
 
 
 def write_track(path: Path, tracks: dict[str, NDArray[np.float32]]) -> Path:
-    """Write dense values of chromosomes, those that are not 0, as bigWig."""
-    blocks = []
-    for chrom, values in tracks.items():
-        at = np.flatnonzero(values)
-        blocks.append(Intervals(chrom, at, at + 1, values[at]))
-    write_bigwig(path, {chrom: len(values) for chrom, values in tracks.items()}, blocks)
+    """Write dense values of chromosomes as bigWig."""
+    sizes = {chrom: len(values) for chrom, values in tracks.items()}
+    write_bigwig(path, sizes, (Stretch(chrom, 0, values) for chrom, values in tracks.items()))
     return path
 
 
@@ -43,7 +40,7 @@ def make_signal(folder: Path, n_each: int = 60, width: int = 300, seed: int = 0,
     of the site doubles them; there are a few reads anywhere.
     """
     rng = np.random.default_rng(seed)
-    lines, rows, expected = [], [], []
+    lines, rows = [], []
     strands: dict[str, dict[str, NDArray[np.float32]]] = {"plus": {}, "minus": {}}
     for chrom in CHROMS:
         size = (n_each + 2) * (width + 40)
@@ -53,7 +50,6 @@ def make_signal(folder: Path, n_each: int = 60, width: int = 300, seed: int = 0,
             start = (i + 1) * (width + 40)
             rows.append((chrom, start, start + width, f"{chrom}.{i}", 0, "."))
             n_sites = int(rng.integers(0, 3))
-            expected.append(n_sites * depth)
             for at in rng.choice(np.arange(width // 3, 2 * width // 3, 20), n_sites, replace=False) + start:
                 is_turned = bool(rng.integers(0, 2))
                 codes[at : at + len(MOTIF)] = reverse_complement(MOTIF) if is_turned else MOTIF
@@ -63,9 +59,10 @@ def make_signal(folder: Path, n_each: int = 60, width: int = 300, seed: int = 0,
                     share = 0.5 if is_turned == bool(strand) else 0.25
                     rate[strand, place] += depth * share * shape / shape.sum()
         lines += [f">{chrom}", decode(codes)]
-        for strand, name in enumerate(strands):
+        for strand, name in enumerate(("plus", "minus")):
             strands[name][chrom] = rng.poisson(rate[strand]).astype(np.float32)
     (folder / "genome.fa").write_text("\n".join(lines) + "\n")
     pd.DataFrame(rows).to_csv(folder / "regions.bed", sep="\t", header=False, index=False)
-    plus, minus = (write_track(folder / f"{name}.bw", strands[name]) for name in strands)
-    return SignalData(folder / "genome.fa", folder / "regions.bed", plus, minus, np.array(expected))
+    strands["both"] = {chrom: strands["plus"][chrom] + strands["minus"][chrom] for chrom in CHROMS}
+    plus, minus, both = (write_track(folder / f"{name}.bw", strands[name]) for name in strands)
+    return SignalData(folder / "genome.fa", folder / "regions.bed", plus, minus, both)

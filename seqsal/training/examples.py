@@ -25,6 +25,7 @@ from seqsal.training.settings import TrainConfig
 from seqsal.training.signal import Signal, read_tracks
 from seqsal.training.sources import Regions, find_contigs, is_fasta
 from seqsal.training.split import PARTS, assign_parts, choose_chroms
+from seqsal.training.stretches import Stretches, blocks_of, is_many, joined, rows_of, turned_codes
 
 __all__ = ["Examples", "load_examples"]
 
@@ -40,6 +41,9 @@ _UNEVEN_N = 0.02  # difference in the share of N between classes that a model co
 @dataclass(frozen=True)
 class Examples:
     """Windows in memory, N of them, each `max_shift` bp longer than the model's input at both ends.
+
+    Of many windows `codes`, `tracks` and `controls` may be :class:`seqsal.training.stretches.Stretches`, which hold
+    bases that windows share once, and of which rows are taken as from an array.
 
     Parameters
     ----------
@@ -108,12 +112,13 @@ def load_examples(
     test_chroms: Sequence[str] | None,
     seed: int,
     signal: Signal | None = None,
+    lean: bool = False,
 ) -> Examples:
     """Read the windows of a training run, make negatives where none are given, and split them.
 
     `config` and `training` say the input length, loss and targets, and how to sample, shift and split; chromosomes that
     are None are chosen; `seed` is that of the sampling of negatives; `signal` has the targets in place of a column of
-    the positives. TrainingError: too few examples in a part, unfit
+    the positives; `lean` lays many windows out together (`Stretches`). TrainingError: too few examples in a part, unfit
     target values, negatives for a model that is not binary or of which many are positives as well; UsageError: regions
     without a genome.
     """
@@ -128,14 +133,15 @@ def load_examples(
         raise UsageError("loss: a profile is learnt from tracks, but none is given; add --signal FILE.bw")
     given = [regions for regions in (positives, negatives) if regions is not None]
     has_flanks = not any(is_fasta(regions) for regions in given)
-    reader = _Reader(genome, config.input_length, training, has_flanks)
+    lean = lean and has_flanks and (negatives is not None or config.loss != "binary")
+    reader = _Reader(genome, config.input_length, training, has_flanks, lean)
     with reader.open(positives, "positives") as source:
         is_contig = find_contigs(positives, source.windows)
         chrom_parts = _chrom_parts(source.windows[~is_contig], is_contig, valid_chroms, test_chroms, training)
         classes = [reader.read(source, is_contig, chrom_parts)]
         chrom_sizes = source.chrom_sizes
     if signal is not None:
-        return _with_signal(classes[0], signal, config, training, chrom_sizes)
+        return _with_signal(classes[0], signal, config, training, chrom_sizes, lean=lean)
     targets, spare = _targets(classes[0].windows, config, training), None
     if negatives is not None:
         with reader.open(negatives, "negatives") as source:
@@ -151,8 +157,9 @@ def load_examples(
 
 
 def _with_signal(
-    windows: ClassWindows, signal: Signal, config: CNNConfig, training: TrainConfig, chrom_sizes: Mapping[str, int]
-) -> Examples:
+    windows: ClassWindows, signal: Signal, config: CNNConfig, training: TrainConfig, chrom_sizes: Mapping[str, int],
+    *, lean: bool,
+) -> Examples:  # fmt: skip
     """Give windows, those that lie inside their chromosomes, what tracks have there as targets."""
     is_profile = config.loss == "profile"
     length = config.output_length if is_profile else config.input_length
@@ -176,7 +183,8 @@ def _with_signal(
             raise TrainingError(f"{told}, expected {length:,} bp inside; give regions further in, or shorter windows")
         logger.warning("%s; they are left out", told)
         windows = replace(
-            windows, windows=table[is_inside].reset_index(drop=True), codes=windows.codes[is_inside],
+            windows, windows=table[is_inside].reset_index(drop=True),
+            codes=rows_of(windows.codes, np.flatnonzero(is_inside)),
             parts=windows.parts[is_inside],
         )  # fmt: skip
         table = windows.windows
@@ -185,11 +193,12 @@ def _with_signal(
     logger.info("signal: %s", f"strands of one experiment: {'; '.join(pairs)}" if pairs else "no strands")
     tracks = controls = None
     if is_profile:
-        tracks = read_tracks(signal.paths, table, length + 2 * flank, chrom_sizes, swap=swaps[0])
-        targets = tracks[..., flank : flank + length].sum(axis=-1)
+        tracks = read_tracks(signal.paths, table, length + 2 * flank, chrom_sizes, swap=swaps[0], lean=lean)
+        targets = np.concatenate([block[..., flank : flank + length].sum(axis=-1) for _, block in blocks_of(tracks)])
         if signal.controls:
             controls = read_tracks(
-                signal.controls, table, windows.codes.shape[1], chrom_sizes, swap=swaps[1], name="control"
+                signal.controls, table, windows.codes.shape[1], chrom_sizes, swap=swaps[1], name="control",
+                lean=lean,
             )  # fmt: skip
     else:
         targets = read_tracks(
@@ -262,6 +271,7 @@ class _Reader:
     length: int
     training: TrainConfig
     has_flanks: bool
+    lean: bool = False
 
     def open(self, regions: Regions, name: str) -> WindowSource:
         if is_fasta(regions):
@@ -278,11 +288,21 @@ class _Reader:
         parts = assign_parts(
             source.windows, is_contig, chrom_parts, valid=training.valid_fraction, test=training.test_fraction
         )
+        if self.lean and is_many(len(source), source.length):
+            return ClassWindows(source.windows, self._lay(source), parts, source.provenance)
         codes = source.read(slice(0, len(source)))
         if not self.has_flanks:
             flank = training.max_shift
             codes = np.pad(codes, ((0, 0), (flank, flank)), constant_values=N_CODE)
         return ClassWindows(source.windows, codes, parts, source.provenance)
+
+    @staticmethod
+    def _lay(source: WindowSource) -> Any:
+        """Read windows in blocks, along their chromosomes, into what they share."""
+        laid = Stretches.lay(source.windows, source.length, turned_codes)
+        for rows in np.array_split(np.argsort(laid.at.numpy(), kind="stable"), -(-len(laid) * source.length >> 21)):
+            laid.put(rows, source.read(rows))
+        return laid
 
 
 def _targets(windows: pd.DataFrame, config: CNNConfig, training: TrainConfig) -> NDArray[np.float32]:
@@ -328,7 +348,9 @@ def _check_shared(positive: ClassWindows, negative: ClassWindows, *, of_one_geno
     """
     keys, places = [], []
     for part in (positive, negative):
-        keys.append(np.minimum(window_keys(part.codes), window_keys(reverse_complement(part.codes))))
+        blocks = [np.minimum(window_keys(block), window_keys(reverse_complement(block)))
+                  for _, block in blocks_of(part.codes)]  # fmt: skip
+        keys.append(np.concatenate(blocks))
         places.append(part.windows[["chrom", "start"]].where(part.windows["chrom"] != part.windows["name"]))
     n_shared = []
     for own, other in ((0, 1), (1, 0)):
@@ -357,7 +379,7 @@ def _check_shared(positive: ClassWindows, negative: ClassWindows, *, of_one_geno
 def _join(classes: list[ClassWindows], targets: NDArray[np.float32], length: int) -> Examples:
     """Put positives and negatives, whose targets are 0, into one set."""
     n_positives = len(targets)
-    codes = np.concatenate([part.codes for part in classes])
+    codes: Any = joined([part.codes for part in classes])
     all_targets = np.zeros((len(codes), targets.shape[1]), dtype=np.float32)
     all_targets[:n_positives] = targets
     windows, parts = pd.concat([part.windows for part in classes]), np.concatenate([part.parts for part in classes])
@@ -369,9 +391,17 @@ def _join(classes: list[ClassWindows], targets: NDArray[np.float32], length: int
         is_positive=np.arange(len(codes)) < n_positives,
         chroms=windows["chrom"].to_numpy(dtype=str),
         windows=windows.reset_index(drop=True),
-        seen=record_seen(windows, parts, codes[:, flank : flank + length]),
+        seen=record_seen(windows, parts, _inner(codes, slice(flank, flank + length))),
         provenance={name: part.provenance for name, part in zip(("positives", "negatives"), classes, strict=False)},
     )
+
+
+def _inner(codes: Any, where: slice) -> NDArray[np.uint8]:
+    """Return part of all windows; of stretches, which are no records of a FASTA, none of the bases are asked for."""
+    if isinstance(codes, Stretches):
+        return np.broadcast_to(np.uint8(0), (len(codes), where.stop - where.start))
+    found: NDArray[np.uint8] = codes[:, where]
+    return found
 
 
 def _check(examples: Examples, config: CNNConfig) -> None:
@@ -386,7 +416,7 @@ def _check(examples: Examples, config: CNNConfig) -> None:
                     f"{part} part: {n} {what.removeprefix('n_')}, expected {least} at least; give more regions, "
                     "or other --valid-chroms and --test-chroms"
                 )
-    unknown = (examples.codes == N_CODE).mean(axis=1)
+    unknown = np.concatenate([(block == N_CODE).mean(axis=1) for _, block in blocks_of(examples.codes)])
     if config.loss == "binary":
         gap = unknown[examples.is_positive].mean() - unknown[~examples.is_positive].mean()
         if abs(gap) > _UNEVEN_N:

@@ -38,6 +38,7 @@ from seqsal.training.metrics import auroc, average_precision, pearson, spearman
 from seqsal.training.relevance import Randomiser
 from seqsal.training.settings import TrainConfig
 from seqsal.training.signal import PROFILE_METRICS, profile_scores
+from seqsal.training.stretches import Stretches, digest_of, rows_of
 from seqsal.training.terms import TERMS, Shown, Terms
 
 __all__ = [
@@ -287,31 +288,32 @@ def predict_raw(model: CNN, codes: NDArray[np.uint8], device: torch.device) -> N
 
     Of a profile these are the log counts, without controls.
     """
-    values = [raw[1] if isinstance(raw, tuple) else raw for _, raw in _evaluated(model, codes, None, device)]
+    rows = np.arange(len(codes))
+    values = [raw[1] if isinstance(raw, tuple) else raw for _, raw in _evaluated(model, codes, rows, None, device)]
     return torch.cat(values).double().cpu().numpy()
 
 
 @torch.no_grad()
 def _evaluated(
-    model: CNN, codes: NDArray[np.uint8], controls: NDArray[np.float32] | None, device: torch.device
-) -> Iterator[tuple[slice, Any]]:
-    """Yield raw outputs for the middle of windows (n, width), and which they are, in evaluation mode."""
+    model: CNN, codes: Any, rows: NDArray[np.int64], controls: Any, device: torch.device
+) -> Iterator[tuple[NDArray[np.int64], Any]]:
+    """Yield raw outputs for the middle of some windows of (N, width), and which they are, in evaluation mode."""
     length = model.config.input_length
     step = max(1, _EVALUATION_BP // codes.shape[1])
     was_training = model.training
     model.eval()
     try:
-        for begin in range(0, len(codes), step):
-            rows = slice(begin, begin + step)
-            X = centred_batch(torch.from_numpy(codes[rows]).to(device), length)
-            yield rows, model(X) if controls is None else model(X, _middle(controls[rows], length, device))
+        for begin in range(0, len(rows), step):
+            some = rows[begin : begin + step]
+            X = centred_batch(torch.as_tensor(codes[some]).to(device), length)
+            yield some, model(X) if controls is None else model(X, _middle(controls[some], length, device))
     finally:
         model.train(was_training)
 
 
-def _middle(values: NDArray[np.float32], length: int, device: torch.device) -> torch.Tensor:
+def _middle(values: Any, length: int, device: torch.device) -> torch.Tensor:
     offset = (values.shape[-1] - length) // 2
-    return torch.from_numpy(values[..., offset : offset + length]).to(device)
+    return torch.as_tensor(values[..., offset : offset + length]).to(device)
 
 
 @dataclass(frozen=True)
@@ -326,17 +328,14 @@ class HeldOut:
     def of(cls, model: CNN, examples: Examples, part: str, device: torch.device) -> HeldOut:
         """Predict the examples of a part; a profile's are compared batch by batch, and not kept."""
         rows = examples.rows(part)
-        codes, targets = examples.codes[rows], examples.targets[rows]
-        if examples.tracks is None:
-            return cls(predict_raw(model, codes, device), targets)
-        controls = None if examples.controls is None else examples.controls[rows]
+        targets = examples.targets[rows]
         raw, scores = [], list[dict[str, torch.Tensor]]()
-        for batch, (logits, counts) in _evaluated(model, codes, controls, device):
-            raw.append(counts)
-            scores.append(
-                profile_scores(logits, _middle(examples.tracks[rows[batch]], model.config.output_length, device))
-            )
-        profiles = {name: torch.cat([one[name] for one in scores]).cpu().numpy() for name in scores[0]}
+        for some, said in _evaluated(model, examples.codes, rows, examples.controls, device):
+            raw.append(said if examples.tracks is None else said[1])
+            if examples.tracks is not None:
+                tracks = _middle(examples.tracks[some], model.config.output_length, device)
+                scores.append(profile_scores(said[0], tracks))
+        profiles = {name: torch.cat([one[name] for one in scores]).cpu().numpy() for name in (scores or [{}])[0]}
         return cls(torch.cat(raw).double().cpu().numpy(), targets, profiles)
 
 
@@ -378,7 +377,7 @@ def fingerprint(
     given = (examples.codes, examples.targets, examples.parts.astype("S5"), examples.marks, examples.copies)
     for array in (*given, examples.neutral, examples.tracks, examples.controls):
         if array is not None:
-            digest.update(np.ascontiguousarray(array).tobytes())
+            digest.update(digest_of(array))
     for tensor in model.state_dict().values():  # that it starts from
         digest.update(tensor.detach().cpu().numpy().tobytes())
     digest.update(b"" if teacher is None else teacher.digest.encode())
@@ -396,6 +395,13 @@ def cpu_threads(n_threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def _resident(windows: Any, rows: NDArray[np.int64], device: torch.device) -> Any:
+    """Return some windows to take batches from: on the device, but for those that are too many bytes."""
+    chosen = rows_of(windows, rows)
+    chosen = chosen if isinstance(chosen, Stretches) else torch.from_numpy(chosen)
+    return chosen.to(device if chosen.nbytes <= MAX_RESIDENT_BYTES else "cpu")
+
+
 class _Loop:
     """One run's data on its device, and what an epoch does."""
 
@@ -406,8 +412,7 @@ class _Loop:
         self.state, self.training, self.seed, self.device = state, training, seed, device
         self.config = state.model.config
         rows = examples.rows("train")
-        codes = torch.from_numpy(examples.codes[rows])
-        self.codes = codes.to(device if codes.nbytes <= MAX_RESIDENT_BYTES else "cpu")
+        self.codes = _resident(examples.codes, rows, device)
         on = self.codes.device
         self.marks = None if examples.marks is None else torch.from_numpy(examples.marks[rows]).to(on)
         self.randomise: Randomiser | None = None
@@ -419,8 +424,7 @@ class _Loop:
         self.targets = torch.from_numpy(examples.targets[rows]).to(device)
         self.examples, self.swaps = examples, examples.swaps
         self.tracks, self.controls = (
-            None if one is None else torch.from_numpy(one[rows]).to(on if one.nbytes <= MAX_RESIDENT_BYTES else "cpu")
-            for one in (examples.tracks, examples.controls)
+            None if one is None else _resident(one, rows, device) for one in (examples.tracks, examples.controls)
         )
         self.loss = _Loss(self.config.loss, self.targets, training)
         self.n_steps = math.ceil(len(rows) / training.batch_size) * training.epochs

@@ -16,6 +16,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from torch.nn import functional
 from seqsal.errors import RegionError, TrainingError
 from seqsal.io.bigwig import is_bigwig, read_bigwig, summarize_bigwig
 from seqsal.regions import check_chroms
+from seqsal.training.stretches import Stretches, is_many
 
 __all__ = ["PROFILE_METRICS", "Paths", "Signal", "find_strand_pairs", "profile_scores", "read_tracks"]
 
@@ -98,18 +100,25 @@ def find_strand_pairs(paths: Paths) -> tuple[int, ...]:
 
 def read_tracks(
     paths: Paths, windows: pd.DataFrame, length: int, chrom_sizes: Mapping[str, int], *, swap: Sequence[int],
-    name: str = "signal", signed: bool = False, reduce: str = "",
-) -> NDArray[np.float32]:  # fmt: skip
+    name: str = "signal", signed: bool = False, reduce: str = "", lean: bool = False,
+) -> Any:  # fmt: skip
     """Read the middle `length` bases of windows (N,) from bigWig files, as the model sees them: "-" is turned.
 
-    Returns (N, T, length), or (N, T) where `reduce` is ``sum`` or ``mean``. TrainingError: a file is no bigWig, has no
+    Returns float32 (N, T, length), of many windows where `lean` as `Stretches`, or (N, T) where `reduce` is ``sum`` or
+    ``mean``. TrainingError: a file is no bigWig, has no
     value where windows lie, values that are no counts (unless `signed`), or none at all; RegionError: it is of another
     genome.
     """
     starts = (windows["start"] + windows["end"] - length).to_numpy(np.int64) // 2
     is_minus = (windows["strand"] == "-").to_numpy()
     shape = (len(windows), len(paths))
-    found = np.empty(shape if reduce else (*shape, length), dtype=np.float32)
+    found: Any = None
+    if lean and not reduce and is_many(len(windows), length, 4 * len(paths)):
+        turn = partial(_turned_tracks, swap=tuple(swap))
+        found = Stretches.lay(windows, length, turn, n_tracks=len(paths), kind=np.float32)
+    laid, columns = found, torch.arange(length)
+    if laid is None:
+        found = np.empty(shape if reduce else (*shape, length), dtype=np.float32)
     chroms, step = windows["chrom"].tolist(), max(1, _STEP_BP // length)
     for i, path in enumerate(paths):
         sizes = _check_track(path, windows, chrom_sizes, name)
@@ -120,18 +129,25 @@ def read_tracks(
             bad = ~np.isfinite(values) if signed else ~(values >= 0) | np.isinf(values)
             if bad.any():
                 _refuse_value(path, values, bad, windows.iloc[rows], starts[rows], name)
-            if reduce:
+            if laid is not None:
+                laid.values[i, laid.at[rows][:, None] + columns] = torch.from_numpy(values)
+            elif reduce:
                 found[rows, i] = getattr(values, reduce)(axis=1)
             else:
                 found[rows, i] = np.where(is_minus[rows, None], values[:, ::-1], values)
-        if not found[:, i].any():
+        if not (found[:, i].any() if laid is None else laid.values[i].any()):
             raise TrainingError(
                 f"{name}: {path} has no signal in any of the {len(windows):,} windows, expected reads; check that "
                 "regions and track are of the same experiment"
             )
-    if is_minus.any() and list(swap) != list(range(len(paths))):
+    if laid is None and is_minus.any() and list(swap) != list(range(len(paths))):
         found[is_minus] = found[is_minus][:, list(swap)]
     return found
+
+
+def _turned_tracks(values: torch.Tensor, swap: tuple[int, ...]) -> torch.Tensor:
+    """Return tracks (n, T, W) as seen from the other strand."""
+    return values.flip(-1)[:, list(swap)]
 
 
 def _check_track(

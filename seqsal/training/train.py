@@ -271,6 +271,7 @@ def train_model(
         test_chroms=test_chroms,
         seed=seed,
         signal=tracks,
+        lean=relevant is None and irrelevant is None and not training.mine,
     )
     if relevant is not None or irrelevant is not None:
         examples = replace(examples, marks=mark_examples(examples, relevant, irrelevant))
