@@ -9,8 +9,8 @@ borzoi-pytorch's, `unet` is made here: seven halvings, attention by F.scaled_dot
 Everything runs in a process of its own with the address space limited to `--limit` GB above what it holds when model
 and window are made. First a bare forward and backward pass of the model with frozen weights, and `seqsal.attribute` by
 `gradient_x_input`, its second call: processor time and the most memory that was resident. Then both again with a limit
-of 75 % of what the bare loop took. `--largest GB` widens the U-net's window until a gradient does not fit, with
-segments that are computed again and without; 0 leaves that out.
+of 75 % of what the bare loop took. `--largest GB` widens the window until a map does not fit, up to `--longest` bp,
+with what seqsal does about it and without; 0 leaves that out.
 """
 
 from __future__ import annotations
@@ -123,14 +123,18 @@ def _borzoi(narrow: int) -> nn.Module:
     import borzoi_pytorch.pytorch_borzoi_model as borzoi
 
     borzoi.nn = _NarrowNN(narrow)
-    module = borzoi.Borzoi.from_hparams(dim=1536 // narrow, attn_dim_key=64 // narrow, attn_dim_value=192 // narrow)
+    module = borzoi.Borzoi.from_hparams(
+        dim=1536 // narrow, heads=max(8 // narrow, 1), attn_dim_key=64, attn_dim_value=192,
+    )  # fmt: skip
     module.human_head = nn.Conv1d(1920 // narrow, 16, 1)
     found: nn.Module = module
     return found
 
 
-def work(how: str, name: str, narrow: int, length: int, limit: float) -> dict[str, float]:
-    """Take one gradient, bare or by seqsal, with memory limited; seconds and GB."""
+def work(
+    how: str, name: str, narrow: int, length: int, limit: float, method: str = "gradient_x_input", n_runs: int = 2
+) -> dict[str, float]:
+    """Take one map, bare or by seqsal, with memory limited; seconds of the last run and GB."""
     torch.set_num_threads(1)
     module, reading = make(name, narrow)
     module = module.eval().requires_grad_(False)
@@ -151,14 +155,15 @@ def work(how: str, name: str, narrow: int, length: int, limit: float) -> dict[st
         torch.autograd.grad(out.mean(), window)
 
     def ours() -> None:
-        seqsal.attribute(model, X=X.numpy(), device="cpu")
+        options = {"n_references": 1, "allow_incomplete": True} if method == "deeplift_shap" else {}
+        seqsal.attribute(model, X=X.numpy(), method=method, device="cpu", **options)
 
     model = None if how == "bare" else seqsal.wrap(module, **reading)
     run = bare if how == "bare" else ours
     try:
-        run()
-        begun = time.process_time()
-        run()
+        for _ in range(n_runs):
+            begun = time.process_time()
+            run()
     except (RuntimeError, MemoryError, seqsal.SeqsalError) as error:
         return {"failed": 1, "why": str(error)[:80]}  # type: ignore[dict-item]
     return {"seconds": time.process_time() - begun, "gigabytes": _resident() - before}
@@ -183,6 +188,19 @@ def shown(found: dict[str, Any]) -> str:
     return f"{found['seconds']:.0f} s, {found['gigabytes']:.2f} GB"
 
 
+WAYS = {"kept": "all kept", "ours": "as seqsal chooses"}
+
+
+def largest(how: str, name: str, method: str, given: argparse.Namespace) -> str:
+    """Widen the window by a half until it does not fit."""
+    length, fit = 1 << 16, 0
+    while length <= given.longest and "failed" not in measure(
+        how, name, given.narrow, length, given.largest, method, 1
+    ):
+        length, fit = length * 3 // 2 // 128 * 128, length
+    return f"{fit:,} bp fit" + (f", {length:,} do not" if length <= given.longest else ", the longest that was tried")
+
+
 def main() -> None:
     """Print what each model takes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -190,6 +208,7 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=6)
     parser.add_argument("--narrow", type=int, default=8)
     parser.add_argument("--largest", type=float, default=2)
+    parser.add_argument("--longest", type=int, default=1 << 20)
     parser.add_argument("--work", type=json.loads, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.work:
@@ -208,12 +227,12 @@ def main() -> None:
                 found = measure(how, name, given.narrow, length, tight)
                 print(f"  with {tight:.2f} GB: {'seqsal' if how == 'ours' else how} {shown(found)}", flush=True)
     if given.largest:
-        for how in ("kept", "ours"):
-            length = 1 << 17
-            while "failed" not in measure(how, "unet", given.narrow, length, given.largest):
-                length = length * 5 // 4 // 128 * 128
-            kind = "segments computed again" if how == "ours" else "all kept"
-            print(f"unet, {given.largest:g} GB, {kind}: {length * 4 // 5:,} bp fit, {length:,} do not", flush=True)
+        for name, method in itertools.product(given.models, ("gradient_x_input", "deeplift_shap")):
+            for how in ("kept", "ours"):
+                print(
+                    f"{name}, {given.largest:g} GB, {method}, {WAYS[how]}: {largest(how, name, method, given)}",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ numbers, and so the same gradient to the bit, for at most one more forward pass.
 Segments are found by looking: during one pass that keeps nothing, each module counts the bytes that autograd would have
 kept in it. All parts that count at most so many bytes and are in no larger one are segments; the limit is chosen so
 that the inputs of the segments, what is kept between them, and the largest of them while it is computed again, are
-least together. Nothing of this is done to a model whose windows fit.
+least together. Where that does not fit either, all of it is laid aside (:mod:`seqsal.models.aside`). Nothing of this is
+done to a model whose windows fit.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import contextlib
 import functools
 import itertools
 import logging
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +29,7 @@ from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.checkpoint import checkpoint
 
+from seqsal.models.aside import Aside
 from seqsal.models.state import tensors_of
 
 __all__ = ["LONG", "Kept", "free_bytes", "measure_kept", "recomputed", "thrifty"]
@@ -123,22 +126,29 @@ def thrifty(
         known[key] = measure_kept(model, run, X)
     kept: Kept = known[key]
     free = free_bytes(X.device)
-    n_bytes, segments = (kept.n_bytes, ()) if ROOM * n_windows * kept.n_bytes <= free else kept.fewest
-    if not segments:
-        yield n_bytes
+    if ROOM * n_windows * kept.n_bytes <= free:
+        yield kept.n_bytes
         return
-    logger.info(
-        "memory: the gradient of a window of %s bp takes %s, and %s are free; %d parts of the model are computed "
-        "again instead of kept, which takes %s", f"{X.shape[2]:,}", _shown(kept.n_bytes), _shown(free), len(segments),
-        _shown(n_bytes),
-    )  # fmt: skip
-    if n_bytes > free:
-        logger.warning(
-            "memory: a window of %s bp takes about %s even so, and %s are free; give a machine with more, or a method "
-            "without gradients (--method tiles)", f"{X.shape[2]:,}", _shown(n_bytes), _shown(free),
+    n_bytes, segments = kept.fewest
+    told = "memory: a window of %s bp keeps %s for its gradient, of %s free; "
+    so_far = (f"{X.shape[2]:,}", _shown(kept.n_bytes), _shown(free))
+    if segments and ROOM * n_windows * n_bytes <= free:
+        logger.info(
+            told + "%d parts of the model are computed again instead, which leaves %s", *so_far, len(segments),
+            _shown(n_bytes),
         )  # fmt: skip
-    with recomputed(model, segments):
-        yield n_bytes
+        with recomputed(model, segments):
+            yield n_bytes
+        return
+    where = "the machine's memory" if X.device.type == "cuda" else tempfile.gettempdir()
+    logger.info(told + "it is laid aside in %s", *so_far, where)
+    with Aside(frozenset(_addresses(model))):
+        yield kept.n_bytes
+
+
+def _addresses(model: nn.Module) -> set[int]:
+    """Where a model's own tensors are in memory."""
+    return {tensor.untyped_storage().data_ptr() for tensor in itertools.chain(*tensors_of(model))}
 
 
 def free_bytes(device: torch.device) -> int:
@@ -178,7 +188,7 @@ def measure_kept(model: nn.Module, run: Callable[[torch.Tensor], Any], X: torch.
     X
         A few windows.
     """
-    own = {tensor.untyped_storage().data_ptr() for tensor in itertools.chain(*tensors_of(model))}
+    own = _addresses(model)
     sizes: dict[int, int] = {}
     held: list[StorageWeakRef] = []  # so that no storage gets the number of another
     root = _Call()

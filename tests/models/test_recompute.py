@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from torch import nn
 
 import seqsal
 from seqsal.attribution.methods import paths
-from seqsal.models import recompute
+from seqsal.errors import OutputError
+from seqsal.models import aside, recompute
 from seqsal.models.recompute import free_bytes, measure_kept, recomputed
 from seqsal.models.state import facts_of
 
@@ -92,8 +94,9 @@ def windows() -> np.ndarray[Any, Any]:
 
 
 @pytest.mark.parametrize("method", ["gradient_x_input", "integrated_gradients", "grad_cam", "deeplift_shap"])
+@pytest.mark.parametrize("how", ["parts of the model are computed again", "laid aside"])
 def test_maps_are_the_same_to_the_bit(
-    method: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    method: str, how: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     options = {"X": windows(), "method": method, "device": "cpu", "target": [0, 1], "n_controls": 1}
     monkeypatch.setattr(paths, "MAX_DOUBLINGS", 0)
@@ -101,11 +104,16 @@ def test_maps_are_the_same_to_the_bit(
     expected = seqsal.attribute(Tower(), **options, **QUICK.get(method, {}))
     monkeypatch.setattr(recompute, "free_bytes", lambda device: 0)
     monkeypatch.setattr("seqsal.models.sequence_model.LONG", 1)
+    monkeypatch.setattr(aside, "LEAST", 64)
+    if how != "laid aside":
+        wrapped = seqsal.wrap(Tower(), input_length=LENGTH)
+        fewest = recompute.ROOM * measure_kept(wrapped, wrapped, torch.from_numpy(windows()[:1])).fewest[0]
+        monkeypatch.setattr(recompute, "free_bytes", lambda device: fewest)
     model = Tower()
     before = [dict(vars(part)) for part in model.modules()]
     with caplog.at_level(logging.INFO):
         found = seqsal.attribute(model, **options, **QUICK.get(method, {}))
-    assert "parts of the model are computed again" in caplog.text
+    assert how in caplog.text
     assert [dict(vars(part)) for part in model.modules()] == before
     for name in found.results:
         one, other = found.result(name), expected.result(name)
@@ -161,3 +169,40 @@ def test_free_memory_follows_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 0 < before < 1 << 50
     monkeypatch.setattr(resource, "getrlimit", lambda which: (1 << 30, 1 << 30))
     assert free_bytes(torch.device("cpu")) < min(before, 1 << 30)
+
+
+def test_what_is_laid_aside_is_laid_aside_once_and_the_file_is_emptied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Views, numbers of other types and what an operation wrote over in the meantime come back as they were."""
+    monkeypatch.setattr(aside, "LEAST", 1)
+    torch.manual_seed(0)
+    x, index = torch.randn(6, 40, requires_grad=True), torch.randint(0, 40, (6, 9))
+
+    def run() -> torch.Tensor:
+        h = x.exp()  # keeps its result
+        q, k = h.mT[::2], h[:, 1:21]  # views of it, which the product keeps
+        gathered = h.gather(1, index)
+        return (q @ (k @ k.mT)).sum() + (gathered.sigmoid() ** 2).sum() + h.max(1).values.prod()
+
+    (expected,) = torch.autograd.grad(run(), x)
+    with aside.Aside(frozenset()) as place:
+        for _ in range(2):
+            out = run()
+            assert place._end == sum(one.n_bytes for one in place._known.values())
+            held = place.n_held
+            (found,) = torch.autograd.grad(out, x)
+            del out
+            assert torch.equal(found, expected) and held > 4
+            assert place.n_held == 0 and place._end == 0
+
+
+def test_a_full_temporary_folder_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aside, "LEAST", 1)
+
+    def full(*_: Any) -> int:
+        raise OSError(28, "No space left on device")
+
+    place = aside.Aside(frozenset())
+    place.write(torch.zeros(1, dtype=torch.uint8))
+    monkeypatch.setattr(place, "_file", SimpleNamespace(seek=lambda at: at, write=full))
+    with pytest.raises(OutputError, match=r"No space left on device.*or set TMPDIR"):
+        place.write(torch.zeros(4, dtype=torch.uint8))

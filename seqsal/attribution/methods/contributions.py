@@ -38,6 +38,7 @@ from seqsal.attribution.methods.base import (
 from seqsal.attribution.methods.paths import fixed_reference, shuffled_references
 from seqsal.attribution.methods.references import GivenReferences, as_references
 from seqsal.errors import MethodError
+from seqsal.models.aside import lay_aside, taken_back
 
 __all__ = ["DeepLiftShap", "blame", "deeplift_shap", "make_references"]
 
@@ -83,7 +84,7 @@ class _Plan:
 
         def note(op: Op, args: Args, kwargs: dict[str, Any]) -> Any:
             if op.idx in self.rules:
-                recorded[op.idx] = args
+                recorded[op.idx] = lay_aside(args)
             return run_op(op.target, args, kwargs)
 
         with torch.no_grad():
@@ -96,7 +97,7 @@ class _Plan:
         return {
             idx: tuple(
                 arg.repeat_interleave(n_references, axes[ref.idx]) if _is_moving(ref, ops) else arg
-                for arg, ref in zip(args, ops[idx].args, strict=True)
+                for arg, ref in zip(taken_back(args), ops[idx].args, strict=True)
             )
             for idx, args in recorded.items()
         }
@@ -106,7 +107,9 @@ class _Plan:
 
         def follow(op: Op, args: Args, kwargs: dict[str, Any]) -> Any:
             rule = self.rules.get(op.idx)
-            return run_op(op.target, args, kwargs) if rule is None else rule(op, args, kwargs, there[op.idx])
+            return (
+                run_op(op.target, args, kwargs) if rule is None else rule(op, args, kwargs, taken_back(there[op.idx]))
+            )
 
         return self.graph.run(R, follow)
 
