@@ -53,7 +53,9 @@ def main() -> None:
         cut = whole[2][:, first : first + given.span]
         difference = float(np.abs(of_span[2] - cut).max() / np.abs(whole[2]).max())
         # the least of each, since what else runs on a machine only adds to processor time
-        at_first, again = (min(a) / min(b) for a, b in zip(zip(*spans), zip(*wholes), strict=True))
+        at_first, again = (
+            min(a) / min(b) for a, b in zip(zip(*spans, strict=True), zip(*wholes, strict=True), strict=True)
+        )
         print(
             f"{network}: {given.span} of {length:,} bp ({given.span / length:.1%}) cost {again:.1%} of the whole "
             f"window's time ({at_first:.1%} with what is learnt about the model); values differ by {difference:.1e} of "
