@@ -26,6 +26,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -444,6 +445,53 @@ def graph_loop(model: nn.Module, X: torch.Tensor, size: int) -> Callable[[], obj
     return run
 
 
+def long_windows(check: Check) -> None:
+    """Time, memory and share of the ceiling of one long window: bare, by seqsal, and where it would not fit."""
+    from long_windows import UNet
+
+    from seqsal.models import recompute
+
+    width = 4 if check.small else 32
+    torch.manual_seed(0)
+    wrapped = seqsal_model(UNet(width))
+    bare = wrapped.module.requires_grad_(False)
+    for length in (1 << 15,) if check.small else (196_608, 524_288, 1_048_576):
+        X = one_hot(1, length)
+        work = 2 * 2 * convolution_macs(UNet(width), length // 64) * 64
+        ways: dict[str, Callable[[], Any]] = {
+            "bare loop": lambda X=X: bare_loop(lambda x: bare(x)[:, 0].mean(1), X, 1, check.device),
+            "seqsal": lambda X=X: attribute(check, wrapped, X, "gradient_x_input", gradient_correction=False).track,
+        }
+        ways["seqsal, laid aside"] = ways["seqsal"]
+        tracks = {}
+        for way, run in ways.items():
+            bare.to(check.device if way == "bare loop" else "cpu")
+            with mock.patch.object(recompute, "free_bytes", lambda device: 0) if "aside" in way else (
+                contextlib.nullcontext()
+            ):  # fmt: skip
+                if check.on_gpu:
+                    torch.cuda.reset_peak_memory_stats(check.device)
+                seconds = check.seconds(lambda run=run, way=way, tracks=tracks: tracks.update({way: run()}))
+            gib = torch.cuda.max_memory_allocated(check.device) / 2**30 if check.on_gpu else float("nan")
+            share = work / seconds / CEILING.get("fp32", float("nan"))
+            check.figure(
+                f"U-net, attention, {length:,} bp, {way}",
+                f"{seconds:.2f} s, {gib:.2f} GiB, {share:.2f} of ceiling", seconds=seconds, gib=gib, share=share,
+            )  # fmt: skip
+        first, plain, aside = tracks.values()
+        off = max(difference(plain, first), difference(aside, first))
+        check.expect(f"maps of {length:,} bp agree", off < 1e-3, f"{off:.1e}", "< 1e-3")
+        if check.left() < 60 and not check.small:
+            return
+
+
+def seqsal_model(network: nn.Module) -> Any:
+    """Wrap a network of two tracks, of whose first the mean is read."""
+    import seqsal
+
+    return seqsal.wrap(network.eval(), reduce="mean", output_space="linear")
+
+
 def end_to_end(check: Check) -> None:
     """FASTA + BED → HDF5, and where the time goes: reader, copy, kernels, writer."""
     import seqsal
@@ -533,6 +581,7 @@ SECTIONS: tuple[tuple[str, Callable[[Check], None], float], ...] = (
     ("training", training, 20),
     ("speed", speed, 30),
     ("end to end", end_to_end, 30),
+    ("long", long_windows, 60),
     ("compile", compiled, 60),
     ("tests", marked_tests, 30),
 )
