@@ -19,6 +19,7 @@ from seqsal.errors import ModelError, first_line
 from seqsal.models.adapters import LOW_PRECISION
 from seqsal.models.contrast import Contrast, Target
 from seqsal.models.readout import Readout
+from seqsal.models.recompute import is_full
 from seqsal.sequence.tensors import one_hot_tensor
 
 __all__ = [
@@ -205,9 +206,9 @@ def check_steady(score: Score, X: torch.Tensor, together: torch.Tensor, dtype: t
     with torch.no_grad():
         try:
             alone = torch.cat([score(X[:1]), score(X[1:])])
-        except torch.OutOfMemoryError:
-            raise
         except FORWARD_ERRORS as error:
+            if is_full(error):
+                raise
             raise ModelError(
                 f"model: works on 2 sequences but fails on 1 ({type(error).__name__}: {first_line(error)}); "
                 "normalise with running statistics, and export or script it with a batch size that may change"
@@ -239,9 +240,9 @@ def _gradient(values: torch.Tensor, X: torch.Tensor) -> torch.Tensor | None:
         return None
     try:
         return torch.autograd.grad(values.sum(), X, allow_unused=True)[0]
-    except torch.OutOfMemoryError:
-        raise
     except RuntimeError as error:
+        if is_full(error):
+            raise
         why = next((why for words, why in _CUT.items() if words in str(error)), first_line(error))
         raise ModelError(f"model: has no gradient, as {why}") from error
 
@@ -261,9 +262,9 @@ def _runs(call: Callable[[Any], Any], given: Any) -> bool:
     try:
         with torch.no_grad():
             call(given)
-    except torch.OutOfMemoryError:
-        raise
-    except FORWARD_ERRORS:
+    except FORWARD_ERRORS as error:
+        if is_full(error):
+            raise
         return False
     return True
 

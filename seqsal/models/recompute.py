@@ -32,13 +32,20 @@ from torch.utils.checkpoint import checkpoint
 from seqsal.models.aside import Aside
 from seqsal.models.state import tensors_of
 
-__all__ = ["LONG", "Kept", "free_bytes", "measure_kept", "recomputed", "thrifty"]
+__all__ = ["LONG", "Kept", "free_bytes", "is_full", "measure_kept", "recomputed", "thrifty"]
 
 logger = logging.getLogger(__name__)
 
 LONG = 1 << 15  # bp, from which on it is looked whether a window fits; below, a look would cost more than it saves
 ROOM = 2  # times what autograd keeps: the peak of a backward pass
 MOST_LIMITS = 64  # that are tried
+OUT_OF_MEMORY = (
+    "out of memory",
+    "can't allocate memory",  # the CPU
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "unable to find an engine to execute this computation",  # cuDNN, when none finds room for its workspace
+)
 
 
 @dataclass
@@ -174,6 +181,13 @@ def free_bytes(device: torch.device) -> int:
             taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
             bounds.append(limit - taken)
     return max(min(bounds), 0)
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error means that a device ran out of memory, which not all libraries say by the type."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
 
 
 def measure_kept(model: nn.Module, run: Callable[[torch.Tensor], Any], X: torch.Tensor) -> Kept:

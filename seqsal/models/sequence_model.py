@@ -19,14 +19,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from seqsal.errors import ModelError
+from seqsal.errors import DeviceError, ModelError, first_line
 from seqsal.models import probe
 from seqsal.models.adapters import LOW_PRECISION, find_adapter, known_dtype, known_length
 from seqsal.models.cnn import CNN
 from seqsal.models.contrast import Contrast, Target
 from seqsal.models.output_space import Bypass, Terminal, before_script, find_terminal, invert, resolve_space
 from seqsal.models.readout import ExtraInputs, Lookup, Readout
-from seqsal.models.recompute import LONG, thrifty
+from seqsal.models.recompute import LONG, is_full, thrifty
 from seqsal.models.state import cuda_arithmetic, device_of, facts_of, frozen, intact, tensors_of
 
 __all__ = ["SequenceModel", "facts_about", "wrap"]
@@ -476,8 +476,13 @@ class SequenceModel(nn.Module):
             try:
                 with thrifty(self, self._run, X[:1], known, PROBED) if length >= LONG else contextlib.nullcontext():
                     self._learn(X)
-            except BaseException:  # out of memory too: the next pass has to look again
+            except BaseException as error:  # out of memory too: the next pass has to look again
                 self.n_targets, self.terminal, self.output_space = before
+                if is_full(error) and not isinstance(error, torch.OutOfMemoryError):  # which is told by its type
+                    raise DeviceError(
+                        f"device: out of memory as the model was tried on two windows of {length:,} bp "
+                        f"({first_line(error)}); use a device with more memory, a smaller model or a shorter window"
+                    ) from error
                 raise
         self.input_length = self.input_length or length
         known[key] = (self.n_targets, self.terminal, self.output_space, self.no_gradient, self._is_single)
@@ -546,9 +551,9 @@ class SequenceModel(nn.Module):
     def _first_pass(self, X: torch.Tensor) -> tuple[torch.Tensor, Terminal | None]:
         try:
             return find_terminal(self._run, X, module=self.module, output=self.readout.output)
-        except torch.OutOfMemoryError:
-            raise
         except probe.FORWARD_ERRORS as error:
+            if is_full(error):
+                raise
             raise probe.explain_failure(lambda fed: self._call(fed, X[: len(fed)]), X, self.readout, error) from error
 
     @property

@@ -13,7 +13,7 @@ from torch import nn
 
 import seqsal
 from seqsal.attribution.methods import paths
-from seqsal.errors import OutputError
+from seqsal.errors import DeviceError, OutputError
 from seqsal.models import aside, recompute
 from seqsal.models.recompute import free_bytes, measure_kept, recomputed
 from seqsal.models.state import facts_of
@@ -206,3 +206,21 @@ def test_a_full_temporary_folder_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(place, "_file", SimpleNamespace(seek=lambda at: at, write=full))
     with pytest.raises(OutputError, match=r"No space left on device.*or set TMPDIR"):
         place.write(torch.zeros(4, dtype=torch.uint8))
+
+
+def test_a_model_for_which_there_is_no_memory_has_a_gradient_all_the_same() -> None:
+    class Full(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+            return x * 2
+
+        @staticmethod
+        def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
+
+    class Net(nn.Module):
+        def forward(self, X: torch.Tensor) -> torch.Tensor:
+            return Full.apply(X).sum((1, 2))
+
+    with pytest.raises(DeviceError, match="out of memory as the model was tried on two windows of 64 bp"):
+        seqsal.attribute(Net(), X=windows(), device="cpu")

@@ -25,7 +25,7 @@ from torch import nn
 
 from seqsal.attribution.compute.process import cpu_workers, frozen_on_device
 from seqsal.errors import DeviceError
-from seqsal.models.recompute import LONG, ROOM, free_bytes, thrifty
+from seqsal.models.recompute import LONG, ROOM, free_bytes, is_full, thrifty
 from seqsal.models.sequence_model import SequenceModel, facts_about
 from seqsal.sequence.tensors import one_hot_tensor
 
@@ -38,13 +38,6 @@ MIN_CPU_BUDGET, MAX_CPU_BUDGET = 48 << 20, 192 << 20
 GPU_SHARE = 0.4  # of the free memory; autograd's kept activations are about half of a backward pass's peak
 MAX_GPU_BUDGET = 8 << 30
 MAX_BATCH = 1024
-OUT_OF_MEMORY = (
-    "out of memory",
-    "can't allocate memory",  # the CPU
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_ALLOC_FAILED",
-    "unable to find an engine to execute this computation",  # cuDNN, when none finds room for its workspace
-)
 
 
 class NoRoomError(DeviceError):
@@ -179,9 +172,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory")), is_out_of_memory(KeyError())
     (True, False)
     """
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError, NoRoomError)):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
+    return isinstance(error, NoRoomError) or is_full(error)
 
 
 @contextlib.contextmanager
