@@ -2,8 +2,9 @@
 
     python benchmarks/priors.py [--data single redundant yeast] [--seeds 10] [--results priors.json] [--minutes 7]
 
-Of each data set and seed networks of one size are trained that differ in one thing (`VARIANTS`), and then students of
-half the filters, with teachers or without (`STUDENTS`). Each run goes to the results at once, and is not run again.
+Of each data set and seed networks of one size are trained that differ in one thing (`VARIANTS`), and for the first data
+set students of half the filters, with teachers or without (`STUDENTS`). Each run goes to the results at once, and is
+not run again.
 
 * **single**: random sequence with one site of CTCF, at any place, a tenth of its bases drawn at random, against the
   same without sites.
@@ -17,8 +18,8 @@ the entropy of its shares); *on sites*, the share of its mass on the planted sit
 the two (1: alike); *stable*, the cosine of maps before and after a turn, shifts and silent mutations, the mean of the
 three; *faithful*, how much more the logit falls when the 20 bases with the most attribution are replaced than when any
 20 are, in standard deviations of the logits. Of students *agree*, Pearson's correlation of their logits and the
-teacher's, and *maps agree*, the cosine of maps. Means over seeds with 95 % intervals
-(Student's t), and differences of the same seed.
+teacher's, and *maps agree*, the cosine of maps. Means over seeds with 95 % intervals (Student's t), and
+differences of the same seed.
 """
 
 from __future__ import annotations
@@ -184,7 +185,7 @@ def trial(kind: str, seed: int, options: argparse.Namespace) -> dict[str, dict[s
         for name, settings in VARIANTS.items():
             models[name] = train(options.filters, **settings)
             found[name] = measures(models[name], *given, on)
-        if kind == "yeast":
+        if kind != "single":
             return found
         models |= {f"plain {k}": train(options.filters, of=seed + 1000 * k) for k in (2, 3)}
         for name, model in models.items():

@@ -5,7 +5,7 @@ the same bases in another order. `salient` takes the stretch with the largest Σ
 is at that step (the window as it predicts: running statistics, no dropout), so that it has to find what else tells the
 classes apart; `random` takes any (DeVries and Taylor 2017, arXiv:1708.04552), which is what the first is to be compared
 with. Labels stay as they are: a window whose only site is cut is still called a positive, so that much of either costs
-accuracy (`benchmarks/cutout.py`).
+accuracy (`benchmarks/priors.py`).
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 The teachers' distribution of each window, as the student sees it in that step, is the mean of theirs: of probabilities
 at a temperature T for a binary model (arXiv:1503.02531), of expected counts, or of values. Its divergence from the
 student's is added to the loss on the targets: T² Σ p log(p / q) over both classes, the same of two Poisson
-distributions, or the squared error. With `match_maps` so is 1 − the cosine of the student's map and the mean of theirs.
+distributions, or the squared error; of a profile that over positions, and the squared error of log counts. With
+`match_maps` so is 1 − the cosine of the student's map and the mean of theirs.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ __all__ = ["Teacher", "read_teacher", "warn_of_leaks"]
 
 logger = logging.getLogger(__name__)
 
+SAME = {"loss": "loss", "n_targets": "number of targets", "input_length": "window length",
+        "output_length": "profile's length", "n_controls": "number of control tracks"}  # fmt: skip
+
 
 class Teacher:
     """One network or more, of which a student of the same targets and length learns; `digest` tells them apart."""
@@ -49,10 +53,18 @@ class Teacher:
         self.mean, self.spread = torch.from_numpy(mean).to(device), torch.from_numpy(spread).to(device)
         return self
 
-    def distance(self, raw: torch.Tensor, X: torch.Tensor) -> torch.Tensor:
+    def distance(
+        self, raw: torch.Tensor | tuple[torch.Tensor, ...], X: torch.Tensor, controls: Sequence[torch.Tensor] = ()
+    ) -> torch.Tensor:
         """Return how far the student's head values (n, T) for windows (n, 4, L) are from the teachers'."""
         with torch.no_grad():
-            taught = torch.stack([model(X) for model in self.models])  # (teachers, n, T)
+            heads = [model(X, *controls) for model in self.models]
+        if isinstance(raw, tuple):
+            p = torch.stack([torch.softmax(logits / self.temperature, dim=-1) for logits, _ in heads]).mean(dim=0)
+            log_q = torch.log_softmax(raw[0] / self.temperature, dim=-1)
+            counts = functional.mse_loss(raw[1], torch.stack([one for _, one in heads]).mean(dim=0))
+            return self.temperature**2 * (torch.xlogy(p, p) - p * log_q).sum(dim=-1).mean() + counts
+        taught = torch.stack(heads)  # (teachers, n, T)
         if self.loss == "binary":
             p = torch.sigmoid(taught / self.temperature).mean(dim=0)
             entropy = functional.binary_cross_entropy(p, p)
@@ -84,17 +96,17 @@ def read_teacher(
                 f"{asked}: got {getattr(training, asked)!r} without a teacher; give --teacher M.safetensors"
             )
         return None
-    if wants["temperature"] and config.loss != "binary":
+    if wants["temperature"] and config.loss not in ("binary", "profile"):
         raise TrainingError(
             f"temperature: got {training.temperature:g} for a {config.loss} model, expected 1, since it softens the "
-            "probabilities of a binary one; leave it out"
+            "probabilities of a binary one or a profile; leave it out"
         )
     if config.loss == "profile":
         raise TrainingError("teacher: given for a profile, expected a binary, count or regression model; leave it out")
     models = []
     for path in paths:
         model = load_checkpoint(path)[0]
-        for name, what in (("loss", "loss"), ("n_targets", "number of targets"), ("input_length", "window length")):
+        for name, what in SAME.items():
             own, wanted = (getattr(one, name, None) for one in (model.config, config))
             if own != wanted:
                 raise TrainingError(

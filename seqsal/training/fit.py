@@ -505,8 +505,8 @@ class _Loop:
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.amp):
                 raw = state.model(X, *controls)
             losses = {"train": self.loss(raw, targets)}
-            head = (raw[1] if isinstance(raw, tuple) else raw).float()
-            losses |= self.terms(Shown(X, marks, targets, head, generator, step))
+            head = tuple(one.float() for one in raw) if isinstance(raw, tuple) else raw.float()
+            losses |= self.terms(Shown(X, marks, targets, head, generator, step, controls))
             state.optimizer.zero_grad(set_to_none=True)
             torch.stack([loss * self.terms.weight(name, step) for name, loss in losses.items()]).sum().backward()
             state.optimizer.step()

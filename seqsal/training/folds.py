@@ -144,7 +144,9 @@ def _groups(chroms: pd.Series, n_folds: int) -> list[list[str]]:
 
 
 def _identity(value: Any) -> Any:
-    """Return what tells one input from another: the bytes of a file, the rows of a table."""
+    """Return what tells one input from another: the bytes of a file, the rows of a table, each of a list."""
+    if isinstance(value, (list, tuple)):
+        return [_identity(one) for one in value]
     if isinstance(value, (list, tuple)):
         return [_identity(one) for one in value]
     if isinstance(value, pd.DataFrame):

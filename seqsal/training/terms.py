@@ -32,17 +32,22 @@ TERMS = {
     "maps": ("distance from the teacher's maps", "teacher's maps"),
 }
 COMPOSITION_WEIGHT = 1.0
+Head = torch.Tensor | tuple[torch.Tensor, ...]
 
 
 class Shown(NamedTuple):
-    """A batch as the network sees it: windows (n, 4, L), marks (n, L) or None, targets and head values (n, T)."""
+    """A batch as the network sees it: windows (n, 4, L), marks (n, L) or None, targets and head values (n, T).
+
+    A profile's head values are its logits and log counts; `controls` are what its network reads besides windows.
+    """
 
     X: torch.Tensor
     marks: torch.Tensor | None
     targets: torch.Tensor
-    raw: torch.Tensor
+    raw: Head
     generator: torch.Generator
     step: int
+    controls: Sequence[torch.Tensor] = ()
 
 
 class Terms:
@@ -79,7 +84,7 @@ class Terms:
         if shown.marks is not None:
             found |= self.relevance(shown.X, shown.marks)
         if self.teacher is not None:
-            found["teacher"] = self.teacher.distance(shown.raw, shown.X)
+            found["teacher"] = self.teacher.distance(shown.raw, shown.X, shown.controls)
         if self.priors or self.training.match_maps:
             found |= self._of_maps(shown)
         if self.neutral is not None:

@@ -29,6 +29,8 @@ TRAINING = TrainConfig(epochs=2, max_shift=2, negatives_per_positive=1, batch_si
 
 def network(seed: int, **changes: Any) -> CNN:
     torch.manual_seed(seed)
+    if changes.get("loss") == "profile":
+        changes |= {"stem_pool": 1, "output_length": 10, "profile_kernel": 5}
     return CNN(replace(CONFIG, **changes)).double()
 
 
@@ -49,6 +51,7 @@ CASES = {
     "teacher": ("binary", {"temperature": 2.0}, True),
     "teacher count": ("count", {}, True),
     "teacher regression": ("regression", {}, True),
+    "teacher profile": ("profile", {"temperature": 2.0}, True),
     "maps": ("binary", {"match_maps": 1.0}, True),
 }
 
@@ -125,7 +128,7 @@ def test_a_map_that_ignores_the_change_costs_nothing() -> None:
 @torch.no_grad()
 def test_a_student_equal_to_its_teacher_is_at_no_distance() -> None:
     X = windows(4)
-    for loss in ("binary", "count", "regression"):
+    for loss in ("profile", "binary", "count", "regression"):
         model = network(4, loss=loss).eval()
         assert float(Teacher([model], 1.0).distance(model(X), X)) == pytest.approx(0, abs=1e-9)
     values = Teacher([model]).prepare(np.array([2.0], np.float32), np.array([4.0], np.float32), torch.device("cpu"))
@@ -181,12 +184,15 @@ def test_what_is_refused(sites: Path, tmp_path: Path, more: list[str], said: lis
     assert not list(tmp_path.iterdir())
 
 
-def test_teachers_of_other_targets_or_length_are_refused(tmp_path: Path) -> None:
+def test_teachers_of_other_targets_or_length_are_refused(sites: Path, tmp_path: Path) -> None:
     for name, changes in (("long", {"input_length": 30}), ("many", {"n_targets": 2}), ("count", {"loss": "count"})):
         save_checkpoint(tmp_path / f"{name}.safetensors", CNN(replace(CONFIG, **changes)), {})
     for name, said in (("long", "window length is 30, expected 24"), ("many", "number of targets is 2, expected 1"),
                        ("count", "loss is count, expected binary")):  # fmt: skip
         with pytest.raises(TrainingError, match=rf"teacher .*{name}.safetensors: its {said}"):
             read_teacher([tmp_path / f"{name}.safetensors"], CONFIG, TRAINING)
+    refused(call("train", "--positives", sites, "--out", tmp_path / "m.safetensors", "--device", "cpu", "--teacher",
+                 tmp_path / "long.safetensors"), "long.safetensors: its window length is 30, expected 24")  # fmt: skip
+    assert not (tmp_path / "m.safetensors").exists()
     with pytest.raises(TrainingError, match="temperature: got 2 for a count model"):
         read_teacher([tmp_path / "count.safetensors"], replace(CONFIG, loss="count"), replace(TRAINING, temperature=2))
