@@ -309,7 +309,8 @@ def test_out_of_memory_within_a_window_halves_what_goes_together(
 ) -> None:
     """Mutants and probes, which are more than the windows of a batch."""
     monkeypatch.setattr(ism, "_confirmed_mutator", lambda *args: None)
-    options = AttributeOptions(method=method, batch_size=16, n_controls=0)
+    few = {"n_references": 8} if method == "expected_gradients" else {}
+    options = AttributeOptions(method=method, method_options=few, batch_size=16, n_controls=0)
     expected = attribute_windows(Small(), source, options, device=CPU)
     model = _Picky(6)
     result = attribute_windows(model, source, options, device=CPU)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from interop_toys import Case, make_case
+from modiscolite.cli import cli as modisco
 from motif_toys import REB1, plant
 
 import seqsal
@@ -22,9 +21,9 @@ from seqsal.io.attributions import Attributions
 from seqsal.io.store import StoreLayout
 from seqsal.io.store_writer import AttributionWriter
 from seqsal.models import CNN, CNNConfig, save_checkpoint
+from seqsal.motifs.discover import _keep_compiled
+from seqsal.motifs.match import threads_kept
 from seqsal.sequence.codes import encode, one_hot
-
-MODISCO = "from modiscolite.cli import cli; cli()"
 
 
 def call(*arguments: object) -> Result:
@@ -182,13 +181,19 @@ def test_regions_of_another_genome(case: Case, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # of modisco-lite
 @pytest.mark.parametrize("kind", ["npz", "chrombpnet-h5"])
-def test_modisco_finds_the_motif_in_what_was_exported(tmp_path: Path, rng: np.random.Generator, kind: str) -> None:
+def test_modisco_finds_the_motif_in_what_was_exported(
+    tmp_path: Path, rng: np.random.Generator, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store(plant(rng, {REB1: (150, 1.0)}).attr, tmp_path / "A.h5")
     done("export", tmp_path / "A.h5", "--format", kind, "--out", tmp_path / ("X.h5" if kind != "npz" else "X"))
     inputs = ["-i", "X.h5"] if kind != "npz" else ["-s", "X.ohe.npz", "-a", "X.shap.npz"]
-    command = [sys.executable, "-c", MODISCO, "motifs", *inputs, "-n", "500", "-w", "150", "-o", "found.h5"]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=300)
+    monkeypatch.chdir(tmp_path)
+    _keep_compiled()
+    with threads_kept():
+        found = CliRunner().invoke(modisco, ["motifs", *inputs, "-n", "500", "-w", "150", "-o", "found.h5"])
+    assert found.exit_code == 0, (found.output, found.exception)
     with h5py.File(tmp_path / "found.h5") as file:
         pattern = file["pos_patterns/pattern_0"]
         scores, n_seqlets = pattern["contrib_scores"][...].T, int(pattern["seqlets/n_seqlets"][0])

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from seqsal.motifs import Motif, MotifResult, Pattern
-from seqsal.report import ReportInputs
-from seqsal.report.cards import MAX_PATTERNS
+from seqsal.report import ReportInputs, cards, genome, sections
 from seqsal.report.html import render_report
 from seqsal.sequence.codes import encode, one_hot
 
@@ -80,8 +80,10 @@ def test_usage_of_known_motifs_is_a_table(make_inputs: Make) -> None:
     assert 'id="usage-table"' in text and "which it ignores" in text
 
 
-def test_many_patterns_are_cut(make_inputs: Make) -> None:
-    patterns = [make_pattern(f"pos_pattern_{i}", [35]) for i in range(1, MAX_PATTERNS + 3)]
+def test_many_patterns_are_cut(make_inputs: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (cards, sections, genome):
+        monkeypatch.setattr(module, "MAX_PATTERNS", 4)
+    patterns = [make_pattern(f"pos_pattern_{i}", [35]) for i in range(1, 4 + 3)]
     text = render_report(make_inputs(motifs=make_result(*patterns)))
-    assert text.count('<tr id="pos-pattern-') == MAX_PATTERNS
+    assert text.count('<tr id="pos-pattern-') == 4
     assert "2 more are in <code>motifs/motifs.tsv</code>" in text
