@@ -47,7 +47,10 @@ _PARTS = "; ".join(f"{name}: {question}" for name, question in PARTS.items())
 )  # fmt: skip
 @click.option("--flank", type=click.IntRange(min=0), default=0, help="Widen the span by this many bp on either side.")
 @click.option("--contrast", metavar="A-B", help="Audit the result of this contrast, where the file has several.")
-@click.option("--readout-at", metavar="PLACE", help="Make sure that this is where the attributions were read.")
+@click.option(
+    "--readout-at", metavar="PLACE",
+    help="Where the attributions were read, and so the model is read here: the file records it; another PLACE is refused.",
+)  # fmt: skip
 @evidence_options
 @click.option("--genome", type=path_type, help="Genome FASTA, for --positives and --negatives that are BED.")
 @click.option(

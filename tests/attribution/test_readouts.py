@@ -154,11 +154,15 @@ def test_a_file_remembers_where_it_was_read(module: Binned, genome: Any, tmp_pat
     np.testing.assert_allclose(later.track, np.asarray(made.controls.track), atol=1e-6)
     from seqsal.attribution.request import read_model_of
     from seqsal.auditing.context import AuditContext
+    from seqsal.auditing.run import open_audited
 
     context = AuditContext(read, read_model_of(module, read))  # predicts what is on record
     rows = np.array([2, 0])
     np.testing.assert_allclose(context.predict(context.codes(rows), rows=rows), read.prediction[rows], rtol=1e-5)
     np.testing.assert_allclose(context.attribute(context.codes(rows), rows=rows), read.track[rows], atol=1e-6)
+    assert open_audited(tmp_path / "A.h5", readout_at="region").attrs["readout_at"]["at"] == "region"
+    with pytest.raises(SeqsalError, match="got 'summit±3', but the attributions are of 'region'"):
+        open_audited(read, readout_at="summit±3")
 
 
 class Flat(torch.nn.Module):
