@@ -49,7 +49,7 @@ _PARTS = "; ".join(f"{name}: {question}" for name, question in PARTS.items())
 @click.option("--contrast", metavar="A-B", help="Audit the result of this contrast, where the file has several.")
 @click.option(
     "--readout-at", metavar="PLACE",
-    help="Where the attributions were read, and so the model is read here: the file records it; another PLACE is refused.",
+    help="Where the model is read: where the attributions were, which the file records; another PLACE is refused.",
 )  # fmt: skip
 @evidence_options
 @click.option("--genome", type=path_type, help="Genome FASTA, for --positives and --negatives that are BED.")
