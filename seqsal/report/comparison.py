@@ -143,7 +143,12 @@ def _overview(runs: list[FinishedRun]) -> Section:
 def _model_name(model: Any) -> str:
     """File name of a model, or of each of an ensemble."""
     models = model if isinstance(model, list) else [model]
-    return ", ".join(Path(str(one.get("file", ""))).name for one in models if isinstance(one, dict)) or "–"
+    return (
+        ", ".join(
+            Path(str(one.get("file", ""))).name.removesuffix(".safetensors") for one in models if isinstance(one, dict)
+        )
+        or "–"
+    )
 
 
 def _rate(run: FinishedRun) -> float:
