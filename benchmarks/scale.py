@@ -1,10 +1,10 @@
 """Whole genomes: how time, memory and file size grow, how fast each part is by itself, and what that means for hg38.
 
-    python benchmarks/scale.py [--mbp 1 10] [--models 1 4] [--cores 1] [--step 100] [--schedulers]
+    python benchmarks/scale.py [--mbp 1 10] [--models 1 10] [--length 200] [--cores 1] [--step 100] [--schedulers]
 
 *Growth.* `seqsal attribute --regions genome --bigwig` of simulated genomes, by a model that costs nothing (a weight for
-each base and position, windows of 200 bp), in a process of its own: seconds, largest resident memory and file sizes,
-each also per Mbp of genome. With several models, as an ensemble.
+each base and position, windows of `--length`), in a process of its own: seconds, largest resident memory and file
+sizes, each also per Mbp of genome. With several models, as an ensemble.
 
 *Parts.* Mbp of track per second of processor time of the reader (windows from FASTA), the HDF5 writer and the bigWig
 writer with its process. The slowest is what a fast device waits for.
@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-LENGTH = 200
+LENGTH = int(os.environ.get("SCALE_LENGTH", "200"))  # of windows; --length sets it, in other processes too
 HERE = Path(__file__).resolve().parent
 
 
@@ -53,20 +53,11 @@ class Slow(Free):
         return super().forward(X)
 
 
-def free0() -> Free:
-    return Free(0)
-
-
-def free1() -> Free:
-    return Free(1)
-
-
-def free2() -> Free:
-    return Free(2)
-
-
-def free3() -> Free:
-    return Free(3)
+def __getattr__(name: str) -> Callable[[], Free]:
+    """Model number i, as `scale:freeI`."""
+    if not name.removeprefix("free").isdigit():
+        raise AttributeError(name)
+    return lambda: Free(int(name.removeprefix("free")))
 
 
 def slow() -> Slow:
@@ -213,11 +204,15 @@ def schedulers(folder: Path, cores: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mbp", type=float, nargs="+", default=[1, 10])
-    parser.add_argument("--models", type=int, nargs="+", choices=range(1, 5), default=[1, 4])
+    parser.add_argument("--models", type=int, nargs="+", default=[1, 10])
+    parser.add_argument("--length", type=int, default=LENGTH)
     parser.add_argument("--cores", type=int, default=1)
     parser.add_argument("--step", type=int, default=100)
     parser.add_argument("--schedulers", action="store_true")
     given = parser.parse_args()
+    if given.length != LENGTH:
+        os.environ["SCALE_LENGTH"] = str(given.length)
+        os.execv(sys.executable, [sys.executable, *sys.argv])
     torch.set_num_threads(given.cores)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -13,7 +13,7 @@ import logging
 import os
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -37,7 +37,18 @@ from seqsal.io.config import read_config
 from seqsal.io.progress import bar as progress_bar
 from seqsal.io.store import read_attributions
 from seqsal.models import resolve_device
-from seqsal.pipeline.units import MOST_TASKS, Plan, is_of, merge_units, plan_units, rooted, task_edges, work_unit
+from seqsal.pipeline.units import (
+    MOST_TASKS,
+    N_NAMED,
+    Plan,
+    is_of,
+    merge_units,
+    plan_units,
+    rooted,
+    task_edges,
+    work_unit,
+)
+from seqsal.regions import format_region
 from seqsal.version import VERSION
 
 __all__ = ["attribute_on", "audit_on", "score_on", "variants_on"]
@@ -89,10 +100,31 @@ def attribute_on(
             logger.info(
                 "scheduler: %d tasks on %d workers, dashboard %s", len(plan.tasks), n_workers, client.dashboard_link
             )
-            _work(client, scheduler, plan, progress)
+            failed = _work(client, scheduler, plan, progress)
+            if failed:
+                raise _without(plan, out, failed)
             merge_units(folder, out)
     shutil.rmtree(folder, ignore_errors=True)
     return out
+
+
+def _without(plan: Plan, out: Path, failed: Mapping[int, str]) -> StoreError:
+    """Write what there is without the tasks that failed; returns the error that lists their regions."""
+    with open_request(make_request(**plan.requests[0])) as opened:
+        ends = ("chrom", "start", "end")
+        table = opened.source.windows[list(ends)]
+        spans = [[format_region(*table.iloc[row]) for row in (first, last - 1)]
+                 for first, last in (plan.tasks[task].windows for task in failed)]  # fmt: skip
+    told = "; ".join(f"{first} to {last}" for first, last in spans[:N_NAMED]) + "; …" * (len(spans) > N_NAMED)
+    kept = "nothing was written"
+    if len(failed) < len(plan.tasks):
+        merge_units(plan.folder, out, partial=True)
+        kept = f"all others are in {out}, which names what it lacks in its attribute missing_tasks"
+    task, reason = next(iter(failed.items()))
+    return StoreError(
+        f"scheduler: {len(failed):,} of {len(plan.tasks):,} tasks failed, those of windows {told}; task {task} with: "
+        f"{reason}; {kept}; the same command tries those tasks again"
+    )
 
 
 def _is_finished(out: Path, plan: Plan) -> bool:
@@ -335,12 +367,14 @@ def _task(folder: str, task: int) -> str:
     try:
         work_unit(folder, task, keep=True)
     except SeqsalError as error:
-        return str(error)
+        import distributed
+
+        return f"{error} (worker {distributed.get_worker().address})"
     return ""
 
 
-def _work(client: Any, scheduler: str, plan: Plan, progress: bool | None) -> None:
-    """Have all tasks done that are not."""
+def _work(client: Any, scheduler: str, plan: Plan, progress: bool | None) -> dict[int, str]:
+    """Have all tasks done that are not; returns those that failed, and why."""
     import distributed
 
     due = plan.missing(range(len(plan.tasks)))
@@ -368,11 +402,4 @@ def _work(client: Any, scheduler: str, plan: Plan, progress: bool | None) -> Non
                 f"scheduler: {scheduler} was lost ({first_line(error)}); run the same command again, it goes on with "
                 f"the {len(plan.tasks) - len(plan.missing(range(len(plan.tasks)))):,} tasks that are done"
             ) from error
-    if failed:
-        task, reason = next(iter(failed.items()))
-        first, last = plan.tasks[task].windows
-        raise StoreError(
-            f"scheduler: {len(failed):,} of {len(plan.tasks):,} tasks failed, task {task} (windows {first:,} to "
-            f"{last:,}) with: {reason}; the others are kept in {plan.folder}: run again, or join them with `seqsal "
-            f"merge {plan.folder} --partial`"
-        )
+    return failed

@@ -336,7 +336,9 @@ def attack(lab: Lab, what: str, n: int, seed: int, only: list[str]) -> tuple[int
             if wrong:
                 print(f"    race {kind}, seed {seed + i}: {wrong}", flush=True)
         return n_right, n_done
-    names = only or (["attribute", "several", "run", "work", "merge"] if what in ("kill", "stop") else list(COMMANDS))
+    names = only or (
+        ["attribute", "several", "run", "work", "merge", "train"] if what in ("kill", "stop") else list(COMMANDS)
+    )
     counting = COUNT if what in ("kill", "stop") else COUNT_WRITES
     plan = sorted(((name, *lab.undisturbed(name, counting)) for name in names), key=lambda one: one[2])
     trial = {"kill": (killed, KILL), "stop": (killed, STOP), "full": (full, FULL), "errors": (full, ERROR)}[what]

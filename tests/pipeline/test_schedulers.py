@@ -182,7 +182,7 @@ def test_one_that_does_not_answer_is_one_line(
     assert not list(tmp_path.iterdir())
 
 
-def test_tasks_that_fail_are_told_and_the_others_kept(options: dict[str, Any], tmp_path: Path) -> None:
+def test_tasks_that_fail_are_told_and_the_others_delivered(options: dict[str, Any], tmp_path: Path) -> None:
     from distributed import Client, LocalCluster
 
     from seqsal.pipeline import schedulers
@@ -191,6 +191,12 @@ def test_tasks_that_fail_are_told_and_the_others_kept(options: dict[str, Any], t
     plan = schedulers.plan_units([options["model"]], tmp_path / "plan", units=4, **arguments | {"method": "saliency"})
     plan.result(2).symlink_to("/nonexistent/folder/task.h5")  # cannot be written
     with LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster, Client(cluster) as client:
-        with pytest.raises(StoreError, match=r"1 of 4 tasks failed, task 2 \(windows 128 to 192\) with: "):
-            schedulers._work(client, "inproc", plan, False)
+        failed = schedulers._work(client, "inproc", plan, False)
     assert [plan.result(task).exists() for task in range(4)] == [True, True, False, True]
+    told = str(schedulers._without(plan, tmp_path / "A.h5", failed))
+    rows = options["regions"].read_text().split("\n")
+    first, last = ("{}:{}-{}".format(*rows[row].split("\t")) for row in (128, 191))
+    assert f"1 of 4 tasks failed, those of windows {first} to {last}; task 2 with: " in told and "(worker " in told
+    assert "\n" not in told and "the same command tries those tasks again" in told
+    kept = seqsal.read_attributions(tmp_path / "A.h5")
+    assert (len(kept), kept.attrs["missing_tasks"]) == (N - 64, [2])
