@@ -31,7 +31,7 @@ _TABLE = BYTE_TO_CODE.tobytes()
 _IS_MASKED = bytes(ord("a") <= byte <= ord("z") for byte in range(256))
 _LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz*-."
 _CHUNK_BP = 1 << 20  # bases joined at a time, so that they stay in the cache of the processor
-_MAPPED_BYTES = 1 << 26  # read from the file, after which the system may have that memory back
+_MAPPED_BYTES = 1 << 23  # read from the file, after which the system may have that memory back
 _CHUNK_BGZF = 256  # windows of a bgzip file at a time: bounds the decompressed blocks, 64 KiB each
 
 
