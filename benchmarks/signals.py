@@ -179,8 +179,8 @@ def main() -> None:
         columns = []
         for key in MEASURES:
             values = [one[key] for one in found[name]]
-            spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-            columns.append(f"{statistics.mean(values):.3f}{spread}")
+            spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
+            columns.append(f"{np.mean(values):.3f}{spread}")
         columns.append(f"{statistics.mean(seconds[name]):.1f}" if seconds[name] else "")
         print(f"| {name} | {' | '.join(columns)} |")
     ratios = [b / a for a, b in zip(seconds["seqsal"], seconds["bpnet-lite"], strict=True)]

@@ -53,6 +53,7 @@ __all__ = [
     "fingerprint",
     "fit",
     "learning_rate",
+    "mixed_precision",
     "predict_raw",
     "state_path",
 ]
@@ -395,6 +396,11 @@ def cpu_threads(n_threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def mixed_precision(device: torch.device) -> bool:
+    """Whether forward passes of a training run in bfloat16 on a device; weights and losses are float32 anywhere."""
+    return device.type == "cuda" and torch.cuda.is_bf16_supported()
+
+
 def _resident(windows: Any, rows: NDArray[np.int64], device: torch.device) -> Any:
     """Return some windows to take batches from: on the device, but for those that are too many bytes."""
     chosen = rows_of(windows, rows)
@@ -430,7 +436,7 @@ class _Loop:
         self.n_steps = math.ceil(len(rows) / training.batch_size) * training.epochs
         self.terms = Terms(state.model, examples, training, device, teacher, self.n_steps)
         self.bad_since = dict[str, float]()  # first step of the epoch at which a term was not finite
-        self.amp = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        self.amp = mixed_precision(device)
 
     def choose_threads(self) -> int:
         """Take a thread for every `WORK_OF_A_THREAD` of a step, as many as torch uses at most.

@@ -43,14 +43,21 @@ class FoldsResult:
     def summary(self) -> str:
         """Say how well each fold does on chromosomes that it never saw, and all together."""
         lines = []
-        names = [name for name in METRICS if all(isinstance(one.get(name), float) for one in self.metrics)]
-        for path, chroms, metrics in zip(self.paths, self.chroms, self.metrics, strict=True):
-            values = ", ".join(f"{name.replace('_', ' ')} {metrics[name]:.3f}" for name in names)
-            lines.append(f"{path}: test {values}; on {', '.join(chroms[:6])}{', …' * (len(chroms) > 6)}")
+        each = [{name: _mean_of(one.get(name)) for name in METRICS} for one in self.metrics]  # over several targets
+        names = [name for name in METRICS if all(one[name] is not None for one in each)]
+        for path, chroms, metrics in zip(self.paths, self.chroms, each, strict=True):
+            said = ", ".join(f"{name.replace('_', ' ')} {metrics[name]:.3f}" for name in names)
+            lines.append(f"{path}: test {said}; on {', '.join(chroms[:6])}{', …' * (len(chroms) > 6)}")
         for name in names:
-            each = np.array([one[name] for one in self.metrics])
-            lines.append(f"test {name.replace('_', ' ')}: {each.mean():.3f}, sd over folds {each.std(ddof=1):.3f}")
+            values = np.array([one[name] for one in each])
+            lines.append(f"test {name.replace('_', ' ')}: {values.mean():.3f}, sd over folds {values.std(ddof=1):.3f}")
         return "\n".join(lines)
+
+
+def _mean_of(value: Any) -> Any:
+    """Return the mean over targets of a metric, None where one has none."""
+    values = value if isinstance(value, list) else [value]
+    return float(np.mean(values)) if all(isinstance(one, float) for one in values) else None
 
 
 def train_folds(

@@ -28,6 +28,7 @@ from seqsal.training.fit import (
     cpu_threads,
     evaluate,
     fit,
+    mixed_precision,
     predict_raw,
     state_path,
 )
@@ -502,6 +503,7 @@ def _describe(
         "inputs": examples.provenance,
         "seed": seed,
         "device": device.type,
+        "precision": "bfloat16" if mixed_precision(device) else "float32",
         "torch_version": torch.__version__,
     }
     return json.loads(to_json(described))  # what load_checkpoint gives: NaN as None, tuples as lists

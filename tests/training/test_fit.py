@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
+import pytest
 import torch
 
+from seqsal.models import CNN, CNNConfig
 from seqsal.sequence.codes import one_hot, reverse_complement
-from seqsal.training.fit import View, augmented_batch, centred_batch
+from seqsal.training import fit as fit_module
+from seqsal.training.examples import Examples
+from seqsal.training.fit import View, augmented_batch, centred_batch, fit
+from seqsal.training.settings import TrainConfig
 
 
 def drawn(n: int, slack: int, seed: int = 0, *, reverse_complement: bool = True) -> View:
@@ -52,3 +60,53 @@ def test_marks_go_with_their_bases() -> None:
     assert all(torch.equal(row.bool(), c) or torch.equal(row.bool(), g)
                for row, c, g in zip(moved, is_c, is_g, strict=True))  # fmt: skip
     assert {int(torch.equal(row.bool(), c)) for row, c in zip(moved, is_c, strict=True)} == {0, 1}
+
+
+def _of_profile(rng: np.random.Generator, n: int = 64) -> Examples:
+    codes = rng.integers(0, 4, (n, 66), dtype=np.uint8)
+    tracks = rng.poisson(2 * (codes[:, None, 18:48] == 2)).astype(np.float32)
+    parts = np.array(["train"] * (n - 16) + ["valid"] * 16)
+    return Examples(codes, tracks.sum(-1), parts, np.ones(n, np.bool_), np.full(n, "chr1"), tracks=tracks,
+                    swaps=((0,), ()))  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["binary", "profile"])
+def test_mixed_precision_learns_the_same(kind: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a GPU does it; the CPU knows bfloat16 too."""
+    examples = _of_profile(rng)
+    sizes: dict[str, Any] = {"n_filters": 8, "stem_kernel": 5, "n_blocks": 1}
+    if kind == "binary":
+        labels = (rng.random((64, 1)) < 0.5).astype(np.float32)
+        examples = replace(examples, tracks=None, targets=labels, swaps=((), ()))
+        config = CNNConfig(60, **sizes, dropout=0.0)
+    else:
+        config = CNNConfig.for_profile(60, output_length=24, profile_kernel=9, **sizes)
+    losses = []
+    for amp in (False, True):
+        monkeypatch.setattr(fit_module, "mixed_precision", lambda device, amp=amp: amp)
+        torch.manual_seed(0)
+        training = TrainConfig(epochs=2, max_shift=3, batch_size=16)
+        state = fit(CNN(config), examples, training, seed=0, device=torch.device("cpu"), state_file=None, resume=False,
+                    progress=False)  # fmt: skip
+        losses.append([entry["train_loss"] for entry in state.history])
+        assert {one.dtype for one in state.best.parameters()} == {torch.float32}
+    assert losses[0] != losses[1]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=0.02)
+
+
+@pytest.mark.cuda
+def test_mixed_precision_on_a_gpu(rng: np.random.Generator) -> None:
+    """A profile is learnt as on the CPU, with weights in float32."""
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    examples, config = _of_profile(rng), CNNConfig.for_profile(60, output_length=24, profile_kernel=9, n_filters=8)
+    found = []
+    for name in ("cpu", "cuda"):
+        torch.manual_seed(0)
+        device = torch.device(name)
+        state = fit(CNN(config).to(device), examples, TrainConfig(epochs=3, max_shift=3, batch_size=16), seed=0,
+                    device=device, state_file=None, resume=False, progress=False)  # fmt: skip
+        found.append([entry["valid_loss"] for entry in state.history])
+        assert fit_module.mixed_precision(device) == (name == "cuda" and torch.cuda.is_bf16_supported())
+        assert {one.dtype for one in state.best.parameters()} == {torch.float32}
+    np.testing.assert_allclose(found[1], found[0], rtol=0.05)

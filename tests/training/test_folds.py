@@ -15,7 +15,7 @@ import seqsal
 from seqsal.errors import TrainingError
 from seqsal.models import CNNConfig, load_checkpoint
 from seqsal.training import TrainConfig, folds
-from seqsal.training.folds import train_folds
+from seqsal.training.folds import FoldsResult, train_folds
 
 L = 30
 
@@ -87,3 +87,9 @@ def test_refusals(inputs: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="lie on 2 chromosomes"):
         train_folds(table, 3, tmp_path / "M.safetensors", genome=inputs["genome"], **SMALL)
     assert not list(tmp_path.glob("M*"))
+
+
+def test_several_targets_are_told_by_their_mean() -> None:
+    metrics = [{"pearson": [0.2, 0.4]}, {"pearson": [0.5, 0.7]}]
+    said = FoldsResult([Path("a"), Path("b")], [["chr1"], ["chr2"]], metrics).summary()
+    assert "a: test pearson 0.300; on chr1" in said and "test pearson: 0.450, sd over folds 0.212" in said

@@ -74,12 +74,18 @@ def test_the_checkpoint_opens_everywhere(trained: tuple[TrainResult, Path], data
     torch.testing.assert_close(model.predict(X), counts[:, 0].exp())  # 1 + the counts
 
 
-def test_retrain_refuses_in_one_line(trained: tuple[TrainResult, Path], data: SignalData, tmp_path: Path) -> None:
-    (tmp_path / "audit.json").write_text("{}")
-    arguments = ["retrain", "--model", trained[1], "--audit", tmp_path / "audit.json", "--positives", data.regions,
-                 "--genome", data.genome, "--out", tmp_path / "M2.safetensors"]  # fmt: skip
-    result = CliRunner().invoke(main, [str(one) for one in arguments])
-    assert result.exit_code == 2 and result.stderr.count("\n") == 1, result.stderr
+def test_retrain_refuses_in_one_line_and_says_what_works(
+    trained: tuple[TrainResult, Path], data: SignalData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("read_audit", "read_shortcuts"):
+        monkeypatch.setattr(f"seqsal.pipeline.retrain.{name}", lambda _: [])
+    with pytest.raises(TrainingError, match=r"is a profile model of 2 target.*seqsal train --irrelevant") as caught:
+        seqsal.retrain(trained[1], "audit.json", data.regions, genome=data.genome, out=tmp_path / "M2.safetensors")
+    assert "\n" not in str(caught.value)
+    marks = read_bed(data.regions).assign(start=lambda table: table["end"] - 9)
+    config = CNNConfig.for_profile(WIDTH, **SIZES)
+    result = train(data, config=config, signal=[data.both], irrelevant=marks, training=replace(TRAINING, epochs=1))
+    assert 0 < result.metadata["history"][0]["irrelevant_loss"] < 1
 
 
 @pytest.mark.parametrize("n_controls", [0, 2])
