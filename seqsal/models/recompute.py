@@ -139,7 +139,7 @@ def thrifty(
     n_bytes, segments = kept.fewest
     told = "memory: a window of %s bp keeps %s for its gradient, of %s free; "
     so_far = (f"{X.shape[2]:,}", _shown(kept.n_bytes), _shown(free))
-    if segments and ROOM * n_windows * n_bytes <= free:
+    if segments and max(ROOM, n_windows) * n_bytes <= free:  # the largest that is computed again counts already
         logger.info(
             told + "%d parts of the model are computed again instead, which leaves %s", *so_far, len(segments),
             _shown(n_bytes),
