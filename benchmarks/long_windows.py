@@ -4,7 +4,8 @@
 
 Each model has random weights and its own depth, kernels and window; its widths are divided by `--narrow` (1 for those
 of the paper), since a full Enformer keeps some 40 GB of one window. `enformer` is enformer-pytorch's, `borzoi` is
-borzoi-pytorch's, `unet` is made here: seven halvings, attention by F.scaled_dot_product_attention at 128 bp, and back.
+borzoi-pytorch's (of fewer heads, too), `unet` is made here: seven halvings, attention by
+F.scaled_dot_product_attention at 128 bp, and back.
 
 Everything runs in a process of its own with the address space limited to `--limit` GB above what it holds when model
 and window are made. First a bare forward and backward pass of the model with frozen weights, and `seqsal.attribute` by
