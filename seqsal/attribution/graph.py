@@ -202,7 +202,7 @@ def fill(value: Any, results: Mapping[int, Any], n_windows: int) -> Any:
 def trace(model: Callable[[torch.Tensor], torch.Tensor], X: torch.Tensor, *, check: bool = True) -> Graph:
     """Write down, once, what a model f: (N, 4, L) → (N,) or (N, T) does that is frozen and in evaluation mode.
 
-    It is compared with the model on another sequence, unless the caller does so.
+    It is compared with the model on other sequences, unless the caller does so.
 
     Raises
     ------
@@ -247,8 +247,8 @@ def _trace(model: Callable[[torch.Tensor], torch.Tensor], X: torch.Tensor) -> Gr
 
 
 def _check_same(graph: Graph, model: Callable[[torch.Tensor], torch.Tensor], X: torch.Tensor) -> None:
-    """Raise unless the list of operations gives for another sequence, alone, what the model gives for it."""
-    others = X.flip(1).roll(X.shape[2] // 2 + 1, 2)
+    """Raise unless the list of operations gives for other sequences what the model gives for them."""
+    others = torch.cat([X.flip(1), X.roll(X.shape[2] // 2 + 1, 2), X.roll(1, 1)])
     with torch.no_grad():
         theirs = model(others)
         try:

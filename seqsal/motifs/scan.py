@@ -329,7 +329,7 @@ class _Scanner:
             ordered = matrix[:, orders[i]]  # (4, K, W)
             strands.append(np.stack([ordered, ordered[::-1, :, ::-1]], axis=2).reshape(4, -1))
         self._matrices = np.asfortranarray(np.concatenate(strands, axis=1))  # one order in memory: compiled once
-        width = np.repeat([motifs[i].width for i in self._owner], 2)
+        width = np.repeat([motifs[int(i)].width for i in self._owner], 2)
         self._strands = np.cumsum(width) - width, width, np.repeat(least[self._owner], 2)  # first column, width, cut
 
     def hits(self, codes: NDArray[np.uint8]) -> pd.DataFrame:

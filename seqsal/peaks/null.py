@@ -253,7 +253,7 @@ class ParetoTail:
         after = np.minimum(np.searchsorted(nodes, reach, side="right"), len(nodes) - 1)
         used = np.unique(np.concatenate([after - 1, after]))
         for i in used[np.isnan(self.log_survival[used])]:
-            share = self.weights @ np.exp(_log_survival(y[i], self.shape, self.sigma))
+            share = float(self.weights @ np.exp(_log_survival(y[i], self.shape, self.sigma)))
             self.log_survival[i] = np.log(max(share, MIN_P))
         return np.exp(np.interp(reach, nodes[used], self.log_survival[used])) if len(used) else reach
 

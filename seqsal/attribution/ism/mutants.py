@@ -341,9 +341,9 @@ class Mutator:
             groups.append((positions[unknown[positions]], np.full((X.shape[2], 1), 3)))
         for batch in self._batches(groups):
             result = self._run(Pass(self, window, batch.frame), batch.positions, batch.bases)  # (P · K, T)
-            bases = torch.from_numpy(batch.bases).to(X.device)
-            at = torch.from_numpy(batch.positions).to(X.device)[:, None].expand_as(bases)
-            outputs[:, bases.flatten(), at.flatten()] = result.T.to(outputs.dtype)
+            put = torch.from_numpy(batch.bases).to(X.device)
+            at = torch.from_numpy(batch.positions).to(X.device)[:, None].expand_as(put)
+            outputs[:, put.flatten(), at.flatten()] = result.T.to(outputs.dtype)
             tell_progress(len(result))
         return outputs
 
