@@ -76,7 +76,7 @@ class TestReading:
         path = write(tmp_path / "s.tsv", "name\tbatch\na\ty\n")
         with caplog.at_level("WARNING"):
             read_strata(f"{path}:batch", regions)
-        assert "says nothing of 2 of the 3 regions" in caplog.text
+        assert "has no entry for 2 of the 3 regions" in caplog.text
 
     @pytest.mark.parametrize(
         ("text", "column", "error", "message"),
