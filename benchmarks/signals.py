@@ -36,9 +36,10 @@ from seqsal.models import CNN, CNNConfig
 from seqsal.models.state import seeded
 from seqsal.sequence.codes import one_hot
 from seqsal.training.examples import Examples, load_examples
-from seqsal.training.fit import HeldOut, evaluate, fit
+from seqsal.training.fit import HeldOut, evaluate
 from seqsal.training.settings import TrainConfig
 from seqsal.training.signal import Signal, profile_scores
+from seqsal.training.train import train_examples
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from signal_toys import make_signal
@@ -49,10 +50,7 @@ MEASURES = ("pearson", "profile_jsd", "profile_pearson")
 
 def ours(examples: Examples, config: CNNConfig, training: TrainConfig, seed: int) -> CNN:
     """Train as `seqsal train` does."""
-    with seeded(seed):
-        model = CNN(config)
-    state = fit(model, examples, training, seed=seed, device=CPU, state_file=None, resume=False, progress=False)
-    return state.best
+    return train_examples(examples, config, training, seed=seed, device=CPU).model
 
 
 def theirs(
