@@ -69,7 +69,10 @@ def with_readouts(windows: pd.DataFrame, at: str, gene: str | None = None) -> pd
     if genes is None:
         return windows.assign(readout=_overlapping(windows, read_bed(at), at))
     intervals = gene_intervals(genes[3], genes[1], gene)
-    check_chroms(windows, dict.fromkeys(intervals["chrom"], 1), regions_name="regions", genome_name=genes[3])
+    check_chroms(
+        intervals, dict.fromkeys(windows["chrom"], 1), regions_name=genes[3], genome_name="the regions",
+        rename="sed '{script}' {name} > renamed.gtf",
+    )  # fmt: skip
     reach = int((genes[2] or "0").replace(",", ""))
     intervals = intervals.assign(start=intervals["start"] - reach, end=intervals["end"] + reach)
     return windows.assign(readout=_overlapping(windows, intervals, genes[3], by_gene=True))

@@ -108,8 +108,8 @@ def read_target_names(given: str | os.PathLike[str] | Names) -> tuple[str, ...]:
     try:
         lines = [line for line in Path(given).read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        why = first_line(error)
-        raise UsageError(f"target_names: {given}: cannot be read ({why}); expected a text file") from error
+        why = getattr(error, "strerror", None) or first_line(error)
+        raise UsageError(f"target_names: {given}: cannot be read ({why}); give a text file, a name a line") from error
     heads = [head.strip().lower() for head in lines[0].split("\t")] if lines else []
     column = next((heads.index(name) for name in _NAME_COLUMNS if name in heads), None)
     if column is not None and len(heads) > 1:

@@ -236,6 +236,7 @@ def _checked(values: torch.Tensor, profile: torch.Tensor) -> torch.Tensor:
     return values if values.ndim == 2 else values[:, None]
 
 
+WORDS, MOST_SPECIAL = (3, 5, 6, 7), 16  # widths of words (4⁴ may be bytes), and tokens of a table that are none
 _SAME_NUMBERS = frozenset({"clamp", "clamp_min", "clone", "contiguous", "long", "to"})  # of tokens, from 0 on
 
 
@@ -260,6 +261,12 @@ class Lookup(TorchFunctionMode):
         given = [value for value in (*args[:2], *kwargs.values()) if isinstance(value, torch.Tensor)]
         if name == "embedding" and len(given) == 2 and any(map(self._is_tokens, given)):
             table = given[0] if self._is_tokens(given[1]) else given[1]
+            if any(4**k <= len(table) <= 4**k + MOST_SPECIAL for k in WORDS):
+                raise ModelError(
+                    f"model: looks tokens up in a table of {len(table):,}, as for words of several bases, where a base "
+                    "has no score of its own; wrap it in a module that reads one-hot and cuts the words, and use ism "
+                    "or tiles, without gradients"
+                )
             return self._X.transpose(1, 2).to(table.dtype) @ table[: self._X.shape[1]]
         if name == "one_hot" and self._is_tokens(given[0]):
             n_classes = kwargs.get("num_classes", args[1] if len(args) > 1 else self._X.shape[1])

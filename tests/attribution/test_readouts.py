@@ -176,7 +176,7 @@ class Flat(torch.nn.Module):
         ({"readout_at": "sumit±3"}, "expected 'region', 'summit±100'"),
         ({"readout_at": "tss:nowhere.gtf"}, "cannot be read as GTF"),
         ({"readout_at": "tss:G", "gene": "MYCC"}, "has no gene 'MYCC'; did you mean 'MYC'"),
-        ({"readout_at": "tss:OTHER"}, "chromosomes are named"),
+        ({"readout_at": "tss:OTHER"}, "those of the regions chr1; rename them.*renamed.gtf"),
         ({"readout_at": "BED"}, "has no interval in the window"),
         ({"readout_at": "OUTSIDE"}, "outside the model's output, chr1:292-388"),
         ({"readout_at": "region", "reduce": None}, "reduce"),

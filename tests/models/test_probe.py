@@ -183,6 +183,14 @@ def test_a_model_that_looks_bases_up_is_read_through_its_table(order: str) -> No
         )
 
 
+@pytest.mark.parametrize("n_tokens", [64, 4101, 4105])
+def test_words_of_several_bases_are_refused(n_tokens: int) -> None:
+    module = Indices()
+    module.embedding = nn.Embedding(n_tokens, 3)
+    with pytest.raises(ModelError, match=rf"table of {n_tokens:,}, as for words of several bases.*use ism or tiles"):
+        wrap(module, layout="NL", input_length=LENGTH)(random_X(2))
+
+
 BAD: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "layout": (LastBases, r"fails on .*\(2, 4, 30\) \(RuntimeError: .*\); it works on \(2, 30, 4\): give layout='NLC'"),
     "length": (
