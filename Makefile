@@ -42,11 +42,11 @@ types: $(STAMP)
 quick: $(STAMP)
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal -m 'not slow and not yeast'
 
-## The documentation as a site, build/site/index.html: warnings are errors, every link is looked up.
+## The documentation as a site, build/site/index.html: warnings are errors, every link is looked up; made anew, since each page lists all.
 docs: $(STAMP)
 	$(BIN)/python -c 'import sphinx, myst_nb, furo, numpydoc, sphinx_copybutton' 2>/dev/null || $(BIN)/python -m pip install --quiet \
 		--disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable '.[docs]'
-	$(BIN)/python -m sphinx -W --keep-going --quiet -j auto docs build/site
+	$(BIN)/python -m sphinx -E -a -W --keep-going --quiet -j auto docs build/site
 	$(BIN)/python docs/generate.py check build/site
 
 ## sdist and wheel in dist/, checked, and installed with the newest dependencies into a fresh environment of each of PYTHONS.
