@@ -165,10 +165,16 @@ def test_composition_is_matched_in_every_part(tmp_path: Path) -> None:
 
 def test_the_most_accurate_of_those_that_leave_little_is_taken() -> None:
     trials = [Trial("randomise", 0.95, {}, 0.03), Trial("masks", 0.99, {}, 0.6), Trial("both", 0.96, {}, 0.04)]
-    chosen, why = choose(trials)
+    chosen, why = choose(trials, 0.9)
     assert chosen.remedy == "both" and "masks 0.990 and 60%" in why
-    assert choose(trials[1:2])[0].remedy == "masks"
-    assert choose([replace(one, left=one.left + 0.1) for one in trials])[0].remedy == "randomise"
+    assert choose(trials[1:2], 0.9)[0].remedy == "masks"
+    assert choose([replace(one, left=one.left + 0.1) for one in trials], 0.9)[0].remedy == "randomise"
+
+
+def test_a_network_that_learned_nothing_is_the_last_to_be_taken() -> None:
+    trials = [Trial("randomise", 0.965, {}, 0.054), Trial("masks", 0.649, {}, 0.009), Trial("both", 0.956, {}, 0.078)]
+    assert choose(trials, 0.97)[0].remedy == "randomise"
+    assert choose([replace(one, auroc=0.6 + one.left) for one in trials], 0.97)[0].remedy == "masks"  # none learned
 
 
 @pytest.mark.parametrize(
@@ -176,7 +182,7 @@ def test_the_most_accurate_of_those_that_leave_little_is_taken() -> None:
     [
         ((0.03, 0.01, 0.0), (0.9, 0.99, 0.99), 1, "randomise"),  # good enough: no other is tried
         ((0.03, 0.02, 0.0), (0.7, 0.9, 0.9), 2, "masks"),  # the first model is more accurate
-        ((0.20, 0.04, 0.2), (0.9, 0.7, 0.9), 3, "masks"),
+        ((0.20, 0.04, 0.2), (0.9, 0.75, 0.9), 3, "masks"),
     ],
 )
 def test_remedies_are_tried_until_one_is_good_enough(
