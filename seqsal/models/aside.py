@@ -20,6 +20,7 @@ from seqsal.errors import OutputError
 __all__ = ["Aside", "lay_aside", "taken_back"]
 
 LEAST = 1 << 18  # bytes; smaller storages stay where they are
+_KINDS = (torch.Tensor, torch.nn.Parameter)
 _NOW = threading.local()  # `place` that is in use in a thread
 
 
@@ -161,6 +162,3 @@ def taken_back(value: Any) -> Any:
     if isinstance(value, _Put):
         return value.whole.place.get(value)
     return type(value)(taken_back(item) for item in value) if type(value) in (tuple, list) else value
-
-
-_KINDS = (torch.Tensor, torch.nn.Parameter)

@@ -11,7 +11,8 @@ part, cleaned of copies.
 what copies do when they are written into negatives without any, against their bases in other orders, on both strands,
 or, for a composition, the audit's marginal effect. The first that leaves at most `MAX_RELIANCE` of the first model's
 reliance, and is as accurate as that model on these examples, is taken. Where there is none, it is the most accurate of
-those that leave so little (or the least there is).
+those that leave so little (or the least there is), but for those that lose more than `MOST_LOST` of the first model's
+AUROC: a network that learned nothing relies on nothing.
 
 *Before and after* are measured on the test part, which chose nothing: the AUROC on clean examples; the verdict of one
 audit each, of the same windows as they are, with the settings of the audit given; and the reliance: the marginal effect
