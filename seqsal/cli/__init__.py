@@ -1,4 +1,4 @@
-"""The command line: one file for each verb, which reads options, makes one call and says what was written.
+"""The command line: a file a verb (experiments share one), which reads options, makes one call and says what came.
 
 Exit codes: 0 done, 1 a bug, 2 bad usage or bad input (one line on stderr), 3 an audit that failed, 130 interrupted,
 143 terminated (128 and the number of the signal).
@@ -13,7 +13,6 @@ import errno
 import gc
 import importlib
 import io
-import keyword
 import logging
 import os
 import signal
@@ -37,6 +36,10 @@ VERBS = (
     "interactions", "import", "controls", "peaks", "motifs", "hits", "logo", "export", "compare", "audit", "erf",
     "report", "run", "plan", "work", "merge", "info", "doctor", "completion",
 )  # fmt: skip
+MODULES = {  # of the verbs that have no module of their own name
+    **dict.fromkeys(("insert", "remove", "swap", "pair", "space", "scan", "interactions"), "experiments"),
+    "import": "import_",
+}
 
 
 INFORMATIVE = (  # how a precision compares with fp32, what controls are made when, steps of the demo; not with --quiet
@@ -59,7 +62,7 @@ class _Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
-        module = importlib.import_module(f"seqsal.cli.{cmd_name}{'_' * keyword.iskeyword(cmd_name)}")
+        module = importlib.import_module(f"seqsal.cli.{MODULES.get(cmd_name, cmd_name)}")
         command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
 

@@ -1,4 +1,4 @@
-"""What the verbs of experiments share: `insert`, `remove`, `swap`, `pair`, `space` and `scan`."""
+"""The verbs of experiments: `insert`, `remove`, `swap`, `pair`, `space`, `scan` and `interactions`."""
 
 from __future__ import annotations
 
@@ -19,14 +19,17 @@ from seqsal.cli.options import (
     verb,
 )
 
-__all__ = ["MOTIF_HELP", "a_option", "experiment", "mismatches_option", "motifs_option"]
+__all__ = [
+    "insert_command", "interactions_command", "pair_command", "remove_command", "scan_command", "space_command",
+    "swap_command",
+]  # fmt: skip
 
-MOTIF_HELP = "bases such as GATTACA, a FASTA, a motif file, or jaspar:RELEASE:TAXGROUP"
-motifs_option = click.option(
-    "--motifs", required=True, multiple=True, metavar="WHAT", help=f"Elements: {MOTIF_HELP}; may be repeated."
+_MOTIF_HELP = "bases such as GATTACA, a FASTA, a motif file, or jaspar:RELEASE:TAXGROUP"
+_motifs = click.option(
+    "--motifs", required=True, multiple=True, metavar="WHAT", help=f"Elements: {_MOTIF_HELP}; may be repeated."
 )
-a_option = click.option("--a", required=True, metavar="WHAT", help=f"The first element: {MOTIF_HELP}.")
-mismatches_option = click.option(
+_a = click.option("--a", required=True, metavar="WHAT", help=f"The first element: {_MOTIF_HELP}.")
+_mismatches = click.option(
     "--mismatches", type=click.IntRange(min=0), default=1, show_default=True, help="Most mismatches allowed in a copy."
 )
 _plot_option = click.option("--plot", type=path_type, help="Picture of the table: .svg, .png or .pdf.")
@@ -44,7 +47,7 @@ _shared = stack(
 )  # fmt: skip
 
 
-def experiment(name: str, example: str, text: str, *own: Callable[..., Any], draw: str | None = None) -> click.Command:
+def _experiment(name: str, example: str, text: str, *own: Callable[..., Any], draw: str | None = None) -> click.Command:
     """Make the command of an experiment, its own options before the shared ones; `draw` names what plots its table."""
 
     def run(model: str, out: Path, quiet: bool, plot: Path | None = None, **arguments: Any) -> None:
@@ -73,3 +76,66 @@ def experiment(name: str, example: str, text: str, *own: Callable[..., Any], dra
     epilog = f"Example: seqsal {name} --model M.safetensors --genome hg38.fa --regions peaks.bed {example} --out E.tsv"
     own = own if draw is None else (*own, _plot_option)
     return verb(name, epilog=epilog, help=text)(stack(*own, _shared)(run))
+
+
+def _range(ctx: click.Context, parameter: click.Parameter, value: str) -> range:
+    first, _, last = value.partition("-")
+    if not (first.isdigit() and last.isdigit() and int(first) <= int(last)):
+        raise click.BadParameter(f"got {value!r}, expected the least and the most, such as 0-50")
+    return range(int(first), int(last) + 1)
+
+
+def _span(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    first, _, last = value.partition("-")
+    if not (first.isdigit() and last.isdigit()):
+        raise click.BadParameter(f"got {value!r}, expected offsets in the window, start and end, such as 490-520")
+    return int(first), int(last)
+
+
+insert_command = _experiment(
+    "insert", "--motifs jaspar:2026:vertebrates", "Put motifs into neutral sequences: does one suffice?", _motifs
+)
+remove_command = _experiment(
+    "remove", "--motifs motifs.meme", "Replace motifs where they stand by control words: is one needed?",
+    _motifs, _mismatches,
+)  # fmt: skip
+swap_command = _experiment(
+    "swap", "--a TGACTCA --motifs motifs.meme", "Write motifs over the copies of another: can one stand in?",
+    _a, _motifs, _mismatches,
+)  # fmt: skip
+pair_command = _experiment(
+    "pair", "--motifs motifs.meme --gap 10",
+    "Put two motifs at a time into neutral sequences: do they do more together than each alone?", _motifs,
+    click.option("--gap", type=click.IntRange(min=0), default=10, show_default=True, help="bp between the two."),
+    draw="plot_cooperativity",
+)  # fmt: skip
+space_command = _experiment(
+    "space", "--a TGACTCA --b GATAAG",
+    "Put two motifs into neutral sequences at every distance and orientation: where do they work together?", _a,
+    click.option("--b", required=True, metavar="WHAT", help=f"The second element: {_MOTIF_HELP}."),
+    click.option(
+        "--distances", default="0-50", show_default=True, callback=_range, metavar="FROM-TO", help="bp between the two."
+    ),
+    draw="plot_spacing",
+)  # fmt: skip
+scan_command = _experiment(
+    "scan", "--width 20", "Shuffle a tile at a time along windows: which stretch matters?",
+    click.option("--width", type=click.IntRange(min=1), default=20, show_default=True, help="Width of a tile (bp)."),
+    click.option("--step", type=click.IntRange(min=1), help="bp from tile to tile [default: half a tile]."),
+    click.option("--n-draws", type=click.IntRange(min=2), default=10, show_default=True, help="Shuffles of each tile."),
+)  # fmt: skip
+interactions_command = _experiment(
+    "interactions", "--within 490-520",
+    "Change two bases at a time in a stretch of each window: which depend on each other?",
+    click.option(
+        "--within", callback=_span, metavar="START-END",
+        help="Offsets in the window, from 0, end not included [default: its middle 20 bp].",
+    ),
+    click.option(
+        "--n-shuffles", type=click.IntRange(min=1), default=10, show_default=True,
+        help="Number of shuffled windows, whose pairs give the p-values.",
+    ),
+    draw="plot_interactions",
+)  # fmt: skip
