@@ -4,8 +4,9 @@
 time; `masks` leaves the sequences, and adds to the loss what maps say of the copies
 (:mod:`seqsal.training.relevance`); `both` does both. A composition is always matched: negatives are chosen with that of
 the positives, and a term of the loss is how far shuffles of the classes are told apart (:mod:`seqsal.training.priors`).
-Each network starts anew, with the sizes, settings and split of the first one. Its epoch is chosen on the validation
-part, cleaned of copies.
+Each network starts anew, with the sizes, settings and split of the first one, but for `LONGER` times the epochs: copies
+and neutral sequences are more to learn from the same examples, and networks of a few hundred examples are not done with
+that in the epochs of the first. Its epoch is chosen on the validation part, cleaned of copies.
 
 *Choice.* On the validation part each remedy has its accuracy on cleaned examples, and its reliance on each shortcut:
 what copies do when they are written into negatives without any, against their bases in other orders, on both strands,
@@ -85,6 +86,8 @@ SCHEMA = 1
 MAX_RELIANCE = 0.05  # of the first model's, that a remedy may leave
 N_ORDERS = 4  # of a word's bases, that it is compared with
 MOST_LOST = 0.1  # AUROC on clean validation data, beyond which a remedy has not learned what the first model knew
+LONGER = 2  # times the epochs, and the patience, of the first model
+N_CONTROLS = 500  # of the audits: a number that is not the usual one does not grow (8,000 for some ten windows)
 FEW = 30  # held-out positives: fewer say little
 
 
@@ -495,8 +498,8 @@ class _Task:
         options = dict(made.get("options", {}))
         own = {name: value for name, value in options.items() if name in parameters_of(METHODS[method])}
         settings = AttributeOptions(
-            method=method, method_options=own, rc_average=bool(options.get("rc_average", False)), n_controls=0,
-            seed=self.seed,
+            method=method, method_options=own, rc_average=bool(options.get("rc_average", False)),
+            n_controls=N_CONTROLS if part == "test" else 0, seed=self.seed,
         )  # fmt: skip
         read = wrap(model, input_length=model.config.input_length, output_space="logit").to(self.device)
         regions = given.windows.iloc[rows][["chrom", "start", "end", "name", "strand"]].reset_index(drop=True)
@@ -596,7 +599,11 @@ def _check(
 
 def _training_of(metadata: Mapping[str, Any]) -> TrainConfig:
     known = {name: value for name, value in metadata["training"].items() if name in TrainConfig.__dataclass_fields__}
-    return replace(TrainConfig(**known), mine=0, temperature=1.0, match_maps=0.0, allow_overlap=True)
+    first = TrainConfig(**known)
+    return replace(
+        first, epochs=LONGER * first.epochs, patience=LONGER * first.patience, mine=0, temperature=1.0, match_maps=0.0,
+        allow_overlap=True,
+    )  # fmt: skip
 
 
 def _held_out_chroms(metadata: Mapping[str, Any], part: str, positives: Regions) -> list[str] | None:
