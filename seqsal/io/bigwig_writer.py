@@ -33,9 +33,10 @@ FINEST, COARSER, N_SCALES = 128, 4, 8  # bases of a summary at the finest scale,
 RECORDS = 512  # summaries of a block
 NODE = 256  # items of a node of a tree
 BATCH = 1 << 17  # bases that a thread takes at a time
-N_THREADS, N_WAITING = 2, 16  # that encode, and batches that wait for them or for the disk
+N_THREADS, N_WAITING = min(os.cpu_count() or 1, 8), 16  # that encode, and batches that wait for them or for the disk
 MOST_DUE = 1 << 13  # summaries of the finest scale that wait for the others
 SAVED, SUMMARY_SAVED = 0.75, 0.5  # what is left at most of a section, or summaries, where they are deflated
+TRIED = 1 << 12  # bytes of a block that tell what would be left
 BEDGRAPH, FIXED = 1, 3
 HEADER_BYTES = 64 + 24 * N_SCALES + 40
 
@@ -72,16 +73,16 @@ def write_bigwig(path: str | os.PathLike[str], chrom_sizes: Mapping[str, int], s
     """
     with atomic_path(path) as temporary, open(temporary, "wb") as file, ExitStack() as stack:
         writer = _Writer(file, chrom_sizes, lambda: stack.enter_context(_nameless(temporary.parent)))
-        pool = stack.enter_context(ThreadPoolExecutor(N_THREADS))
-        waiting: deque[Future[_Encoded]] = deque()
+        encoders = stack.enter_context(ThreadPoolExecutor(N_THREADS))
+        in_order = stack.enter_context(ThreadPoolExecutor(1))
+        waiting: deque[Future[None]] = deque()
         for batch in _batches(stretches):
-            waiting.append(
-                pool.submit(_encode, [(writer.number_of(one.chrom), one.start, one.values) for one in batch])
-            )
+            made = encoders.submit(_encode, [(writer.number_of(one.chrom), one.start, one.values) for one in batch])
+            waiting.append(in_order.submit(writer.add, made))
             if len(waiting) > N_WAITING:
-                writer.add(waiting.popleft().result())
-        for made in waiting:
-            writer.add(made.result())
+                waiting.popleft().result()
+        for added in waiting:
+            added.result()
         writer.finish()
     return writer.n_bases
 
@@ -147,8 +148,9 @@ def _section(number: int, start: int, values: NDArray[np.float32]) -> bytes:
 
 
 def _deflated(blocks: Sequence[bytes], most: float) -> list[bytes]:
-    """Deflate blocks of one kind, or wrap them as they are where more than `most` is left of the first."""
-    is_worth = len(zlib.compress(blocks[0], 1)) <= most * len(blocks[0])
+    """Deflate blocks of one kind, or wrap them as they are where more than `most` is left of the first one's start."""
+    tried = blocks[0][:TRIED]
+    is_worth = len(zlib.compress(tried, 1)) <= most * len(tried)
     return [zlib.compress(block, int(is_worth)) for block in blocks]
 
 
@@ -170,13 +172,14 @@ class _Writer:
         """Return the number of a chromosome, which is given as it comes."""
         return self._numbers.setdefault(chrom, len(self._numbers))
 
-    def add(self, made: _Encoded) -> None:
-        """Write sections."""
+    def add(self, encoded: Future[_Encoded]) -> None:
+        """Write sections as soon as they are there."""
+        made = encoded.result()
         for section, (number, start, end) in zip(made.sections, made.spans, strict=True):
             self._index.add(number, start, number, end, self._at, len(section))
             self._at += len(section)
             self.n_bases += end - start
-        self._file.write(b"".join(made.sections))
+        self._file.writelines(made.sections)
         self._least = min(self._least, float(made.records["least"].min()))
         self._most = max(self._most, float(made.records["most"].max()))
         self._sums += made.sums

@@ -624,7 +624,9 @@ def _write_table(group: h5py.Group, table: pd.DataFrame) -> None:
             kind = np.float64 if pd.api.types.is_numeric_dtype(table[column]) else str
         values = table[column].to_numpy(dtype=None if kind is str else kind)
         if kind is str:  # of a fixed length: a million names of their own lengths take longer and more room
-            values = np.array([str(one).encode() for one in values], dtype=np.bytes_)
+            numbers, names = pd.factorize(values, use_na_sentinel=False)
+            names = np.array([str(one).encode() for one in names] or [b""], dtype=np.bytes_)
+            values = names[numbers]
             kind = h5py.string_dtype("utf-8", max(values.dtype.itemsize, 1))
         packed = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if len(values) >= PACKED_ROWS else {}
         group.create_dataset(column, data=values.astype(kind), **packed)

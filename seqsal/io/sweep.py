@@ -75,7 +75,8 @@ class Axis:
                 f"regions: chromosome {missing[0]} (and {len(missing) - 1} more) is not among the chromosome sizes "
                 f"given ({', '.join(list(chroms or ())[:4])}, …); use the sizes of the genome that the windows are from"
             )
-        of_row = np.fromiter((rank[name] for name in names), dtype=np.int64, count=len(names))
+        number, found = pd.factorize(names)
+        of_row = np.array([rank[name] for name in found], dtype=np.int64)[number]
         first = np.full(len(order), np.iinfo(np.int64).max)
         last = np.full(len(order), np.iinfo(np.int64).min)
         np.minimum.at(first, of_row, start)
@@ -301,8 +302,11 @@ def _add_up(
     scaled = total if scales is None else sums(carried.scaled, weighted / scales[:, None])
     weights, count = sums(carried.weights, shares), sums(carried.n_windows, known)
     first = np.concatenate([[0], np.flatnonzero(steps > length) + 1])
-    width = np.diff(np.append(slot[first], size))
-    return TrackBlock(np.arange(size) + np.repeat(starts[first] - slot[first], width), total, scaled, weights, count)
+    positions = np.arange(starts[0], starts[0] + size)
+    ends, gaps = np.append(slot[first[1:]], size), np.diff(starts[first] - slot[first], prepend=starts[0])
+    if gaps.any():
+        positions += np.repeat(np.cumsum(gaps), np.diff(ends, prepend=0))
+    return TrackBlock(positions, total, scaled, weights, count)
 
 
 def _add_rows(total: NDArray[Any], slot: NDArray[np.int64], rows: NDArray[Any]) -> None:

@@ -159,7 +159,9 @@ def _stretches(attr: Attributions, chrom_sizes: Mapping[str, int], **sweep: Any)
         if not len(block.positions):
             continue
         values = block.values.astype(np.float32)
-        first, last = _run_bounds(np.diff(block.positions) != 1)  # there is a gap between chromosomes
+        is_whole = block.positions[-1] - block.positions[0] == len(block.positions) - 1
+        gaps = np.zeros(len(block.positions) - 1, np.bool_) if is_whole else np.diff(block.positions) != 1
+        first, last = _run_bounds(gaps)  # there is a gap between chromosomes
         numbers, starts = axis.locate(block.positions[first])
         for number, start, a, b in zip(numbers.tolist(), starts.tolist(), first.tolist(), last.tolist(), strict=True):
             chrom = axis.chroms[number]

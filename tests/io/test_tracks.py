@@ -186,6 +186,17 @@ def test_rounded_values_and_runs_are_packed(tmp_path: Path, rng: np.random.Gener
     assert n_bytes["full"] < 4.5 and n_bytes["rounded"] < 3.2 and n_bytes["runs"] < 1
 
 
+def test_bigwig_bytes_do_not_depend_on_the_number_of_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    values = rng.normal(size=700_000).astype(np.float32)
+    for n_threads, n_waiting in ((1, 1), (8, 16)):
+        monkeypatch.setattr(bw, "N_THREADS", n_threads)
+        monkeypatch.setattr(bw, "N_WAITING", n_waiting)
+        bw.write_bigwig(tmp_path / f"{n_threads}.bw", {"c": 700_000}, [bw.Stretch("c", 0, values)])
+    assert (tmp_path / "1.bw").read_bytes() == (tmp_path / "8.bw").read_bytes()
+
+
 def test_many_contigs_and_the_order_of_the_sizes(tmp_path: Path) -> None:
     names = [f"contig{i}" for i in range(50)]
     attr = make_attr(np.arange(250).reshape(50, 5), start=np.zeros(50, int), chrom=names)
