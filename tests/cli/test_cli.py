@@ -237,6 +237,7 @@ def test_one_hot_arrays_and_tables_from_python(lab: Lab, rng: np.random.Generato
 
 def test_run_fills_the_folder_and_repeats_to_the_byte(lab: Lab) -> None:
     arguments = ["run", "--model", lab.folder / "M.safetensors", "--genome", lab.folder / "genome.fa",
+                 "--setting", "n_regions=8", "--setting", "n_small=4", "--setting", "n_ism_regions=2",
                  "--regions", lab.folder / "regions.bed", "--device", "cpu"]  # fmt: skip
     for name in ("one", "two"):
         result = call(*arguments, "--out", lab.out / name)
@@ -265,7 +266,7 @@ def test_run_fills_the_folder_and_repeats_to_the_byte(lab: Lab) -> None:
 def test_unusable_regions_are_named_and_listed(lab: Lab) -> None:
     regions = lab.bed("chr1\t100\t200\tgood\nchr1\t50000\t50100\tbeyond\nchrUn\t1\t90\tstranger\nchr1\t-0\t40\tedge\n")
     result = call("run", "--model", lab.folder / "M.safetensors", "--genome", lab.folder / "genome.fa",
-                  "--regions", regions, "--out", lab.out / "run", "--device", "cpu")  # fmt: skip
+                  "--regions", regions, "--out", lab.out / "run", "--device", "cpu", "--no-audit")  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "beyond" in result.stderr and "stranger" in result.stderr
     info = json.loads((lab.out / "run" / "run.json").read_text())

@@ -128,6 +128,7 @@ def test_other_verbs_take_it_too(inputs: Inputs) -> None:
 
 
 def test_run_toml_repeats_the_run(inputs: Inputs) -> None:
+    inputs.keep(3)
     first, second = inputs.folder / "one", inputs.folder / "two"
     result = call("run", *inputs.given, "--method", "saliency", "--method", "smoothgrad",
                   "--method-option", "n_samples=3",
