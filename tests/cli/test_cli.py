@@ -237,7 +237,6 @@ def test_one_hot_arrays_and_tables_from_python(lab: Lab, rng: np.random.Generato
 
 def test_run_fills_the_folder_and_repeats_to_the_byte(lab: Lab) -> None:
     arguments = ["run", "--model", lab.folder / "M.safetensors", "--genome", lab.folder / "genome.fa",
-                 "--setting", "n_regions=8", "--setting", "n_small=4", "--setting", "n_ism_regions=2",
                  "--regions", lab.folder / "regions.bed", "--device", "cpu"]  # fmt: skip
     for name in ("one", "two"):
         result = call(*arguments, "--out", lab.out / name)

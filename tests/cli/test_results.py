@@ -93,7 +93,6 @@ def test_verbs_open_any_result(given: list[object], tmp_path: Path) -> None:
 def test_run_is_about_the_first(given: list[object], tmp_path: Path) -> None:
     out = tmp_path / "run"
     result = call("run", *given, "--method", "ism", "--method", "gradient_x_input", "--target", 2, "--target", 1,
-                  "--setting", "n_regions=8", "--setting", "n_small=4", "--setting", "n_ism_regions=2",
                   "--out", out)  # fmt: skip
     assert result.exit_code == 0, result.output
     attr = seqsal.read_attributions(out / "attributions.h5")
