@@ -38,6 +38,7 @@ from seqsal.io.progress import bar as progress_bar
 from seqsal.io.store import read_attributions
 from seqsal.models import resolve_device
 from seqsal.pipeline.units import (
+    FILES,
     MOST_TASKS,
     N_NAMED,
     Plan,
@@ -96,7 +97,7 @@ def attribute_on(
         wanted = units or min(n_workers * TASKS_A_WORKER, MOST_TASKS)
         plan = plan_units([model], folder, units=wanted, at_most=units is None, **arguments)
         if not _is_finished(out, plan):
-            _check_workers(client)
+            _check_workers(client, [str(plan.folder.absolute()), *_files_of(plan.requests[0])])
             logger.info(
                 "scheduler: %d tasks on %d workers, dashboard %s", len(plan.tasks), n_workers, client.dashboard_link
             )
@@ -149,7 +150,7 @@ def score_on(
         jobs = ((json.dumps(request), first, stop) for first, stop in pairwise(edges))
         with progress_bar(total=len(opened.source), unit="window", disable=_hidden(progress)) as bar:
             parts = []
-            for part in mapped(client, scheduler, _predict, jobs):
+            for part in mapped(client, scheduler, _predict, jobs, _files_of(request)):
                 parts.append(part)
                 bar.update(part.shape[1])
         return opened.score_table(np.concatenate(parts, axis=1))
@@ -165,7 +166,10 @@ def variants_on(scheduler: str, **arguments: Any) -> Iterator[VariantScorer]:
     with open_scorer(**arguments) as scorer, _client(scheduler) as client:
         _count_workers(client, scheduler)
         frozen = json.dumps(given)
-        scorer.score_jobs = lambda jobs: mapped(client, scheduler, _score_alike, ((frozen, *job) for job in jobs))
+        files = _files_of(given)
+        scorer.score_jobs = lambda jobs: mapped(
+            client, scheduler, _score_alike, ((frozen, *job) for job in jobs), files
+        )
         yield scorer
 
 
@@ -180,10 +184,13 @@ def audit_on(
     it (`result`, and the arguments of `open_audited`), and `reading` how the model is read.
     """
     reading = rooted({**reading, "genome": os.fspath(attributions), "model": model})
+    files = _files_of(reading)
     frozen = json.dumps([reading.pop("genome"), reading.pop("model"), seed, of, reading])
     with _client(scheduler) as client:
         _count_workers(client, scheduler)
-        token = SPREAD.set(lambda name, jobs: mapped(client, scheduler, _ask, ((frozen, name, job) for job in jobs)))
+        token = SPREAD.set(
+            lambda name, jobs: mapped(client, scheduler, _ask, ((frozen, name, job) for job in jobs), files)
+        )
         try:
             yield
         finally:
@@ -223,14 +230,18 @@ def _opened_scorer(arguments: str) -> VariantScorer:
     return open_scorer(**json.loads(arguments))
 
 
-def mapped(client: Any, scheduler: str, function: Callable[..., Any], jobs: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+def mapped(
+    client: Any, scheduler: str, function: Callable[..., Any], jobs: Iterable[tuple[Any, ...]],
+    files: Sequence[str] = (),
+) -> Iterator[Any]:  # fmt: skip
     """Yield what a function of a worker gives for each job, in order, with a few of them on their way.
 
-    SeqsalError: the input is to blame; StoreError: the scheduler was lost, or a job failed three times.
+    SeqsalError: the input is to blame; StoreError: the scheduler was lost, a job failed three times, or a worker does
+    not see one of `files`.
     """
     import distributed
 
-    _check_workers(client)
+    _check_workers(client, files)
     most = 2 * len(client.scheduler_info(n_workers=-1)["workers"])
     waiting: deque[Any] = deque()
     try:
@@ -351,15 +362,36 @@ def _versions() -> tuple[str, str]:
     return VERSION, torch.__version__.partition("+")[0]
 
 
-def _check_workers(client: Any) -> None:
-    """Raise unless every worker has these versions of seqsal and torch."""
+def _files_of(arguments: Mapping[str, Any]) -> list[str]:
+    """Files of this machine that a request names."""
+    named = (one for name in FILES for one in np.atleast_1d(np.asarray(arguments.get(name), dtype=object)))
+    return [one for one in named if isinstance(one, str) and os.path.isfile(one)]
+
+
+def _look(files: Sequence[str]) -> tuple[tuple[str, str], list[str]]:
+    """Say on a worker which versions it has, and which of the files it does not see."""
+    return _versions(), [one for one in files if not os.path.exists(one)]
+
+
+def _check_workers(client: Any, files: Sequence[str] = ()) -> None:
+    """Raise unless every worker has these versions of seqsal and torch, and sees these files."""
     expected = _versions()
-    for worker, found in client.run(_versions, on_error="return").items():
+    for worker, found in client.run(_look, list(files), on_error="return").items():
         if isinstance(found, BaseException):
-            raise StoreError(f"scheduler: worker {worker} cannot run seqsal ({first_line(found)}); install it there")
-        for name, ours, theirs in zip(("seqsal", "torch"), expected, found, strict=True):
+            raise StoreError(
+                f"scheduler: worker {worker} cannot run seqsal ({first_line(found)}); install seqsal {VERSION} there"
+            )
+        versions, missing = found
+        for name, ours, theirs in zip(("seqsal", "torch"), expected, versions, strict=True):
             if ours != theirs:
-                raise StoreError(f"scheduler: worker {worker} has {name} {theirs}, here is {ours}; install the same")
+                raise StoreError(
+                    f"scheduler: worker {worker} has {name} {theirs}, here is {ours}; install {name} {ours} there"
+                )
+        if missing:
+            raise StoreError(
+                f"scheduler: worker {worker} does not see {', '.join(missing)}; expected the same files on all "
+                "machines, mount them there under the same path"
+            )
 
 
 def _task(folder: str, task: int) -> str:

@@ -18,7 +18,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -35,7 +35,7 @@ from seqsal.attribution.passes import chunk_rows
 from seqsal.attribution.request import Request, identify_model, make_request
 from seqsal.attribution.spans import WindowReader
 from seqsal.errors import OutputError, StoreError, UsageError
-from seqsal.io.atomic import all_or_nothing, atomic_path, check_folder, check_writable, make_folder
+from seqsal.io.atomic import all_or_nothing, atomic_path, check_folder, check_writable, locked, make_folder
 from seqsal.io.store import DAMAGE, StoreLayout
 from seqsal.io.store_writer import AttributionWriter, RowsWriter, fingerprint, rows_fingerprint
 from seqsal.pipeline.dry_run import time_windows
@@ -314,6 +314,8 @@ def work_unit(
     out, whole = plan.result(task), plan.fingerprints[one.model]
     if out.exists() and is_of(out, rows_fingerprint(whole, first, stop)):
         logger.info("task %d: done before", task)
+        with suppress(OutputError), locked(out):  # removes the lock of one that was killed right after
+            return out
         return out
     with ExitStack() as stack:
         opened = _planned(plan, one.model, device)

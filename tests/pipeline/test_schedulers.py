@@ -7,7 +7,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from threading import current_thread
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+import torch
 from command_line import call, refused
 
 import seqsal
@@ -23,6 +25,7 @@ from seqsal.attribution.request import read_model_of
 from seqsal.auditing.context import AuditContext
 from seqsal.errors import CheckpointError, StoreError, UsageError
 from seqsal.pipeline.schedulers import attribute_on, audit_on, mapped, score_on
+from seqsal.version import VERSION
 
 pytest.importorskip("distributed")
 L, N = 60, 300
@@ -150,6 +153,47 @@ def test_what_workers_cannot_use_is_told(options: dict[str, Any], cluster: str, 
 
     with pytest.raises(StoreError, match=r"tcp://a was lost \(Timed out\); run the same command again"):
         list(mapped(Lost(), "tcp://a", len, [((1, 2),)]))
+
+
+VERSIONS = (VERSION, torch.__version__.partition("+")[0])
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (lambda files: (VERSIONS, [one for one in files if one.endswith("g.fa")]),
+         ("does not see", "expected the same files on all machines, mount them")),
+        (lambda files: (VERSIONS, files[:1]), ("does not see", "mount them there")),
+        (lambda files: (("0.0.9", VERSIONS[1]), []), ("has seqsal 0.0.9", f"install seqsal {VERSION} there")),
+        (lambda files: ((VERSION, "1.13.0"), []), ("has torch 1.13.0", f"install torch {VERSIONS[1]} there")),
+        (lambda files: ModuleNotFoundError("No module named 'seqsal'"),
+         ("cannot run seqsal (No module named 'seqsal')", f"install seqsal {VERSION} there")),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("verb", ["attribute", "score"])
+def test_workers_that_lack_a_file_or_a_version_are_named(
+    verb: str, answer: Callable[[list[str]], Any], expected: tuple[str, str], options: dict[str, Any], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    class Client:
+        """Its first worker is as here, its second is not."""
+
+        dashboard_link = ""
+
+        def scheduler_info(self, **how: Any) -> dict[str, Any]:
+            return {"workers": {"tcp://10.0.0.1:40": {}, "tcp://10.0.0.2:40": {}}}
+
+        def run(self, function: Any, files: list[str], **how: Any) -> dict[str, Any]:
+            assert function(files) == (VERSIONS, []) and function(["/no/g.fa"]) == (VERSIONS, ["/no/g.fa"])
+            assert {str(options[name]) for name in ("model", "genome", "regions")} <= set(files)
+            return {"tcp://10.0.0.1:40": function(files), "tcp://10.0.0.2:40": answer(files)}
+
+    monkeypatch.setattr("seqsal.pipeline.schedulers._client", lambda scheduler: nullcontext(Client()))
+    words = ("--model", options["model"], "--genome", options["genome"], "--regions", options["regions"])
+    out = tmp_path / ("A.h5" if verb == "attribute" else "s.tsv")
+    done = call(verb, *words, "--device", "cpu", "--out", out, "--scheduler", "tcp://10.0.0.3:8786")
+    refused(done, "worker tcp://10.0.0.2:40", *expected)
+    assert not out.exists()
 
 
 def test_slurm_says_what_it_lacks(options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
