@@ -191,12 +191,12 @@ def schedulers(folder: Path, cores: int) -> None:
         print(f"{name}: {seconds[name]:.1f} s", flush=True)
 
     for n in (1, 4):
-        with LocalCluster(n_workers=n, threads_per_worker=1, dashboard_address=None) as cluster:
+        with LocalCluster(n_workers=n, threads_per_worker=1, dashboard_address=":0") as cluster:
             address = cluster.scheduler_address
             clock(f"slow model, score, {n} workers", lambda to=address: score_on(to, "scale:slow", **given))
     given |= {"genome": simulate(folder / "t.fa", 0.4), "method": "ism"}
     found: dict[str, list[float]] = {}
-    with LocalCluster(n_workers=cores, threads_per_worker=1, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=cores, threads_per_worker=1, dashboard_address=":0") as cluster:
         ways: dict[str, Callable[[Path], object]] = {
             "attribute, one process": lambda out: seqsal.attribute("scale:wide", out=out, **given),
             f"attribute, {cores} workers": lambda out: attribute_on(

@@ -79,7 +79,7 @@ def cluster() -> Iterator[str]:
     """A scheduler with two workers in this process, by its address."""
     from distributed import LocalCluster
 
-    with LocalCluster(n_workers=2, processes=False, dashboard_address=None, protocol="tcp") as made:
+    with LocalCluster(n_workers=2, processes=False, dashboard_address=":0", protocol="tcp") as made:
         yield made.scheduler_address
 
 
@@ -234,7 +234,7 @@ def test_tasks_that_fail_are_told_and_the_others_delivered(options: dict[str, An
     arguments = {key: value for key, value in options.items() if key != "model"}
     plan = schedulers.plan_units([options["model"]], tmp_path / "plan", units=4, **arguments | {"method": "saliency"})
     plan.result(2).symlink_to("/nonexistent/folder/task.h5")  # cannot be written
-    with LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster, Client(cluster) as client:
+    with LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as cluster, Client(cluster) as client:
         failed = schedulers._work(client, "inproc", plan, False)
     assert [plan.result(task).exists() for task in range(4)] == [True, True, False, True]
     told = str(schedulers._without(plan, tmp_path / "A.h5", failed))
