@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from html import escape
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 import matplotlib
 import numpy as np
@@ -31,11 +31,12 @@ from matplotlib.transforms import Bbox
 
 from seqsal.errors import UsageError
 from seqsal.io.atomic import atomic_path
+from seqsal.plot.page import PageAxes
 
 __all__ = [
-    "NEGATIVE", "POSITIVE", "PositionLocator", "SteadyLayout", "drawing_style", "frame_bases", "in_notebook", "ink",
-    "inline_svg", "label_positions", "limits_with_air", "new_axes", "new_axes_column", "new_figure", "one_line",
-    "own_style", "root_figure", "save_figure", "set_title", "shown", "two_lines",
+    "NEGATIVE", "POSITIVE", "PositionLocator", "SteadyLayout", "drawing_style", "frame_bases", "gallery_svg",
+    "in_notebook", "ink", "inline_svg", "label_positions", "limits_with_air", "new_axes", "new_axes_column",
+    "new_figure", "one_line", "own_style", "root_figure", "save_figure", "set_title", "shown", "two_lines",
 ]  # fmt: skip
 
 POSITIVE = "#0072b2"  # Okabe and Ito's blue and vermilion: distinguishable with every kind of colour vision
@@ -210,11 +211,14 @@ def limits_with_air(low: float, high: float) -> tuple[float, float]:
     return (low - air if low < 0 else 0.0, high + air if high > 0 else 0.0) if air else (-1.0, 1.0)
 
 
-def label_positions(ax: Axes, chrom: str | None, start: int, end: int) -> None:
+def label_positions(ax: Axes | PageAxes, chrom: str | None, start: int, end: int) -> None:
     """Limit and label the x axis as positions `start` to `end`, with as many ticks as labels have room for."""
-    figure_width = root_figure(ax).get_size_inches()[0] * ax.get_position().width
+    if isinstance(ax, PageAxes):
+        width = ax.width_inches
+    else:
+        width = root_figure(ax).get_size_inches()[0] * ax.get_position().width
     digits = len(f"{end:,}")
-    n_ticks = max(2, min(12, int(figure_width / max(_INCH_PER_TICK, 0.09 * digits))))
+    n_ticks = max(2, min(12, int(width / max(_INCH_PER_TICK, 0.09 * digits))))
     ax.set_xlim(start, end)
     ax.xaxis.set_major_locator(PositionLocator(nbins=n_ticks, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{int(np.floor(x)):,}"))
@@ -300,6 +304,23 @@ def inline_svg(
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     # Texts in it were escaped by matplotlib, the label by _compact.
     return Markup(_compact(buffer.getvalue(), key, label))
+
+
+def gallery_svg(
+    draw: Callable[[Axes], object],
+    size: tuple[float, float],
+    margins: tuple[float, float, float, float],
+    *,
+    key: str,
+    label: str,
+) -> Markup:
+    """Draw tracks, logos and motifs as `inline_svg` does, forty times as fast, on axes that line up.
+
+    `margins` are inches left, right, below and above the Axes. `PageAxes` knows no other drawing.
+    """
+    axes = PageAxes(size, margins, _PAGE_COLORS)
+    draw(cast(Axes, axes))
+    return Markup(axes.svg(key, label))
 
 
 def _compact(svg: str, key: str, label: str) -> str:

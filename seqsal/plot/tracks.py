@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -145,13 +145,10 @@ def _envelope(
 
 def _draw_boxes(ax: Axes, peaks: pd.DataFrame) -> None:
     """Boxes in the band at the bottom, in data coordinates along x and shares of the height along y."""
-    bottom, top = _BOX
-    looks: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "linewidth": 0}
     spans = zip(peaks["start"], peaks["end"], negative_peaks(peaks), strict=True)
     for number, (start, end, negative) in enumerate(spans):
-        box = Rectangle((float(start), bottom), float(end - start), top - bottom, gid=f"peak-{number}", **looks)
-        box.set_facecolor(NEGATIVE if negative else POSITIVE)
-        ax.add_patch(box)
+        color = NEGATIVE if negative else POSITIVE
+        ax.axvspan(float(start), float(end), *_BOX, facecolor=color, linewidth=0, gid=f"peak-{number}")
 
 
 MotifBoxes: TypeAlias = MotifResult | pd.DataFrame

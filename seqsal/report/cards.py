@@ -16,7 +16,7 @@ from seqsal.motifs import MotifResult, Pattern
 from seqsal.plot.locus import Locus, common_limits, window_locus
 from seqsal.plot.logo import plot_letters
 from seqsal.plot.motifs import plot_cwm, plot_motif
-from seqsal.plot.style import inline_svg, one_line, two_lines
+from seqsal.plot.style import gallery_svg, one_line, two_lines
 from seqsal.plot.tracks import boxes_within, plot_track
 from seqsal.regions import Region, format_region
 from seqsal.report.inputs import ReportInputs
@@ -109,8 +109,8 @@ def _draw_card(inputs: ReportInputs, row: int, locus: Locus, limits: tuple[float
         place=place,
         prediction=f"prediction {show(prediction)} ({space})" if np.isfinite(prediction) else "prediction not known",
         peaks=n_peaks,
-        track=inline_svg(draw_track, _TRACK_INCHES, key=f"{key}-track", label=about, margins=_TRACK_MARGINS),
-        logo=inline_svg(draw_logo, _LOGO_INCHES, key=f"{key}-logo", label=enlarged, margins=_LOGO_MARGINS),
+        track=gallery_svg(draw_track, _TRACK_INCHES, _TRACK_MARGINS, key=f"{key}-track", label=about),
+        logo=gallery_svg(draw_logo, _LOGO_INCHES, _LOGO_MARGINS, key=f"{key}-logo", label=enlarged),
     )
 
 
@@ -140,7 +140,7 @@ def draw_targets(inputs: ReportInputs, results: Sequence[Attributions]) -> list[
             label, key = target_label(result), f"targets-{number}-{i}"
             about = f"Attribution of every base of {place} to {label}"
             draw = partial(_draw_target, result=result, locus=locus, limits=limits)
-            pictures.append(inline_svg(draw, _TARGET_INCHES, key=key, label=about, margins=_TARGET_MARGINS))
+            pictures.append(gallery_svg(draw, _TARGET_INCHES, _TARGET_MARGINS, key=key, label=about))
             chips.append(f"{label} {show(float(result.prediction[row]))}")
         name = one_line(window["name"]) if "name" in window and window["name"] != "." else place
         cards.append(TargetsCard(f"targets-{number}", name, place, chips, pictures))
@@ -207,7 +207,7 @@ def _logos(pattern: Pattern, *, reverse: bool) -> list[Markup]:
 
     about = f"of {pattern.name}" + ", other strand" * reverse
     return [
-        inline_svg(draw, size, key=f"{key}-{kind}", label=f"{text} {about}", margins=_MARGINS)
+        gallery_svg(draw, size, _MARGINS, key=f"{key}-{kind}", label=f"{text} {about}")
         for kind, text, draw in (
             ("pfm", "Base frequencies in bits", draw_pfm),
             ("cwm", "Mean contributions", draw_cwm),

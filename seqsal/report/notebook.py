@@ -19,7 +19,7 @@ from seqsal.motifs import MotifResult
 from seqsal.motifs.patterns import Pattern
 from seqsal.peaks import null_text
 from seqsal.plot.motifs import plot_cwm
-from seqsal.plot.style import inline_svg, one_line
+from seqsal.plot.style import gallery_svg, one_line
 from seqsal.regions import format_region
 from seqsal.report.html import environment
 
@@ -99,7 +99,7 @@ def _logo(pattern: Pattern) -> Markup:
         ax.set_axis_off()
 
     label = f"Logo of {pattern.name}, {pattern.motif.consensus}"
-    return inline_svg(draw, _LOGO_INCHES, key=f"m{digest}", label=label, margins=_LOGO_MARGINS)
+    return gallery_svg(draw, _LOGO_INCHES, _LOGO_MARGINS, key=f"m{digest}", label=label)
 
 
 def agreement_html(agreement: Agreement) -> str:

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from seqsal.experiments.variants import VariantMaps
 from seqsal.plot.experiments import draw_variant
-from seqsal.plot.style import inline_svg, one_line
+from seqsal.plot.style import gallery_svg, one_line
 from seqsal.regions import Region
 from seqsal.report.inputs import ReportInputs
 from seqsal.report.tables import Column, Table, make_table, two_digits
@@ -55,10 +55,10 @@ def draw_variants(inputs: ReportInputs, maps: VariantMaps) -> list[VariantCard]:
         chips = [f"effect {known['effect']:+.3g}"]
         chips += [] if np.isnan(known["q_value"]) else [f"q {known['q_value']:.2g}"]
         pictures = [
-            inline_svg(
+            gallery_svg(
                 lambda ax, row=row, part=part: draw_variant(maps, row, part, ax),  # type: ignore[misc]
-                (_WIDTH, _HEIGHT + _BELOW[part]), key=f"{key}-{part}", label=f"{_SIDES[part]} of {name}",
-                margins=(0.8, 0.35, _BELOW[part], 0.3),
+                (_WIDTH, _HEIGHT + _BELOW[part]), (0.8, 0.35, _BELOW[part], 0.3), key=f"{key}-{part}",
+                label=f"{_SIDES[part]} of {name}",
             )
             for part in range(3)
         ]  # fmt: skip
