@@ -11,7 +11,8 @@ the positives of a logistic regression, whose score chooses the next positives.
 1. Its window holds nothing: then it looks like the candidates of shuffled windows, window and all.
 2. Its window does hold an element, but elsewhere: then its own shape is one of the shuffles, but its window (what the
    model predicts for it, its level) is one of the data. Such *grafts* are made: a control's candidate in a window of
-   the data, drawn at random among all of them.
+   the data, drawn at random among all of them, `MOST_GRAFTS_EACH` times where there are few: windows that hold an
+   element are so rare in a genome that one draw for each candidate leaves the second null to the luck of a handful.
 
 Without the second, windows of the data that differ from shuffles as a whole (all of them hold sites, say) would have
 everything in them called: false discovery proportions of 0.3 to 0.8 on `benchmarks/calibration.py`. A p-value is the
@@ -72,6 +73,7 @@ FEATURES = ("area", "agreement", "sharpness", "width", "strand", "effect", "stea
 STRAND, EFFECT, STEADY, PREDICTION = -6, -5, -4, -3  # columns
 ANSWERS = (STRAND, EFFECT)  # that make up the strength, with the height
 OF_WINDOW = 4  # the last so many
+MOST_GRAFTS_EACH, MOST_GRAFTS = 8, 100_000  # of each candidate of the controls, and together
 
 
 @dataclass(frozen=True)
@@ -204,12 +206,13 @@ class _Population:
         """Return those of a mask."""
         return _Population(self.number[rows], self.fold[rows], self.prediction[rows])
 
-    def graft(self, controls: Evidence, data: Evidence, seed: int) -> Evidence:
-        """Give each of the controls' candidates a window, drawn at random.
+    def graft(self, controls: Evidence, data: Evidence, seed: int, n_each: int = 1) -> Evidence:
+        """Give each of the controls' candidates `n_each` windows, drawn at random.
 
         A window that has no candidate of the data gives its prediction only.
         """
         order = np.lexsort(controls.features.T)  # not by rows, so that the order of the controls does not matter
+        order = np.repeat(order, n_each)
         made = controls.take(order)
         drawn = np.random.default_rng(seed).integers(len(self.number), size=len(made))
         made.features[:, [STEADY, PREDICTION]] = self.prediction[drawn, None]
@@ -351,22 +354,26 @@ class JointNull:
         """
         data, rest = data.take(_is_measured(data)), controls.take(~_is_measured(controls))
         controls = controls.take(_is_measured(controls))
+        n_each = int(np.clip(MOST_GRAFTS // max(len(controls), 1), 1, MOST_GRAFTS_EACH))
         learned: list[_Score] = []
         scores: tuple[list[NDArray[np.float64]], ...] = ([], [])
         parts: tuple[list[NDArray[np.int64]], ...] = ([], [])
         for k in range(N_FOLDS):
             of_data, of_controls = data.fold == k, controls.fold == k
             others, theirs = data.take(~of_data), controls.take(~of_controls)
-            grafts = windows.take(windows.fold != k).graft(theirs, others, k)
+            grafts = windows.take(windows.fold != k).graft(theirs, others, k, n_each)
             score = _Score.learn(others, theirs, grafts, n_heights)
             learned.append(score)
             mine = controls.take(of_controls)
-            grafts = windows.take(windows.fold == k).graft(mine, data.take(of_data), N_FOLDS + k)
+            grafts = windows.take(windows.fold == k).graft(mine, data.take(of_data), N_FOLDS + k, n_each)
             for i, null in enumerate((mine, grafts)):
                 scores[i].append(score.scores(null.features))
                 parts[i].append(null.unit)
-        lowest = np.full(len(rest), -UNMEASURED)
-        nulls = [(np.concatenate([*scores[i], lowest]), np.concatenate([*parts[i], rest.unit])) for i in range(2)]
+        rests = [np.repeat(rest.unit, n) for n in (1, n_each)]  # as often as those that are measured
+        nulls = [
+            (np.concatenate([*one, np.full(len(units), -UNMEASURED)]), np.concatenate([*of, units]))
+            for one, of, units in zip(scores, parts, rests, strict=True)
+        ]
 
         def fitted(group: int = -1, every: int = 1) -> tuple[NullDistribution, ...]:
             kept = [unit * N_GROUPS // n_controls != group for _, unit in nulls]
