@@ -29,19 +29,21 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from planted import DESIGNS, Planted, Trained, draw_sequences, trained
+from planted import DESIGNS, Design, Planted, Trained, draw_sequences, trained
 from scipy import stats
 from tangermeme.seqlet import recursive_seqlets
 
 import seqsal
 from seqsal.io.attributions import Attributions
+from seqsal.models import wrap
+from seqsal.models.ensemble import Ensemble
 from seqsal.motifs.scan import scan_codes
 from seqsal.peaks import call_peaks
 from seqsal.sequence.codes import one_hot
@@ -63,6 +65,14 @@ class DataSet:
     chance: pd.DataFrame
     signal: Attributions
     shuffled: Attributions
+
+
+def ensemble(design: Design, cache: Path, n_members: int) -> Trained:
+    """Train a design, with so many members that differ in their seeds."""
+    members = [trained(design, cache, i) for i in range(n_members)]
+    if n_members == 1:
+        return members[0]
+    return replace(members[0], model=Ensemble([wrap(one.model) for one in members]))
 
 
 def draw_dataset(
@@ -208,6 +218,7 @@ def main() -> None:
     parser.add_argument("--datasets", type=int, default=204)
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "seqsal-calibration")
     parser.add_argument("--method", default="gradient_x_input")
+    parser.add_argument("--members", type=int, default=1, help="of each network, an ensemble")
     parser.add_argument("--seed", type=int, default=0, help="of the first data set")
     parser.add_argument("--callers", default="", help="how the names of those to try begin, such as 'seqsal, q'")
     parser.add_argument("--designs", default="", help="what is in the names of the networks, such as 'mean'")
@@ -215,7 +226,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.cache.mkdir(parents=True, exist_ok=True)
-    sources = [trained(design, options.cache) for design in DESIGNS if options.designs in design.name]
+    sources = [ensemble(design, options.cache, options.members) for design in DESIGNS if options.designs in design.name]
     callers = {name: call for name, call in CALLERS.items() if name.startswith(options.callers)}
     began, instances = time.perf_counter(), []
     by_design: dict[str, dict[str, list[Outcome]]] = {s.design.name: {name: [] for name in callers} for s in sources}

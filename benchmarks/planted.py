@@ -171,18 +171,18 @@ def _places(rng: np.random.Generator, length: int, widths: list[int]) -> NDArray
     return slack + before + CLEAR_BP * np.arange(1, len(widths) + 1)
 
 
-def trained(design: Design, cache: Path) -> Trained:
-    """Train a design, or load it from the cache folder."""
+def trained(design: Design, cache: Path, member: int = 0) -> Trained:
+    """Train a design, or load it from the cache folder; another `member` of an ensemble starts from another seed."""
     motifs, effects = draw_motifs(design.seed)
     key = hashlib.sha256(json.dumps([asdict(design), POOL, N_TRAIN, NOISE], sort_keys=True).encode()).hexdigest()[:12]
-    path = cache / f"{design.loss}-{design.pooling}-{key}.safetensors"
+    path = cache / f"{design.loss}-{design.pooling}-{key}{f'-{member}' * (member > 0)}.safetensors"
     if not path.exists():
-        _train(design, motifs, effects, path)
+        _train(design, motifs, effects, path, design.seed + 100 * member)
     model, metadata = load_checkpoint(path)
     return Trained(design, model, motifs, effects, metadata["metrics"]["test"])
 
 
-def _train(design: Design, motifs: list[Motif], effects: NDArray[np.float64], path: Path) -> None:
+def _train(design: Design, motifs: list[Motif], effects: NDArray[np.float64], path: Path, seed: int) -> None:
     rng = np.random.default_rng([design.seed, 22])
     planted = draw_sequences(rng, N_TRAIN, design.length, motifs, effects, fewest=0)
     y = planted.activity + rng.normal(0, NOISE, N_TRAIN)
@@ -199,7 +199,7 @@ def _train(design: Design, motifs: list[Motif], effects: NDArray[np.float64], pa
         config=config,
         training=training,
         out=path,
-        seed=design.seed,
+        seed=seed,
         device="cpu",
     )
     for file in (genome, genome.with_suffix(".fa.fai")):

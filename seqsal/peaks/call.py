@@ -41,7 +41,7 @@ from seqsal.io.attributions import Array, Attributions
 from seqsal.io.bed import read_bed, write_tsv
 from seqsal.io.sweep import CHUNK_BP, Axis, Scale, TrackBlock, blend_weights, sweep_track
 from seqsal.peaks.candidates import SEED_REACH_BP, SIGNS, CandidateRules, Candidates, find_candidates, under_seeds
-from seqsal.peaks.controls import choose_scale, control_stride, read_null, window_scale
+from seqsal.peaks.controls import choose_scale, control_stride, read_null, read_windows, shared_part, window_scale
 from seqsal.peaks.effects import Effects
 from seqsal.peaks.joint import SAMPLED_BP, Windows, describe, fit_joint, joint_weights, too_few
 from seqsal.peaks.null import Evidence, SignNull
@@ -132,7 +132,8 @@ def call_peaks(
         `n_null_candidates`, `n_controls`, `null`, `output_space`, `fdr`, `best_q_range` (two standard errors over
         draws of the controls), `is_settled`, whether another draw would give about as many peaks, `n_needed`, how many
         peaks stronger than every control it takes to reach the fdr by count, `relative`, whether strengths are relative
-        to the level of their windows, and the `statistic`.
+        to the level of their windows, `subtracted`, what was taken off every base of a one-sided map first
+        (:func:`seqsal.peaks.controls.shared_part`), and the `statistic`.
 
     Raises
     ------
@@ -177,16 +178,17 @@ def call_peaks(
             logger.info("peaks: called by their height alone, since %s to learn from", reason)
             statistic = "height"
     while True:
-        scale = choose_scale(attr, chunk_bp=chunk_bp)
+        shared = shared_part(attr, warn=is_first)
+        scale = choose_scale(attr, shared=shared, chunk_bp=chunk_bp)
         windows = Windows.of(attr, axis) if statistic == "joint" else None
         controls, n_read = read_null(
-            attr, rules, scale=scale, seeds=coarse, windows=windows, chunk_bp=chunk_bp, warn=is_first
+            attr, rules, scale=scale, seeds=coarse, windows=windows, shared=shared, chunk_bp=chunk_bp
         )
         controls = {name: controls[name] for name in SIGNS if sign in ("both", name)}
         if effects is not None:
-            effects.aim(controls, n_read, rules.widths, scale)
+            effects.aim(controls, n_read, rules.widths, scale, shared)
             controls = {name: effects.of_controls(name, one, control_stride(attr)) for name, one in controls.items()}
-        track = _Track(attr, coarse, axis, rules, scale, windows, effects, chunk_bp, progress)
+        track = _Track(attr, coarse, axis, rules, scale, shared, windows, effects, chunk_bp, progress)
         if windows is None:
             by_height = {name: SignNull.fit(one.features, one.unit, n_read) for name, one in controls.items()}
             pool = Pool(fdr, by_height)
@@ -216,6 +218,7 @@ def call_peaks(
         null=attr.null,
         output_space=attr.output_space,
         relative=scale is not None,
+        subtracted=shared,
         statistic=statistic,
         best_q_range=spread.best_q_range,
         is_settled=spread.is_settled,
@@ -376,6 +379,7 @@ class _Track:
     axis: Axis
     rules: CandidateRules
     scale: Scale | None
+    shared: float
     windows: Windows | None
     effects: Effects | None
     chunk_bp: int
@@ -399,7 +403,8 @@ class _Track:
     def _stretches(self, overlap: _Overlap) -> Iterator[_Stretch]:
         overlap.scale = self.scale if self.windows is None else window_scale
         sweep = partial(sweep_track, axis=self.axis, chunk_bp=self.chunk_bp)
-        fine = sweep(self.attr, scale=overlap.scale_windows, progress=self.progress)
+        read = partial(read_windows, self.attr, shared=self.shared)
+        fine = sweep(self.attr, scale=overlap.scale_windows, read=read, progress=self.progress)
         if self.seeds is None:
             yield from (_Stretch(overlap.counted(block), None) for block in fine)
             return

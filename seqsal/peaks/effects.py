@@ -78,7 +78,7 @@ class Effects:
         Whether steady predictions are measured.
     rulers, least
         How high a candidate of each sign has to be.
-    widths, scale
+    widths, scale, shared
         How heights are measured.
     """
 
@@ -93,6 +93,7 @@ class Effects:
     remembered: Mapping[str, Found] = field(default_factory=lambda: {"windows": {}, "controls": {}})
     widths: tuple[int, ...] = ()
     scale: Scale | None = None
+    shared: float = 0.0
 
     @classmethod
     def of(
@@ -120,13 +121,18 @@ class Effects:
         return cls(attr, predict, attribute, seed, is_signed, is_steady)
 
     def aim(
-        self, controls: Mapping[str, Evidence], n_controls: int, widths: tuple[int, ...], scale: Scale | None
+        self,
+        controls: Mapping[str, Evidence],
+        n_controls: int,
+        widths: tuple[int, ...],
+        scale: Scale | None,
+        shared: float = 0.0,
     ) -> None:
         """Choose the candidates that are asked about, by what the controls show."""
         n, n_heights = len(self.attr), len(widths)
-        if scale is not self.scale:
+        if scale is not self.scale or shared != self.shared:
             self.remembered = {"windows": {}, "controls": {}}
-        self.widths, self.scale = widths, scale
+        self.widths, self.scale, self.shared = widths, scale, shared
         wanted = min(n * min(PER_WINDOW, self.attr.length / WINDOW_BP), max(MOST_MEASURED, n / WINDOWS_A_CANDIDATE))
         heights = {sign: one.features[:, :n_heights].astype(np.float64) for sign, one in controls.items()}
         self.rulers = {sign: Ruler.of(profiles) for sign, profiles in heights.items()}
@@ -194,7 +200,7 @@ class Effects:
         """Profiles (n, K) in the map of the reverse complement of windows `of` (n,), 0 where there is none."""
         if self.attribute is None:
             return np.zeros((len(of), len(self.widths)))
-        track = self.attribute(reverse_complement(codes))[:, ::-1]
+        track = self.attribute(reverse_complement(codes))[:, ::-1] - np.float32(self.shared)
         level = 1.0 if self.scale is None else self.scale(track, codes != N_CODE)[:, None]
         margin = max(self.widths) // 2
         padded = np.pad(compressed((track / level).astype(np.float64)), ((0, 0), (margin, margin)))

@@ -243,17 +243,21 @@ def test_windows_that_contradict_each_other_are_told_of(
     assert "where windows overlap, 95 % of their attribution cancels" in caplog.text  # 0.1 of 1.9 is left
 
 
-@pytest.mark.parametrize(("side", "words"), [(-1, "below 0.*that raise"), (1, "above 0.*that lower")])
-def test_a_reference_that_is_far_off_is_told_of(
+@pytest.mark.parametrize(("side", "words"), [(-3, "below 0"), (3, "above 0")])
+def test_what_all_bases_share_is_taken_off_a_one_sided_map(
     rng: np.random.Generator, controls: NDArray[np.float32], caplog: pytest.LogCaptureFixture, side: int, words: str
 ) -> None:
-    far = make_attr(planted(rng) + side, controls=controls + side)
+    promised = {"completeness_error": np.zeros(4)}
+    plain = dataclasses.replace(make_attr(planted(rng), controls=controls), **promised)
+    far = make_attr(plain.track + np.float32(side), controls=controls + np.float32(side))
     with caplog.at_level("WARNING"):
-        call_peaks(far)  # of a method that promises no sum
-        call_peaks(dataclasses.replace(make_attr(planted(rng), controls=controls), completeness_error=np.zeros(4)))
-        assert not caplog.records
-        call_peaks(dataclasses.replace(far, completeness_error=np.zeros(4)))
-    assert re.search(rf"controls: (9\d|100) % of their bases .* {words} the prediction", caplog.text)
+        raw, peaks = call_peaks(far), call_peaks(plain)  # of a method that promises no sum, and a map of both signs
+        assert not caplog.records and raw.attrs["subtracted"] == peaks.attrs["subtracted"] == 0
+        corrected = call_peaks(dataclasses.replace(far, **promised))
+    assert re.search(rf"controls: (9\d|100) % of their bases .* {words}, .* the controls' median of", caplog.text)
+    assert corrected.attrs["subtracted"] == pytest.approx(side + np.median(controls), abs=1e-5)
+    assert len(peaks) >= 8 and peaks["name"].tolist() == corrected["name"].tolist()
+    assert (peaks["start"] - corrected["start"]).abs().max() <= 1 and len(raw) < len(peaks)
 
 
 def test_a_peak_at_the_edge_of_a_window_is_whole(rng: np.random.Generator, controls: NDArray[np.float32]) -> None:
