@@ -1,0 +1,102 @@
+"""Both writers by themselves, and what an attribution file takes next to the entropy of its track.
+
+    python benchmarks/writers.py [--mbp 16] [--length 200 2000] [--trials 3] [--file A.h5 …]
+
+*Speed.* Windows of `--length` at steps of half of it, over `--mbp` of genome, their values at hand in memory: Mbp of
+track (window bases, two to each base of the genome) to HDF5, table and renaming included, and Mbp of genome to bigWig,
+blending included. By processor time, and by the clock, the best of `--trials`.
+
+*Size.* Of each `--file`: bytes a base of its windows, next to what is left of its track by xz and by the entropy of its
+bytes, each of the four for itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import lzma
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from seqsal.io.attributions import Attributions
+from seqsal.io.store import StoreLayout
+from seqsal.io.store_writer import AttributionWriter
+from seqsal.io.tracks import write_bigwig
+from seqsal.regions import make_regions
+
+ROW_BP = 1 << 20  # handed to the HDF5 writer at a time
+XZ_BP = 1 << 22  # of a track that xz packs: the middle of it
+
+
+def best(work: Callable[[], object], mbp: float, trials: int) -> str:
+    """Mbp in a second of processor time and of the clock."""
+    rates = []
+    for _ in range(trials):
+        used, start = time.process_time(), time.perf_counter()
+        work()
+        rates.append((mbp / (time.process_time() - used), mbp / (time.perf_counter() - start)))
+    return "{:8.1f} {:8.1f}".format(*np.max(rates, axis=0))
+
+
+def speed(folder: Path, mbp: float, length: int, trials: int) -> None:
+    start = np.arange(0, int(mbp * 1e6) - length + 1, length // 2)
+    n, size = len(start), int(mbp * 1e6)
+    rng = np.random.default_rng(0)
+    regions = make_regions(np.full(n, "chr1", dtype=object), start, start + length)
+    codes = rng.integers(0, 4, (n, length), dtype=np.uint8)
+    track = rng.standard_normal((n, length), dtype=np.float32)
+    attr = Attributions(regions=regions, codes=codes, track=track, prediction=track[:, 0])
+    layout = StoreLayout(regions, regions[:0], length, {"chr1": size})
+
+    def to_hdf5() -> None:
+        with AttributionWriter(folder / "A.h5", layout, {"method": "none"}, resume=False) as writer:
+            step = max(ROW_BP // length, 1)
+            for i in range(0, n, step):
+                rows = slice(i, i + step)
+                writer.write("main", i, {"codes": codes[rows], "track": track[rows], "prediction": track[rows, 0]})
+            writer.finish()
+
+    print(f"{length:7} HDF5   {best(to_hdf5, n * length / 1e6, trials)}", flush=True)
+    print(
+        f"{length:7} bigWig {best(lambda: write_bigwig(attr, {'chr1': size}, folder / 'A.bw'), mbp, trials)}",
+        flush=True,
+    )
+
+
+def sizes(path: Path) -> None:
+    with h5py.File(path, "r") as file:
+        shape = file["track"].shape
+        n_rows = max(XZ_BP // shape[1], 1)
+        first = max((shape[0] - n_rows) // 2, 0)
+        track = file["track"][first : first + n_rows]
+    planes = np.ascontiguousarray(track).view(np.uint8).reshape(-1, 4).T
+    shares = [np.bincount(plane, minlength=256) / plane.size for plane in planes]
+    entropy = sum(-(share[share > 0] * np.log2(share[share > 0])).sum() for share in shares) / 8
+    xz = len(lzma.compress(np.ascontiguousarray(planes).tobytes(), preset=6)) / track.size
+    whole = path.stat().st_size / np.prod(shape)
+    print(f"{path.name}: {np.prod(shape) / 1e6:.1f} Mbp of track, {whole:.2f} bytes a base; xz {xz:.2f}, "
+          f"entropy {entropy:.2f}; {whole - min(xz, entropy):.2f} more")  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mbp", type=float, default=16)
+    parser.add_argument("--length", type=int, nargs="*", default=[200, 2000])
+    parser.add_argument("--trials", type=int, default=3)
+    parser.add_argument("--file", type=Path, nargs="*", default=[])
+    given = parser.parse_args()
+    for path in given.file:
+        sizes(path)
+    if given.length:
+        print(f"{'bp':>7} {'':6} {'Mbp/s: core':>8} {'clock':>8}")
+    with tempfile.TemporaryDirectory() as name:
+        for length in given.length:
+            speed(Path(name), given.mbp, length, given.trials)
+
+
+if __name__ == "__main__":
+    main()
