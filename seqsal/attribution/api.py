@@ -34,7 +34,7 @@ from seqsal.attribution.targets import with_target
 from seqsal.errors import UsageError
 from seqsal.io.atomic import check_distinct
 from seqsal.io.attributions import Attributions
-from seqsal.io.inputs import WindowSource, open_codes, open_input
+from seqsal.io.inputs import SharedWindows, WindowSource, open_codes, open_input
 from seqsal.io.store import read_attributions
 from seqsal.models import SequenceModel, resolve_device
 from seqsal.models.grid import find_grid
@@ -328,8 +328,8 @@ class OpenRequest:
         self.source.close()
 
 
-def open_request(request: Request) -> OpenRequest:
-    """Load the model of a request, and open its windows.
+def open_request(request: Request, windows: SharedWindows | None = None) -> OpenRequest:
+    """Load the model of a request, and open its windows, or take them from `windows` if those are the same.
 
     Raises
     ------
@@ -342,7 +342,7 @@ def open_request(request: Request) -> OpenRequest:
     if request.X is not None:
         source = open_codes(codes_from_one_hot(_as_array(request.X)), request.regions)  # type: ignore[arg-type]
     else:
-        source = open_input(
+        source = (open_input if windows is None else windows.open)(
             genome=request.genome, regions=request.regions, fasta=request.fasta, length=model.input_length,
             ignore_strand=request.ignore_strand, tile=request.tile, blocks=request.blocks,
             span=None if isinstance(options.span, Span) else options.span, flank=options.flank,

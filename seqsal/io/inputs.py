@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import logging
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,7 +37,7 @@ from seqsal.regions import (
 )
 from seqsal.sequence.codes import N_CODE, reverse_complement
 
-__all__ = ["WindowSource", "open_codes", "open_input"]
+__all__ = ["SharedWindows", "WindowSource", "open_codes", "open_input"]
 
 _log = logging.getLogger(__name__)
 _HASHED_WHOLE_BYTES = 200_000_000  # larger genomes are known by samples, and by the bases of the windows
@@ -137,6 +138,29 @@ def _check_tiling(tile: bool | None, step: int | None, exclude: str | os.PathLik
             "step: is between windows that cover whole chromosomes (regions genome, or chrI,chrII) or long regions "
             "(--tile); give one of these"
         )
+
+
+class SharedWindows(Closing):
+    """The windows of the request before, for the next if that reads the same files in the same way."""
+
+    def __init__(self) -> None:
+        self._key = ""
+        self._source: WindowSource | None = None
+
+    def open(self, **arguments: Any) -> WindowSource:
+        """Give what :func:`open_input` gives for text and numbers; its files are closed with these windows."""
+        key = json.dumps(arguments)
+        if self._source is None or self._key != key:
+            self.close()
+            self._key, self._source = key, open_input(**arguments)
+        table = self._source.windows.copy(deep=_COPIES)
+        return replace(self._source, windows=table, _close=lambda: None)
+
+    def close(self) -> None:
+        """Release the files."""
+        if self._source is not None:
+            self._source.close()
+            self._source = None
 
 
 class _Laying(NamedTuple):

@@ -15,6 +15,7 @@ import json
 import logging
 import math
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,6 +37,7 @@ from seqsal.attribution.request import Request, identify_model, make_request
 from seqsal.attribution.spans import WindowReader
 from seqsal.errors import OutputError, StoreError, UsageError
 from seqsal.io.atomic import all_or_nothing, atomic_path, check_folder, check_writable, locked, make_folder
+from seqsal.io.inputs import SharedWindows
 from seqsal.io.store import DAMAGE, StoreLayout
 from seqsal.io.store_writer import AttributionWriter, RowsWriter, fingerprint, rows_fingerprint
 from seqsal.pipeline.dry_run import time_windows
@@ -151,20 +153,16 @@ def plan_units(
     if units is not None and not 1 <= units <= MOST_TASKS:
         raise UsageError(f"units: got {units:,}, expected 1 to {MOST_TASKS:,}")
     check_folder(out)
+    _check_script(system, out, merged)
     requests, fingerprints, tasks = [], [], []
-    for number, model in enumerate(models):
-        request = rooted(make_request(model, **arguments).arguments())
-        with _opened(make_request(**request)) as (run, source, layout):
-            n_rows, n_controls = len(layout.regions), layout.n_controls
-            units_here = units or _suitable(time_windows(run, source)[2] * (n_rows + n_controls), n_rows)
-            units_here = min(units_here, max(n_rows // BATCH, 1)) if at_most else units_here
-            if units_here > n_rows:
-                raise UsageError(f"units: got {units_here:,}, expected no more than the {n_rows:,} windows")
-            step = chunk_rows(run.planned, source.length, layout.length)
-            parts = (pairwise(task_edges(n, units_here, step)) for n in (n_rows, n_controls))
-            tasks += [Task(number, windows, controls) for windows, controls in zip(*parts, strict=True)]
-            fingerprints.append(fingerprint(layout, run.describe(source)))
-        requests.append(request)
+    with SharedWindows() as windows:
+        for number, model in enumerate(models):
+            request = rooted(make_request(model, **arguments).arguments())
+            with _opened(make_request(**request), windows) as (run, source, layout):
+                parts = _share(run, source, layout, units, at_most)
+                tasks += [Task(number, rows, controls) for rows, controls in zip(*parts, strict=True)]
+                fingerprints.append(fingerprint(layout, run.describe(source)))
+            requests.append(request)
     plan = Plan(Path(out), requests, fingerprints, tasks, _versions())
     if (plan.folder / PLAN).exists() and _as_json(read_plan(plan.folder)) != _as_json(plan):
         raise OutputError(f"{plan.folder}: holds another plan; give another folder, or remove it")
@@ -174,6 +172,19 @@ def plan_units(
         if system is not None:
             _write_script(plan, system, Path(merged))
     return plan
+
+
+def _share(
+    run: AttributionRun, source: WindowReader, layout: StoreLayout, units: int | None, at_most: bool
+) -> list[Iterator[tuple[int, int]]]:
+    """Cut the windows and the controls of a model into as many parts each."""
+    n_rows, n_controls = len(layout.regions), layout.n_controls
+    n_units = units or _suitable(time_windows(run, source)[2] * (n_rows + n_controls), n_rows)
+    n_units = min(n_units, max(n_rows // BATCH, 1)) if at_most else n_units
+    if n_units > n_rows:
+        raise UsageError(f"units: got {n_units:,}, expected no more than the {n_rows:,} windows")
+    step = chunk_rows(run.planned, source.length, layout.length)
+    return [pairwise(task_edges(n, n_units, step)) for n in (n_rows, n_controls)]
 
 
 def _suitable(seconds: float, n_windows: int) -> int:
@@ -248,16 +259,20 @@ def read_plan(folder: str | os.PathLike[str]) -> Plan:
 
 
 @contextmanager
-def _opened(request: Request) -> Iterator[tuple[AttributionRun, WindowReader, StoreLayout]]:
+def _opened(
+    request: Request, windows: SharedWindows | None = None
+) -> Iterator[tuple[AttributionRun, WindowReader, StoreLayout]]:
     """Open a request as one process would, up to the first value."""
-    with open_request(request) as opened:
+    with open_request(request, windows) as opened:
         identify_model(opened.model)
         run = AttributionRun(opened.model, opened.source, opened.request.options, opened.device)
         yield run, opened.source, run.plan_layout(opened.source)
 
 
 @contextmanager
-def _planned(plan: Plan, model: int, device: str | None) -> Iterator[tuple[AttributionRun, WindowReader, StoreLayout]]:
+def _planned(
+    plan: Plan, model: int, device: str | None, windows: SharedWindows | None = None
+) -> Iterator[tuple[AttributionRun, WindowReader, StoreLayout]]:
     """Open the request of a model of a plan, and see that everything is as it was."""
     arguments = dict(plan.requests[model]) | ({} if device is None else {"device": device})
     for name, version in _versions().items():
@@ -266,7 +281,7 @@ def _planned(plan: Plan, model: int, device: str | None) -> Iterator[tuple[Attri
                 f"{plan.folder}: was planned with {name} {plan.versions.get(name)}, here is {version}; use the same "
                 "environment for all tasks, or plan again"
             )
-    with _opened(make_request(**arguments)) as (run, source, layout):
+    with _opened(make_request(**arguments), windows) as (run, source, layout):
         if fingerprint(layout, run.describe(source)) != plan.fingerprints[model]:
             files = ", ".join(str(arguments[name]) for name in FILES if isinstance(arguments.get(name), str))
             raise StoreError(
@@ -383,26 +398,30 @@ def merge_units(
             + ", or join the others with --partial"
             * (len(missing) < len(plan.tasks))
         )
-    specs = [np.atleast_1d(request["model"]) for request in plan.requests]
-    stems = ["+".join(Path(one).name.rpartition(":")[2].removesuffix(".safetensors") for one in each) for each in specs]
-    names = [f"{stem}.h5" if stems.count(stem) == 1 else f"{stem}-{i}.h5" for i, stem in enumerate(stems)]
-    paths = [Path(out) / name for name in names] if len(names) > 1 else [Path(out)]
-    found = []
-    with make_folder(out) if len(names) > 1 else nullcontext():
+    paths, found = _results(plan, Path(out)), []
+    with make_folder(out) if len(paths) > 1 else nullcontext(), SharedWindows() as windows:
         for path in paths:
             check_writable(path)
         for model, path in enumerate(paths):
             lacking = plan.missing(plan.tasks_of(model))
             if len(lacking) < len(plan.tasks_of(model)):
-                _merge(plan, model, path, lacking)
+                _merge(plan, model, path, lacking, windows)
                 found.append((path, lacking))
     return found
 
 
-def _merge(plan: Plan, model: int, path: Path, lacking: Sequence[int]) -> None:
+def _results(plan: Plan, out: Path) -> list[Path]:
+    """Files of the models of a plan: the one that is named, or one each in a folder."""
+    specs = [np.atleast_1d(request["model"]) for request in plan.requests]
+    stems = ["+".join(Path(one).name.rpartition(":")[2].removesuffix(".safetensors") for one in each) for each in specs]
+    names = [f"{stem}.h5" if stems.count(stem) == 1 else f"{stem}-{i}.h5" for i, stem in enumerate(stems)]
+    return [out / name for name in names] if len(names) > 1 else [out]
+
+
+def _merge(plan: Plan, model: int, path: Path, lacking: Sequence[int], shared: SharedWindows) -> None:
     """Write one model's attribution file from the tasks that are there."""
     there = [number for number in plan.tasks_of(model) if number not in lacking]
-    with _planned(plan, model, "cpu") as (run, source, _):
+    with _planned(plan, model, "cpu", shared) as (run, source, _):
         run.correlations.update(_noted(plan.result(there[0])))
         layout, attrs = run.plan_layout(source), run.describe(source)
         windows = np.concatenate([np.arange(*plan.tasks[number].windows) for number in there])
@@ -447,14 +466,41 @@ def _rows(plan: Plan, number: int, position: NDArray[np.int64]) -> dict[str, dic
     return {"main": main, "null": {"of": of, "parents": parents}}
 
 
+def _check_script(system: str | None, out: str | os.PathLike[str], merged: str | os.PathLike[str]) -> None:
+    """Raise UsageError where a batch system would not take a name for what it is."""
+    for name in (out, merged):
+        if system == "snakemake" and set("{}") & set(str(Path(name).absolute())):
+            raise UsageError(f"{name}: has braces, which are wildcards to Snakemake; give a name without")
+
+
 def _write_script(plan: Plan, system: str, merged: Path) -> None:
     """Write what a batch system needs to run the tasks of a plan and to merge them."""
-    folder, seqsal = plan.folder.absolute(), f"{shlex.quote(sys.executable)} -m seqsal"
-    quoted, result, last = shlex.quote(str(folder)), shlex.quote(str(merged.absolute())), len(plan.tasks) - 1
-    name, template = SYSTEMS[system]
+    folder, result = plan.folder.absolute(), merged.absolute()
+    work, merge = (f"{shlex.quote(sys.executable)} -m seqsal {verb} {shlex.quote(str(folder))}"
+                   for verb in ("work", "merge"))  # fmt: skip
+    name, template, number, quote = SYSTEMS[system]
+    filled = template.format(
+        folder=folder, quoted=shlex.quote(str(folder)), last=len(plan.tasks) - 1, tasks=f"{folder}/task-",
+        results=[str(path) for path in _results(plan, result)], work=quote(work, f" --task {number}"),
+        merge=quote(f"{merge} --out {shlex.quote(str(result))}", ""),
+    )  # fmt: skip
     with atomic_path(plan.folder / name) as path:
-        path.write_text(template.format(folder=folder, seqsal=seqsal, quoted=quoted, result=result, last=last))
+        path.write_text(filled)
         path.chmod(0o755 if system == "slurm" else 0o644)
+
+
+def _for_bash(command: str, number: str) -> str:
+    return shlex.quote(command + number)
+
+
+def _for_snakemake(command: str, number: str) -> str:
+    """Write a command in Python, with the braces of its names doubled."""
+    return repr(command.replace("{", "{{").replace("}", "}}") + number)
+
+
+def _for_nextflow(command: str, number: str) -> str:
+    """Write a command in a text of Groovy."""
+    return re.sub(r'([\\$"])', r"\\\1", command) + number
 
 
 SLURM = """#!/bin/bash
@@ -462,36 +508,57 @@ SLURM = """#!/bin/bash
 # for example: {folder}/slurm.sh --partition=gpu --gres=gpu:1 --time=01:00:00 --mem=16G
 set -euo pipefail
 job=$(sbatch --parsable --array=0-{last} --job-name=seqsal --output={quoted}/task-%a.log "$@" \\
-  --wrap "{seqsal} work {quoted} --task \\$SLURM_ARRAY_TASK_ID --quiet")
+  --wrap {work})
 sbatch --job-name=seqsal-merge --dependency="afterok:${{job%%;*}}" --output={quoted}/merge.log \\
-  --wrap "{seqsal} merge {quoted} --out {result}"
+  --wrap {merge}
 """
 
 SNAKEMAKE = """# snakemake --snakefile {folder}/Snakefile --cores 4
 rule merge:
-    input: expand("{folder}/task-{{task:04d}}.h5", task=range({last} + 1))
-    shell: "{seqsal} merge {quoted} --out {result}"
+    input: [{tasks!r} + f"{{number:04d}}.h5" for number in range({last} + 1)]
+    output: {results}
+    shell: {merge}
 
 rule work:
-    output: "{folder}/task-{{task}}.h5"
-    shell: "{seqsal} work {quoted} --task $((10#{{wildcards.task}}))"
+    output: {tasks!r} + "{{task}}.h5"
+    wildcard_constraints: task="[0-9]+"
+    shell: {work}
 """
 
-NEXTFLOW = """// nextflow run {folder}/main.nf
+NEXTFLOW = '''// nextflow run {folder}/main.nf
 process WORK {{
-    input: val task
-    output: val task
-    script: "{seqsal} work {quoted} --task ${{task}}"
+    input:
+    val number
+
+    output:
+    val number
+
+    script:
+    """
+    cd "${{launchDir}}"
+    OMP_NUM_THREADS=${{task.cpus}} {work}
+    """
 }}
 
 process MERGE {{
-    input: val tasks
-    script: "{seqsal} merge {quoted} --out {result}"
+    input:
+    val numbers
+
+    script:
+    """
+    cd "${{launchDir}}"
+    {merge}
+    """
 }}
 
 workflow {{
-    WORK(Channel.of(0..{last})) | collect | MERGE
+    done = WORK(channel.of(0..{last}))
+    MERGE(done.collect())
 }}
-"""
+'''
 
-SYSTEMS = {"slurm": ("slurm.sh", SLURM), "snakemake": ("Snakefile", SNAKEMAKE), "nextflow": ("main.nf", NEXTFLOW)}
+SYSTEMS = {  # file, template, what stands for the number of a task, and how a command is written
+    "slurm": ("slurm.sh", SLURM, "$SLURM_ARRAY_TASK_ID --quiet", _for_bash),
+    "snakemake": ("Snakefile", SNAKEMAKE, "{wildcards.task}", _for_snakemake),
+    "nextflow": ("main.nf", NEXTFLOW, "${number}", _for_nextflow),
+}

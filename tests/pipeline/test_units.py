@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 from pathlib import Path
@@ -17,8 +18,9 @@ from command_line import call, refused
 
 import seqsal
 from seqsal.errors import OutputError, StoreError, UsageError
+from seqsal.io.inputs import open_input
 from seqsal.pipeline import units
-from seqsal.pipeline.units import SYSTEMS, merge_units, plan_units, read_plan, work_unit
+from seqsal.pipeline.units import merge_units, plan_units, read_plan, work_unit
 
 L, N = 60, 300
 
@@ -157,15 +159,20 @@ def test_what_is_missing_is_named_and_the_rest_joined_on_request(options: dict[s
     np.testing.assert_array_equal(kept[attr.controls.source], whole.controls.source[there])
 
 
-def test_several_models_are_planned_together(options: dict[str, Any], tmp_path: Path, inputs: dict[str, Any]) -> None:
+def test_several_models_are_planned_together(
+    options: dict[str, Any], tmp_path: Path, inputs: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     (inputs["folder"] / "toy_other.py").write_text(
         "from toy_units import make as first\n\n\ndef make():\n    return first()\n"
     )
     models = ["toy_units:make", "toy_other:make"]
+    read: list[Any] = []
+    monkeypatch.setattr("seqsal.io.inputs.open_input", lambda **given: read.append(given) or open_input(**given))
     plan = plan_units(models, tmp_path / "plan", units=2, **options)
     for task in range(4):
         work_unit(plan.folder, task)
     merged = merge_units(plan.folder, tmp_path / "all")
+    assert len(read) == 2  # by the plan and by the merge, for both models
     assert [path.name for path, _ in merged] == ["make-0.h5", "make-1.h5"]
     assert_same(merged[0][0], merged[1][0])
     (tmp_path / "file").touch()
@@ -230,9 +237,35 @@ def test_the_script_for_slurm_submits_every_task_and_the_merge(options: dict[str
     assert "afterok:17" in merge and f"--out {tmp_path / 'A.h5'}" in merge
 
 
-@pytest.mark.parametrize("system", ["snakemake", "nextflow"])
-def test_other_systems_have_their_scripts(system: str, options: dict[str, Any], tmp_path: Path) -> None:
-    plan = plan_units(["toy_units:make"], tmp_path / "plan", units=2, system=system, **options)
-    text = (plan.folder / SYSTEMS[system][0]).read_text()
-    assert "seqsal work" in text and "seqsal merge" in text and str(plan.folder) in text
-    assert "{{" not in text.replace("{{task:04d}}", "")
+def test_the_script_for_nextflow_takes_names_as_they_are(options: dict[str, Any], tmp_path: Path) -> None:
+    plan = plan_units(["toy_units:make"], tmp_path / "a $plan", units=2, system="nextflow", **options)
+    text = (plan.folder / "main.nf").read_text()
+    assert f"work '{tmp_path}/a \\$plan' --task ${{number}}\n" in text and "channel.of(0..1)" in text
+    assert f"merge '{tmp_path}/a \\$plan' --out " in text and "{{" not in text
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("n_models", [1, 2])
+def test_snakemake_runs_the_tasks_and_the_merge(
+    n_models: int, options: dict[str, Any], inputs: dict[str, Any], tmp_path: Path
+) -> None:
+    out, merged = tmp_path / "a $plan's", tmp_path / ("A.h5" if n_models == 1 else "all")
+    with pytest.raises(UsageError, match="braces"):
+        plan_units(["toy_units:make"], tmp_path / "{x}", units=2, system="snakemake", **options)
+    with pytest.raises(UsageError, match="braces"):
+        plan_units(["toy_units:make"], out, units=2, system="snakemake", merged=tmp_path / "{x}.h5", **options)
+    assert not list(tmp_path.iterdir())
+    plan_units(["toy_units:make"] * n_models, out, units=2, system="snakemake", merged=merged, **options)
+    found = shutil.which("snakemake")
+    if found is None:
+        pytest.skip("snakemake is not installed")
+    code = os.pathsep.join([str(inputs["folder"]), str(Path(seqsal.__file__).parents[1])])
+    for n_done in (2 * n_models + 1, 0):  # the second time there is nothing to do
+        done = subprocess.run([found, "--snakefile", out / "Snakefile", "--cores", "2"], cwd=tmp_path, check=False,
+                              capture_output=True, text=True,
+                              env={**os.environ, "PYTHONPATH": code})  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count("Finished jobid") == n_done, done.stderr
+    seqsal.attribute("toy_units:make", out=tmp_path / "one.h5", **options)
+    for path in [merged] if n_models == 1 else [merged / "make-0.h5", merged / "make-1.h5"]:
+        assert_same(path, tmp_path / "one.h5")
