@@ -9,6 +9,9 @@ sizes, each also per Mbp of genome. With several models, as an ensemble.
 *Parts.* Mbp of track per second of processor time of the reader (windows from FASTA), the HDF5 writer and the bigWig
 writer with its process. The slowest is what a fast device waits for.
 
+*Peaks and the page* (`--windows 1000000 10000000`). Time and memory of `peaks` and `report` on files of as many windows,
+simulated: noise, and a motif in every thousandth.
+
 *Workers* (`--schedulers`). A model whose forward pass sleeps 10 ms a window, as one that waits for a device: `score` by
 4 workers against one; and `attribute` (`ism`, the built-in network) by as many workers as cores against one process
 with as many threads, in turns, the best of each.
@@ -27,6 +30,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
 LENGTH = int(os.environ.get("SCALE_LENGTH", "200"))  # of windows; --length sets it, in other processes too
@@ -217,6 +221,54 @@ def schedulers(folder: Path, cores: int) -> None:
     print(f"attribute: {cores} workers take {ratio:.2f} times as long as one process with as many threads")
 
 
+def simulate_windows(path: Path, n_windows: int, n_controls: int) -> None:
+    """Write an attribution file of noise, where every thousandth window has a motif; in parts, of flat memory."""
+    from seqsal.io.store import StoreLayout
+    from seqsal.io.store_writer import AttributionWriter
+    from seqsal.regions import make_regions
+    from seqsal.sequence.codes import encode
+
+    rng, motif = np.random.default_rng(0), encode("TTACCCGTAA")
+    number, size = np.arange(n_windows), 1_000_000 * LENGTH
+    chrom = pd.array([f"chr{i + 1}" for i in range(-(-n_windows * LENGTH // size))])[number * LENGTH // size]
+    start = number * LENGTH % size
+    regions = make_regions(chrom, start, start + LENGTH)
+    regions["padded"], regions["input_row"] = False, number
+    layout = StoreLayout(
+        regions, regions.iloc[:0].assign(reason=""), LENGTH, dict.fromkeys(pd.unique(chrom), size), n_controls
+    )
+    with AttributionWriter(path, layout, {"method": "simulated", "model": {}, "target": 0, "seed": 0}) as writer:
+        for group, n in (("main", n_windows), ("null", n_controls)):
+            for first in range(0, n, 100_000):
+                rows = min(100_000, n - first)
+                codes = rng.integers(0, 4, (rows, LENGTH), dtype=np.uint8)
+                track = rng.normal(0, 0.05, (rows, LENGTH)).astype(np.float32)
+                arrays = {"codes": codes, "track": track, "prediction": track.sum(axis=1)}
+                if group == "main":
+                    for row in range(0, rows, 1000):
+                        at = rng.integers(5, LENGTH - 15)
+                        codes[row, at : at + 10], track[row, at : at + 10] = motif, rng.normal(0.6, 0.1, 10)
+                else:
+                    arrays["source"] = rng.integers(0, n_windows, rows)
+                writer.write(group, first, arrays)
+        writer.finish()
+
+
+def calls(folder: Path, windows: list[int]) -> None:
+    """Time and memory of peaks and the page of so many windows; a hundredth of them as controls."""
+    print(f"{'windows':>12} {'':>8} {'seconds':>8} {'RSS MB':>7}")
+    for n in windows:
+        simulate_windows(folder / "A.h5", n, max(n // 100, 1000))
+        peaks = folder / "P.narrowPeak"
+        for words in (("peaks", folder / "A.h5", "--out", peaks),
+                      ("report", folder / "A.h5", "--peaks", peaks, "--out", folder / "R.html")):  # fmt: skip
+            _, used, rss = seqsal_command(1, *words, "--quiet")
+            print(f"{n:12,} {words[0]:>8} {used:8.1f} {rss:7.0f}", flush=True)
+        print(
+            f"{'':12} {len(peaks.read_text().splitlines()):,} peaks, A.h5 {(folder / 'A.h5').stat().st_size / 1e9:.1f} GB"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mbp", type=float, nargs="+", default=[1, 10])
@@ -225,6 +277,7 @@ def main() -> None:
     parser.add_argument("--cores", type=int, default=1)
     parser.add_argument("--step", type=int, default=100)
     parser.add_argument("--schedulers", action="store_true")
+    parser.add_argument("--windows", type=int, nargs="+", help="of simulated files, for peaks and the page")
     given = parser.parse_args()
     if given.length != LENGTH:
         os.environ["SCALE_LENGTH"] = str(given.length)
@@ -234,6 +287,9 @@ def main() -> None:
         folder = Path(name)
         if given.schedulers:
             schedulers(folder, given.cores)
+            return
+        if given.windows:
+            calls(folder, given.windows)
             return
         growth(folder, given.mbp, given.models, given.cores, given.step)
         rates = parts(folder, given.step, max(given.mbp))
