@@ -9,8 +9,8 @@ sizes, each also per Mbp of genome. With several models, as an ensemble.
 *Parts.* Mbp of track per second of processor time of the reader (windows from FASTA), the HDF5 writer and the bigWig
 writer with its process. The slowest is what a fast device waits for.
 
-*Peaks and the page* (`--windows 1000000 10000000`). Time and memory of `peaks` and `report` on files of as many windows,
-simulated: noise, and a motif in every thousandth.
+*Peaks and the page* (`--windows 1000000 10000000`). Time and memory of `peaks` and `report` on files of as many
+windows, simulated: noise, and a motif in every thousandth.
 
 *Workers* (`--schedulers`). A model whose forward pass sleeps 10 ms a window, as one that waits for a device: `score` by
 4 workers against one; and `attribute` (`ism`, the built-in network) by as many workers as cores against one process
@@ -264,9 +264,8 @@ def calls(folder: Path, windows: list[int]) -> None:
                       ("report", folder / "A.h5", "--peaks", peaks, "--out", folder / "R.html")):  # fmt: skip
             _, used, rss = seqsal_command(1, *words, "--quiet")
             print(f"{n:12,} {words[0]:>8} {used:8.1f} {rss:7.0f}", flush=True)
-        print(
-            f"{'':12} {len(peaks.read_text().splitlines()):,} peaks, A.h5 {(folder / 'A.h5').stat().st_size / 1e9:.1f} GB"
-        )
+        size = (folder / "A.h5").stat().st_size / 1e9
+        print(f"{len(peaks.read_text().splitlines()):12,} peaks, A.h5 {size:.1f} GB", flush=True)
 
 
 def main() -> None:
