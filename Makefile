@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml constraints.txt tests/zoo.txt
 	$(BIN)/python -c 'from seqsal.motifs.discover import compile_kernels; compile_kernels()'  # numba keeps it for the first run
 	touch $@
 
-## Train on example_data/ and explain held-out sites; open demo_out/report.html.
+## Train on example_data/ and explain held-out sites; open demo_out/index.html.
 demo: $(STAMP)
 	$(BIN)/seqsal demo --out $(DEMO_OUT)
 

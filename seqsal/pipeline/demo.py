@@ -4,11 +4,13 @@ Everything comes from `example_data/`, whose README gives the provenance. The ch
 trained on nor used to choose the epoch; the sites explained, and those inside the simulated genome, are theirs.
 
 A second model is trained on the same sites as they come out of a sequencer whose reads were not trimmed: many end in an
-adapter. It is as accurate as the first, and the audit tells the two apart.
+adapter. It is as accurate as the first, and the audit tells the two apart. From what that audit found, a third is
+trained without the adapter, as by `seqsal retrain`; `index.html` has the three in one table.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import subprocess
@@ -21,10 +23,13 @@ from typing import Any
 
 import seqsal
 from seqsal.errors import OutputError
-from seqsal.io.atomic import make_folder
+from seqsal.io.atomic import atomic_path, make_folder
 from seqsal.motifs.discover import compiling_kernels
+from seqsal.pipeline.retrain import retrain, retrain_paths
 from seqsal.pipeline.run import RunResult, run
 from seqsal.report.comparison import FinishedRun, read_run
+from seqsal.report.html import render_page
+from seqsal.report.sections import Section
 
 __all__ = ["HELD_OUT", "DemoResult", "example_folder", "run_demo"]
 
@@ -33,26 +38,29 @@ ALIKE: dict[str, Any] = {
     "rc_average": True,
     "motif_db": "jaspar:2026:vertebrates",
 }  # binding does not depend on the strand
-MODEL_NAME = "model.safetensors"
+NETWORK: dict[str, Any] = {"input_length": 200, "n_blocks": 3}
+MODEL_NAME, RETRAINED = "model.safetensors", "retrained.safetensors"
+REMEDY = "randomise"  # retrain's first choice; to try all three would take as long as the rest
 SITES, HELD_OUT_SITES = "ctcf_sites.fa", "ctcf_sites_held_out.fa"
 UNTRIMMED, UNTRIMMED_HELD_OUT = "ctcf_sites_contaminated.fa", "ctcf_sites_contaminated_held_out.fa"
 GENOME_FDR = 0.1  # half of its windows hold nothing, which costs power
 
 STEPS = (  # what is done, and why it takes as long as it does
-    "1/4 training a network on {n_train} CTCF sites and four shuffles of each: 15 passes over them. In another process "
+    "1/4 training a network on {n_train} CTCF sites and two shuffles of each: 15 passes over them. In another process "
     "meanwhile, from here to 4/4, the same for a second network, whose sites have sequencing adapters left on",
     "2/4 explaining the {n_held_out} sites of chromosomes that training left out: up to 1,000 shuffled controls for "
     "the q-values, about 1,000 known motifs to name what is found, and an audit that predicts thousands of changed "
     "sequences",
     "3/4 finding sites in a small simulated genome: peaks and motifs alone",
-    "4/4 waiting for the second network, its maps and its audit",
+    "4/4 waiting for the second network, its maps and its audit, and for the third: the second trained again without "
+    "the shortcut that the audit found, and audited again",
 )
 
 logger = logging.getLogger(__name__)
 
 _ASIDE = """import sys; sys.path.append(sys.argv[1])
 from pathlib import Path; import seqsal.pipeline.demo as d
-d.second_model(Path(sys.argv[2]), device=sys.argv[3], seed=int(sys.argv[4]))"""
+d.second_model(Path(sys.argv[2]), n_threads=int(sys.argv[5]), device=sys.argv[3], seed=int(sys.argv[4]))"""
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,8 @@ class DemoResult:
     sites: RunResult  # on the real held-out sites
     genome: RunResult  # on the simulated genome
     contaminated: FinishedRun  # on the held-out sites untrimmed, with the model trained on such
+    retrained: dict[str, Any] | None  # before and after, of its `.retrain.json`; None where no shortcut was found
+    page: Path  # of all three
 
     def summary(self) -> str:
         """Say what was made and how good the models are; in the last three lines, what to open and to type next."""
@@ -74,11 +84,11 @@ class DemoResult:
                 f"         {_verdict(self.sites)}",
                 f"second   {_accuracy(self.contaminated_metrics)}, trained on the same sites with adapters left on",
                 f"         {_verdict(self.contaminated)}",
+                *self._before_after(),
                 f"sites    {len(self.sites.peaks)} peaks in {len(self.sites.attr)} real CTCF sites (hg19, q ≤ 0.05)",
                 f"genome   {len(self.genome.peaks)} peaks in {len(self.genome.attr)} windows of a simulated genome "
                 f"(q ≤ {GENOME_FDR:g}), half of which hold a site",
-                f"open     {self.sites.folder / 'report.html'}, then "
-                f"{self.contaminated.folder / 'report.html'}: equally accurate, and only one of them knows CTCF",
+                f"open     {self.page}: the three models in one table, each with its report",
                 f"next     {_next_step(self.contaminated.folder)}",
                 "yours    seqsal run --model package.module:factory --weights W.pt --genome hg38.fa "
                 "--regions peaks.bed --out results/, where there is no model yet after "
@@ -86,17 +96,40 @@ class DemoResult:
             ]
         )
 
+    def _before_after(self) -> list[str]:
+        """Put the second model and the third next to each other."""
+        if self.retrained is None:
+            return []
+        before, after = self.retrained["before"], self.retrained["after"]
+        rows = [
+            ("clean AUROC", *(f"{one['auroc']:.3f}" for one in (before, after))),
+            ("faithful", *(one["said"]["faithful"] for one in (before, after))),
+            ("plausible", *(one["said"]["plausible"] for one in (before, after))),
+            ("shortcuts", *(", ".join(one["shortcuts"]) or "none found" for one in (before, after))),
+            *((f"effect of {name}", *(_change(one["reliance"].get(name)) for one in (before, after)))
+              for name in before["reliance"]),
+        ]  # fmt: skip
+        widths = [max(len(row[i]) for row in rows) for i in range(2)]
+        return [
+            "third    the second, trained again without what its audit found; before and after:",
+            *(f"         {name:{widths[0]}}  {was:{widths[1]}}  {now}" for name, was, now in rows),
+        ]
+
 
 def _next_step(second: Path) -> str:
-    """Return the command that trains the second model again without the adapters."""
+    """Return the command that explains the untrimmed sites with the third model."""
     return (
-        f"seqsal retrain --model {second / MODEL_NAME} --audit {second / 'audit.json'} --positives "
-        f"{example_folder() / UNTRIMMED} --remedy randomise --out {second / 'retrained.safetensors'}"
+        f"seqsal run --model {second / RETRAINED} --fasta {example_folder() / UNTRIMMED_HELD_OUT} "
+        f"--motif-db {ALIKE['motif_db']} --out {second / 'retrained'}"
     )
 
 
 def _accuracy(metrics: dict[str, Any]) -> str:
     return f"AUROC {metrics['auroc']:.3f}, average precision {metrics['average_precision']:.3f}"
+
+
+def _change(effect: float | None) -> str:
+    return "not measured" if effect is None else f"{effect:+.2f}"
 
 
 def _verdict(run: RunResult | FinishedRun) -> str:
@@ -135,14 +168,73 @@ def run_demo(out: str | os.PathLike[str], *, device: str = "auto", seed: int = 0
             is_made = aside.wait() == 0
         if not is_made:
             second_model(second, **settings)
-    return DemoResult(metrics, held_out_metrics(second), sites, genome, read_run(second))
+        contaminated, page = read_run(second), folder / "index.html"
+        result = DemoResult(
+            metrics, held_out_metrics(second), sites, genome, contaminated, _read_retrained(contaminated), page
+        )
+        with atomic_path(page) as temporary:
+            temporary.write_text(render_page("Three models of CTCF", [_three_models(result)]), "utf-8", newline="\n")
+    return result
 
 
-def second_model(folder: Path, **settings: Any) -> None:
-    """Train the second model, and explain the untrimmed held-out sites with it."""
-    data = example_folder()
+def second_model(folder: Path, *, n_threads: int | None = None, **settings: Any) -> None:
+    """Train the second model, explain the untrimmed held-out sites with it, and train it again without its shortcut.
+
+    `n_threads` are for training again: by then the other process is about to end.
+    """
+    import torch
+
+    data, model = example_folder(), folder / MODEL_NAME
     train(folder, data / UNTRIMMED, **settings)
-    run(str(folder / MODEL_NAME), out=folder, fasta=data / UNTRIMMED_HELD_OUT, **ALIKE, **settings)
+    audit = run(str(model), out=folder, fasta=data / UNTRIMMED_HELD_OUT, **ALIKE, **settings).audit
+    if audit is not None and audit.verdict.shortcuts:
+        torch.set_num_threads(n_threads or torch.get_num_threads())
+        retrain(model, folder / "audit.json", data / UNTRIMMED, out=folder / RETRAINED, remedy=REMEDY, **settings)
+
+
+def _read_retrained(second: FinishedRun) -> dict[str, Any] | None:
+    """Read before and after; None where the second model has no shortcut."""
+    if second.audit is None or not second.audit.verdict.shortcuts:
+        return None
+    return dict(json.loads(retrain_paths(second.folder / RETRAINED)[0].read_text(encoding="utf-8")))
+
+
+def _three_models(result: DemoResult) -> Section:
+    """Build the table of `index.html`: a row for each model, with what its audit says and a link to its page."""
+    trimmed, untrimmed = "trimmed reads", "reads with adapters left on 60 % of the sites"
+    made, first, second = result.retrained, result.sites, result.contaminated
+    none = {"auroc": result.contaminated_metrics["auroc"], "reliance": {}}
+    before = none if made is None else made["before"]
+    rows = [
+        ("First", "report.html", trimmed, result.test_metrics["auroc"], *_answers(first), "–"),
+        ("Second", "contaminated/report.html", untrimmed, before["auroc"], *_answers(second), _effects(before)),
+    ]
+    if made is not None:
+        after = made["after"]
+        said = after["said"]["faithful"], after["said"]["plausible"], ", ".join(after["shortcuts"]) or "none found"
+        page = retrain_paths(result.contaminated.folder / RETRAINED)[1].name
+        rows.append(
+            ("Third: the second, retrained", f"contaminated/{page}", "the same, adapters in both classes alike",
+             after["auroc"], *said, _effects(after))
+        )  # fmt: skip
+    lead = (
+        "Three networks that tell CTCF binding sites from shuffled sequence, measured on chromosomes that none was "
+        "trained on. All are accurate; only the audit says that the second one reads sequencing adapters, which are "
+        "not biology. The third was trained on the same data as the second, without that shortcut (seqsal retrain)."
+    )
+    return Section("models", "Three models", lead, "section_models.html", {"rows": rows})
+
+
+def _answers(run: RunResult | FinishedRun) -> tuple[str, str, str]:
+    if run.audit is None:
+        return ("not audited",) * 3
+    verdict = run.audit.verdict
+    found = ", ".join(verdict.shortcuts) or verdict.no_shortcuts
+    return str(verdict.answer("faithful")), str(verdict.answer("plausible")), found
+
+
+def _effects(measured: dict[str, Any]) -> str:
+    return "; ".join(_change(effect) for effect in measured["reliance"].values()) or "–"
 
 
 def _count_records(path: Path) -> int:
@@ -158,7 +250,7 @@ def _second_model_aside(folder: Path, device: str, seed: int) -> Iterator[subpro
     import torch
 
     n_threads = torch.get_num_threads()
-    given = [str(one) for one in (Path(seqsal.__file__).parents[1], folder, device, seed)]
+    given = [str(one) for one in (Path(seqsal.__file__).parents[1], folder, device, seed, n_threads)]
     process = subprocess.Popen(
         [sys.executable, "-P", "-c", _ASIDE, *given], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         env={**os.environ, "OMP_NUM_THREADS": str(max(n_threads // 2, 1))},
@@ -174,10 +266,14 @@ def _second_model_aside(folder: Path, device: str, seed: int) -> Iterator[subpro
 
 def train(folder: Path, positives: Path, **settings: Any) -> dict[str, Any]:
     """Train a model and return its held-out performance."""
+    from seqsal.models import CNNConfig
     from seqsal.training import TrainConfig, train_model
 
-    training = TrainConfig(epochs=15, patience=8)
-    train_model(positives, test_chroms=HELD_OUT, training=training, out=folder / MODEL_NAME, **settings)
+    training = TrainConfig(epochs=15, patience=8, negatives_per_positive=2)
+    train_model(
+        positives, test_chroms=HELD_OUT, config=CNNConfig(**NETWORK), training=training, out=folder / MODEL_NAME,
+        **settings,
+    )  # fmt: skip
     return held_out_metrics(folder)
 
 

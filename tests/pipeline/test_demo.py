@@ -69,8 +69,24 @@ def check_verdicts(folder: Path) -> None:
     metrics = [
         load_checkpoint(run / "model.safetensors")[1]["metrics"]["test"] for run in (folder, folder / "contaminated")
     ]
+    check_retrained(folder)
     assert abs(metrics[0]["auroc"] - metrics[1]["auroc"]) < 0.02 and min(one["auroc"] for one in metrics) > 0.9
     assert 'id="verdict"' in (folder / "contaminated" / "report.html").read_text()
+
+
+def check_retrained(folder: Path) -> None:
+    """Training again without the adapter takes it away, costs no accuracy and brings nothing new."""
+    made = json.loads((folder / "contaminated" / "retrained.retrain.json").read_text())
+    before, after = made["before"], made["after"]
+    name = "Illumina TruSeq read 1"
+    assert before["shortcuts"] == [name] and after["shortcuts"] == [] and made["new_shortcuts"] == []
+    assert abs(after["reliance"][name]) <= 0.05 * abs(before["reliance"][name])
+    assert after["auroc"] > before["auroc"]
+    page = (folder / "index.html").read_text()
+    for link in ("report.html", "contaminated/report.html", "contaminated/retrained.retrain.html"):
+        assert f'href="{link}"' in page and (folder / link).is_file()
+    for one in (before, after):
+        assert f"<td>{one['auroc']:.3f}</td>" in page
 
 
 def test_each_step_is_told_and_the_end_says_what_to_do(
@@ -90,7 +106,7 @@ def test_each_step_is_told_and_the_end_says_what_to_do(
     assert [line[:4] for line in caplog.messages] == ["1/4 ", "2/4 ", "3/4 ", "4/4 "]
     assert "439 CTCF sites" in caplog.messages[0] and "61 sites" in caplog.messages[1]
     assert [line.split()[0] for line in summary[-3:]] == ["open", "next", "yours"]
-    assert str(tmp_path / "out" / "report.html") in summary[-3]
+    assert str(tmp_path / "out" / "index.html") in summary[-3] and (tmp_path / "out" / "index.html").is_file()
     for line in summary[-2:]:  # what they say to type is understood
         words = line.partition("seqsal ")[2].partition(",")[0].split()
         command = main.get_command(click.Context(main), words[0])  # type: ignore[attr-defined]
