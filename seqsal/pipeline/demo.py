@@ -38,7 +38,7 @@ ALIKE: dict[str, Any] = {
     "rc_average": True,
     "motif_db": "jaspar:2026:vertebrates",
 }  # binding does not depend on the strand
-NETWORK: dict[str, Any] = {"input_length": 200, "n_blocks": 3}
+NETWORK: dict[str, Any] = {"input_length": 200, "n_filters": 48}
 MODEL_NAME, RETRAINED = "model.safetensors", "retrained.safetensors"
 REMEDY = "randomise"  # retrain's first choice; to try all three would take as long as the rest
 SITES, HELD_OUT_SITES = "ctcf_sites.fa", "ctcf_sites_held_out.fa"
@@ -60,7 +60,7 @@ logger = logging.getLogger(__name__)
 
 _ASIDE = """import sys; sys.path.append(sys.argv[1])
 from pathlib import Path; import seqsal.pipeline.demo as d
-d.second_model(Path(sys.argv[2]), n_threads=int(sys.argv[5]), device=sys.argv[3], seed=int(sys.argv[4]))"""
+d.second_model(Path(sys.argv[2]), device=sys.argv[3], seed=int(sys.argv[4]))"""
 
 
 @dataclass(frozen=True)
@@ -177,18 +177,12 @@ def run_demo(out: str | os.PathLike[str], *, device: str = "auto", seed: int = 0
     return result
 
 
-def second_model(folder: Path, *, n_threads: int | None = None, **settings: Any) -> None:
-    """Train the second model, explain the untrimmed held-out sites with it, and train it again without its shortcut.
-
-    `n_threads` are for training again: by then the other process is about to end.
-    """
-    import torch
-
+def second_model(folder: Path, **settings: Any) -> None:
+    """Train the second model, explain the untrimmed held-out sites with it, and train it again without its shortcut."""
     data, model = example_folder(), folder / MODEL_NAME
     train(folder, data / UNTRIMMED, **settings)
     audit = run(str(model), out=folder, fasta=data / UNTRIMMED_HELD_OUT, **ALIKE, **settings).audit
     if audit is not None and audit.verdict.shortcuts:
-        torch.set_num_threads(n_threads or torch.get_num_threads())
         retrain(model, folder / "audit.json", data / UNTRIMMED, out=folder / RETRAINED, remedy=REMEDY, **settings)
 
 
@@ -250,7 +244,7 @@ def _second_model_aside(folder: Path, device: str, seed: int) -> Iterator[subpro
     import torch
 
     n_threads = torch.get_num_threads()
-    given = [str(one) for one in (Path(seqsal.__file__).parents[1], folder, device, seed, n_threads)]
+    given = [str(one) for one in (Path(seqsal.__file__).parents[1], folder, device, seed)]
     process = subprocess.Popen(
         [sys.executable, "-P", "-c", _ASIDE, *given], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         env={**os.environ, "OMP_NUM_THREADS": str(max(n_threads // 2, 1))},
