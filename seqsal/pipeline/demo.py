@@ -25,7 +25,7 @@ import seqsal
 from seqsal.errors import OutputError
 from seqsal.io.atomic import atomic_path, make_folder
 from seqsal.motifs.discover import compiling_kernels
-from seqsal.pipeline.retrain import retrain, retrain_paths
+from seqsal.pipeline.retrain import effect_text, retrain, retrain_paths
 from seqsal.pipeline.run import RunResult, run
 from seqsal.report.comparison import FinishedRun, read_run
 from seqsal.report.html import render_page
@@ -40,6 +40,7 @@ ALIKE: dict[str, Any] = {
 }  # binding does not depend on the strand
 NETWORK: dict[str, Any] = {"input_length": 200, "n_filters": 48}
 MODEL_NAME, RETRAINED = "model.safetensors", "retrained.safetensors"
+NO_THIRD = "not made: the audit of the second found no shortcut, so there is nothing to train away"
 REMEDY = "randomise"  # retrain's first choice; to try all three would take as long as the rest
 SITES, HELD_OUT_SITES = "ctcf_sites.fa", "ctcf_sites_held_out.fa"
 UNTRIMMED, UNTRIMMED_HELD_OUT = "ctcf_sites_contaminated.fa", "ctcf_sites_contaminated_held_out.fa"
@@ -88,8 +89,8 @@ class DemoResult:
                 f"sites    {len(self.sites.peaks)} peaks in {len(self.sites.attr)} real CTCF sites (hg19, q ≤ 0.05)",
                 f"genome   {len(self.genome.peaks)} peaks in {len(self.genome.attr)} windows of a simulated genome "
                 f"(q ≤ {GENOME_FDR:g}), half of which hold a site",
-                f"open     {self.page}: the three models in one table, each with its report",
-                f"next     {_next_step(self.contaminated.folder)}",
+                f"open     {self.page}: the models in one table, each with its report",
+                f"next     {self._next_step()}",
                 "yours    seqsal run --model package.module:factory --weights W.pt --genome hg38.fa "
                 "--regions peaks.bed --out results/, where there is no model yet after "
                 "seqsal train --positives peaks.narrowPeak --genome hg38.fa --out M.safetensors",
@@ -99,14 +100,14 @@ class DemoResult:
     def _before_after(self) -> list[str]:
         """Put the second model and the third next to each other."""
         if self.retrained is None:
-            return []
+            return [f"third    {NO_THIRD}"]
         before, after = self.retrained["before"], self.retrained["after"]
         rows = [
             ("clean AUROC", *(f"{one['auroc']:.3f}" for one in (before, after))),
             ("faithful", *(one["said"]["faithful"] for one in (before, after))),
             ("plausible", *(one["said"]["plausible"] for one in (before, after))),
             ("shortcuts", *(", ".join(one["shortcuts"]) or "none found" for one in (before, after))),
-            *((f"effect of {name}", *(_change(one["reliance"].get(name)) for one in (before, after)))
+            *((f"effect of {name}", *(effect_text(one["reliance"].get(name)) for one in (before, after)))
               for name in before["reliance"]),
         ]  # fmt: skip
         widths = [max(len(row[i]) for row in rows) for i in range(2)]
@@ -115,21 +116,18 @@ class DemoResult:
             *(f"         {name:{widths[0]}}  {was:{widths[1]}}  {now}" for name, was, now in rows),
         ]
 
-
-def _next_step(second: Path) -> str:
-    """Return the command that explains the untrimmed sites with the third model."""
-    return (
-        f"seqsal run --model {second / RETRAINED} --fasta {example_folder() / UNTRIMMED_HELD_OUT} "
-        f"--motif-db {ALIKE['motif_db']} --out {second / 'retrained'}"
-    )
+    def _next_step(self) -> str:
+        """Return the command that explains untrimmed sites with the third model, or trimmed ones with the second."""
+        second, data = self.contaminated.folder, example_folder()
+        name, sites = (MODEL_NAME, HELD_OUT_SITES) if self.retrained is None else (RETRAINED, UNTRIMMED_HELD_OUT)
+        return (
+            f"seqsal run --model {second / name} --fasta {data / sites} --motif-db {ALIKE['motif_db']} "
+            f"--out {second / sites.partition('.')[0]}"
+        )
 
 
 def _accuracy(metrics: dict[str, Any]) -> str:
     return f"AUROC {metrics['auroc']:.3f}, average precision {metrics['average_precision']:.3f}"
-
-
-def _change(effect: float | None) -> str:
-    return "not measured" if effect is None else f"{effect:+.2f}"
 
 
 def _verdict(run: RunResult | FinishedRun) -> str:
@@ -173,7 +171,7 @@ def run_demo(out: str | os.PathLike[str], *, device: str = "auto", seed: int = 0
             metrics, held_out_metrics(second), sites, genome, contaminated, _read_retrained(contaminated), page
         )
         with atomic_path(page) as temporary:
-            temporary.write_text(render_page("Three models of CTCF", [_three_models(result)]), "utf-8", newline="\n")
+            temporary.write_text(render_page("Models of CTCF", [_models(result)]), "utf-8", newline="\n")
     return result
 
 
@@ -193,17 +191,28 @@ def _read_retrained(second: FinishedRun) -> dict[str, Any] | None:
     return dict(json.loads(retrain_paths(second.folder / RETRAINED)[0].read_text(encoding="utf-8")))
 
 
-def _three_models(result: DemoResult) -> Section:
+def _models(result: DemoResult) -> Section:
     """Build the table of `index.html`: a row for each model, with what its audit says and a link to its page."""
     trimmed, untrimmed = "trimmed reads", "reads with adapters left on 60 % of the sites"
     made, first, second = result.retrained, result.sites, result.contaminated
-    none = {"auroc": result.contaminated_metrics["auroc"], "reliance": {}}
-    before = none if made is None else made["before"]
+    as_given = {"auroc": result.contaminated_metrics["auroc"], "reliance": {}}
+    before = as_given if made is None else made["before"]
     rows = [
         ("First", "report.html", trimmed, result.test_metrics["auroc"], *_answers(first), "–"),
         ("Second", "contaminated/report.html", untrimmed, before["auroc"], *_answers(second), _effects(before)),
     ]
-    if made is not None:
+    lead = (
+        "Networks that tell CTCF binding sites from shuffled sequence, measured on chromosomes that none was trained "
+        "on. "
+    )
+    if made is None:
+        lead += f"A third was {NO_THIRD}."
+    else:
+        lead += (
+            "Each is accurate on data like its own; only the audit says that the second uses "
+            f"{', '.join(made['before']['shortcuts'])}, which is not biology. The third was trained on "
+            "the same data without that (seqsal retrain)."
+        )
         after = made["after"]
         said = after["said"]["faithful"], after["said"]["plausible"], ", ".join(after["shortcuts"]) or "none found"
         page = retrain_paths(result.contaminated.folder / RETRAINED)[1].name
@@ -211,12 +220,8 @@ def _three_models(result: DemoResult) -> Section:
             ("Third: the second, retrained", f"contaminated/{page}", "the same, adapters in both classes alike",
              after["auroc"], *said, _effects(after))
         )  # fmt: skip
-    lead = (
-        "Three networks that tell CTCF binding sites from shuffled sequence, measured on chromosomes that none was "
-        "trained on. All are accurate; only the audit says that the second one reads sequencing adapters, which are "
-        "not biology. The third was trained on the same data as the second, without that shortcut (seqsal retrain)."
-    )
-    return Section("models", "Three models", lead, "section_models.html", {"rows": rows})
+    return Section("models", "The models", lead, "section_models.html",
+                   {"rows": rows, "retrained": made is not None})  # fmt: skip
 
 
 def _answers(run: RunResult | FinishedRun) -> tuple[str, str, str]:
@@ -228,7 +233,7 @@ def _answers(run: RunResult | FinishedRun) -> tuple[str, str, str]:
 
 
 def _effects(measured: dict[str, Any]) -> str:
-    return "; ".join(_change(effect) for effect in measured["reliance"].values()) or "–"
+    return "; ".join(effect_text(effect) for effect in measured["reliance"].values()) or "–"
 
 
 def _count_records(path: Path) -> int:

@@ -77,7 +77,7 @@ from seqsal.training.sources import Regions, is_fasta
 from seqsal.training.train import TrainResult, train_examples
 from seqsal.version import VERSION
 
-__all__ = ["REMEDIES", "Measured", "RetrainResult", "Trial", "retrain", "retrain_paths"]
+__all__ = ["REMEDIES", "Measured", "RetrainResult", "Trial", "effect_text", "retrain", "retrain_paths"]
 
 logger = logging.getLogger(__name__)
 
@@ -151,7 +151,7 @@ class RetrainResult:
                 "faithful": one.said["faithful"],
                 "plausible": one.said["plausible"],
                 "shortcuts": ", ".join(one.shortcuts) or "none found",
-                **{f"reliance on {name}": _number(value) for name, value in one.reliance.items()},
+                **{f"reliance on {name}": effect_text(value) for name, value in one.reliance.items()},
             }
 
         before, after = of(self.before), of(self.after)
@@ -194,8 +194,12 @@ class RetrainResult:
         }
 
 
-def _number(value: float | None) -> str:
-    return "not measured" if value is None else f"{value:+.2f}"
+def effect_text(value: float | None) -> str:
+    """Write an effect with its sign, but for one that is rounded to zero, which has none."""
+    if value is None:
+        return "not measured"
+    text = f"{value:+.2f}"
+    return text if float(text) else text[1:]
 
 
 def retrain_paths(out: str | os.PathLike[str]) -> tuple[Path, Path]:
@@ -640,7 +644,7 @@ def _write(out: Path, result: RetrainResult) -> None:
             temporary.write_text(text + "\n", encoding="utf-8")
         with atomic_path(page) as temporary:
             page_text = render_retrain(
-                f"{out.stem} retrained",
+                f"{out.name}: before and after",
                 result.rows(),
                 reliance={name: (value, result.after.reliance[name]) for name, value in result.before.reliance.items()},
                 facts=[("Remedy", result.remedy), ("Chosen because", result.chosen_because),

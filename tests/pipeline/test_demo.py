@@ -105,6 +105,8 @@ def test_each_step_is_told_and_the_end_says_what_to_do(
         summary = demo.run_demo(tmp_path / "out").summary().splitlines()
     assert [line[:4] for line in caplog.messages] == ["1/4 ", "2/4 ", "3/4 ", "4/4 "]
     assert "439 CTCF sites" in caplog.messages[0] and "61 sites" in caplog.messages[1]
+    assert sum(line.startswith("third") for line in summary) == 1 and "no shortcut" in summary[4]
+    assert "no shortcut" in (tmp_path / "out" / "index.html").read_text()  # and only two rows
     assert [line.split()[0] for line in summary[-3:]] == ["open", "next", "yours"]
     assert str(tmp_path / "out" / "index.html") in summary[-3] and (tmp_path / "out" / "index.html").is_file()
     for line in summary[-2:]:  # what they say to type is understood

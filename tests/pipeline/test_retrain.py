@@ -21,7 +21,7 @@ from seqsal.auditing.settings import AuditSettings
 from seqsal.auditing.verdict import Verdict
 from seqsal.models import CNNConfig, load_checkpoint
 from seqsal.pipeline import retrain as retrain_module
-from seqsal.pipeline.retrain import REMEDIES, Trial, choose, mean_output, try_remedies
+from seqsal.pipeline.retrain import REMEDIES, Trial, choose, effect_text, mean_output, try_remedies
 from seqsal.pipeline.shortcuts import (
     Shortcut,
     balance_composition,
@@ -101,7 +101,7 @@ def test_the_reliance_is_gone_and_the_files_say_so(folder: Path, tmp_path: Path)
     assert model.config == CONFIG
     assert metadata["split"]["test"]["chroms"] == TEST and metadata["inputs"]["cleaned_of"] == [NAME]
     page = (tmp_path / "m2.retrain.html").read_text()
-    assert "Before and after" in page and NAME in page and page.count("<svg") == 1
+    assert "m2.safetensors: before and after" in page and NAME in page and page.count("<svg") == 1
     assert "://" not in page.replace("http://www.w3.org", "")
 
 
@@ -161,6 +161,14 @@ def test_composition_is_matched_in_every_part(tmp_path: Path) -> None:
     assert not (kinds[1, :50, None] == given.codes[None]).all(axis=2).any()
     assert balance_composition(given, [Shortcut(NAME, "adapter")], training, positives=positives, genome=None,
                                seed=0) is given  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "not measured"), (-0.004, "0.00"), (0.004, "0.00"), (0.0, "0.00"), (-0.006, "-0.01"), (11.67, "+11.67")],
+)
+def test_an_effect_of_zero_has_no_sign(value: float | None, text: str) -> None:
+    assert effect_text(value) == text
 
 
 def test_the_most_accurate_of_those_that_leave_little_is_taken() -> None:
