@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -49,6 +50,25 @@ def test_draws_depend_on_the_generator_alone(rng: np.random.Generator) -> None:
     batches = [augmented_batch(codes, 20, drawn(9, 10, seed=seed))[0] for seed in (1, 1, 2)]
     assert torch.equal(batches[0], batches[1])
     assert not torch.equal(batches[0], batches[2])
+
+
+def test_the_optimizer_is_torchs_without_its_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    def steps(optimizer: Any) -> list[torch.Tensor]:
+        weights = torch.linspace(-1, 1, 7).requires_grad_()
+        made = optimizer([weights], lr=0.01, weight_decay=0.1, foreach=True)
+        for _ in range(3):
+            made.zero_grad(set_to_none=True)
+            (weights**3).sum().backward()
+            made.step()
+            made.load_state_dict(made.state_dict())
+        return [weights, *made.state_dict()["state"][0].values()]
+
+    expected = steps(torch.optim.AdamW)
+    monkeypatch.setitem(sys.modules, "torch._dynamo", None)  # importing it fails
+    with pytest.raises(ImportError):
+        steps(torch.optim.AdamW)
+    for one, other in zip(steps(fit_module._AdamW), expected, strict=True):
+        assert torch.equal(one, other)
 
 
 def test_marks_go_with_their_bases() -> None:
