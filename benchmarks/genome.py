@@ -12,7 +12,8 @@ and kept in FOLDER. Calls are compared with the list at some q-values, on the he
 * **precision**: share of the calls within 30 bp of a site. A site that the list lacks counts as false.
 
 The prediction alone has q-values by target-decoy competition: the share of the controls that are predicted as high,
-times the windows, over the number of windows as high.
+times the windows, over the number of windows as high. With 20,000 controls for the 121,545 windows of yeast five of
+them decide what is called at q ≤ 0.2: the prediction alone finds 93 sites of Reb1 then, and 7 with four times as many.
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ def main() -> None:
     parser.add_argument("--genome", type=Path, required=True)
     parser.add_argument("--sites", type=Path, required=True)
     parser.add_argument("--test-chroms", default="chrIV,chrX")
-    parser.add_argument("--controls", type=int, default=20_000)
+    parser.add_argument("--controls", type=int, default=80_000)
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "seqsal-genome")
     parser.add_argument("--attributions", type=Path, help="made before")
     options = parser.parse_args()

@@ -18,7 +18,7 @@ from seqsal.io.sweep import Axis
 from seqsal.peaks import call_peaks, joint
 from seqsal.peaks.candidates import CandidateRules
 from seqsal.peaks.controls import read_null
-from seqsal.peaks.joint import Windows, _logistic, _stand_out, fit_joint
+from seqsal.peaks.joint import OF_WINDOW, Windows, _logistic, _search, _stand_out, _yields, fit_joint
 from seqsal.peaks.null import Evidence
 
 LENGTH = 100
@@ -138,6 +138,28 @@ def test_labels_shuffled_teach_nothing() -> None:
     mixed = fit_joint({"pos": both.take(is_data)}, {"pos": both.take(~is_data)}, windows, 400, 4)["pos"]
     p_values = mixed.p_values(mixed.strengths(both.take(is_data)))
     assert p_values.min() > 0.05 / is_data.sum() and 0.4 < np.mean(p_values > 0.5) < 0.65
+
+
+def test_every_graft_has_another_window_and_the_looks_of_its_candidate() -> None:
+    data, null, windows = _evidence(genome(6, n_sites=40)[0])
+    grafts = windows.population(1.0).graft(null["pos"], data["pos"], 0, 8)
+    own = grafts.features[:, :-OF_WINDOW].reshape(len(null["pos"]), 8, -1)
+    assert (own == own[:, :1]).all() and len(np.unique(own[:, 0], axis=0)) == len(null["pos"])
+    levels = grafts.features[:, joint.PREDICTION].reshape(-1, 8)
+    assert np.mean([len(np.unique(one)) for one in levels]) > 7.5
+    assert levels.mean() == pytest.approx(windows.prediction.mean(), abs=0.1)
+
+
+def test_a_score_is_no_worse_than_its_best_part(rng: np.random.Generator) -> None:
+    n_features = 1 + len(joint.CAPS) + 4 + len(joint.FEATURES)
+    nulls = [rng.normal(size=(n, n_features)) for n in (900, 1800)]
+    for part in (0, joint.STEADY, joint.PREDICTION):
+        x = rng.normal(size=(900, n_features))
+        x[:60, part] += 5
+        weights, mask = _search(x, nulls)
+        single = np.eye(n_features)[part]
+        assert (_yields(x, nulls, weights) >= 0.9 * _yields(x, nulls, single)).all()
+        assert mask[:60].mean() > 0.9 and mask[60:].mean() < 0.05
 
 
 def test_too_few_to_learn_from_is_told(caplog: pytest.LogCaptureFixture) -> None:
