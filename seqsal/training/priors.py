@@ -87,5 +87,10 @@ def consistency_term(
 
 
 def composition_term(raw: torch.Tensor) -> torch.Tensor:
-    """Return the variance of the mean predictions of kinds of sequences (kinds, n)."""
-    return raw.mean(dim=1).var(unbiased=False)
+    """Return the variance of the mean predictions of kinds of sequences (kinds, n), without what sampling adds to it.
+
+    Means of n sequences differ by chance alone, by the variance within kinds over n. Left in, that would penalise
+    whatever a network says of single sequences.
+    """
+    n_kinds, n = raw.shape
+    return raw.mean(dim=1).var(unbiased=False) - (1 - 1 / n_kinds) / n * raw.var(dim=1).mean()
