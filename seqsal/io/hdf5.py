@@ -61,13 +61,22 @@ class CheckedFile:
         """Return the position."""
         return self._at
 
+    def readinto(self, given: memoryview) -> int:
+        """Read from the position on into a buffer, and fill it; what is beyond the end is 0."""
+        view, n_read = memoryview(given).cast("B"), 0
+        while n_read < len(view) and (n := os.preadv(self._descriptor, [view[n_read:]], self._at + n_read)):
+            n_read += n
+        view[n_read:] = bytes(len(view) - n_read)
+        for start, kept in self._unwritten:
+            low, high = max(start, self._at), min(start + len(kept), self._at + len(view))
+            if low < high:
+                view[low - self._at : high - self._at] = kept[low - start : high - start]
+        return len(view)
+
     def read(self, size: int) -> bytes:
         """Read from the position on; what is beyond the end is 0."""
-        data = bytearray(os.pread(self._descriptor, size, self._at).ljust(size, b"\0"))
-        for start, kept in self._unwritten:
-            low, high = max(start, self._at), min(start + len(kept), self._at + size)
-            if low < high:
-                data[low - self._at : high - self._at] = kept[low - start : high - start]
+        data = bytearray(size)
+        self.readinto(memoryview(data))
         return bytes(data)
 
     def write(self, data: memoryview) -> int:

@@ -1,9 +1,9 @@
 """The attribution file (HDF5): its layout, and reading it; :mod:`seqsal.io.store_writer` writes it.
 
-Layout, for N windows of L bases and M controls, which may be added later. Rows of 32,768 bases or more are chunked and
-compressed (gzip 1 after shuffling bytes, which all readers of HDF5 know) once all are there; all other datasets are
-contiguous and uncompressed: float tracks hardly compress, and a contiguous dataset keeps the file sound if the writer
-is killed::
+Layout, for N windows of L bases and M controls, which may be added later. Bases are chunked and compressed, 3 bits
+each, and so are rows of 32,768 values or more once all are there (gzip after shuffling bytes, which all readers of HDF5
+know, see :mod:`seqsal.io.packing`). All else is contiguous and uncompressed: float tracks hardly compress, and a
+contiguous dataset keeps the file sound if the writer is killed::
 
     /regions/{chrom,start,end,name,score,strand,summit,padded,input_row}   (N,)
     /codes                uint8   (N, L)     A C G T N = 0 1 2 3 4, as the model saw them

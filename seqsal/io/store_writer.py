@@ -3,7 +3,8 @@
 :mod:`seqsal.io.store` gives its layout.
 
 Every dataset is contiguous and allocated when the file is made, so that no later write moves the file's metadata and it
-stays sound whenever the process is killed. The rows of long windows are packed when all of them are there.
+stays sound whenever the process is killed; bases lie in slots of :mod:`seqsal.io.packing`, which is as good. A packed
+copy takes the place of a file of long windows when all rows are there.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from seqsal.errors import OutputError, SeqsalError, StoreError
 from seqsal.io.atomic import check_writable, locked, output_error, replace_file
 from seqsal.io.attributions import SPREADS, Controls
 from seqsal.io.hdf5 import CheckedFile, undisturbed
+from seqsal.io.packing import fill_slots, slot_rows, write_slots
 from seqsal.io.store import DAMAGE, REGION_TYPES, SCHEMA, Shapes, StoreLayout, n_bytes_of, result_prefix
 
 __all__ = [
@@ -41,6 +43,7 @@ NO_SETTINGS = ("trained_on", "null", "precision_correlation", "precision_correla
 CONTROLS = ".controls.partial"
 CHUNK_BYTES = 1 << 26  # copied at a time
 LONG = 1 << 15  # bp of a row from which on rows are compressed, in chunks of so many
+PACKED_BYTES = 1 << 16  # of bases, from which on they are packed
 PACKED_ROWS = 1 << 12  # of a table, from which on it is compressed; it is whole before the first value is written
 DIGESTED_ROWS = 1 << 16  # of a table at a time
 logger = logging.getLogger(__name__)
@@ -155,7 +158,7 @@ class _PartialFile(ABC):
             with undisturbed():
                 for name, rows in arrays.items():
                     stop = start + len(rows)
-                    self.file[self._dataset(part, result, name)][start:stop] = rows
+                    _put(self.file[self._dataset(part, result, name)], np.arange(start, stop), rows)
                 self._flush()
                 if complete:
                     self.file["progress"][0 if part == "main" else 1] = stop
@@ -338,7 +341,7 @@ class AttributionWriter(_PartialFile):
                         values = unit[name][_as_slice(given["of"][here])]
                         if name == "null/source" and "parents" in given:
                             values = given["parents"][here]
-                        self.file[name][_as_slice(given["to"][here])] = values
+                        _put(self.file[name], given["to"][here], values)
                         self._raw.check()
                 self._flush()
         except OSError as error:
@@ -389,6 +392,14 @@ class RowsWriter(_PartialFile):
         self._put_in_place()
         self.close()
         return self.path
+
+
+def _put(dataset: h5py.Dataset, rows: NDArray[np.int64], values: NDArray[Any]) -> None:
+    """Write ascending rows of a dataset."""
+    if dataset.chunks and _has_slots((dataset.shape, dataset.dtype)):
+        write_slots(dataset, rows, values)
+    elif len(rows):
+        dataset[_as_slice(rows)] = values
 
 
 def _as_slice(rows: NDArray[np.int64]) -> slice | NDArray[np.int64]:
@@ -577,20 +588,26 @@ def _set_null(file: h5py.File, null: str) -> None:
         file.attrs["null"] = null
 
 
+def _has_slots(shape: tuple[tuple[int, ...], Any]) -> bool:
+    """Whether a dataset is of bases, which are packed as they are written, but for long rows."""
+    return shape[1] == np.uint8 and n_bytes_of({"": shape}) >= PACKED_BYTES and shape[0][-1] < LONG
+
+
 def _is_long(shape: tuple[tuple[int, ...], Any]) -> bool:
-    """Whether a dataset has rows of long windows."""
+    """Whether a dataset has rows of long windows, which are packed when all are there."""
     return len(shape[0]) > 1 and shape[0][-1] >= LONG
 
 
 def _allocate(file: h5py.File, shapes: Shapes, *, packed: bool = False) -> None:
-    """Make contiguous datasets whose place in the file is fixed at once; `packed` ones are compressed where long."""
+    """Make contiguous datasets whose place in the file is fixed at once; with `packed`, chunked ones of long rows."""
     links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
     links.set_create_intermediate_group(True)
     for name, (shape, kind) in shapes.items():
         settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         settings.set_obj_track_times(False)  # the same content gives the same bytes
-        if packed and _is_long((shape, kind)):
-            settings.set_chunk((1, *shape[1:-1], LONG))
+        has_slots = _has_slots((shape, kind))
+        if has_slots or (packed and _is_long((shape, kind))):
+            settings.set_chunk((slot_rows(*shape), shape[1]) if has_slots else (1, *shape[1:-1], LONG))
             settings.set_shuffle()
             settings.set_deflate(1)
         else:
@@ -599,6 +616,8 @@ def _allocate(file: h5py.File, shapes: Shapes, *, packed: bool = False) -> None:
             settings.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
         kind_id = h5py.h5t.py_create(np.dtype(kind), logical=True)
         h5py.h5d.create(file.id, name.encode(), kind_id, h5py.h5s.create_simple(shape), settings, links)
+        if has_slots:
+            fill_slots(file[name])
 
 
 def _copy_rows(
@@ -608,7 +627,8 @@ def _copy_rows(
     n_rows, *rest = shape[0]
     step = max(CHUNK_BYTES // max(n_bytes_of({name: ((1, *rest), shape[1])}), 1), 1)
     for start in range(0, n_rows, step):
-        target[name][start : start + step] = source[name][start : start + step]
+        some = source[name][start : start + step]
+        _put(target[name], np.arange(start, start + len(some)), some)
         raw.check()
 
 

@@ -150,6 +150,33 @@ def test_rows_of_long_windows_are_packed_and_read_as_before(tmp_path: Path, monk
         assert file["null/track"].chunks == (1, 8) and file["null/track"][...].tolist() == [[1.0] * 10]
 
 
+def test_bases_are_packed_as_they_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also by a writer that goes on, and where controls are added later."""
+    monkeypatch.setattr(store_writer, "PACKED_BYTES", 20)
+    with AttributionWriter(tmp_path / "A.h5", layout(n_controls=0), ATTRS) as writer:
+        rows = np.arange(30, dtype=np.uint8).reshape(3, 10) % 5
+        for first, last in ((0, 1), (1, 3)):
+            some = {
+                "codes": rows[first:last],
+                "track": np.ones((last - first, 10)),
+                "prediction": np.ones(last - first),
+            }
+            writer.write("main", first, some)
+            if last == 1:
+                writer.close()
+                writer = AttributionWriter(tmp_path / "A.h5", layout(n_controls=0), ATTRS)
+                assert writer.done == {"main": 1, "null": 0}
+        writer.finish()
+    with ControlsWriter(tmp_path / "A.h5", ["saliency"], 3) as controls:
+        controls.write("null", 0, {"codes": rows[::-1], "track": np.ones((3, 10)), "prediction": np.ones(3),
+                                   "source": np.zeros(3)})  # fmt: skip
+        controls.finish()
+    with h5py.File(tmp_path / "A.h5") as file:
+        assert (file["codes"].dtype, file["codes"].chunks, file["codes"].compression) == (np.uint8, (3, 10), "gzip")
+        np.testing.assert_array_equal(file["codes"][...], rows)
+        np.testing.assert_array_equal(file["null/codes"][...], rows[::-1])
+
+
 def test_damaged_unfinished_file_is_replaced(tmp_path: Path) -> None:
     (tmp_path / ".A.h5.partial").write_bytes(b"torn")
     with AttributionWriter(tmp_path / "A.h5", layout(), ATTRS) as writer:
