@@ -92,16 +92,21 @@ def test_verbs_open_any_result(given: list[object], tmp_path: Path) -> None:
 
 def test_run_is_about_the_first(given: list[object], tmp_path: Path) -> None:
     out = tmp_path / "run"
-    result = call("run", *given, "--method", "ism", "--method", "gradient_x_input", "--target", 2, "--target", 1,
+    result = call("run", *given, "--method", "saliency", "--method", "gradient_x_input", "--target", 2, "--target", 1,
                   "--out", out)  # fmt: skip
     assert result.exit_code == 0, result.output
     attr = seqsal.read_attributions(out / "attributions.h5")
-    assert attr.results == ("ism.target2", "ism.target1", "gradient_x_input.target2", "gradient_x_input.target1")
-    assert (attr.method, attr.target) == ("ism", 2)
+    assert attr.results == (
+        "saliency.target2",
+        "saliency.target1",
+        "gradient_x_input.target2",
+        "gradient_x_input.target1",
+    )
+    assert (attr.method, attr.target) == ("saliency", 2)
     scores = pd.read_csv(out / "scores.tsv", sep="\t")
     np.testing.assert_allclose(scores["logit"], attr.prediction, rtol=1e-4, atol=1e-6)
     info = json.loads((out / "run.json").read_text())
-    assert info["parameters"]["method"] == ["ism", "gradient_x_input"] and info["parameters"]["target"] == [2, 1]
+    assert info["parameters"]["method"] == ["saliency", "gradient_x_input"] and info["parameters"]["target"] == [2, 1]
     assert "gradient_x_input.target1" in (out / "report.html").read_text()
 
 

@@ -221,7 +221,8 @@ def _known_motif(word: Codes, ours: WordCounts, theirs: WordCounts, motifs: Sequ
     by_chance = float(scale * theirs.variants.sum())
     n_variants = int(ours.variants.sum())
     for motif in motifs:
-        for ppm in (motif.ppm, motif.ppm[::-1, ::-1]):
+        given = motif.ppm  # made anew each time
+        for ppm in (given, given[::-1, ::-1]):
             expected = _expected_variants(word, ppm)
             if expected is not None and poisson.cdf(n_variants, by_chance + expected * copies) > LEAST_P:
                 return _called(motif)
@@ -232,15 +233,17 @@ def _expected_variants(word: Codes, ppm: Values) -> float | None:
     """Variants per copy of a word that a motif (4, W) which covers it makes, or None where none covers it."""
     width = ppm.shape[1]
     bits = 2 + (ppm * np.log2(np.maximum(ppm, 1e-9))).sum(axis=0)
-    informative = np.flatnonzero(bits >= INFORMATIVE_BITS)
+    is_informative = bits >= INFORMATIVE_BITS
+    informative = np.flatnonzero(is_informative)
     if not len(informative) or informative[-1] - informative[0] >= len(word):
         return None
     best: float | None = None
     for shift in range(informative[-1] - len(word) + 1, informative[0] + 1):  # word[i] lies on column i + shift
         columns = np.arange(len(word)) + shift
         inside = (columns >= 0) & (columns < width)
-        share = np.where(inside, ppm[word, np.clip(columns, 0, width - 1)], 0.25)
-        known = inside & np.isin(columns, informative)
+        columns = np.minimum(np.maximum(columns, 0), width - 1)
+        share = np.where(inside, ppm[word, columns], 0.25)
+        known = inside & is_informative[columns]
         if (known & (share >= 0.5)).sum() < len(word) - 1 or (known & (share < 0.5)).any():
             continue
         expected = float(((1 - share) / share).sum())
@@ -268,8 +271,8 @@ def all_motifs() -> tuple[Motif, ...]:
 
 def _likelihood(motif: Motif, word: Codes) -> float:
     """Largest probability of a word under a motif, over offsets and strands where `COVERED` of its bases overlap."""
-    best, least = 0.0, int(np.ceil(COVERED * len(word)))
-    for ppm in (motif.ppm, motif.ppm[::-1, ::-1]):
+    best, least, given = 0.0, int(np.ceil(COVERED * len(word))), motif.ppm
+    for ppm in (given, given[::-1, ::-1]):
         for first in range(least - len(word), motif.width - least + 1):  # of the word, along the motif
             inside = slice(max(-first, 0), min(len(word), motif.width - first))
             columns: Ints = np.arange(len(word))[inside] + first
