@@ -58,6 +58,7 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from seqsal.errors import SeqsalError, StoreError
 from seqsal.io.attributions import SPREADS, Array, Attributions, Controls, DiskArray, check_result
@@ -70,6 +71,7 @@ __all__ = [
 ]  # fmt: skip
 
 SCHEMA = 1
+_TEXTS = 1 << 16  # read at a time
 # What h5py raises, in whatever function, where a file is damaged.
 DAMAGE = (KeyError, OSError, ValueError, RuntimeError, TypeError, AttributeError, UnicodeDecodeError, MemoryError)
 
@@ -375,8 +377,19 @@ def _read_table(group: h5py.Group) -> pd.DataFrame:
     for name in order:
         dataset = group[name]
         is_text = h5py.check_string_dtype(dataset.dtype) is not None
-        columns[name] = dataset.asstr()[...] if is_text else dataset[...]
+        columns[name] = _read_text(dataset) if is_text else dataset[...]
     return pd.DataFrame(columns)
+
+
+def _read_text(dataset: h5py.Dataset) -> NDArray[np.object_]:
+    """Read a column of text, of which equal values are one object: a chromosome is named a million times."""
+    found = np.empty(dataset.shape, dtype=object)
+    known: dict[str, str] = {}
+    for part in (slice(i, i + _TEXTS) for i in range(0, len(found), _TEXTS)):
+        found[part] = [known.setdefault(text, text) for text in dataset.asstr()[part]]
+        if len(known) > _TEXTS:  # names, which do not repeat
+            known = {}
+    return found
 
 
 def _read_attr(value: Any) -> Any:

@@ -256,17 +256,18 @@ class Pool:
         n_calls = int((table["q_value"] <= self.fdr).sum())
         if not len(table) or table["q_value"].min() > FAR * self.fdr:
             return Spread(self.fdr, n_calls, 0.0, self.best_q(), 1.0)
-        p_values = np.empty((N_GROUPS, len(table)))
-        for sign, null in self.null.items():
-            rows = (table["sign"] == sign).to_numpy()
-            strengths = table["strength"].to_numpy(dtype=np.float64)[rows]
-            p_values[:, rows] = [one.p_values(strengths) for one in null.without()]
-        q_values = np.array([self._q_values(table, one) for one in p_values])
-        log_q = np.log(q_values.min(axis=1))
+        rows = {sign: (table["sign"] == sign).to_numpy() for sign in self.null}
+        strengths = {sign: table["strength"].to_numpy(dtype=np.float64)[rows[sign]] for sign in self.null}
+        without = {sign: null.without() for sign, null in self.null.items()}
+        calls, log_q, p_values = np.empty(N_GROUPS), np.empty(N_GROUPS), np.empty(len(table))
+        for group in range(N_GROUPS):  # one at a time: among ten million windows each is of several million candidates
+            for sign in self.null:
+                p_values[rows[sign]] = without[sign][group].p_values(strengths[sign])
+            q_values = self._q_values(table, p_values)
+            calls[group], log_q[group] = (q_values <= self.fdr).sum(), np.log(q_values.min())
         return Spread(
-            self.fdr, n_calls, _jackknife((q_values <= self.fdr).sum(axis=1)), float(table["q_value"].min()),
-            float(np.exp(_jackknife(log_q))),
-        )  # fmt: skip
+            self.fdr, n_calls, _jackknife(calls), float(table["q_value"].min()), float(np.exp(_jackknife(log_q)))
+        )
 
 
 _EMPTY_BLOCK = TrackBlock.empty()

@@ -98,9 +98,12 @@ def _named_region(table: pd.DataFrame, text: str) -> Region:
 
 
 def read_locus(
-    attr: Attributions, region: str | Region, *, hypothetical: bool = False, max_bp: int | None = None
-) -> Locus:
+    attr: Attributions, region: str | Region, *, hypothetical: bool = False, max_bp: int | None = None,
+    among: NDArray[np.intp] | None = None,
+) -> Locus:  # fmt: skip
     """Average the windows over `region`, as the bigWig writer does, and cut it down to where there is data.
+
+    `among` are rows that hold all windows over it, where those are known; increasing.
 
     Raises `RegionError` where no window covers any of it or they span more than `max_bp`, `UsageError` where
     `hypothetical` scores are asked for and were not kept.
@@ -110,13 +113,14 @@ def read_locus(
         raise UsageError(
             "hypothetical: these attributions hold only the track; make them again with hypothetical scores kept"
         )
-    table = attr.regions
+    table = attr.regions if among is None else attr.regions.iloc[among]
     covers = (table["chrom"] == span.chrom) & (table["start"] < span.end) & (table["end"] > span.start)
-    rows = np.flatnonzero(covers.to_numpy())
-    if len(rows) == 0:
+    near = np.flatnonzero(covers.to_numpy())
+    if len(near) == 0:
         raise RegionError(_not_covered(table, span))
-    first = max(span.start, int(table["start"].iloc[rows].min()))
-    last = min(span.end, int(table["end"].iloc[rows].max()))
+    rows = near if among is None else among[near]
+    first = max(span.start, int(table["start"].iloc[near].min()))
+    last = min(span.end, int(table["end"].iloc[near].max()))
     if max_bp is not None and last - first > max_bp:
         raise RegionError(
             f"region {format_region(*span[:3])}: {last - first:,} bp of data, at most {max_bp:,} can be drawn; "

@@ -42,6 +42,7 @@ VIEW_BP = 100  # the least to look at: wide enough for the surroundings, narrow 
 MAX_FEATURES = 5_000  # of a kind
 MAX_LINKS = 20_000
 MISSING = -(1 << 15)
+_CHROM_BP = 1 << 40  # no chromosome is so long
 ARTIFACTS = "Artifacts"
 ARTIFACT, NEUTRAL = "#94346e", "#586373"
 _ODD = re.compile(r"[^A-Za-z0-9_.*#+-]+")
@@ -204,11 +205,19 @@ def _artifact_hits(inputs: ReportInputs) -> pd.DataFrame:
 
 def _read_loci(inputs: ReportInputs, spans: Spans) -> Iterator[Locus]:
     """Read the spans, cut to where a base is known."""
-    regions = inputs.attr.regions
-    attr = replace(inputs.attr, regions=regions.assign(chrom=regions["chrom"].astype("category")))  # compares faster
+    regions, chroms = inputs.attr.regions, pd.Index(spans.table["chrom"].unique())
+    starts, ends = (regions[key].to_numpy(np.int64) for key in ("start", "end"))
+    longest = int((ends - starts).max(initial=0))
+    number = chroms.get_indexer(pd.Index(regions["chrom"]))
+    rows = np.flatnonzero(number >= 0)
+    place = number[rows] * _CHROM_BP + starts[rows]
+    order = np.argsort(place, kind="stable")
+    rows, place = rows[order], place[order]
     for chrom, start, end in spans.table[["chrom", "start", "end"]].itertuples(index=False):
+        at = chroms.get_loc(chrom) * _CHROM_BP
+        first, last = np.searchsorted(place, (at + start - longest, at + end))  # without a look at all windows for each
         try:
-            yield read_locus(attr, Region(chrom, int(start), int(end)))
+            yield read_locus(inputs.attr, Region(chrom, int(start), int(end)), among=np.sort(rows[first:last]))
         except RegionError:  # no window, or nothing but N
             continue
 

@@ -81,12 +81,15 @@ def page_json(value: Any) -> Markup:
     return Markup(safe)  # every < is spelled as an escape
 
 
-def make_table(key: str, columns: Sequence[tuple[Column, Any]], *, regions: pd.DataFrame | None = None) -> Table:
-    """Build a table from its columns, each with an array or Series, cut to its first `MAX_ROWS` rows."""
+def make_table(
+    key: str, columns: Sequence[tuple[Column, Any]], *, regions: pd.DataFrame | None = None, n_total: int | None = None
+) -> Table:
+    """Build a table from its columns, each with an array or Series, cut to its first `MAX_ROWS` rows of `n_total`."""
     shown = [_to_json(pd.Series(values).iloc[:MAX_ROWS]) for _, values in columns]
     about = None if regions is None else regions.iloc[:MAX_ROWS]
     rows = [list(row) for row in zip(*shown, strict=True)]
-    return Table(key, [column for column, _ in columns], rows, len(columns[0][1]), about)
+    n_total = len(columns[0][1]) if n_total is None else n_total
+    return Table(key, [column for column, _ in columns], rows, n_total, about)
 
 
 def two_digits(values: pd.Series) -> pd.Series:
@@ -181,7 +184,7 @@ def element_table(inputs: ReportInputs) -> Table | None:
 def region_table(inputs: ReportInputs) -> Table:
     """List every region with its score, the highest first."""
     raw = inputs.raw_column
-    scores = inputs.scores.iloc[np.argsort(-inputs.scores[raw].to_numpy(), kind="stable")]
+    scores = inputs.scores.iloc[np.argsort(-inputs.scores[raw].to_numpy(), kind="stable")[:MAX_ROWS]]
     columns: list[Any] = [(Column("Name"), scores["name"])] if "name" in scores else []
     columns += [
         (Column("Location", "place", _STRANDED_PLACE), _locations(scores)),
@@ -194,7 +197,7 @@ def region_table(inputs: ReportInputs) -> Table:
     if "seen" in scores and scores["seen"].isin(TRAINED_ON).any():
         seen = scores["seen"].map({"train": "trained on", "valid": "chose the epoch"}).fillna("held out")
         columns.append((Column("Seen", hint="part of the training that the region shares a base with"), seen))
-    return make_table("regions-table", columns, regions=scores)
+    return make_table("regions-table", columns, regions=scores, n_total=len(inputs.scores))
 
 
 def rejected_table(inputs: ReportInputs) -> Table | None:

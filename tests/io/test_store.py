@@ -17,7 +17,7 @@ import pytest
 from seqsal.errors import OutputError, StoreError
 from seqsal.io import store_writer
 from seqsal.io.attributions import Attributions
-from seqsal.io.store import ResultLayout, StoreLayout, read_attributions
+from seqsal.io.store import ResultLayout, StoreLayout, _read_text, read_attributions
 from seqsal.io.store_writer import AttributionWriter, ControlsWriter
 from seqsal.pipeline.info import describe_file
 
@@ -360,3 +360,15 @@ def test_arrays_that_do_not_belong_together(tmp_path: Path, name: str, value: An
         file[name] = value
     with pytest.raises(StoreError, match=r"A\.h5: damaged or not an attribution file \(.*; make it again"):
         read_attributions(tmp_path / "A.h5")
+
+
+def test_text_that_repeats_is_one_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seqsal.io.store._TEXTS", 8)
+    names = [f"n{i}" for i in range(40)] + ["", "é", "n1"]
+    chroms = ["chr1" * 9, "chr2" * 9] * 21 + ["chr1" * 9]
+    with h5py.File(tmp_path / "t.h5", "w") as file:
+        for name, values in {"chrom": chroms, "name": names, "none": []}.items():
+            file.create_dataset(name, data=np.array(values, dtype=h5py.string_dtype()))
+        read = {name: _read_text(file[name]) for name in file}
+    assert read["name"].tolist() == names and read["chrom"].tolist() == chroms and not len(read["none"])
+    assert len({id(one) for one in read["chrom"]}) == 2

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from pages import EVIL, Page
 from track_toys import make_attr, slow_track
 
+from seqsal.plot.locus import read_locus
 from seqsal.regions import Region
 from seqsal.report import ReportInputs
 from seqsal.report.genome import MAX_BP, MAX_WINDOW_BP, MISSING, SIDE_BP, GenomeView, Spans, choose_spans, view_genome
@@ -187,3 +188,22 @@ def test_the_first_wanted_fits_even_where_it_is_long() -> None:
         2 * MAX_BP
     ]
     assert Spans(table([])).find(table([("a", 1, 2)])).tolist() == [-1]
+
+
+def test_windows_near_a_span_are_found_without_a_look_at_all(
+    make_inputs: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = make_inputs(12)
+    seen: list[int] = []
+    expected = view_genome(inputs)
+
+    def read(attr: Any, span: Region, *, among: Any) -> Any:
+        table = attr.regions
+        over = (table["chrom"] == span.chrom) & (table["start"] < span.end) & (table["end"] > span.start)
+        assert set(np.flatnonzero(over)) <= set(among) and (np.diff(among) > 0).all()
+        seen.append(len(among))
+        return read_locus(attr, span)  # among all
+
+    monkeypatch.setattr("seqsal.report.genome.read_locus", read)
+    found = view_genome(inputs)
+    assert seen and found is not None and expected is not None and found.data == expected.data
