@@ -6,8 +6,8 @@
 track (window bases, two to each base of the genome) to HDF5, table and renaming included, and Mbp of genome to bigWig,
 blending included. By processor time, and by the clock, the best of `--trials`.
 
-*Size.* Of each `--file`: bytes a base of its windows, next to what is left of its track by xz and by the entropy of its
-bytes, each of the four for itself.
+*Size.* Of what was written (normal values, random bases) and of each `--file`: bytes a base of its windows, next to
+what is left of its track by xz and by the entropy of its bytes, each of the four for itself.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ def speed(folder: Path, mbp: float, length: int, trials: int) -> None:
             writer.finish()
 
     print(f"{length:7} HDF5   {best(to_hdf5, n * length / 1e6, trials)}", flush=True)
+    sizes(folder / "A.h5")
     print(
         f"{length:7} bigWig {best(lambda: write_bigwig(attr, {'chr1': size}, folder / 'A.bw'), mbp, trials)}",
         flush=True,
