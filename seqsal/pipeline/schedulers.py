@@ -147,7 +147,8 @@ def score_on(
     with open_request(make_request(**request)) as opened, _client(scheduler) as client:
         n_units = min(_count_workers(client, scheduler) * TASKS_A_WORKER, len(opened.source))
         edges = task_edges(len(opened.source), n_units, (1 << 20) // opened.source.length)
-        jobs = ((json.dumps(request), first, stop) for first, stop in pairwise(edges))
+        frozen = _frozen(request, _files_of(request))
+        jobs = ((frozen, first, stop) for first, stop in pairwise(edges))
         with progress_bar(total=len(opened.source), unit="window", disable=_hidden(progress)) as bar:
             parts = []
             for part in mapped(client, scheduler, _predict, jobs, _files_of(request)):
@@ -165,8 +166,8 @@ def variants_on(scheduler: str, **arguments: Any) -> Iterator[VariantScorer]:
     given = rooted({name: value for name, value in arguments.items() if name != "progress"})
     with open_scorer(**arguments) as scorer, _client(scheduler) as client:
         _count_workers(client, scheduler)
-        frozen = json.dumps(given)
         files = _files_of(given)
+        frozen = _frozen(given, files)
         scorer.score_jobs = lambda jobs: mapped(
             client, scheduler, _score_alike, ((frozen, *job) for job in jobs), files
         )
@@ -185,7 +186,7 @@ def audit_on(
     """
     reading = rooted({**reading, "genome": os.fspath(attributions), "model": model})
     files = _files_of(reading)
-    frozen = json.dumps([reading.pop("genome"), reading.pop("model"), seed, of, reading])
+    frozen = _frozen([reading.pop("genome"), reading.pop("model"), seed, of, reading], files)
     with _client(scheduler) as client:
         _count_workers(client, scheduler)
         token = SPREAD.set(
@@ -197,6 +198,16 @@ def audit_on(
             SPREAD.reset(token)
 
 
+def _frozen(value: Any, files: Sequence[str]) -> str:
+    """Write arguments down, with what tells whether their files have changed since a worker opened them."""
+    stamps = [(stat.st_size, stat.st_mtime_ns) for stat in map(os.stat, files)]
+    return f"{json.dumps(value)}\n{stamps}"
+
+
+def _thawed(text: str) -> Any:
+    return json.loads(text.partition("\n")[0])
+
+
 def _ask(arguments: str, name: str, job: dict[str, Any]) -> Any:
     return getattr(_opened_audit(arguments), name)(**job)
 
@@ -204,7 +215,7 @@ def _ask(arguments: str, name: str, job: dict[str, Any]) -> Any:
 @functools.lru_cache(maxsize=2)
 def _opened_audit(arguments: str) -> AuditContext:
     """Open what is audited on a worker, for as long as that lives."""
-    path, model, seed, of, reading = json.loads(arguments)
+    path, model, seed, of, reading = _thawed(arguments)
     attr = open_audited(read_attributions(path, of.pop("result"), in_memory=False), **of)
     reading["device"] = resolve_device(reading["device"])
     return AuditContext(attr, read_model_of(model, attr, **reading), device=reading["device"], seed=seed)
@@ -221,13 +232,13 @@ def _score_alike(arguments: str, alleles: Any, n_each: Any) -> Any:
 @functools.lru_cache(maxsize=2)
 def _opened_request(request: str) -> OpenRequest:
     """Open a request on a worker, for as long as that lives."""
-    return open_request(make_request(**json.loads(request)))
+    return open_request(make_request(**_thawed(request)))
 
 
 @functools.lru_cache(maxsize=2)
 def _opened_scorer(arguments: str) -> VariantScorer:
     """Open a scorer of variants on a worker, for as long as that lives."""
-    return open_scorer(**json.loads(arguments))
+    return open_scorer(**_thawed(arguments))
 
 
 def mapped(

@@ -334,7 +334,7 @@ def work_unit(
         return out
     with ExitStack() as stack:
         opened = _planned(plan, one.model, device)
-        found = _kept(str(plan.folder), one.model, device)[1] if keep else stack.enter_context(opened)
+        found = _kept(str(plan.folder), one.model, device, whole)[1] if keep else stack.enter_context(opened)
         run, source, layout = found
         run.compare_with_plain(source)
         with RowsWriter(out, layout, whole, first, stop) as writer:
@@ -345,9 +345,12 @@ def work_unit(
 
 @functools.lru_cache(maxsize=2)
 def _kept(
-    folder: str, model: int, device: str | None
+    folder: str, model: int, device: str | None, fingerprint: str
 ) -> tuple[ExitStack, tuple[AttributionRun, WindowReader, StoreLayout]]:
-    """Open a model of a plan for as long as this process lives; the stack keeps it open."""
+    """Open a model of a plan for as long as this process lives; the stack keeps it open.
+
+    By the plan's fingerprint too: a worker may live longer than the plan that it first saw in a folder.
+    """
     stack = ExitStack()
     return stack, stack.enter_context(_planned(read_plan(folder), model, device))
 

@@ -136,6 +136,16 @@ def test_an_interrupted_task_goes_on_and_a_done_one_is_not_done_again(
     assert_same(tmp_path / "A.h5", tmp_path / "one.h5")
 
 
+def test_a_worker_that_saw_another_plan_in_a_folder_opens_the_new_one(options: dict[str, Any], tmp_path: Path) -> None:
+    for seed in (0, 1):  # of the controls
+        plan = plan_units(["toy_units:make"], tmp_path / "plan", units=1, seed=seed, **options)
+        work_unit(plan.folder, 0, keep=True)
+        merge_units(plan.folder, tmp_path / f"{seed}.h5")
+        shutil.rmtree(plan.folder)
+    seqsal.attribute("toy_units:make", out=tmp_path / "one.h5", seed=1, **options)
+    assert_same(tmp_path / "1.h5", tmp_path / "one.h5")
+
+
 def test_what_is_missing_is_named_and_the_rest_joined_on_request(options: dict[str, Any], tmp_path: Path) -> None:
     plan = plan_units(["toy_units:make"], tmp_path / "plan", units=4, **options)
     with pytest.raises(StoreError, match=r"4 of 4 tasks are missing \(0, 1, 2, 3\)"):
