@@ -7,19 +7,19 @@ each chunk is a *slot*, and a file of slots stays as sound as one of unpacked ro
 
 from __future__ import annotations
 
-import os
 import zlib
-from concurrent.futures import ThreadPoolExecutor
+from typing import TypeAlias
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["fill_slots", "slot_rows", "write_slots"]
+__all__ = ["Held", "fill_slots", "slot_rows", "write_slots"]
 
 SLOT = 1 << 16  # bases of a slot
-N_THREADS = min(os.cpu_count() or 1, 8)
 N_SYMBOLS = 257  # bytes, and the end of a block
+
+Held: TypeAlias = dict[str, tuple[int, NDArray[np.uint8]]]
 
 
 def slot_rows(n_rows: int, length: int) -> int:
@@ -39,6 +39,7 @@ def _slot_head() -> bytes:
 
 
 SLOT_HEAD = _slot_head()
+MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def _slot(bases: NDArray[np.uint8]) -> bytes:
@@ -46,30 +47,19 @@ def _slot(bases: NDArray[np.uint8]) -> bytes:
     n = bases.size
     eight = np.zeros(-(-n // 8) + 1, "<u8")
     eight.view(np.uint8)[:n] = bases.reshape(-1)
-    ones = np.uint64(0x0101010101010101)  # the first bit of a code comes first
-    middle, last_bit = eight & ones << np.uint64(1), eight & ones
-    eight >>= np.uint64(2)
-    eight &= ones
-    eight |= middle
-    last_bit <<= np.uint64(2)
-    eight |= last_bit
-    for shift, mask in ((5, 0x003F003F003F003F), (10, 0x00000FFF00000FFF), (20, 0xFFFFFF)):
-        np.right_shift(eight, np.uint64(shift), out=middle)
-        eight |= middle
+    for width, mask in ((3, 0x003F003F003F003F), (6, 0x00000FFF00000FFF), (12, 0xFFFFFF)):  # the first is the highest
+        eight *= np.uint64((1 << 11 * width // 3) + 1)
+        eight >>= np.uint64(8 * width // 3)
         eight &= np.uint64(mask)
     three = np.empty((len(eight), 3), np.uint8)
     for i in range(3):
-        three[:, i] = eight.view(np.uint8)[i::8]
-    coded = three.reshape(-1)
+        three[:, i] = eight.view(np.uint8)[2 - i :: 8]
+    coded = three.tobytes().translate(MIRRORED)  # the first bit of a code comes first
     at = 3 * n // 8
-    last = (
-        int.from_bytes(coded[at : at + 3].tobytes(), "little") | 0b011_111 << 3 * n % 8
-    )  # end, and an empty last block
-    size = -(-(3 * n + 13) // 8)
-    tail = last.to_bytes(3, "little")[: size - at]
-    return b"".join(
-        [SLOT_HEAD, coded[:at].data, tail, zlib.adler32(np.ascontiguousarray(bases).data).to_bytes(4, "big")]
-    )
+    last = int.from_bytes(coded[at : at + 3], "little") | 0b011_111 << 3 * n % 8  # end, and an empty last block
+    tail = last.to_bytes(3, "little")[: -(-(3 * n + 13) // 8) - at]
+    check = zlib.adler32(np.ascontiguousarray(bases).data).to_bytes(4, "big")
+    return b"".join([SLOT_HEAD, memoryview(coded)[:at], tail, check])
 
 
 def fill_slots(target: h5py.Dataset) -> None:
@@ -79,26 +69,25 @@ def fill_slots(target: h5py.Dataset) -> None:
         target.id.write_direct_chunk((first, 0), empty)
 
 
-def write_slots(target: h5py.Dataset, rows: NDArray[np.int64], bases: NDArray[np.uint8]) -> None:
-    """Write bases of ascending rows into slots; one that a killed process left torn keeps its other rows."""
+def write_slots(target: h5py.Dataset, rows: NDArray[np.int64], bases: NDArray[np.uint8], held: Held) -> None:
+    """Write bases of ascending rows into slots; one that a killed process left torn keeps its other rows.
+
+    `held` has each dataset's last slot, so that writing on from it reads nothing back.
+    """
     n_rows, width = target.chunks
     numbers = rows // n_rows
-    slots = np.unique(numbers)
-
-    def packed(number: int, low: int, high: int) -> bytes:
+    for number in np.unique(numbers).tolist():
+        low, high = np.searchsorted(numbers, [number, number + 1]).tolist()
         first = number * n_rows
-        if high - low == n_rows:
-            return _slot(bases[low:high])
-        chunk = np.zeros((n_rows, width), np.uint8)
-        if high - low < min(n_rows, target.shape[0] - first):
-            _, stream = target.id.read_direct_chunk((first, 0))
-            held = np.frombuffer(zlib.decompressobj(-zlib.MAX_WBITS).decompress(stream[2:]), np.uint8)  # unchecked
-            chunk.reshape(-1)[: len(held)] = held
-        chunk[rows[low:high] - first] = bases[low:high]
-        return _slot(chunk)
-
-    bounds = (slots.tolist(), np.searchsorted(numbers, slots).tolist(), np.searchsorted(numbers, slots + 1).tolist())
-    with ThreadPoolExecutor(N_THREADS) as threads:
-        streams = threads.map(packed, *bounds) if len(slots) > 2 else map(packed, *bounds)
-        for number, stream in zip(bounds[0], streams, strict=True):
-            target.id.write_direct_chunk((number * n_rows, 0), stream)
+        slot = bases[low:high]
+        if high - low < n_rows:
+            last, slot = held.get(target.name, (-1, None))
+            if last != number:
+                slot = np.zeros((n_rows, width), np.uint8)
+                if high - low < min(n_rows, target.shape[0] - first):
+                    _, stream = target.id.read_direct_chunk((first, 0))
+                    left = zlib.decompressobj(-zlib.MAX_WBITS).decompress(stream[2:])  # its check may be torn
+                    slot.reshape(-1)[: len(left)] = np.frombuffer(left, np.uint8)
+                held[target.name] = number, slot
+            slot[rows[low:high] - first] = bases[low:high]
+        target.id.write_direct_chunk((first, 0), _slot(slot))

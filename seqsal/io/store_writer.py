@@ -30,7 +30,7 @@ from seqsal.errors import OutputError, SeqsalError, StoreError
 from seqsal.io.atomic import check_writable, locked, output_error, replace_file
 from seqsal.io.attributions import SPREADS, Controls
 from seqsal.io.hdf5 import CheckedFile, undisturbed
-from seqsal.io.packing import fill_slots, slot_rows, write_slots
+from seqsal.io.packing import Held, fill_slots, slot_rows, write_slots
 from seqsal.io.store import DAMAGE, REGION_TYPES, SCHEMA, Shapes, StoreLayout, n_bytes_of, result_prefix
 
 __all__ = [
@@ -63,6 +63,7 @@ class _PartialFile(ABC):
         self.path, place = path, Path(os.path.realpath(path))
         self.partial = place.with_name(f".{place.name}{ending}")
         self._fingerprint, self._n_rows = fingerprint, n_rows
+        self._held: Held = {}
         self._file: h5py.File | None = None
         with ExitStack() as opened:
             opened.enter_context(locked(path))
@@ -158,7 +159,7 @@ class _PartialFile(ABC):
             with undisturbed():
                 for name, rows in arrays.items():
                     stop = start + len(rows)
-                    _put(self.file[self._dataset(part, result, name)], np.arange(start, stop), rows)
+                    _put(self.file[self._dataset(part, result, name)], np.arange(start, stop), rows, self._held)
                 self._flush()
                 if complete:
                     self.file["progress"][0 if part == "main" else 1] = stop
@@ -341,7 +342,7 @@ class AttributionWriter(_PartialFile):
                         values = unit[name][_as_slice(given["of"][here])]
                         if name == "null/source" and "parents" in given:
                             values = given["parents"][here]
-                        _put(self.file[name], given["to"][here], values)
+                        _put(self.file[name], given["to"][here], values, self._held)
                         self._raw.check()
                 self._flush()
         except OSError as error:
@@ -394,10 +395,10 @@ class RowsWriter(_PartialFile):
         return self.path
 
 
-def _put(dataset: h5py.Dataset, rows: NDArray[np.int64], values: NDArray[Any]) -> None:
+def _put(dataset: h5py.Dataset, rows: NDArray[np.int64], values: NDArray[Any], held: Held) -> None:
     """Write ascending rows of a dataset."""
     if dataset.chunks and _has_slots((dataset.shape, dataset.dtype)):
-        write_slots(dataset, rows, values)
+        write_slots(dataset, rows, values, held)
     elif len(rows):
         dataset[_as_slice(rows)] = values
 
@@ -625,10 +626,11 @@ def _copy_rows(
 ) -> None:
     """Copy a dataset into an allocated one, some rows at a time."""
     n_rows, *rest = shape[0]
+    held: Held = {}
     step = max(CHUNK_BYTES // max(n_bytes_of({name: ((1, *rest), shape[1])}), 1), 1)
     for start in range(0, n_rows, step):
         some = source[name][start : start + step]
-        _put(target[name], np.arange(start, start + len(some)), some)
+        _put(target[name], np.arange(start, start + len(some)), some, held)
         raw.check()
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from seqsal.io import packing
-from seqsal.io.packing import fill_slots, slot_rows, write_slots
+from seqsal.io.packing import Held, fill_slots, slot_rows, write_slots
 
 RNG = np.random.default_rng(0)
 
@@ -34,11 +34,12 @@ def test_slots_are_written_over_in_place(tmp_path: Path, monkeypatch: pytest.Mon
         fill_slots(codes)
         file.flush()
         size = (tmp_path / "x.h5").stat().st_size
-        for rows in (np.arange(5), np.arange(5, 18), np.array([18, 20]), np.array([19])):
-            write_slots(codes, rows, whole[rows])
+        held: Held = {}
+        for rows in (np.arange(5), np.arange(5, 18), np.array([18, 20]), np.array([19]), np.array([3, 19])):
+            write_slots(codes, rows, whole[rows], held)
         np.testing.assert_array_equal(codes[...], whole)
         _, stream = codes.id.read_direct_chunk((7, 0))
         codes.id.write_direct_chunk((7, 0), stream[:-4] + b"torn")  # as the last rows of a killed process
-        write_slots(codes, np.array([13]), whole[[13]])
+        write_slots(codes, np.array([13]), whole[[13]], {})
         np.testing.assert_array_equal(codes[...], whole)
     assert (tmp_path / "x.h5").stat().st_size == size
