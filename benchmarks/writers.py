@@ -4,7 +4,8 @@
 
 *Speed.* Windows of `--length` at steps of half of it, over `--mbp` of genome, their values at hand in memory: Mbp of
 track (window bases, two to each base of the genome) to HDF5, table and renaming included, and Mbp of genome to bigWig,
-blending included. By processor time, and by the clock, the best of `--trials`.
+blending included; `h5py` is a bare loop that writes the same arrays, unpacked and without a table. By processor time,
+and by the clock, the best of `--trials`.
 
 *Size.* Of what was written (normal values, random bases) and of each `--file`: bytes a base of its windows, next to
 what is left of its track by xz and by the entropy of its bytes, each of the four for itself.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import lzma
+import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -60,6 +62,18 @@ def speed(folder: Path, mbp: float, length: int, trials: int) -> None:
                 writer.write("main", i, {"codes": codes[rows], "track": track[rows], "prediction": track[rows, 0]})
             writer.finish()
 
+    def bare() -> None:
+        with h5py.File(folder / "bare.h5", "w") as file:
+            step = max(ROW_BP // length, 1)
+            arrays = {"codes": codes, "track": track, "prediction": track[:, 0]}
+            made = {name: file.create_dataset(name, rows.shape, rows.dtype) for name, rows in arrays.items()}
+            for i in range(0, n, step):
+                for name, rows in arrays.items():
+                    made[name][i : i + step] = rows[i : i + step]
+            file.flush()
+            os.fsync(file.id.get_vfd_handle())
+
+    print(f"{length:7} h5py   {best(bare, n * length / 1e6, trials)}", flush=True)
     print(f"{length:7} HDF5   {best(to_hdf5, n * length / 1e6, trials)}", flush=True)
     sizes(folder / "A.h5")
     print(
