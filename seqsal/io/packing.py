@@ -81,7 +81,7 @@ def write_slots(target: h5py.Dataset, rows: NDArray[np.int64], bases: NDArray[np
         first = number * n_rows
         slot = bases[low:high]
         if high - low < n_rows:
-            last, slot = held.get(target.name, (-1, None))
+            last, slot = held.get(target.name, (-1, slot))
             if last != number:
                 slot = np.zeros((n_rows, width), np.uint8)
                 if high - low < min(n_rows, target.shape[0] - first):
