@@ -95,7 +95,7 @@ def attribute_on(
     with _client(scheduler) as client:
         n_workers = _count_workers(client, scheduler)
         wanted = units or min(n_workers * TASKS_A_WORKER, MOST_TASKS)
-        plan = plan_units([model], folder, units=wanted, at_most=units is None, **arguments)
+        plan = plan_units([model], folder, units=wanted, workers=None if units else n_workers, **arguments)
         if not _is_finished(out, plan):
             _check_workers(client, [str(plan.folder.absolute()), *_files_of(plan.requests[0])])
             logger.info(

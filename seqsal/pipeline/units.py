@@ -122,7 +122,7 @@ class Plan:
 
 def plan_units(
     models: Sequence[str | Sequence[str]], out: str | os.PathLike[str], *, units: int | None = None,
-    at_most: bool = False, system: str | None = None, merged: str | os.PathLike[str] = "A.h5", **arguments: Any,
+    workers: int | None = None, system: str | None = None, merged: str | os.PathLike[str] = "A.h5", **arguments: Any,
 ) -> Plan:  # fmt: skip
     """Cut the attribution of some models into tasks, and write the plan.
 
@@ -134,8 +134,8 @@ def plan_units(
         Folder to write, which must not hold another plan.
     units
         Tasks a model; None makes them some five minutes long, by a trial.
-    at_most
-        Make fewer tasks than `units` where windows are few, or chunks of them.
+    workers
+        Processes that share the tasks evenly: fewer than `units` are made where windows are few.
     system, merged
         One of `SYSTEMS`, for which to write a script as well, and what that merges into.
     arguments
@@ -159,7 +159,7 @@ def plan_units(
         for number, model in enumerate(models):
             request = rooted(make_request(model, **arguments).arguments())
             with _opened(make_request(**request), windows) as (run, source, layout):
-                parts = _share(run, source, layout, units, at_most)
+                parts = _share(run, source, layout, units, workers)
                 tasks += [Task(number, rows, controls) for rows, controls in zip(*parts, strict=True)]
                 fingerprints.append(fingerprint(layout, run.describe(source)))
             requests.append(request)
@@ -175,12 +175,14 @@ def plan_units(
 
 
 def _share(
-    run: AttributionRun, source: WindowReader, layout: StoreLayout, units: int | None, at_most: bool
+    run: AttributionRun, source: WindowReader, layout: StoreLayout, units: int | None, workers: int | None
 ) -> list[Iterator[tuple[int, int]]]:
     """Cut the windows and the controls of a model into as many parts each."""
     n_rows, n_controls = len(layout.regions), layout.n_controls
     n_units = units or _suitable(time_windows(run, source)[2] * (n_rows + n_controls), n_rows)
-    n_units = min(n_units, max(n_rows // BATCH, 1)) if at_most else n_units
+    if workers:
+        n_units = min(n_units, max(n_rows // BATCH, 1))
+        n_units = n_units // workers * workers or n_units
     if n_units > n_rows:
         raise UsageError(f"units: got {n_units:,}, expected no more than the {n_rows:,} windows")
     step = chunk_rows(run.planned, source.length, layout.length)

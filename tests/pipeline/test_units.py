@@ -231,6 +231,12 @@ def test_tasks_follow_from_the_time_of_a_window(
     assert len(plan_units(["toy_units:make"], tmp_path / "plan", **options).tasks) == 3
 
 
+@pytest.mark.parametrize(("workers", "n_tasks"), [(2, 4), (3, 3), (5, 4)])  # 300 windows are four batches
+def test_workers_share_tasks_evenly(workers: int, n_tasks: int, options: dict[str, Any], tmp_path: Path) -> None:
+    plan = plan_units(["toy_units:make"], tmp_path / "plan", units=12, workers=workers, **options)
+    assert len(plan.tasks) == n_tasks
+
+
 def test_the_script_for_slurm_submits_every_task_and_the_merge(options: dict[str, Any], tmp_path: Path) -> None:
     out = tmp_path / "a plan"
     plan = plan_units(["toy_units:make"], out, units=2, system="slurm", merged=tmp_path / "A.h5", **options)
