@@ -285,7 +285,8 @@ def test_run_audits(lab: Lab) -> None:
 
 def test_run_fails_on_a_bad_verdict_when_everything_is_written(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     judged(monkeypatch, BAD)
-    result = run(lab, "--fail-on", "shortcut")
+    result = run(lab, "--fail-on", "shortcut", "--method", "ism")
+    assert seqsal.read_audit(lab.folder / "run" / "audit.json").provenance["attributions"]["method"] == "ism"
     assert result.exit_code == 3 and "the audit failed: shortcut (TruSeq)" in result.stderr
     assert {"audit.json", "report.html", "run.json"} <= {path.name for path in (lab.folder / "run").iterdir()}
 
