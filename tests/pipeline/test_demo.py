@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
         return made
     result = CliRunner().invoke(main, ["demo", "--out", str(tmp_path / "demo"), "--device", "cpu"])
     assert result.exit_code == 0, result.output
-    assert "report.html" in result.output
+    assert "index.html" in result.output
     return tmp_path / "demo"
 
 
