@@ -55,6 +55,10 @@ from seqsal.version import VERSION
 __all__ = ["attribute_on", "audit_on", "score_on", "variants_on"]
 
 TRIES = 3  # of a task
+ENVIRONMENT = "distributed.nanny.pre-spawn-environ"  # which variables of our own environment override
+KEEPING = {  # for glibc: freed memory stays; by Dask's threshold of 64 kB each batch asks for its pages again
+    "MALLOC_TRIM_THRESHOLD_": (1 << 31) - 1, "MALLOC_MMAP_THRESHOLD_": 32 << 20, "MALLOC_TOP_PAD_": 64 << 20,
+}  # fmt: skip
 TASKS_A_WORKER = 4  # so that fast ones wait little for slow ones
 CONNECT_SECONDS = 10
 QUEUE_SECONDS = 3600  # that the first job may wait
@@ -303,6 +307,7 @@ def _count_workers(client: Any, scheduler: str) -> int:
 def _client(scheduler: str) -> Iterator[Any]:
     """Connect to a scheduler, or start one."""
     try:
+        import dask
         import distributed
     except ImportError:
         raise UsageError("scheduler: needs Dask, which is not installed; pip install 'seqsal[distributed]'") from None
@@ -310,7 +315,9 @@ def _client(scheduler: str) -> Iterator[Any]:
     if kind == "local":
         if not rest.isdigit() or int(rest) < 1:
             raise UsageError(f"scheduler: got {scheduler!r}, expected local:N with N workers of 1 or more")
+        environment = {**dask.config.get(ENVIRONMENT), **KEEPING}
         with (
+            dask.config.set({ENVIRONMENT: environment}),
             distributed.LocalCluster(
                 n_workers=int(rest), threads_per_worker=1, processes=True, silence_logs=logging.CRITICAL,
                 dashboard_address=":0",

@@ -24,6 +24,7 @@ import seqsal
 from seqsal.attribution.request import read_model_of
 from seqsal.auditing.context import AuditContext
 from seqsal.errors import CheckpointError, StoreError, UsageError
+from seqsal.pipeline import schedulers
 from seqsal.pipeline.schedulers import attribute_on, audit_on, mapped, score_on
 from seqsal.version import VERSION
 
@@ -206,6 +207,11 @@ def test_slurm_says_what_it_lacks(options: dict[str, Any], tmp_path: Path, monke
     (tmp_path / "c.toml").write_text("workers = 2\n")
     refused(call(*command, f"slurm:{tmp_path / 'c.toml'}"), "needs dask-jobqueue", "seqsal plan --for slurm")
     assert not (tmp_path / "s.tsv").exists()
+
+
+def test_workers_keep_freed_memory() -> None:
+    with schedulers._client("local:1") as client:
+        assert set(client.run(os.environ.get, "MALLOC_TRIM_THRESHOLD_").values()) == {"2147483647"}  # Dask's: 65536
 
 
 @pytest.mark.parametrize("scheduler", ["local:0", "local:", "local:two", "dask", "http://somewhere:80"])
