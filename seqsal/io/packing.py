@@ -90,4 +90,6 @@ def write_slots(target: h5py.Dataset, rows: NDArray[np.int64], bases: NDArray[np
                     slot.reshape(-1)[: len(left)] = np.frombuffer(left, np.uint8)
                 held[target.name] = number, slot
             slot[rows[low:high] - first] = bases[low:high]
+        elif target.name in held and held[target.name][0] == number:
+            del held[target.name]  # what it holds is written over
         target.id.write_direct_chunk((first, 0), _slot(slot))

@@ -38,6 +38,10 @@ def test_slots_are_written_over_in_place(tmp_path: Path, monkeypatch: pytest.Mon
         for rows in (np.arange(5), np.arange(5, 18), np.array([18, 20]), np.array([19]), np.array([3, 19])):
             write_slots(codes, rows, whole[rows], held)
         np.testing.assert_array_equal(codes[...], whole)
+        whole[:7] = RNG.integers(0, 5, (7, 9))
+        for rows in (np.array([3]), np.arange(7), np.array([5])):  # a slot, held, that is written over as a whole
+            write_slots(codes, rows, whole[rows], held)
+        np.testing.assert_array_equal(codes[...], whole)
         _, stream = codes.id.read_direct_chunk((7, 0))
         codes.id.write_direct_chunk((7, 0), stream[:-4] + b"torn")  # as the last rows of a killed process
         write_slots(codes, np.array([13]), whole[[13]], {})
