@@ -358,6 +358,8 @@ def _slurm(path: Path) -> Iterator[Any]:
             "scheduler: slurm needs dask-jobqueue, which is not installed; pip install 'seqsal[distributed]', or "
             "submit tasks yourself (`seqsal plan --for slurm`)"
         ) from None
+    keeping = [f"export {name}=${{{name}:-{value}}}" for name, value in KEEPING.items()]
+    settings["job_script_prologue"] = [*settings.get("job_script_prologue", []), *keeping]
     try:
         cluster = SLURMCluster(**settings)
     except (TypeError, ValueError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -109,6 +110,45 @@ def test_scores_variants_and_a_run_are_those_of_one_process(
     assert found == [path.stat().st_mtime_ns for path in tmp_path.glob("many/run/attributions.h5")]  # finished
 
 
+def test_workers_that_live_on_see_that_the_model_has_changed(
+    options: dict[str, Any], cluster: str, tmp_path: Path
+) -> None:
+    from seqsal.models import CNN, CNNConfig, save_checkpoint
+
+    model = tmp_path / "M.safetensors"
+    given = {"genome": options["genome"], "regions": options["regions"], "device": "cpu"}
+    variants = pd.DataFrame({"chrom": "chr1", "pos": [4_000], "ref": "N", "alt": "A"})
+    variants["ref"] = options["genome"].read_text().split("\n")[1][3_999]
+    variants["alt"] = "C" if variants["ref"][0] == "A" else "A"
+    variants.to_csv(tmp_path / "V.tsv", sep="\t", index=False)
+    answers = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        save_checkpoint(model, CNN(CNNConfig(L, n_filters=8, n_blocks=1, stem_kernel=7)).eval(), {})
+        expected = seqsal.score(str(model), **given)["prediction"].to_numpy()
+        found = score_on(cluster, str(model), **given)["prediction"].to_numpy()
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+        tables = []
+        for out, more in ((tmp_path / f"one{seed}.tsv", ()), (tmp_path / f"many{seed}.tsv", ("--scheduler", cluster))):
+            done = call("variants", "--model", model, "--genome", options["genome"], "--vcf", tmp_path / "V.tsv",
+                        "--device", "cpu", "--quiet", "--out", out, *more)  # fmt: skip
+            assert done.exit_code == 0, done.output
+            tables.append(pd.read_csv(out, sep="\t"))
+        pd.testing.assert_frame_equal(*tables, rtol=1e-4)
+        made = tmp_path / "A.h5"
+        made.unlink(missing_ok=True)
+        attr = seqsal.attribute(str(model), out=made, method="saliency", **given)
+        here, there = (AuditContext(attr, read_model_of(str(model), attr), seed=3) for _ in range(2))
+        codes = here.codes(here.rows(N))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("seqsal.auditing.context.SPREAD_BP", 100 * L)
+            with audit_on(cluster, made, str(model), 3, {"result": None}, {"device": "cpu"}):
+                np.testing.assert_allclose(there.predict(codes), here.predict(codes), rtol=1e-5, atol=1e-6)
+        answers.append((expected, tables[0]["effect"].to_numpy(), there.predict(codes)))
+    for first, second in zip(*answers, strict=True):
+        assert abs(first - second).max() > 1e-3
+
+
 def test_an_audit_asks_the_workers(options: dict[str, Any], cluster: str, tmp_path: Path) -> None:
     made = tmp_path / "A.h5"
     given = {key: options[key] for key in ("genome", "regions", "device")}
@@ -212,6 +252,24 @@ def test_slurm_says_what_it_lacks(options: dict[str, Any], tmp_path: Path, monke
 def test_workers_keep_freed_memory() -> None:
     with schedulers._client("local:1") as client:
         assert set(client.run(os.environ.get, "MALLOC_TRIM_THRESHOLD_").values()) == {"2147483647"}  # Dask's: 65536
+
+
+def test_jobs_of_slurm_keep_freed_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "c.toml").write_text(
+        'workers = 2\ncores = 1\nmemory = "4GB"\njob_script_prologue = ["module load cuda"]\n'
+    )
+    scripts = []
+    monkeypatch.setattr("dask_jobqueue.SLURMCluster.scale", lambda cluster, jobs: scripts.append(cluster.job_script()))
+    monkeypatch.setattr("distributed.Client.wait_for_workers", lambda client, n, timeout: None)
+    with schedulers._client(f"slurm:{tmp_path / 'c.toml'}"):
+        pass
+    before, _, after = scripts[0].partition("-m distributed.cli.dask_worker")
+    assert after and before.index("module load cuda") < before.index("export MALLOC_TRIM_THRESHOLD_=")
+    told = subprocess.run(
+        ["bash", "-c", "\n".join(line for line in before.split("\n") if line.startswith("export")) + "\nenv"],
+        capture_output=True, text=True, check=True, env={"MALLOC_TOP_PAD_": "7"},
+    ).stdout.split()  # fmt: skip
+    assert {"MALLOC_TRIM_THRESHOLD_=2147483647", "MALLOC_TOP_PAD_=7"} <= set(told)  # what a job sets itself stays
 
 
 @pytest.mark.parametrize("scheduler", ["local:0", "local:", "local:two", "dask", "http://somewhere:80"])
