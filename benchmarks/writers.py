@@ -1,11 +1,12 @@
 """Both writers by themselves, and what an attribution file takes next to the entropy of its track.
 
-    python benchmarks/writers.py [--mbp 16] [--length 200 2000] [--trials 3] [--file A.h5 …]
+    python benchmarks/writers.py [--mbp 16] [--length 200 2000] [--keep-bits 7 15] [--trials 3] [--file A.h5 …]
 
 *Speed.* Windows of `--length` at steps of half of it, over `--mbp` of genome, their values at hand in memory: Mbp of
 track (window bases, two to each base of the genome) to HDF5, table and renaming included, and Mbp of genome to bigWig,
 blending included; `h5py` is a bare loop that writes the same arrays, unpacked and without a table. By processor time,
-and by the clock, the best of `--trials`.
+and by the clock, the best of `--trials`. Then HDF5 with the track rounded to each of `--keep-bits`, next to a bare loop
+with HDF5's own shuffle and gzip (level 1) of the rounded track and of the bases.
 
 *Size.* Of what was written (normal values, random bases) and of each `--file`: bytes a base of its windows, next to
 what is left of its track by xz and by the entropy of its bytes, each of the four for itself.
@@ -25,6 +26,7 @@ import h5py
 import numpy as np
 
 from seqsal.io.attributions import Attributions
+from seqsal.io.rounding import round_bits
 from seqsal.io.store import StoreLayout
 from seqsal.io.store_writer import AttributionWriter
 from seqsal.io.tracks import write_bigwig
@@ -44,7 +46,7 @@ def best(work: Callable[[], object], mbp: float, trials: int) -> str:
     return "{:8.1f} {:8.1f}".format(*np.max(rates, axis=0))
 
 
-def speed(folder: Path, mbp: float, length: int, trials: int) -> None:
+def speed(folder: Path, mbp: float, length: int, all_bits: list[int], trials: int) -> None:
     start = np.arange(0, int(mbp * 1e6) - length + 1, length // 2)
     n, size = len(start), int(mbp * 1e6)
     rng = np.random.default_rng(0)
@@ -52,9 +54,9 @@ def speed(folder: Path, mbp: float, length: int, trials: int) -> None:
     codes = rng.integers(0, 4, (n, length), dtype=np.uint8)
     track = rng.standard_normal((n, length), dtype=np.float32)
     attr = Attributions(regions=regions, codes=codes, track=track, prediction=track[:, 0])
-    layout = StoreLayout(regions, regions[:0], length, {"chr1": size})
 
-    def to_hdf5() -> None:
+    def to_hdf5(keep_bits: int | None = None) -> None:
+        layout = StoreLayout(regions, regions[:0], length, {"chr1": size}, keep_bits=keep_bits)
         with AttributionWriter(folder / "A.h5", layout, {"method": "none"}, resume=False) as writer:
             step = max(ROW_BP // length, 1)
             for i in range(0, n, step):
@@ -62,14 +64,21 @@ def speed(folder: Path, mbp: float, length: int, trials: int) -> None:
                 writer.write("main", i, {"codes": codes[rows], "track": track[rows], "prediction": track[rows, 0]})
             writer.finish()
 
-    def bare() -> None:
+    def bare(keep_bits: int | None = None) -> None:
         with h5py.File(folder / "bare.h5", "w") as file:
             step = max(ROW_BP // length, 1)
             arrays = {"codes": codes, "track": track, "prediction": track[:, 0]}
-            made = {name: file.create_dataset(name, rows.shape, rows.dtype) for name, rows in arrays.items()}
+            packed = {"compression": "gzip", "compression_opts": 1, "shuffle": True, "chunks": (step, length)}
+            made = {
+                name: file.create_dataset(
+                    name, rows.shape, rows.dtype, **(packed if keep_bits and rows.ndim > 1 else {})
+                )
+                for name, rows in arrays.items()
+            }
             for i in range(0, n, step):
                 for name, rows in arrays.items():
-                    made[name][i : i + step] = rows[i : i + step]
+                    some = rows[i : i + step]
+                    made[name][i : i + step] = round_bits(some, keep_bits) if keep_bits and name == "track" else some
             file.flush()
             os.fsync(file.id.get_vfd_handle())
 
@@ -80,6 +89,11 @@ def speed(folder: Path, mbp: float, length: int, trials: int) -> None:
         f"{length:7} bigWig {best(lambda: write_bigwig(attr, {'chr1': size}, folder / 'A.bw'), mbp, trials)}",
         flush=True,
     )
+    for bits in all_bits:
+        print(f"{length:7} gzip   {best(lambda b=bits: bare(b), n * length / 1e6, trials)}  {bits} bits", flush=True)
+        sizes(folder / "bare.h5")
+        print(f"{length:7} HDF5   {best(lambda b=bits: to_hdf5(b), n * length / 1e6, trials)}  {bits} bits", flush=True)
+        sizes(folder / "A.h5")
 
 
 def sizes(path: Path) -> None:
@@ -101,6 +115,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mbp", type=float, default=16)
     parser.add_argument("--length", type=int, nargs="*", default=[200, 2000])
+    parser.add_argument("--keep-bits", type=int, nargs="*", default=[7, 15])
     parser.add_argument("--trials", type=int, default=3)
     parser.add_argument("--file", type=Path, nargs="*", default=[])
     given = parser.parse_args()
@@ -110,7 +125,7 @@ def main() -> None:
         print(f"{'bp':>7} {'':6} {'Mbp/s: core':>8} {'clock':>8}")
     with tempfile.TemporaryDirectory() as name:
         for length in given.length:
-            speed(Path(name), given.mbp, length, given.trials)
+            speed(Path(name), given.mbp, length, given.keep_bits, given.trials)
 
 
 if __name__ == "__main__":

@@ -111,15 +111,16 @@ def attribute(
         number: other controls, references and noise), `flank` (bp to widen the span by, on either side),
         `control_shuffle` (``window``: controls are shuffles of whole windows; by default of the span, so that their
         surroundings are those of the windows that they are compared with), `batch_size`, `precision` (`fp32`, `bf16`
-        or, on CUDA, `tf32`), `compile` (let torch.compile fuse the model's operations), `held_out` (leave out the
-        regions that the model was trained on, where its checkpoint says which), `ignore_strand`, `tile`, `blocks`,
-        `step` and `exclude` (as for :func:`score`), `readout_at` (which positions of a model's profile are read:
-        ``region``, ``summit±100``, a BED file, or ``tss:GENES.gtf`` and ``exons:GENES.gtf``, of `gene` or else of the
-        gene that the region is named for, or the nearest; `bin_size` and `crop` in bp say where positions lie in the
-        window, where that is not to be measured); the methods' own, such as `gradient_correction` (with several methods
-        an option goes to those that have it; in a dictionary `method_options`, the key `"ism.n_at_once"` addresses
-        one); and how a file or a module is read, as in :func:`seqsal.load_model` and :func:`seqsal.wrap`: `weights`,
-        `layout`, `output_space` and so on.
+        or, on CUDA, `tf32`), `keep_bits` (round scores of each base to this many bits of mantissa, which makes the file
+        smaller: a value is then off by at most 2^-(`keep_bits` + 1) of itself), `compile` (let torch.compile fuse the
+        model's operations), `held_out` (leave out the regions that the model was trained on, where its checkpoint says
+        which), `ignore_strand`, `tile`, `blocks`, `step` and `exclude` (as for :func:`score`), `readout_at` (which
+        positions of a model's profile are read: ``region``, ``summit±100``, a BED file, or ``tss:GENES.gtf`` and
+        ``exons:GENES.gtf``, of `gene` or else of the gene that the region is named for, or the nearest; `bin_size` and
+        `crop` in bp say where positions lie in the window, where that is not to be measured); the methods' own, such as
+        `gradient_correction` (with several methods an option goes to those that have it; in a dictionary
+        `method_options`, the key `"ism.n_at_once"` addresses one); and how a file or a module is read, as in
+        :func:`seqsal.load_model` and :func:`seqsal.wrap`: `weights`, `layout`, `output_space` and so on.
 
     Returns
     -------

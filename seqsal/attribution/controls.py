@@ -194,6 +194,7 @@ def options_of_attributions(attr: Attributions) -> AttributeOptions:
         compile=bool(attr.attrs.get("compiled", False)),
         span=attr.span if "span" in attr.attrs else None,
         control_shuffle=str(attr.attrs.get("control_shuffle", "span")),
+        keep_bits=attr.attrs.get("keep_bits"),
     )
 
 

@@ -26,6 +26,7 @@ from seqsal.attribution.spans import WindowReader, find_span
 from seqsal.attribution.targets import with_target
 from seqsal.errors import RegionError
 from seqsal.io.attributions import Attributions
+from seqsal.io.rounding import relative_error
 from seqsal.io.store import ResultLayout, StoreLayout
 from seqsal.io.store_writer import AttributionWriter, MemorySink, is_already_written
 from seqsal.models import SequenceModel
@@ -204,6 +205,7 @@ class AttributionRun:
             **({"compiled": True} if self.options.compile else {}),
             **({"span": list(self.span)} if self.span.length < self.length else {}),
             **({"control_shuffle": "window"} if self.options.control_shuffle == "window" else {}),
+            **({"keep_bits": bits, "rounding_error": relative_error(bits)} if (bits := self.options.keep_bits) else {}),
             "results": [result.name for result in self.results],
             **self.describe_result(self.results[0]),
         }
@@ -249,6 +251,7 @@ class AttributionRun:
             results={result.name: layout for result, layout in zip(self.results[1:], others, strict=True)},
             window=(self.length, self.span.start) if self.span.length < self.length else None,
             spread=isinstance(self.model, Ensemble),
+            keep_bits=self.options.keep_bits,
         )
 
     def _n_controls(self, source: WindowReader) -> int:

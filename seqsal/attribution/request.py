@@ -30,6 +30,7 @@ from seqsal.attribution.readouts import check_readout
 from seqsal.attribution.spans import check_span
 from seqsal.errors import MethodError, ModelError, UsageError, did_you_mean, shown
 from seqsal.io.attributions import NULLS, Attributions
+from seqsal.io.rounding import MANTISSA
 from seqsal.models import SequenceModel, load_model, wrap
 from seqsal.models.contrast import Contrast, Target, find_target, parse_contrast, read_target_names
 from seqsal.models.ensemble import Ensemble
@@ -104,6 +105,9 @@ class AttributeOptions:
     span, flank
         The part of the window that is kept, as :func:`seqsal.attribution.spans.check_span` reads it, None for all of
         it; and how many bp it is widened by on either side.
+    keep_bits
+        Round scores of each base to this many bits of mantissa, 1 to 22, as :mod:`seqsal.io.rounding` does; None for
+        all that float32 has.
     control_shuffle
         What controls are shuffles of: ``span``, so that they stand where the windows' own bases stand, in the same
         surroundings, or the whole ``window``.
@@ -133,6 +137,7 @@ class AttributeOptions:
     span: int | str | Span | None = None
     flank: int = 0
     control_shuffle: str = "span"
+    keep_bits: int | None = None
 
     def __post_init__(self) -> None:
         if not _is_whole(self.flank) or self.flank < 0:
@@ -147,6 +152,11 @@ class AttributeOptions:
         check_null(self.null)
         if self.batch_size is not None and not (_is_whole(self.batch_size) and self.batch_size >= 1):
             raise UsageError(f"batch_size: got {shown(self.batch_size)}, expected a whole number, 1 or more")
+        if self.keep_bits is not None and not (_is_whole(self.keep_bits) and 1 <= self.keep_bits < MANTISSA):
+            raise UsageError(
+                f"keep_bits: got {shown(self.keep_bits)}, expected a whole number from 1 to {MANTISSA - 1}, bits of "
+                f"mantissa that scores are rounded to; leave it out to keep all {MANTISSA}"
+            )
         if not _is_whole(self.draw) or not 0 <= self.draw < MAX_DRAWS:
             raise UsageError(f"draw: got {shown(self.draw)}, expected a whole number from 0 to {MAX_DRAWS - 1}")
         if not _is_whole(self.seed) or not -(1 << 63) <= self.seed < 1 << 63:

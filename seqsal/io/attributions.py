@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from seqsal.errors import RegionError, StoreError
+from seqsal.io.rounding import rounding_text
 from seqsal.io.views import view
 from seqsal.regions import Span, cut_windows, lift_span, parse_region, windows_of
 from seqsal.sequence.codes import ALPHABET, N_CODE
@@ -484,6 +485,8 @@ class Attributions:
         optional = ("hypothetical", "completeness_error", "noise", "track_sd")
         kept = [name for name in optional if getattr(self, name) is not None]
         extra = f", with {' and '.join(kept)}" if kept else ""
+        if "keep_bits" in self.attrs:
+            extra += f", {rounding_text(self.attrs['keep_bits'])}"
         if len(self.results) > 1:
             extra += f"; results: {', '.join(self.results)}"
         return (

@@ -28,7 +28,7 @@ __all__ = ["concat", "write_anndata", "write_parquet"]
 
 SAME = (
     "method", "target", "contrast", "output_space", "options", "model", "reading", "span", "readout_at", "seed", "draw",
-    "null", "control_shuffle",
+    "null", "control_shuffle", "keep_bits",
 )  # fmt: skip
 
 

@@ -1,30 +1,36 @@
-"""Bases in the chunks of an HDF5 file: 3 bits each, written over where they lie, for every reader of HDF5.
+"""Bases and rounded scores in the chunks of an HDF5 file, written over where they lie, for every reader of HDF5.
 
 Chunks are packed by HDF5's own `deflate` filter (zlib, RFC 1950 and 1951), which h5py, R and Java read, with no search
-for repeats: a block in which the bytes 0 to 6 and its end have codes of 3 bits is as long whatever the bases are. So
-each chunk is a *slot*, and a file of slots stays as sound as one of unpacked rows when its writer is killed.
+for repeats. Bases take 3 bits each: a block in which the bytes 0 to 6 and its end have codes of 3 bits is as long
+whatever the bases are. Of rounded scores (:mod:`seqsal.io.rounding`) the `shuffle` filter puts the bytes that are all 0
+first, which are one long repeat, and the others lie there as they are. So each chunk is a *slot*, and a file of slots
+stays as sound as one of unpacked rows when its writer is killed.
 """
 
 from __future__ import annotations
 
 import zlib
-from typing import TypeAlias
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Held", "fill_slots", "slot_rows", "write_slots"]
+from seqsal.io.rounding import kept_bytes
 
-SLOT = 1 << 16  # bases of a slot
+__all__ = ["Slots", "slot_rows"]
+
+SLOT = 1 << 16  # values of a slot
+STORED = 0xFFFF  # bytes of a block that lie there as they are
 N_SYMBOLS = 257  # bytes, and the end of a block
 
-Held: TypeAlias = dict[str, tuple[int, NDArray[np.uint8]]]
 
-
-def slot_rows(n_rows: int, length: int) -> int:
-    """How many of `n_rows` rows of `length` bases make a slot."""
-    return max(1, min(n_rows, SLOT // length))
+def slot_rows(shape: tuple[int, ...]) -> int:
+    """How many rows of a dataset of this shape make a slot, so that the last one is about as full as the others."""
+    n_slots = -(-shape[0] // max(1, SLOT // int(np.prod(shape[1:]))))
+    return -(-shape[0] // n_slots)
 
 
 def _slot_head() -> bytes:
@@ -42,7 +48,7 @@ SLOT_HEAD = _slot_head()
 MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
-def _slot(bases: NDArray[np.uint8]) -> bytes:
+def _bases_slot(bases: NDArray[np.uint8]) -> bytes:
     """Make the stream of bytes of 0 to 6, whose length hangs on their number alone."""
     n = bases.size
     eight = np.zeros(-(-n // 8) + 1, "<u8")
@@ -62,34 +68,81 @@ def _slot(bases: NDArray[np.uint8]) -> bytes:
     return b"".join([SLOT_HEAD, memoryview(coded)[:at], tail, check])
 
 
-def fill_slots(target: h5py.Dataset) -> None:
-    """Give all chunks of a new dataset of bases their places."""
-    empty = _slot(np.zeros(target.chunks, np.uint8))
-    for first in range(0, target.shape[0], target.chunks[0]):
-        target.id.write_direct_chunk((first, 0), empty)
+@lru_cache(maxsize=8)
+def _zeros(n: int) -> bytes:
+    """Begin a stream with `n` zeros, in the codes that need not be told, and then a block of bytes as they are."""
+    repeats, single = divmod(n - 1, 258)
+    zero, again, end, next_block = "00110000", "1100010100000", "0000000", "000"  # again: 258 times what was 1 before
+    bits = "010" + zero + again * repeats + zero * single + end + next_block
+    return b"\x78\x01" + int(bits[::-1], 2).to_bytes(-(-len(bits) // 8), "little")
 
 
-def write_slots(target: h5py.Dataset, rows: NDArray[np.int64], bases: NDArray[np.uint8], held: Held) -> None:
-    """Write bases of ascending rows into slots; one that a killed process left torn keeps its other rows.
+def _scores_slot(scores: NDArray[np.float32], n_bytes: int) -> bytes:
+    """Make the shuffled stream of rounded float32, of which the `n_bytes` highest bytes may be other than 0."""
+    values, n_zeros = np.ascontiguousarray(scores, "<f4").reshape(-1), (4 - n_bytes) * scores.size
+    kept = np.empty((n_bytes, values.size), np.uint8)
+    high = values.view("<u4") >> np.uint32(32 - 8 * n_bytes)
+    for i in range(n_bytes):
+        kept[i] = high >> np.uint32(8 * i)
+    data = kept.reshape(-1).data
+    check = zlib.adler32(data, (n_zeros % 65521) << 16 | 1)
+    return b"".join([_zeros(n_zeros), *_stored(data), check.to_bytes(4, "big")])
 
-    `held` has each dataset's last slot, so that writing on from it reads nothing back.
+
+def _stored(data: memoryview) -> Iterator[bytes | memoryview]:
+    """Yield blocks of bytes as they are, the first of which has begun, and an empty last one."""
+    for start in range(0, len(data), STORED):
+        block = data[start : start + STORED]
+        lengths = len(block).to_bytes(2, "little") + (len(block) ^ STORED).to_bytes(2, "little")
+        yield (b"" if not start else b"\0") + lengths
+        yield block
+    yield b"\x01\0\0\xff\xff"
+
+
+class Slots:
+    """Writes rows of datasets that lie in slots, of which scores are rounded to `keep_bits`.
+
+    It holds each dataset's last slot, so that writing on from it reads nothing back.
     """
-    n_rows, width = target.chunks
-    numbers = rows // n_rows
-    for number in np.unique(numbers).tolist():
-        low, high = np.searchsorted(numbers, [number, number + 1]).tolist()
-        first = number * n_rows
-        slot = bases[low:high]
-        if high - low < n_rows:
-            last, slot = held.get(target.name, (-1, slot))
-            if last != number:
-                slot = np.zeros((n_rows, width), np.uint8)
-                if high - low < min(n_rows, target.shape[0] - first):
-                    _, stream = target.id.read_direct_chunk((first, 0))
-                    left = zlib.decompressobj(-zlib.MAX_WBITS).decompress(stream[2:])  # its check may be torn
-                    slot.reshape(-1)[: len(left)] = np.frombuffer(left, np.uint8)
-                held[target.name] = number, slot
-            slot[rows[low:high] - first] = bases[low:high]
-        elif target.name in held and held[target.name][0] == number:
-            del held[target.name]  # what it holds is written over
-        target.id.write_direct_chunk((first, 0), _slot(slot))
+
+    def __init__(self, keep_bits: int | None = None) -> None:
+        self.keep_bits = keep_bits
+        self._held: dict[str, tuple[int, NDArray[Any]]] = {}
+
+    def _slot(self, values: NDArray[Any]) -> bytes:
+        return _bases_slot(values) if values.dtype == np.uint8 else _scores_slot(values, kept_bytes(self.keep_bits))
+
+    def fill(self, target: h5py.Dataset) -> None:
+        """Give all chunks of a new dataset their places."""
+        empty, none = self._slot(np.zeros(target.chunks, target.dtype)), (0,) * (target.ndim - 1)
+        for first in range(0, target.shape[0], target.chunks[0]):
+            target.id.write_direct_chunk((first, *none), empty)
+
+    def write(self, target: h5py.Dataset, rows: NDArray[np.int64], values: NDArray[Any]) -> None:
+        """Write ascending rows into slots; one that a killed process left torn keeps its other rows."""
+        (n_rows, *_), none = target.chunks, (0,) * (target.ndim - 1)
+        numbers = rows // n_rows
+        for number in np.unique(numbers).tolist():
+            low, high = np.searchsorted(numbers, [number, number + 1]).tolist()
+            first = number * n_rows
+            slot = values[low:high]
+            if high - low < n_rows:
+                last, slot = self._held.get(target.name, (-1, slot))
+                if last != number:
+                    slot = np.zeros(target.chunks, target.dtype)
+                    if high - low < min(n_rows, target.shape[0] - first):
+                        _, stream = target.id.read_direct_chunk((first, *none))
+                        slot = _unpacked(stream, slot)
+                    self._held[target.name] = number, slot
+                slot[rows[low:high] - first] = values[low:high]
+            elif target.name in self._held and self._held[target.name][0] == number:
+                del self._held[target.name]  # what it holds is written over
+            target.id.write_direct_chunk((first, *none), self._slot(slot))
+
+
+def _unpacked(stream: bytes, empty: NDArray[Any]) -> NDArray[Any]:
+    """Return the values of a slot, which may be torn, and its check with it."""
+    left = zlib.decompressobj(-zlib.MAX_WBITS).decompress(stream[2:])
+    shuffled = np.zeros((empty.itemsize, empty.size), np.uint8)
+    shuffled.reshape(-1)[: len(left)] = np.frombuffer(left, np.uint8)
+    return np.ascontiguousarray(shuffled.T).view(empty.dtype).reshape(empty.shape)

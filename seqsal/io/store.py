@@ -1,9 +1,9 @@
 """The attribution file (HDF5): its layout, and reading it; :mod:`seqsal.io.store_writer` writes it.
 
 Layout, for N windows of L bases and M controls, which may be added later. Bases are chunked and compressed, 3 bits
-each, and so are rows of 32,768 values or more once all are there (gzip after shuffling bytes, which all readers of HDF5
-know, see :mod:`seqsal.io.packing`). All else is contiguous and uncompressed: float tracks hardly compress, and a
-contiguous dataset keeps the file sound if the writer is killed::
+each, and so are rounded scores, and rows of 32,768 values or more once all are there (gzip after shuffling bytes, which
+all readers of HDF5 know, see :mod:`seqsal.io.packing`). All else is contiguous and uncompressed: float tracks hardly
+compress, and a contiguous dataset keeps the file sound if the writer is killed::
 
     /regions/{chrom,start,end,name,score,strand,summit,padded,input_row}   (N,)
     /codes                uint8   (N, L)     A C G T N = 0 1 2 3 4, as the model saw them
@@ -33,7 +33,9 @@ all results in order (JSON). A name is that of the method, followed by `.targetK
 in another precision than fp32 adds `precision_correlation` and `precision_correlation_prediction`: Pearson correlation
 of tracks and of predictions with fp32 over the first windows; so does one with a compiled model, which has `compiled`
 (true) as well. The group of a further result has the attributes in which it differs: method, target, output_space,
-options, gradient_correction, signed and the correlations.
+options, gradient_correction, signed and the correlations. Where values of each base are rounded (track, hypothetical,
+noise, track_sd and null/track), `keep_bits` says to how many bits of mantissa, and `rounding_error` how far a value is
+off by that at most, relative to it (:mod:`seqsal.io.rounding`).
 
 Where a span of each window is kept, L above is its length, /regions are the spans, with `window_start` and
 `window_end` next to them, and the attribute `span` (JSON) says from where to where in the window, as the model reads
@@ -62,6 +64,7 @@ from numpy.typing import NDArray
 
 from seqsal.errors import SeqsalError, StoreError
 from seqsal.io.attributions import SPREADS, Array, Attributions, Controls, DiskArray, check_result
+from seqsal.io.rounding import is_score, kept_bytes
 from seqsal.regions import Span
 from seqsal.version import VERSION
 
@@ -101,7 +104,8 @@ class StoreLayout:
     N windows of `length` bases and unusable regions, `n_controls` controls of kind `null` (0 leaves `/null` out),
     whether the scores of all four bases, the error of the promised sum and the noise are kept, and further results by
     name. Where these are spans of longer windows, `window` is how long those are, and where in them the spans begin.
-    With `spread`, every result has the standard deviations over the members of an ensemble.
+    With `spread`, every result has the standard deviations over the members of an ensemble. Scores are rounded to
+    `keep_bits` bits of mantissa, None for all.
     """
 
     regions: pd.DataFrame
@@ -116,6 +120,7 @@ class StoreLayout:
     null: str = "shuffle"
     window: tuple[int, int] | None = None
     spread: bool = False
+    keep_bits: int | None = None
 
     @property
     def span(self) -> Span:
@@ -160,12 +165,15 @@ class StoreLayout:
 
     def n_bytes(self) -> int:
         """Bytes that the streamed datasets take on disk."""
-        return n_bytes_of(self.datasets())
+        return n_bytes_of(self.datasets(), self.keep_bits)
 
 
-def n_bytes_of(shapes: Shapes) -> int:
-    """Bytes that datasets take on disk."""
-    return sum(int(np.prod(shape)) * np.dtype(kind).itemsize for shape, kind in shapes.values())
+def n_bytes_of(shapes: Shapes, keep_bits: int | None = None) -> int:
+    """Bytes that datasets take on disk, their scores rounded to `keep_bits`."""
+    return sum(
+        int(np.prod(shape)) * (kept_bytes(keep_bits) if is_score(name) else np.dtype(kind).itemsize)
+        for name, (shape, kind) in shapes.items()
+    )
 
 
 def read_attributions(

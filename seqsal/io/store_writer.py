@@ -3,8 +3,8 @@
 :mod:`seqsal.io.store` gives its layout.
 
 Every dataset is contiguous and allocated when the file is made, so that no later write moves the file's metadata and it
-stays sound whenever the process is killed; bases lie in slots of :mod:`seqsal.io.packing`, which is as good. A packed
-copy takes the place of a file of long windows when all rows are there.
+stays sound whenever the process is killed; bases and rounded scores lie in slots of :mod:`seqsal.io.packing`, which is
+as good. A packed copy takes the place of a file of long windows when all rows are there.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from seqsal.errors import OutputError, SeqsalError, StoreError
 from seqsal.io.atomic import check_writable, locked, output_error, replace_file
 from seqsal.io.attributions import SPREADS, Controls
 from seqsal.io.hdf5 import CheckedFile, undisturbed
-from seqsal.io.packing import Held, fill_slots, slot_rows, write_slots
+from seqsal.io.packing import Slots, slot_rows
+from seqsal.io.rounding import is_score, kept_bytes, round_bits
 from seqsal.io.store import DAMAGE, REGION_TYPES, SCHEMA, Shapes, StoreLayout, n_bytes_of, result_prefix
 
 __all__ = [
@@ -43,7 +44,7 @@ NO_SETTINGS = ("trained_on", "null", "precision_correlation", "precision_correla
 CONTROLS = ".controls.partial"
 CHUNK_BYTES = 1 << 26  # copied at a time
 LONG = 1 << 15  # bp of a row from which on rows are compressed, in chunks of so many
-PACKED_BYTES = 1 << 16  # of bases, from which on they are packed
+PACKED_BYTES = 1 << 16  # of bases or rounded scores, from which on they are packed
 PACKED_ROWS = 1 << 12  # of a table, from which on it is compressed; it is whole before the first value is written
 DIGESTED_ROWS = 1 << 16  # of a table at a time
 logger = logging.getLogger(__name__)
@@ -56,14 +57,18 @@ class _PartialFile(ABC):
     fingerprint picks it up, any other starts afresh, as do all with `resume` false. When a :class:`SeqsalError` ends
     the work, which trying again would not mend, it is removed. While it is open, nobody else writes `path`.
 
-    `n_rows` are the rows expected of each part: `main` for the windows, `null` for their controls.
+    `n_rows` are the rows expected of each part: `main` for the windows, `null` for their controls. Scores are rounded
+    to `keep_bits`.
     """
 
-    def __init__(self, path: Path, ending: str, fingerprint: str, n_rows: dict[str, int], *, resume: bool) -> None:
+    def __init__(
+        self, path: Path, ending: str, fingerprint: str, n_rows: dict[str, int], *, resume: bool,
+        keep_bits: int | None,
+    ) -> None:  # fmt: skip
         self.path, place = path, Path(os.path.realpath(path))
         self.partial = place.with_name(f".{place.name}{ending}")
         self._fingerprint, self._n_rows = fingerprint, n_rows
-        self._held: Held = {}
+        self._slots, self._keep_bits = Slots(keep_bits), keep_bits
         self._file: h5py.File | None = None
         with ExitStack() as opened:
             opened.enter_context(locked(path))
@@ -159,7 +164,8 @@ class _PartialFile(ABC):
             with undisturbed():
                 for name, rows in arrays.items():
                     stop = start + len(rows)
-                    _put(self.file[self._dataset(part, result, name)], np.arange(start, stop), rows, self._held)
+                    dataset = self.file[self._dataset(part, result, name)]
+                    _put(dataset, np.arange(start, stop), _rounded(name, rows, self._keep_bits), self._slots)
                 self._flush()
                 if complete:
                     self.file["progress"][0 if part == "main" else 1] = stop
@@ -243,7 +249,10 @@ class AttributionWriter(_PartialFile):
     ) -> None:
         self.layout, self._attrs = layout, attrs
         n_rows = {"main": len(layout.regions), "null": layout.n_controls}
-        super().__init__(check_writable(path), ".partial", fingerprint(layout, attrs), n_rows, resume=resume)
+        super().__init__(
+            check_writable(path), ".partial", fingerprint(layout, attrs), n_rows, resume=resume,
+            keep_bits=layout.keep_bits,
+        )  # fmt: skip
 
     def _fill(self, file: h5py.File, packed: bool = False) -> None:
         file.attrs["schema"] = SCHEMA
@@ -254,7 +263,7 @@ class AttributionWriter(_PartialFile):
         _write_table(
             file.create_group("chrom_sizes"), pd.DataFrame({"chrom": list(sizes), "size": list(sizes.values())})
         )
-        _allocate(file, self.layout.datasets(), packed=packed)
+        _allocate(file, self.layout.datasets(), self._slots, packed=packed)
         for name, result in self.layout.results.items():
             _write_attrs(file[result_prefix(name)], result.attrs)
 
@@ -274,7 +283,7 @@ class AttributionWriter(_PartialFile):
         try:
             self._create()
             for name, shape in self.layout.datasets().items():
-                _copy_rows(whole, self.file, name, shape, self._raw)
+                _copy_rows(whole, self.file, name, shape, self._raw, self._slots)
             self.file["progress"][...] = list(self._n_rows.values())
             self._flush()
         finally:
@@ -286,7 +295,7 @@ class AttributionWriter(_PartialFile):
         if has_other or (len(file["null/source"]) if "null/source" in file else 0) != self.layout.n_controls:
             _drop_controls(file)
             _set_null(file, self.layout.null)
-            _allocate(file, _of_controls(self.layout.datasets()))
+            _allocate(file, _of_controls(self.layout.datasets()), self._slots)
             file["progress"][1] = 0
             file.flush()
             self._raw.reserve()
@@ -294,7 +303,8 @@ class AttributionWriter(_PartialFile):
 
     def _n_bytes(self) -> int:
         shapes = self.layout.datasets()
-        return n_bytes_of(shapes) + n_bytes_of({name: shape for name, shape in shapes.items() if _is_long(shape)})
+        long = {name: shape for name, shape in shapes.items() if _is_long(shape)}  # as they are, and then packed
+        return n_bytes_of(shapes, self._keep_bits) + n_bytes_of(long)
 
     def finish(self) -> Path:
         """Check that every row is there, close the file and give it its name."""
@@ -317,7 +327,7 @@ class AttributionWriter(_PartialFile):
                 self._file.attrs["fingerprint"] = self._fingerprint
                 self._fill(self._file, packed=True)
                 for name, shape in self.layout.datasets().items():
-                    _copy_rows(whole, self._file, name, shape, self._raw)
+                    _copy_rows(whole, self._file, name, shape, self._raw, self._slots)
                 self._file.create_dataset("progress", data=whole["progress"][...])
                 self._flush()
             packed.replace(self.partial)
@@ -342,7 +352,7 @@ class AttributionWriter(_PartialFile):
                         values = unit[name][_as_slice(given["of"][here])]
                         if name == "null/source" and "parents" in given:
                             values = given["parents"][here]
-                        _put(self.file[name], given["to"][here], values, self._held)
+                        _put(self.file[name], given["to"][here], values, self._slots)
                         self._raw.check()
                 self._flush()
         except OSError as error:
@@ -367,14 +377,17 @@ class RowsWriter(_PartialFile):
             name: ((n_rows["null" if name in nulls else "main"], *shape[1:]), kind)
             for name, (shape, kind) in shapes.items()
         }
-        super().__init__(check_writable(path), ".partial", rows_fingerprint(whole, first, stop), n_rows, resume=True)
+        super().__init__(
+            check_writable(path), ".partial", rows_fingerprint(whole, first, stop), n_rows, resume=True,
+            keep_bits=layout.keep_bits,
+        )  # fmt: skip
         self.done = {part: self._first[part] + n for part, n in self.done.items()}
 
     def _fill(self, file: h5py.File) -> None:
-        _allocate(file, self._shapes)
+        _allocate(file, self._shapes, self._slots)
 
     def _n_bytes(self) -> int:
-        return n_bytes_of(self._shapes)
+        return n_bytes_of(self._shapes, self._keep_bits)
 
     def write(
         self, part: str, start: int, arrays: Mapping[str, NDArray[Any]], *, result: str | None = None,
@@ -395,10 +408,15 @@ class RowsWriter(_PartialFile):
         return self.path
 
 
-def _put(dataset: h5py.Dataset, rows: NDArray[np.int64], values: NDArray[Any], held: Held) -> None:
+def _rounded(name: str, rows: NDArray[Any], keep_bits: int | None) -> NDArray[Any]:
+    """Round what is written to a dataset, if it holds scores."""
+    return rows if keep_bits is None or not is_score(name) else round_bits(rows, keep_bits)
+
+
+def _put(dataset: h5py.Dataset, rows: NDArray[np.int64], values: NDArray[Any], slots: Slots) -> None:
     """Write ascending rows of a dataset."""
-    if dataset.chunks and _has_slots((dataset.shape, dataset.dtype)):
-        write_slots(dataset, rows, values, held)
+    if dataset.chunks and _has_slots(dataset.name, (dataset.shape, dataset.dtype), slots.keep_bits):
+        slots.write(dataset, rows, values)
     elif len(rows):
         dataset[_as_slice(rows)] = values
 
@@ -429,6 +447,7 @@ class ControlsWriter(_PartialFile):
             self._first = str(file.attrs.get("result", file.attrs.get("method", "")))
             self._source = str(file.attrs.get("fingerprint", ""))
             n_windows, length = file["track"].shape
+            keep_bits = int(file.attrs["keep_bits"]) if "keep_bits" in file.attrs else None
         self._names, self._null = list(names), null
         self._shapes: Shapes = {
             "null/codes": ((n_controls, length), np.uint8),
@@ -440,21 +459,22 @@ class ControlsWriter(_PartialFile):
         work = [SCHEMA, self._source, self._names, n_controls, *([null] if null != "shuffle" else [])]
         digest = hashlib.sha256(json.dumps(work).encode()).hexdigest()
         n_rows = {"main": n_windows, "null": n_controls}
-        super().__init__(where, CONTROLS, digest, n_rows, resume=True)
+        super().__init__(where, CONTROLS, digest, n_rows, resume=True, keep_bits=keep_bits)
         self.done["main"] = n_windows
 
     def _prefix(self, result: str) -> str:
         return result_prefix(None if result == self._first else result)
 
     def _fill(self, file: h5py.File) -> None:
-        _allocate(file, self._shapes)
+        _allocate(file, self._shapes, self._slots)
 
     def _dataset(self, part: str, result: str | None, name: str) -> str:
         prefix = "" if name in ("codes", "source") else self._prefix(self._names[0] if result is None else result)
         return f"{prefix}null/{name}"
 
     def _n_bytes(self) -> int:
-        return 2 * n_bytes_of(self._shapes) + self.path.stat().st_size  # the rows, and the copy with them
+        rows = n_bytes_of(self._shapes, self._keep_bits)
+        return 2 * rows + self.path.stat().st_size  # and the copy with them
 
     def finish(self) -> Path:
         """Check that every row is there, and put them into the attribution file, unless that has become another one."""
@@ -485,8 +505,8 @@ class ControlsWriter(_PartialFile):
                 for name, shape in self._shapes.items():
                     if name in file:
                         del file[name]
-                    _allocate(file, {name: shape}, packed=True)
-                    _copy_rows(self.file, file, name, shape, raw)
+                    _allocate(file, {name: shape}, self._slots, packed=True)
+                    _copy_rows(self.file, file, name, shape, raw, self._slots)
             raw.check()
             raw.sync()
         except DAMAGE as error:
@@ -519,7 +539,7 @@ class MemorySink:
         """Take rows from `start` on."""
         prefix = result_prefix(result) + ("null/" if part == "null" else "")
         for name, rows in arrays.items():
-            self.arrays[prefix + name][start : start + len(rows)] = rows
+            self.arrays[prefix + name][start : start + len(rows)] = _rounded(name, rows, self.layout.keep_bits)
 
     def fields(self, result: str | None) -> dict[str, Any]:
         """Return the fields of :class:`Attributions` for one result, None for the first."""
@@ -589,9 +609,10 @@ def _set_null(file: h5py.File, null: str) -> None:
         file.attrs["null"] = null
 
 
-def _has_slots(shape: tuple[tuple[int, ...], Any]) -> bool:
-    """Whether a dataset is of bases, which are packed as they are written, but for long rows."""
-    return shape[1] == np.uint8 and n_bytes_of({"": shape}) >= PACKED_BYTES and shape[0][-1] < LONG
+def _has_slots(name: str, shape: tuple[tuple[int, ...], Any], keep_bits: int | None) -> bool:
+    """Whether a dataset is of bases or rounded scores, which are packed as they are written, but for long rows."""
+    is_packed = shape[1] == np.uint8 or (is_score(name) and kept_bytes(keep_bits) < 4)
+    return is_packed and n_bytes_of({"": shape}) >= PACKED_BYTES and shape[0][-1] < LONG
 
 
 def _is_long(shape: tuple[tuple[int, ...], Any]) -> bool:
@@ -599,16 +620,16 @@ def _is_long(shape: tuple[tuple[int, ...], Any]) -> bool:
     return len(shape[0]) > 1 and shape[0][-1] >= LONG
 
 
-def _allocate(file: h5py.File, shapes: Shapes, *, packed: bool = False) -> None:
+def _allocate(file: h5py.File, shapes: Shapes, slots: Slots, *, packed: bool = False) -> None:
     """Make contiguous datasets whose place in the file is fixed at once; with `packed`, chunked ones of long rows."""
     links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
     links.set_create_intermediate_group(True)
     for name, (shape, kind) in shapes.items():
         settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         settings.set_obj_track_times(False)  # the same content gives the same bytes
-        has_slots = _has_slots((shape, kind))
+        has_slots = _has_slots(name, (shape, kind), slots.keep_bits)
         if has_slots or (packed and _is_long((shape, kind))):
-            settings.set_chunk((slot_rows(*shape), shape[1]) if has_slots else (1, *shape[1:-1], LONG))
+            settings.set_chunk((slot_rows(shape), *shape[1:]) if has_slots else (1, *shape[1:-1], LONG))
             settings.set_shuffle()
             settings.set_deflate(1)
         else:
@@ -618,19 +639,19 @@ def _allocate(file: h5py.File, shapes: Shapes, *, packed: bool = False) -> None:
         kind_id = h5py.h5t.py_create(np.dtype(kind), logical=True)
         h5py.h5d.create(file.id, name.encode(), kind_id, h5py.h5s.create_simple(shape), settings, links)
         if has_slots:
-            fill_slots(file[name])
+            slots.fill(file[name])
 
 
 def _copy_rows(
-    source: h5py.File, target: h5py.File, name: str, shape: tuple[tuple[int, ...], Any], raw: CheckedFile
+    source: h5py.File, target: h5py.File, name: str, shape: tuple[tuple[int, ...], Any], raw: CheckedFile, slots: Slots
 ) -> None:
     """Copy a dataset into an allocated one, some rows at a time."""
     n_rows, *rest = shape[0]
-    held: Held = {}
+    slots = Slots(slots.keep_bits)  # that hold nothing of another file
     step = max(CHUNK_BYTES // max(n_bytes_of({name: ((1, *rest), shape[1])}), 1), 1)
     for start in range(0, n_rows, step):
         some = source[name][start : start + step]
-        _put(target[name], np.arange(start, start + len(some)), some, held)
+        _put(target[name], np.arange(start, start + len(some)), some, slots)
         raw.check()
 
 

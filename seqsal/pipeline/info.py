@@ -31,6 +31,7 @@ _KINDS = (
     "a report, or a table or track of results"
 )
 MAX_COMPLETENESS_ERROR = 0.01
+_MADE_BY = ("model", "trained_on", "reading", "genome", "seed", "precision", "compiled")
 _OPTIONAL = ("hypothetical", "completeness_error", "noise", "track_sd")
 RUN_FILES = (
     "report.html", "scores.tsv", "attributions.h5", "attributions.bw", "peaks.narrowPeak", "peaks.tsv", "motifs",
@@ -119,11 +120,7 @@ def _attribution_facts(file: h5py.File) -> Described | None:
     }
     names = attrs.get("results", [attrs.get("result", attrs.get("method", "unknown"))])
     facts["results"] = [_result_facts(file, name, None if i == 0 else name) for i, name in enumerate(names)]
-    facts |= {
-        key: attrs[key]
-        for key in ("model", "trained_on", "reading", "genome", "seed", "precision", "compiled", "null")
-        if key in attrs
-    }
+    facts |= {key: attrs[key] for key in (*_MADE_BY, "keep_bits", "rounding_error", "null") if key in attrs}
     return "unfinished attributions" if "progress" in file else "attributions", facts
 
 

@@ -46,6 +46,7 @@ from seqsal.io.attributions import Attributions
 from seqsal.io.bed import write_narrowpeak
 from seqsal.io.config import write_config
 from seqsal.io.progress import stage, whole
+from seqsal.io.rounding import rounding_text
 from seqsal.io.store import read_attributions
 from seqsal.io.tracks import write_agreement, write_bigwig, write_scores
 from seqsal.motifs import MotifResult, discover_motifs, read_motifs, write_modisco_h5, write_motifs
@@ -129,6 +130,7 @@ class RunResult:
                 f"{len(self.peaks):,} at q ≤ {said['fdr']:g} ({n_negative:,} negative), best q {said['best_q']:.2g}, "
                 f"against {null_text(said)}",
             ),
+            *([("rounding", rounding_text(self.attr.attrs["keep_bits"]))] if "keep_bits" in self.attr.attrs else []),
             ("elements", f"{len(self.elements):,}"),
             ("motifs", f"{self.motifs.summary()}; from {n_searched:,} peaks at q ≤ {rate:g}"),
             *([("", weaker)] if weaker else []),

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from seqsal.io.attributions import Attributions
+from seqsal.io.rounding import rounding_text
 from seqsal.io.tracks import member_size
 from seqsal.motifs import MotifResult
 from seqsal.peaks import unsettled_text
@@ -435,6 +436,7 @@ def model_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
         "Gradient correction": attrs.get("gradient_correction", ""),
         "Output attributed": inputs.attr.output_space,
         "Precision": f"{attrs.get('precision', '')}{', compiled' if attrs.get('compiled') else ''}",
+        "Scores": rounding_text(attrs["keep_bits"]) if "keep_bits" in attrs else "",
         "Controls": f"{show(inputs.attr.n_controls)} {_CONTROLS[inputs.attr.null]}" if inputs.attr.n_controls else 0,
         "Seed": attrs.get("seed", ""),
         "Regions it was trained on": trained_on,

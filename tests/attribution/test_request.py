@@ -14,8 +14,11 @@ from toys import random_codes
 
 import seqsal
 from seqsal.attribution import AttributeOptions, Method, Scores
+from seqsal.attribution.controls import make_controls
 from seqsal.attribution.request import make_request, plan_methods, read_model_of
 from seqsal.errors import MethodError, ModelError, SeqsalError, UsageError
+from seqsal.io.rounding import round_bits
+from seqsal.io.store import read_attributions
 from seqsal.models import CNN, CNNConfig, save_checkpoint
 from seqsal.sequence.codes import one_hot
 
@@ -72,6 +75,27 @@ def test_a_model_is_taken_in_every_form(X: Any, tmp_path: Path, monkeypatch: pyt
             np.testing.assert_array_equal(read_model_of(model, found)(torch.from_numpy(X)).shape, (9,))
 
 
+def test_scores_are_rounded_in_memory_and_in_the_file(X: Any, module: nn.Module, tmp_path: Path) -> None:
+    how: dict[str, Any] = {"X": X, "method": ["gradient_x_input", "saliency"], "hypothetical": True, "device": "cpu"}
+    plain = seqsal.attribute(module, n_controls=5, **how)
+    memory = seqsal.attribute(module, keep_bits=4, **how)
+    file = seqsal.attribute(module, keep_bits=4, out=tmp_path / "A.h5", **how)
+    for attr in (memory, file):
+        assert (attr.attrs["keep_bits"], attr.attrs["rounding_error"]) == (4, 2**-5)
+        for name in attr.results:  # later, and rounded as the windows are
+            make_controls(attr.result(name), module, n_controls=5, device="cpu")
+    for name in plain.results:
+        exact = plain.result(name)
+        for found in (memory.result(name), read_attributions(tmp_path / "A.h5", name)):
+            np.testing.assert_array_equal(found.track, round_bits(exact.track, 4))
+            np.testing.assert_array_equal(found.controls.track, round_bits(exact.controls.track, 4))
+            np.testing.assert_array_equal(found.prediction, exact.prediction)
+            if exact.hypothetical is not None:
+                np.testing.assert_array_equal(found.hypothetical, round_bits(exact.hypothetical, 4))
+    with pytest.raises(UsageError, match="concat: got keep_bits None where the first have 4"):
+        seqsal.concat([memory, plain])
+
+
 def test_a_method_is_taken_by_name_or_as_it_is(X: Any, module: nn.Module) -> None:
     mine = Gradient(2.0)
     attr = seqsal.attribute(module, X=X, method=[mine, "gradient_x_input"], gradient_correction=False, target=[1, 0])
@@ -115,6 +139,10 @@ def test_what_cannot_be_a_method(module: nn.Module) -> None:
         ({"target": 7}, "target: 7 is out of range"),
         ({"n_controls": -1}, "n_controls: got -1"),
         ({"batch_size": 0}, "batch_size: got 0"),
+        ({"keep_bits": 0}, "keep_bits: got 0, expected a whole number from 1 to 22"),
+        ({"keep_bits": 23}, "keep_bits: got 23, expected .*; leave it out to keep all 23"),
+        ({"keep_bits": 7.5}, "keep_bits: got 7.5"),
+        ({"keep_bits": True}, "keep_bits: got True"),
         ({"regions": {"a.bed"}}, "regions: got a set, expected a file, a table or text such as"),
         ({"genome": "a.fa"}, "X: given together with files"),
         ({"weights": "w.pt"}, "weights: given for a model that is a module"),

@@ -115,6 +115,31 @@ def test_run_uses_finished_attributions_and_no_resume_does_not(inputs: Inputs) -
         assert file.attrs["seed"] == 9
 
 
+def test_rounding_is_told_recorded_and_not_mixed(inputs: Inputs) -> None:
+    inputs.keep(3)
+    out = inputs.folder / "run"
+    arguments = ["run", *inputs.given, "--controls", 100, "--no-audit", "--out", out]
+    first = call(*arguments, "--keep-bits", 7)
+    text = "scores rounded to 7 bits of mantissa, relative error at most 0.0039"
+    assert first.exit_code == 0 and text in first.stdout, first.output
+    assert text in (out / "report.html").read_text() and "keep-bits = 7" in (out / "run.toml").read_text()
+    told = call("info", out / "attributions.h5").stdout
+    assert re.search(r"keep bits +7\n", told) and re.search(r"rounding error +0\.0039", told), told
+    made = (out / "attributions.h5").stat().st_ino
+    other = call(*arguments, "--keep-bits", 9)
+    assert other.exit_code == 0 and (out / "attributions.h5").stat().st_ino != made
+    partial = inputs.folder / ".A.h5.partial"
+    shutil.copy(out / "attributions.h5", partial)  # of 9 bits
+    with h5py.File(partial, "r+") as file:
+        file.create_dataset("progress", data=np.array([3, 100]))
+    plain = call("attribute", *inputs.given, "--controls", 100, "--out", inputs.folder / "A.h5", "--keep-bits", 7)
+    assert plain.exit_code == 0 and "an unfinished file of other settings is there; starting afresh" in plain.stderr
+    with h5py.File(inputs.folder / "A.h5") as file:
+        assert not np.any(file["track"][...].view(np.uint32) & 0xFFFF) and file.attrs["keep_bits"] == 7
+    for bits in (0, 23, "few"):
+        refused(call("attribute", *inputs.given, "--out", inputs.folder / "B.h5", "--keep-bits", bits), "--keep-bits")
+
+
 def test_no_resume_ignores_unfinished_attributions(inputs: Inputs) -> None:
     out = inputs.folder / "A.h5"
     arguments = ["attribute", *inputs.given, "--controls", 100, "--out", out]

@@ -17,9 +17,11 @@ import pytest
 from seqsal.errors import OutputError, StoreError
 from seqsal.io import store_writer
 from seqsal.io.attributions import Attributions
+from seqsal.io.rounding import relative_error, round_bits
 from seqsal.io.store import ResultLayout, StoreLayout, _read_text, read_attributions
-from seqsal.io.store_writer import AttributionWriter, ControlsWriter
+from seqsal.io.store_writer import AttributionWriter, ControlsWriter, MemorySink
 from seqsal.pipeline.info import describe_file
+from seqsal.regions import make_regions
 
 ATTRS = {"method": "saliency", "options": {"rc_average": True}, "seed": 7, "gradient_correction": False}
 
@@ -175,6 +177,66 @@ def test_bases_are_packed_as_they_are_written(tmp_path: Path, monkeypatch: pytes
         assert (file["codes"].dtype, file["codes"].chunks, file["codes"].compression) == (np.uint8, (3, 10), "gzip")
         np.testing.assert_array_equal(file["codes"][...], rows)
         np.testing.assert_array_equal(file["null/codes"][...], rows[::-1])
+
+
+@pytest.mark.parametrize("keep_bits", [7, 15, 20])
+def test_rounded_scores_are_packed_as_they_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep_bits: int
+) -> None:
+    """By one writer, by one that goes on within a slot, in memory, and where controls are added later."""
+    monkeypatch.setattr(store_writer, "PACKED_BYTES", 20)
+    given = replace(layout(n_controls=0), hypothetical=True, noise=True, keep_bits=keep_bits)
+    attrs = {**ATTRS, "seqsal_version": "1", "keep_bits": keep_bits, "rounding_error": relative_error(keep_bits)}
+    rng = np.random.default_rng(0)
+    scores = {"track": rng.normal(size=(3, 10)), "hypothetical": rng.normal(size=(3, 4, 10)),
+              "noise": rng.normal(size=(3, 10))}  # fmt: skip
+    arrays = {name: one.astype(np.float32) for name, one in {**scores, "prediction": rng.normal(size=3)}.items()}
+    arrays["codes"] = rng.integers(0, 5, (3, 10)).astype(np.uint8)
+    for name, step in (("A.h5", 3), ("B.h5", 2), ("C.h5", 1)):
+        for i in range(0, 3, step):
+            with AttributionWriter(tmp_path / name, given, attrs) as writer:
+                assert writer.done["main"] == i
+                writer.write("main", i, {name: one[i : i + step] for name, one in arrays.items()})
+                if i + step >= 3:
+                    writer.finish()
+    assert (tmp_path / "A.h5").read_bytes() == (tmp_path / "B.h5").read_bytes() == (tmp_path / "C.h5").read_bytes()
+    memory = MemorySink(given)
+    memory.write("main", 0, arrays)
+    back = read_attributions(tmp_path / "A.h5")
+    for name in scores:
+        np.testing.assert_array_equal(getattr(back, name), round_bits(arrays[name], keep_bits))
+        np.testing.assert_array_equal(getattr(back, name), memory.fields(None)[name])
+    np.testing.assert_array_equal(back.prediction, arrays["prediction"])
+    with ControlsWriter(tmp_path / "A.h5", ["saliency"], 3) as controls:
+        controls.write("null", 0, {"codes": arrays["codes"], "track": arrays["track"], "prediction": np.ones(3),
+                                   "source": np.zeros(3)})  # fmt: skip
+        controls.finish()
+    with h5py.File(tmp_path / "A.h5") as file:
+        for name in ("track", "null/track", "noise", "hypothetical"):
+            assert (file[name].compression == "gzip") == (keep_bits < 16)
+        np.testing.assert_array_equal(file["null/track"][...], back.track)
+    facts = describe_file(tmp_path / "A.h5").facts
+    assert (facts["keep_bits"], facts["rounding_error"]) == (keep_bits, 2.0 ** -(keep_bits + 1))
+    assert f"scores rounded to {keep_bits} bits of mantissa" in repr(back)
+
+
+def test_rounding_makes_the_file_smaller_and_less_space_is_asked_for(tmp_path: Path) -> None:
+    n, length = 40, 5_000
+    start = np.arange(n) * length
+    regions = make_regions(["chr1"] * n, start, start + length)
+    track = np.random.default_rng(0).normal(size=(n, length)).astype(np.float32)
+    sizes, asked = [], []
+    for keep_bits in (None, 15, 7):
+        given = StoreLayout(regions, regions[:0], length, {"chr1": n * length}, keep_bits=keep_bits)
+        asked.append((given.n_bytes() - n * length - 4 * n) / track.size)
+        with AttributionWriter(tmp_path / "A.h5", given, ATTRS, resume=False) as writer:
+            writer.write("main", 0, {"codes": np.zeros((n, length), np.uint8), "track": track,
+                                     "prediction": track[:, 0]})  # fmt: skip
+            writer.finish()
+        with h5py.File(tmp_path / "A.h5") as file:
+            sizes.append(file["track"].id.get_storage_size() / track.size)
+    assert asked == [4, 3, 2]
+    np.testing.assert_allclose(sizes, [4, 3, 2], atol=0.1)
 
 
 def test_damaged_unfinished_file_is_replaced(tmp_path: Path) -> None:

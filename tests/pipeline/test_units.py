@@ -18,6 +18,7 @@ from command_line import call, refused
 
 import seqsal
 from seqsal.errors import OutputError, StoreError, UsageError
+from seqsal.io import packing, store_writer
 from seqsal.io.inputs import open_input
 from seqsal.pipeline import units
 from seqsal.pipeline.units import merge_units, plan_units, read_plan, work_unit
@@ -101,6 +102,45 @@ def test_whatever_attribute_takes(more: dict[str, Any], options: dict[str, Any],
         work_unit(plan.folder, task)
     merge_units(plan.folder, tmp_path / "A.h5")
     assert_same(tmp_path / "A.h5", tmp_path / "one.h5")
+
+
+def test_rounded_scores_are_the_same_bytes_however_they_are_made(
+    options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from seqsal.attribution import passes
+
+    attribute = passes._attribute_chunk
+    monkeypatch.setattr(passes, "chunk_rows", lambda *args: 64)
+    monkeypatch.setattr(store_writer, "PACKED_BYTES", 1 << 12)
+    monkeypatch.setattr(packing, "SLOT", 100 * L)  # so that chunks and tasks end within slots
+    seqsal.attribute("toy_units:make", out=tmp_path / "one.h5", keep_bits=7, **options)
+    seen: list[int] = []
+
+    def interrupted(*args: Any) -> Any:
+        seen.append(1)
+        if len(seen) in (4, 8):
+            raise KeyboardInterrupt
+        return attribute(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(passes, "_attribute_chunk", interrupted)
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                seqsal.attribute("toy_units:make", out=tmp_path / "B.h5", keep_bits=7, **options)
+        seqsal.attribute("toy_units:make", out=tmp_path / "B.h5", keep_bits=7, **options)
+    assert (tmp_path / "B.h5").read_bytes() == (tmp_path / "one.h5").read_bytes()
+    plan = plan_units(["toy_units:make"], tmp_path / "plan", units=3, keep_bits=7, **options)
+    for task in (1, 2, 0):
+        work_unit(plan.folder, task)
+    merge_units(plan.folder, tmp_path / "A.h5")
+    assert (tmp_path / "A.h5").read_bytes() == (tmp_path / "one.h5").read_bytes()
+    with h5py.File(tmp_path / "A.h5") as file:
+        assert file["track"].compression == file["results/smoothgrad.target1/null/track"].compression == "gzip"
+    other = plan_units(["toy_units:make"], tmp_path / "other", units=3, keep_bits=8, **options)
+    for task in range(3):
+        shutil.copy(plan.result(task), other.result(task))
+    with pytest.raises(StoreError, match=r"task-0000\.h5: is no result of this plan"):
+        merge_units(other.folder, tmp_path / "C.h5")
 
 
 def test_an_interrupted_task_goes_on_and_a_done_one_is_not_done_again(
