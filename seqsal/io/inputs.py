@@ -368,6 +368,12 @@ def _open_fasta(path: Path, length: int | None, ignore_strand: bool, laying: _La
     if laying.mark:
         windows["readout"] = [f"{a}-{b}" for a, b in zip(records["start"], records["end"], strict=True)]
     windows = windows.assign(padded=(low < 0) | (high > n_bases), input_row=number)
+    if n_short := int((n_bases < high - low).sum()):
+        _log.warning(
+            "%s: %d of %d windows are longer (%d bp) than their record (%d bp at least) and are filled up with N, of "
+            "which few models have learned anything; give records as long as the window", path, n_short, len(windows),
+            high[0] - low[0], n_bases.min(),
+        )  # fmt: skip
     # a record of the reverse strand is written as that strand reads: it is turned only to be read forward
     reverse = (records["strand"] == "-").to_numpy(bool) & ignore_strand
     if ignore_strand:
@@ -464,6 +470,11 @@ def _with_length(
             raise RegionError(
                 f"{name}: lengths from {width.min()} to {width.max()} bp, expected one length; give the window length, "
                 "to which all are resized around summit or midpoint"
+            )
+        if len(width) and width[0] == 1:
+            raise RegionError(
+                f"{name}: all {len(width):,} regions are 1 bp wide, places and no windows; give the window length "
+                "(input_length, --input-length), to which all are widened around them"
             )
         return regions
     if tile:

@@ -323,6 +323,26 @@ class TestFasta:
             assert source.windows["padded"].tolist() == [True, False, False]
             assert len(source.rejected) == 0 and "reason" in source.rejected
 
+    def test_records_shorter_than_the_window_are_told(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        path = write_fasta(tmp_path / "x.fa", {"a": "ACGT", "b": "TTTTACGTGG", "c": "ACGTAC"})
+        for length, n_short in ((6, 1), (8, 2), (4, 0)):
+            caplog.clear()
+            with open_input(fasta=path, length=length, tile=False) as source:
+                assert int(source.windows["padded"].sum()) == n_short
+            said = [text for text in caplog.messages if "filled up with N" in text]
+            assert len(said) == bool(n_short)
+            assert all(f"{n_short} of 3 windows are longer ({length} bp)" in text for text in said)
+
+    @pytest.mark.parametrize("as_fasta", [False, True])
+    def test_places_are_no_windows(self, tmp_path: Path, genome: Path, as_fasta: bool) -> None:
+        places = make_regions(["chr1", "chr2"], [20, 30], [21, 31])
+        fasta = write_fasta(tmp_path / "x.fa", {"a": "A", "b": "C"})
+        given: dict[str, object] = {"fasta": fasta} if as_fasta else {"genome": genome, "regions": places}
+        with pytest.raises(RegionError, match=r"all 2 regions are 1 bp wide, places and no windows; give the window"):
+            open_input(**given)  # type: ignore[arg-type]
+        with open_input(**given, length=9) as source:  # type: ignore[arg-type]
+            assert source.length == 9 and len(source.windows) == 2
+
     def test_refusals(self, tmp_path: Path) -> None:
         with pytest.raises(RegionError, match="lengths from 2 to 4 bp"):
             open_input(fasta=write_fasta(tmp_path / "x.fa", {"a": "ACGT", "b": "AC"}))
