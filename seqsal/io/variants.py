@@ -34,6 +34,7 @@ COLUMNS = ("chrom", "pos", "ref", "alt")
 ALIASES = {"chromosome": "chrom", "chr": "chrom", "position": "pos", "reference": "ref", "alternate": "alt",
            "rsid": "id", "name": "id", "variant": "id"}  # fmt: skip
 BASES = frozenset("ACGTUNRYSWKMBDHVacgtunryswkmbdhv")
+KNOWN = frozenset("ACGTUacgtu")
 
 
 class Variant(NamedTuple):
@@ -220,6 +221,8 @@ def _kind_of(variant: Variant) -> str:
     """Say why a variant cannot be scored, or nothing."""
     alt = variant.alt
     if BASES.issuperset(alt) and alt:
+        if sum(base not in KNOWN for base in alt) > sum(base not in KNOWN for base in variant.ref):
+            return "whose ALT has unknown bases"
         return "whose ALT is REF" if alt.upper() == variant.ref.upper() else ""
     if alt in (".", "", "<NON_REF>", "<*>"):
         return "without ALT"

@@ -60,6 +60,17 @@ def test_tables_name_their_columns(tmp_path: Path) -> None:
     assert not list(reader.chunks()) and "whose ALT is REF" in reader.describe_skipped()
 
 
+@pytest.mark.parametrize("alt, is_scored", [("R", False), ("n", False), ("AN", False), ("C", True), ("GU", True)])
+@pytest.mark.parametrize("as_vcf", [False, True])
+def test_an_allele_that_is_not_known_has_no_score(tmp_path: Path, alt: str, is_scored: bool, as_vcf: bool) -> None:
+    path = tmp_path / ("v.vcf" if as_vcf else "v.tsv")
+    record = f"chr1\t30\t.\tA\t{alt}\t.\t.\t.\n"
+    path.write_text(HEADER + record if as_vcf else f"chrom\tpos\tid\tref\talt\n{record[:-7]}\n")
+    with VariantReader(path) as reader:
+        assert len([one for chunk in reader.chunks() for one in chunk]) == is_scored
+        assert ("whose ALT has unknown bases" in reader.describe_skipped()) is not is_scored
+
+
 @pytest.mark.parametrize(
     "name, text, words",
     [

@@ -82,8 +82,8 @@ def check_variants(reader: VariantReader, genome: Genome, length: int) -> int:
     check_chroms(table, genome.chrom_sizes, **names, **({"rename": annotate} if reader.is_vcf else {}))
     if n_beyond:
         raise VariantError(
-            f"{reader.name}: {n_beyond:,} of {n_all:,} variants lie beyond the chromosome: "
-            f"{_listed(beyond, n_beyond)}; use the genome of the variants' assembly"
+            f"{reader.name}: {n_beyond:,} of {n_all:,} variants lie beyond the chromosome, which "
+            f"begins at position 1: {_listed(beyond, n_beyond)}; use the genome of the variants' assembly"
         )
     if n_wrong:
         swapped = f"; at {n_swapped:,} of them it has ALT, so the alleles may be swapped" if n_swapped else ""
