@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from seqsal.errors import FastaError, RegionError
 from seqsal.io.content import Closing, is_stream, opened, spooled
-from seqsal.io.fasta_index import BgzfContent, check_fasta, check_layout, open_index
+from seqsal.io.fasta_index import BgzfContent, check_fasta, check_layout, check_letters, open_index
 from seqsal.sequence.codes import BYTE_TO_CODE, N_CODE, encode, reverse_complement
 
 __all__ = ["Genome", "read_fasta_letters", "read_fasta_records"]
@@ -213,6 +213,7 @@ def read_fasta_letters(path: str | os.PathLike[str]) -> Iterator[tuple[str, byte
                 raise FastaError(
                     f"{path}:{number}: holds {line[:20]!r}, expected nothing but letters; correct the line"
                 )
+            check_letters(path, line)
             lines.append(line)
         elif line.strip() and not line.startswith(b";"):
             raise FastaError(f"{path}:{number}: is not FASTA, got {line[:20]!r}, expected a line that begins with '>'")

@@ -36,7 +36,9 @@ from numpy.typing import NDArray
 
 from seqsal.errors import FastaError
 
-__all__ = ["BgzfContent", "FastaIndex", "check_fasta", "check_layout", "default_cache_dir", "open_index"]
+__all__ = [
+    "BgzfContent", "FastaIndex", "check_fasta", "check_layout", "check_letters", "default_cache_dir", "open_index",
+]  # fmt: skip
 
 EOF_BLOCK = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 _N_KEPT = 256  # decompressed blocks held, 64 KiB each
@@ -46,6 +48,7 @@ _LONGEST_HEADER = 1 << 20
 _LARGEST = 1 << 48  # bytes; what is more in an index is damage
 _SCAN_BYTES = 1 << 23
 _BLANKS = b" \t\r\n"
+_AMINO_ACIDS = b"EFILPQZefilpqz"  # and no IUPAC code of bases
 _IS_BLANK = np.isin(np.arange(256), list(b" \t\r"))
 _IS_ODD = ~np.isin(np.arange(256), list(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz*-.\n"))
 
@@ -110,7 +113,18 @@ def check_fasta(path: Path) -> bool:
     text = head.lstrip()
     if b"\0" in head or not text.startswith((b">", b";")):
         raise FastaError(f"{path}: is not FASTA, got {text[:20]!r} first, expected a line that begins with '>'")
+    for line in head.split(b"\n"):
+        check_letters(path, line)
     return False
+
+
+def check_letters(path: Path, line: bytes) -> None:
+    """Raise `FastaError` for a line of a protein: one with letters that are amino acids and no code for bases."""
+    if line[:1] not in (b">", b";") and len(line) != len(line.translate(None, _AMINO_ACIDS)):
+        raise FastaError(
+            f"{path}: holds {line[:20].decode(errors='replace')!r}, a protein as it seems; expected DNA: A, C, G, T, "
+            "N and other IUPAC codes of bases"
+        )
 
 
 def _check_compression(path: Path, head: bytes) -> None:
