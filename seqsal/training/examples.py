@@ -281,7 +281,15 @@ class _Reader:
                 f"{name}: are regions, which need a genome to be read from; give --genome, or a FASTA file instead"
             )
         flank = self.training.max_shift if self.has_flanks else 0
-        return open_input(genome=self.genome, regions=regions, length=self.length + 2 * flank)
+        source = open_input(genome=self.genome, regions=regions, length=self.length + 2 * flank)
+        longest = max(source.chrom_sizes, key=source.chrom_sizes.__getitem__)
+        if self.length > source.chrom_sizes[longest]:  # found before anything as long is read
+            source.close()
+            raise TrainingError(
+                f"input_length: got {self.length:,} bp, but no chromosome of {self.genome} is as long (the longest, "
+                f"{longest}, has {source.chrom_sizes[longest]:,} bp); give shorter windows"
+            )
+        return source
 
     def read(self, source: WindowSource, is_contig: NDArray[np.bool_], chrom_parts: dict[str, str]) -> ClassWindows:
         training = self.training

@@ -48,7 +48,7 @@ def common_length(regions: Regions) -> int:
     if len(lengths) != 1:
         raise TrainingError(
             f"positives: have lengths from {min(lengths)} to {max(lengths)} bp; "
-            "give the model's input length (--length)"
+            "give the model's input length (input_length, --input-length)"
         )
     return int(lengths.pop())
 

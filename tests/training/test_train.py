@@ -422,7 +422,7 @@ def test_what_the_user_gave(data: dict[str, Path], tmp_path: Path, monkeypatch: 
         assert not is_fasta(data["sites"])
         with pytest.raises(BedError, match=r"sites.bed: cannot be read \(Permission denied\)"):
             common_length(data["sites"])
-    with pytest.raises(TrainingError, match=r"have lengths from 5 to 6 bp; give the model's input length \(--length\)"):
+    with pytest.raises(TrainingError, match=r"from 5 to 6 bp; give the model's input length \(input_length"):
         common_length(make_regions("chr1", [0, 0], [5, 6]))
 
 
@@ -471,6 +471,8 @@ def test_refusals(data: dict[str, Path], tmp_path: Path) -> None:
         _examples(data, table, config=regression, training=replace(TRAINING, target_columns=("signal",)))
     with pytest.raises(TrainingError, match=r"target 0: is 2 for every training region"):
         train_model(table.assign(score=2.0), genome=data["genome"], config=regression, training=TRAINING)
+    with pytest.raises(TrainingError, match=r"input_length: got 100,000,000 bp, but no chromosome of .* is as long"):
+        _examples(data, config=replace(CONFIG, input_length=100_000_000))  # 10 GB, were they read
     with pytest.raises(TrainingError, match="no room for windows of 46 bp at least 5000 bp away"):
         _examples(data, training=replace(TRAINING, min_distance=5000))
     with pytest.raises(OutputError, match="does not exist"):
