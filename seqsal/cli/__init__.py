@@ -92,12 +92,21 @@ class _Verbs(click.Group):
         except click.ClickException as error:
             context = getattr(error, "ctx", None)
             verb = context.command_path if context else "seqsal"
-            click.echo(f"{verb}: {with_code(one_line(error.format_message()))} See '{verb} --help'.", err=True)
+            text = one_line(error.format_message())
+            ended = text if text.endswith((".", "?", ")")) else f"{text}."
+            click.echo(f"{verb}: {with_code(ended)} See '{verb} --help'.", err=True)
             sys.exit(2)
         except SeqsalError as error:
             click.echo(f"seqsal: error: {with_code(str(error))}", err=True)
             sys.exit(2)
         except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                name = os.fsdecode(error.filename)
+                click.echo(
+                    f"seqsal: error: {one_line(f'{name[:40]}…')}: {len(name):,} characters are no file's name; check "
+                    "the path", err=True,
+                )  # fmt: skip
+                sys.exit(2)
             if error.errno != errno.ENOSPC or error.filename is not None:
                 raise
             click.echo(

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from seqsal.cli.options import common_options, model_options, path_type, pop_reading, verb
+from seqsal.cli.options import check_picture, common_options, model_options, path_type, pop_reading, verb
 
 __all__ = ["erf_command"]
 
@@ -24,11 +24,10 @@ def erf_command(model: str, out: Path | None, quiet: bool, **arguments: Any) -> 
     Prints a line for each layer and one for the output, with σ and the theoretical field in bp.
     """
     from seqsal.attribution.receptive_field import receptive_field
-    from seqsal.io.atomic import check_writable
     from seqsal.io.bed import write_tsv
 
     if out is not None:
-        check_writable(out)
+        check_picture(out, TABLE)
     field = receptive_field(model, **pop_reading(arguments), **arguments)
     if out is not None and out.suffix.lower() == TABLE:
         write_tsv(field, out)

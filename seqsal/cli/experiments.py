@@ -52,12 +52,12 @@ def _experiment(name: str, example: str, text: str, *own: Callable[..., Any], dr
 
     def run(model: str, out: Path, quiet: bool, plot: Path | None = None, **arguments: Any) -> None:
         from seqsal import experiments
-        from seqsal.cli.options import check_ending
-        from seqsal.io.atomic import all_or_nothing, atomic_path, check_distinct, check_writable
+        from seqsal.cli.options import check_ending, check_picture
+        from seqsal.io.atomic import all_or_nothing, atomic_path, check_distinct
 
         check_ending(out, ".tsv", name="a table's name")
         if plot is not None:
-            check_writable(plot)
+            check_picture(plot)
             check_distinct([out, plot], ())
         table = getattr(experiments, name)(model, progress=show_progress(quiet), **arguments)
         with all_or_nothing():
@@ -71,7 +71,7 @@ def _experiment(name: str, example: str, text: str, *own: Callable[..., Any], dr
                     pictures.save_figure(getattr(pictures, str(draw))(table), plot)
         if not quiet:
             found = int((table["q_value"] <= 0.05).sum())
-            click.echo(f"{out}: {len(table):,} rows, {found:,} with q ≤ 0.05")
+            click.echo(f"{out}: {len(table):,} row{'s'[: len(table) != 1]}, {found:,} with q ≤ 0.05")
 
     epilog = f"Example: seqsal {name} --model M.safetensors --genome hg38.fa --regions peaks.bed {example} --out E.tsv"
     own = own if draw is None else (*own, _plot_option)
@@ -134,8 +134,8 @@ interactions_command = _experiment(
         help="Offsets in the window, from 0, end not included [default: its middle 20 bp].",
     ),
     click.option(
-        "--n-shuffles", type=click.IntRange(min=1), default=10, show_default=True,
-        help="Number of shuffled windows, whose pairs give the p-values.",
+        "--n-shuffles", type=click.IntRange(min=1),
+        help="Number of shuffled windows, whose pairs give the p-values [default: 10].",
     ),
     draw="plot_interactions",
 )  # fmt: skip

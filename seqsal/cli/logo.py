@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from seqsal.cli.options import config_option, path_type, result_option, talk_options, verb
+from seqsal.cli.options import check_picture, config_option, path_type, result_option, talk_options, verb
 
 __all__ = ["logo_command"]
 
@@ -22,13 +22,12 @@ ROW_BP = 100  # longer logos are wrapped
 @talk_options
 def logo_command(attributions: Path, result: str | None, region: str, out: Path, quiet: bool) -> None:
     """Draw each base at the height of its attribution."""
-    from seqsal.io.atomic import check_writable
     from seqsal.io.store import read_attributions
     from seqsal.plot import plot_logo, plot_region_rows, save_figure
     from seqsal.plot.style import own_style
     from seqsal.regions import parse_region
 
-    check_writable(out)
+    check_picture(out)
     attr = read_attributions(attributions, result, in_memory=False)
     span = parse_region(region)
     title = f"{attr.method}, target {attr.target}"

@@ -22,13 +22,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "METHOD_NAMES", "NULLS", "TRAIN_DEFAULTS", "NumberOrAuto", "Verb", "attribution_options", "check_ending",
-    "common_options", "config_option", "device_option", "end_by_verdict", "ensemble_options", "evidence_options",
-    "input_options", "model_options", "models_options", "motif_db_option", "one_or_many", "optional_model_options",
-    "path_type", "pop_reading", "reading_options", "result_option", "resume_option", "scheduler_option",
-    "show_progress", "stack", "talk_options", "target_option", "targets_option", "tiling_options", "verb",
+    "check_picture", "common_options", "config_option", "device_option", "end_by_verdict", "ensemble_options",
+    "evidence_options", "input_options", "model_options", "models_options", "motif_db_option", "one_or_many",
+    "optional_model_options", "path_type", "pop_reading", "reading_options", "result_option", "resume_option",
+    "scheduler_option", "show_progress", "stack", "talk_options", "target_option", "targets_option",
+    "tiling_options", "verb",
 ]  # fmt: skip
 
 OUTPUTS = ("out", "bigwig")
+PICTURES = (".svg", ".png", ".pdf")
 READING_GROUP = "How the model is read"
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -105,6 +107,19 @@ def check_ending(out: Path, ending: str, *, name: str = "a name") -> None:
 
     if out.suffix != ending:
         raise UsageError(f"{out}: unknown extension, expected {name} that ends in {ending}")
+    check_writable(out)
+
+
+def check_picture(out: Path, *others: str) -> None:
+    """Raise unless `out` is the name of a picture, or ends in one of `others`, and can be written.
+
+    Pictures come last, and what they show may have taken hours.
+    """
+    from seqsal.errors import UsageError
+    from seqsal.io.atomic import check_writable
+
+    if out.suffix.lower() not in (known := (*PICTURES, *others)):
+        raise UsageError(f"{out}: unknown extension, expected {', '.join(known[:-1])} or {known[-1]}; rename the file")
     check_writable(out)
 
 

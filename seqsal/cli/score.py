@@ -52,4 +52,4 @@ def score_command(
         table = score_on(scheduler, model, progress=show_progress(quiet), **arguments)
     write_scores(table, out)
     if not quiet:
-        click.echo(f"{out}: {len(table):,} regions scored")
+        click.echo(f"{out}: {len(table):,} region{'s'[: len(table) != 1]} scored")

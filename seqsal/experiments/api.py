@@ -157,7 +157,7 @@ def scan(
 
 
 def interactions(
-    model: Any, *, within: tuple[int, int] | None = None, n_shuffles: int = 10, n_sequences: int = 10,
+    model: Any, *, within: tuple[int, int] | None = None, n_shuffles: int | None = None, n_sequences: int = 10,
     rc_average: bool = True, progress: bool | None = None, **windows: Any,
 ) -> pd.DataFrame:  # fmt: skip
     """Change two bases at a time, to see which depend on each other.
@@ -165,7 +165,8 @@ def interactions(
     Parameters and errors as for :func:`insert`; `within` are offsets (start, end) in the window, its middle 20 bp by
     default, and `n_sequences` the windows at most. Columns `region`, `a` and `b` (offsets), `base_a`, `base_b`, and
     `effect`: f(ab) − f(a) − f(b) + f(window) on average over the 3 × 3 changes, above 0 where the two bases are worth
-    more together than alone; `p_value`, against pairs as far apart in `n_shuffles` shuffled windows; `q_value`.
+    more together than alone; `p_value`, against pairs as far apart in `n_shuffles` shuffled windows
+    (10, or all of fewer); `q_value`.
     """
     return _run(
         model, lambda bench: bench.interactions(within=within, n_shuffles=n_shuffles), n_sequences, rc_average,

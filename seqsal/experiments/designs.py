@@ -27,7 +27,6 @@ import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -60,8 +59,10 @@ ORIENTATIONS = ("++", "+-", "-+", "--")
 N_ELSEWHERE = 4  # placements of what is replaced elsewhere
 NAME_CHARS = 40  # of an element, in messages
 FEWEST = 5  # windows with a copy, to test what its removal does
+N_SHUFFLES = 10  # that pairs of bases are compared with
 PAIRED_BP, MOST_PAIRED = 20, 100  # bases whose pairs are changed: where nobody says which, and at most
 FIRST_DRAW = 2_000  # of the shuffles that are backgrounds; others are taken by the audit
+_EXPECTED = "expected bases such as GATTACA, a FASTA, a motif file or jaspar:RELEASE:TAXGROUP"
 FASTA_SUFFIXES = (".fa", ".fasta", ".fna", ".fa.gz", ".fasta.gz")
 Codes = NDArray[np.uint8]
 Values = NDArray[np.float64]
@@ -99,14 +100,19 @@ def read_elements(given: Any) -> list[Element]:
     if not isinstance(given, (str, os.PathLike)):
         raise UsageError(f"element: got a {type(given).__name__}, expected bases, a FASTA, a motif file or motifs")
     text = os.fspath(given)
-    if text and set(text.upper()) <= set(ALPHABET) and not Path(text).exists():
+    if set(text.upper()) <= set(ALPHABET) and not os.path.exists(text):
+        if not text:
+            raise UsageError(f"element: got an empty text, {_EXPECTED}")
         return [Element(text.upper(), encode(text))]
+    if not text.startswith(JASPAR_PREFIX) and not os.path.exists(text):
+        if set(text.upper()) <= set("ACGTUNRYSWKMBDHV"):
+            raise UsageError(
+                f"element: got {shown(text)}, expected A, C, G and T alone, as every base of it is written; choose one "
+                "word, or give a motif file, whose most frequent bases are"
+            )
+        raise UsageError(f"{text}: no such file; {_EXPECTED}")
     if text.endswith(FASTA_SUFFIXES):
         return [Element(name, codes) for name, codes in read_fasta_records(text)]
-    if not text.startswith(JASPAR_PREFIX) and not Path(text).exists():
-        raise UsageError(
-            f"element: got {shown(text)}, expected bases such as GATTACA, a FASTA, a motif file, jaspar:RELEASE:GROUP"
-        )
     return read_elements(read_motifs(text))
 
 
@@ -254,7 +260,7 @@ class Bench:
 
         return self._table(self._bar(starts), ("region", "start", "end"), run)
 
-    def interactions(self, *, within: tuple[int, int] | None = None, n_shuffles: int = 10) -> pd.DataFrame:
+    def interactions(self, *, within: tuple[int, int] | None = None, n_shuffles: int | None = None) -> pd.DataFrame:
         """Measure for each two bases of a stretch what changing both does beyond changing each."""
         start, end = within or (
             max(self.length // 2 - PAIRED_BP // 2, 0),
@@ -264,6 +270,7 @@ class Bench:
             raise UsageError(
                 f"within: got {start}-{end}, expected 2 to {MOST_PAIRED} bp in the window of {self.length} bp"
             )
+        n_shuffles = min(N_SHUFFLES, len(self.backgrounds)) if n_shuffles is None else n_shuffles
         if not 1 <= n_shuffles <= len(self.backgrounds):
             raise UsageError(f"n_shuffles: got {n_shuffles}, expected 1 to n_sequences, {len(self.backgrounds)}")
         i, j = np.triu_indices(end - start, 1)

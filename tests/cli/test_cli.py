@@ -29,11 +29,12 @@ from toys import random_codes
 import seqsal
 from seqsal.attribution import METHODS
 from seqsal.cli import VERBS, main
-from seqsal.cli.options import METHOD_NAMES, TRAIN_DEFAULTS
+from seqsal.cli.options import METHOD_NAMES, PICTURES, TRAIN_DEFAULTS
 from seqsal.io.atomic import all_or_nothing, locked
 from seqsal.io.store_writer import AttributionWriter
 from seqsal.models import CNN, CNNConfig, save_checkpoint
 from seqsal.motifs import MotifResult, write_motifs
+from seqsal.plot.style import _METADATA
 from seqsal.sequence.codes import decode
 from seqsal.training import TrainConfig
 
@@ -119,6 +120,60 @@ def test_shown_training_defaults_are_the_defaults() -> None:
     for name, shown in TRAIN_DEFAULTS.items():
         home = CNNConfig if name in CNNConfig.__dataclass_fields__ else TrainConfig
         assert home.__dataclass_fields__[name].default == shown, name
+
+
+def test_pictures_are_those_that_can_be_saved() -> None:
+    assert set(PICTURES) == set(_METADATA)
+
+
+LATE = {  # verbs that draw when all else is done
+    "space": ["--a", "GATT", "--b", "CCTG", "--plot"],
+    "pair": ["--motifs", "GATT", "--plot"],
+    "interactions": ["--within", "10-14", "--plot"],
+    "erf": ["--out"],
+    "logo": ["--region", "chr1:100-140", "--out"],
+}
+
+
+@pytest.mark.parametrize("verb", LATE)
+def test_a_picture_of_an_unknown_kind_is_refused_before_the_work(lab: Lab, verb: str) -> None:
+    given: list[object] = ["none.h5"] if verb == "logo" else ["--model", "none.safetensors"]
+    if verb not in ("logo", "erf"):
+        given += ["--genome", lab.folder / "genome.fa", "--regions", lab.folder / "regions.bed",
+                  "--out", lab.out / "e.tsv"]  # fmt: skip
+    refused(call(verb, *given, *LATE[verb], lab.out / "picture.txt"), "picture.txt: unknown extension", ".svg")
+    assert not list(lab.out.iterdir())
+
+
+LONG = "ACGT" * 100
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["attribute", "--model", LONG, "--genome", "g.fa", "--regions", "r.bed", "--out", "A.h5"],
+        ["attribute", "--model", "{model}", "--genome", LONG, "--regions", "r.bed", "--out", "A.h5"],
+        ["attribute", "--model", "{model}", "--genome", "{genome}", "--regions", LONG, "--out", "A.h5"],
+        ["attribute", "--model", "{model}", "--genome", "{genome}", "--regions", "{regions}", "--out", LONG],
+        ["score", "--model", "{model}", "--fasta", LONG, "--out", "s.tsv"],
+        ["peaks", LONG, "--out", "p.narrowPeak"],
+        ["motifs", "A.h5", "--peaks", LONG, "--out", "m"],
+        ["variants", "--model", "{model}", "--genome", "{genome}", "--vcf", LONG, "--out", "v.tsv"],
+        ["run", "--model", "{model}", "--fasta", "{genome}", "--motif-db", LONG, "--out", "d"],
+        ["run", "--model", "{model}", "--genome", "{genome}", "--regions", "{regions}", "--out", LONG],
+        ["train", "--positives", LONG, "--genome", "{genome}", "--input-length", "60", "--out", "T.safetensors"],
+        ["info", LONG],
+        ["work", LONG, "--task", "0"],
+        ["hits", "A.h5", "--motifs", LONG, "--out", "h.tsv"],
+    ],
+    ids=lambda words: f"{words[0]}-{words[words.index(LONG) - 1]}",
+)
+def test_a_name_longer_than_the_system_takes(lab: Lab, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+    monkeypatch.chdir(lab.out)
+    places = {"model": "M.safetensors", "genome": "genome.fa", "regions": "regions.bed"}
+    given = [word.format(**{key: lab.folder / name for key, name in places.items()}) for word in words]
+    refused(call(*given))
+    assert not list(lab.out.iterdir())
 
 
 def test_attribute_peaks_logo_export(lab: Lab) -> None:
