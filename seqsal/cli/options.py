@@ -25,8 +25,8 @@ __all__ = [
     "check_picture", "common_options", "config_option", "device_option", "end_by_verdict", "ensemble_options",
     "evidence_options", "input_options", "model_options", "models_options", "motif_db_option", "one_or_many",
     "optional_model_options", "path_type", "pop_reading", "reading_options", "result_option", "resume_option",
-    "scheduler_option", "show_progress", "stack", "talk_options", "target_option", "targets_option",
-    "tiling_options", "verb",
+    "scheduler_option", "show_progress", "stack", "statistic_option", "talk_options", "target_option",
+    "targets_option", "tiling_options", "verb",
 ]  # fmt: skip
 
 OUTPUTS = ("out", "bigwig")
@@ -224,6 +224,12 @@ targets_option = stack(
 result_option = click.option(
     "--result", metavar="NAME", help="Which result of the file, such as ism or ism.target3 [default: the first]."
 )
+statistic_option = click.option(
+    "--statistic", type=click.Choice(["auto", "height", "joint"]), default="auto", show_default=True,
+    help="What peaks are judged by: their height, or joint evidence: height, shape, the window's prediction and what "
+    "deleting the peak does to it, which finds more and takes longer; auto is joint among 100 windows or more whose "
+    "model is at hand.",
+)  # fmt: skip
 motif_db_option = click.option(
     "--motif-db", metavar="DB",
     help="What to name motifs by: jaspar:RELEASE:TAXGROUP, such as jaspar:2026:vertebrates, or a motif file.",

@@ -17,6 +17,7 @@ from seqsal.cli.options import (
     pop_reading,
     result_option,
     show_progress,
+    statistic_option,
     talk_options,
     verb,
 )
@@ -38,11 +39,7 @@ __all__ = ["peaks_command"]
 )
 @click.option("--min-width", type=click.IntRange(min=1), default=4, show_default=True, help="Narrowest peak (bp).")
 @click.option("--max-width", type=click.IntRange(min=1), default=50, show_default=True, help="Widest peak (bp).")
-@click.option(
-    "--statistic", type=click.Choice(["height", "joint"]), default="height", show_default=True,
-    help="What candidates are judged by: their height, or height, shape, the window's prediction and what deleting "
-    "them does to it together; finds more and takes longer (for whole genomes, and where the model is at hand).",
-)  # fmt: skip
+@statistic_option
 @click.option(
     "--null", type=click.Choice(NULLS),
     help="What peaks are compared with: dinucleotide shuffles of the regions (is this sequence special against its own "
@@ -93,7 +90,7 @@ def peaks_command(
     from seqsal.io.bed import write_narrowpeak
     from seqsal.io.store import read_attributions
     from seqsal.motifs import read_motifs
-    from seqsal.peaks import call_peaks, merge_peaks, null_text, write_peaks_tsv
+    from seqsal.peaks import call_peaks, merge_peaks, null_text, statistic_text, write_peaks_tsv
     from seqsal.pipeline.elements import describe_calls, write_elements
 
     table = out.with_suffix(".tsv")
@@ -122,7 +119,7 @@ def peaks_command(
         click.echo(
             f"{out}: {len(peaks):,} peaks at q ≤ {arguments['fdr']:g} ({n_negative:,} negative); "
             f"best q {peaks.attrs['best_q']:.2g} of {peaks.attrs['n_candidates']:,} candidates, "
-            f"against {null_text(peaks.attrs)}"
+            f"against {null_text(peaks.attrs)}, {statistic_text(peaks.attrs)}"
         )
         if elements is not None:
             n_both = int((elements["sign"] == "both").sum())

@@ -19,6 +19,7 @@ from seqsal.cli.options import (
     resume_option,
     scheduler_option,
     show_progress,
+    statistic_option,
     tiling_options,
     verb,
 )
@@ -35,6 +36,7 @@ __all__ = ["run_command"]
 @tiling_options
 @attribution_options
 @click.option("--fdr", type=float, default=0.05, show_default=True, help="Largest q-value of a peak.")
+@statistic_option
 @motif_db_option
 @click.option("--audit/--no-audit", default=True, show_default=True, help="Test whether the map can be believed.")
 @evidence_options

@@ -51,13 +51,23 @@ from seqsal.sequence.draws import default_n_controls
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["PEAK_COLUMNS", "call_peaks", "check_fdr", "null_text", "read_peaks", "unsettled_text", "write_peaks_tsv"]
+__all__ = [
+    "PEAK_COLUMNS",
+    "call_peaks",
+    "check_fdr",
+    "check_statistic",
+    "null_text",
+    "read_peaks",
+    "statistic_text",
+    "unsettled_text",
+    "write_peaks_tsv",
+]
 
 _CHECKED_ROWS = 4096  # read at a time
 MUCH_CANCELLED = 0.5  # share of the attribution where windows overlap
 Found = tuple[TrackBlock, tuple[float, float], dict[str, Candidates]]
 REACHED = 50  # peaks stronger than every control, for which there should be enough controls
-STATISTICS = ("height", "joint")
+STATISTICS = ("auto", "height", "joint")
 logger = logging.getLogger(__name__)
 
 
@@ -72,7 +82,8 @@ def call_peaks(
     smooth_bp: int = CandidateRules.smooth_bp,
     sign: str = "both",
     seeds: Attributions | str | None = None,
-    statistic: str = "height",
+    statistic: str = "auto",
+    kept_fdr: float = 0.0,
     max_controls: int | None = None,
     null: str | None = None,
     genome: str | os.PathLike[str] | None = None,
@@ -105,7 +116,9 @@ def call_peaks(
         candidate does to its prediction (:mod:`seqsal.peaks.effects`); among 100 windows or more the weights of these,
         of shape and of the window's prediction are learned from the controls (:mod:`seqsal.peaks.joint`). It finds
         more and takes longer. Where there is neither a model nor enough to learn from, the height is taken, and a line
-        says so.
+        says so. `auto` is `joint` where the model is at hand and there are 100 windows or more, else `height`.
+    kept_fdr
+        Where it is larger than fdr, weaker peaks up to this q-value are in the table too; everything else goes by fdr.
     max_controls
         While the number of peaks depends on which controls were drawn, or so many candidates cannot reach the fdr with
         so few controls, more are made, up to this number. None is
@@ -133,7 +146,8 @@ def call_peaks(
         draws of the controls), `is_settled`, whether another draw would give about as many peaks, `n_needed`, how many
         peaks stronger than every control it takes to reach the fdr by count, `relative`, whether strengths are relative
         to the level of their windows, `subtracted`, what was taken off every base of a one-sided map first
-        (:func:`seqsal.peaks.controls.shared_part`), and the `statistic`.
+        (:func:`seqsal.peaks.controls.shared_part`), the `statistic`, whether its weights were learned
+        (`is_learned`), and why it is the height where that was not asked for (`by_height_since`).
 
     Raises
     ------
@@ -161,8 +175,7 @@ def call_peaks(
     rules = CandidateRules(smooth_bp=smooth_bp, min_width=min_width, max_width=max_width)
     if sign not in ("both", *SIGNS):
         raise UsageError(f"sign: got {sign!r}, expected both, {' or '.join(SIGNS)}")
-    if statistic not in STATISTICS:
-        raise UsageError(f"statistic: got {statistic!r}, expected {' or '.join(STATISTICS)}")
+    check_statistic(statistic)
     check_fdr(fdr)
     coarse = attr.result(seeds) if isinstance(seeds, str) else seeds
     if coarse is not None:
@@ -171,31 +184,29 @@ def call_peaks(
     make(None)
     most = _most_controls(attr) if max_controls is None else max_controls
     axis, is_first = Axis.of(attr), True
-    effects, reason = None, too_few(attr)
-    if statistic == "joint":
-        effects = Effects.of(attr, model, device, is_steady=not reason)
-        if reason and effects is None:
-            logger.info("peaks: called by their height alone, since %s to learn from", reason)
-            statistic = "height"
+    is_learned = not too_few(attr)
+    effects, by_height_since = _how_judged(attr, statistic, model, device)
+    is_joint = statistic != "height" and not by_height_since
     while True:
         shared = shared_part(attr, warn=is_first)
         scale = choose_scale(attr, shared=shared, chunk_bp=chunk_bp)
-        windows = Windows.of(attr, axis) if statistic == "joint" else None
+        windows = Windows.of(attr, axis) if is_joint else None
         controls, n_read = read_null(
             attr, rules, scale=scale, seeds=coarse, windows=windows, shared=shared, chunk_bp=chunk_bp
         )
         controls = {name: controls[name] for name in SIGNS if sign in ("both", name)}
         if effects is not None:
             effects.aim(controls, n_read, rules.widths, scale, shared)
-            controls = {name: effects.of_controls(name, one, control_stride(attr)) for name, one in controls.items()}
+            controls = effects.of_controls(controls, control_stride(attr))
         track = _Track(attr, coarse, axis, rules, scale, shared, windows, effects, chunk_bp, progress)
         if windows is None:
             by_height = {name: SignNull.fit(one.features, one.unit, n_read) for name, one in controls.items()}
-            pool = Pool(fdr, by_height)
+            pool = Pool(fdr, by_height, kept_fdr=kept_fdr)
         else:
-            data = None if reason else track.sample(list(controls))
+            data = track.sample(list(controls)) if is_learned else None
             learned = fit_joint(data, controls, windows, n_read, len(rules.widths))
-            pool = Pool(fdr, learned, track.describe, None if data is None else joint_weights(learned, data))
+            weights = None if data is None else joint_weights(learned, data)
+            pool = Pool(fdr, learned, track.describe, weights, kept_fdr)
         overlap = _Overlap()
         for found in track.candidates(overlap):
             pool.add(*found)
@@ -209,6 +220,7 @@ def call_peaks(
         if is_enough or attr.n_controls >= most or not make(min(wanted, most)):
             break
     peaks = peak_table(pool, axis)
+    n_called = int((peaks["q_value"] <= fdr).sum())
     peaks.attrs.update(
         best_q=pool.best_q(),
         fdr=fdr,
@@ -219,17 +231,38 @@ def call_peaks(
         output_space=attr.output_space,
         relative=scale is not None,
         subtracted=shared,
-        statistic=statistic,
+        statistic="joint" if is_joint else "height",
+        is_learned=is_joint and is_learned,
+        by_height_since=by_height_since,
         best_q_range=spread.best_q_range,
         is_settled=spread.is_settled,
         n_needed=n_needed,
     )
     if not spread.is_settled:
-        logger.warning("peaks: %s", unsettled_text(peaks.attrs, len(peaks)))
-    if len(peaks) < n_needed > 10:
+        logger.warning("peaks: %s", unsettled_text(peaks.attrs, n_called))
+    if n_called < n_needed > 10:
         logger.warning("peaks: %s", out_of_reach_text(peaks.attrs))
-    logger.info("%d peaks at q ≤ %g among %d candidates", len(peaks), fdr, pool.n_tested)
+    logger.info("%d peaks at q ≤ %g among %d candidates", n_called, fdr, pool.n_tested)
     return peaks
+
+
+def _how_judged(
+    attr: Attributions, statistic: str, model: nn.Module | str | os.PathLike[str] | None, device: str
+) -> tuple[Effects | None, str]:
+    """Return what asks the model, where it is wanted and at hand, and why the height is taken where it was not wanted.
+
+    A model is asked, and a score learned, among enough windows; by `joint` the one also where the other cannot be done.
+    """
+    few = too_few(attr)
+    if statistic == "height" or (statistic == "auto" and few):
+        effects, why = None, "" if statistic == "height" else f"{few} to learn from"
+    else:
+        effects = Effects.of(attr, model, device, is_steady=not few)
+        nothing = "the model is not at hand" if statistic == "auto" else few and f"{few} to learn from"
+        why = nothing if effects is None else ""
+    if why:
+        logger.info("peaks: called by their height alone, since %s", why)
+    return effects, why
 
 
 def _doublings(factor: float) -> int:
@@ -251,6 +284,12 @@ def null_text(attrs: Mapping[Any, Any]) -> str:
     """Say what peaks were compared with."""
     kind = {"shuffle": "shuffled windows", "background": "windows of the genome away from the regions"}
     return f"{attrs['n_controls']:,} {kind[attrs.get('null', 'shuffle')]}"
+
+
+def statistic_text(attrs: Mapping[Any, Any]) -> str:
+    """Say what peaks were judged by."""
+    why = attrs.get("by_height_since", "")
+    return "by joint evidence" if attrs.get("statistic") == "joint" else f"by height{f', since {why}' if why else ''}"
 
 
 def out_of_reach_text(attrs: Mapping[Any, Any]) -> str:
@@ -323,6 +362,18 @@ def check_fdr(fdr: float) -> None:
     """
     if not 0 < fdr <= 1:
         raise UsageError(f"fdr: got {fdr}, expected a rate above 0 and at most 1, for example 0.05")
+
+
+def check_statistic(statistic: str) -> None:
+    """Raise unless peaks can be judged by this.
+
+    Raises
+    ------
+    UsageError
+        It is none of `auto`, `height` and `joint`.
+    """
+    if statistic not in STATISTICS:
+        raise UsageError(f"statistic: got {statistic!r}, expected {', '.join(STATISTICS[:-1])} or {STATISTICS[-1]}")
 
 
 def read_peaks(path: str | os.PathLike[str]) -> pd.DataFrame:
@@ -416,8 +467,13 @@ class _Track:
         """Return the values that candidates are found in: as they are, or relative to the level of their window."""
         return block.values if self.scale is None else block.scaled
 
-    def describe(self, block: TrackBlock, sign: str, candidates: Candidates) -> Evidence:
-        """Say what candidates are judged by jointly."""
+    def describe(self, block: TrackBlock, found: dict[str, Candidates]) -> dict[str, Evidence]:
+        """Say what candidates of each sign are judged by jointly."""
+        assert self.windows is not None
+        described = {sign: self._described(block, sign, candidates) for sign, candidates in found.items()}
+        return described if self.effects is None else self.effects.of_windows(described, self.windows)
+
+    def _described(self, block: TrackBlock, sign: str, candidates: Candidates) -> Evidence:
         assert self.windows is not None
         summit = candidates.summit
         window = self.windows.at(block.positions[summit])
@@ -427,8 +483,7 @@ class _Track:
         values, level = self._searched(block), np.maximum(level, smallest)
         prediction, place = self.windows.prediction[window], self.windows.place(offset)
         features = describe(candidates, sign, values, prediction, level, place)
-        found = Evidence(features, window, self.windows.fold[window], offset)
-        return found if self.effects is None else self.effects.of_windows(sign, found, self.windows)
+        return Evidence(features, window, self.windows.fold[window], offset)
 
     def sample(self, signs: Sequence[str]) -> dict[str, Evidence]:
         """Candidates to learn from: all of them, or those of stretches all over the genome."""
@@ -436,10 +491,13 @@ class _Track:
         assert self.windows is not None
         every = self.windows.every
         for block, due, candidates in self.candidates(every=every):
-            for name in signs:
-                where = block.positions[candidates[name].summit]
-                rows = (where >= due[0]) & (where < due[1]) & (where // SAMPLED_BP % every == 0)
-                parts[name].append(self.describe(block, name, candidates[name].take(rows)))
+            where = {name: block.positions[candidates[name].summit] for name in signs}
+            mine = {
+                name: candidates[name].take((at >= due[0]) & (at < due[1]) & (at // SAMPLED_BP % every == 0))
+                for name, at in where.items()
+            }
+            for name, one in self.describe(block, mine).items():
+                parts[name].append(one)
         return {name: Evidence.join(one) for name, one in parts.items()}
 
 

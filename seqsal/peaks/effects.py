@@ -4,12 +4,12 @@ A map is the model's answer to small changes, and as noisy as its gradient. Wher
 candidates of windows and controls, alike, are put to the test:
 
 * **effect**: f(x) less f(x with the `HALF_BP` bases on either side of the summit replaced by what a shuffle of the
-  window has there, `N_DRAWS` times), the mean over both strands.
+  window has there), the mean over both strands, each with a shuffle of its own.
 * **strand**: the height at that place in the map of the reverse complement, where the map is of one strand. What the
   model reads is there on both strands; what its gradient makes up is seldom the same twice.
 * **steady prediction**, where scores are learned: the mean prediction of the window and of its turns by `TURNS` bases
-  (what leaves at one end comes in at the other, so that controls can be turned as windows can), on both strands. A
-  window that scores by luck of its frame loses by it.
+  (what leaves at one end comes in at the other, so that controls can be turned as windows can), other ones on either
+  strand. A window that scores by luck of its frame loses by it.
 
 *By measurement*, on 18 development data sets of `benchmarks/calibration.py`, recall at a true false discovery
 proportion of 5 %: 0.357 by height, 0.403 by that on the other strand, 0.447 by effect, 0.472 by the sum of height and
@@ -17,22 +17,22 @@ effect, 0.500 by the sum of all three. In yeast, among the candidates that are
 asked about, 284 sites of Reb1 and none of Abf1 at q ≤ 0.2 by the prediction, 328 and 269 by the steady one.
 
 *Cost.* At most `PER_WINDOW` candidates of a sign are asked about for each window, one for `WINDOW_BP` bases in short
-windows, and in a genome `MOST_MEASURED` or one for ten windows. Each takes 2 `N_DRAWS` predictions and its window one
-attribution and 2 predictions, or 2 for each turn.
+windows, and in a genome `MOST_MEASURED` or one for ten windows. Each takes 2 predictions and its window, for
+both signs together, one attribution and 2 predictions, or 6 where scores are learned.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seqsal.errors import MethodError, StoreError
+from seqsal.errors import MethodError, ModelError, StoreError
 from seqsal.io.attributions import Attributions
 from seqsal.io.sweep import Scale, forward_codes
 from seqsal.peaks.candidates import Ruler, compressed, smoothed_at
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Effects", "predict_without"]
 
-HALF_BP, N_DRAWS = 9, 2
-TURNS = (-27, -13, 0, 13, 27)  # bases
+HALF_BP = 9
+TURNS = ((0, -27, 27), (0, -13, 13))  # bases, of either strand
 PER_WINDOW, WINDOW_BP = 2, 150  # candidates of a sign for each window; for each so many bases of a shorter one
 MOST_MEASURED, WINDOWS_A_CANDIDATE = 10_000, 10
 MOST_REMEMBERED = 100_000
@@ -67,7 +67,7 @@ class Effects:
     attr
         The attributions.
     predict
-        Predictions (n,) of codes (n, L), the mean over both strands.
+        Predictions (n,) of codes (n, L), of one strand.
     attribute
         The map (n, L) of codes (n, L), by what made the attributions; None where these are of both strands.
     seed
@@ -111,8 +111,12 @@ class Effects:
             reason = "the sequences of the controls are not known"
         else:
             try:
-                predict, attribute = predictor(attr, model, device, rc_average=True), attributer(attr, model, device)
+                predict, attribute = predictor(attr, model, device, rc_average=False), attributer(attr, model, device)
             except (StoreError, MethodError) as error:
+                reason = str(error)
+            except ModelError as error:
+                if model is not None:
+                    raise
                 reason = str(error)
         if reason:
             logger.info("peaks: the model is not asked what candidates do to its prediction: %s", reason)
@@ -144,37 +148,58 @@ class Effects:
             else np.inf
             for sign, one in heights.items()
         }
+        n_asked = max(0.0, len(heights) * wanted * (1 + n_controls / n) - sum(map(len, self.remembered.values())))
+        n_holding = min(n_asked, n + n_controls)
+        n_predictions = 2 * (n_asked + n_holding * (len(TURNS[0]) if self.is_steady else 1))
+        logger.info(
+            "joint evidence: about %s predictions%s, of %s candidates in %s windows and %s controls",
+            f"{n_predictions:,.0f}", f" and {n_holding:,.0f} maps of the other strand" if self.attribute else "",
+            f"{n_asked:,.0f}", f"{n:,}", f"{n_controls:,}",
+        )  # fmt: skip
 
-    def of_windows(self, sign: str, evidence: Evidence, windows: Windows) -> Evidence:
-        """Measure candidates of the windows."""
-        return self._measured(sign, evidence, lambda rows: forward_codes(self.attr, windows.order[rows]), "windows")
+    def of_windows(self, found: Mapping[str, Evidence], windows: Windows) -> dict[str, Evidence]:
+        """Measure candidates of the windows, of each sign."""
+        return self._measured(found, lambda rows: forward_codes(self.attr, windows.order[rows]), "windows")
 
-    def of_controls(self, sign: str, evidence: Evidence, stride: int) -> Evidence:
+    def of_controls(self, found: Mapping[str, Evidence], stride: int) -> dict[str, Evidence]:
         """Measure candidates of the controls, of which every `stride`-th is read."""
         assert self.attr.controls is not None
         codes = self.attr.controls.codes
         assert codes is not None
-        evidence = replace(evidence, unit=evidence.unit * stride)
-        found = self._measured(sign, evidence, lambda rows: np.asarray(codes[rows], dtype=np.uint8), "controls")
-        return replace(found, unit=evidence.unit // stride)
+        by_row = {sign: replace(one, unit=one.unit * stride) for sign, one in found.items()}
+        measured = self._measured(by_row, lambda rows: np.asarray(codes[rows], dtype=np.uint8), "controls")
+        return {sign: replace(one, unit=one.unit // stride) for sign, one in measured.items()}
 
     def _direction(self, sign: str) -> float:
         return -1.0 if sign == "neg" and self.is_signed else 1.0
 
-    def _measured(self, sign: str, evidence: Evidence, read: Read, what: str) -> Evidence:
+    def _measured(self, found: Mapping[str, Evidence], read: Read, what: str) -> dict[str, Evidence]:
         """Fill in the effects and steady predictions of those that are high enough, NaN for the others."""
-        ruler, features = self.rulers[sign], evidence.features.copy()
-        heights = ruler.strengths(features[:, : len(ruler.reference)].astype(np.float64))
-        rows = np.flatnonzero(heights >= self.least[sign])
+        rows = {sign: self._high(sign, one) for sign, one in found.items()}
+        unit, place = (np.concatenate([getattr(found[s], name)[rows[s]] for s in found]) for name in ("unit", "place"))
+        up = np.concatenate([np.full(len(rows[sign]), 1.0 if sign == "pos" else -1.0) for sign in found])
         known, nothing = self.remembered[what], (np.nan,) * (2 + len(self.widths))
-        at = list(zip(evidence.unit[rows].tolist(), evidence.place[rows].tolist(), strict=True))
+        at = list(zip(unit.tolist(), place.tolist(), strict=True))
         values = np.array([known.get(one, nothing) for one in at]).reshape(-1, len(nothing))
         new = np.flatnonzero(np.isnan(values[:, 0]))
+        new = new[np.argsort(unit[new], kind="stable")]  # those of a window together
         step = max(1, CHUNK_BP // self.attr.length)
         for these in (new[i : i + step] for i in range(0, len(new), step)):
-            values[these] = self._ask(sign, evidence.unit[rows[these]], evidence.place[rows[these]], read)
+            values[these] = self._ask(up[these], unit[these], place[these], read)
             if len(known) < MOST_REMEMBERED:
                 known.update((at[i], tuple(values[i].tolist())) for i in these.tolist())
+        each = np.split(values, np.cumsum([len(rows[sign]) for sign in found])[:-1])
+        return {sign: self._filled(sign, found[sign], rows[sign], own) for sign, own in zip(found, each, strict=True)}
+
+    def _high(self, sign: str, evidence: Evidence) -> NDArray[np.int64]:
+        """Rows of candidates that are high enough to be asked about."""
+        ruler = self.rulers[sign]
+        heights = ruler.strengths(evidence.features[:, : len(ruler.reference)].astype(np.float64))
+        return np.flatnonzero(heights >= self.least[sign])
+
+    def _filled(self, sign: str, evidence: Evidence, rows: NDArray[np.int64], values: NDArray[np.float64]) -> Evidence:
+        """Candidates of a sign with what was measured (n, 2 + K) of some rows (n,)."""
+        features, ruler = evidence.features.copy(), self.rulers[sign]
         features[:, ANSWERS] = np.nan
         features[rows, STRAND] = ruler.strengths(values[:, 2:])
         features[rows, EFFECT] = values[:, 0] * self._direction(sign) if self.is_signed else np.abs(values[:, 0])
@@ -182,20 +207,31 @@ class Effects:
             features[rows, STEADY] = values[:, 1] * self._direction(sign)
         return replace(evidence, features=features)
 
-    def _ask(self, sign: str, unit: NDArray[np.int64], place: NDArray[np.int64], read: Read) -> NDArray[np.float64]:
-        """Effect, steady prediction and profile on the other strand (n, 2 + K) at offsets (n,) in rows (n,)."""
+    def _ask(
+        self, up: NDArray[np.float64], unit: NDArray[np.int64], place: NDArray[np.int64], read: Read
+    ) -> NDArray[np.float64]:
+        """Effect, steady prediction and profile on the other strand (n, 2 + K) at offsets (n,) in rows (n,).
+
+        Profiles are turned by `up` (n,), which is -1 for the candidates below 0.
+        """
         row, of = np.unique(unit, return_inverse=True)
         codes = read(row)
-        turns = {turn: self.predict(np.roll(codes, turn, axis=1)) for turn in (TURNS if self.is_steady else (0,))}
+        strands: tuple[Predict, ...] = (self.predict, lambda codes: self.predict(reverse_complement(codes)))
         inside = np.abs(np.arange(codes.shape[1]) - place[:, None]) <= HALF_BP
-        without = predict_without(self.predict, codes, of, inside, seed=self.seed, n_draws=N_DRAWS)
-        steady = np.mean(list(turns.values()), axis=0)[of]
-        return np.column_stack(
-            [turns[0][of] - without.mean(axis=0), steady, self._other_strand(sign, codes, of, place)]
-        )
+        without = predict_without(strands, codes, of, inside, seed=self.seed)
+        turns = [own if self.is_steady else own[:1] for own in TURNS]
+        predicted = np.array(
+            [
+                [predict(np.roll(codes, turn, axis=1)) for turn in own]
+                for predict, own in zip(strands, turns, strict=True)
+            ]
+        )  # (strands, turns, windows)
+        effect = (predicted[:, 0, of] - without).mean(axis=0)
+        turned = up[:, None] * self._other_strand(codes, of, place)
+        return np.column_stack([effect, predicted.mean(axis=(0, 1))[of], turned])
 
     def _other_strand(
-        self, sign: str, codes: NDArray[np.uint8], of: NDArray[np.int64], place: NDArray[np.int64]
+        self, codes: NDArray[np.uint8], of: NDArray[np.int64], place: NDArray[np.int64]
     ) -> NDArray[np.float64]:
         """Profiles (n, K) in the map of the reverse complement of windows `of` (n,), 0 where there is none."""
         if self.attribute is None:
@@ -205,27 +241,27 @@ class Effects:
         margin = max(self.widths) // 2
         padded = np.pad(compressed((track / level).astype(np.float64)), ((0, 0), (margin, margin)))
         at = of * padded.shape[1] + margin + place
-        return (1.0 if sign == "pos" else -1.0) * smoothed_at(padded.ravel(), at, self.widths)
+        return smoothed_at(padded.ravel(), at, self.widths)
 
 
 def predict_without(
-    predict: Predict,
+    predicts: Sequence[Predict],
     codes: NDArray[np.uint8],
     of: NDArray[np.int64],
     inside: NDArray[np.bool_],
     *,
     seed: int,
-    n_draws: int,
     span: slice = slice(None),
 ) -> NDArray[np.float64]:
     """Predict windows (r, W) with spans of them deleted in silico, each replaced by what shuffles have there.
 
-    Span i is `inside[i]` of the part `span` of window `of[i]`, and that part is what is shuffled; (n_draws, n).
+    Span i is `inside[i]` of the part `span` of window `of[i]`, and that part is what is shuffled, once for each of the
+    D ways to predict; (D, n).
     """
-    found = np.empty((n_draws, len(of)))
-    for draw, number in enumerate(draw_number("deletion", np.arange(n_draws)).tolist()):
+    found = np.empty((len(predicts), len(of)))
+    for draw, number in enumerate(draw_number("deletion", np.arange(len(predicts))).tolist()):
         shuffled = dinucleotide_shuffle(codes[:, span], seed=seed, draw=number)[of]
         without = codes[of]
         np.copyto(without[:, span], shuffled, where=inside)
-        found[draw] = predict(without)
+        found[draw] = predicts[draw](without)
     return found

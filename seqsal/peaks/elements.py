@@ -188,7 +188,7 @@ def deletion_effects(
             codes = np.asarray((attr.codes if attr.window_codes is None else attr.window_codes)[rows])
             column, span = np.arange(attr.length), slice(attr.span.start, attr.span.end)
             inside = (column >= offset[these, None]) & (column < (offset + width)[these, None])
-            without = predict_without(predict, codes, of, inside, seed=seed, n_draws=n_draws, span=span)
+            without = predict_without([predict] * n_draws, codes, of, inside, seed=seed, span=span)
             change = without - predict(codes)[of]
             found.iloc[these, 0] = change.mean(axis=0)
             found.iloc[these, 1] = change.std(axis=0, ddof=1) if n_draws > 1 else np.nan

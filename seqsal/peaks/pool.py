@@ -58,7 +58,7 @@ BASE_WEIGHT, MAX_WEIGHT = 0.2, 2.0
 SETTLED = 0.1  # standard error of the number of calls, relative to it
 FAR = 10.0  # times the fdr: no draw of the controls makes calls of such a q-value
 KEPT = 1 / LEAST_NULL_SHARE  # times weight and fdr: p-values beyond it can neither be called nor change a call
-Describe = Callable[[TrackBlock, str, Candidates], Evidence]  # of a sign
+Describe = Callable[[TrackBlock, dict[str, Candidates]], dict[str, Evidence]]  # of each sign
 
 
 def benjamini_hochberg(p_values: NDArray[np.float64], n_tests: float) -> NDArray[np.float64]:
@@ -155,20 +155,20 @@ def _jackknife(values: NDArray[Any]) -> float:
     return float(np.sqrt((len(values) - 1) * np.var(values)))
 
 
-def by_height(block: TrackBlock, sign: str, candidates: Candidates) -> Evidence:
+def by_height(block: TrackBlock, found: dict[str, Candidates]) -> dict[str, Evidence]:
     """Judge candidates by their profiles."""
-    zeros = np.zeros(len(candidates), dtype=np.int64)
-    return Evidence(candidates.profile, zeros, zeros, zeros)
+    return {sign: Evidence(one.profile, *np.zeros((3, len(one)), dtype=np.int64)) for sign, one in found.items()}
 
 
 @dataclass
 class Pool:
-    """Candidates that may still be called, and the counts of all."""
+    """Candidates that may still be called, or kept at a larger q-value than the fdr, and the counts of all."""
 
     fdr: float
     null: Mapping[str, SignNull | JointNull]
     describe: Describe = by_height
     given: Mapping[str, float] | None = None
+    kept_fdr: float = 0.0
     counts: dict[str, SignCount] = field(init=False)
     lowest: float = np.inf
     highest: float = -np.inf
@@ -199,19 +199,21 @@ class Pool:
         """Test the candidates whose summits are due in this piece of track."""
         self.lowest = min(self.lowest, float(block.values.min()))
         self.highest = max(self.highest, float(block.values.max()))
+        where = {sign: block.positions[found[sign].summit] for sign in self.null}
+        mine = {sign: found[sign].take((at >= due[0]) & (at < due[1])) for sign, at in where.items()}
+        described = self.describe(block, mine)
         for sign, null in self.null.items():
-            where = block.positions[found[sign].summit]
-            candidates = found[sign].take((where >= due[0]) & (where < due[1]))
+            candidates = mine[sign]
             if not len(candidates):
                 continue
-            strengths = null.strengths(self.describe(block, sign, candidates))
+            strengths = null.strengths(described[sign])
             p_values = null.p_values(strengths)
             count = self.counts[sign]
             count.n_tested += len(candidates)
             count.n_high += int((p_values > LAMBDA).sum())
             count.smallest_p = min(count.smallest_p, float(p_values.min()))
             most = MAX_WEIGHT if self.given is None else self.given[sign]
-            keep = p_values <= KEPT * most * self.fdr
+            keep = p_values <= KEPT * most * max(self.fdr, self.kept_fdr)
             self.parts.append(_describe(block, candidates.take(keep), strengths[keep], p_values[keep], sign))
 
     def check_varies(self) -> None:
@@ -296,9 +298,9 @@ def _describe(
 
 
 def peak_table(pool: Pool, axis: Axis) -> pd.DataFrame:
-    """Peaks at the pool's fdr, located, named and sorted."""
+    """Peaks at the pool's fdr, or what it keeps, located, named and sorted."""
     kept = pool.kept()
-    called = kept[kept["q_value"] <= pool.fdr]
+    called = kept[kept["q_value"] <= max(pool.fdr, pool.kept_fdr)]
     called = called.sort_values(["strength", "start"], ascending=[False, True], kind="stable")
     rank = called.groupby("sign").cumcount() + 1
     chrom_idx, start = axis.locate(called["start"].to_numpy(dtype=np.int64))

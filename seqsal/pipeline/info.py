@@ -254,7 +254,7 @@ def _run_facts(content: dict[str, Any]) -> dict[str, Any]:
     facts = version_facts(content.get("seqsal_version"), content.get("schema", 0), RUN_SCHEMA)
     if "unreadable" in facts:
         return facts
-    counts = ("n_regions", "n_controls", "null", "n_peaks", "best_q", "n_patterns")
+    counts = ("n_regions", "n_controls", "null", "statistic", "n_peaks", "best_q", "n_patterns")
     facts |= {key: content[key] for key in counts if key in content}
     facts["n_rejected"] = len(content.get("rejected", []))
     if "verdict" in content:

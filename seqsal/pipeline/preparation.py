@@ -20,7 +20,7 @@ from seqsal.io.atomic import check_distinct
 from seqsal.io.content import Closing
 from seqsal.models import SequenceModel
 from seqsal.motifs import read_motifs
-from seqsal.peaks import check_fdr
+from seqsal.peaks import check_fdr, check_statistic
 from seqsal.regions import cut_windows
 from seqsal.sequence.draws import default_n_controls
 
@@ -71,6 +71,7 @@ def prepare_run(
     *,
     out: PathLike,
     fdr: float = 0.05,
+    statistic: str = "auto",
     motif_db: PathLike | None = None,
     audit: bool = True,
     genome_name: str | None = None,
@@ -79,7 +80,8 @@ def prepare_run(
     **options: Any,
 ) -> PreparedRun:
     """Read and check what :func:`seqsal.pipeline.run.run` is given, but for `resume` and `progress`."""
-    own = {"fdr": fdr, "motif_db": motif_db, "audit": audit, "genome_name": genome_name, "url_base": url_base}
+    own = {"fdr": fdr, "statistic": statistic, "motif_db": motif_db, "audit": audit, "genome_name": genome_name,
+           "url_base": url_base}  # fmt: skip
     evidence = {name: options.pop(name) for name in EVIDENCE if name in options and name != "genome"}
     known = ("resume", "progress", "other_models", *own, *EVIDENCE)
     request = make_request(model, known=known, **{"hypothetical": None, "n_controls": "auto", **options})
@@ -90,6 +92,7 @@ def prepare_run(
     inputs = (model, request.genome, request.regions, request.fasta, motif_db, *evidence.values(), *other_models)
     check_distinct((Path(out) / name for _, name in WRITTEN), inputs)
     check_fdr(fdr)
+    check_statistic(statistic)
     if motif_db is not None:
         read_motifs(motif_db)  # what is wrong with it should not be found out after the attribution
     opened = open_request(request)

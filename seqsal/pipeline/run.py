@@ -51,7 +51,7 @@ from seqsal.io.store import read_attributions
 from seqsal.io.tracks import write_agreement, write_bigwig, write_scores
 from seqsal.motifs import MotifResult, discover_motifs, read_motifs, write_modisco_h5, write_motifs
 from seqsal.motifs.modisco_h5 import MODISCO_FILE
-from seqsal.peaks import call_peaks, merge_peaks, null_text, write_peaks_tsv
+from seqsal.peaks import call_peaks, merge_peaks, null_text, statistic_text, write_peaks_tsv
 from seqsal.pipeline.elements import MERGE_BP, describe_calls, motifs_of, write_elements
 from seqsal.pipeline.file_info import table_text
 from seqsal.pipeline.info import RUN_SCHEMA
@@ -114,7 +114,7 @@ class RunResult:
         --------
         >>> print(result.summary())  # doctest: +SKIP
         regions       322 of 200 bp
-        peaks         153 at q ≤ 0.05 (4 negative), best q 2e-05, against 1,000 shuffled windows
+        peaks         153 at q ≤ 0.05 (4 negative), best q 2e-05, against 1,000 shuffled windows, by joint evidence
         ...
         """
         n_negative = int((self.peaks["sign"] == "neg").sum())
@@ -128,7 +128,7 @@ class RunResult:
             (
                 "peaks",
                 f"{len(self.peaks):,} at q ≤ {said['fdr']:g} ({n_negative:,} negative), best q {said['best_q']:.2g}, "
-                f"against {null_text(said)}",
+                f"against {null_text(said)}, {statistic_text(said)}",
             ),
             *([("rounding", rounding_text(self.attr.attrs["keep_bits"]))] if "keep_bits" in self.attr.attrs else []),
             ("elements", f"{len(self.elements):,}"),
@@ -150,6 +150,7 @@ def run(
     fasta: str | os.PathLike[str] | None = None,
     method: str | Method | Sequence[str | Method] = "gradient_x_input",
     fdr: float = 0.05,
+    statistic: str = "auto",
     motif_db: str | os.PathLike[str] | None = None,
     audit: bool = True,
     genome_name: str | None = None,
@@ -178,6 +179,8 @@ def run(
     fdr
         Largest q-value of a peak. Motifs are looked for among the peaks up to `SEQLET_FDR`, when that is larger; those
         that are in `peaks.narrowPeak` too have the same names there.
+    statistic
+        What peaks are judged by: `height`, `joint`, or `auto`, as for :func:`seqsal.call_peaks`.
     motif_db
         What the motifs are named by, and the map is compared with: `jaspar:RELEASE:TAXGROUP` or a motif file; None
         leaves them without names.
@@ -223,8 +226,9 @@ def run(
     clock = _Clock()
     with clock.stage("load"):
         prepared = prepare_run(
-            model, out=out, genome=genome, regions=regions, fasta=fasta, method=method, fdr=fdr, motif_db=motif_db,
-            audit=audit, genome_name=genome_name, url_base=url_base, device=device, seed=seed, **options,
+            model, out=out, genome=genome, regions=regions, fasta=fasta, method=method, fdr=fdr, statistic=statistic,
+            motif_db=motif_db, audit=audit, genome_name=genome_name, url_base=url_base, device=device, seed=seed,
+            **options,
         )  # fmt: skip
     shares = _shares(prepared)
     with prepared, make_folder(out) as folder, locked(folder), whole(shares, disable=not progress):
@@ -282,15 +286,15 @@ def _fill(
                 write_agreement(attr, attr.chrom_sizes, folder / AGREEMENT, progress=progress)
     with clock.stage("peaks"), all_or_nothing():
         most = None if prepared.may_grow else attr.n_controls
-        peaks = call_peaks(attr, fdr=fdr, max_controls=most, progress=progress)
+        how: dict[str, Any] = {"statistic": given["statistic"], "max_controls": most, "progress": progress}
+        seqlets = call_peaks(attr, fdr=fdr, kept_fdr=SEQLET_FDR, **how)
+        peaks = seqlets[seqlets["q_value"] <= fdr].reset_index(drop=True)
+        seqlets.attrs["fdr"] = max(fdr, SEQLET_FDR)
         write_narrowpeak(peaks, folder / "peaks.narrowPeak")
         write_peaks_tsv(peaks, folder / "peaks.tsv")
     from seqsal.plot import write_logos  # matplotlib is not imported before it draws
 
     with clock.stage("motifs"), make_folder(folder / "motifs") as motif_folder:
-        seqlets = peaks
-        if fdr < SEQLET_FDR:
-            seqlets = call_peaks(attr, fdr=SEQLET_FDR, max_controls=attr.n_controls, progress=progress)
         motifs = discover_motifs(attr, seqlets, motif_db=motif_db, seed=seed, progress=progress)
         with make_folder(motif_folder / "logos") as logos, all_or_nothing(stale=[motif_folder / "motif_usage.tsv"]):
             write_motifs(motifs, motif_folder)
@@ -298,7 +302,7 @@ def _fill(
             write_logos(motifs, logos, unit=attr.unit)
     with clock.stage("elements"), all_or_nothing():
         database = read_motifs(motif_db) if motif_db is not None and not len(motifs) else None
-        how: dict[str, Any] = {"motifs": motifs_of(motifs, database), "progress": progress}
+        how = {"motifs": motifs_of(motifs, database), "progress": progress}
         peaks = describe_calls(peaks, attr, **how)
         elements = describe_calls(merge_peaks(peaks, MERGE_BP, attr), attr, **how)
         write_peaks_tsv(peaks, folder / "peaks.tsv")
@@ -413,6 +417,7 @@ def _describe(
         "n_regions": len(attr),
         "n_controls": attr.n_controls,
         "null": attr.null,
+        "statistic": peaks.attrs["statistic"],
         "n_peaks": len(peaks),
         "best_q": peaks.attrs["best_q"],
         "rejected": attr.rejected[columns].to_dict("records") if len(attr.rejected) else [],

@@ -71,10 +71,17 @@ def _peak_sentences(inputs: ReportInputs) -> Iterator[str]:
     n_controls = peaks.attrs.get("n_controls", inputs.attr.n_controls)
     n_negative = int(negative_peaks(peaks).sum()) if len(peaks) else 0
     found = f"{show(len(peaks) - n_negative)} that raise and {show(n_negative)} that lower the prediction"
+    weighted = (
+        ", their shape and the predictions of their windows, weighted by semi-supervised competition with the controls "
+        "(as in Käll et al. 2007)"
+    ) * bool(peaks.attrs.get("is_learned"))
+    judged = (
+        f"They were judged by their heights on both strands and what deleting them does to the prediction{weighted}. "
+    ) * (peaks.attrs.get("statistic") == "joint")
     yield (
         f"Peaks are local maxima of the smoothed attributions; their p-values are shares of the maxima of "
         f"{show(n_controls)} controls ({NULLS[inputs.attr.null]}, attributed in the same way) that are at least as "
-        f"strong, and were corrected for multiple testing to q-values. At q ≤ {fdr:g} there were {found}."
+        f"strong, and were corrected for multiple testing to q-values. {judged}At q ≤ {fdr:g} there were {found}."
     )
 
 

@@ -14,7 +14,7 @@ from seqsal.io.attributions import Attributions
 from seqsal.io.rounding import rounding_text
 from seqsal.io.tracks import member_size
 from seqsal.motifs import MotifResult
-from seqsal.peaks import unsettled_text
+from seqsal.peaks import statistic_text, unsettled_text
 from seqsal.plot.curves import plot_deletions, plot_score_histogram, plot_training_history
 from seqsal.plot.heatmap import plot_heatmap, plot_mean_track
 from seqsal.plot.style import POSITIVE, inline_svg, one_line
@@ -326,12 +326,18 @@ def build_peaks(inputs: ReportInputs) -> Section:
     return _section(
         "peaks",
         "Peaks",
-        f"Stretches of bases whose attribution stands out against {_NULLS[inputs.attr.null]}.",
+        f"Stretches of bases whose attribution stands out against {_NULLS[inputs.attr.null]}{_judged(inputs)}.",
         template="table",
         table=peak_table(inputs),
         file="peaks.tsv",
         empty=_no_peaks(inputs),
     )
+
+
+def _judged(inputs: ReportInputs) -> str:
+    """Say what the peaks were judged by, where that is known."""
+    attrs = inputs.peaks.attrs
+    return f"; judged {statistic_text(attrs)}" if "statistic" in attrs else ""
 
 
 def _no_peaks(inputs: ReportInputs) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -13,10 +15,10 @@ from numpy.typing import NDArray
 import seqsal
 from seqsal.io.attributions import Attributions
 from seqsal.io.sweep import Axis
-from seqsal.peaks import call_peaks, effects
+from seqsal.peaks import call_peaks, effects, statistic_text
 from seqsal.peaks.candidates import UNMEASURED, CandidateRules, Ruler
 from seqsal.peaks.controls import read_null
-from seqsal.peaks.effects import HALF_BP, N_DRAWS, TURNS, Effects
+from seqsal.peaks.effects import HALF_BP, TURNS, Effects
 from seqsal.peaks.joint import EFFECT, STEADY, STRAND, Windows, fit_joint
 from seqsal.peaks.null import Evidence
 from seqsal.sequence.codes import one_hot, reverse_complement
@@ -53,13 +55,13 @@ def measured(attr: Attributions, is_steady: bool = True) -> tuple[Effects, dict[
     asks = Effects.of(attr, None, "cpu", is_steady)
     assert asks is not None
     asks.aim(found, n, CandidateRules().widths, None)
-    return asks, found, {sign: asks.of_controls(sign, one, 1) for sign, one in found.items()}
+    return asks, found, asks.of_controls(found, 1)
 
 
-def both_strands(codes: NDArray[np.uint8]) -> float:
+def predicted(codes: NDArray[np.uint8], is_reverse: bool) -> float:
     with torch.no_grad():
-        strands = (codes[None], reverse_complement(codes[None]))
-        return float(np.mean([Matches()(torch.from_numpy(one_hot(one))).item() for one in strands]))
+        strand = reverse_complement(codes[None]) if is_reverse else codes[None]
+        return float(Matches()(torch.from_numpy(one_hot(strand))).item())
 
 
 def slow_strength(track: NDArray[np.float32], place: int, ruler: Ruler) -> float:
@@ -83,12 +85,13 @@ def test_effects_are_their_definition(attr: Attributions) -> None:
             codes, place = np.asarray(attr.controls.codes[int(one.unit[i])]), int(one.place[i])
             inside = slice(max(place - HALF_BP, 0), place + HALF_BP + 1)
             lost = []
-            for number in draw_number("deletion", np.arange(N_DRAWS)):
+            for is_reverse, number in enumerate(draw_number("deletion", np.arange(2))):
                 without = codes.copy()
                 without[inside] = dinucleotide_shuffle(codes[None], seed=0, draw=number)[0, inside]
-                lost.append(both_strands(codes) - both_strands(without))
+                lost.append(predicted(codes, bool(is_reverse)) - predicted(without, bool(is_reverse)))
             assert one.features[i, EFFECT] == pytest.approx(direction * np.mean(lost), abs=1e-5)
-            steady = np.mean([both_strands(np.roll(codes, turn)) for turn in TURNS])
+            turns = [(turn, is_reverse) for is_reverse in (False, True) for turn in TURNS[is_reverse]]
+            steady = np.mean([predicted(np.roll(codes, turn), is_reverse) for turn, is_reverse in turns])
             assert one.features[i, STEADY] == pytest.approx(direction * steady, abs=1e-5)
             turned = seqsal.attribute(Matches(), X=one_hot(reverse_complement(codes[None])), device="cpu").track[0]
             height = slow_strength(direction * turned[::-1], place, asks.rulers[sign])
@@ -105,8 +108,8 @@ def test_the_strongest_are_asked_about_once_and_rank_first(attr: Attributions, m
     is_measured = ~np.isnan(after["pos"].features[:, EFFECT])
     assert strengths[is_measured].min() > strengths[~is_measured].max() and strengths.min() < -UNMEASURED / 2
     monkeypatch.setattr(asks, "predict", None)  # what was measured is remembered
-    again = asks.of_controls("pos", found["pos"], 1)
-    np.testing.assert_array_equal(again.features, after["pos"].features)
+    again = asks.of_controls(found, 1)
+    np.testing.assert_array_equal(again["pos"].features, after["pos"].features)
 
 
 def test_the_controls_do_not_depend_on_their_order(attr: Attributions) -> None:
@@ -119,6 +122,41 @@ def test_the_controls_do_not_depend_on_their_order(attr: Attributions) -> None:
     one, other = (call_peaks(each, statistic="joint", fdr=0.5, max_controls=1) for each in (attr, moved))
     np.testing.assert_allclose(one["p_value"], other["p_value"], rtol=1e-4)
     assert one.attrs["statistic"] == "joint" and len(one) > 5
+
+
+def test_joint_evidence_is_taken_among_enough_windows_with_the_model_at_hand(
+    attr: Attributions, caplog: pytest.LogCaptureFixture
+) -> None:
+    few = call_peaks(attr, fdr=0.5, max_controls=1)
+    assert statistic_text(few.attrs) == "by height, since 20 windows are too few (at least 100) to learn from"
+    codes = np.random.default_rng(1).integers(4, size=(100, LENGTH)).astype(np.uint8)
+    codes[::3, 50:57] = [3, 2, 0, 1, 3, 1, 0]
+    many = seqsal.attribute(Matches(), X=one_hot(codes), device="cpu", n_controls=150)
+    how: dict[str, Any] = {"fdr": 0.5, "max_controls": 1}
+    with caplog.at_level(logging.INFO):
+        peaks = call_peaks(many, **how)
+    assert "joint evidence: about" in caplog.text and "maps of the other strand" in caplog.text
+    assert statistic_text(peaks.attrs) == "by joint evidence" and len(peaks) > 20
+    pd.testing.assert_frame_equal(peaks, call_peaks(many, statistic="joint", **how))
+    without = call_peaks(dataclasses.replace(many, run=None), **how)
+    assert statistic_text(without.attrs) == "by height, since the model is not at hand"
+    by_height = call_peaks(many, statistic="height", **how)
+    assert statistic_text(by_height.attrs) == "by height"
+    pd.testing.assert_frame_equal(without, by_height)
+
+
+def test_a_window_is_asked_about_once_for_both_signs(attr: Attributions, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Effects._other_strand
+    asked: list[int] = []
+
+    def counted(self: Effects, codes: NDArray[np.uint8], *where: NDArray[np.int64]) -> NDArray[np.float64]:
+        asked.append(len(codes))
+        return made(self, codes, *where)
+
+    monkeypatch.setattr(Effects, "_other_strand", counted)
+    _, _, after = measured(attr)
+    held = [one.unit[~np.isnan(one.features[:, EFFECT])] for one in after.values()]
+    assert sum(asked) == len(np.unique(np.concatenate(held))) < sum(len(np.unique(one)) for one in held)
 
 
 def test_without_a_model_nothing_is_asked_and_a_line_says_so(

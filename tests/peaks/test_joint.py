@@ -55,6 +55,10 @@ def test_joint_evidence_finds_sites_where_chance_peaks_are_as_high() -> None:
     assert len(windows_of(by_height)) == 0
     assert len(found & set(sites)) >= 30
     assert len(found - set(sites)) <= 0.2 * len(found)
+    kept = call_peaks(attr, fdr=0.15, kept_fdr=0.4, statistic="joint")
+    pd.testing.assert_frame_equal(kept[kept["q_value"] <= 0.15].reset_index(drop=True), jointly)
+    pd.testing.assert_frame_equal(kept, call_peaks(attr, fdr=0.4, statistic="joint"))
+    assert len(kept) > len(jointly) and kept.attrs == {**jointly.attrs, "best_q": kept.attrs["best_q"]}
     one_sign = call_peaks(attr, fdr=0.15, statistic="joint", sign="pos")
     assert set(one_sign["sign"]) == {"pos"} and len(windows_of(one_sign) & set(sites)) >= 30
 
@@ -169,7 +173,7 @@ def test_too_few_to_learn_from_is_told(caplog: pytest.LogCaptureFixture) -> None
     assert "by their height alone, since 10 windows are too few (at least 100)" in caplog.text
     assert peaks.attrs["statistic"] == "height"
     pd.testing.assert_frame_equal(peaks, call_peaks(attr, max_controls=1))
-    with pytest.raises(UsageError, match="statistic: got 'area', expected height or joint"):
+    with pytest.raises(UsageError, match="statistic: got 'area', expected auto, height or joint"):
         call_peaks(attr, statistic="area")
 
 
