@@ -38,7 +38,7 @@ from seqsal.io.inputs import SharedWindows, WindowSource, open_codes, open_input
 from seqsal.io.store import read_attributions
 from seqsal.models import SequenceModel, resolve_device
 from seqsal.models.grid import find_grid
-from seqsal.models.seen import TRAINED_ON, find_seen
+from seqsal.models.seen import SEEN_REASON, TRAINED_ON, find_seen
 from seqsal.regions import Span
 from seqsal.sequence.codes import codes_from_one_hot
 
@@ -429,7 +429,7 @@ def _held_out(source: WindowSource, model: str) -> WindowSource:
             f"held_out: the model was trained on all {len(is_seen):,} regions; give others, such as those of its test "
             "chromosomes (`seqsal info` on the model names them), or leave --held-out out"
         )
-    left_out = source.windows[is_seen].assign(reason="the model was trained on it, and --held-out leaves it out")
+    left_out = source.windows[is_seen].assign(reason=SEEN_REASON)
     rejected = pd.concat([source.rejected, left_out[list(source.rejected)]], ignore_index=True)
     numbers = {"n_windows": len(kept), "n_rejected": len(rejected), "held_out": True}
     return replace(

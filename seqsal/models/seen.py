@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from seqsal.sequence.draws import window_keys
 
-__all__ = ["TRAINED_ON", "find_seen", "record_seen", "seen_counts", "seen_text"]
+__all__ = ["SEEN_REASON", "TRAINED_ON", "find_seen", "left_out_text", "record_seen", "seen_counts", "seen_text"]
 
 TRAINED_ON = ("train", "valid")  # parts that a model was fitted to, or chosen by
+SEEN_REASON = "the model was trained on it, and --held-out leaves it out"  # why a region is not attributed
 _PARTS = ("test", "valid", "train")  # the last that holds a base of a region is the one that counts
 
 
@@ -87,6 +88,13 @@ def seen_text(counts: Mapping[str, int]) -> str:
         f"{counts['valid']:,} to choose the epoch): what it does there may not hold elsewhere; --held-out keeps the "
         f"other {counts['held_out']:,}"
     )
+
+
+def left_out_text(rejected: pd.DataFrame) -> str:
+    """Say how many regions were left out: those that cannot be used, and those that the model was trained on."""
+    n_seen = int((rejected["reason"] == SEEN_REASON).sum()) if len(rejected) else 0
+    parts = [(len(rejected) - n_seen, "unusable"), (n_seen, "seen in training")]
+    return ", ".join(f"{n:,} {what}" for n, what in parts if n)
 
 
 def _pack(values: NDArray[Any]) -> str:

@@ -17,6 +17,7 @@ from seqsal.attribution.spans import WindowReader
 from seqsal.errors import OutputError
 from seqsal.io.atomic import check_folder
 from seqsal.io.store_writer import MemorySink
+from seqsal.models.seen import left_out_text
 from seqsal.peaks import null_text
 from seqsal.pipeline.file_info import size_text, table_text
 from seqsal.pipeline.preparation import PreparedRun, prepare_run
@@ -35,7 +36,7 @@ class DryRun:
 
     folder: Path  # that it would fill
     n_regions: int  # windows that would be attributed
-    n_rejected: int  # regions that cannot be
+    left_out: str  # how many others there are, and why they are not
     length: int  # bases in a window
     n_controls: int
     null: str
@@ -58,7 +59,7 @@ class DryRun:
         more = ", and up to 8 times as many if peaks need them" * self.may_grow
         return table_text(
             [
-                ("regions", f"{self.n_regions:,} usable of {self.length:,} bp, {self.n_rejected:,} unusable"),
+                ("regions", f"{self.n_regions:,} usable of {self.length:,} bp, {self.left_out or '0 unusable'}"),
                 ("controls", f"{null_text(vars(self))}{more}"),
                 ("results", ", ".join(self.results)),
                 ("time", f"attribution about {_duration(self.attribution_seconds)} ({tried}); {later}"),
@@ -99,7 +100,7 @@ def _try(prepared: PreparedRun, out: Path, free_bytes: int) -> DryRun:
     return DryRun(
         folder=out,
         n_regions=len(source),
-        n_rejected=len(source.rejected),
+        left_out=left_out_text(source.rejected),
         length=opened.span.length,
         n_controls=layout.n_controls,
         null=layout.null,

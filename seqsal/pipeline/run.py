@@ -49,6 +49,7 @@ from seqsal.io.progress import stage, whole
 from seqsal.io.rounding import rounding_text
 from seqsal.io.store import read_attributions
 from seqsal.io.tracks import write_agreement, write_bigwig, write_scores
+from seqsal.models.seen import left_out_text
 from seqsal.motifs import MotifResult, discover_motifs, read_motifs, write_modisco_h5, write_motifs
 from seqsal.motifs.modisco_h5 import MODISCO_FILE
 from seqsal.peaks import call_peaks, merge_peaks, null_text, statistic_text, write_peaks_tsv
@@ -118,13 +119,12 @@ class RunResult:
         ...
         """
         n_negative = int((self.peaks["sign"] == "neg").sum())
-        said, n_rejected = self.peaks.attrs, len(self.attr.rejected)
+        said, left_out = self.peaks.attrs, left_out_text(self.attr.rejected)
         rate, n_searched = max(said["fdr"], SEQLET_FDR), sum(self.motifs.n_peaks.values())
         weaker = "" if len(self.peaks) else self.motifs.without_peaks(said["fdr"], said["best_q"], rate)
-        unusable = f", {n_rejected:,} unusable" if n_rejected else ""
         absent = (*(() if self.audit else AUDIT_FILES), *((AGREEMENT,) if self.attr.track_sd is None else ()))
         rows = [
-            ("regions", f"{len(self.attr):,} of {self.attr.length:,} bp{unusable}"),
+            ("regions", f"{len(self.attr):,} of {self.attr.length:,} bp{f', {left_out}' * bool(left_out)}"),
             (
                 "peaks",
                 f"{len(self.peaks):,} at q ≤ {said['fdr']:g} ({n_negative:,} negative), best q {said['best_q']:.2g}, "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 
+from seqsal.models.seen import left_out_text
 from seqsal.plot.style import one_line
 from seqsal.plot.tracks import negative_peaks
 from seqsal.report.inputs import ReportInputs
@@ -57,7 +58,7 @@ def _sentences(inputs: ReportInputs) -> Iterator[str]:
         f"came from seed {attr.attrs.get('seed', 0)}."
     )
     if len(inputs.rejected_regions):
-        yield f"{show(len(inputs.rejected_regions))} regions could not be used."
+        yield f"Other regions were left out: {left_out_text(inputs.rejected_regions)}."
     yield from _peak_sentences(inputs)
     yield from _motif_sentences(inputs)
     if inputs.audit is not None:

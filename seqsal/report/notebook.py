@@ -15,6 +15,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from seqsal.io.attributions import Attributions
+from seqsal.models.seen import left_out_text
 from seqsal.motifs import MotifResult
 from seqsal.motifs.patterns import Pattern
 from seqsal.peaks import null_text
@@ -38,7 +39,7 @@ Cell = str | int | float | Markup
 
 def attributions_html(attr: Attributions) -> str:
     """Show what attributions are about, and the regions with the highest predictions."""
-    rejected = f", {len(attr.rejected):,} more could not be used (see .rejected)" if len(attr.rejected) else ""
+    rejected = f", {left_out_text(attr.rejected)} (see .rejected)" if len(attr.rejected) else ""
     facts = [
         ("regions", f"{len(attr):,} of {attr.length:,} bp{rejected}"),
         ("method", f"{attr.method}, target {attr.attrs.get('target_name', attr.target)}"),

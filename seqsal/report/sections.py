@@ -367,11 +367,11 @@ def build_regions(inputs: ReportInputs) -> Section:
 
 
 def build_rejected(inputs: ReportInputs) -> Section | None:
-    """List the regions that could not be used."""
+    """List the regions that were left out."""
     table = rejected_table(inputs)
     if table is None:
         return None
-    lead = "Regions of the input that could not be used, and why. They appear nowhere else on this page."
+    lead = "Regions of the input that were left out, and why. They appear nowhere else on this page."
     return _section("left-out", "Left out", lead, "table", table=table, file="run.json")
 
 

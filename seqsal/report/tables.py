@@ -201,7 +201,7 @@ def region_table(inputs: ReportInputs) -> Table:
 
 
 def rejected_table(inputs: ReportInputs) -> Table | None:
-    """List the regions that could not be used; None without any."""
+    """List the regions that were left out; None without any."""
     rejected = inputs.rejected_regions
     if len(rejected) == 0:
         return None

@@ -15,7 +15,8 @@ from seqsal.cli import main
 from seqsal.errors import UsageError
 from seqsal.models.checkpoint import save_checkpoint, to_json
 from seqsal.models.cnn import CNN, CNNConfig
-from seqsal.models.seen import find_seen, record_seen, seen_counts, seen_text
+from seqsal.models.seen import find_seen, left_out_text, record_seen, seen_counts, seen_text
+from seqsal.pipeline.dry_run import try_run
 from seqsal.regions import make_regions
 from seqsal.sequence.codes import decode
 
@@ -71,6 +72,25 @@ def test_counts_and_words() -> None:
     assert counts == {"train": 2, "valid": 1, "held_out": 2}
     assert seen_text(counts).startswith("3 of the 5 regions are ones that the model was trained on (2 to fit it, 1 to")
     assert seen_text({"train": 0, "valid": 0, "held_out": 9}) == seen_text({}) == ""
+
+
+def test_what_was_left_out_is_told_apart(trained: Path) -> None:
+    """Regions that a model was trained on are no unusable ones: on the terminal, in the report and in a notebook."""
+    (trained / "r.bed").write_text((trained / "r.bed").read_text() + "chr1\t9000\t9040\tfar\n")
+    given = {"genome": trained / "g.fa", "regions": trained / "r.bed", "device": "cpu", "held_out": True}
+    attr = seqsal.attribute(trained / "M.safetensors", **given)
+    told = "1 unusable, 2 seen in training"
+    assert left_out_text(attr.rejected) == told and told in attr._repr_html_()
+    assert left_out_text(attr.rejected.iloc[:0]) == ""
+    assert left_out_text(attr.rejected.query("name == 'far'")) == "1 unusable"
+    assert (
+        seqsal.run(trained / "M.safetensors", out=trained / "run", audit=False, **given)
+        .summary()
+        .startswith(f"regions       2 of {LENGTH} bp, {told}\n")
+    )
+    page = (trained / "run" / "report.html").read_text()
+    assert f"Other regions were left out: {told}." in page and "could not be used" not in page
+    assert told in try_run(trained / "M.safetensors", out=trained / "dry", **given).summary()
 
 
 @pytest.fixture
