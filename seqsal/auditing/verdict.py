@@ -132,8 +132,8 @@ class Verdict:
     plausible: bool | None
     shortcuts: tuple[str, ...]
     text: str
-    reasons: tuple[Reason, ...] = ()
-    said: dict[str, str] = field(default_factory=dict)
+    reasons: tuple[Reason, ...] = field(default=(), repr=False)
+    said: dict[str, str] = field(default_factory=dict, repr=False)
 
     def answer(self, about: str) -> Answer:
         """Return the answer to `faithful` or `plausible` in a word."""

@@ -43,6 +43,18 @@ _TABLES = {  # by columns that only this table has
     "motifs of `seqsal motifs`": {"pattern", "n_seqlets", "consensus"},
     "use of known motifs": {"motif", "n_hits_in_peaks"},
     "seqlets of `seqsal motifs`": {"#chrom", "contribution", "peak", "sequence"},
+    "variants of `seqsal variants`": {"pos", "ref_score", "alt_score", "effect"},
+    "hits of `seqsal hits`": {"pattern", "similarity", "contribution", "window"},
+    "use of patterns by `seqsal hits`": {"pattern", "target", "n_hits", "share"},
+    "elements of `seqsal run`": {"signal_pos", "signal_neg", "peaks"},
+    "result of `seqsal insert` or `seqsal remove`": {"element", "effect", "low", "high", "n"},
+    "result of `seqsal space`": {"a", "b", "distance", "orientation", "effect"},
+    "result of `seqsal pair`": {"a", "b", "gap", "effect"},
+    "result of `seqsal interactions`": {"region", "a", "b", "base_a", "base_b", "effect"},
+    "result of `seqsal swap`": {"a", "b", "effect", "low", "high", "n"},
+    "result of `seqsal scan`": {"region", "start", "end", "effect", "low", "high"},
+    "receptive fields of `seqsal erf`": {"layer", "sigma_bp", "field_bp"},
+    "overall agreement of `seqsal compare`": {"a", "b", "n_regions", "top_overlap"},
     "agreement of `seqsal compare`": {"a", "b", "n_bases", "pearson", "top_overlap"},
     "scores of `seqsal score`": {"chrom", "prediction", "strand"},
 }
@@ -279,7 +291,10 @@ def _audit_facts(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _verdict_facts(verdict: dict[str, Any]) -> dict[str, Any]:
-    return {key: verdict[key] for key in ("faithful", "plausible", "shortcuts", "text") if key in verdict}
+    """Tell the answers; what is neither true nor false in the word that the audit has for it."""
+    facts = {key: verdict[key] for key in ("faithful", "plausible", "shortcuts", "text") if key in verdict}
+    open_answers = {key: word for key, word in verdict.get("said", {}).items() if not facts.get(key)}
+    return facts | {key: word for key, word in open_answers.items() if facts.get(key) is None or key == "shortcuts"}
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -337,6 +337,11 @@ def test_there_and_back() -> None:
     assert Verdict.from_dict(values | {"shortcuts": list(values["shortcuts"])}) == verdict
 
 
+def test_a_verdict_is_read_at_a_glance() -> None:
+    verdict = judge({})
+    assert repr(verdict) == f"Verdict(faithful=None, plausible=None, shortcuts=(), text={verdict.text!r})"
+
+
 def test_unknown_failure() -> None:
     with pytest.raises(UsageError, match="fail-on: got 'ugly', expected some of shortcut, unfaithful, implausible"):
         check_failures(["shortcut", "ugly"])

@@ -16,7 +16,9 @@ from command_line import LENGTH, Inputs, call, refused
 
 import seqsal
 from seqsal.errors import StoreError
+from seqsal.experiments.variants.score import COLUMNS
 from seqsal.models.checkpoint import write_tensors
+from seqsal.motifs.hits import HIT_COLUMNS
 from seqsal.pipeline.file_info import size_text, table_text
 from seqsal.pipeline.info import describe_file
 from seqsal.version import VERSION
@@ -111,6 +113,29 @@ def test_counts_are_those_of_the_tables(run_folder: Path) -> None:
     peaks = told(run_folder / "peaks.tsv")["n_rows"]
     assert peaks == told(run_folder / "peaks.narrowPeak")["n_regions"] == told(run_folder)["n_peaks"]
     assert told(run_folder / "audit.json")["attributions"]["n_regions"] == len(attr)
+
+
+def test_an_answer_that_is_open_is_told_in_its_word(run_folder: Path) -> None:
+    audit = seqsal.read_audit(run_folder / "audit.json")
+    for path in (run_folder, run_folder / "run.json", run_folder / "audit.json"):
+        facts = told(path)["verdict"]
+        for about in ("faithful", "plausible"):
+            known = getattr(audit.verdict, about)
+            assert facts[about] == (str(audit.verdict.answer(about)) if known is None else known)
+        assert facts["plausible"] == "not tested" and "plausible not tested" in call("info", path).output
+
+
+def test_tables_of_other_verbs(inputs: Inputs, run_folder: Path, tmp_path: Path) -> None:
+    assert told(run_folder / "elements.tsv")["kind"] == "elements of `seqsal run`"
+    attributions = run_folder / "attributions.h5"
+    assert call("compare", attributions, "--out", tmp_path / "a.tsv").exit_code == 0
+    assert told(tmp_path / "a.overall.tsv")["kind"] == "overall agreement of `seqsal compare`"
+    assert call("erf", "--model", inputs.model, "--out", tmp_path / "f.tsv").exit_code == 0
+    assert told(tmp_path / "f.tsv")["kind"] == "receptive fields of `seqsal erf`"
+    for kind, columns in (("hits", HIT_COLUMNS), ("variants", COLUMNS)):
+        (tmp_path / "t.tsv").write_text("\t".join(columns) + "\n")
+        facts = told(tmp_path / "t.tsv")
+        assert facts["kind"] == f"{kind} of `seqsal {kind}`" and facts["n_rows"] == 0
 
 
 def test_checkpoint(inputs: Inputs) -> None:

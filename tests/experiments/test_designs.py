@@ -17,6 +17,7 @@ from seqsal import experiments
 from seqsal.errors import SeqsalError
 from seqsal.experiments.designs import read_elements
 from seqsal.motifs import Motif
+from seqsal.pipeline.info import describe_file
 from seqsal.plot import plot_interactions
 from seqsal.sequence.codes import encode, one_hot
 
@@ -215,7 +216,7 @@ def test_every_verb_writes_its_table(tmp_path: Path) -> None:
         "insert": ["--motifs", "GATTACA", "--motifs", "CCTGAGG"], "remove": ["--motifs", "GATT"],
         "swap": ["--a", "GATT", "--motifs", "CCTG"], "pair": ["--motifs", "GATT", "--motifs", "CCTG", "--gap", "3"],
         "space": ["--a", "GATT", "--b", "CCTG", "--distances", "0-3"], "scan": ["--width", "20", "--n-draws", "2"],
-        "interactions": ["--within", "10-14", "--n-shuffles", "2"],
+        "interactions": ["--within", "10-14"],
     }  # fmt: skip
     n_rows = {"insert": 2, "remove": 1, "swap": 1, "pair": 3, "space": 16, "scan": 30, "interactions": 36}
     for verb, options in own.items():
@@ -224,6 +225,7 @@ def test_every_verb_writes_its_table(tmp_path: Path) -> None:
         assert result.exit_code == 0, (verb, result.output, result.exception)
         table = pd.read_csv(tmp_path / "e.tsv", sep="\t")
         assert len(table) == n_rows[verb]
+        assert f"`seqsal {verb}`" in describe_file(tmp_path / "e.tsv").kind
         if verb != "interactions":
             assert list(table)[-6:] == "effect low high p_value q_value n".split()
     pictured = {"pair": ("GATT", "CCTG"), "space": ("distance between GATT and CCTG", "orientation"),
