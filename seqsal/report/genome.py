@@ -44,6 +44,7 @@ MAX_LINKS = 20_000
 MISSING = -(1 << 15)
 _CHROM_BP = 1 << 40  # no chromosome is so long
 ARTIFACTS = "Artifacts"
+VARIANTS = "Variants"
 ARTIFACT, NEUTRAL = "#94346e", "#586373"
 _ODD = re.compile(r"[^A-Za-z0-9_.*#+-]+")
 _MARKUP = str.maketrans("<>\"'`", "‹›”’‘")  # igv.js writes names into elements and attributes as they are
@@ -99,6 +100,11 @@ class GenomeView:
     def has_artifacts(self) -> bool:
         """Whether a track shows artifacts."""
         return any(track["name"] == ARTIFACTS for track in self.data["tracks"])
+
+    @property
+    def has_variants(self) -> bool:
+        """Whether a track shows variants."""
+        return any(track["name"] == VARIANTS for track in self.data["tracks"])
 
     def loci(self, regions: pd.DataFrame | None) -> dict[int, str]:
         """Return where to go for each place (chrom, start, end) whose middle the browser holds, by its row."""
@@ -250,7 +256,7 @@ def _tracks(inputs: ReportInputs, view: GenomeView) -> Iterator[dict[str, Any]]:
     if inputs.variants is not None:
         raises = (inputs.variants.table["effect"] > 0).to_numpy()
         yield _boxes(
-            "Variants", variant_regions(inputs.variants).assign(color=np.where(raises, POSITIVE, NEGATIVE)), view
+            VARIANTS, variant_regions(inputs.variants).assign(color=np.where(raises, POSITIVE, NEGATIVE)), view
         )
     if len(peaks):
         colors = np.where(negative_peaks(peaks), NEGATIVE, POSITIVE)

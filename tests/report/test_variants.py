@@ -64,3 +64,4 @@ def test_a_page_of_variants_alone(maps: VariantMaps, tmp_path: Path) -> None:
     assert [attrs["id"] for attrs in Page(text).all("section")] == ["variants", "genome", "run"]
     assert EVIL not in text and '"Variants"' in text  # a track of the page's genome browser
     assert text.count('<article class="card"') == 3
+    assert "is 0-based, end not included, but for variants, which are named as in their file, from 1." in text
