@@ -26,7 +26,7 @@ from seqsal.auditing.result import AuditResult
 from seqsal.auditing.settings import AuditSettings
 from seqsal.auditing.verdict import judge
 from seqsal.errors import RegionError, UsageError
-from seqsal.io.attributions import Attributions
+from seqsal.io.attributions import Attributions, check_attributions
 from seqsal.io.bed import read_bed
 from seqsal.io.inputs import open_input
 from seqsal.io.progress import bar as progress_bar
@@ -204,7 +204,11 @@ def open_audited(
     """
     if attr is None:
         raise UsageError("attr: none given, expected attributions or a file of them; give seqsal.audit(model, attr)")
-    opened = attr if isinstance(attr, Attributions) else read_attributions(attr, in_memory=False)
+    if isinstance(attr, (str, os.PathLike)):
+        opened = read_attributions(attr, in_memory=False)
+    else:
+        check_attributions(attr)
+        opened = attr
     if not len(opened):
         raise RegionError("attributions: hold no regions, expected at least one; check how they were made")
     read_at = opened.attrs.get("readout_at", {}).get("at", "")

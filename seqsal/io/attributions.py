@@ -6,6 +6,7 @@ leads to the others: `attr.results` lists the names, `attr.result("ism")` gives 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from seqsal.errors import RegionError, StoreError
+from seqsal.errors import RegionError, StoreError, UsageError, shown
 from seqsal.io.rounding import rounding_text
 from seqsal.io.views import view
 from seqsal.regions import Span, cut_windows, lift_span, parse_region, windows_of
@@ -27,7 +28,17 @@ if TYPE_CHECKING:
 
     from seqsal.regions import Region
 
-__all__ = ["ARRAYS", "NULLS", "SPREADS", "Array", "Attributions", "Controls", "DiskArray", "check_result"]
+__all__ = [
+    "ARRAYS",
+    "NULLS",
+    "SPREADS",
+    "Array",
+    "Attributions",
+    "Controls",
+    "DiskArray",
+    "check_attributions",
+    "check_result",
+]
 
 NULLS = ("shuffle", "background")  # what controls are: shuffled windows, or windows of the genome away from regions
 
@@ -510,6 +521,14 @@ def _controls_of(controls: Controls | None, rows: NDArray[np.int64], n_windows: 
         for name in ("track", "codes", "prediction")
     }
     return replace(controls, source=source[kept], **arrays)  # type: ignore[arg-type]
+
+
+def check_attributions(attr: object) -> None:
+    """Raise UsageError for what is given in the place of :class:`Attributions`: their file, an array, the model."""
+    if not isinstance(attr, Attributions):
+        is_path = isinstance(attr, (str, os.PathLike))
+        cure = f"open the file with seqsal.read_attributions({str(attr)!r})" if is_path else "give those of attribute()"
+        raise UsageError(f"attr: got {shown(attr)}, expected seqsal.Attributions; {cure}")
 
 
 def check_result(where: str, name: str, available: Sequence[str]) -> None:

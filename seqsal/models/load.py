@@ -108,6 +108,9 @@ def load_model(
     ...     load_model(f"{folder}/M.safetensors").input_length
     40
     """
+    if not isinstance(spec, (str, os.PathLike)):
+        cure = "give modules to seqsal.wrap()" if isinstance(spec, nn.Module) else "check the call"
+        raise ModelError(f"model: got a {type(spec).__name__}, expected a file or package.module:factory; {cure}")
     where = resolve_device(device)
     path = Path(spec)
     if not path.exists() and _FACTORY.fullmatch(str(spec)):

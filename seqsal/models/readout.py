@@ -306,7 +306,10 @@ def _parts(value: Any) -> list[Any]:
     """Return the keys or indices of a container; none for anything else."""
     if isinstance(value, Mapping):
         return list(value)
-    return list(range(len(value))) if isinstance(value, (tuple, list)) else []
+    if isinstance(value, (tuple, list)):
+        return list(range(len(value)))
+    fields = getattr(value, "__dict__", {})  # of a dataclass, say
+    return [name for name, part in fields.items() if isinstance(part, torch.Tensor)]
 
 
 def _child(value: Any, step: str, path: str) -> Any:

@@ -10,6 +10,7 @@ import contextlib
 import copy
 import itertools
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -657,9 +658,7 @@ def wrap(
     True
     """
     if not isinstance(module, nn.Module):
-        raise ModelError(
-            f"model: got a {type(module).__name__}, expected a torch.nn.Module; put it into a module's forward()"
-        )
+        raise ModelError(f"model: got {_named(module)}, expected a torch.nn.Module; {_cure(module)}")
     if any(tensor.is_inference() for tensor in itertools.chain(*tensors_of(module))):
         raise ModelError(
             "model: its weights were made inside torch.inference_mode(), which leaves them without gradients; make or "
@@ -691,3 +690,24 @@ def wrap(
     )
     model.source = dict(source)
     return model
+
+
+def _named(given: object) -> str:
+    """Name what is no module."""
+    if isinstance(given, type):
+        return f"the class {given.__name__}"
+    if given is None or isinstance(given, (str, os.PathLike)):
+        return repr(None if given is None else os.fspath(given))
+    name = type(given).__name__
+    return f"a{'n' * (name[0] in 'AEIOU')} {name}"
+
+
+def _cure(given: object) -> str:
+    """Say how to come to a module from what was given instead."""
+    if isinstance(given, type):
+        return f"make one of it, such as {given.__name__}()"
+    if isinstance(given, (str, os.PathLike)):
+        return f"open files with seqsal.load_model({os.fspath(given)!r})"
+    if isinstance(given, Mapping) and any(isinstance(value, torch.Tensor) for value in given.values()):
+        return "load the state dictionary into its module by load_state_dict(), and give that"
+    return "put it into a module's forward()" if callable(given) else "give the network itself"

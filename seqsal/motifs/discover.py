@@ -39,7 +39,7 @@ import numpy as np
 import pandas as pd
 
 from seqsal.errors import MotifError, UsageError
-from seqsal.io.attributions import Attributions
+from seqsal.io.attributions import Attributions, check_attributions
 from seqsal.io.progress import bar as progress_bar
 from seqsal.motifs.kmers import MIN_SEQLETS, align_kmers
 from seqsal.motifs.match import announce_compilation, best_matches, group_motifs, match_motifs, threads_kept
@@ -129,6 +129,7 @@ def discover_motifs(
     MotifResult(1 pattern from the peaks: 12 pos, 0 neg)
       Pattern(pos_pattern_1, GATTACAC, 12 instances, kmers)
     """
+    check_attributions(attr)
     if algorithm not in ALGORITHMS:
         raise UsageError(f"algorithm: got {algorithm!r}, expected one of {', '.join(ALGORITHMS)}")
     if isinstance(motif_db, (str, os.PathLike)):

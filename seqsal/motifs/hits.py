@@ -28,7 +28,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from seqsal.errors import MotifError, StoreError, UsageError
-from seqsal.io.attributions import Attributions
+from seqsal.io.attributions import Attributions, check_attributions
 from seqsal.io.progress import bar
 from seqsal.io.sweep import forward_layers
 from seqsal.motifs.patterns import Pattern, core_columns
@@ -105,6 +105,7 @@ def call_hits(
     ([{'start': 30, 'end': 38, 'strand': '+'}, {'start': 130, 'end': 138, 'strand': '+'}], 20)
     """
     fit = _algorithm(algorithm)
+    check_attributions(attr)
     if not patterns:
         raise UsageError("patterns: got none, expected one or more; discover them with `seqsal motifs`")
     if not 0 < fdr <= 1:

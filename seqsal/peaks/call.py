@@ -37,7 +37,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from seqsal.errors import BedError, MethodError, ModelError, StoreError, UsageError
-from seqsal.io.attributions import Array, Attributions
+from seqsal.io.attributions import Array, Attributions, check_attributions
 from seqsal.io.bed import read_bed, write_tsv
 from seqsal.io.sweep import CHUNK_BP, Axis, Scale, TrackBlock, blend_weights, sweep_track
 from seqsal.peaks.candidates import SEED_REACH_BP, SIGNS, CandidateRules, Candidates, find_candidates, under_seeds
@@ -177,6 +177,7 @@ def call_peaks(
         raise UsageError(f"sign: got {sign!r}, expected both, {' or '.join(SIGNS)}")
     check_statistic(statistic)
     check_fdr(fdr)
+    check_attributions(attr)
     coarse = attr.result(seeds) if isinstance(seeds, str) else seeds
     if coarse is not None:
         check_seeds(attr, coarse)

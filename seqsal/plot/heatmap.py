@@ -11,7 +11,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from numpy.typing import ArrayLike, NDArray
 
 from seqsal.errors import UsageError
-from seqsal.io.attributions import Attributions
+from seqsal.io.attributions import Attributions, check_attributions
 from seqsal.plot.style import (
     NEGATIVE,
     POSITIVE,
@@ -84,6 +84,7 @@ def plot_heatmap(
     """
     if limit is not None and not limit > 0:
         raise UsageError(f"limit: got {limit}, expected an attribution above 0")
+    check_attributions(attr)
     chosen = _chosen(attr, rows)
     ordered = chosen if sort_by is None else chosen[_order(attr, chosen, sort_by)]
     image = _image(attr, ordered)

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from seqsal.errors import RegionError, UsageError
-from seqsal.io.attributions import Attributions
+from seqsal.errors import RegionError, UsageError, shown
+from seqsal.io.attributions import Attributions, check_attributions
 from seqsal.io.sweep import average_spans
 from seqsal.plot.style import one_line
 from seqsal.regions import Region, format_region, parse_region
@@ -65,10 +65,13 @@ def pick_region(attr: Attributions, region: str | int | Region | None) -> Region
     None is the region with the highest prediction. Raises `RegionError` for what is none of these, or a name of
     several.
     """
+    check_attributions(attr)
     if isinstance(region, Region):
         return region
     if isinstance(region, str):
         return _named_region(attr.regions, region)
+    if not isinstance(region, (int, np.integer, type(None))):
+        raise UsageError(f"region: got {shown(region)}, expected chrom:start-end, the name of a region, or its row")
     if not 0 <= (region or 0) < len(attr):
         problem = "attributions" if region is None else f"region: got row {region}"
         raise RegionError(f"{problem}, but there are {len(attr):,} regions; give a row from 0, or chrom:start-end")
@@ -98,17 +101,17 @@ def _named_region(table: pd.DataFrame, text: str) -> Region:
 
 
 def read_locus(
-    attr: Attributions, region: str | Region, *, hypothetical: bool = False, max_bp: int | None = None,
+    attr: Attributions, region: str | int | Region | None, *, hypothetical: bool = False, max_bp: int | None = None,
     among: NDArray[np.intp] | None = None,
 ) -> Locus:  # fmt: skip
-    """Average the windows over `region`, as the bigWig writer does, and cut it down to where there is data.
+    """Average the windows over `region` (as in `pick_region`), as the bigWig writer does, cut down to where data are.
 
     `among` are rows that hold all windows over it, where those are known; increasing.
 
     Raises `RegionError` where no window covers any of it or they span more than `max_bp`, `UsageError` where
     `hypothetical` scores are asked for and were not kept.
     """
-    span = parse_region(region) if isinstance(region, str) else region
+    span = pick_region(attr, region)
     if hypothetical and attr.hypothetical is None:
         raise UsageError(
             "hypothetical: these attributions hold only the track; make them again with hypothetical scores kept"

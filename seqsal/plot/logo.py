@@ -223,7 +223,7 @@ def plot_letters(
 @shown
 def plot_logo(
     attr: Attributions,
-    region: str | Region,
+    region: str | int | Region | None = None,
     ax: Axes | None = None,
     *,
     hypothetical: bool = False,
@@ -242,7 +242,8 @@ def plot_logo(
     attr
         Attributions of N windows.
     region
-        `chrom:start-end`, 0-based half-open.
+        `chrom:start-end`, 0-based half-open, the name of a region of the attributions, or its row; None is the region
+        with the highest prediction.
     hypothetical
         Draw the scores of all four bases instead of those of the bases that are there.
     ax, colors, flip_negative, highlight, title
@@ -276,7 +277,7 @@ def plot_logo(
 
 def plot_region_rows(
     attr: Attributions,
-    region: str | Region,
+    region: str | int | Region | None = None,
     *,
     row_bp: int = 100,
     hypothetical: bool = False,

@@ -92,7 +92,11 @@ def plot_track(
 
 
 def plot_region_track(
-    attr: Attributions, region: str | Region, ax: Axes | None = None, *, peaks: pd.DataFrame | None = None
+    attr: Attributions,
+    region: str | int | Region | None = None,
+    ax: Axes | None = None,
+    *,
+    peaks: pd.DataFrame | None = None,
 ) -> Axes:
     """Draw the attributions of a region of the genome, + strand, with its peaks.
 

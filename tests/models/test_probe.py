@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -327,9 +328,38 @@ def test_out_of_memory_is_not_mistaken_for_a_bad_model() -> None:
     assert (model.n_targets, model.output_space, model.input_length) == (None, "auto", None)
 
 
-def test_only_modules_are_wrapped() -> None:
-    with pytest.raises(ModelError, match=r"model: got a function, expected a torch\.nn\.Module"):
-        wrap(lambda X: X.sum(dim=(1, 2)))  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (lambda X: X.sum((1, 2)), "got a function, expected a torch.nn.Module; put it into a module's forward()"),
+        (Indices, "got the class Indices, expected a torch.nn.Module; make one of it, such as Indices()"),
+        (Indices().state_dict(), "got an OrderedDict, expected a torch.nn.Module; load the state dictionary into its"),
+        ("M.safetensors", "got 'M.safetensors', expected a torch.nn.Module; open files with seqsal.load_model('M.safe"),
+        (None, "got None, expected a torch.nn.Module; give the network itself"),
+    ],
+)
+def test_only_modules_are_wrapped(given: Any, words: str) -> None:
+    with pytest.raises(ModelError) as error:
+        wrap(given)
+    assert words in str(error.value)
+
+
+def test_only_files_are_loaded() -> None:
+    with pytest.raises(ModelError, match=r"got a Indices, expected a file or .*; give modules to seqsal.wrap\(\)"):
+        load_model(Indices())  # type: ignore[arg-type]
+
+
+def test_what_a_model_might_have_read_is_tried_in_silence(recwarn: pytest.WarningsRecorder) -> None:
+    class Loud(nn.Module):
+        def forward(self, batch: Any) -> Any:
+            if not isinstance(batch, dict):
+                warnings.warn(f"{tuple(batch.shape)} {batch.dtype}", UserWarning, stacklevel=1)
+            return batch["x"].sum((1, 2))
+
+    with pytest.raises(ModelError, match="it reads a dictionary"):
+        wrap(Loud(), input_length=LENGTH)
+    said = {str(one.message) for one in recwarn}
+    assert {text for text in said if text.startswith("(")} == {f"(2, 4, {LENGTH}) torch.float32"}
 
 
 def test_random_sequences_are_one_hot_and_differ() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import namedtuple
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -111,6 +112,15 @@ def test_a_model_that_squeezes_a_batch_of_one_profile() -> None:
     torch.testing.assert_close(model(X), body(X)[:, 1].sum(dim=-1))
 
 
+@dataclass
+class Answers:
+    """What models of language give, as a rule: an object with parts that may be missing."""
+
+    logits: torch.Tensor
+    hidden: torch.Tensor
+    loss: torch.Tensor | None = None
+
+
 OUTPUTS: list[tuple[Callable[[torch.Tensor], Any], int | str]] = [
     (lambda z: (z * 2, z), 1),
     (lambda z: (z * 2, z), "1"),
@@ -121,6 +131,7 @@ OUTPUTS: list[tuple[Callable[[torch.Tensor], Any], int | str]] = [
     (lambda z: {0: z * 2, 1: z}, 1),
     (lambda z: Pair(z * 2, z), "counts"),
     (lambda z: Pair(z * 2, z), 1),
+    (lambda z: Answers(z, z * 2), "logits"),
 ]
 
 
@@ -146,9 +157,15 @@ def test_one_of_many_outputs(end: Callable[..., Any], output: int | str, squash:
         (lambda z: z, "b", r"output: 'b' is not in what the model gives, \(2, 1\); leave output out"),
         (lambda z: {"a": (z, z)}, "a", r"gives a tuple .*choose one by output: a.0, a.1"),
         (lambda z: {"a": None}, "a", r"gives a NoneType, expected a tensor.*wrap it in a module"),
+        (
+            lambda z: Answers(z, z),
+            None,
+            r"gives a Answers \(logits: \(2, 1\), hidden: .*output: logits, hidden",
+        ),
+        (lambda z: Answers(z, z), "logit", r"output: 'logit' is not in .*; choose one of its parts: logits, hidden"),
     ],
 )
-def test_outputs_that_are_not_there(end: Callable[..., Any], output: int | str, message: str) -> None:
+def test_outputs_that_are_not_there(end: Callable[..., Any], output: int | str | None, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         wrap(Ended(Body(), end), output=output, input_length=LENGTH)
 

@@ -14,7 +14,7 @@ from track_toys import make_attr
 
 from seqsal.errors import RegionError, UsageError
 from seqsal.io.attributions import Attributions
-from seqsal.plot import BASE_COLORS, plot_letters, plot_logo, plot_region_rows, save_figure
+from seqsal.plot import BASE_COLORS, plot_letters, plot_logo, plot_region_rows, plot_region_track, save_figure
 from seqsal.plot.logo import compound_outline, stack_letters
 from seqsal.sequence.codes import ALPHABET, encode
 
@@ -159,6 +159,22 @@ def test_regions_that_cannot_be_drawn(attr: Attributions) -> None:
         plot_logo(make_attr(np.ones((1, 6000)), start=[0]), "chr1:0-6000")
     with pytest.raises(UsageError, match="row_bp: got 0"):
         plot_region_rows(attr, "chr1:1000-1100", row_bp=0)
+
+
+def test_a_region_is_named_by_its_place_its_name_or_its_row(attr: Attributions) -> None:
+    row = int(np.argmax(attr.prediction))
+    window = attr.regions.iloc[row]
+    place = f"{window['chrom']}:{window['start']}-{window['end']}"
+    for draw in (plot_logo, plot_region_track):
+        drawn = [draw(attr, one) for one in (place, row, None)]
+        assert len({(ax.get_xlim(), ax.get_ylim()) for ax in drawn}) == 1
+    assert len(plot_region_rows(attr, row, row_bp=10)) > 1
+    with pytest.raises(RegionError, match="got row 99"):
+        plot_logo(attr, 99)
+    with pytest.raises(
+        UsageError, match=r"region: got 1.5, expected chrom:start-end, the name of a region, or its row"
+    ):
+        plot_logo(attr, 1.5)  # type: ignore[arg-type]
 
 
 def test_rows_share_the_scale_and_hold_every_base(attr: Attributions) -> None:
