@@ -413,7 +413,11 @@ class NumberOrAuto(click.ParamType):
         """Read what was given."""
         if value == "auto":
             return "auto"
-        return int(click.IntRange(min=0).convert(value, param, ctx))
+        try:
+            number = int(value)
+        except ValueError:
+            self.fail(f"got {value!r}, expected a whole number or auto", param, ctx)
+        return int(click.IntRange(min=0).convert(number, param, ctx))
 
 
 def complete_methods(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:

@@ -48,14 +48,18 @@ def plan_command(
     Takes the options of `attribute`. Several models give a file each, or with --ensemble one of them all. Tasks need
     the same files, and nothing from each other.
     """
+    from seqsal.io.atomic import check_writable
     from seqsal.pipeline.units import SYSTEMS, plan_units
 
     models: list[Any] = [list(model)] if ensemble and len(model) > 1 else list(model)
+    if merged is not None and len(models) == 1:
+        check_writable(Path(merged))
     merged = merged or str(out / ("A.h5" if len(models) == 1 else "merged"))
     plan = plan_units(models, out, units=units, system=system, merged=merged, **arguments)
     if system is not None and not quiet:
         click.echo(f"{out / SYSTEMS[system][0]}: runs the tasks, and merges them into {merged}")
     if not quiet:
         n, last = len(plan.tasks), len(plan.tasks) - 1
-        click.echo(f"{out}: {n:,} task{'s' * (n > 1)}; run `seqsal work {out} --task N` for N from 0 to {last}, then "
+        which = f"N` for N from 0 to {last}" if last else "0`"
+        click.echo(f"{out}: {n:,} task{'s' * (n > 1)}; run `seqsal work {out} --task {which}, then "
                    f"`seqsal merge {out} --out {'A.h5' if len(models) == 1 else 'DIR'}`")  # fmt: skip
