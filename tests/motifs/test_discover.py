@@ -117,7 +117,7 @@ def test_last_digits_decide_nothing(small: Planted, rng: np.random.Generator, mo
 
 @pytest.mark.slow
 def test_modisco_separates_two_motifs(rng: np.random.Generator) -> None:
-    planted = plant(rng, {REB1: (110, 1.0), CTCF: (90, 1.0)}, window_strands="+-")
+    planted = plant(rng, {REB1: (80, 1.0), CTCF: (60, 1.0)}, window_strands="+-")  # of 70 it shifts some
     result = discover_motifs(planted.attr, planted.peaks, motif_db=[known(REB1), known(CTCF)])
     assert set(result.table["algorithm"]) == {"modisco"}
     assert list(result.table["match"]) == [REB1, CTCF]

@@ -67,8 +67,11 @@ def attribute(codes: Codes, device: torch.device = CPU, **options: Any) -> seqsa
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch about itself
 @pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler")
 def test_compiled_models_give_the_same_attributions(
-    codes: Codes, device: torch.device, caplog: pytest.LogCaptureFixture
+    codes: Codes, device: torch.device, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from torch._inductor import config
+
+    monkeypatch.setattr(config, "compile_threads", 1)  # its pool of processes would load torch again each
     caplog.set_level(logging.INFO, "seqsal")
     expected, found = (attribute(codes, device, compile=compiled, batch_size=4) for compiled in (False, True))
     scale = np.abs(expected.track).max()
