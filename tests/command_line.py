@@ -15,6 +15,8 @@ from seqsal.models import CNN, CNNConfig, save_checkpoint
 from seqsal.sequence.codes import decode
 
 LENGTH = 60
+_SIZES = "n_regions=8 n_ism_regions=2 n_small=4 n_steps=4 n_draws=1 n_bootstrap=100"
+SMALL_AUDIT = [word for size in _SIZES.split() for word in ("--setting", size)]
 
 
 def call(*arguments: object, **settings: object) -> Result:

@@ -87,7 +87,7 @@ def check_same(found: Attributions, expected: Attributions, rows: Any = slice(No
 
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_alone_in_a_subset_permuted_or_in_another_batch(codes: NDArray[np.uint8], method: str) -> None:
-    whole = attribute(codes, method)
+    whole = attribute(codes, method, n_controls=4)
     np.testing.assert_allclose(whole.track[7], whole.track[2], rtol=0, atol=1e-6)
     for rows in ([8], slice(6, None), [9, 3, 0, 11, 5]):
         check_same(attribute(codes[rows], method, n_controls=0), whole, rows)
@@ -156,7 +156,7 @@ def test_in_memory_through_a_file_or_resumed(codes: NDArray[np.uint8], method: s
 
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_another_draw_is_other_references_noise_and_controls(codes: NDArray[np.uint8], method: str) -> None:
-    first, second, again = (attribute(codes, method, draw=draw) for draw in (0, 1, 1))
+    first, second, again = (attribute(codes, method, draw=draw, n_controls=6) for draw in (0, 1, 1))
     np.testing.assert_array_equal(second.track, again.track)
     assert np.array_equal(first.track, second.track) == (method not in DRAWING)
     assert not np.array_equal(first.controls.codes, second.controls.codes)

@@ -24,6 +24,7 @@ import pytest
 import torch
 from bundle_checks import check_bundle
 from click.testing import CliRunner, Result
+from command_line import SMALL_AUDIT
 from toys import random_codes
 
 import seqsal
@@ -292,7 +293,7 @@ def test_one_hot_arrays_and_tables_from_python(lab: Lab, rng: np.random.Generato
 
 def test_run_fills_the_folder_and_repeats_to_the_byte(lab: Lab) -> None:
     arguments = ["run", "--model", lab.folder / "M.safetensors", "--genome", lab.folder / "genome.fa",
-                 "--regions", lab.folder / "regions.bed", "--device", "cpu"]  # fmt: skip
+                 "--regions", lab.folder / "regions.bed", "--device", "cpu", *SMALL_AUDIT]  # fmt: skip
     for name in ("one", "two"):
         result = call(*arguments, "--out", lab.out / name)
         assert result.exit_code == 0, result.output

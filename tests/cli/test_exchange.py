@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from command_line import SMALL_AUDIT
 from interop_toys import Case, make_case
 from modiscolite.cli import cli as modisco
 from motif_toys import REB1, plant
@@ -132,7 +133,7 @@ def test_imported_peaks_and_audit_are_those_of_the_original(case: Case, tmp_path
     assert tables[0]["effect"].notna().all() and tables[1]["effect"].isna().all()  # for which a model is needed
     pd.testing.assert_frame_equal(*(table.drop(columns=["effect", "effect_sd"]) for table in tables))
     done("logo", tmp_path / "B.h5", "--region", "chr1:110-170", "--out", tmp_path / "logo.svg")
-    audit = done("audit", tmp_path / "B.h5", "--out", tmp_path / "audit.json")
+    audit = done("audit", tmp_path / "B.h5", *SMALL_AUDIT, "--out", tmp_path / "audit.json")
     assert "faithful: not tested" in audit.output
     check_reports(tmp_path)
 

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from command_line import LENGTH, Inputs, call, refused
+from command_line import LENGTH, SMALL_AUDIT, Inputs, call, refused
 
 import seqsal
 from seqsal.errors import StoreError
@@ -33,8 +33,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
 def run_folder(inputs: Inputs) -> Path:
     out = inputs.folder / "run"
     result = call("run", *inputs.given, "--method", "gradient_x_input", "--method", "ism", "--controls", 100,
-                  "--setting", "n_regions=8", "--setting", "n_small=4", "--setting", "n_ism_regions=2",
-                  "--seed", 5, "--out", out)  # fmt: skip
+                  *SMALL_AUDIT, "--seed", 5, "--out", out)  # fmt: skip
     assert result.exit_code == 0, result.output
     return out
 

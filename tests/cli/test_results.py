@@ -11,6 +11,7 @@ import pyBigWig
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from command_line import SMALL_AUDIT
 from toys import random_codes
 
 import seqsal
@@ -93,7 +94,7 @@ def test_verbs_open_any_result(given: list[object], tmp_path: Path) -> None:
 def test_run_is_about_the_first(given: list[object], tmp_path: Path) -> None:
     out = tmp_path / "run"
     result = call("run", *given, "--method", "saliency", "--method", "gradient_x_input", "--target", 2, "--target", 1,
-                  "--out", out)  # fmt: skip
+                  *SMALL_AUDIT, "--out", out)  # fmt: skip
     assert result.exit_code == 0, result.output
     attr = seqsal.read_attributions(out / "attributions.h5")
     assert attr.results == (
