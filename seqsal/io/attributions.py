@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -231,6 +232,11 @@ class Attributions:
             if name not in ("controls", "run"):
                 raise AttributeError(f"{name}: is what the attributions are about, and cannot be set")
             object.__setattr__(self, name, value)
+
+    @cached_property
+    def is_reverse(self) -> NDArray[np.bool_]:
+        """Whether each window lies on the reverse strand, (N,)."""
+        return np.asarray(self.regions["strand"] == "-", dtype=np.bool_)
 
     @property
     def length(self) -> int:

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqsal.io.atomic import atomic_path
+from seqsal.io.packing import stored
 
 __all__ = ["MAGIC", "Stretch", "write_bigwig"]
 
@@ -129,7 +130,7 @@ def _encode(batch: Sequence[tuple[int, int, NDArray[np.float32]]]) -> _Encoded:
             records["sum"], records["squares"] = exact
         summaries.append(records)
         sums += exact.sum(axis=1)
-    return _Encoded(_deflated(sections, SAVED), spans, np.concatenate(summaries), sums)
+    return _Encoded(_deflated(sections, SAVED), spans, _joined(summaries), sums)
 
 
 def _section(number: int, start: int, values: NDArray[np.float32]) -> bytes:
@@ -151,7 +152,7 @@ def _deflated(blocks: Sequence[bytes], most: float) -> list[bytes]:
     """Deflate blocks of one kind, or wrap them as they are where more than `most` is left of the first one's start."""
     tried = blocks[0][:TRIED]
     is_worth = len(zlib.compress(tried, 1)) <= most * len(tried)
-    return [zlib.compress(block, int(is_worth)) for block in blocks]
+    return [zlib.compress(block, 1) if is_worth else stored(block) for block in blocks]
 
 
 class _Writer:
@@ -190,7 +191,7 @@ class _Writer:
 
     def _pass_on(self, is_last: bool = False) -> None:
         """Add the summaries of the finest scale to all scales, each from the one before."""
-        records = np.concatenate([np.empty(0, _RECORD), *self._due])
+        records = _joined(self._due)
         self._due, self._n_due = [], 0
         for scale in self._scales:
             records = scale.add(records, is_last)
@@ -287,6 +288,11 @@ def _tree(at: int, items: Array, inner: Callable[[Array, Array], Array]) -> byte
     return b"".join(laid)
 
 
+def _joined(parts: Sequence[Any]) -> Array:
+    """Put records one after the other: numpy would copy them field by field."""
+    return np.frombuffer(b"".join(parts), _RECORD)
+
+
 class _Scale:
     """Summaries of `reduction` bases each, in blocks in a file of their own."""
 
@@ -296,12 +302,12 @@ class _Scale:
 
     def add(self, finer: Array, is_last: bool) -> Array:
         """Add summaries of a finer scale; returns those of this one that are done, all of them with `is_last`."""
-        records = np.concatenate([self._open, finer])
+        records = _joined([self._open, finer])
         if not len(records):
             return records
         chrom, place = records["chrom"], records["start"] // self.reduction
         first = np.flatnonzero(np.append(True, (chrom[1:] != chrom[:-1]) | (place[1:] != place[:-1])))
-        joined = records[first]
+        joined = records.take(first)
         joined["end"] = records["end"][np.append(first[1:], len(records)) - 1]
         for name, join in (
             ("n", np.add),
@@ -313,7 +319,7 @@ class _Scale:
             joined[name] = join.reduceat(records[name], first)
         n_done = len(joined) if is_last else len(joined) - 1
         self._open = joined[n_done:]
-        self._due = np.concatenate([self._due, joined[:n_done]])
+        self._due = _joined([self._due, joined[:n_done]])
         self._write(is_last)
         return joined[:n_done]
 

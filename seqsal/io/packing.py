@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from seqsal.io.rounding import kept_bytes
 
-__all__ = ["Slots", "slot_rows"]
+__all__ = ["Slots", "slot_rows", "stored"]
 
 SLOT = 1 << 16  # values of a slot
 STORED = 0xFFFF  # bytes of a block that lie there as they are
@@ -86,17 +86,22 @@ def _scores_slot(scores: NDArray[np.float32], n_bytes: int) -> bytes:
         kept[i] = high >> np.uint32(8 * i)
     data = kept.reshape(-1).data
     check = zlib.adler32(data, (n_zeros % 65521) << 16 | 1)
-    return b"".join([_zeros(n_zeros), *_stored(data), check.to_bytes(4, "big")])
+    return b"".join([_zeros(n_zeros), *_blocks(data), check.to_bytes(4, "big")])
 
 
-def _stored(data: memoryview) -> Iterator[bytes | memoryview]:
+def stored(data: bytes) -> bytes:
+    """Wrap bytes as they are in a zlib stream, without the tables that `zlib.compress(data, 0)` makes each time."""
+    return b"".join([b"\x78\x01\0", *_blocks(memoryview(data)), zlib.adler32(data).to_bytes(4, "big")])
+
+
+def _blocks(data: memoryview) -> Iterator[bytes | memoryview]:
     """Yield blocks of bytes as they are, the first of which has begun, and an empty last one."""
     for start in range(0, len(data), STORED):
         block = data[start : start + STORED]
-        lengths = len(block).to_bytes(2, "little") + (len(block) ^ STORED).to_bytes(2, "little")
-        yield (b"" if not start else b"\0") + lengths
+        yield len(block).to_bytes(2, "little") + (len(block) ^ STORED).to_bytes(2, "little")
         yield block
-    yield b"\x01\0\0\xff\xff"
+        yield b"\0" if start + STORED < len(data) else b"\1"
+    yield b"\0\0\xff\xff"
 
 
 class Slots:

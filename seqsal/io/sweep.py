@@ -170,13 +170,13 @@ def sweep_track(
     """
     order = np.argsort(axis.window_start, kind="stable")
     step = chunk_rows(attr.length, chunk_bp)
-    open_sums = TrackBlock.empty()  # sums, not yet divided by their weights
+    open_sums, cover = TrackBlock.empty(), _Cover(attr.length)  # sums, not yet divided by their weights
     with progress_bar(total=len(order), desc="track", unit="window", disable=not progress) as bar:
         for i in range(0, len(order), step):
             rows = order[i : i + step]
             values, known = read_forward(attr, rows) if read is None else read(rows)
             scales = None if scale is None else scale(values, known)
-            sums = _add_up(axis.window_start[rows], values, scales, known, open_sums)
+            sums = _add_up(axis.window_start[rows], values, scales, known, open_sums, cover)
             upcoming = axis.window_start[order[i + step]] if i + step < len(order) else np.iinfo(np.int64).max
             n_done = int(np.searchsorted(sums.positions, upcoming))
             open_sums = sums.take(slice(n_done, None))
@@ -192,26 +192,24 @@ def read_forward(attr: Attributions, rows: NDArray[np.int64]) -> tuple[NDArray[n
     """Track and known bases (n, L) of some rows, turned to the chromosome's forward strand."""
     adjacent = rows[-1] - rows[0] == len(rows) - 1 and bool(np.all(np.diff(rows) == 1))
     index = slice(int(rows[0]), int(rows[-1]) + 1) if adjacent else rows
-    values = np.array(attr.track[index], dtype=np.float32)
+    values = np.asarray(attr.track[index], dtype=np.float32)
     known = np.asarray(attr.codes[index]) != N_CODE
-    if not np.isfinite(values).all():
+    with np.errstate(over="ignore", invalid="ignore"):
+        is_finite = np.isfinite(values.sum())  # quicker; where the sum itself is too large, each is looked at
+    if not is_finite and not np.isfinite(values).all():
         bad = attr.regions["name"].iloc[int(rows[np.argmin(np.isfinite(values).all(axis=1))])]
         raise StoreError(f"track: the window {bad} has values that are not finite; attribute it again")
-    reverse = _is_reverse(attr, index)
-    values[reverse] = values[reverse, ::-1]
-    known[reverse] = known[reverse, ::-1]
+    reverse = attr.is_reverse[index]
+    if reverse.any():
+        values = np.where(reverse[:, None], values[:, ::-1], values)  # the track itself stays as it is
+        known[reverse] = known[reverse, ::-1]
     return values, known
-
-
-def _is_reverse(attr: Attributions, rows: slice | NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether rows are of the reverse strand (n,), without a look at all the others."""
-    return np.asarray(attr.regions["strand"].iloc[rows] == "-", dtype=np.bool_)
 
 
 def forward_codes(attr: Attributions, rows: slice | NDArray[np.int64]) -> NDArray[np.uint8]:
     """Codes (n, L) of some rows, turned to the chromosome's forward strand."""
     codes = np.array(attr.codes[rows], dtype=np.uint8)
-    reverse = _is_reverse(attr, rows)
+    reverse = attr.is_reverse[rows]
     codes[reverse] = reverse_complement(codes[reverse])
     return codes
 
@@ -224,7 +222,7 @@ def forward_layers(
     The layers are (n, 1 or 5, L); X · track stands in for scores that were not kept.
     """
     codes, layers = forward_codes(attr, rows), np.array(attr.track[rows], dtype=np.float32)[:, None]
-    reverse = _is_reverse(attr, rows)
+    reverse = attr.is_reverse[rows]
     layers[reverse] = layers[reverse, :, ::-1]
     if not all_bases:
         return codes, layers
@@ -274,12 +272,33 @@ def average_spans(
     return codes, np.divide(total, divisor, out=np.full_like(total, np.nan), where=divisor > 0)
 
 
+class _Cover:
+    """Weights, and numbers of windows, of each position under windows that know all their bases.
+
+    In a genome that is covered evenly they are the same in chunk after chunk, and are added up once.
+    """
+
+    def __init__(self, length: int) -> None:
+        self.shares = blend_weights(length)
+        self._slot = np.zeros(0, dtype=np.int64)
+        self._sums = np.zeros(0), self._slot
+
+    def over(self, slot: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Of windows whose first bases lie at `slot`."""
+        if not np.array_equal(slot, self._slot):
+            rows = np.broadcast_to(self.shares, (len(slot), len(self.shares)))
+            self._slot, self._sums = slot, (_laid(slot, rows), _laid(slot, np.broadcast_to(np.int64(1), rows.shape)))
+        weights, count = self._sums
+        return weights.copy(), count.copy()
+
+
 def _add_up(
     starts: NDArray[np.int64],
     values: NDArray[np.float32],
     scales: NDArray[np.float64] | None,
     known: NDArray[np.bool_],
     carried: TrackBlock,
+    cover: _Cover,
 ) -> TrackBlock:
     """Add windows sorted by start to what earlier windows left at the positions that they share."""
     length = values.shape[1]
@@ -287,26 +306,34 @@ def _add_up(
     slot = np.concatenate([[0], np.cumsum(np.minimum(steps, length))])  # stretches without a window take no memory
     size = int(slot[-1]) + length
     at = carried.positions - starts[0]
-    shares = np.broadcast_to(blend_weights(length), values.shape)
-    if not known.all():
-        shares = np.where(known, shares, 0)
+    all_known = bool(known.all())
+    shares = cover.shares if all_known else np.where(known, cover.shares, 0)
     weighted = values * shares
-
-    def sums(carry: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
-        total = np.zeros(size + length, carry.dtype)
-        total[at] = carry
-        _add_rows(total, slot, rows)
-        return total[:size]
-
-    total = sums(carried.values, weighted)
-    scaled = total if scales is None else sums(carried.scaled, weighted / scales[:, None])
-    weights, count = sums(carried.weights, shares), sums(carried.n_windows, known)
-    first = np.concatenate([[0], np.flatnonzero(steps > length) + 1])
+    total = _laid(slot, weighted, at, carried.values)
+    scaled = total if scales is None else _laid(slot, weighted / scales[:, None], at, carried.scaled)
+    if all_known:
+        weights, count = cover.over(slot)
+        weights[at] += carried.weights  # whole numbers, whose sums are exact in any order
+        count[at] += carried.n_windows
+    else:
+        weights, count = _laid(slot, shares, at, carried.weights), _laid(slot, known, at, carried.n_windows)
     positions = np.arange(starts[0], starts[0] + size)
-    ends, gaps = np.append(slot[first[1:]], size), np.diff(starts[first] - slot[first], prepend=starts[0])
-    if gaps.any():
-        positions += np.repeat(np.cumsum(gaps), np.diff(ends, prepend=0))
+    after_gap = np.flatnonzero(steps > length) + 1
+    if len(after_gap):
+        begin = slot[after_gap]
+        positions[begin[0] :] += np.repeat(starts[after_gap] - starts[0] - begin, np.diff(begin, append=size))
     return TrackBlock(positions, total, scaled, weights, count)
+
+
+def _laid(slot: NDArray[np.int64], rows: NDArray[Any], at: Any = (), carried: Any = ()) -> NDArray[Any]:
+    """Add rows up, row i from `slot[i]` on, after what earlier rows left at the positions `at`."""
+    length = rows.shape[1]
+    size = int(slot[-1]) + length
+    total = np.zeros(size + length, np.int64 if rows.dtype == np.bool_ else rows.dtype)
+    if len(at):
+        total[at] = carried
+    _add_rows(total, slot, rows)
+    return total[:size]
 
 
 def _add_rows(total: NDArray[Any], slot: NDArray[np.int64], rows: NDArray[Any]) -> None:

@@ -32,7 +32,7 @@ __all__ = ["SCORE_FORMATS", "member_size", "write_agreement", "write_bedgraph", 
 
 SCORE_FORMATS = (".tsv", ".bed", ".bedgraph")
 LINES_AT_ONCE = 1 << 16
-TRACK_BP = 1 << 18  # values in memory at a time, few enough for the system to give the same memory again
+TRACK_BP = 1 << 17  # values in memory at a time, few enough for the system to give the same memory again
 logger = logging.getLogger(__name__)
 
 

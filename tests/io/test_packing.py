@@ -36,6 +36,13 @@ def test_slots_of_scores_are_shuffled_zlib_streams_of_one_length(n: int, n_bytes
     assert len(streams[0]) <= n * (n_bytes + (4 - n_bytes) * 0.0065) + 288  # 13 bits for 258 zeros, 8 each of the rest
 
 
+def test_bytes_are_wrapped_as_they_are() -> None:
+    for n in (1, 65_535, 65_536, 200_000):
+        data = RNG.bytes(n)
+        assert zlib.decompress(packing.stored(data)) == data
+        assert len(packing.stored(data)) <= n + 11 + 5 * -(-n // 65_535)
+
+
 def test_slots_are_about_as_full_as_each_other() -> None:
     for n_rows, expected in ((1, 1), (65, 65), (66, 33), (131, 44), (10_001, 65)):
         assert slot_rows((n_rows, 1000)) == expected
