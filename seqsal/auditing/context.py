@@ -166,6 +166,12 @@ class AuditContext:
         """Return dinucleotide-preserving shuffles (n, L); another draw, another shuffle."""
         return dinucleotide_shuffle(codes, seed=self.seed, draw=draw_number("audit", draw))
 
+    def shuffles(self, codes: Codes, first: int, n_draws: int) -> Codes:
+        """Return the shuffles (n_draws, n, L) of the draws from `first` on, each as in `shuffled`, drawn together."""
+        draws = np.repeat(draw_number("audit", first + np.arange(n_draws)), len(codes))
+        made = dinucleotide_shuffle(np.tile(codes, (n_draws, 1)), seed=self.seed, draw=draws)
+        return made.reshape(n_draws, *codes.shape)
+
     def in_windows(self, codes: Codes, rows: Ints | None = None) -> Codes:
         """Return the whole windows that the model reads, with sequences (n, L) in their spans.
 

@@ -150,6 +150,13 @@ def test_failures_follow_from_their_definition(rng: np.random.Generator) -> None
     assert found.probes["n_probes"].sum() == n_probes
 
 
+def test_shuffles_drawn_together_are_those_drawn_one_by_one(rng: np.random.Generator) -> None:
+    context = context_of(Small(), random_codes(rng, 3, LENGTH, share_unknown=0.1), settings=SETTINGS)
+    codes = np.asarray(context.codes(context.rows(3)))
+    one_by_one = [context.shuffled(codes, draw) for draw in range(7, 12)]
+    assert np.array_equal(context.shuffles(codes, 7, 5), one_by_one)
+
+
 def test_probes_change_what_they_say(rng: np.random.Generator) -> None:
     codes = random_codes(rng, 6, LENGTH, share_unknown=0.1)
     context = context_of(Small(), codes, settings=SETTINGS)

@@ -300,7 +300,7 @@ def _comparisons(context: AuditContext, regions: Codes) -> Iterator[tuple[str, C
 
 def _shuffles(context: AuditContext, codes: Codes) -> Codes:
     n_draws = -(-LEAST_SHUFFLES // max(len(codes), 1))
-    return np.concatenate([context.shuffled(codes, SHUFFLE_DRAW + draw) for draw in range(n_draws)])
+    return np.concatenate(context.shuffles(codes, SHUFFLE_DRAW, n_draws))
 
 
 def _examine(context: AuditContext, one: Examined, hits: Hits) -> Examined:

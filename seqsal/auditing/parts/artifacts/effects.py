@@ -134,5 +134,5 @@ def _neutral_sequences(context: AuditContext) -> tuple[Codes, Ints]:
     rows = context.rows(N_NEUTRAL)
     codes = context.codes(rows)
     n_draws = -(-N_NEUTRAL // len(codes))
-    shuffles = [context.shuffled(codes, NEUTRAL_DRAW + draw) for draw in range(n_draws)]
-    return np.concatenate(shuffles)[:N_NEUTRAL], np.resize(rows, N_NEUTRAL)
+    shuffles = np.concatenate(context.shuffles(codes, NEUTRAL_DRAW, n_draws))
+    return shuffles[:N_NEUTRAL], np.resize(rows, N_NEUTRAL)

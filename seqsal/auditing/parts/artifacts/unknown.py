@@ -105,7 +105,7 @@ def find_unknown(context: AuditContext, known_hits: Sequence[Hits] = ()) -> list
     codes = masked(context.codes(rows), rows, known_hits)
     whole = context.codes(rows)
     n_draws = -(-MIN_SHUFFLES // len(whole))
-    backgrounds = [np.concatenate([context.shuffled(whole, SHUFFLE_DRAW + draw) for draw in range(n_draws)])]
+    backgrounds = [np.concatenate(context.shuffles(whole, SHUFFLE_DRAW, n_draws))]
     if context.negatives is not None and len(context.negatives):
         backgrounds.append(context.negatives[: context.settings.n_examples])
     track = np.abs(context.track(rows))

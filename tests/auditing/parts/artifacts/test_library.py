@@ -36,7 +36,7 @@ def test_own_artifacts_are_read(tmp_path: Path) -> None:
     [
         ("", "holds no record"),
         (">a\nACGTNACGTACG\n", "position 5"),
-        (">a\nMKVLAAGIVGLC\n", "other than A, C, G, T"),
+        (">a\nMKVLAAGIVGLC\n", "a protein as it seems; expected DNA"),
         (">a\nACGTACGTA\n>a\nACGTACGTT\n", "a second record a"),
         (">a\nACGTACG\n", "7 bp, expected 8"),
         (">loxP\nACGTACGTACGT\n", "name of an artifact of the library"),
