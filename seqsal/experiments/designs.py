@@ -49,7 +49,7 @@ from seqsal.experiments.words import (
 from seqsal.io.fasta import read_fasta_records
 from seqsal.io.progress import bar
 from seqsal.motifs import Motif, read_motifs
-from seqsal.motifs.formats import JASPAR_PREFIX
+from seqsal.motifs.formats import is_jaspar
 from seqsal.sequence.codes import ALPHABET, N_CODE, decode, encode, reverse_complement
 from seqsal.sequence.draws import dinucleotide_shuffle, draw_number
 
@@ -104,7 +104,7 @@ def read_elements(given: Any) -> list[Element]:
         if not text:
             raise UsageError(f"element: got an empty text, {_EXPECTED}")
         return [Element(text.upper(), encode(text))]
-    if not text.startswith(JASPAR_PREFIX) and not os.path.exists(text):
+    if not is_jaspar(text) and not os.path.exists(text):
         if set(text.upper()) <= set("ACGTUNRYSWKMBDHV"):
             raise UsageError(
                 f"element: got {shown(text)}, expected A, C, G and T alone, as every base of it is written; choose one "

@@ -333,7 +333,7 @@ def _as_table(regions: str | os.PathLike[str] | pd.DataFrame | Sequence[str]) ->
     """Turn regions that are written out, ``chrom:start-end`` and no file, into a table; a file or a table stays."""
     if isinstance(regions, (str, os.PathLike)):
         text = os.fspath(regions)
-        if os.path.exists(text) or not re.fullmatch(r"[^\s/]+:[\d,]+-[\d,]+(\([-+.]\))?", str(text)):
+        if os.path.exists(text) or not re.fullmatch(r"[^\s/]+:\d[^/:.]*-[^/:.]*(\([-+.]\))?", str(text)):
             return regions
         regions = [str(text)]
     if isinstance(regions, pd.DataFrame):

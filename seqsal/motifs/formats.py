@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from seqsal.errors import MotifError
 from seqsal.io.content import read_content
 
-__all__ = ["JASPAR_PREFIX", "MotifRecord", "fetch_jaspar", "jaspar_releases", "parse_motifs", "read_text"]
+__all__ = ["JASPAR_PREFIX", "MotifRecord", "fetch_jaspar", "is_jaspar", "jaspar_releases", "parse_motifs", "read_text"]
 
 FORMATS = "MEME, JASPAR, TRANSFAC, HOMER, cluster-buster or XMS"
 SUM_TOLERANCE = 0.05  # of the probabilities at a position
@@ -382,10 +382,15 @@ def jaspar_releases() -> list[str]:
     return sorted((name.removeprefix("JASPAR") for name in files), reverse=True)
 
 
+def is_jaspar(text: str) -> bool:
+    """Whether a text is `jaspar:RELEASE:TAXGROUP`, in letters of either case, and no path."""
+    return text.lower().startswith(JASPAR_PREFIX)
+
+
 @functools.cache
 def fetch_jaspar(spec: str) -> tuple[MotifRecord, ...]:
     """Latest matrices of the CORE collection of `jaspar:RELEASE:TAXGROUP`, in the order of their accessions."""
-    parts, known = spec.removeprefix(JASPAR_PREFIX).split(":"), jaspar_releases()
+    parts, known = spec[len(JASPAR_PREFIX) :].split(":"), jaspar_releases()
     if len(parts) != 2 or not all(parts):
         raise MotifError(
             f"{spec}: expected jaspar:RELEASE:TAXGROUP, for example jaspar:{known[0]}:vertebrates; the releases are "

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from seqsal.errors import MotifError
 from seqsal.io.atomic import atomic_path
-from seqsal.motifs.formats import JASPAR_PREFIX, MotifRecord, fetch_jaspar, parse_motifs, read_text
+from seqsal.motifs.formats import MotifRecord, fetch_jaspar, is_jaspar, parse_motifs, read_text
 from seqsal.sequence.codes import ALPHABET
 
 __all__ = ["ASSUMED_SITES", "PSEUDOCOUNT", "UNIFORM", "Motif", "read_motifs", "write_meme"]
@@ -151,7 +151,7 @@ def read_motifs(spec: str | os.PathLike[str]) -> list[Motif]:
         from seqsal.motifs.modisco_h5 import read_patterns  # which needs Motif
 
         return [pattern.motif for pattern in read_patterns(text)]
-    records = fetch_jaspar(text) if text.startswith(JASPAR_PREFIX) else parse_motifs(read_text(text), text)
+    records = fetch_jaspar(text) if is_jaspar(text) else parse_motifs(read_text(text), text)
     return [_as_motif(record, text) for record in _distinct(records, text)]
 
 

@@ -277,7 +277,7 @@ def unsettled_text(attrs: Mapping[Any, Any], n_peaks: int) -> str:
     return (
         f"their number ({n_peaks:,} at q ≤ {attrs['fdr']:g}) depends on which {attrs['n_controls']:,} controls were "
         f"drawn (--seed): the smallest q-value lies between {low:.2g} and {high:.2g}; more controls, such as "
-        f"--controls {4 * attrs['n_controls']}, or more regions tell"
+        f"--controls {4 * attrs['n_controls']} (`seqsal peaks`: --max-controls), or more regions tell"
     )
 
 

@@ -323,6 +323,13 @@ class TestFasta:
             assert source.windows["padded"].tolist() == [True, False, False]
             assert len(source.rejected) == 0 and "reason" in source.rejected
 
+    @pytest.mark.parametrize("text", ["chr1:10-2o", "chr1:10-", "chr1:1e3-2e3", "chr1:10-20(x)"])
+    def test_a_place_that_is_misspelled_is_no_missing_file(self, genome: Path, text: str) -> None:
+        with pytest.raises(RegionError, match=r"region '.*': not understood, expected chrom:start-end"):
+            open_input(genome=genome, regions=text)
+        with pytest.raises(BedError, match="no such file"):
+            open_input(genome=genome, regions=f"{text}.bed")
+
     def test_records_shorter_than_the_window_are_told(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         path = write_fasta(tmp_path / "x.fa", {"a": "ACGT", "b": "TTTTACGTGG", "c": "ACGTAC"})
         for length, n_short in ((6, 1), (8, 2), (4, 0)):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pyjaspar import jaspardb
 
 from seqsal.errors import MotifError
+from seqsal.experiments.designs import read_elements
 from seqsal.motifs.formats import jaspar_releases
 from seqsal.motifs.matrices import Motif, read_motifs, write_meme
 
@@ -395,6 +396,15 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 # --- JASPAR releases ------------------------------------------------------------------------------------------------
+
+
+def test_jaspar_is_read_in_either_case() -> None:
+    expected = read_motifs("jaspar:2026:fungi")
+    for text in ("JASPAR:2026:fungi", "Jaspar:JASPAR2026:Fungi"):
+        assert [motif.accession for motif in read_motifs(text)] == [motif.accession for motif in expected]
+        assert len(read_elements(text)) == len(expected)
+    with pytest.raises(MotifError, match="JASPAR:fungi: expected jaspar:RELEASE:TAXGROUP"):
+        read_motifs("JASPAR:fungi")
 
 
 @pytest.mark.parametrize(("release", "group"), [("2014", "fungi"), ("2024", "insects"), ("2026", "fungi")])

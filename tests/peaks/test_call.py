@@ -525,7 +525,7 @@ def test_a_number_of_controls_that_was_asked_for_stays(
     peaks = call_peaks(attr, fdr=FDR_OF_SITES)
     assert attr.n_controls == 90 and not peaks.attrs["is_settled"]
     assert "depends on which 90 controls were drawn (--seed)" in caplog.text
-    assert "more controls, such as --controls 360, or more regions tell" in caplog.text
+    assert "more controls, such as --controls 360 (`seqsal peaks`: --max-controls), or more regions tell" in caplog.text
 
 
 @pytest.mark.parametrize("n", [4, 40])
