@@ -125,23 +125,23 @@ class Slots:
 
     def write(self, target: h5py.Dataset, rows: NDArray[np.int64], values: NDArray[Any]) -> None:
         """Write ascending rows into slots; one that a killed process left torn keeps its other rows."""
-        (n_rows, *_), none = target.chunks, (0,) * (target.ndim - 1)
+        (n_rows, *_), none, name = target.chunks, (0,) * (target.ndim - 1), target.name
         numbers = rows // n_rows
         for number in np.unique(numbers).tolist():
             low, high = np.searchsorted(numbers, [number, number + 1]).tolist()
             first = number * n_rows
             slot = values[low:high]
             if high - low < n_rows:
-                last, slot = self._held.get(target.name, (-1, slot))
+                last, slot = self._held.get(name, (-1, slot))
                 if last != number:
                     slot = np.zeros(target.chunks, target.dtype)
                     if high - low < min(n_rows, target.shape[0] - first):
                         _, stream = target.id.read_direct_chunk((first, *none))
                         slot = _unpacked(stream, slot)
-                    self._held[target.name] = number, slot
+                    self._held[name] = number, slot
                 slot[rows[low:high] - first] = values[low:high]
-            elif target.name in self._held and self._held[target.name][0] == number:
-                del self._held[target.name]  # what it holds is written over
+            elif name in self._held and self._held[name][0] == number:
+                del self._held[name]  # what it holds is written over
             target.id.write_direct_chunk((first, *none), self._slot(slot))
 
 

@@ -566,7 +566,9 @@ def fingerprint(layout: StoreLayout, attrs: Mapping[str, Any]) -> str:
     digest = hashlib.sha256(json.dumps([SCHEMA, settings], sort_keys=True, default=str).encode())
     own = layout.datasets()
     digest.update(repr([(name, own[name][0]) for name in own if name not in _of_controls(own)]).encode())
-    for column in ("chrom", "start", "end", "strand", "name"):
+    for column in ("start", "end"):
+        digest.update(np.ascontiguousarray(layout.regions[column], dtype="<i8").data)
+    for column in ("chrom", "strand", "name"):
         values = layout.regions[column]
         for start in range(0, max(len(values), 1), DIGESTED_ROWS):
             some = values.iloc[start : start + DIGESTED_ROWS].tolist()
@@ -660,6 +662,14 @@ def _write_attrs(group: h5py.Group, attrs: Mapping[str, Any]) -> None:
         group.attrs[key] = json.dumps(value, sort_keys=True) if isinstance(value, (dict, list)) else value
 
 
+def _encoded(texts: NDArray[np.object_]) -> NDArray[np.bytes_]:
+    """Encode texts as UTF-8, to the length of the longest."""
+    try:
+        return texts.astype(np.bytes_)  # quick, of ASCII
+    except UnicodeEncodeError:
+        return np.array([str(one).encode() for one in texts], dtype=np.bytes_)
+
+
 def _write_table(group: h5py.Group, table: pd.DataFrame) -> None:
     for column in map(str, table.columns):
         kind = REGION_TYPES.get(column)
@@ -667,9 +677,7 @@ def _write_table(group: h5py.Group, table: pd.DataFrame) -> None:
             kind = np.float64 if pd.api.types.is_numeric_dtype(table[column]) else str
         values = table[column].to_numpy(dtype=None if kind is str else kind)
         if kind is str:  # of a fixed length: a million names of their own lengths take longer and more room
-            numbers, names = pd.factorize(values, use_na_sentinel=False)
-            names = np.array([str(one).encode() for one in names] or [b""], dtype=np.bytes_)
-            values = names[numbers]
+            values = _encoded(values.astype(object))
             kind = h5py.string_dtype("utf-8", max(values.dtype.itemsize, 1))
         packed = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if len(values) >= PACKED_ROWS else {}
         group.create_dataset(column, data=values.astype(kind), **packed)
