@@ -111,7 +111,8 @@ def _measured(model: SequenceModel, X: torch.Tensor, n_bins: int) -> int:
 
 
 def _unplaced(n_bins: int, length: int) -> ModelError:
+    places = f"{n_bins:,} output positions lie" if n_bins > 1 else "one output position lies"
     return ModelError(
-        f"model: where its {n_bins:,} output position{'s'[: n_bins > 1]} lie in the window of {length:,} bp cannot be "
+        f"model: where its {places} in the window of {length:,} bp cannot be "
         "measured; give bin_size and crop (--bin-size, --crop), in bp, as its authors say"
     )

@@ -254,7 +254,9 @@ class _Audit:
     def say_what_is_missing(self, motif_result: MotifResult | None, *, has_annotations: bool) -> None:
         untested = self.notes.untested
         if not self.context.motifs and not has_annotations:
-            untested.append("Plausibility was not tested: neither known motifs nor annotations were given.")
+            untested.append(
+                "Plausibility was not tested: neither known motifs nor annotations were given (--motif-db, --annotations)."
+            )
         elif not self.size.any():
             untested.append("Plausibility was not tested: the map is 0 in every region that was looked at.")
         elif (self.size.sum(1) > 0).sum() < 2:
