@@ -255,7 +255,8 @@ class _Audit:
         untested = self.notes.untested
         if not self.context.motifs and not has_annotations:
             untested.append(
-                "Plausibility was not tested: neither known motifs nor annotations were given (--motif-db, --annotations)."
+                "Plausibility was not tested: neither known motifs nor annotations were given "
+                "(--motif-db, --annotations)."
             )
         elif not self.size.any():
             untested.append("Plausibility was not tested: the map is 0 in every region that was looked at.")
