@@ -51,6 +51,7 @@ WINDOWS = "--model {in}/M.safetensors --genome {in}/genome.fa --regions {in}/reg
 FEW = WINDOWS.replace("regions.bed", "few.bed")
 COMMANDS = {  # what each writes goes to {out}
     "attribute": f"attribute {WINDOWS} --out {{out}}/A.h5 --controls 20 --hypothetical --batch-size 8",
+    "rounded": f"attribute {WINDOWS} --out {{out}}/A.h5 --controls 400 --keep-bits 7 --batch-size 8",  # in slots
     "run": f"run {FEW} --out {{out}}/run --no-audit --motif-db {{in}}/m.meme --fdr 0.99",
     "several": f"attribute {WINDOWS} --out {{out}}/A.h5 --method saliency --method ism --controls 5 --no-resume",
     "plan": f"plan {WINDOWS} --units 2 --controls 9 --out {{out}}/new",
@@ -337,7 +338,9 @@ def attack(lab: Lab, what: str, n: int, seed: int, only: list[str]) -> tuple[int
                 print(f"    race {kind}, seed {seed + i}: {wrong}", flush=True)
         return n_right, n_done
     names = only or (
-        ["attribute", "several", "run", "work", "merge", "train"] if what in ("kill", "stop") else list(COMMANDS)
+        ["attribute", "rounded", "several", "run", "work", "merge", "train"]
+        if what in ("kill", "stop")
+        else list(COMMANDS)
     )
     counting = COUNT if what in ("kill", "stop") else COUNT_WRITES
     plan = sorted(((name, *lab.undisturbed(name, counting)) for name in names), key=lambda one: one[2])
