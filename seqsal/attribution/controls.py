@@ -54,7 +54,7 @@ __all__ = [
     "predictor", "run_of_attributions",
 ]  # fmt: skip
 
-MOST_GROWTH, WINDOWS_A_CONTROL = 8, 3
+MOST_GROWTH, WINDOWS_A_CONTROL = 8, 1
 MOST_GROWN_BASES = 500_000_000  # that go through the model: 8,000 controls of 2 kb by one gradient are 16 million
 NAMES = {"shuffle": "shuffled windows", "background": "background windows"}
 N_CHECKED = 8  # windows whose predictions must be those on record
@@ -487,7 +487,7 @@ def _take_over(
 
 
 def most_controls(attr: Attributions) -> int:
-    """Return the number to which controls grow by themselves: 8 times the usual one, or 1 for every 3 windows.
+    """Return the number to which controls grow by themselves: 8 times the usual one, or about one for every window.
 
     Fewer where a window takes long.
 

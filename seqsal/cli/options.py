@@ -460,7 +460,7 @@ attribution_options = stack(
     click.option(
         "--controls", "n_controls", type=NumberOrAuto(), default="auto", show_default=True, metavar="N|auto",
         help="Controls, which peaks are called against. auto is one per region, 100 to "
-        "1,000 and at least 200 kb, and up to 8 times as many while the number of peaks depends on which were drawn; "
+        "1,000 and at least 200 kb, and up to 8 times as many, or as many as regions, while peaks need them; "
         "`attribute` leaves them to `seqsal peaks` if they outnumber the regions.",
     ),
     click.option(

@@ -49,8 +49,8 @@ __all__ = ["peaks_command"]
 @click.option("--genome", type=path_type, help="Genome of the background [default: that of the regions].")
 @click.option(
     "--max-controls", type=click.IntRange(min=1),
-    help="Most controls that are made while the number of peaks depends on which were drawn [default: 8 times "
-    "the usual number].",
+    help="Most controls that are made while the number of peaks depends on which were drawn, or too few to "
+    "reach the rate [default: 8 times the usual number, or about as many as windows].",
 )  # fmt: skip
 @click.option(
     "--merge", metavar="BP", type=click.IntRange(min=0),

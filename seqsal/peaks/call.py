@@ -66,6 +66,7 @@ __all__ = [
 _CHECKED_ROWS = 4096  # read at a time
 MUCH_CANCELLED = 0.5  # share of the attribution where windows overlap
 Found = tuple[TrackBlock, tuple[float, float], dict[str, Candidates]]
+WEAK = (0.1, 0.2, 0.3, 0.5)  # rates that are named where no peak is called
 REACHED = 50  # peaks stronger than every control, for which there should be enough controls
 STATISTICS = ("auto", "height", "joint")
 logger = logging.getLogger(__name__)
@@ -239,10 +240,12 @@ def call_peaks(
         is_settled=spread.is_settled,
         n_needed=n_needed,
     )
-    if not spread.is_settled:
-        logger.warning("peaks: %s", unsettled_text(peaks.attrs, n_called))
+    if not n_called and pool.best_q() < WEAK[-1]:
+        logger.warning("peaks: %s", none_text(peaks.attrs, pool.kept()["q_value"].to_numpy(dtype=np.float64)))
     if n_called < n_needed > 10:
         logger.warning("peaks: %s", out_of_reach_text(peaks.attrs))
+    elif not spread.is_settled:
+        logger.warning("peaks: %s", unsettled_text(peaks.attrs, n_called))
     logger.info("%d peaks at q ≤ %g among %d candidates", n_called, fdr, pool.n_tested)
     return peaks
 
@@ -269,6 +272,15 @@ def _how_judged(
 def _doublings(factor: float) -> int:
     """Return the power of 2, at least 2, that is no less than this."""
     return 1 << int(np.ceil(np.log2(max(factor, 2))))
+
+
+def none_text(attrs: Mapping[Any, Any], q_values: NDArray[np.float64]) -> str:
+    """Say that no peak has a q-value so small, and at which rate there are some."""
+    rate = next(rate for rate in WEAK if rate > max(attrs["best_q"], attrs["fdr"]))
+    return (
+        f"none at q ≤ {attrs['fdr']:g}; the smallest q-value is {attrs['best_q']:.2g}, and "
+        f"{max(1, int((q_values <= rate).sum())):,} are at q ≤ {rate:g} (--fdr {rate:g})"
+    )
 
 
 def unsettled_text(attrs: Mapping[Any, Any], n_peaks: int) -> str:

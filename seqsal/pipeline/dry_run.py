@@ -56,7 +56,7 @@ class DryRun:
         sizes = ", ".join(f"{name} {size_text(n_bytes)}" for name, n_bytes in self.file_bytes.items())
         tried = f"{self.n_tried} windows took {self.tried_seconds:.2g} s on {self.device}"
         later = f"peaks, motifs{', audit' * self.audited}, browser tracks and report are not timed"
-        more = ", and up to 8 times as many if peaks need them" * self.may_grow
+        more = ", and up to 8 times as many, or as many as regions, if peaks need them" * self.may_grow
         return table_text(
             [
                 ("regions", f"{self.n_regions:,} usable of {self.length:,} bp, {self.left_out or '0 unusable'}"),
