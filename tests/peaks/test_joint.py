@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import re
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ from seqsal.peaks.candidates import CandidateRules
 from seqsal.peaks.controls import read_null
 from seqsal.peaks.joint import OF_WINDOW, Windows, _logistic, _search, _stand_out, _yields, fit_joint
 from seqsal.peaks.null import Evidence
+from seqsal.peaks.pool import benjamini_hochberg
 
 LENGTH = 100
 
@@ -47,7 +49,7 @@ def windows_of(peaks: pd.DataFrame) -> set[int]:
     return set((peaks["start"] // (LENGTH + 10)).tolist())
 
 
-def test_joint_evidence_finds_sites_where_chance_peaks_are_as_high() -> None:
+def test_joint_evidence_finds_sites_where_chance_peaks_are_as_high(caplog: pytest.LogCaptureFixture) -> None:
     attr, sites = genome(1, n=1000, n_sites=50, m=2000, chance=0.06)
     by_height, jointly = (call_peaks(attr, fdr=0.15, statistic=one) for one in ("height", "joint"))
     assert (by_height.attrs["statistic"], jointly.attrs["statistic"]) == ("height", "joint")
@@ -55,6 +57,9 @@ def test_joint_evidence_finds_sites_where_chance_peaks_are_as_high() -> None:
     assert len(windows_of(by_height)) == 0
     assert len(found & set(sites)) >= 30
     assert len(found - set(sites)) <= 0.2 * len(found)
+    assert f"none at q ≤ 0.15; the smallest q-value is {by_height.attrs['best_q']:.2g}, and " in caplog.text
+    rate = float(re.findall(r"\(--fdr ([\d.]+)\)", caplog.text)[0])
+    assert f"and {len(call_peaks(attr, fdr=rate, statistic='height')):,} are at q ≤ {rate:g}" in caplog.text
     kept = call_peaks(attr, fdr=0.15, kept_fdr=0.4, statistic="joint")
     pd.testing.assert_frame_equal(kept[kept["q_value"] <= 0.15].reset_index(drop=True), jointly)
     pd.testing.assert_frame_equal(kept, call_peaks(attr, fdr=0.4, statistic="joint"))
@@ -146,12 +151,55 @@ def test_labels_shuffled_teach_nothing() -> None:
 
 def test_every_graft_has_another_window_and_the_looks_of_its_candidate() -> None:
     data, null, windows = _evidence(genome(6, n_sites=40)[0])
-    grafts = windows.population(1.0).graft(null["pos"], data["pos"], 0, 8)
+    grafts, into = windows.population(1.0).graft(null["pos"], data["pos"], 0, 8)
+    np.testing.assert_array_equal(windows.prediction[into].astype(np.float32), grafts.features[:, joint.PREDICTION])
     own = grafts.features[:, :-OF_WINDOW].reshape(len(null["pos"]), 8, -1)
     assert (own == own[:, :1]).all() and len(np.unique(own[:, 0], axis=0)) == len(null["pos"])
     levels = grafts.features[:, joint.PREDICTION].reshape(-1, 8)
     assert np.mean([len(np.unique(one)) for one in levels]) > 7.5
     assert levels.mean() == pytest.approx(windows.prediction.mean(), abs=0.1)
+
+
+def test_a_graft_counts_for_the_places_that_its_window_has_below_it(rng: np.random.Generator) -> None:
+    """From the definition, a graft at a time."""
+    n_windows, n = 30, 400
+    unit, score = rng.integers(n_windows, size=50), rng.normal(size=50)
+    n_of = np.bincount(unit, minlength=n_windows) + rng.integers(2, size=n_windows)  # some are not measured
+    window, grafted = rng.integers(n_windows, size=200), rng.normal(size=200)
+    share = joint._Places(unit, score, n_of / n_of.mean(), n_of.mean()).share(window, grafted, n)
+    falling, most = np.sort(grafted)[::-1], 0.0
+    for j, least in enumerate(falling, 1):
+        left = [n_of[w] - (score[unit == w] >= least).sum() for w in window[grafted >= least]]
+        most = max(most, sum(left) / n_of.mean() / (1 - j / (n + 1)))
+        assert share[j] == pytest.approx((1 + most) / (1 + j))
+
+
+def test_p_values_are_those_of_what_is_none(rng: np.random.Generator) -> None:
+    """Candidates next to elements, in windows that hold them, and in empty ones: false calls of all kinds add up."""
+
+    def draw(n: int, n_holding: int) -> Evidence:
+        """Draw two candidates a window; in the first windows one is an element, which and whose window look higher."""
+        own, window = rng.normal(size=2 * n), rng.normal(size=n)
+        own[: 2 * n_holding : 2] += 4
+        window[:n_holding] += 4
+        features = np.zeros((2 * n, 4 + len(joint.FEATURES)), np.float32)
+        features[:, :4], features[:, joint.EFFECT] = own[:, None], own
+        features[:, [joint.STEADY, joint.PREDICTION]] = np.repeat(window, 2)[:, None]
+        unit = np.arange(2 * n) // 2
+        return Evidence(features, unit, unit % 3, unit)
+
+    n_false, n_calls = 0, 0
+    is_none = (np.arange(6000) >= 300) | (np.arange(6000) % 2 == 1)
+    for _ in range(4):
+        data, null = draw(3000, 150), draw(6000, 0)
+        prediction = data.features[::2, joint.PREDICTION].astype(np.float64)
+        population = joint._Population(np.arange(3000), np.arange(3000) % 3, prediction)
+        fitted = joint.JointNull.fit(data, null, population, 6000, 4)
+        p_values = fitted.p_values(fitted.strengths(data))
+        assert 0.4 < np.mean(p_values[is_none] > 0.5) < 0.7
+        is_called = benjamini_hochberg(p_values, len(data)) <= 0.1
+        n_calls, n_false = n_calls + is_called.sum(), n_false + (is_called & is_none).sum()
+    assert n_calls > 400 and n_false <= 0.13 * n_calls, (n_calls, n_false)
 
 
 def test_a_score_is_no_worse_than_its_best_part(rng: np.random.Generator) -> None:
