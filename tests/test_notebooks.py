@@ -33,6 +33,9 @@ SMALLER = {  # sizes that the cells name, and those with which they are tried he
     '"n_regions": 40, "n_ism_regions": 8, "n_small": 8, "n_steps": 10, "n_draws": 2': (
         '"n_regions": 12, "n_ism_regions": 4, "n_small": 4, "n_steps": 4, "n_draws": 1, "n_bootstrap": 100'
     ),
+    'motifs = read_motifs("jaspar:2026:vertebrates")': (
+        'motifs = [m for m in read_motifs("jaspar:2026:vertebrates") if m.accession[5] == "7" or m.name == "CTCF"]'
+    ),
     '"n_small": 4, "retrain": False': '"n_small": 4, "n_steps": 4, "n_draws": 1, "n_bootstrap": 100, "retrain": False',
 }
 FIGURES = ("plot(", "plot_tracks(", "plot_heatmap(", "plot_logo(", "plot_curves(", "plot_variant(", "plot_spacing(",

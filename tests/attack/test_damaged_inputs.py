@@ -113,7 +113,7 @@ def test_a_reader_names_what_is_wrong(name: str, good: dict[str, Path], tmp_path
 
 @pytest.mark.slow
 def test_a_damaged_bigwig_is_one_line(good: dict[str, Path], tmp_path: Path) -> None:
-    for seed in range(40):
+    for seed in range(20):  # each starts two processes
         (tmp_path / "A.bw").write_bytes(damaged(good["A.bw"].read_bytes(), np.random.default_rng(seed)))
         try:
             read_track(tmp_path / "A.bw")
