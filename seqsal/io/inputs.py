@@ -474,7 +474,7 @@ def _with_length(
         if len(width) and width[0] == 1:
             raise RegionError(
                 f"{name}: all {len(width):,} regions are 1 bp wide, places and no windows; give the window length "
-                "(input_length, --input-length), to which all are widened around them"
+                "(--input-length; of `seqsal controls` --length), to which all are widened around them"
             )
         return regions
     if tile:
