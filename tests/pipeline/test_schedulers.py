@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -110,11 +111,14 @@ def test_scores_variants_and_a_run_are_those_of_one_process(
     assert found == [path.stat().st_mtime_ns for path in tmp_path.glob("many/run/attributions.h5")]  # finished
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # a worker's files are closed when they are collected
 def test_workers_that_live_on_see_that_the_model_has_changed(
-    options: dict[str, Any], cluster: str, tmp_path: Path
+    options: dict[str, Any], cluster: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     from seqsal.models import CNN, CNNConfig, save_checkpoint
 
+    opened = (schedulers._opened_request, schedulers._opened_scorer, schedulers._opened_audit)
+    request.addfinalizer(lambda: ([cache.cache_clear() for cache in opened], gc.collect()))
     model = tmp_path / "M.safetensors"
     given = {"genome": options["genome"], "regions": options["regions"], "device": "cpu"}
     variants = pd.DataFrame({"chrom": "chr1", "pos": [4_000], "ref": "N", "alt": "A"})

@@ -68,7 +68,8 @@ def frozen_on_device(model: nn.Module, device: torch.device, precision: str = "f
         ):
             yield model
     finally:
-        _IN_USE.reset(token)
+        with contextlib.suppress(ValueError):  # collected by another thread, which has no part in it
+            _IN_USE.reset(token)
 
 
 @contextlib.contextmanager
