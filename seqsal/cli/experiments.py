@@ -33,21 +33,29 @@ _mismatches = click.option(
     "--mismatches", type=click.IntRange(min=0), default=1, show_default=True, help="Most mismatches allowed in a copy."
 )
 _plot_option = click.option("--plot", type=path_type, help="Picture of the table: .svg, .png or .pdf.")
-_shared = stack(
-    ensemble_options,
-    target_option,
-    input_options,
-    click.option(
-        "--n-sequences", type=click.IntRange(min=2), default=100, show_default=True,
-        help="Most neutral backgrounds (shuffles of the regions), or windows, to use.",
-    ),
-    click.option("--rc-average/--no-rc-average", default=True, show_default=True, help="Average over both strands."),
-    click.option("--out", type=path_type, required=True, help="Table to write, ending in .tsv."),
-    common_options,
-)  # fmt: skip
+_rc_average = click.option(
+    "--rc-average/--no-rc-average", default=True, show_default=True, help="Average over both strands."
+)
 
 
-def _experiment(name: str, example: str, text: str, *own: Callable[..., Any], draw: str | None = None) -> click.Command:
+def _shared(n_sequences: int) -> Callable[..., Any]:
+    return stack(
+        ensemble_options,
+        target_option,
+        input_options,
+        click.option(
+            "--n-sequences", type=click.IntRange(min=2), default=n_sequences, show_default=True,
+            help="Most neutral backgrounds (shuffles of the regions), or windows, to use.",
+        ),
+        _rc_average,
+        click.option("--out", type=path_type, required=True, help="Table to write, ending in .tsv."),
+        common_options,
+    )  # fmt: skip
+
+
+def _experiment(
+    name: str, example: str, text: str, *own: Callable[..., Any], draw: str | None = None, n_sequences: int = 100
+) -> click.Command:
     """Make the command of an experiment, its own options before the shared ones; `draw` names what plots its table."""
 
     def run(model: str, out: Path, quiet: bool, plot: Path | None = None, **arguments: Any) -> None:
@@ -75,7 +83,7 @@ def _experiment(name: str, example: str, text: str, *own: Callable[..., Any], dr
 
     epilog = f"Example: seqsal {name} --model M.safetensors --genome hg38.fa --regions peaks.bed {example} --out E.tsv"
     own = own if draw is None else (*own, _plot_option)
-    return verb(name, epilog=epilog, help=text)(stack(*own, _shared)(run))
+    return verb(name, epilog=epilog, help=text)(stack(*own, _shared(n_sequences))(run))
 
 
 def _range(ctx: click.Context, parameter: click.Parameter, value: str) -> range:
@@ -137,5 +145,5 @@ interactions_command = _experiment(
         "--n-shuffles", type=click.IntRange(min=1),
         help="Number of shuffled windows, whose pairs give the p-values [default: 10].",
     ),
-    draw="plot_interactions",
+    draw="plot_interactions", n_sequences=10,
 )  # fmt: skip

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +16,7 @@ from torch import nn
 from toys import random_codes
 
 from seqsal import experiments
+from seqsal.cli import main
 from seqsal.errors import SeqsalError
 from seqsal.experiments.designs import read_elements
 from seqsal.motifs import Motif
@@ -260,3 +263,19 @@ def test_what_a_word_changes_alone_gives_what_whole_passes_give(
     for ours, whole in zip(tables[:2], tables[2:], strict=True):
         np.testing.assert_allclose(ours[["effect", "low", "high"]], whole[["effect", "low", "high"]], atol=1e-5)
     assert tables[1]["n"][0] == 12
+
+
+@pytest.mark.parametrize("verb", ["insert", "remove", "swap", "pair", "space", "scan", "interactions"])
+def test_the_commands_and_the_functions_have_the_same_defaults(verb: str) -> None:
+    function = inspect.signature(getattr(experiments, verb)).parameters
+    command = main.get_command(click.Context(main), verb)
+    assert command is not None
+    options = {option.name: option for option in command.params}
+    shared = [name for name in function if name in options and function[name].default is not inspect.Parameter.empty]
+    assert "n_sequences" in shared
+    for name in shared:
+        expected = function[name].default
+        found = options[name].get_default(click.Context(main))
+        if isinstance(expected, range):
+            found = range(*(int(end) + last for last, end in enumerate(found.split("-"))))
+        assert (None if "UNSET" in repr(found) else found) == expected, name
