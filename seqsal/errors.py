@@ -24,9 +24,12 @@ __all__ = [
     "TrainingError",
     "UsageError",
     "VariantError",
+    "counted",
     "did_you_mean",
     "first_line",
+    "kind_of",
     "one_line",
+    "shown",
 ]
 
 
@@ -124,6 +127,23 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
+def counted(n: int, noun: str) -> str:
+    """Write a number of things, in the plural but for 1.
+
+    Examples
+    --------
+    >>> counted(1, "allele"), counted(0, "allele"), counted(1200, "allele")
+    ('1 allele', '0 alleles', '1,200 alleles')
+    """
+    return f"{n:,} {noun}{'s' * (n != 1)}"
+
+
+def kind_of(value: object) -> str:
+    """Name what a value is, with its article: ``a tuple``, ``an int``."""
+    name = type(value).__name__
+    return f"{'an' if name[:1].lower() in tuple('aeio') else 'a'} {name}"
+
+
 def shown(value: object) -> str:
     """Show a value in a message: arrays and tensors by their shape, anything long by its beginning."""
     shape: tuple[int, ...] = tuple(getattr(value, "shape", ()))
@@ -131,4 +151,4 @@ def shown(value: object) -> str:
         return f"an array of shape {shape}"
     text = repr(value)
     is_plain = isinstance(value, (str, int, float, bool, type(None)))
-    return text if is_plain or len(text) <= 60 else f"a {type(value).__name__}"
+    return text if is_plain or len(text) <= 60 else kind_of(value)

@@ -350,6 +350,9 @@ def open_request(request: Request, windows: SharedWindows | None = None) -> Open
             mark=request.readout_at == "region", step=request.step, exclude=request.exclude,
         )  # fmt: skip
     try:
+        if options.target_names is not None:
+            model.look_at(first_window(source, model.device))
+            options.check_names(model.n_targets)
         _place_readouts(request, model, source)
         span = find_span(options.span, options.flank, source)
         settled = replace(options, span=None if span.length == source.length else span, flank=0)

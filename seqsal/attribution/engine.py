@@ -23,7 +23,7 @@ from seqsal.attribution.methods.base import Method
 from seqsal.attribution.passes import FirstWindows, Sink, first_window, plan_for, run_pass
 from seqsal.attribution.request import AttributeOptions, Result
 from seqsal.attribution.spans import WindowReader, find_span
-from seqsal.attribution.targets import with_target
+from seqsal.attribution.targets import n_targets_of, with_target
 from seqsal.errors import RegionError
 from seqsal.io.attributions import Attributions
 from seqsal.io.rounding import relative_error
@@ -185,6 +185,7 @@ class AttributionRun:
             for one in self.planned:
                 if one.method.needs_gradient:
                     model.require_gradient(one.method.name)
+        options.check_names(n_targets_of(model))
         for target in options.targets:
             with_target(model, target)
 

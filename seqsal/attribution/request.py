@@ -28,7 +28,7 @@ from seqsal.attribution.methods.base import Method, ReverseComplementAverage, Sc
 from seqsal.attribution.methods.registry import METHODS, make_method, parameters_of
 from seqsal.attribution.readouts import check_readout
 from seqsal.attribution.spans import check_span
-from seqsal.errors import MethodError, ModelError, UsageError, did_you_mean, shown
+from seqsal.errors import MethodError, ModelError, UsageError, counted, did_you_mean, shown
 from seqsal.io.attributions import NULLS, Attributions
 from seqsal.io.rounding import MANTISSA
 from seqsal.models import SequenceModel, load_model, wrap
@@ -184,6 +184,15 @@ class AttributeOptions:
         given = () if self.contrast is None else _listed(self.contrast)
         contrasts = given if all(isinstance(one, (str, os.PathLike, Contrast)) for one in given) else (self.contrast,)
         object.__setattr__(self, "contrast", tuple(parse_contrast(one, names) for one in contrasts) or None)
+
+    def check_names(self, n_targets: int | None) -> None:
+        """Raise `UsageError` unless there is a name for each output of the model; None where that is not known yet."""
+        names = () if self.target_names is None else read_target_names(self.target_names)
+        if names and n_targets not in (None, len(names)):
+            raise UsageError(
+                f"target_names: got {counted(len(names), 'name')}, the model has {counted(n_targets, 'output')}; "
+                "give a name for each, in their order"
+            )
 
     def name_of(self, target: Target | None) -> str | None:
         """Return the name of an output, or of a contrast; None where it has none."""

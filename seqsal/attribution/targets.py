@@ -15,10 +15,10 @@ from torch import nn
 
 from seqsal.attribution.compute import model_view
 from seqsal.attribution.methods.base import OneTarget
-from seqsal.errors import ModelError
+from seqsal.errors import ModelError, counted
 from seqsal.models.contrast import Contrast, Target
 
-__all__ = ["TargetView", "with_target"]
+__all__ = ["TargetView", "n_targets_of", "with_target"]
 
 
 class TargetView:
@@ -55,6 +55,11 @@ class TargetView:
         return columns
 
 
+def n_targets_of(model: nn.Module) -> int | None:
+    """How many outputs a model has, None where it has not been tried yet; a module that is not wrapped has one."""
+    return getattr(model, "n_targets", None) if hasattr(model, "columns") else 1
+
+
 def with_target(model: nn.Module, target: Target | None) -> nn.Module:
     """Return the model as it reads another target: itself where it does already, else a view.
 
@@ -65,13 +70,13 @@ def with_target(model: nn.Module, target: Target | None) -> nn.Module:
     """
     if target is None or target == getattr(model, "target", 0):
         return model
-    n_targets = getattr(model, "n_targets", None) if hasattr(model, "columns") else 1
+    n_targets = n_targets_of(model)
     if isinstance(target, Contrast):
         if n_targets is not None:
             target.check(n_targets)
     elif n_targets is not None and not 0 <= target < n_targets:
         raise ModelError(
-            f"target: {target} is out of range, the model has {n_targets} output{'s'[: n_targets > 1]} "
+            f"target: {target} is out of range, the model has {counted(n_targets, 'output')} "
             f"(0 to {n_targets - 1}); a module with several outputs has to be wrapped with seqsal.wrap(module)"
         )
     view = copy.copy(model)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from seqsal.errors import ModelError, first_line
+from seqsal.errors import ModelError, counted, first_line
 from seqsal.models.adapters import LOW_PRECISION
 from seqsal.models.contrast import Contrast, Target
 from seqsal.models.readout import Readout
@@ -139,8 +139,7 @@ def check_target(target: Target, n_targets: int) -> None:
         return target.check(n_targets)
     if not 0 <= target < n_targets:
         raise ModelError(
-            f"target: {target} is out of range, the model has {n_targets} "
-            f"output{'s'[: n_targets > 1]} (0 to {n_targets - 1})"
+            f"target: {target} is out of range, the model has {counted(n_targets, 'output')} (0 to {n_targets - 1})"
         )
 
 

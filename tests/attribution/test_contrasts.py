@@ -155,6 +155,8 @@ def test_names_files_and_the_road_back(module: torch.nn.Module, X: Any, tmp_path
         ({"target": "livr", "target_names": NAMES}, "did you mean 'liver'"),
         ({"target": "a", "target_names": ["a", "b", "a"]}, r"names 2 outputs \(0, 2\)"),
         ({"target_names": "nowhere.txt"}, "cannot be read"),
+        ({"target_names": NAMES[:3]}, "got 3 names, the model has 4 outputs"),
+        ({"target": "a", "target_names": [*"abcde"]}, "got 5 names, the model has 4 outputs"),
     ],
 )
 def test_bad_contrasts(given: dict[str, Any], message: str, module: torch.nn.Module, X: Any) -> None:

@@ -143,3 +143,31 @@ def test_models_are_loaded_for_the_device_of_the_run(
     out = {"attribute": "B.h5", "score": "s.tsv", "run": "run", "audit": "a.json", "report": "r.html"}[verb]
     result = CliRunner().invoke(main, [verb, *map(str, given), "--out", str(tmp_path / out)])
     assert "seen enough" in result.stderr and asked == ["cpu"]
+
+
+def takes_names() -> list[str]:
+    """Commands that take names of outputs."""
+    return [verb for verb in main.list_commands(click.Context(main))
+            if any("--target-names" in option.opts for option in main.get_command(click.Context(main), verb).params)]  # type: ignore[union-attr]  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", takes_names())
+def test_another_number_of_names_is_refused(verb: str, tmp_path: Path, rng: np.random.Generator) -> None:
+    inputs, names, vcf = Inputs.write(tmp_path, rng), tmp_path / "names.txt", tmp_path / "v.vcf"
+    out = tmp_path / f"out{ {'run': '', 'plan': '', 'attribute': '.h5'}.get(verb, '.tsv') }"
+    names.write_text("liver\nheart\n")
+    at = (tmp_path / "genome.fa").read_text().split()[1].index("A", 200)
+    vcf.write_text(f"##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+                   f"chr1\t{at + 1}\t.\tA\tC\t.\t.\t.\n")  # fmt: skip
+    motifs: list[object] = ["--motifs", "TTACCC", "--motifs", "GATAAG"]
+    given: dict[str, list[object]] = {
+        "variants": ["--vcf", vcf], "insert": motifs, "remove": motifs, "pair": motifs,
+        "swap": ["--a", "GATTACA", *motifs], "space": ["--a", "TTACCC", "--b", "GATAAG"],
+    }  # fmt: skip
+    windows = [] if verb == "variants" else ["--regions", tmp_path / "regions.bed"]
+    result = command_line.call(
+        verb, "--model", inputs.model, "--genome", tmp_path / "genome.fa", "--device", "cpu", *windows,
+        *given.get(verb, []), "--target-names", names, "--out", out,
+    )  # fmt: skip
+    command_line.refused(result, "target_names: got 2 names, the model has 1 output;", "a name for each")
+    assert not out.exists()

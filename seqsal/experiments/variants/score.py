@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from seqsal.attribution.request import AttributeOptions, as_given, check_reading, read_model
+from seqsal.attribution.targets import n_targets_of
 from seqsal.errors import ModelError, UsageError, shown
 from seqsal.experiments.predict import PairScores, Predictor
 from seqsal.experiments.variants.alleles import Allele, check_variants, normalise, pairs_of, read_around, usable
@@ -199,6 +200,7 @@ class VariantScorer:
                           batch_size=options.batch_size)
             )  # fmt: skip
             self.predictor.prepare(np.zeros((1, self.length), dtype=np.uint8), self.n_variants)
+            options.engine.check_names(n_targets_of(models[0]))
             own = getattr(models[0], "target", 0)
             self.targets = [options.engine.name_of(one) or str(own if one is None else one) for one in
                             options.engine.targets]  # fmt: skip
