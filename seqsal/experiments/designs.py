@@ -243,8 +243,10 @@ class Bench:
     def scan(self, *, width: int = 20, step: int | None = None, n_draws: int = 10) -> pd.DataFrame:
         """Measure what each tile of each window is worth: it is shuffled `n_draws` times."""
         step = max(width // 2, 1) if step is None else step
-        if not 1 <= width <= self.length or step < 1:
-            raise UsageError(f"width: got {width} bp every {step}, expected 1 to {self.length} bp, the window's length")
+        if not 1 <= width <= self.length or not 1 <= step <= self.length:
+            raise UsageError(
+                f"width, step: got {width} bp every {step}, expected each from 1 to {self.length} bp, the window's"
+            )
         starts = range(0, self.length - width + 1, step)
         draws = [draw_number("audit", FIRST_DRAW + i) for i in range(n_draws)]
         shuffles = np.stack([dinucleotide_shuffle(self.windows, seed=self.seed, draw=draw) for draw in draws])

@@ -26,7 +26,7 @@ __all__ = ["cut_out", "salient_starts", "shuffle_stretches"]
 
 def cut_out(model: torch.nn.Module, X: torch.Tensor, training: TrainConfig, generator: torch.Generator) -> torch.Tensor:
     """Return one-hot windows (n, 4, L) of which some have a stretch in another order."""
-    n, width = len(X), min(training.cutout_width, X.shape[2])
+    n, width = len(X), training.cutout_width
     is_cut = (torch.rand(n, generator=generator) < training.cutout_probability).to(X.device)
     start = torch.randint(X.shape[2] - width + 1, (n,), generator=generator).to(X.device)
     order = torch.rand((n, width), generator=generator).argsort(dim=1).to(X.device)

@@ -325,6 +325,10 @@ def train_examples(
     progress: bool = False,
 ) -> TrainResult:
     """Train on examples in memory, in as many rounds as the miner is to mine, and write a checkpoint to `out`."""
+    if training.cutout != "none" and training.cutout_width > config.input_length:
+        raise TrainingError(
+            f"cutout_width: got {training.cutout_width:,} bp, expected 2 to {config.input_length:,}, the window's"
+        )
     scale = _Scale.of(examples, config.loss)
     with torch.device("meta"):
         check_frozen(CNN(config), training.freeze, has_start=init is not None)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from seqsal.errors import TrainingError
+from seqsal.sequence.codes import decode
+from seqsal.training import train_model
 from seqsal.training.cutout import cut_out, salient_starts, shuffle_stretches
 from seqsal.training.settings import TrainConfig
 
@@ -80,3 +83,10 @@ def test_stretches_are_put_into_the_order_asked_for() -> None:
 def test_settings_out_of_range(changes: dict[str, object], message: str) -> None:
     with pytest.raises(TrainingError, match=message):
         TrainConfig(**changes)  # type: ignore[arg-type]
+
+
+def test_a_stretch_wider_than_the_window_is_refused(tmp_path: Path, rng: np.random.Generator) -> None:
+    positives = tmp_path / "p.fa"
+    positives.write_text("".join(f">s{i}\n{decode(rng.integers(0, 4, 24, dtype=np.uint8))}\n" for i in range(60)))
+    with pytest.raises(TrainingError, match=r"cutout_width: got 25 bp, expected 2 to 24, the window's"):
+        train_model(positives, training=TrainConfig(cutout="random", cutout_width=25))
