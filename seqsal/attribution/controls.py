@@ -51,7 +51,7 @@ from seqsal.sequence.tensors import one_hot_tensor, reverse_complement_tensor
 
 __all__ = [
     "add_controls", "attributer", "control_codes", "make_controls", "most_controls", "options_of_attributions",
-    "predictor", "run_of_attributions",
+    "predictor", "recorded_model", "run_of_attributions",
 ]  # fmt: skip
 
 MOST_GROWTH, WINDOWS_A_CONTROL = 8, 1
@@ -301,51 +301,50 @@ def _run_of(
     if model is None and remembered is not None:
         options = replace(remembered.options, null=null, span=attr.span)
         return AttributionRun(remembered.model, source, options, remembered.device)
-    given = _recorded_model(attr) if model is None else model
+    given, reason = recorded_model(attr) if model is None else (model, "")
+    if given is None:
+        raise StoreError(
+            f"controls: the attributions have no shuffled controls, expected some to compare peaks with, and {reason}; "
+            "give it, model=… or `seqsal peaks A.h5 --model M`, or make them with `seqsal attribute … --controls N`"
+        )
     options = options_of_attributions(attr) if remembered is None else replace(remembered.options, span=attr.span)
     where = resolve_device(device)
     again = read_model_of(given, attr, device=where)
     return AttributionRun(again, source, replace(options, null=null), where)
 
 
-def _recorded_model(attr: Attributions) -> Path | list[Path]:
+def recorded_model(attr: Attributions) -> tuple[Path | list[Path] | None, str]:
     """Return the checkpoint that attributions name, or those of an ensemble: data, which run no code.
 
-    Raises
-    ------
-    StoreError
-        It is of another kind, is not found, or has changed.
+    None, and the reason, where it is of another kind, is not found, or has changed.
     """
     model = dict(attr.attrs.get("model", {}))
-    if "ensemble" in model:
-        paths = attr.attrs.get("model_path") or [None] * len(model["ensemble"])
-        pairs = zip(model["ensemble"], paths, strict=True)
-        return [_recorded_file(attr, one, path) for one, path in pairs]
-    return _recorded_file(attr, model, attr.attrs.get("model_path"))
+    if "ensemble" not in model:
+        return _recorded_file(attr, model, attr.attrs.get("model_path"))
+    paths = attr.attrs.get("model_path") or [None] * len(model["ensemble"])
+    found = [_recorded_file(attr, one, path) for one, path in zip(model["ensemble"], paths, strict=True)]
+    reason = next((reason for _, reason in found if reason), "")
+    return None if reason else [path for path, _ in found if path is not None], reason
 
 
-def _recorded_file(attr: Attributions, model: Mapping[str, Any], path: Any) -> Path:
-    """Return the checkpoint that a model was read from, as :func:`_recorded_model`."""
+def _recorded_file(attr: Attributions, model: Mapping[str, Any], path: Any) -> tuple[Path | None, str]:
+    """Return the checkpoint that a model was read from, as :func:`recorded_model`."""
     name, digest = str(model.get("file", "")), model.get("sha256")
-    reason = "the file does not say which model made them"
     if "factory" in model:
-        reason = f"their model, {model['factory']}, is code, which is not run because a file names it"
-    elif name and not name.endswith(".safetensors"):
-        reason = f"their model, {name}, is not loaded unless you give it"
-    elif name:
-        folders = [] if attr.path is None else [attr.path.parent]
-        named = Path(str(path or name))
-        places = [named, *(folder / one for folder in folders for one in (named, name)), Path(name)]
-        found = [place for place in places if place.is_file()]
-        for place in found:
-            with place.open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() == digest:
-                    return place
-        reason = f"their model, {named}, " + ("has changed since" if found else "is not where it was")
-    raise StoreError(
-        f"controls: the attributions have no shuffled controls, expected some to compare peaks with, and {reason}; "
-        "give it, model=… or `seqsal peaks A.h5 --model M`, or make them with `seqsal attribute … --controls N`"
-    )
+        return None, f"their model, {model['factory']}, is code, which is not run because a file names it"
+    if not name:
+        return None, "the file does not say which model made them"
+    if not name.endswith(".safetensors"):
+        return None, f"their model, {name}, is not loaded unless you give it"
+    folders = [] if attr.path is None else [attr.path.parent]
+    named = Path(str(path or name))
+    places = [named, *(folder / one for folder in folders for one in (named, name)), Path(name)]
+    found = [place for place in places if place.is_file()]
+    for place in found:
+        with place.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() == digest:
+                return place, ""
+    return None, f"their model, {named}, " + ("has changed since" if found else "is not where it was")
 
 
 def _check_predictions(attr: Attributions, run: AttributionRun) -> None:

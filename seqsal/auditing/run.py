@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from seqsal.attribution.controls import recorded_model
 from seqsal.attribution.spans import check_span, find_span
 from seqsal.auditing.content import Codes, Ints
 from seqsal.auditing.context import AuditContext
@@ -40,10 +41,11 @@ from seqsal.sequence.codes import codes_from_one_hot
 from seqsal.training.sources import is_fasta
 from seqsal.version import VERSION
 
-__all__ = ["EVIDENCE", "AuditPlan", "Sequences", "open_audited", "read_peaks_of", "run_audit"]
+__all__ = ["EVIDENCE", "AuditPlan", "Sequences", "model_at_hand", "open_audited", "read_peaks_of", "run_audit"]
 
 Sequences = str | os.PathLike[str] | pd.DataFrame | NDArray[Any]
 _PATH = str | os.PathLike[str]
+logger = logging.getLogger(__name__)
 EVIDENCE = ("motif_db", "annotations", "artifacts", "positives", "negatives", "genome", "strata", "settings")
 
 
@@ -118,13 +120,13 @@ def run_audit(context: AuditContext, *, inputs: Mapping[str, Any] | None = None)
 @contextmanager
 def _without_attribution_warnings() -> Iterator[None]:
     """Silence what attributing says: that is of the methods compared and of changed models, not of the map audited."""
-    logger = logging.getLogger("seqsal.attribution.engine")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    engine = logging.getLogger("seqsal.attribution.engine")
+    level = engine.level
+    engine.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        engine.setLevel(level)
 
 
 def _merged(lines: Iterable[Iterable[str]]) -> tuple[str, ...]:
@@ -223,10 +225,31 @@ def open_audited(
         source: Any = SimpleNamespace(length=opened.length, windows=opened.regions)
         found = find_span(check_span(span, flank), flank, source)
         if span == "region":  # of windows that were laid without a flank
-            found = Span(max(found.start - flank, 0), min(found.end + flank, opened.length))
+            most = min(found.start, opened.length - found.end)
+            if flank > most:
+                raise UsageError(
+                    f"flank: got {flank:,} bp, expected {most:,} at most, what the windows of {opened.length:,} bp "
+                    "hold on either side of the regions"
+                )
+            found = Span(found.start - flank, found.end + flank)
         first = opened.span.start
         opened = opened.cut(Span(first + found.start, first + found.end)) if found.length < opened.length else opened
     return opened
+
+
+def model_at_hand(attr: Attributions) -> Path | list[Path] | None:
+    """Return the checkpoint that attributions name, None where it is not at hand or has changed; a line says which."""
+    model, reason = recorded_model(attr)
+    if model is None:
+        logger.info(
+            "audit: of the attributions only what needs no model is tested (no faithfulness, sanity, stability or "
+            "saturation), as %s; give it (--model M)",
+            reason,
+        )
+    else:
+        names = ", ".join(map(str, model if isinstance(model, list) else [model]))
+        logger.info("audit: the model is %s, which the attributions name", names)
+    return model
 
 
 def _of_contrast(attr: Attributions, contrast: Any) -> Attributions:

@@ -42,10 +42,11 @@ MODULES = {  # of the verbs that have no module of their own name
 }
 
 
-INFORMATIVE = (  # how a precision compares with fp32, what controls are made when, steps of the demo; not with --quiet
+INFORMATIVE = (  # how a precision compares with fp32, what controls are made when, whose audit it is; not with --quiet
     "seqsal.pipeline.demo",
     "seqsal.attribution.engine",
     "seqsal.attribution.controls",
+    "seqsal.auditing.run",
 )
 NOTES = (  # how motifs were looked for, and what takes long once; no reason to doubt a result, so not with --quiet
     "seqsal.motifs.discover",

@@ -76,11 +76,12 @@ def audit_command(
 ) -> None:
     """Test whether attributions are faithful and plausible, and whether the model takes a shortcut.
 
-    The model is read as the attributions were made. Without a model, only the tests that need none are run.
+    The model is read as the attributions were made. Without --model it is the seqsal checkpoint that the file names, if
+    that is unchanged; where it is not at hand, only the tests that need no model are run.
     """
     from seqsal.attribution.request import read_model_of
     from seqsal.auditing import audit
-    from seqsal.auditing.run import open_audited
+    from seqsal.auditing.run import model_at_hand, open_audited
     from seqsal.auditing.verdict import check_failures
     from seqsal.io.atomic import all_or_nothing, check_distinct, check_writable
     from seqsal.io.store import read_attributions
@@ -91,10 +92,11 @@ def audit_command(
     check_distinct([bed], arguments.values())
     check_failures(fail_on)
     of = {name: arguments.pop(name) for name in ("span", "flank", "contrast", "readout_at")}
-    attr = open_audited(read_attributions(attributions, result, in_memory=False), **of)
+    whole = read_attributions(attributions, result, in_memory=False)
+    attr, given = open_audited(whole, **of), model_at_hand(whole) if model is None else model
     reading = pop_reading(arguments) | {"device": arguments["device"]}
-    first, *others = [None if one is None else read_model_of(one, attr, **reading) for one in (model, *other_models)]
-    with _workers(scheduler, attributions, model, arguments["seed"], {"result": result, **of}, reading):
+    first, *others = [None if one is None else read_model_of(one, attr, **reading) for one in (given, *other_models)]
+    with _workers(scheduler, attributions, given, arguments["seed"], {"result": result, **of}, reading):
         found = audit(
             first,
             attr,
@@ -110,7 +112,7 @@ def audit_command(
     end_by_verdict(ctx, found, fail_on)
 
 
-def _workers(scheduler: str | None, attributions: Path, model: str | None, *how: Any) -> AbstractContextManager[None]:
+def _workers(scheduler: str | None, attributions: Path, model: Any, *how: Any) -> AbstractContextManager[None]:
     """Have the model's work done by the workers of a scheduler, if there is one."""
     if scheduler is None:
         return nullcontext()
@@ -118,4 +120,4 @@ def _workers(scheduler: str | None, attributions: Path, model: str | None, *how:
         raise UsageError("scheduler: does the work of a model, and none was given; give --model, or leave it out")
     from seqsal.pipeline.schedulers import audit_on
 
-    return audit_on(scheduler, attributions, model, *how)
+    return audit_on(scheduler, attributions, [*map(str, model)] if isinstance(model, list) else str(model), *how)

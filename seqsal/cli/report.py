@@ -61,6 +61,8 @@ def report_command(
 ) -> None:
     """Call peaks, find motifs, audit, and put all of it on one page; for imported attributions too.
 
+    Without --model it is the seqsal checkpoint that the file names, if that is unchanged.
+
     Folders of finished runs, two or more, are put next to each other on a page instead: what each found, whether it can
     be believed, the peaks that they have in common, and how alike their maps are.
     """
@@ -94,6 +96,7 @@ def _write_page(
 
     from seqsal.attribution.request import read_model_of
     from seqsal.auditing import audit
+    from seqsal.auditing.run import model_at_hand
     from seqsal.auditing.settings import RUN_SIZES
     from seqsal.experiments.variants import read_variant_maps
     from seqsal.io.store import read_attributions
@@ -108,6 +111,7 @@ def _write_page(
     shared: dict[str, Any] = {"motif_db": given["motif_db"], "seed": given["seed"], "progress": progress}
     attr = read_attributions(given["attributions"], result, in_memory=False)
     genes = gene_models(attr, given["genes"])
+    model = model_at_hand(attr) if model is None else model
     loaded = None if model is None else read_model_of(model, attr, device=device, **reading)
     table = _peaks_of(attr, given["peaks"], loaded, device, progress)
     motifs = discover_motifs(attr, table, **shared)

@@ -180,7 +180,7 @@ def variants_on(scheduler: str, **arguments: Any) -> Iterator[VariantScorer]:
 
 @contextmanager
 def audit_on(
-    scheduler: str, attributions: str | os.PathLike[str], model: str, seed: int, of: dict[str, Any],
+    scheduler: str, attributions: str | os.PathLike[str], model: str | Sequence[str], seed: int, of: dict[str, Any],
     reading: dict[str, Any],
 ) -> Iterator[None]:  # fmt: skip
     """Have the audits of this block predict and attribute by the workers of a scheduler.

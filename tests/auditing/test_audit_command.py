@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,7 @@ from click.testing import CliRunner, Result
 from toys import random_codes
 
 import seqsal
+from seqsal.attribution.controls import recorded_model
 from seqsal.auditing.settings import RUN_SIZES, AuditSettings
 from seqsal.auditing.verdict import Verdict
 from seqsal.cli import main
@@ -35,8 +38,8 @@ def call(*arguments: object) -> Result:
 
 
 def one_line(result: Result) -> str:
-    """Return the only line on stderr, warnings apart."""
-    lines = [line for line in result.stderr.splitlines() if "warning" not in line]
+    """Return the only line on stderr, warnings and what is said of the model apart."""
+    lines = [line for line in result.stderr.splitlines() if "warning" not in line and "info: audit" not in line]
     assert len(lines) == 1, (result.stderr, result.exception)
     return lines[0]
 
@@ -123,15 +126,39 @@ def test_everything_that_can_be_given(lab: Lab) -> None:
     assert (folder / "out" / "audit.shortcuts.bed").exists()
 
 
+def without_model(lab: Lab, **changes: object) -> Path:
+    """Copy the attributions into a file that names no model, or another."""
+    path = lab.folder / "unnamed.h5"
+    shutil.copy(lab.folder / "A.h5", path)
+    with h5py.File(path, "r+") as file:
+        file.attrs["model"] = json.dumps(json.loads(file.attrs["model"]) | changes if changes else {})
+    return path
+
+
+def test_the_model_that_the_file_names_is_taken(lab: Lab) -> None:
+    given, named = lab.audit(), (lab.folder / "out" / "audit.json").read_bytes()
+    result = lab.audit(model=None)
+    assert (result.exit_code, given.exit_code) == (0, 0), result.output
+    assert (lab.folder / "out" / "audit.json").read_bytes() == named
+    assert re.search(r"audit: the model is \S*M\.safetensors, which the attributions name", result.stderr)
+    result = lab.audit(model=None, attributions=without_model(lab, sha256="0" * 64))
+    assert "only what needs no model is tested" in result.stderr
+    assert "M.safetensors, has changed since; give it (--model M)" in result.stderr
+    assert lab.json["verdict"]["faithful"] is None  # type: ignore[index]
+    for changes, reason in (({"factory": "nets:Net"}, "nets:Net, is code"), ({}, "does not say which model")):
+        found, why = recorded_model(seqsal.read_attributions(without_model(lab, **changes)))
+        assert found is None and reason in why
+
+
 def test_twice_the_same_bytes_and_quiet(lab: Lab) -> None:
     texts = []
     for _ in range(2):
-        result = lab.audit(model=None)
+        result = lab.audit(model=None, attributions=without_model(lab))
         assert result.exit_code == 0, result.output
         texts.append((lab.folder / "out" / "audit.json").read_bytes())
     assert texts[0] == texts[1]
     assert lab.json["verdict"]["faithful"] is None  # type: ignore[index]
-    quiet = call("audit", lab.folder / "A.h5", "--out", lab.folder / "out" / "q.json", "--quiet", "--device", "cpu")
+    quiet = call("audit", without_model(lab), "--out", lab.folder / "out" / "q.json", "--quiet", "--device", "cpu")
     assert quiet.exit_code == 0 and quiet.output == ""
 
 
@@ -164,23 +191,23 @@ def test_fail_on(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, verdict: Verdict, fail_on: str | None, code: int, words: list[str]
 ) -> None:
     judged(monkeypatch, verdict)
-    result = lab.audit(model=None, fail_on=fail_on)
+    result = lab.audit(model=None, attributions=without_model(lab), fail_on=fail_on)
     assert result.exit_code == code, (result.output, result.exception)
     if words:
         line = one_line(result)
         assert line.startswith("seqsal: the audit failed: ") and all(word in line for word in words)
     else:
-        assert result.stderr == ""
+        assert result.stderr.startswith("seqsal: info: audit: ") and result.stderr.count("\n") == 1
     assert lab.json["verdict"]["text"] == verdict.text  # type: ignore[index]
     assert (lab.folder / "out" / "audit.shortcuts.bed").exists()
 
 
 def test_what_was_not_tested_cannot_fail_but_is_told(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     judged(monkeypatch, OPEN)
-    result = lab.audit(model=None, fail_on="unfaithful")
+    result = lab.audit(model=None, attributions=without_model(lab), fail_on="unfaithful")
     assert result.exit_code == 0
-    assert (
-        result.stderr == "seqsal: warning: --fail-on unfaithful: cannot be decided (not tested), see the audit [S60]\n"
+    assert result.stderr.endswith(
+        "\nseqsal: warning: --fail-on unfaithful: cannot be decided (not tested), see the audit [S60]\n"
     )
 
 
