@@ -135,7 +135,7 @@ def counted(n: int, noun: str) -> str:
     >>> counted(1, "allele"), counted(0, "allele"), counted(1200, "allele")
     ('1 allele', '0 alleles', '1,200 alleles')
     """
-    return f"{n:,} {noun}{'s' * (n != 1)}"
+    return f"{n:,} {noun}{'s' if n != 1 else ''}"
 
 
 def kind_of(value: object) -> str:

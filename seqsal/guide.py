@@ -44,7 +44,7 @@ CODES = {
     "S37": "held_out: ",
     # peaks and motifs
     "S40": " controls were drawn (--seed): the smallest q-value lies between ",
-    "S41": " controls reach q ≤ ",
+    "S41": " by count only ",
     "S42": " of their attribution cancels, because they disagree on the sign ",
     "S43": " of their bases have attributions ",
     "S44": "TF-MoDISco needs ",

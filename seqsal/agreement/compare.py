@@ -33,7 +33,7 @@ from seqsal.agreement.measures import (
     row_moments,
     top_weights,
 )
-from seqsal.errors import OutputError, UsageError
+from seqsal.errors import OutputError, UsageError, counted
 from seqsal.io.atomic import check_writable
 from seqsal.io.attributions import Attributions
 from seqsal.io.sweep import CHUNK_BP, chunk_rows
@@ -93,7 +93,9 @@ class Agreement:
 
     def __repr__(self) -> str:
         n_regions = int(self.overall["n_regions"].iloc[0])
-        lines = [f"Agreement({len(self.names)} results, {n_regions:,} regions × {self.length:,} bp)"]
+        lines = [
+            f"Agreement({counted(len(self.names), 'result')}, {counted(n_regions, 'region')} × {self.length:,} bp)"
+        ]
         for row in self.overall.to_dict("records"):
             lines.append(
                 f"  {row['a']} ~ {row['b']}: Pearson {row['pearson']:.3f}, Spearman {row['spearman']:.3f}, "

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from seqsal.errors import RegionError, UsageError
+from seqsal.errors import RegionError, UsageError, counted
 from seqsal.io.attributions import Attributions
 from seqsal.io.store import read_attributions
 from seqsal.io.sweep import forward_codes, read_forward
@@ -123,7 +123,7 @@ class Matched:
 def match_regions(results: Mapping[str, Attributions]) -> Matched:
     """Find the regions that all results, two or more of windows of one length, hold; `RegionError` for none."""
     if len(results) < 2:
-        raise UsageError(f"compare: got {len(results)} result{'s'[: len(results) != 1]}, expected two or more")
+        raise UsageError(f"compare: got {counted(len(results), 'result')}, expected two or more")
     lengths = {name: attr.length for name, attr in results.items()}
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{length} bp in {name}" for name, length in lengths.items())

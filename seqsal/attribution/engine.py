@@ -24,7 +24,7 @@ from seqsal.attribution.passes import FirstWindows, Sink, first_window, plan_for
 from seqsal.attribution.request import AttributeOptions, Result
 from seqsal.attribution.spans import WindowReader, find_span
 from seqsal.attribution.targets import n_targets_of, with_target
-from seqsal.errors import RegionError
+from seqsal.errors import RegionError, counted
 from seqsal.io.attributions import Attributions
 from seqsal.io.rounding import relative_error
 from seqsal.io.store import ResultLayout, StoreLayout
@@ -288,7 +288,7 @@ class AttributionRun:
             logger.info(
                 "controls: none made, as the usual %s would take longer than the %s; they are made when peaks are "
                 "called (`seqsal peaks A.h5 --model M`), or ask for a number now (--controls %d)",
-                f"{wanted:,}", f"{n_windows:,} window{'s' * (n_windows > 1)}", wanted,
+                f"{wanted:,}", counted(n_windows, "window"), wanted,
             )  # fmt: skip
 
     def compare_with_plain(self, source: WindowReader) -> None:

@@ -28,7 +28,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from seqsal.errors import ModelError, first_line
+from seqsal.errors import ModelError, first_line, kind_of
 from seqsal.models.sequence_model import facts_about
 from seqsal.models.state import as_written
 
@@ -410,7 +410,7 @@ def _recorded(run: Callable[..., torch.Tensor], X: torch.Tensor, model: Any = No
     with _noting_modules(model, recorder.where), recorder:
         output = run(X)
     if not isinstance(output, torch.Tensor):
-        raise ModelError(f"model: gives a {type(output).__name__}, expected one tensor; wrap it with seqsal.wrap")
+        raise ModelError(f"model: gives {kind_of(output)}, expected one tensor; wrap it with seqsal.wrap")
     recorder.note(None, _Node(None, (recorder.refer(output),), {}, "", None, is_output=True))
     return recorder.nodes
 

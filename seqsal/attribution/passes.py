@@ -34,7 +34,7 @@ from seqsal.attribution.readouts import Place, model_at, place_groups
 from seqsal.attribution.request import AttributeOptions, PlannedMethod, plan_methods
 from seqsal.attribution.spans import KeptSpans, WindowReader
 from seqsal.attribution.targets import TargetView
-from seqsal.errors import ModelError, StoreError
+from seqsal.errors import ModelError, StoreError, counted
 from seqsal.io.attributions import SPREADS
 from seqsal.io.background import BackgroundControls
 from seqsal.io.inputs import open_codes
@@ -242,7 +242,7 @@ def _bar(
     """Bar over windows or, where a window takes many passes, over the sequences that go through the model."""
     n_passes = sum(family.method.n_passes(length) for family in families)
     parts = [(n_windows, "window"), (n_controls, "control")]
-    desc = " + ".join(f"{n:,} {what}{'s' * (n > 1)}" for n, what in parts if n)
+    desc = " + ".join(counted(n, what) for n, what in parts if n)
     is_ism = all(result.method == "ism" for family in families for result in family.results)
     is_many = n_passes > len(families)
     return progress_bar(

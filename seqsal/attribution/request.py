@@ -28,7 +28,7 @@ from seqsal.attribution.methods.base import Method, ReverseComplementAverage, Sc
 from seqsal.attribution.methods.registry import METHODS, make_method, parameters_of
 from seqsal.attribution.readouts import check_readout
 from seqsal.attribution.spans import check_span
-from seqsal.errors import MethodError, ModelError, UsageError, counted, did_you_mean, shown
+from seqsal.errors import MethodError, ModelError, UsageError, counted, did_you_mean, kind_of, shown
 from seqsal.io.attributions import NULLS, Attributions
 from seqsal.io.rounding import MANTISSA
 from seqsal.models import SequenceModel, load_model, wrap
@@ -178,7 +178,7 @@ class AttributeOptions:
         names = () if self.target_names is None else read_target_names(self.target_names)
         for target in _listed(self.target):
             if target is not None and not isinstance(target, (str, Contrast)) and not _is_whole(target):
-                raise UsageError(f"target: got a {type(target).__name__}, expected a whole number or a list of them")
+                raise UsageError(f"target: got {kind_of(target)}, expected a whole number or a list of them")
         found = tuple(t if isinstance(t, Contrast | None) else find_target(t, names) for t in _listed(self.target))
         object.__setattr__(self, "target", found if len(found) != 1 else found[0])
         given = () if self.contrast is None else _listed(self.contrast)
@@ -285,7 +285,7 @@ class Request:
             table = name == "regions" and (isinstance(value, pd.DataFrame) or _are_texts(value))
             if value is not None and not table and not isinstance(value, (str, os.PathLike)):
                 kinds = "a file, a table or text such as 'chr1:100-200'" if name == "regions" else "a file"
-                raise UsageError(f"{name}: got a {type(value).__name__}, expected {kinds}")
+                raise UsageError(f"{name}: got {kind_of(value)}, expected {kinds}")
         if self.X is not None:
             files = self.genome is not None or self.fasta is not None
             if files or not (self.regions is None or isinstance(self.regions, pd.DataFrame)):
@@ -393,7 +393,7 @@ def check_reading(model: ModelSpec, reading: Mapping[str, Any], known: Iterable[
         return
     if not isinstance(model, nn.Module):
         raise ModelError(
-            f"model: got a {type(model).__name__}, expected a model file, package.module:factory, or a torch.nn.Module"
+            f"model: got {kind_of(model)}, expected a model file, package.module:factory, or a torch.nn.Module"
         )
     refused = reading if isinstance(model, SequenceModel) else [name for name in reading if name in FILE_READING]
     for name in refused:

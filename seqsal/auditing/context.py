@@ -25,7 +25,7 @@ from seqsal.attribution import METHODS, AttributeOptions, attribute_windows, pre
 from seqsal.attribution.passes import predict_codes
 from seqsal.auditing.content import Codes, Flags, Ints, Maps, Values, mask_of, spans_in_windows
 from seqsal.auditing.settings import AuditSettings
-from seqsal.errors import ModelError, StoreError, UsageError
+from seqsal.errors import ModelError, StoreError, UsageError, counted
 from seqsal.io.attributions import Attributions
 from seqsal.io.inputs import WindowSource, open_codes
 from seqsal.models import SequenceModel
@@ -382,6 +382,6 @@ class AuditContext:
         if off > SAME_PREDICTION * max(float(stored.std()), 1e-3 * float(np.abs(stored).max()), 1e-6):
             raise ModelError(
                 f"model: predicts {ours[0]:.4g} for the first region looked at, but the attributions are about a "
-                f"prediction of {stored[0]:.4g} (off by up to {off:.2g} in {len(rows)} regions); give the model, "
-                "target and output space that they were made with"
+                f"prediction of {stored[0]:.4g} (off by up to {off:.2g} in {counted(len(rows), 'region')}); give the "
+                "model, target and output space that they were made with"
             )

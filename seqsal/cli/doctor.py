@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from seqsal.cli.options import path_type, verb
+from seqsal.errors import counted
 
 __all__ = ["doctor_command"]
 
@@ -25,5 +26,5 @@ def doctor_command(ctx: click.Context, folder: Path) -> None:
     for check in examine(folder):
         click.echo(str(check))
         failed += check.ok is False
-    click.echo(f"{failed} checks failed" if failed else "all is well")
+    click.echo(f"{counted(failed, 'check')} failed" if failed else "all is well")
     ctx.exit(int(failed > 0))

@@ -18,6 +18,7 @@ from seqsal.cli.options import (
     target_option,
     verb,
 )
+from seqsal.errors import counted
 
 __all__ = [
     "insert_command", "interactions_command", "pair_command", "remove_command", "scan_command", "space_command",
@@ -79,7 +80,7 @@ def _experiment(
                     pictures.save_figure(getattr(pictures, str(draw))(table), plot)
         if not quiet:
             found = int((table["q_value"] <= 0.05).sum())
-            click.echo(f"{out}: {len(table):,} row{'s'[: len(table) != 1]}, {found:,} with q ≤ 0.05")
+            click.echo(f"{out}: {counted(len(table), 'row')}, {found:,} with q ≤ 0.05")
 
     epilog = f"Example: seqsal {name} --model M.safetensors --genome hg38.fa --regions peaks.bed {example} --out E.tsv"
     own = own if draw is None else (*own, _plot_option)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from seqsal.cli.options import check_ending, config_option, path_type, result_option, show_progress, talk_options, verb
+from seqsal.errors import counted
 
 __all__ = ["hits_command"]
 
@@ -58,4 +59,6 @@ def hits_command(
             }  # fmt: skip
             write_tsv(pattern_usage(tables, len(attr)), usage)
     if not quiet:
-        click.echo(f"{out}: {len(hits):,} hits of {hits['pattern'].nunique()} of {len(patterns)} patterns")
+        click.echo(
+            f"{out}: {counted(len(hits), 'hit')} of {hits['pattern'].nunique()} of {counted(len(patterns), 'pattern')}"
+        )

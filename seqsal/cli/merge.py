@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from seqsal.cli.options import config_option, path_type, talk_options, verb
+from seqsal.errors import counted
 
 __all__ = ["merge_command"]
 
@@ -25,6 +26,6 @@ def merge_command(plan: Path, out: Path, partial: bool, quiet: bool) -> None:
     from seqsal.pipeline.units import merge_units
 
     for path, missing in merge_units(plan, out, partial=partial):
-        lacking = f"without {len(missing):,} task{'s' * (len(missing) > 1)}" if missing else "complete"
+        lacking = f"without {counted(len(missing), 'task')}" if missing else "complete"
         if not quiet:
             click.echo(f"{path}: {lacking}")

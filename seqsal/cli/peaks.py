@@ -21,6 +21,7 @@ from seqsal.cli.options import (
     talk_options,
     verb,
 )
+from seqsal.errors import counted
 
 if TYPE_CHECKING:
     from seqsal.io.attributions import Attributions
@@ -117,13 +118,13 @@ def peaks_command(
     if not quiet:
         n_negative = int((peaks["sign"] == "neg").sum())
         click.echo(
-            f"{out}: {len(peaks):,} peaks at q ≤ {arguments['fdr']:g} ({n_negative:,} negative); "
-            f"best q {peaks.attrs['best_q']:.2g} of {peaks.attrs['n_candidates']:,} candidates, "
+            f"{out}: {counted(len(peaks), 'peak')} at q ≤ {arguments['fdr']:g} ({n_negative:,} negative); "
+            f"best q {peaks.attrs['best_q']:.2g} of {counted(peaks.attrs['n_candidates'], 'candidate')}, "
             f"against {null_text(peaks.attrs)}, {statistic_text(peaks.attrs)}"
         )
         if elements is not None:
             n_both = int((elements["sign"] == "both").sum())
-            click.echo(f"{bed}: {len(elements):,} elements ({n_both:,} with peaks of both signs)")
+            click.echo(f"{bed}: {counted(len(elements), 'element')} ({n_both:,} with peaks of both signs)")
 
 
 def _open_seeds(attr: Attributions, seeds: str) -> Attributions:

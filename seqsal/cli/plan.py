@@ -16,6 +16,7 @@ from seqsal.cli.options import (
     tiling_options,
     verb,
 )
+from seqsal.errors import counted
 
 __all__ = ["plan_command"]
 
@@ -61,5 +62,5 @@ def plan_command(
     if not quiet:
         n, last = len(plan.tasks), len(plan.tasks) - 1
         which = f"N` for N from 0 to {last}" if last else "0`"
-        click.echo(f"{out}: {n:,} task{'s' * (n > 1)}; run `seqsal work {out} --task {which}, then "
+        click.echo(f"{out}: {counted(n, 'task')}; run `seqsal work {out} --task {which}, then "
                    f"`seqsal merge {out} --out {'A.h5' if len(models) == 1 else 'DIR'}`")  # fmt: skip

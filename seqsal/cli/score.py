@@ -18,6 +18,7 @@ from seqsal.cli.options import (
     tiling_options,
     verb,
 )
+from seqsal.errors import counted
 
 __all__ = ["score_command"]
 
@@ -52,4 +53,4 @@ def score_command(
         table = score_on(scheduler, model, progress=show_progress(quiet), **arguments)
     write_scores(table, out)
     if not quiet:
-        click.echo(f"{out}: {len(table):,} region{'s'[: len(table) != 1]} scored")
+        click.echo(f"{out}: {counted(len(table), 'region')} scored")

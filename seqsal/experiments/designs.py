@@ -34,7 +34,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from seqsal.attribution.api import OpenRequest
-from seqsal.errors import UsageError, shown
+from seqsal.errors import UsageError, counted, kind_of, shown
 from seqsal.experiments.predict import Predictor
 from seqsal.experiments.variants.null import EffectNull
 from seqsal.experiments.words import (
@@ -98,7 +98,7 @@ def read_elements(given: Any) -> list[Element]:
     if isinstance(given, (list, tuple)):
         return [element for one in given for element in read_elements(one)]
     if not isinstance(given, (str, os.PathLike)):
-        raise UsageError(f"element: got a {type(given).__name__}, expected bases, a FASTA, a motif file or motifs")
+        raise UsageError(f"element: got {kind_of(given)}, expected bases, a FASTA, a motif file or motifs")
     text = os.fspath(given)
     if set(text.upper()) <= set(ALPHABET) and not os.path.exists(text):
         if not text:
@@ -229,7 +229,9 @@ class Bench:
         self._check_width([a, *elements])
         rows, start, forward = self._copies(a, mismatches)
         if len(rows) < FEWEST:
-            raise UsageError(f"{a.name}: {len(rows)} windows have a copy, expected {FEWEST} or more; add regions")
+            raise UsageError(
+                f"{a.name}: {counted(len(rows), 'window')} with a copy, expected {FEWEST} or more; add regions"
+            )
         codes = self.windows[rows]
         own = self._predict(codes)
 

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from seqsal.errors import RegionError, StoreError, UsageError, shown
+from seqsal.errors import RegionError, StoreError, UsageError, counted, shown
 from seqsal.io.rounding import rounding_text
 from seqsal.io.views import view
 from seqsal.regions import Span, cut_windows, lift_span, parse_region, windows_of
@@ -507,8 +507,8 @@ class Attributions:
         if len(self.results) > 1:
             extra += f"; results: {', '.join(self.results)}"
         return (
-            f"Attributions({len(self):,} regions × {self.length:,} bp, method={self.method}, "
-            f"output_space={self.output_space}, {self.n_controls:,} controls{extra})"
+            f"Attributions({counted(len(self), 'region')} × {self.length:,} bp, method={self.method}, "
+            f"output_space={self.output_space}, {counted(self.n_controls, 'control')}{extra})"
         )
 
 

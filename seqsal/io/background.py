@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from seqsal.errors import StoreError
+from seqsal.errors import StoreError, counted
 from seqsal.io.fasta import Genome
 from seqsal.regions import check_chroms, make_regions
 from seqsal.sequence.codes import N_CODE
@@ -141,7 +141,7 @@ class BackgroundControls:
         if n_fit < len(self.parents):
             advice = f"ask for {n_fit:,} controls at most, or " if n_fit >= 100 else ""
             raise StoreError(
-                f"{self._path}: has room for {n_fit:,} windows of {self._length:,} bp that are {self._length:,} bp or "
+                f"{self._path}: has room for {counted(n_fit, 'window')} of {self._length:,} bp, {self._length:,} bp or "
                 f"more from every region, fewer than {len(self.parents):,} background controls; {advice}take "
                 "shuffles (--null shuffle), which need no room"
             )

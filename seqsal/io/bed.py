@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from seqsal.errors import BedError, RegionError
+from seqsal.errors import BedError, RegionError, counted
 from seqsal.io.atomic import atomic_path
 from seqsal.io.content import Content, read_content
 from seqsal.regions import column_roles, counts_from_one, find_strands, make_regions, parse_strands
@@ -114,8 +114,8 @@ def parse_bed(content: Content, *, blocks: bool = False) -> pd.DataFrame:
     is_bed12 = summit is None and bool((n_columns == 12).all())
     if is_bed12 and not blocks and (n_spliced := int((_numbers(table[9]) > 1).sum())):
         _log.warning(
-            "%s: %d regions have several blocks; the whole span of each is read, --blocks reads the blocks spliced",
-            path, n_spliced,
+            "%s: %d of %s have several blocks; the whole span of each is read, --blocks reads the blocks spliced",
+            path, n_spliced, counted(len(table), "region"),
         )  # fmt: skip
     regions = make_regions(
         table[0],

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from seqsal.errors import FastaError, RegionError
+from seqsal.errors import FastaError, RegionError, counted
 from seqsal.io.content import Closing, is_stream, opened, spooled
 from seqsal.io.fasta_index import BgzfContent, check_fasta, check_layout, check_letters, open_index
 from seqsal.sequence.codes import BYTE_TO_CODE, N_CODE, encode, reverse_complement
@@ -142,7 +142,8 @@ class Genome(Closing):
         self._files.close()
 
     def __repr__(self) -> str:
-        return f"Genome({str(self.path)!r}, {len(self.chrom_sizes)} records, {sum(self.chrom_sizes.values()):,} bp)"
+        records = counted(len(self.chrom_sizes), "record")
+        return f"Genome({str(self.path)!r}, {records}, {sum(self.chrom_sizes.values()):,} bp)"
 
     def _read_chunk(
         self, chrom: NDArray[np.int64], start: NDArray[np.int64], length: int, table: bytes

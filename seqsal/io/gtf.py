@@ -10,7 +10,7 @@ import os
 import numpy as np
 import pandas as pd
 
-from seqsal.errors import BedError, first_line
+from seqsal.errors import BedError, counted, first_line
 
 __all__ = ["gene_intervals", "read_gtf"]
 
@@ -62,7 +62,8 @@ def gene_intervals(path: str | os.PathLike[str], kind: str, gene: str | None = N
 
             names = table["gene_name"].dropna().unique()
             hint = (
-                did_you_mean(gene, names) or f"; it has {len(names):,} genes, such as {', '.join(map(str, names[:3]))}"
+                did_you_mean(gene, names)
+                or f"; it has {counted(len(names), 'gene')}, such as {', '.join(map(str, names[:3]))}"
             )
             raise BedError(f"{path}: has no gene {gene!r}{hint}")
         table = mine

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from seqsal.errors import BedError, FastaError, RegionError, SeqsalError, UsageError
+from seqsal.errors import BedError, FastaError, RegionError, SeqsalError, UsageError, counted
 from seqsal.io.bed import parse_bed
 from seqsal.io.content import Closing, printable, read_content
 from seqsal.io.fasta import Genome
@@ -246,7 +246,8 @@ def open_codes(codes: NDArray[np.uint8], regions: pd.DataFrame | None = None) ->
         windows = complete_regions(regions)
         if len(windows) != n or (windows["end"] - windows["start"] != length).any():
             raise RegionError(
-                f"regions: {len(windows)} given for {n} sequences of {length} bp; give one of that length for each"
+                f"regions: {len(windows)} given for {counted(n, 'sequence')} of {length} bp; give one of that length "
+                "for each"
             )
         sizes = {str(chrom): int(end) for chrom, end in windows.groupby("chrom", sort=False)["end"].max().items()}
         windows["padded"], windows["input_row"] = False, np.arange(n, dtype=np.int64)
@@ -411,8 +412,8 @@ def _contig_names(names: pd.Series, source: str) -> list[str]:
     if contigs.duplicated().any():
         raise RegionError(f"{source}: {contigs[contigs.duplicated()].iloc[0]!r} names two regions; rename one")
     if repeat.any():
-        _log.warning("%s: %d regions have the name of another; numbered, such as %r", source, (repeat > 0).sum(),
-                     contigs[repeat > 0].iloc[0])  # fmt: skip
+        _log.warning("%s: %d of %s have the name of another; numbered, such as %r", source, (repeat > 0).sum(),
+                     counted(len(contigs), "region"), contigs[repeat > 0].iloc[0])  # fmt: skip
     return contigs.tolist()
 
 
@@ -481,7 +482,11 @@ def _with_length(
         return tile_regions(regions, length, step)
     cut = width[(width > length) & (regions["summit"] < 0).to_numpy()]  # a summit says where to look
     if len(cut):
-        remedy = "" if tile is None else f"; --tile (tile=True) covers them with {(-(-cut // length)).sum():,} windows"
+        remedy = (
+            ""
+            if tile is None
+            else f"; --tile (tile=True) covers them with {counted((-(-cut // length)).sum(), 'window')}"
+        )
         _log.warning(
             "%s: %d of %d regions are longer than the window of %d bp, and %s of their %s bp, at their ends, are not "
             "read%s", name, len(cut), len(width), length, f"{(cut - length).sum():,}", f"{cut.sum():,}", remedy,

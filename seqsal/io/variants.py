@@ -23,13 +23,14 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from seqsal.errors import UsageError, VariantError, did_you_mean, first_line
+from seqsal.errors import UsageError, VariantError, counted, did_you_mean, first_line, kind_of
 from seqsal.io.content import Closing, is_stream, spooled
 
 __all__ = ["CHUNK_VARIANTS", "Variant", "VariantReader", "import_pysam"]
 
 CHUNK_VARIANTS = 4096
 N_NAMED = 5  # of each kind that is set aside
+_NOUNS = ("symbolic allele", "breakend")  # kinds that have a plural
 COLUMNS = ("chrom", "pos", "ref", "alt")
 ALIASES = {"chromosome": "chrom", "chr": "chrom", "position": "pos", "reference": "ref", "alternate": "alt",
            "rsid": "id", "name": "id", "variant": "id"}  # fmt: skip
@@ -83,7 +84,7 @@ class VariantReader(Closing):
             self.name, self.is_vcf = "variants", False
             return
         if not isinstance(variants, (str, os.PathLike)):
-            raise UsageError(f"variants: got a {type(variants).__name__}, expected a file or a table")
+            raise UsageError(f"variants: got {kind_of(variants)}, expected a file or a table")
         self.name = os.fspath(variants)
         try:
             self._open(variants)
@@ -123,7 +124,8 @@ class VariantReader(Closing):
     def describe_skipped(self) -> str:
         """Say what was set aside, by kind, with the first few; empty where nothing was."""
         return "; ".join(
-            f"{count:,} {kind} ({', '.join(named)}{', …' if count > len(named) else ''})"
+            f"{counted(count, kind) if kind in _NOUNS else f'{count:,} {kind}'} "
+            f"({', '.join(named)}{', …' if count > len(named) else ''})"
             for kind, (count, named) in self.skipped.items()
         )
 
@@ -227,7 +229,7 @@ def _kind_of(variant: Variant) -> str:
     if alt in (".", "", "<NON_REF>", "<*>"):
         return "without ALT"
     if alt == "*":
-        return "alleles * (removed by a deletion upstream)"
+        return "whose ALT is * (removed by a deletion upstream)"
     if alt.startswith("<"):
-        return "symbolic alleles"
-    return "breakends" if "[" in alt or "]" in alt or "." in alt else "whose ALT is not bases"
+        return "symbolic allele"
+    return "breakend" if "[" in alt or "]" in alt or "." in alt else "whose ALT is not bases"

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from seqsal.errors import ModelError, UsageError, did_you_mean, first_line, shown
+from seqsal.errors import ModelError, UsageError, counted, did_you_mean, first_line, shown
 
 __all__ = ["Contrast", "Target", "find_target", "parse_contrast", "read_target_names"]
 
@@ -59,8 +59,8 @@ class Contrast:
         """Raise `ModelError` unless a model of so many outputs has all that the contrast names."""
         if self.n_targets not in (None, n_targets):
             raise ModelError(
-                f"contrast: {self.text} has {self.n_targets} weights, expected one for each of the model's {n_targets} "
-                "outputs"
+                f"contrast: {self.text} has {counted(self.n_targets or 0, 'weight')}, expected one for each output "
+                f"of the model, which has {n_targets}"
             )
         named = {output for _, outputs in self.terms for output in outputs}
         if beyond := [output for output in sorted(named) if not 0 <= output < n_targets]:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from seqsal.errors import CheckpointError, ModelError, first_line
+from seqsal.errors import CheckpointError, ModelError, first_line, kind_of
 from seqsal.models.checkpoint import load_checkpoint, read_tensors
 from seqsal.models.contrast import Target
 from seqsal.models.sequence_model import SequenceModel, wrap
@@ -110,7 +110,7 @@ def load_model(
     """
     if not isinstance(spec, (str, os.PathLike)):
         cure = "give modules to seqsal.wrap()" if isinstance(spec, nn.Module) else "check the call"
-        raise ModelError(f"model: got a {type(spec).__name__}, expected a file or package.module:factory; {cure}")
+        raise ModelError(f"model: got {kind_of(spec)}, expected a file or package.module:factory; {cure}")
     where = resolve_device(device)
     path = Path(spec)
     if not path.exists() and _FACTORY.fullmatch(str(spec)):
@@ -166,9 +166,7 @@ def _call_factory(spec: str) -> nn.Module:
             "it must return a model when called without arguments"
         ) from error
     if not isinstance(module, nn.Module):
-        raise ModelError(
-            f"model {spec}: {name}() gave a {type(module).__name__}, expected a torch.nn.Module; return one"
-        )
+        raise ModelError(f"model {spec}: {name}() gave {kind_of(module)}, expected a torch.nn.Module; return one")
     return module
 
 
@@ -252,9 +250,7 @@ def _read_state_dict(path: Path) -> Mapping[str, Any]:
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
             state = state[key]
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise CheckpointError(
-            f"{path}: holds a {type(state).__name__}, expected a state dict (name → tensor); save that"
-        )
+        raise CheckpointError(f"{path}: holds {kind_of(state)}, expected a state dict (name → tensor); save that")
     return state
 
 
@@ -301,7 +297,7 @@ def _load_pickle(path: Path) -> nn.Module:
     module = _quietly(path, lambda: torch.load(path, map_location="cpu", weights_only=False))
     if not isinstance(module, nn.Module):
         raise CheckpointError(
-            f"{path}: holds a {type(module).__name__}, expected a whole model; for a state dict give "
+            f"{path}: holds {kind_of(module)}, expected a whole model; for a state dict give "
             "package.module:factory as the model and this file by --weights"
         )
     return module

@@ -27,7 +27,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from seqsal.errors import ModelError, shown
+from seqsal.errors import ModelError, counted, kind_of, shown
 from seqsal.sequence.codes import ALPHABET
 
 __all__ = ["LAYOUTS", "REDUCTIONS", "TRACK_LAYOUTS", "ExtraInputs", "Lookup", "Readout", "describe_output"]
@@ -46,7 +46,7 @@ class ExtraInputs(nn.Module):
         super().__init__()
         if isinstance(given, (torch.Tensor, str)) or not isinstance(given, (Sequence, Mapping, type(None))):
             raise ModelError(
-                f"extra_inputs: got a {type(given).__name__}, expected a tuple (what follows the sequence in the call) "
+                f"extra_inputs: got {kind_of(given)}, expected a tuple (what follows the sequence in the call) "
                 "or a dict (argument name → value)"
             )
         self.names = tuple(given) if isinstance(given, Mapping) else ()
@@ -207,7 +207,7 @@ class Readout:
         expected = "(N, tracks, positions)" if self.track_layout == "NTL" else "(N, positions, tracks)"
         empty = values.ndim in (2, 3) and not values.numel()
         raise ModelError(
-            f"model: gives shape {tuple(values.shape)} for {n_sequences} sequences, expected {expected} or "
+            f"model: gives shape {tuple(values.shape)} for {counted(n_sequences, 'sequence')}, expected {expected} or "
             f"(N, positions) for reduce={self.reduce!r}; "
             + ("give longer windows" if empty else "choose another output, or leave reduce out")
         )
@@ -285,7 +285,7 @@ def describe_output(value: Any) -> str:
     """Say in few words what a model returned: ``a tuple (0: (2, 1, 80), 1: (2, 1))``."""
     if isinstance(value, torch.Tensor):
         return str(tuple(value.shape))
-    kind = f"a {type(value).__name__}"
+    kind = kind_of(value)
     parts = _parts(value)
     if not parts:
         return kind

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from seqsal.errors import CheckpointError, ModelError, did_you_mean, first_line
+from seqsal.errors import CheckpointError, ModelError, did_you_mean, first_line, kind_of
 from seqsal.models.checkpoint import read_tensors
 
 __all__ = ["ARCHITECTURES", "make_snapshot", "snapshot_weights"]
@@ -100,7 +100,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: no JSON ({first_line(error)}); fetch the snapshot again") from error
     if not isinstance(found, dict):
-        raise CheckpointError(f"{path}: holds a {type(found).__name__}, expected names and values; fetch it again")
+        raise CheckpointError(f"{path}: holds {kind_of(found)}, expected names and values; fetch it again")
     return found
 
 

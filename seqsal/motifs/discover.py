@@ -38,7 +38,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from seqsal.errors import MotifError, UsageError
+from seqsal.errors import MotifError, UsageError, counted
 from seqsal.io.attributions import Attributions, check_attributions
 from seqsal.io.progress import bar as progress_bar
 from seqsal.motifs.kmers import MIN_SEQLETS, align_kmers
@@ -136,7 +136,7 @@ def discover_motifs(
         database: Sequence[Motif] | None = read_motifs(motif_db)
         database_name: str | None = os.fspath(motif_db)
     else:
-        database, database_name = motif_db, None if motif_db is None else f"{len(motif_db)} motifs given"
+        database, database_name = motif_db, None if motif_db is None else f"{counted(len(motif_db), 'motif')} given"
     seqlets = cut_seqlets(attr, peaks, progress=progress)
     notes = [] if len(seqlets) else ["no peaks, so there are no motifs; call peaks with a larger --fdr to see more"]
     patterns: list[Pattern] = []
@@ -159,11 +159,7 @@ def _patterns_of_sign(
     seqlets: Seqlets, sign: str, algorithm: str, attr: Attributions, notes: list[str]
 ) -> list[Pattern]:
     """Patterns of one sign, numbered from the most frequent."""
-    peaks = (
-        f"{len(seqlets)} peaks {_SIGNS[sign]} the prediction"
-        if len(seqlets) != 1
-        else f"1 peak {_SIGNS[sign]}s the prediction"
-    )
+    peaks = f"{counted(len(seqlets), 'peak')} {_SIGNS[sign]}{'s' * (len(seqlets) == 1)} the prediction"
     if len(seqlets) < MIN_SEQLETS:
         if len(seqlets):
             notes.append(f"{peaks}, motif discovery needs {MIN_SEQLETS} or more: no pattern; {MORE_PEAKS}")

@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from seqsal.errors import counted
 from seqsal.io.bed import write_tsv
 from seqsal.io.views import view
 from seqsal.motifs.matrices import Motif, write_meme
@@ -115,7 +116,7 @@ class Pattern:
     def title(self) -> str:
         """Match or consensus, with what to make of it: `REB1 (412 instances, q 1e-8)`."""
         certainty = "" if self.named_match is None else f", q {self.named_match['q_value']:.1g}"
-        return f"{self.label} ({self.n_seqlets:,} instances{certainty})"
+        return f"{self.label} ({counted(self.n_seqlets, 'instance')}{certainty})"
 
     @property
     def row(self) -> dict[str, Any]:
@@ -149,7 +150,8 @@ class Pattern:
     def __repr__(self) -> str:
         match = self.named_match
         named = "" if match is None else f", {match['match']} (q {match['q_value']:.2g})"
-        return f"Pattern({self.name}, {self.motif.consensus}, {self.n_seqlets:,} instances{named}, {self.algorithm})"
+        found = counted(self.n_seqlets, "instance")
+        return f"Pattern({self.name}, {self.motif.consensus}, {found}{named}, {self.algorithm})"
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -215,7 +217,7 @@ class MotifResult:
             return "no pattern"
         listed = ", ".join(pattern.title for pattern in self.patterns[:_N_LISTED])
         more = ", …" * (len(self) > _N_LISTED)
-        return f"{len(self)} pattern{'s' * (len(self) != 1)}: {listed}{more}"
+        return f"{counted(len(self), 'pattern')}: {listed}{more}"
 
     def without_peaks(self, fdr: float, best_q: float, rate: float) -> str:
         """Say in a sentence why there are motifs where no peak reaches the rate; empty without motifs.
@@ -237,7 +239,7 @@ class MotifResult:
 
     def __repr__(self) -> str:
         peaks = ", ".join(f"{n:,} {sign}" for sign, n in self.n_peaks.items())
-        lines = [f"MotifResult({len(self)} pattern{'s' * (len(self) != 1)} from the peaks: {peaks})"]
+        lines = [f"MotifResult({counted(len(self), 'pattern')} from the peaks: {peaks})"]
         return "\n".join([*lines, *(f"  {pattern!r}" for pattern in self.patterns)])
 
     def _repr_html_(self) -> str:

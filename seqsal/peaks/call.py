@@ -36,7 +36,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from seqsal.errors import BedError, MethodError, ModelError, StoreError, UsageError
+from seqsal.errors import BedError, MethodError, ModelError, StoreError, UsageError, counted
 from seqsal.io.attributions import Array, Attributions, check_attributions
 from seqsal.io.bed import read_bed, write_tsv
 from seqsal.io.sweep import CHUNK_BP, Axis, Scale, TrackBlock, blend_weights, sweep_track
@@ -295,8 +295,10 @@ def unsettled_text(attrs: Mapping[Any, Any], n_peaks: int) -> str:
 
 def null_text(attrs: Mapping[Any, Any]) -> str:
     """Say what peaks were compared with."""
-    kind = {"shuffle": "shuffled windows", "background": "windows of the genome away from the regions"}
-    return f"{attrs['n_controls']:,} {kind[attrs.get('null', 'shuffle')]}"
+    kind, where = {
+        "shuffle": ("shuffled window", ""), "background": ("window", " of the genome away from the regions"),
+    }[attrs.get("null", "shuffle")]  # fmt: skip
+    return counted(attrs["n_controls"], kind) + where
 
 
 def statistic_text(attrs: Mapping[Any, Any]) -> str:
@@ -309,7 +311,8 @@ def out_of_reach_text(attrs: Mapping[Any, Any]) -> str:
     """Say what so few controls cannot show among so many candidates, and how many would."""
     n_needed, n_controls = attrs["n_needed"], attrs["n_controls"]
     return (
-        f"among {attrs['n_candidates']:,} candidates, {n_controls:,} controls reach q ≤ {attrs['fdr']:g} by count only "
+        f"among {counted(attrs['n_candidates'], 'candidate')}, {counted(n_controls, 'control')} reach q ≤ "
+        f"{attrs['fdr']:g} by count only "
         f"for {n_needed:,} peaks or more that are all stronger than every control; for 10 of them it would take about "
         f"{_two_digits(n_controls * n_needed / 10):,} controls, for one {_two_digits(n_controls * n_needed):,} "
         "(`seqsal attribute --controls N`, or --max-controls N)"

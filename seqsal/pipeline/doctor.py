@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from seqsal.errors import first_line
+from seqsal.errors import counted, first_line
 from seqsal.version import VERSION
 
 __all__ = ["Check", "examine"]
@@ -55,7 +55,9 @@ def examine(folder: str | os.PathLike[str] = ".") -> Iterator[Check]:
     True
     """
     yield Check("seqsal", f"{VERSION} in {Path(__file__).resolve().parents[1]}")
-    yield Check("python", f"{platform.python_version()} on {platform.platform()}, {os.cpu_count()} cores")
+    yield Check(
+        "python", f"{platform.python_version()} on {platform.platform()}, {counted(os.cpu_count() or 1, 'core')}"
+    )
     yield from _requirements()
     yield from _devices()
     for name, test in (("writing", lambda: _written(Path(folder))), ("JASPAR", _motifs), ("example data", _examples)):
@@ -101,7 +103,9 @@ def _version(name: str) -> str | None:
 
 
 def _devices() -> Iterator[Check]:
-    yield Check("cpu", f"{torch.get_num_threads()} threads, torch built for {torch.version.cuda or 'the CPU'}")
+    yield Check(
+        "cpu", f"{counted(torch.get_num_threads(), 'thread')}, torch built for {torch.version.cuda or 'the CPU'}"
+    )
     if not torch.cuda.is_available():
         yield Check("cuda", "no GPU that torch can use", ok=None)
         return

@@ -47,7 +47,7 @@ from seqsal.auditing.parts.artifacts.search import PART_BP, Hits, align
 from seqsal.auditing.parts.composition import PROPERTIES, class_evidence
 from seqsal.auditing.result import AuditResult, read_audit
 from seqsal.auditing.run import run_audit
-from seqsal.errors import TrainingError, UsageError
+from seqsal.errors import TrainingError, UsageError, counted
 from seqsal.experiments.words import Effect
 from seqsal.io.atomic import all_or_nothing, atomic_path, check_writable
 from seqsal.io.fasta import read_fasta_records
@@ -164,8 +164,8 @@ class RetrainResult:
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         held = self.n_held_out
         lines += [
-            f"on {held['n_positives']:,} held-out positives and {held['n_negatives']:,} negatives; reliance is the "
-            "change of the output (logit) by putting it in",
+            f"on {counted(held['n_positives'], 'held-out positive')} and {counted(held['n_negatives'], 'negative')}; "
+            "reliance is the change of the output (logit) by putting it in",
             f"remedy: {self.remedy} ({self.chosen_because})",
             *(f"warning: {line}" for line in self.warnings),
         ]
@@ -583,8 +583,8 @@ def _check(
     config = first.config
     if config.loss != "binary" or config.n_targets != 1:
         raise TrainingError(
-            f"{model}: is a {config.loss} model of {config.n_targets} target(s), expected a binary one of one target; "
-            "train it again with masks instead (`seqsal train --irrelevant shortcuts.bed`)"
+            f"{model}: is a {config.loss} model of {counted(config.n_targets, 'target')}, expected a binary one of "
+            "one target; train it again with masks instead (`seqsal train --irrelevant shortcuts.bed`)"
         )
     if "split" not in metadata or "training" not in metadata:
         raise TrainingError(f"{model}: does not say how it was trained, expected a checkpoint of `seqsal train`")
@@ -617,7 +617,8 @@ def _held_out_chroms(metadata: Mapping[str, Any], part: str, positives: Regions)
     chroms = [chrom for chrom in split["chroms"] if chrom not in names]
     if chroms and split["n_chroms"] > len(split["chroms"]):
         raise TrainingError(
-            f"model: its {part} part has {split['n_chroms']:,} chromosomes, of which it names {len(chroms)}, expected "
+            f"model: its {part} part has {counted(split['n_chroms'], 'chromosome')}, of which it names "
+            f"{len(chroms)}, expected "
             "all, so that none is trained on; train the first model with --valid-chroms and --test-chroms"
         )
     return chroms or None

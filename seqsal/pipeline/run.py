@@ -41,6 +41,7 @@ from seqsal.attribution.engine import AttributionRun
 from seqsal.attribution.methods.base import Method
 from seqsal.attribution.request import ModelSpec, plan_methods
 from seqsal.browser import read_instances, read_motif_instances, write_bundle
+from seqsal.errors import counted
 from seqsal.io.atomic import all_or_nothing, atomic_path, locked, make_folder
 from seqsal.io.attributions import Attributions
 from seqsal.io.bed import write_narrowpeak
@@ -132,7 +133,7 @@ class RunResult:
             ),
             *([("rounding", rounding_text(self.attr.attrs["keep_bits"]))] if "keep_bits" in self.attr.attrs else []),
             ("elements", f"{len(self.elements):,}"),
-            ("motifs", f"{self.motifs.summary()}; from {n_searched:,} peaks at q ≤ {rate:g}"),
+            ("motifs", f"{self.motifs.summary()}; from {counted(n_searched, 'peak')} at q ≤ {rate:g}"),
             *([("", weaker)] if weaker else []),
             *([("audit", self.audit.verdict.answers)] if self.audit else []),
             ("seconds", f"{sum(self.seconds.values()):.1f}"),

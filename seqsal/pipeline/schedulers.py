@@ -29,7 +29,7 @@ from seqsal.attribution.api import OpenRequest, open_request
 from seqsal.attribution.request import make_request, read_model_of
 from seqsal.auditing.context import SPREAD, AuditContext
 from seqsal.auditing.run import open_audited
-from seqsal.errors import SeqsalError, StoreError, UsageError, first_line
+from seqsal.errors import SeqsalError, StoreError, UsageError, counted, first_line
 from seqsal.experiments.variants import open_scorer
 from seqsal.experiments.variants.score import VariantScorer
 from seqsal.io.atomic import check_writable
@@ -103,7 +103,10 @@ def attribute_on(
         if not _is_finished(out, plan):
             _check_workers(client, [str(plan.folder.absolute()), *_files_of(plan.requests[0])])
             logger.info(
-                "scheduler: %d tasks on %d workers, dashboard %s", len(plan.tasks), n_workers, client.dashboard_link
+                "scheduler: %s on %s, dashboard %s",
+                counted(len(plan.tasks), "task"),
+                counted(n_workers, "worker"),
+                client.dashboard_link,
             )
             failed = _work(client, scheduler, plan, progress)
             if failed:

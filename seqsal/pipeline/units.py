@@ -35,7 +35,7 @@ from seqsal.attribution.engine import AttributionRun
 from seqsal.attribution.passes import chunk_rows
 from seqsal.attribution.request import Request, identify_model, make_request
 from seqsal.attribution.spans import WindowReader
-from seqsal.errors import OutputError, StoreError, UsageError
+from seqsal.errors import OutputError, StoreError, UsageError, counted
 from seqsal.io.atomic import all_or_nothing, atomic_path, check_folder, check_writable, locked, make_folder
 from seqsal.io.inputs import SharedWindows
 from seqsal.io.store import DAMAGE, StoreLayout
@@ -184,7 +184,7 @@ def _share(
         n_units = min(n_units, max(n_rows // BATCH, 1))
         n_units = n_units // workers * workers or n_units
     if n_units > n_rows:
-        raise UsageError(f"units: got {n_units:,}, expected no more than the {n_rows:,} windows")
+        raise UsageError(f"units: got {n_units:,}, expected no more than {counted(n_rows, 'window')}")
     step = chunk_rows(run.planned, source.length, layout.length)
     return [pairwise(task_edges(n, n_units, step)) for n in (n_rows, n_controls)]
 
@@ -324,7 +324,8 @@ def work_unit(
     plan = read_plan(folder)
     if not 0 <= task < len(plan.tasks):
         raise UsageError(
-            f"task: got {task}, expected 0 to {len(plan.tasks) - 1}; {plan.folder} has {len(plan.tasks)} tasks"
+            f"task: got {task}, expected 0 to {len(plan.tasks) - 1}; {plan.folder} has "
+            f"{counted(len(plan.tasks), 'task')}"
         )
     one = plan.tasks[task]
     first, stop = one.bounds()

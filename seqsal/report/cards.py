@@ -11,6 +11,7 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
+from seqsal.errors import counted
 from seqsal.io.attributions import Attributions
 from seqsal.motifs import MotifResult, Pattern
 from seqsal.plot.locus import Locus, common_limits, window_locus
@@ -87,7 +88,7 @@ def _draw_card(inputs: ReportInputs, row: int, locus: Locus, limits: tuple[float
     prediction, fdr = float(inputs.attr.prediction[row]), inputs.peaks.attrs.get("fdr")
     n_peaks = "no peak" if fdr is None else f"no peak at q ≤ {fdr:g}{_best_weak(inputs, locus)}"
     if len(peaks):
-        n_peaks = f"{len(peaks)} peak{'s' * (len(peaks) > 1)}"
+        n_peaks = counted(len(peaks), "peak")
 
     def draw_track(ax: Axes) -> None:
         plot_track(

@@ -14,7 +14,7 @@ import pandas as pd
 
 from seqsal.agreement import compare_attributions
 from seqsal.auditing.result import AuditResult, read_audit
-from seqsal.errors import RegionError, StoreError, UsageError, one_line
+from seqsal.errors import RegionError, StoreError, UsageError, counted, one_line
 from seqsal.io.atomic import atomic_path
 from seqsal.report.html import render_page
 from seqsal.report.sections import METHODS, Section
@@ -82,7 +82,7 @@ def write_comparison(path: str | os.PathLike[str], folders: Sequence[str | os.Pa
     """
     if len(folders) < 2:
         raise UsageError(
-            f"report: got {len(folders)} folder{'s' * (len(folders) != 1)}, expected two or more runs to compare, or "
+            f"report: got {counted(len(folders), 'folder')}, expected two or more runs to compare, or "
             "one attribution file"
         )
     if len({Path(one).resolve() for one in folders}) < len(folders):

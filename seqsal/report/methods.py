@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 
+from seqsal.errors import counted
 from seqsal.models.seen import left_out_text
 from seqsal.plot.style import one_line
 from seqsal.plot.tracks import negative_peaks
@@ -53,7 +54,8 @@ def _sentences(inputs: ReportInputs) -> Iterator[str]:
     target = attr.attrs.get("target_name", attr.attrs.get("target", 0))
     yield (
         f"Contributions of single bases to the {attr.output_space} of output {target}{named} were computed with seqsal "
-        f"{VERSION}{with_torch} by {method}{f' ({detail})' if detail else ''}{corrected}, in {show(len(attr))} windows "
+        f"{VERSION}{with_torch} by {method}{f' ({detail})' if detail else ''}{corrected}, in "
+        f"{counted(len(attr), 'window')} "
         f"of {show(attr.length)} bp{', as the mean over both strands' * bool(given.get('rc_average'))}; random numbers "
         f"came from seed {attr.attrs.get('seed', 0)}."
     )
@@ -91,7 +93,7 @@ def _motif_sentences(inputs: ReportInputs) -> Iterator[str]:
     if motifs is None:
         return
     rate = inputs.run_info.get("seqlet_fdr")
-    among = f"{show(sum(motifs.n_peaks.values()))} peaks{'' if rate is None else f' (q ≤ {rate:g})'}"
+    among = f"{counted(sum(motifs.n_peaks.values()), 'peak')}{'' if rate is None else f' (q ≤ {rate:g})'}"
     kinds = set(motifs.table["algorithm"]) if len(motifs) else set()
     how = {"modisco": "TF-MoDISco (Shrikumar et al. 2018; modisco-lite)", "kmers": "alignment of enriched k-mers"}
     by = f" by {' and '.join(how.get(kind, kind) for kind in sorted(kinds))}" if kinds else ""

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from seqsal.errors import counted
 from seqsal.io.attributions import Attributions
 from seqsal.models.seen import left_out_text
 from seqsal.motifs import MotifResult
@@ -85,8 +86,8 @@ def motifs_html(result: MotifResult) -> str:
         shown.append((_logo(one), one.name, one.n_seqlets, str(match["match"]), q_value, one.motif.consensus))
     columns = ("mean contribution", "pattern", "instances", "best match", "q-value", "consensus")
     more = len(result) - N_PATTERNS
-    notes = ["no pattern"] * (not shown) + [f"… and {more} more patterns, see .table"] * (more > 0)
-    title = f"{len(result)} pattern{'s' * (len(result) != 1)} from the peaks: {peaks}"
+    notes = ["no pattern"] * (not shown) + [f"… and {counted(more, 'more pattern')}, see .table"] * (more > 0)
+    title = f"{counted(len(result), 'pattern')} from the peaks: {peaks}"
     return _page(title, [(shown, columns)] if shown else [], [*notes, *result.warnings])
 
 
@@ -113,9 +114,9 @@ def agreement_html(agreement: Agreement) -> str:
     ]
     columns = ("", "", "Pearson", "Spearman", f"overlap of the top {agreement.top}", "by chance", "same sign there")
     n_regions = int(overall["n_regions"].iloc[0])
-    title = f"{len(agreement.names)} results on {n_regions:,} regions of {agreement.length:,} bp"
+    title = f"{counted(len(agreement.names), 'result')} on {counted(n_regions, 'region')} of {agreement.length:,} bp"
     more = len(overall) - N_PAIRS
-    return _page(title, [(rows, columns)], [f"… and {more} more pairs, see .overall"] * (more > 0))
+    return _page(title, [(rows, columns)], [f"… and {counted(more, 'more pair')}, see .overall"] * (more > 0))
 
 
 def _page(

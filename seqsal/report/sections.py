@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from seqsal.errors import counted
 from seqsal.io.attributions import Attributions
 from seqsal.io.rounding import rounding_text
 from seqsal.io.tracks import member_size
@@ -277,7 +278,7 @@ def build_elements(inputs: ReportInputs) -> Section | None:
     if len(measured) >= MIN_PLOTTED:
         said = measured["signal_pos"] + measured["signal_neg"]
         r = float(np.corrcoef(said, measured["effect"])[0, 1]) if said.std() and measured["effect"].std() else np.nan
-        agreement = f"Pearson r {r:.2f} over {show(len(measured))} elements" if np.isfinite(r) else ""
+        agreement = f"Pearson r {r:.2f} over {counted(len(measured), 'element')}" if np.isfinite(r) else ""
         figure = inline_svg(
             lambda ax: plot_deletions(said.to_numpy(), measured, ax, unit=inputs.attr.output_space),
             (4.6, 2.9), key="elements-figure", label="Attribution of each element and the effect of deleting it",

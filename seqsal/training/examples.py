@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from seqsal.errors import TrainingError, UsageError
+from seqsal.errors import TrainingError, UsageError, counted
 from seqsal.io.inputs import WindowSource, open_input
 from seqsal.models.cnn import CNNConfig
 from seqsal.models.seen import record_seen
@@ -165,9 +165,9 @@ def _with_signal(
     length = config.output_length if is_profile else config.input_length
     if len(signal.paths) != config.n_targets or len(signal.controls) != config.n_controls:
         raise TrainingError(
-            f"signal: {len(signal.paths)} tracks and {len(signal.controls)} controls for a {config.loss} model of "
-            f"{config.n_targets} targets and {config.n_controls} controls; give one track for each target, and "
-            "controls to a profile alone"
+            f"signal: {counted(len(signal.paths), 'track')} and {counted(len(signal.controls), 'control')} for a "
+            f"{config.loss} model of {counted(config.n_targets, 'target')} and "
+            f"{counted(config.n_controls, 'control')}; give one track for each target, and controls to a profile alone"
         )
     table, flank = windows.windows, training.max_shift
     margin = (windows.codes.shape[1] - length) // 2 - flank * is_profile
@@ -320,7 +320,7 @@ def _targets(windows: pd.DataFrame, config: CNNConfig, training: TrainConfig) ->
     columns = training.target_columns
     if len(columns) != config.n_targets:
         raise TrainingError(
-            f"target_columns: {len(columns)} given ({', '.join(columns)}) for {config.n_targets} targets; "
+            f"target_columns: {len(columns)} given ({', '.join(columns)}) for {counted(config.n_targets, 'target')}; "
             "name one for each"
         )
     missing = [column for column in columns if column not in windows]

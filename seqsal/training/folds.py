@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from seqsal.errors import TrainingError
+from seqsal.errors import TrainingError, counted
 from seqsal.io.atomic import atomic_path, check_writable, locked
 from seqsal.io.inputs import open_input
 from seqsal.models.cnn import CNNConfig
@@ -138,8 +138,8 @@ def _groups(chroms: pd.Series, n_folds: int) -> list[list[str]]:
         raise TrainingError(f"folds: got {n_folds}, expected 3 or more, since each trains, validates and tests")
     if len(counts) < n_folds:
         raise TrainingError(
-            f"folds: got {n_folds}, but positives lie on {len(counts)} chromosomes, which leaves folds without any; "
-            f"give {len(counts)} at most"
+            f"folds: got {n_folds}, but positives lie on {counted(len(counts), 'chromosome')}, which leaves folds "
+            f"without any; give {len(counts)} at most"
         )
     groups: list[list[str]] = [[] for _ in range(n_folds)]
     sizes = np.zeros(n_folds)

@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from seqsal.errors import RegionError, TrainingError
+from seqsal.errors import RegionError, TrainingError, counted
 from seqsal.io.bigwig import is_bigwig, read_bigwig, summarize_bigwig
 from seqsal.regions import check_chroms
 from seqsal.training.stretches import Stretches, is_many
@@ -62,8 +62,8 @@ class Signal:
         paths = self.controls if which == "control" else self.paths
         if self.stranded and len(paths) % 2:
             raise TrainingError(
-                f"{which}: got {len(paths)} tracks that come in pairs of strands, expected an even number; give plus "
-                "and minus of each, or --unstranded"
+                f"{which}: got {counted(len(paths), 'track')}, expected an even number, as they come in pairs of "
+                "strands; give plus and minus of each, or --unstranded"
             )
         if self.stranded:
             return tuple(i ^ 1 for i in range(len(paths)))

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from seqsal.errors import TrainingError
+from seqsal.errors import TrainingError, counted
 
 __all__ = ["PARTS", "assign_parts", "choose_chroms"]
 
@@ -78,7 +78,7 @@ def choose_chroms(
     missing = [part for part in PARTS if part not in named.values()]
     if missing:
         raise TrainingError(
-            f"split: the positives lie on {len(order)} chromosomes ({_some(order)}), which leaves none for "
+            f"split: the positives lie on {counted(len(order), 'chromosome')} ({_some(order)}), which leaves none for "
             f"{missing[0]}; at least 3 are needed, or other --valid-chroms and --test-chroms"
         )
     return named

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seqsal.errors import TrainingError
+from seqsal.errors import TrainingError, counted
 from seqsal.io.atomic import check_writable
 from seqsal.models.checkpoint import load_checkpoint, save_checkpoint, to_json
 from seqsal.models.cnn import CNN, CNNConfig
@@ -111,8 +111,9 @@ class TrainResult:
                 said = _shown(value) + (" (95 % interval {:.3f} to {:.3f})".format(*interval) if interval else "")
             if value is not None:
                 lines.append(f"test {_METRIC_NAMES.get(name, name.replace('_', ' '))}: {said}")
-        on = f"{test['n_positives']:,} positives and {test['n_negatives']:,} negatives ({test['negatives']})"
-        lines.append(f"on {on if test['n_negatives'] else str(test['n_positives']) + ' regions'}")
+        on = " and ".join(counted(test[f"n_{kind}s"], kind) for kind in ("positive", "negative"))
+        on += f" ({test['negatives']})"
+        lines.append(f"on {on if test['n_negatives'] else counted(test['n_positives'], 'region')}")
         if weight := self.metadata.get("class_weight"):
             error = test.get("calibration_error")
             lines.append(
@@ -140,8 +141,8 @@ def mined_text(rounds: Sequence[dict[str, Any]]) -> str:
     """Say what rounds of mining added."""
     n_added, n_taken = (sum(one[name] for one in rounds) for name in ("n_added", "n_taken_for_positives"))
     return (
-        f"{n_added:,} of {sum(one['n_candidates'] for one in rounds):,} candidates were added in {len(rounds)} "
-        f"round{'s' * (len(rounds) > 1)}, {n_taken:,} of which the network had taken for positives"
+        f"{n_added:,} of {sum(one['n_candidates'] for one in rounds):,} candidates were added in "
+        f"{counted(len(rounds), 'round')}, {n_taken:,} of which the network had taken for positives"
     )
 
 
@@ -280,8 +281,9 @@ def train_model(
         examples.provenance["teachers"] = [str(path) for path in teachers]
     if training.mine and (config.loss != "binary" or config.n_targets > 1):
         raise TrainingError(
-            f"mine: got {training.mine} rounds for a {config.loss} model of {config.n_targets} target(s), expected a "
-            "binary one of one target, which has negatives; leave --mine out"
+            f"mine: got {counted(training.mine, 'round')} for a {config.loss} model of "
+            f"{counted(config.n_targets, 'target')}, expected a binary one of one target, which has negatives; leave "
+            "--mine out"
         )
     miner = Miner(positives, genome, training, seed)
     return train_examples(
@@ -450,7 +452,11 @@ def _new_model(
 def stopped_text(history: Sequence[Any], best_epoch: int, training: TrainConfig) -> str:
     """Say when a training ended and why, and which epoch was kept."""
     n = len(history)
-    why = f"early: no lower validation loss for {training.patience} epochs" if n < training.epochs else "all of them"
+    why = (
+        f"early: no lower validation loss for {counted(training.patience, 'epoch')}"
+        if n < training.epochs
+        else "all of them"
+    )
     return f"{n} of {training.epochs} epochs ({why}); weights of epoch {best_epoch} kept"
 
 

@@ -149,7 +149,7 @@ def test_names_files_and_the_road_back(module: torch.nn.Module, X: Any, tmp_path
         ({"contrast": "liver - haert-left", "target_names": NAMES}, "did you mean 'heart-left'"),
         ({"contrast": "liver"}, "names need a list of them"),
         ({"contrast": np.zeros(4)}, "not all 0"),
-        ({"contrast": np.ones(3)}, "has 3 weights, expected one for each of the model's 4"),
+        ({"contrast": np.ones(3)}, "has 3 weights, expected one for each output of the model, which has 4"),
         ({"contrast": "mean(0,1,2,3) - others"}, "leaves no others"),
         ({"contrast": "log(1)"}, r"expected log\(A / B\)"),
         ({"target": "livr", "target_names": NAMES}, "did you mean 'liver'"),

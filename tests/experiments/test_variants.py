@@ -252,7 +252,7 @@ def wrong_tables(bases: str) -> dict[str, tuple[str, tuple[str, ...]]]:
         "beyond": (header + "chr1\t999999\tA\tC\n", ("1 of 1 variants lie beyond", "chr1:999999")),
         "names": (header + "1\t10\tA\tC\n", ("its chromosomes are named 1", "s/^/chr/")),
         "symbolic": (header + f"chr1\t{first + 1}\tA\t<DEL>\nchr1\t{first + 1}\tA\tA[chr2:3[\n",
-                     ("1 symbolic alleles", "1 breakends", "<DEL>")),
+                     ("1 symbolic allele (", "1 breakend (", "<DEL>")),
         "too long": (header + f"chr1\t{first + 1}\tA\t{'A' * 70}\n", ("longer than the window of 60 bp",)),
         "bad REF": (header + "chr1\t10\t7\tC\n", ("REF of chr1:10", "not bases")),
     }  # fmt: skip
@@ -314,7 +314,7 @@ def test_everything_around_the_table_is_written_together(tmp_path: Path) -> None
     result = call(*given, *extra)
     assert result.exit_code == 0, (result.output, result.exception)
     table = pd.read_csv(tmp_path / "out.tsv", sep="\t")
-    assert len(table) == 2 * len(sites) and "symbolic alleles" in result.stderr
+    assert len(table) == 2 * len(sites) and "symbolic allele" in result.stderr
     lost = table[table["pos"] == sites[3] + 1].iloc[0]["motif_lost"].split("|")
     assert lost[0] == "here" and float(lost[1]) > 8 and int(lost[2]) == sites[3] - 2 and lost[3] == "+"
 

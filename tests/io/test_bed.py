@@ -356,7 +356,7 @@ def test_tables_that_cannot_be_read_right(tmp_path: Path, text: str, message: st
         ("chrom,sense,start,end\nchr1,-,1,9\n", "the strand is read from column 2, since none is named so"),
         ("chrom,x,start,end\nchr1,1,1,9\nchr1,-1,1,9\n", "column 2 holds 1 and -1, which are not read as strands"),
         ("chr\tstart\tend\nchr1\t1\t2\n", "positions are read as counted from 0, half-open"),
-        ("chr1\t0\t90\ta\t0\t+\t0\t90\t0\t2\t5,5\t0,80\n", "1 regions have several blocks; the whole span"),
+        ("chr1\t0\t90\ta\t0\t+\t0\t90\t0\t2\t5,5\t0,80\n", "1 of 1 region have several blocks; the whole span"),
     ],
 )
 def test_what_is_not_read_is_told(tmp_path: Path, text: str, message: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -183,7 +183,7 @@ class TestGenome:
             np.testing.assert_array_equal(source.read(slice(None)), expected)
             assert source.chrom_sizes == {"g": 40, "g_2": 40}
             assert source.windows["chrom"].tolist() == ([*["g"] * 2, *["g_2"] * 2] if tile else ["g", "g_2"])
-        assert "1 regions have the name of another; numbered, such as 'g_2'" in caplog.text
+        assert "1 of 2 regions have the name of another; numbered, such as 'g_2'" in caplog.text
         with open_input(genome=genome, regions=bed, length=50, blocks=True) as source:
             np.testing.assert_array_equal(source.read(slice(0, 1)), [[4] * 5 + forward.tolist() + [4] * 5])
         with pytest.raises(RegionError, match="has no blocks, expected the 12 columns of BED12"):

@@ -31,8 +31,8 @@ def listed(path: Path) -> list[str]:
         assert first == [str(one) for chunk in reader.chunks() for one in chunk]  # as often as wanted
         if reader.is_vcf:
             kinds = {kind.split()[0]: count for kind, (count, _) in reader.skipped.items()}
-            assert kinds == {"symbolic": 1, "alleles": 1, "without": 1, "breakends": 1}
-            assert "symbolic alleles (chr1:40 A><DEL>)" in reader.describe_skipped()
+            assert kinds == {"symbolic": 1, "whose": 1, "without": 1, "breakend": 1}
+            assert "symbolic allele (chr1:40 A><DEL>)" in reader.describe_skipped()
     return first
 
 

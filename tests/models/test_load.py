@@ -200,7 +200,7 @@ def test_a_trusted_pickle(tmp_path: Path) -> None:
     model = load_model(path, trust_pickle=True, input_length=LENGTH)
     torch.testing.assert_close(model(random_X(3)), _expected())
     torch.save(SigmoidEnd().state_dict(), path)
-    with pytest.raises(CheckpointError, match="holds a OrderedDict, expected a whole model"):
+    with pytest.raises(CheckpointError, match="holds an OrderedDict, expected a whole model"):
         load_model(path, trust_model=True)
 
 

@@ -345,7 +345,7 @@ def test_only_modules_are_wrapped(given: Any, words: str) -> None:
 
 
 def test_only_files_are_loaded() -> None:
-    with pytest.raises(ModelError, match=r"got a Indices, expected a file or .*; give modules to seqsal.wrap\(\)"):
+    with pytest.raises(ModelError, match=r"got an Indices, expected a file or .*; give modules to seqsal.wrap\(\)"):
         load_model(Indices())  # type: ignore[arg-type]
 
 

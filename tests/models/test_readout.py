@@ -160,7 +160,7 @@ def test_one_of_many_outputs(end: Callable[..., Any], output: int | str, squash:
         (
             lambda z: Answers(z, z),
             None,
-            r"gives a Answers \(logits: \(2, 1\), hidden: .*output: logits, hidden",
+            r"gives an Answers \(logits: \(2, 1\), hidden: .*output: logits, hidden",
         ),
         (lambda z: Answers(z, z), "logit", r"output: 'logit' is not in .*; choose one of its parts: logits, hidden"),
     ],
@@ -233,7 +233,7 @@ def test_profile_needs_reducing_and_says_how() -> None:
         ({"channel_order": "ACG"}, "channel_order: got 'ACG', expected the letters A, C, G and T"),
         ({"channel_order": "ACGU"}, "channel_order: got 'ACGU'"),
         ({"extra_inputs": torch.zeros(2)}, "extra_inputs: got a Tensor, expected a tuple .* or a dict"),
-        ({"extra_inputs": 3}, "extra_inputs: got a int, expected a tuple"),
+        ({"extra_inputs": 3}, "extra_inputs: got an int, expected a tuple"),
     ],
 )
 def test_unknown_choices(given: dict[str, Any], message: str) -> None:
@@ -298,7 +298,7 @@ def test_describe_output() -> None:
     z = torch.zeros(2, 1)
     assert describe_output((z, None)) == "a tuple (0: (2, 1), 1: NoneType)"
     assert describe_output(dict.fromkeys("abcdefgh", z)).endswith("f: (2, 1), …)")
-    assert describe_output(3) == "a int"
+    assert describe_output(3) == "an int"
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")

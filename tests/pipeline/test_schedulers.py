@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -177,9 +178,10 @@ def test_an_audit_asks_the_workers(options: dict[str, Any], cluster: str, tmp_pa
         assert asked and current_thread().name not in asked
     for one, by_workers in zip(expected, found, strict=True):
         np.testing.assert_allclose(by_workers, one, rtol=1e-5, atol=1e-6)
-    with h5py.File(made, "r+") as file:
+    unnamed = shutil.copy(made, tmp_path / "unnamed.h5")
+    with h5py.File(unnamed, "r+") as file:
         file.attrs["model"] = "{}"
-    audit = call("audit", made, "--out", tmp_path / "a.json", "--quiet", "--scheduler", cluster)
+    audit = call("audit", unnamed, "--out", tmp_path / "a.json", "--quiet", "--scheduler", cluster)
     refused(audit, "scheduler", "give --model")
 
 

@@ -255,10 +255,10 @@ def tampered(kind: str, data: SignalData, folder: Path) -> dict[str, Any]:
         ("missing", TrainingError, r"x.bw: no such file, expected a bigWig"),
         ("no bigWig", TrainingError, r"x.bw: is no bigWig, expected a bigWig file"),
         ("outside", SeqsalError, r"reach over an end of their chromosome|regions"),
-        ("odd strands", TrainingError, r"got 1 tracks that come in pairs of strands"),
+        ("odd strands", TrainingError, r"got 1 track, expected an even number, as they come in pairs"),
         ("no genome", UsageError, r"signal: is read at regions of a genome"),
         ("no track", UsageError, r"loss: a profile is learnt from tracks, but none is given"),
-        ("other number", TrainingError, r"1 tracks and 0 controls for a profile model of 2 targets"),
+        ("other number", TrainingError, r"1 track and 0 controls for a profile model of 2 targets"),
     ],
 )
 def test_what_cannot_be_learnt_from_is_refused(

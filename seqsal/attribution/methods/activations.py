@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from seqsal.attribution.methods.base import ScalarModel, check_prediction
-from seqsal.errors import MethodError
+from seqsal.errors import MethodError, kind_of
 
 __all__ = [
     "AverageSite",
@@ -92,7 +92,7 @@ class LayerSite(Site):
             return None  # a pass of a thread that does not watch
         if not isinstance(output, torch.Tensor):
             raise MethodError(
-                f"{self.place}: gives a {type(output).__name__}, expected activations (N, channels, positions); "
+                f"{self.place}: gives {kind_of(output)}, expected activations (N, channels, positions); "
                 "name a layer that returns one tensor"
             )
         changed: torch.Tensor = self._own.change(output)

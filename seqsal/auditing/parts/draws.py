@@ -22,6 +22,7 @@ from seqsal.auditing.context import AuditContext
 from seqsal.auditing.part import Fact, Interval, Measured, NotTested, Part, PartResult, measured, with_interval
 from seqsal.auditing.settings import AuditSettings
 from seqsal.auditing.stats import compare_maps, mean_interval, mean_known, mean_rows
+from seqsal.errors import counted
 from seqsal.sequence.codes import N_CODE
 
 __all__ = ["PART", "DrawsResult", "audit_draws"]
@@ -56,7 +57,7 @@ class DrawsResult(PartResult):
         if isinstance(self.pearson, NotTested):
             yield Fact(self.pearson.reason, "")
             return
-        name = f"correlation with {self.n_draws} other draws of its random numbers"
+        name = f"correlation with {counted(self.n_draws, 'other draw')} of its random numbers"
         yield Fact(name, with_interval(self.pearson, self.ci, "{:.2f}"), f"{MIN_CORRELATION:g}")
         if isinstance(self.relative_change, float):
             yield Fact("relative change", f"{self.relative_change:.0%}")

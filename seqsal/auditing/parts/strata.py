@@ -36,7 +36,7 @@ from seqsal.auditing.part import NOT_IN_JSON, Fact, Part, PartResult, Results
 from seqsal.auditing.parts.artifacts import ArtifactsResult
 from seqsal.auditing.settings import AuditSettings
 from seqsal.auditing.stats import fisher_p, kruskal_wallis, q_values_of, rank_correlation
-from seqsal.errors import SeqsalError, UsageError
+from seqsal.errors import SeqsalError, UsageError, counted
 from seqsal.regions import check_chroms
 from seqsal.sequence.codes import N_CODE
 
@@ -130,7 +130,7 @@ class StrataResult(PartResult):
     def facts(self, settings: AuditSettings) -> Iterator[Fact]:
         for one in self.factors:
             n = len(one.differences)
-            yield Fact(f"{one.factor}:", f"{n or 'no'} difference{'s' * (n != 1)}")
+            yield Fact(f"{one.factor}:", counted(n, "difference") if n else "no differences")
 
 
 def audit_strata(
@@ -144,7 +144,8 @@ def audit_strata(
     """
     if strata is not None and len(strata) != len(context.attr):
         raise UsageError(
-            f"strata: got {len(strata)} rows, expected one for each of the {len(context.attr)} regions; see read_strata"
+            f"strata: got {counted(len(strata), 'row')}, expected one for each region, {len(context.attr)}; see "
+            "read_strata"
         )
     rows = context.rows(context.settings.n_regions)
     features = region_features(context, rows)

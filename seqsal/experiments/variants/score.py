@@ -26,7 +26,7 @@ from torch import nn
 
 from seqsal.attribution.request import AttributeOptions, as_given, check_reading, read_model
 from seqsal.attribution.targets import n_targets_of
-from seqsal.errors import ModelError, UsageError, shown
+from seqsal.errors import ModelError, UsageError, counted, shown
 from seqsal.experiments.predict import PairScores, Predictor
 from seqsal.experiments.variants.alleles import Allele, check_variants, normalise, pairs_of, read_around, usable
 from seqsal.experiments.variants.maps import write_maps
@@ -131,7 +131,7 @@ class VariantSummary:
 
     def __str__(self) -> str:
         found = f", {self.n_significant:,} with q ≤ 0.05" if self.n_controls else ""
-        return f"{self.n_variants:,} variant{'s' * (self.n_variants != 1)} scored{found}"
+        return f"{counted(self.n_variants, 'variant')} scored{found}"
 
 
 @dataclass(frozen=True)

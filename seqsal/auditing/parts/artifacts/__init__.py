@@ -47,6 +47,7 @@ from seqsal.auditing.parts.artifacts.unknown import WordFinding, find_unknown
 from seqsal.auditing.parts.composition import CompositionResult
 from seqsal.auditing.settings import AuditSettings
 from seqsal.auditing.stats import q_values_of
+from seqsal.errors import counted
 from seqsal.motifs import Motif
 from seqsal.regions import lift_span
 from seqsal.sequence.codes import encode
@@ -134,7 +135,8 @@ class ArtifactsResult(PartResult):
         for word in ("shortcut", "present"):
             names = [one.name for one in self.findings if one.verdict == word]
             shown = ", ".join(names[:N_NAMED]) + ", …" * (len(names) > N_NAMED)
-            yield Fact(f"{len(names)}", word + f" ({shown})" * bool(names))
+            plural = "s" * (word == "shortcut" and len(names) != 1)
+            yield Fact(f"{len(names)}", word + plural + f" ({shown})" * bool(names))
 
     def shortcuts(self, output: str) -> Iterator[Shortcut]:
         for one in self.findings:
@@ -157,7 +159,7 @@ class ArtifactsResult(PartResult):
 
 def _told(one: Finding, output: str) -> str:
     """Say how often an artifact is there, and what inserting and removing it does."""
-    facts = [f"found in {one.n_regions:,} regions" if one.n_regions else "found in no region of these"]
+    facts = [f"found in {counted(one.n_regions, 'region')}" if one.n_regions else "found in no region of these"]
     if isinstance(one, (KnownFinding, WordFinding)) and one.share:
         facts = [f"found in {max(one.share, 0.01):.0%} of the regions"]
     if isinstance(one, KnownFinding) and one.share_positives is not None and one.share_negatives is not None:
@@ -456,8 +458,8 @@ def _too_few(tested: Sequence[Examined]) -> Iterator[str]:
     for one in tested:
         if one.verdict == "present" and one.is_too_few and one.found is not None:
             yield (
-                f"Whether {one.word} is of {one.artifact.name} or a binding site: {one.found.n_with} copies are too "
-                f"few to tell, expected {FEW_COPIES} or more."
+                f"Whether {one.word} is of {one.artifact.name} or a binding site: "
+                f"{counted(one.found.n_with, 'region')} with a copy cannot tell, expected {FEW_COPIES} or more."
             )
 
 

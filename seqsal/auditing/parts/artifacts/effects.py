@@ -16,6 +16,7 @@ from seqsal.auditing.context import AuditContext
 from seqsal.auditing.finding import N_NEUTRAL, N_REMOVED, Effect
 from seqsal.auditing.part import Measured, NotTested
 from seqsal.auditing.parts.artifacts.search import Hits
+from seqsal.errors import counted
 from seqsal.experiments.words import MAX_CONTROL_WORDS, N_CONTROL_WORDS, effect_against, words_unlike, written
 from seqsal.sequence.codes import reverse_complement
 
@@ -67,7 +68,7 @@ def ablation_effect(context: AuditContext, word: Codes, hits: Hits, name: str) -
     rng = context.rng(f"removal {name}")
     hits = hits.first_by_row().sampled(N_REMOVED, rng)
     if len(hits) < MIN_WINDOWS:
-        return NotTested(f"only {len(hits)} regions have a copy, expected {MIN_WINDOWS} or more")
+        return NotTested(f"only {counted(len(hits), 'region')} with a copy, expected {MIN_WINDOWS} or more")
     codes = context.codes(hits.row)
 
     def predict(words: Codes) -> Values:

@@ -63,6 +63,7 @@ from seqsal.auditing.parts.faithfulness.replacement import (
 )
 from seqsal.auditing.settings import AuditSettings
 from seqsal.auditing.stats import mean_interval, mean_known, rank_correlation
+from seqsal.errors import counted
 from seqsal.sequence.codes import N_CODE
 
 __all__ = ["PART", "FaithfulnessResult", "audit_faithfulness"]
@@ -294,7 +295,7 @@ class _Audit:
                 verb = "change" if not self.signed else "lower" if sign == "pos" else "raise"
                 self.warn(
                     f"Replacing whole {word} peaks does not {verb} the prediction more than replacing as many bases "
-                    f"elsewhere in the same {found.n_regions} regions."
+                    f"elsewhere in the same {counted(found.n_regions, 'region')}."
                 )
         return results
 

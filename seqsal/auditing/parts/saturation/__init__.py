@@ -43,7 +43,7 @@ from seqsal.auditing.parts.saturation.blindness import (
 from seqsal.auditing.parts.saturation.relu import relu_activity
 from seqsal.auditing.settings import AuditSettings
 from seqsal.auditing.stats import mean_interval, mean_known, rank_correlation, ratio_interval
-from seqsal.errors import SeqsalError
+from seqsal.errors import SeqsalError, counted
 from seqsal.models import SequenceModel
 from seqsal.sequence.codes import N_CODE
 
@@ -297,7 +297,7 @@ class _Audit:
             named = self.regions.loc[n_blind > 0, "name"].head(3)
             self.notes.warnings.append(
                 f"The map shows nothing at {share:.0%} of the positions that matter by mutagenesis, in "
-                f"{int((n_blind > 0).sum())} regions ({', '.join(map(str, named))}, …): see the cold spots."
+                f"{counted(int((n_blind > 0).sum()), 'region')} ({', '.join(map(str, named))}, …): see the cold spots."
             )
         rng = context.rng("interval of blindness")
         return {
@@ -417,7 +417,8 @@ def _advice(method: str, best: str, agreement: Mapping[str, MethodAgreement]) ->
     told = f"a correlation with removed spans of {numbers(better.removal_pearson, audited.removal_pearson)}"
     if best != "ism":
         told += f", with mutagenesis of {numbers(better.ism_spearman, audited.ism_spearman)}"
-    return f"Use {best} instead of {method}: {told}, for {better.n_passes:,} passes a region."
+    passes = "1 pass" if better.n_passes == 1 else f"{better.n_passes:,} passes"
+    return f"Use {best} instead of {method}: {told}, for {passes} a region."
 
 
 PART = Part(SaturationResult, lambda context, _: audit_saturation(context))

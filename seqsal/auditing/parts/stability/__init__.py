@@ -43,6 +43,7 @@ from seqsal.auditing.parts.stability.edits import Edits, count_edits
 from seqsal.auditing.parts.stability.locality import ABOUT, Locality, probe_locality
 from seqsal.auditing.settings import AuditSettings
 from seqsal.auditing.stats import Similarity, compare_maps, mean_interval, mean_known, mean_rows, number, pearson
+from seqsal.errors import counted
 from seqsal.regions import format_region
 from seqsal.sequence.codes import N_CODE
 
@@ -456,7 +457,7 @@ class _Tests:
         if alike.is_low and isinstance(alike.pearson, float):
             self.notes.warnings.append(
                 f"The map is not stable: {when}, it correlates with itself at {alike.pearson:.2f} (mean of "
-                f"{alike.n_regions} region{'s' if alike.n_regions > 1 else ''}; expected {MIN_STABILITY:g} or more)."
+                f"{counted(alike.n_regions, 'region')}; expected {MIN_STABILITY:g} or more)."
             )
 
 

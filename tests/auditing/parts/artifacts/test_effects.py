@@ -126,7 +126,7 @@ def test_what_is_lost_anywhere_is_no_effect(rng: np.random.Generator) -> None:
 
 def test_too_few_copies_and_no_model_give_no_effect(rng: np.random.Generator) -> None:
     context, hits = context_for(Reads(WORD, 3.0), planted(rng)), hits_at(np.arange(4), 20)
-    assert ablation_effect(context, WORD, hits, "word") == NotTested("only 4 regions have a copy, expected 5 or more")
+    assert ablation_effect(context, WORD, hits, "word") == NotTested("only 4 regions with a copy, expected 5 or more")
     assert isinstance(marginal_effect(context, np.zeros(LENGTH + 1, np.uint8), hits, "word"), NotTested)
     bare = AuditContext(context.attr, None)
     assert marginal_effect(bare, WORD, hits, "word") == NotTested("no model was given")

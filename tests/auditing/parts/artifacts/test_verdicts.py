@@ -71,4 +71,5 @@ def test_few_copies_of_what_may_be_a_site_are_no_shortcut(n: int, width: int, ve
     assert verdicts(found) == [verdict]
     (judged,) = _judged(cast(Any, SimpleNamespace(settings=SETTINGS, effect_scale=SCALE, positives=None,
                                                   negatives=None)), [found])  # fmt: skip
-    assert [f"{n} copies are too few to tell" in line for line in _too_few([judged])] == [True] * (verdict == "present")
+    told = f"{n} regions with a copy cannot tell"
+    assert [told in line for line in _too_few([judged])] == [True] * (verdict == "present")
