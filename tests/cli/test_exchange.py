@@ -160,8 +160,8 @@ def test_a_report_without_controls_says_so(case: Case, tmp_path: Path) -> None:
 def test_bad_reports(case: Case, tmp_path: Path) -> None:
     refused(call("report", tmp_path / "A.h5", "--out", tmp_path / "r.pdf"), "r.pdf", ".html")
     refused(call("report", tmp_path / "none.h5", "--out", tmp_path / "r.html"), "none.h5")
-    refused(call("report", tmp_path / "A.h5", "--out", tmp_path / "r.html", "--quiet", "--motif-db", "jaspar:2026:martians"),
-            "martians")  # fmt: skip
+    refused(call("report", tmp_path / "A.h5", "--out", tmp_path / "r.html", "--quiet",
+                 "--motif-db", "jaspar:2026:martians"), "martians")  # fmt: skip
     assert not list(tmp_path.glob("r.*"))
 
 
