@@ -2,7 +2,7 @@
 
 The tasks are those of :mod:`seqsal.pipeline.units`, in a hidden folder next to the result, which stays until they are
 joined: whatever dies, the same command goes on with what is done. A worker that is killed costs its task, which another
-does. Dask is imported here and nowhere else.
+does. Dask is imported here and in :mod:`seqsal.pipeline.slurm` only.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import shutil
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,10 +34,10 @@ from seqsal.errors import SeqsalError, StoreError, UsageError, counted, first_li
 from seqsal.experiments.variants import open_scorer
 from seqsal.experiments.variants.score import VariantScorer
 from seqsal.io.atomic import check_writable
-from seqsal.io.config import read_config
 from seqsal.io.progress import bar as progress_bar
 from seqsal.io.store import read_attributions
 from seqsal.models import resolve_device
+from seqsal.pipeline.slurm import slurm_client
 from seqsal.pipeline.units import (
     FILES,
     MOST_TASKS,
@@ -61,7 +62,7 @@ KEEPING = {  # for glibc: freed memory stays; by Dask's threshold of 64 kB each 
 }  # fmt: skip
 TASKS_A_WORKER = 4  # so that fast ones wait little for slow ones
 CONNECT_SECONDS = 10
-QUEUE_SECONDS = 3600  # that the first job may wait
+ONE_TASK = threading.Lock()  # in a process: its model, which a worker's threads share, keeps notes of a pass
 logger = logging.getLogger(__name__)
 
 
@@ -260,7 +261,7 @@ def mapped(
     import distributed
 
     _check_workers(client, files)
-    most = 2 * len(client.scheduler_info(n_workers=-1)["workers"])
+    most = 2 * _count_workers(client, scheduler)
     waiting: deque[Any] = deque()
     try:
         for number, job in enumerate(jobs):
@@ -283,7 +284,8 @@ def mapped(
 def _answer(function: Callable[..., Any], job: tuple[Any, ...]) -> Any:
     """Call a function on a worker; what the input is to blame for is returned, since trying again would not help."""
     try:
-        return function(*job)
+        with ONE_TASK:
+            return function(*job)
     except SeqsalError as error:
         return error
 
@@ -299,11 +301,11 @@ def _hidden(progress: bool | None) -> bool | None:
 
 
 def _count_workers(client: Any, scheduler: str) -> int:
-    """How many workers there are; StoreError if there is none."""
+    """How many workers there are, or will be; StoreError if there is none yet."""
     n_workers = len(client.scheduler_info(n_workers=-1)["workers"])
     if not n_workers:
         raise StoreError(f"scheduler: {scheduler} has no workers; start some (`dask worker {scheduler}`)")
-    return n_workers
+    return max(n_workers, len(client.cluster.plan) if client.cluster is not None else 0)  # some may wait in a queue
 
 
 @contextmanager
@@ -331,7 +333,7 @@ def _client(scheduler: str) -> Iterator[Any]:
             yield client
         return
     if kind == "slurm":
-        with _slurm(Path(rest)) as client:
+        with slurm_client(Path(rest), KEEPING) as client:
             yield client
         return
     if kind not in ("tcp", "tls"):
@@ -343,36 +345,6 @@ def _client(scheduler: str) -> Iterator[Any]:
             f"scheduler: {scheduler} does not answer ({first_line(error)}); start it (`dask scheduler`), or use local:N"
         ) from error
     with client:
-        yield client
-
-
-@contextmanager
-def _slurm(path: Path) -> Iterator[Any]:
-    """Start workers as jobs of Slurm, as a TOML file says: `workers`, and what dask-jobqueue's SLURMCluster takes."""
-    settings = read_config(path, "slurm")
-    n_workers = settings.pop("workers", None)
-    if not isinstance(n_workers, int) or n_workers < 1:
-        raise UsageError(f"{path}: workers: got {n_workers!r}, expected a number of jobs of 1 or more")
-    try:
-        import distributed
-        from dask_jobqueue import SLURMCluster
-    except ImportError:
-        raise UsageError(
-            "scheduler: slurm needs dask-jobqueue, which is not installed; pip install 'seqsal[distributed]', or "
-            "submit tasks yourself (`seqsal plan --for slurm`)"
-        ) from None
-    keeping = [f"export {name}=${{{name}:-{value}}}" for name, value in KEEPING.items()]
-    settings["job_script_prologue"] = [*settings.get("job_script_prologue", []), *keeping]
-    try:
-        cluster = SLURMCluster(**settings)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"{path}: SLURMCluster refuses it ({first_line(error)}); see dask-jobqueue") from error
-    with cluster, distributed.Client(cluster) as client:
-        cluster.scale(jobs=n_workers)
-        try:
-            client.wait_for_workers(1, timeout=QUEUE_SECONDS)
-        except TimeoutError as error:
-            raise StoreError(f"scheduler: no job of {path} has started in {QUEUE_SECONDS} s; see squeue") from error
         yield client
 
 
@@ -400,6 +372,8 @@ def _check_workers(client: Any, files: Sequence[str] = ()) -> None:
     """Raise unless every worker has these versions of seqsal and torch, and sees these files."""
     expected = _versions()
     for worker, found in client.run(_look, list(files), on_error="return").items():
+        if isinstance(found, OSError):  # it was lost meanwhile: others do its work
+            continue
         if isinstance(found, BaseException):
             raise StoreError(
                 f"scheduler: worker {worker} cannot run seqsal ({first_line(found)}); install seqsal {VERSION} there"
@@ -420,7 +394,8 @@ def _check_workers(client: Any, files: Sequence[str] = ()) -> None:
 def _task(folder: str, task: int) -> str:
     """Do a task on a worker; what the input is to blame for is returned, since trying again would not help."""
     try:
-        work_unit(folder, task, keep=True)
+        with ONE_TASK:
+            work_unit(folder, task, keep=True)
     except SeqsalError as error:
         import distributed
 

@@ -131,11 +131,12 @@ def plan_units(
     models
         Model files or factories; they share everything else. Several in a list of their own are an ensemble.
     out
-        Folder to write, which must not hold another plan.
+        Folder to write, which must not hold another plan. The tasks of the same plan stay, unless their number is asked
+        for.
     units
         Tasks a model; None makes them some five minutes long, by a trial.
     workers
-        Processes that share the tasks evenly: fewer than `units` are made where windows are few.
+        Processes that share the tasks evenly: about `units` are made, or fewer where windows are few.
     system, merged
         One of `SYSTEMS`, for which to write a script as well, and what that merges into.
     arguments
@@ -164,8 +165,12 @@ def plan_units(
                 fingerprints.append(fingerprint(layout, run.describe(source)))
             requests.append(request)
     plan = Plan(Path(out), requests, fingerprints, tasks, _versions())
-    if (plan.folder / PLAN).exists() and _as_json(read_plan(plan.folder)) != _as_json(plan):
-        raise OutputError(f"{plan.folder}: holds another plan; give another folder, or remove it")
+    if (plan.folder / PLAN).exists():
+        there = read_plan(plan.folder)
+        if units is None or workers is not None:  # so many tasks were not asked for: go on with those there
+            plan = replace(plan, tasks=there.tasks)
+        if _as_json(there) != _as_json(plan):
+            raise OutputError(f"{plan.folder}: holds another plan; give another folder, or remove it")
     with make_folder(out), all_or_nothing():
         with atomic_path(plan.folder / PLAN) as path:
             path.write_text(_as_json(plan))
@@ -401,8 +406,8 @@ def merge_units(
         raise StoreError(
             f"{plan.folder}: {len(missing):,} of {len(plan.tasks):,} tasks are missing ({named}); run `seqsal work "
             f"{plan.folder} --task N` for each"
-            + ", or join the others with --partial"
-            * (len(missing) < len(plan.tasks))
+            + f" (or {plan.folder}/slurm.sh again)" * (plan.folder / "slurm.sh").exists()
+            + ", or join the others with --partial" * (len(missing) < len(plan.tasks))
         )
     paths, found = _results(plan, Path(out)), []
     with make_folder(out) if len(paths) > 1 else nullcontext(), SharedWindows() as windows:
@@ -486,9 +491,9 @@ def _write_script(plan: Plan, system: str, merged: Path) -> None:
                    for verb in ("work", "merge"))  # fmt: skip
     name, template, number, quote = SYSTEMS[system]
     filled = template.format(
-        folder=folder, quoted=shlex.quote(str(folder)), last=len(plan.tasks) - 1, tasks=f"{folder}/task-",
-        results=[str(path) for path in _results(plan, result)], work=quote(work, f" --task {number}"),
-        merge=quote(f"{merge} --out {shlex.quote(str(result))}", ""),
+        folder=folder, logs=shlex.quote(str(folder).replace("%", "%%")), last=len(plan.tasks) - 1,
+        tasks=f"{folder}/task-", results=[str(path) for path in _results(plan, result)],
+        work=quote(work, f" --task {number}"), merge=quote(f"{merge} --out {shlex.quote(str(result))}", ""),
     )  # fmt: skip
     with atomic_path(plan.folder / name) as path:
         path.write_text(filled)
@@ -510,12 +515,19 @@ def _for_nextflow(command: str, number: str) -> str:
 
 
 SLURM = """#!/bin/bash
-# Submits the tasks as a job array, and the merge after the last of them. Options of sbatch follow this script's name,
-# for example: {folder}/slurm.sh --partition=gpu --gres=gpu:1 --time=01:00:00 --mem=16G
+# Submits the tasks as job arrays, and the merge after the last of them. Options of sbatch follow this script's name
+# and hold for all jobs, for example: {folder}/slurm.sh --partition=gpu --gres=gpu:1 --time=01:00:00 --mem=16G
+# The merge says in merge.log what is missing; submitted again, tasks that are done end at once.
 set -euo pipefail
-job=$(sbatch --parsable --array=0-{last} --job-name=seqsal --output={quoted}/task-%a.log "$@" \\
-  --wrap {work})
-sbatch --job-name=seqsal-merge --dependency="afterok:${{job%%;*}}" --output={quoted}/merge.log \\
+after=afterany
+threads='export OMP_NUM_THREADS=${{OMP_NUM_THREADS:-$SLURM_CPUS_ON_NODE}}'
+for ((thousand = 0; thousand <= {last} / 1000; thousand++)); do  # MaxArraySize is 1001 unless a site sets it
+  end=$(({last} - 1000 * thousand < 999 ? {last} - 1000 * thousand : 999))
+  job=$(sbatch --job-name=seqsal --output={logs}/task-"$thousand"%3a.log "$@" --parsable --array=0-$end \\
+    --wrap "$threads; task=\\$((1000 * $thousand + SLURM_ARRAY_TASK_ID)); "{work})
+  after+=":${{job%%;*}}"
+done
+sbatch --job-name=seqsal-merge --output={logs}/merge.log "$@" --dependency="$after" \\
   --wrap {merge}
 """
 
@@ -564,7 +576,7 @@ workflow {{
 '''
 
 SYSTEMS = {  # file, template, what stands for the number of a task, and how a command is written
-    "slurm": ("slurm.sh", SLURM, "$SLURM_ARRAY_TASK_ID --quiet", _for_bash),
+    "slurm": ("slurm.sh", SLURM, "$task --quiet", _for_bash),
     "snakemake": ("Snakefile", SNAKEMAKE, "{wildcards.task}", _for_snakemake),
     "nextflow": ("main.nf", NEXTFLOW, "${number}", _for_nextflow),
 }

@@ -6,7 +6,6 @@ import gc
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -113,6 +112,25 @@ def test_scores_variants_and_a_run_are_those_of_one_process(
     assert found == [path.stat().st_mtime_ns for path in tmp_path.glob("many/run/attributions.h5")]  # finished
 
 
+def test_threads_of_a_worker_do_one_task_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    from distributed import Client
+
+    at_once, most = [0], [0]
+
+    def work(*args: Any, **how: Any) -> None:
+        at_once[0] += 1
+        time.sleep(0.05)
+        most[0] = max(most[0], at_once[0])
+        at_once[0] -= 1
+
+    monkeypatch.setattr(schedulers, "work_unit", work)
+    with Client(n_workers=1, threads_per_worker=4, processes=False, dashboard_address=None) as client:
+        tasks = [client.submit(schedulers._task, "plan", i) for i in range(4)]
+        jobs = [client.submit(lambda i: schedulers._answer(work, (i,)), i) for i in range(4)]
+        client.gather([*tasks, *jobs])
+    assert most == [1]
+
+
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # a worker's files are closed when they are collected
 def test_workers_that_live_on_see_that_the_model_has_changed(
     options: dict[str, Any], cluster: str, tmp_path: Path, request: pytest.FixtureRequest
@@ -193,6 +211,8 @@ def test_what_workers_cannot_use_is_told(options: dict[str, Any], cluster: str, 
     class Lost:
         """A client whose scheduler goes while it works."""
 
+        cluster = None
+
         def submit(self, *args: Any, **how: Any) -> Any:
             raise OSError("Timed out")
 
@@ -229,7 +249,7 @@ def test_workers_that_lack_a_file_or_a_version_are_named(
     class Client:
         """Its first worker is as here, its second is not."""
 
-        dashboard_link = ""
+        dashboard_link, cluster = "", None
 
         def scheduler_info(self, **how: Any) -> dict[str, Any]:
             return {"workers": {"tcp://10.0.0.1:40": {}, "tcp://10.0.0.2:40": {}}}
@@ -262,24 +282,6 @@ def test_slurm_says_what_it_lacks(options: dict[str, Any], tmp_path: Path, monke
 def test_workers_keep_freed_memory() -> None:
     with schedulers._client("local:1") as client:
         assert set(client.run(os.environ.get, "MALLOC_TRIM_THRESHOLD_").values()) == {"2147483647"}  # Dask's: 65536
-
-
-def test_jobs_of_slurm_keep_freed_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "c.toml").write_text(
-        'workers = 2\ncores = 1\nmemory = "4GB"\njob_script_prologue = ["module load cuda"]\n'
-    )
-    scripts = []
-    monkeypatch.setattr("dask_jobqueue.SLURMCluster.scale", lambda cluster, jobs: scripts.append(cluster.job_script()))
-    monkeypatch.setattr("distributed.Client.wait_for_workers", lambda client, n, timeout: None)
-    with schedulers._client(f"slurm:{tmp_path / 'c.toml'}"):
-        pass
-    before, _, after = scripts[0].partition("-m distributed.cli.dask_worker")
-    assert after and before.index("module load cuda") < before.index("export MALLOC_TRIM_THRESHOLD_=")
-    told = subprocess.run(
-        ["bash", "-c", "\n".join(line for line in before.split("\n") if line.startswith("export")) + "\nenv"],
-        capture_output=True, text=True, check=True, env={"MALLOC_TOP_PAD_": "7"},
-    ).stdout.split()  # fmt: skip
-    assert {"MALLOC_TRIM_THRESHOLD_=2147483647", "MALLOC_TOP_PAD_=7"} <= set(told)  # what a job sets itself stays
 
 
 @pytest.mark.parametrize("scheduler", ["local:0", "local:", "local:two", "dask", "http://somewhere:80"])

@@ -7,6 +7,8 @@ import os
 import shutil
 import stat
 import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -259,6 +261,10 @@ def test_bad_input_is_one_line(options: dict[str, Any], tmp_path: Path) -> None:
     assert plan_units(["toy_units:make"], plan.folder, units=2, **options) == plan  # the same again
     with pytest.raises(OutputError, match="holds another plan"):
         plan_units(["toy_units:make"], plan.folder, units=3, **options)
+    for given in ({}, {"units": 4, "workers": 4}):  # where the number is not asked for, it stays
+        assert plan_units(["toy_units:make"], plan.folder, **given, **options) == plan
+    with pytest.raises(OutputError, match="holds another plan"):
+        plan_units(["toy_units:make"], plan.folder, **options | {"seed": 9})
     refused(call("work", plan.folder, "--task", 2), "task: got 2, expected 0 to 1")
     refused(call("work", tmp_path, "--task", 0), "expected the folder that `seqsal plan` wrote")
     refused(call("merge", plan.folder, "--out", tmp_path / "A.h5"), "2 of 2 tasks are missing (0, 1)")
@@ -278,19 +284,49 @@ def test_workers_share_tasks_evenly(workers: int, n_tasks: int, options: dict[st
 
 
 def test_the_script_for_slurm_submits_every_task_and_the_merge(options: dict[str, Any], tmp_path: Path) -> None:
-    out = tmp_path / "a plan"
+    out = tmp_path / "a %a plan"
     plan = plan_units(["toy_units:make"], out, units=2, system="slurm", merged=tmp_path / "A.h5", **options)
-    script = out / "slurm.sh"
-    (tmp_path / "bin").mkdir()
-    sbatch = tmp_path / "bin" / "sbatch"
-    sbatch.write_text(f'#!/bin/bash\nprintf "%s\\n" "$@" END >> "{tmp_path}/calls"; echo 17\n')
+    array, merge = submitted(out / "slurm.sh", tmp_path)
+    assert "--array=0-1" in array and "--partition=gpu" in array and "--partition=gpu" in merge
+    assert f"--output={tmp_path}/a %%a plan/task-0%3a.log" in array  # of task 1 it is task-0001.log
+    assert "--dependency=afterany:17" in merge and f"--out {tmp_path / 'A.h5'}" in merge[-1]
+    job = array[array.index("--wrap") + 1]
+    told = in_a_job(job.replace(sys.executable, "echo $OMP_NUM_THREADS", 1), "1")
+    assert told == f"3 -m seqsal work {plan.folder} --task 1 --quiet\n"
+
+
+def submitted(script: Path, folder: Path) -> list[list[str]]:
+    """Run a script of Slurm with an `sbatch` that notes its arguments; returns those of each call."""
+    (folder / "bin").mkdir()
+    sbatch = folder / "bin" / "sbatch"
+    sbatch.write_text(f'#!/bin/bash\nprintf "%s\\n" "$@" END >> "{folder}/calls"; echo 17\n')
     sbatch.chmod(sbatch.stat().st_mode | stat.S_IXUSR)
-    environment = {**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+    environment = {**os.environ, "PATH": f"{folder / 'bin'}:{os.environ['PATH']}"}
     subprocess.run([script, "--partition=gpu"], check=True, env=environment, capture_output=True)
-    array, merge = (tmp_path / "calls").read_text().split("END\n")[:2]
-    assert "--array=0-1" in array and "--partition=gpu" in array
-    assert f"work '{plan.folder}' --task $SLURM_ARRAY_TASK_ID" in array
-    assert "afterok:17" in merge and f"--out {tmp_path / 'A.h5'}" in merge
+    return [call.strip().split("\n") for call in (folder / "calls").read_text().split("END\n")[:-1]]
+
+
+def in_a_job(program: str, number: str) -> str:
+    """Run what `sbatch --wrap` was given, as a job of an array with three cores."""
+    env = {"SLURM_ARRAY_TASK_ID": number, "SLURM_CPUS_ON_NODE": "3", "PATH": os.environ["PATH"]}
+    return subprocess.run(["sh", "-c", program], check=True, capture_output=True, text=True, env=env).stdout
+
+
+def test_slurm_gets_arrays_of_a_thousand_tasks(options: dict[str, Any], tmp_path: Path) -> None:
+    plan = plan_units(["toy_units:make"], tmp_path / "plan", units=2, **options)
+    units._write_script(replace(plan, tasks=list(plan.tasks) * 1_100), "slurm", tmp_path / "A.h5")
+    *arrays, merge = submitted(plan.folder / "slurm.sh", tmp_path)
+    found = []
+    for array in arrays:
+        spec = next(word for word in array if word.startswith("--array="))
+        program = array[array.index("--wrap") + 1].replace(sys.executable, "echo", 1)
+        for number in (0, int(spec.rpartition("-")[2])):  # first and last
+            found.append((spec, int(in_a_job(program, str(number)).split()[-2])))
+    assert found == [("--array=0-999", 0), ("--array=0-999", 999), ("--array=0-999", 1000), ("--array=0-999", 1999),
+                     ("--array=0-199", 2000), ("--array=0-199", 2199)]  # fmt: skip
+    assert "--dependency=afterany:17:17:17" in merge
+    with pytest.raises(StoreError, match=r"--task N` for each \(or .*plan/slurm\.sh again\)"):
+        merge_units(plan.folder, tmp_path / "A.h5")
 
 
 def test_the_script_for_nextflow_takes_names_as_they_are(options: dict[str, Any], tmp_path: Path) -> None:
