@@ -35,6 +35,7 @@ RECORDS = 512  # summaries of a block
 NODE = 256  # items of a node of a tree
 BATCH = 1 << 17  # bases that a thread takes at a time
 N_THREADS, N_WAITING = min(os.cpu_count() or 1, 8), 16  # that encode, and batches that wait for them or for the disk
+BUFFERED = 1 << 20  # bytes of sections that are written together
 MOST_DUE = 1 << 13  # summaries of the finest scale that wait for the others
 SAVED, SUMMARY_SAVED = 0.75, 0.5  # what is left at most of a section, or summaries, where they are deflated
 TRIED = 1 << 12  # bytes of a block that tell what would be left
@@ -72,7 +73,7 @@ def write_bigwig(path: str | os.PathLike[str], chrom_sizes: Mapping[str, int], s
     Returns how many bases they cover. Without any the file is valid and names no chromosome. OutputError: it cannot be
     written in full.
     """
-    with atomic_path(path) as temporary, open(temporary, "wb") as file, ExitStack() as stack:
+    with atomic_path(path) as temporary, open(temporary, "wb", BUFFERED) as file, ExitStack() as stack:
         writer = _Writer(file, chrom_sizes, lambda: stack.enter_context(_nameless(temporary.parent)))
         encoders = stack.enter_context(ThreadPoolExecutor(N_THREADS))
         in_order = stack.enter_context(ThreadPoolExecutor(1))

@@ -53,8 +53,10 @@ class CheckedFile:
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Go to a position."""
-        ends = [os.fstat(self._descriptor).st_size, *(start + len(data) for start, data in self._unwritten)]
-        self._at = offset + (max(ends) if whence == os.SEEK_END else 0)
+        self._at = offset
+        if whence == os.SEEK_END:
+            ends = (start + len(data) for start, data in self._unwritten)
+            self._at += max(os.fstat(self._descriptor).st_size, *ends, 0)
         return self._at
 
     def tell(self) -> int:

@@ -9,16 +9,19 @@ stays as sound as one of unpacked rows when its writer is killed.
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Iterator
-from functools import lru_cache
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property, lru_cache
 from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from seqsal.io.rounding import kept_bytes
+from seqsal.io.rounding import kept_bytes, round_bits
+from seqsal.sequence.kernels import MANY, compiled
 
 __all__ = ["Slots", "slot_rows", "stored"]
 
@@ -45,27 +48,45 @@ def _slot_head() -> bytes:
 
 
 SLOT_HEAD = _slot_head()
-MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+MIRRORED = np.array([int(f"{byte:08b}"[::-1], 2) for byte in range(256)], np.uint8)
 
 
-def _bases_slot(bases: NDArray[np.uint8]) -> bytes:
+def _bases_slot(bases: NDArray[np.uint8], *, is_many: bool = False) -> bytes:
     """Make the stream of bytes of 0 to 6, whose length hangs on their number alone."""
     n = bases.size
     eight = np.zeros(-(-n // 8) + 1, "<u8")
     eight.view(np.uint8)[:n] = bases.reshape(-1)
+    coded = np.empty((len(eight), 3), np.uint8)
+    (compiled(_code) if is_many else _code_by_columns)(eight, coded)
+    at = 3 * n // 8
+    data = coded.reshape(-1).data
+    last = int.from_bytes(data[at : at + 3], "little") | 0b011_111 << 3 * n % 8  # end, and an empty last block
+    tail = last.to_bytes(3, "little")[: -(-(3 * n + 13) // 8) - at]
+    check = zlib.adler32(np.ascontiguousarray(bases).data).to_bytes(4, "big")
+    return b"".join([SLOT_HEAD, data[:at], tail, check])
+
+
+def _code_by_columns(eight: NDArray[np.uint64], coded: NDArray[np.uint8]) -> None:
+    """Code eight bases (n,) as three bytes (n, 3)."""
     for width, mask in ((3, 0x003F003F003F003F), (6, 0x00000FFF00000FFF), (12, 0xFFFFFF)):  # the first is the highest
         eight *= np.uint64((1 << 11 * width // 3) + 1)
         eight >>= np.uint64(8 * width // 3)
         eight &= np.uint64(mask)
-    three = np.empty((len(eight), 3), np.uint8)
     for i in range(3):
-        three[:, i] = eight.view(np.uint8)[2 - i :: 8]
-    coded = three.tobytes().translate(MIRRORED)  # the first bit of a code comes first
-    at = 3 * n // 8
-    last = int.from_bytes(coded[at : at + 3], "little") | 0b011_111 << 3 * n % 8  # end, and an empty last block
-    tail = last.to_bytes(3, "little")[: -(-(3 * n + 13) // 8) - at]
-    check = zlib.adler32(np.ascontiguousarray(bases).data).to_bytes(4, "big")
-    return b"".join([SLOT_HEAD, memoryview(coded)[:at], tail, check])
+        coded[:, i] = MIRRORED[eight.view(np.uint8)[2 - i :: 8]]  # the first bit of a code comes first
+
+
+def _code(eight: NDArray[np.uint64], coded: NDArray[np.uint8]) -> None:
+    """Do the same in one loop, to be compiled: the bits of each code are turned round first."""
+    low, mid = np.uint64(0x0101010101010101), np.uint64(0x0202020202020202)
+    two, five, ten, twenty = np.uint64(2), np.uint64(5), np.uint64(10), np.uint64(20)
+    for i in range(len(eight)):
+        x = eight[i]
+        x = (x & low) << two | x & mid | x >> two & low
+        x = (x | x >> five) & np.uint64(0x003F003F003F003F)
+        x = (x | x >> ten) & np.uint64(0x00000FFF00000FFF)
+        x |= x >> twenty
+        coded[i, 0], coded[i, 1], coded[i, 2] = x, x >> np.uint64(8), x >> np.uint64(16)
 
 
 @lru_cache(maxsize=8)
@@ -107,15 +128,24 @@ def _blocks(data: memoryview) -> Iterator[bytes | memoryview]:
 class Slots:
     """Writes rows of datasets that lie in slots, of which scores are rounded to `keep_bits`.
 
-    It holds each dataset's last slot, so that writing on from it reads nothing back.
+    It holds each dataset's last slot, so that writing on from it reads nothing back. Threads pack slots that are put
+    in; HDF5 gets them from :meth:`drain`, in their order.
     """
 
     def __init__(self, keep_bits: int | None = None) -> None:
         self.keep_bits = keep_bits
         self._held: dict[str, tuple[int, NDArray[Any]]] = {}
+        self._due: list[tuple[h5py.Dataset, int, Future[bytes]]] = []
 
-    def _slot(self, values: NDArray[Any]) -> bytes:
-        return _bases_slot(values) if values.dtype == np.uint8 else _scores_slot(values, kept_bytes(self.keep_bits))
+    @cached_property
+    def _threads(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(min(os.cpu_count() or 1, 8), "seqsal-pack")
+
+    def _slot(self, values: NDArray[Any], is_many: bool = False) -> bytes:
+        if values.dtype == np.uint8:
+            return _bases_slot(values, is_many=is_many)
+        rounded = values if self.keep_bits is None else round_bits(values, self.keep_bits)
+        return _scores_slot(rounded, kept_bytes(self.keep_bits))
 
     def fill(self, target: h5py.Dataset) -> None:
         """Give all chunks of a new dataset their places."""
@@ -125,8 +155,13 @@ class Slots:
 
     def write(self, target: h5py.Dataset, rows: NDArray[np.int64], values: NDArray[Any]) -> None:
         """Write ascending rows into slots; one that a killed process left torn keeps its other rows."""
+        self.put(target, rows, values)
+        self.drain()
+
+    def put(self, target: h5py.Dataset, rows: NDArray[np.int64], values: NDArray[Any]) -> None:
+        """Begin to write rows, which stay as they are until they are drained."""
         (n_rows, *_), none, name = target.chunks, (0,) * (target.ndim - 1), target.name
-        numbers = rows // n_rows
+        numbers, is_many = rows // n_rows, target.size >= MANY
         for number in np.unique(numbers).tolist():
             low, high = np.searchsorted(numbers, [number, number + 1]).tolist()
             first = number * n_rows
@@ -142,7 +177,13 @@ class Slots:
                 slot[rows[low:high] - first] = values[low:high]
             elif name in self._held and self._held[name][0] == number:
                 del self._held[name]  # what it holds is written over
-            target.id.write_direct_chunk((first, *none), self._slot(slot))
+            self._due.append((target, first, self._threads.submit(self._slot, slot, is_many)))
+
+    def drain(self) -> None:
+        """Write what was put in."""
+        for target, first, made in self._due:
+            target.id.write_direct_chunk((first, *(0,) * (target.ndim - 1)), made.result())
+        self._due = []
 
 
 def _unpacked(stream: bytes, empty: NDArray[Any]) -> NDArray[Any]:

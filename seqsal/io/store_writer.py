@@ -69,6 +69,7 @@ class _PartialFile(ABC):
         self.partial = place.with_name(f".{place.name}{ending}")
         self._fingerprint, self._n_rows = fingerprint, n_rows
         self._slots, self._keep_bits = Slots(keep_bits), keep_bits
+        self._targets: dict[str, h5py.Dataset] = {}
         self._file: h5py.File | None = None
         with ExitStack() as opened:
             opened.enter_context(locked(path))
@@ -164,16 +165,22 @@ class _PartialFile(ABC):
             with undisturbed():
                 for name, rows in arrays.items():
                     stop = start + len(rows)
-                    dataset = self.file[self._dataset(part, result, name)]
-                    _put(dataset, np.arange(start, stop), _rounded(name, rows, self._keep_bits), self._slots)
+                    _put(self._target(self._dataset(part, result, name)), np.arange(start, stop), rows, self._slots)
+                self._slots.drain()
                 self._flush()
                 if complete:
-                    self.file["progress"][0 if part == "main" else 1] = stop
+                    self._target("progress")[0 if part == "main" else 1] = stop
                     self._flush()
         except OSError as error:
             raise output_error(self.path, error) from error
         if complete:
             self.done[part] = stop
+
+    def _target(self, name: str) -> h5py.Dataset:
+        """Return a dataset, which is looked up once: HDF5 takes half a millisecond."""
+        if not self._targets.get(name):  # or its file is closed
+            self._targets[name] = self.file[name]
+        return self._targets[name]
 
     @property
     def file(self) -> h5py.File:
@@ -353,6 +360,7 @@ class AttributionWriter(_PartialFile):
                         if name == "null/source" and "parents" in given:
                             values = given["parents"][here]
                         _put(self.file[name], given["to"][here], values, self._slots)
+                        self._slots.drain()
                         self._raw.check()
                 self._flush()
         except OSError as error:
@@ -414,11 +422,11 @@ def _rounded(name: str, rows: NDArray[Any], keep_bits: int | None) -> NDArray[An
 
 
 def _put(dataset: h5py.Dataset, rows: NDArray[np.int64], values: NDArray[Any], slots: Slots) -> None:
-    """Write ascending rows of a dataset."""
+    """Write ascending rows of a dataset, scores rounded; those of slots are to be drained."""
     if dataset.chunks and _has_slots(dataset.name, (dataset.shape, dataset.dtype), slots.keep_bits):
-        slots.write(dataset, rows, values)
+        slots.put(dataset, rows, values)
     elif len(rows):
-        dataset[_as_slice(rows)] = values
+        dataset[_as_slice(rows)] = _rounded(dataset.name, values, slots.keep_bits)
 
 
 def _as_slice(rows: NDArray[np.int64]) -> slice | NDArray[np.int64]:
@@ -572,7 +580,11 @@ def fingerprint(layout: StoreLayout, attrs: Mapping[str, Any]) -> str:
         values = layout.regions[column]
         for start in range(0, max(len(values), 1), DIGESTED_ROWS):
             some = values.iloc[start : start + DIGESTED_ROWS].tolist()
-            digest.update(("\n" * (start > 0) + "\n".join(map(str, some))).encode())
+            try:
+                joined = "\n".join(some)
+            except TypeError:  # names that are numbers
+                joined = "\n".join(map(str, some))
+            digest.update(("\n" * (start > 0) + joined).encode())
     return digest.hexdigest()
 
 
@@ -654,6 +666,7 @@ def _copy_rows(
     for start in range(0, n_rows, step):
         some = source[name][start : start + step]
         _put(target[name], np.arange(start, start + len(some)), some, slots)
+        slots.drain()
         raw.check()
 
 
@@ -664,6 +677,10 @@ def _write_attrs(group: h5py.Group, attrs: Mapping[str, Any]) -> None:
 
 def _encoded(texts: NDArray[np.object_]) -> NDArray[np.bytes_]:
     """Encode texts as UTF-8, to the length of the longest."""
+    if len(set(texts[:DIGESTED_ROWS].tolist())) < len(texts) / 8:  # names of chromosomes, strands
+        numbers, found = pd.factorize(texts)
+        if len(found) < len(texts) / 8 and numbers.min() >= 0:
+            return _encoded(found).take(numbers)
     try:
         return texts.astype(np.bytes_)  # quick, of ASCII
     except UnicodeEncodeError:

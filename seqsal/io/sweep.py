@@ -26,6 +26,7 @@ from seqsal.errors import RegionError, StoreError
 from seqsal.io.attributions import Attributions
 from seqsal.io.progress import bar as progress_bar
 from seqsal.sequence.codes import N_CODE, one_hot, reverse_complement
+from seqsal.sequence.kernels import MANY, compiled
 
 __all__ = [
     "CHUNK_BP", "Axis", "Read", "Scale", "TrackBlock", "average_spans", "blend_weights", "chunk_rows", "forward_codes",
@@ -170,7 +171,8 @@ def sweep_track(
     """
     order = np.argsort(axis.window_start, kind="stable")
     step = chunk_rows(attr.length, chunk_bp)
-    open_sums, cover = TrackBlock.empty(), _Cover(attr.length)  # sums, not yet divided by their weights
+    is_many = len(order) * attr.length >= MANY
+    open_sums, cover = TrackBlock.empty(), _Cover(attr.length, is_many)  # sums, not yet divided by their weights
     with progress_bar(total=len(order), desc="track", unit="window", disable=not progress) as bar:
         for i in range(0, len(order), step):
             rows = order[i : i + step]
@@ -275,11 +277,12 @@ def average_spans(
 class _Cover:
     """Weights, and numbers of windows, of each position under windows that know all their bases.
 
-    In a genome that is covered evenly they are the same in chunk after chunk, and are added up once.
+    In a genome that is covered evenly they are the same in chunk after chunk, and are added up once. Of many windows
+    (`is_many`) a compiled loop adds them up, together with the values.
     """
 
-    def __init__(self, length: int) -> None:
-        self.shares = blend_weights(length)
+    def __init__(self, length: int, is_many: bool) -> None:
+        self.shares, self.is_many = blend_weights(length), is_many
         self._slot = np.zeros(0, dtype=np.int64)
         self._sums = np.zeros(0), self._slot
 
@@ -306,6 +309,9 @@ def _add_up(
     slot = np.concatenate([[0], np.cumsum(np.minimum(steps, length))])  # stretches without a window take no memory
     size = int(slot[-1]) + length
     at = carried.positions - starts[0]
+    if cover.is_many:
+        total, scaled, weights, count = _added_in_one_loop(slot, values, scales, known, at, carried, cover.shares)
+        return TrackBlock(_positions(starts, slot, size), total, scaled, weights, count)
     all_known = bool(known.all())
     shares = cover.shares if all_known else np.where(known, cover.shares, 0)
     weighted = values * shares
@@ -317,12 +323,56 @@ def _add_up(
         count[at] += carried.n_windows
     else:
         weights, count = _laid(slot, shares, at, carried.weights), _laid(slot, known, at, carried.n_windows)
+    return TrackBlock(_positions(starts, slot, size), total, scaled, weights, count)
+
+
+def _positions(starts: NDArray[np.int64], slot: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """Axis positions (size,) of windows that start at `starts`, whose first bases lie at `slot`."""
     positions = np.arange(starts[0], starts[0] + size)
-    after_gap = np.flatnonzero(steps > length) + 1
+    after_gap = np.flatnonzero(np.diff(starts) != np.diff(slot)) + 1
     if len(after_gap):
         begin = slot[after_gap]
         positions[begin[0] :] += np.repeat(starts[after_gap] - starts[0] - begin, np.diff(begin, append=size))
-    return TrackBlock(positions, total, scaled, weights, count)
+    return positions
+
+
+def _added_in_one_loop(
+    slot: NDArray[np.int64], values: NDArray[np.float32], scales: NDArray[np.float64] | None, known: NDArray[np.bool_],
+    at: NDArray[np.int64], carried: TrackBlock, shares: NDArray[np.float64],
+) -> tuple[NDArray[Any], ...]:  # fmt: skip
+    """Add up values, scaled values, weights and windows, in the order of the rows as numpy does."""
+    size, values = int(slot[-1]) + values.shape[1], np.ascontiguousarray(values)
+    total, weights, count = np.zeros(size), np.zeros(size), np.zeros(size, np.int64)
+    total[at], weights[at], count[at] = carried.values, carried.weights, carried.n_windows
+    scaled = total
+    if scales is not None:
+        scaled = np.zeros(size)
+        scaled[at] = carried.scaled
+        compiled(_add_scaled)(slot, values, known, shares, scales, scaled)
+    compiled(_add)(slot, values, known, shares, total, weights, count)
+    return total, scaled, weights, count
+
+
+def _add(slot: Any, values: Any, known: Any, shares: Any, total: Any, weights: Any, count: Any) -> None:
+    """Add rows up, to be compiled."""
+    length = len(shares)
+    for i in range(len(slot)):
+        here = slice(slot[i], slot[i] + length)
+        row, is_known, sums, of_weights, of_windows = values[i], known[i], total[here], weights[here], count[here]
+        for j in range(length):
+            share = shares[j] if is_known[j] else 0.0
+            sums[j] += row[j] * share
+            of_weights[j] += share
+            of_windows[j] += is_known[j]
+
+
+def _add_scaled(slot: Any, values: Any, known: Any, shares: Any, scales: Any, scaled: Any) -> None:
+    """Add rows up, each divided by its scale, to be compiled."""
+    length = len(shares)
+    for i in range(len(slot)):
+        row, is_known, sums = values[i], known[i], scaled[slot[i] : slot[i] + length]
+        for j in range(length):
+            sums[j] += (row[j] * shares[j] if is_known[j] else 0.0) / scales[i]
 
 
 def _laid(slot: NDArray[np.int64], rows: NDArray[Any], at: Any = (), carried: Any = ()) -> NDArray[Any]:

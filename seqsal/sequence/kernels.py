@@ -6,7 +6,9 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["compiled"]
+__all__ = ["MANY", "compiled"]
+
+MANY = 1 << 27  # values from which on a loop that numpy could do gains more than it takes to load numba
 
 
 @functools.cache

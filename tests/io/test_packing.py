@@ -19,6 +19,7 @@ RNG = np.random.default_rng(0)
 @pytest.mark.parametrize("n", [*range(1, 18), 1_000])
 def test_slots_of_bases_are_zlib_streams_of_one_length(n: int) -> None:
     many = RNG.integers(0, 7, (4, n)).astype(np.uint8)
+    assert all(packing._bases_slot(one, is_many=True) == packing._bases_slot(one) for one in many)
     streams = [packing._bases_slot(one) for one in many]
     assert [zlib.decompress(one) for one in streams] == [one.tobytes() for one in many]
     assert {len(one) for one in streams} == {len(packing._bases_slot(np.zeros(n, np.uint8)))}

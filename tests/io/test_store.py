@@ -434,3 +434,10 @@ def test_text_that_repeats_is_one_object(tmp_path: Path, monkeypatch: pytest.Mon
         read = {name: _read_text(file[name]) for name in file}
     assert read["name"].tolist() == names and read["chrom"].tolist() == chroms and not len(read["none"])
     assert len({id(one) for one in read["chrom"]}) == 2
+
+
+def test_text_that_repeats_is_encoded_once_and_is_the_same() -> None:
+    names = np.array(["chr1"] * 99 + ["chrÄ"], dtype=object)
+    for texts in (names, np.array([*names, None], dtype=object), names[-1:], names[:0]):
+        expected = np.array([str(one).encode() for one in texts], dtype=np.bytes_)
+        np.testing.assert_array_equal(store_writer._encoded(texts), expected, strict=True)

@@ -24,6 +24,7 @@ from track_toys import make_attr, slow_track
 
 from seqsal.errors import OutputError, RegionError, StoreError, UsageError
 from seqsal.io import bigwig_writer as bw
+from seqsal.io import sweep
 from seqsal.io.attributions import Attributions, DiskArray
 from seqsal.io.bigwig import _JOBS
 from seqsal.io.sweep import Axis, sweep_track
@@ -101,6 +102,20 @@ def test_sweep_is_the_slow_average_whatever_the_chunks(attr: Attributions, chunk
     for where, value in expected.items():
         assert found[where] == pytest.approx(value, rel=1e-12, abs=1e-30)
     assert found == swept(attr)
+
+
+@given(attributions(), st.integers(1, 40), st.booleans())
+@settings(deadline=None, max_examples=30)
+def test_a_compiled_sweep_is_the_same_to_the_bit(attr: Attributions, chunk_bp: int, is_scaled: bool) -> None:
+    blocks = []
+    for many in (sweep.MANY, 0):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(sweep, "MANY", many)
+            scale = (lambda values, known: 0.3 + np.abs(values).max(axis=1).astype(np.float64)) if is_scaled else None
+            blocks.append(list(sweep_track(attr, Axis.of(attr), scale=scale, chunk_bp=chunk_bp)))
+    for one, other in zip(*blocks, strict=True):
+        for column, expected in zip(vars(one).values(), vars(other).values(), strict=True):
+            np.testing.assert_array_equal(column, expected, strict=True)
 
 
 @given(attr=attributions())
