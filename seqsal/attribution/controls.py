@@ -262,16 +262,21 @@ def predictor(
 
 
 def attributer(
-    attr: Attributions, model: nn.Module | str | os.PathLike[str] | None = None, device: str = "auto"
+    attr: Attributions,
+    model: nn.Module | str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    *,
+    most_passes: int,
 ) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None:
     """Return what attributes other sequences (n, W) as attributions were made, with tracks (n, L).
 
-    None where these are averaged over both strands. Raises as :func:`make_controls` where their model is not at hand.
+    None where these are averaged over both strands or take more passes of the model than `most_passes` a window. Raises
+    as :func:`make_controls` where their model is not at hand.
     """
     run = run_of_attributions(attr, model, device)
-    if run.options.rc_average:
-        return None
     planned = next(one for one in run.planned if attr.name in [result.name for result in one.results])
+    if run.options.rc_average or planned.method.n_passes(attr.length) > most_passes:
+        return None
 
     def attribute(codes: NDArray[np.uint8]) -> NDArray[np.float32]:
         source = _Windows(attr)

@@ -227,8 +227,7 @@ result_option = click.option(
 statistic_option = click.option(
     "--statistic", type=click.Choice(["auto", "height", "joint"]), default="auto", show_default=True,
     help="What peaks are judged by: their height, or joint evidence: height, shape, the window's prediction and what "
-    "deleting the peak does to it, which finds more and takes longer; auto is joint among 100 windows or more whose "
-    "model is at hand.",
+    "deleting the peak does to it, which finds more and takes longer; auto is joint where the model is at hand.",
 )  # fmt: skip
 motif_db_option = click.option(
     "--motif-db", metavar="DB",

@@ -117,7 +117,7 @@ def call_peaks(
         candidate does to its prediction (:mod:`seqsal.peaks.effects`); among 100 windows or more the weights of these,
         of shape and of the window's prediction are learned from the controls (:mod:`seqsal.peaks.joint`). It finds
         more and takes longer. Where there is neither a model nor enough to learn from, the height is taken, and a line
-        says so. `auto` is `joint` where the model is at hand and there are 100 windows or more, else `height`.
+        says so. `auto` is `joint` where the model is at hand, else `height`.
     kept_fdr
         Where it is larger than fdr, weaker peaks up to this q-value are in the table too; everything else goes by fdr.
     max_controls
@@ -148,7 +148,8 @@ def call_peaks(
         peaks stronger than every control it takes to reach the fdr by count, `relative`, whether strengths are relative
         to the level of their windows, `subtracted`, what was taken off every base of a one-sided map first
         (:func:`seqsal.peaks.controls.shared_part`), the `statistic`, whether its weights were learned
-        (`is_learned`), and why it is the height where that was not asked for (`by_height_since`).
+        (`is_learned`), what the model was `asked` (effect, strand), and why it is the height where that was not asked
+        for (`by_height_since`).
 
     Raises
     ------
@@ -235,6 +236,7 @@ def call_peaks(
         subtracted=shared,
         statistic="joint" if is_joint else "height",
         is_learned=is_joint and is_learned,
+        asked=() if effects is None else effects.asked,
         by_height_since=by_height_since,
         best_q_range=spread.best_q_range,
         is_settled=spread.is_settled,
@@ -257,13 +259,12 @@ def _how_judged(
 
     A model is asked, and a score learned, among enough windows; by `joint` the one also where the other cannot be done.
     """
-    few = too_few(attr)
-    if statistic == "height" or (statistic == "auto" and few):
-        effects, why = None, "" if statistic == "height" else f"{few} to learn from"
-    else:
+    effects, why = None, ""
+    if statistic != "height":
+        few = too_few(attr)
         effects = Effects.of(attr, model, device, is_steady=not few)
-        nothing = "the model is not at hand" if statistic == "auto" else few and f"{few} to learn from"
-        why = nothing if effects is None else ""
+        if effects is None:
+            why = "the model is not at hand" if statistic == "auto" else few and f"{few} to learn from"
     if why:
         logger.info("peaks: called by their height alone, since %s", why)
     return effects, why

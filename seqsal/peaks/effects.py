@@ -5,8 +5,9 @@ candidates of windows and controls, alike, are put to the test:
 
 * **effect**: f(x) less f(x with the `HALF_BP` bases on either side of the summit replaced by what a shuffle of the
   window has there), the mean over both strands, each with a shuffle of its own.
-* **strand**: the height at that place in the map of the reverse complement, where the map is of one strand. What the
-  model reads is there on both strands; what its gradient makes up is seldom the same twice.
+* **strand**: the height at that place in the map of the reverse complement, where the map is of one strand and takes
+  few passes of the model. What the model reads is there on both strands; what its gradient makes up is seldom the same
+  twice.
 * **steady prediction**, where scores are learned: the mean prediction of the window and of its turns by `TURNS` bases
   (what leaves at one end comes in at the other, so that controls can be turned as windows can), other ones on either
   strand. A window that scores by luck of its frame loses by it.
@@ -51,6 +52,7 @@ TURNS = ((0, -27, 27), (0, -13, 13))  # bases, of either strand
 PER_WINDOW, WINDOW_BP = 2, 150  # candidates of a sign for each window; for each so many bases of a shorter one
 MOST_MEASURED, WINDOWS_A_CANDIDATE = 10_000, 10
 MOST_REMEMBERED = 100_000
+MOST_PASSES = 8  # of the model for a map, that one of the other strand is made
 CHUNK_BP = 1 << 20  # bases asked about at a time
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.float64]]  # codes (n, W) → (n,)
 Read = Callable[[NDArray[np.int64]], NDArray[np.uint8]]  # rows (n,) → codes (n, L)
@@ -111,7 +113,8 @@ class Effects:
             reason = "the sequences of the controls are not known"
         else:
             try:
-                predict, attribute = predictor(attr, model, device, rc_average=False), attributer(attr, model, device)
+                predict = predictor(attr, model, device, rc_average=False)
+                attribute = attributer(attr, model, device, most_passes=MOST_PASSES)
             except (StoreError, MethodError) as error:
                 reason = str(error)
             except ModelError as error:
@@ -123,6 +126,11 @@ class Effects:
             return None
         seed, is_signed = int(attr.attrs.get("seed", 0)), bool(attr.attrs.get("signed", True))
         return cls(attr, predict, attribute, seed, is_signed, is_steady)
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """What the model is asked about a candidate."""
+        return ("effect",) if self.attribute is None else ("effect", "strand")
 
     def aim(
         self,

@@ -78,9 +78,12 @@ def _peak_sentences(inputs: ReportInputs) -> Iterator[str]:
         ", their shape and the predictions of their windows, weighted by semi-supervised competition with the controls "
         "(as in Käll et al. 2007)"
     ) * bool(peaks.attrs.get("is_learned"))
-    judged = (
-        f"They were judged by their heights on both strands and what deleting them does to the prediction{weighted}. "
-    ) * (peaks.attrs.get("statistic") == "joint")
+    asked = peaks.attrs.get("asked", ())
+    strands = " on both strands" * ("strand" in asked)
+    effect = " and what deleting them does to the prediction" * ("effect" in asked)
+    judged = f"They were judged by their heights{strands}{effect}{weighted}. " * (
+        peaks.attrs.get("statistic") == "joint"
+    )
     yield (
         f"Peaks are local maxima of the smoothed attributions; their p-values are shares of the maxima of "
         f"{show(n_controls)} controls ({NULLS[inputs.attr.null]}, attributed in the same way) that are at least as "

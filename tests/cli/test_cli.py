@@ -496,7 +496,7 @@ def test_peaks_make_the_controls_that_a_file_lacks(lab: Lab) -> None:
     result = lab.attribute()
     assert "0 controls" in result.output and "they are made when peaks are called" in result.stderr
     (lab.folder / "M.safetensors").rename(lab.folder / "moved.safetensors")
-    peaks = ["peaks", lab.out / "A.h5", "--fdr", 1, "--out", lab.out / "P.narrowPeak"]
+    peaks = ["peaks", lab.out / "A.h5", "--fdr", 1, "--statistic", "height", "--out", lab.out / "P.narrowPeak"]
     refused(call(*peaks), "A.h5", "--model")
     assert call(*peaks, "--model", lab.folder / "moved.safetensors", "--device", "cpu").exit_code == 0
     assert seqsal.read_attributions(lab.out / "A.h5").n_controls == 1000

@@ -127,7 +127,16 @@ def test_imported_peaks_and_audit_are_those_of_the_original(case: Case, tmp_path
     assert "60 controls" in result.output and "peaks need" not in result.output
     tables = []
     for name in ("own", "B"):
-        done("peaks", tmp_path / f"{name}.h5", "--fdr", 1, "--out", tmp_path / f"{name}.narrowPeak")
+        done(
+            "peaks",
+            tmp_path / f"{name}.h5",
+            "--fdr",
+            1,
+            "--statistic",
+            "height",
+            "--out",
+            tmp_path / f"{name}.narrowPeak",
+        )
         tables.append(pd.read_csv(tmp_path / f"{name}.tsv", sep="\t").drop(columns="output_space"))
     assert len(tables[0])
     assert tables[0]["effect"].notna().all() and tables[1]["effect"].isna().all()  # for which a model is needed

@@ -124,11 +124,9 @@ def test_the_controls_do_not_depend_on_their_order(attr: Attributions) -> None:
     assert one.attrs["statistic"] == "joint" and len(one) > 5
 
 
-def test_joint_evidence_is_taken_among_enough_windows_with_the_model_at_hand(
-    attr: Attributions, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_joint_evidence_is_taken_with_the_model_at_hand(attr: Attributions, caplog: pytest.LogCaptureFixture) -> None:
     few = call_peaks(attr, fdr=0.5, max_controls=1)
-    assert statistic_text(few.attrs) == "by height, since 20 windows are too few (at least 100) to learn from"
+    assert statistic_text(few.attrs) == "by joint evidence" and not few.attrs["is_learned"]
     codes = np.random.default_rng(1).integers(4, size=(100, LENGTH)).astype(np.uint8)
     codes[::3, 50:57] = [3, 2, 0, 1, 3, 1, 0]
     many = seqsal.attribute(Matches(), X=one_hot(codes), device="cpu", n_controls=150)
@@ -143,6 +141,11 @@ def test_joint_evidence_is_taken_among_enough_windows_with_the_model_at_hand(
     by_height = call_peaks(many, statistic="height", **how)
     assert statistic_text(by_height.attrs) == "by height"
     pd.testing.assert_frame_equal(without, by_height)
+    dear = seqsal.attribute(Matches(), X=one_hot(codes[:8]), method="ism", device="cpu", n_controls=40)
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        assert statistic_text(call_peaks(dear, **how).attrs) == "by joint evidence"
+    assert "joint evidence: about" in caplog.text and "maps of the other strand" not in caplog.text
 
 
 def test_a_window_is_asked_about_once_for_both_signs(attr: Attributions, monkeypatch: pytest.MonkeyPatch) -> None:

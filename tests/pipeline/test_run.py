@@ -27,9 +27,9 @@ def test_a_module_in_memory_and_windows_in_memory(tmp_path: Path, rng: np.random
     said = json.loads((tmp_path / "run" / "run.json").read_text())
     assert said["model"]["class"] == said["parameters"]["model"] == "torch.nn.modules.container.Sequential"
     assert len(said["model"]["weights_sha256"]) == 64
-    assert (said["parameters"]["statistic"], said["statistic"]) == ("auto", "height")
-    assert "by height, since 12 windows are too few" in result.summary()
-    assert "judged by height" in (tmp_path / "run" / "report.html").read_text()
+    assert (said["parameters"]["statistic"], said["statistic"]) == ("auto", "joint")
+    assert "by joint evidence" in result.summary()
+    assert "judged by joint evidence" in (tmp_path / "run" / "report.html").read_text()
     assert 'statistic = "auto"' in (tmp_path / "run" / "run.toml").read_text()
     assert (tmp_path / "run" / "report.html").exists()
     again = call("run", "--config", tmp_path / "run" / "run.toml", "--out", tmp_path / "other")
