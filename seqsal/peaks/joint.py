@@ -125,6 +125,8 @@ class Windows:
         (N,) fold of each row of the attributions.
     every
         Of so many stretches of `SAMPLED_BP` one is learned from.
+    of_control
+        (M,) number of the window that each control shuffles; None where they are no shuffles, or that is not known.
     """
 
     start: NDArray[np.int64]
@@ -136,6 +138,7 @@ class Windows:
     has_place: bool
     of_row: NDArray[np.int64]
     every: int = 1
+    of_control: NDArray[np.int64] | None = None
 
     @classmethod
     def of(cls, attr: Attributions, axis: Axis) -> Windows:
@@ -155,7 +158,10 @@ class Windows:
         has_place = bool((~is_new).mean() <= MUCH_SHARED)
         step = attr.length if has_place else max(int(np.median(np.diff(start)[~is_new[1:]])), 1)
         every = -(-len(start) // MOST_LEARNED)
-        return cls(start, attr.length, order, prediction, fold, step, has_place, of_row, every)
+        of_control = None
+        if attr.controls is not None and attr.controls.source is not None and attr.null == "shuffle":
+            of_control = np.argsort(order)[np.asarray(attr.controls.source)]
+        return cls(start, attr.length, order, prediction, fold, step, has_place, of_row, every, of_control)
 
     def population(self, direction: float) -> _Population:
         """Return the windows that candidates are learned from."""
@@ -551,7 +557,9 @@ def fit_joint(
     for sign, null in controls.items():
         if data is None or _fewest(data[sign], null) < MIN_CANDIDATES:
             heights = null.features[:, :n_heights].astype(np.float64)
-            found[sign] = SignNull.fit(heights, null.unit, n_controls, _answers(null.features), ANSWERS)
+            home = windows.of_control
+            home = None if home is None else home[:: -(-len(home) // n_controls)]  # as controls are read
+            found[sign] = SignNull.fit(heights, null.unit, n_controls, _answers(null.features), ANSWERS, home)
         else:
             population = windows.population(-1.0 if sign == "neg" else 1.0)
             found[sign] = JointNull.fit(data[sign], null, population, n_controls, n_heights)

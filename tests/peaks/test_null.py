@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy import stats
 from track_toys import make_attr, noise
 
 from seqsal.errors import StoreError
 from seqsal.peaks import call_peaks
-from seqsal.peaks.candidates import CandidateRules
+from seqsal.peaks.candidates import UNMEASURED, CandidateRules
 from seqsal.peaks.controls import fit_null
-from seqsal.peaks.null import NullDistribution, dispersion, fit_tail
+from seqsal.peaks.null import Evidence, NullDistribution, SignNull, dispersion, fit_tail, window_levels
 
 RULES = CandidateRules()
 
@@ -120,3 +121,29 @@ def test_controls_that_cannot_serve_are_refused() -> None:
         fit_null(make_attr(track, controls=np.zeros((3, 20))), RULES)
     with pytest.raises(StoreError, match="controls have values that are not finite"):
         fit_null(make_attr(track, controls=np.full((3, 20), np.nan)), RULES)
+
+
+def test_strengths_are_relative_to_the_shuffles_of_their_window(rng: np.random.Generator) -> None:
+    """From the definition; windows that nothing is known of, and what was not asked about, stay as they are."""
+    n, home = 600, np.append(np.repeat(np.arange(3), 40), -1)
+    control = np.append(rng.integers(120, size=n - 4), [120] * 4)
+    strengths = rng.exponential(size=n) * np.array([1.0, 3.0, 1.0, 1.0])[home[control]]
+    strengths[::7] -= UNMEASURED
+    asked = strengths > -UNMEASURED / 2
+
+    def strongest(values: NDArray[np.float64]) -> float:
+        return float(np.mean(np.sort(values)[-int(np.ceil(len(values) / 10)) :]))
+
+    levels = window_levels(strengths, control, home)
+    for window in range(3):
+        share = strongest(strengths[asked & (home[control] == window)]) / strongest(strengths[asked])
+        assert levels[window] == pytest.approx((40 * share + 20) / 60)
+    assert levels[1] > 1.1 > 0.9 > levels[0]
+    profiles = np.where(asked, strengths, 1.0)[:, None]
+    answers = np.where(asked, 0.0, np.nan)[:, None]
+    null = SignNull.fit(profiles, control, 121, answers, (1,), home)
+    assert null.levels is not None
+    features = np.column_stack([[2.0] * 4, [0.0, 0.0, 0.0, np.nan]])
+    found = null.strengths(Evidence(features, np.array([0, 1, 7, 1]), *np.zeros((2, 4), dtype=np.int64)))
+    plain = 2 / null.ruler.reference[0]
+    np.testing.assert_allclose(found, [plain / null.levels[0], plain / null.levels[1], plain, plain - UNMEASURED])
