@@ -11,14 +11,24 @@ JOBS ?= 2
 
 all: test demo
 
+INSTALL := -m pip install --quiet --disable-pip-version-check --no-compile
 $(STAMP): pyproject.toml constraints.txt tests/zoo.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt setuptools wheel
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--no-build-isolation --editable '.[test]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement tests/zoo.txt
-	$(BIN)/python -c 'from seqsal.motifs.discover import compile_kernels; compile_kernels()'  # numba keeps it for the first run
+	$(BIN)/python $(INSTALL) --constraint constraints.txt setuptools wheel
+	$(BIN)/python $(INSTALL) --constraint constraints.txt --no-build-isolation --editable '.[test]'
+	$(MAKE) --jobs 2 zoo tomtom modisco
 	touch $@
+
+## pip leaves compiling to Python, which compiles what is imported; numba keeps its kernels for the first run.
+.PHONY: zoo tomtom modisco
+zoo:
+	$(BIN)/python $(INSTALL) --no-deps --requirement tests/zoo.txt
+
+tomtom:
+	$(BIN)/python -c 'from seqsal.motifs.discover import compile_tomtom; compile_tomtom()'
+
+modisco:
+	$(BIN)/python -c 'from seqsal.motifs.discover import compile_modisco; compile_modisco()'
 
 ## Train on example_data/ and explain held-out sites; open demo_out/index.html.
 demo: $(STAMP)

@@ -51,7 +51,8 @@ from seqsal.motifs.usage import motif_usage
 from seqsal.sequence.codes import one_hot
 
 __all__ = [
-    "ALGORITHMS", "MODISCO_MIN_SEQLETS", "align_modisco", "compile_kernels", "compiling_kernels", "discover_motifs",
+    "ALGORITHMS", "MODISCO_MIN_SEQLETS", "align_modisco", "compile_kernels", "compile_modisco", "compile_tomtom",
+    "compiling_kernels", "discover_motifs",
 ]  # fmt: skip
 
 ALGORITHMS = ("auto", "modisco", "kmers")
@@ -301,12 +302,22 @@ def _with_matches(patterns: list[Pattern], database: Sequence[Motif]) -> list[Pa
 
 
 def compile_kernels() -> None:
-    """Cluster seqlets, name a motif and scan a window, so that numba compiles and keeps all that this takes."""
+    """Have numba compile and keep what naming motifs, scanning windows and TF-MoDISco take."""
+    compile_tomtom()
+    compile_modisco()
+
+
+def compile_tomtom() -> None:
+    """Name a motif and scan a window, so that numba compiles and keeps what that takes."""
     rng = np.random.default_rng(0)
     motifs = [Motif(f"motif_{i}", "", rng.integers(1, 50, (4, 8)).astype(np.float64), 100.0) for i in range(60)]
     match_motifs(motifs[:1], motifs)
     scan_codes(rng.integers(0, 4, (4, 200), dtype=np.uint8), motifs[:2])
-    align_modisco(_two_words(rng))
+
+
+def compile_modisco() -> None:
+    """Cluster seqlets, so that numba compiles and keeps what that takes."""
+    align_modisco(_two_words(np.random.default_rng(0)))
 
 
 def _two_words(rng: np.random.Generator) -> Seqlets:
