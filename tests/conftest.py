@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 hypothesis.settings.register_profile("seqsal", deadline=None)  # a busy machine is not a bug
 hypothesis.settings.load_profile("seqsal")
 torch.set_num_threads(1)  # toy models are smaller than the cost of waking a second thread
+gc.disable()  # until the tests are collected: modules and tests stay, and to look for garbage among them takes 4 s
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -42,6 +44,12 @@ def device(request: pytest.FixtureRequest) -> torch.device:
     return torch.device(request.param)
 
 
+def pytest_collection_finish() -> None:
+    """Look for garbage again, and only in what tests make."""
+    gc.freeze()
+    gc.enable()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the tests that take long, lest one be left at the end; skip those that need a GPU without one."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
@@ -49,6 +57,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("cuda"):
                 item.add_marker(pytest.mark.skip(reason="no GPU"))
+
+
+@pytest.fixture
+def no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out what a whole run draws, over half of its time, where a test is about something else."""
+    monkeypatch.setattr("seqsal.pipeline.run._write_report", lambda folder, *given: (folder / "report.html").touch())
+    monkeypatch.setattr(
+        "seqsal.pipeline.run._write_browser", lambda folder, *given, **how: (folder / "browser").mkdir(exist_ok=True)
+    )
 
 
 @pytest.fixture

@@ -298,6 +298,7 @@ def run(lab: Lab, *more: object) -> Result:
                 lab.folder / "run", "--device", "cpu", "--controls", 20, *settings, *more)  # fmt: skip
 
 
+@pytest.mark.usefixtures("no_pages")
 def test_run_audits(lab: Lab) -> None:
     result = run(lab, "--artifacts", lab.folder / "own.fa", "--positives", lab.folder / "positives.fa")
     assert result.exit_code == 0, (result.output, result.exception)
@@ -318,6 +319,7 @@ def test_run_fails_on_a_bad_verdict_when_everything_is_written(lab: Lab, monkeyp
     assert {"audit.json", "report.html", "run.json"} <= {path.name for path in (lab.folder / "run").iterdir()}
 
 
+@pytest.mark.usefixtures("no_pages")
 def test_run_without_audit(lab: Lab) -> None:
     (lab.folder / "run").mkdir()
     for name in ("audit.json", "shortcuts.bed"):

@@ -318,6 +318,7 @@ def test_run_fills_the_folder_and_repeats_to_the_byte(lab: Lab) -> None:
     assert info["model"]["sha256"] and info["inputs"]["genome"]["sha256"]
 
 
+@pytest.mark.usefixtures("no_pages")
 def test_unusable_regions_are_named_and_listed(lab: Lab) -> None:
     regions = lab.bed("chr1\t100\t200\tgood\nchr1\t50000\t50100\tbeyond\nchrUn\t1\t90\tstranger\nchr1\t-0\t40\tedge\n")
     result = call("run", "--model", lab.folder / "M.safetensors", "--genome", lab.folder / "genome.fa",

@@ -127,6 +127,7 @@ def test_other_verbs_take_it_too(inputs: Inputs) -> None:
     assert result.exit_code == 0 and "q ≤ 1" in result.output
 
 
+@pytest.mark.usefixtures("no_pages")
 def test_run_toml_repeats_the_run(inputs: Inputs) -> None:
     inputs.keep(3)
     first, second = inputs.folder / "one", inputs.folder / "two"

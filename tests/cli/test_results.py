@@ -66,7 +66,8 @@ def test_one_file_holds_what_separate_runs_give(given: list[object], tmp_path: P
 
 def test_verbs_open_any_result(given: list[object], tmp_path: Path) -> None:
     path = tmp_path / "A.h5"
-    assert call("attribute", *given, "--method", "saliency", "--method", "ism", "--out", path).exit_code == 0
+    assert call("attribute", *given, "--method", "saliency", "--method", "ism", "--controls", 50,
+                "--out", path).exit_code == 0  # fmt: skip
     attr = seqsal.read_attributions(path, "ism")
     peaks = call("peaks", path, "--result", "ism", "--out", tmp_path / "P.narrowPeak", "--fdr", 1)
     assert peaks.exit_code == 0, peaks.output

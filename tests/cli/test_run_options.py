@@ -41,6 +41,7 @@ def test_dry_run_tells_and_writes_nothing(inputs: Inputs) -> None:
     assert {path: path.stat().st_mtime_ns for path in inputs.folder.rglob("*")} == before
 
 
+@pytest.mark.usefixtures("no_pages")
 def test_dry_run_has_the_size_of_the_file(inputs: Inputs) -> None:
     given = {"model": str(inputs.model), "genome": inputs.folder / "genome.fa", "device": "cpu",
              "regions": inputs.folder / "regions.bed", "n_controls": 100}  # fmt: skip
@@ -98,6 +99,7 @@ def test_a_trial_counts_each_window(inputs: Inputs, rng: np.random.Generator) ->
         assert trial.n_controls == 1000 and not trial.audited
 
 
+@pytest.mark.usefixtures("no_pages")
 def test_run_uses_finished_attributions_and_no_resume_does_not(inputs: Inputs) -> None:
     inputs.keep(3)
     out = inputs.folder / "run"
@@ -157,6 +159,7 @@ def test_no_resume_ignores_unfinished_attributions(inputs: Inputs) -> None:
     assert out.read_bytes() == whole
 
 
+@pytest.mark.usefixtures("no_pages")
 def test_a_begun_run_has_no_run_json(inputs: Inputs, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs.keep(3)
     out = inputs.folder / "run"
@@ -174,6 +177,7 @@ def test_a_begun_run_has_no_run_json(inputs: Inputs, monkeypatch: pytest.MonkeyP
     assert call(*arguments).exit_code == 0 and (out / "run.json").exists()
 
 
+@pytest.mark.usefixtures("no_pages")
 def test_quiet_verbose_and_the_summary(inputs: Inputs) -> None:
     inputs.keep(3)
     arguments = ["run", *inputs.given, "--controls", 100, "--no-audit", "--out", inputs.folder / "run"]
