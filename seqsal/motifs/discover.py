@@ -11,6 +11,9 @@ continuous Jaccard similarity of their hypothetical and actual scores (Leiden, b
 aligns each cluster, and splits and merges clusters. All its random choices have fixed seeds, so the same seqlets give
 the same patterns.
 
+*Misplaced instances.* Of motifs that resemble their own reverse complement it aligns some on the wrong strand;
+:mod:`seqsal.motifs.realign` moves them to where all others say that they belong.
+
 *What TF-MoDISco leaves out.* With few seqlets its clustering may drop most instances of a motif, and which of them
 depends on the last digits of the scores: of 110 peaks of a yeast Reb1 model, some 75 of them over a Reb1 site, it kept
 21 and named the motif with q 2e-3, of other draws 55 to 72 (q 2e-7). So below `MODISCO_SURE_SEQLETS` aligned k-mers
@@ -45,6 +48,7 @@ from seqsal.motifs.kmers import MIN_SEQLETS, align_kmers
 from seqsal.motifs.match import announce_compilation, best_matches, group_motifs, match_motifs, threads_kept
 from seqsal.motifs.matrices import Motif, read_motifs
 from seqsal.motifs.patterns import MotifResult, Pattern, make_pattern, merge_alignments, trim
+from seqsal.motifs.realign import realign
 from seqsal.motifs.scan import scan_codes
 from seqsal.motifs.seqlets import CONTEXT_BP, SEQLET_BP, Alignment, Seqlets, cut_seqlets
 from seqsal.motifs.usage import motif_usage
@@ -203,7 +207,7 @@ def _align(
             "--hypothetical for patterns that also know the bases that are not there"
         )
     try:
-        found, failure = align_modisco(seqlets), ""
+        found, failure = [realign(one, seqlets) for one in align_modisco(seqlets)], ""
     except MotifError as error:
         if algorithm != "auto":
             raise
@@ -286,7 +290,12 @@ def _merged(aligned: list[tuple[Alignment, str]], seqlets: Seqlets) -> list[tupl
     usable = [i for i, alignment in enumerate(flanked) if len(alignment)]
     motifs = [Motif(str(i), "", flanked[i].counts(seqlets) + _PSEUDOCOUNT, float(len(flanked[i]))) for i in usable]
     groups = [[ordered[usable[i]] for i in group] for group in group_motifs(motifs)]
-    return [(merge_alignments([alignment for alignment, _ in group], seqlets), group[0][1]) for group in groups]
+    return [(_together([alignment for alignment, _ in group], seqlets), group[0][1]) for group in groups]
+
+
+def _together(alignments: list[Alignment], seqlets: Seqlets) -> Alignment:
+    merged = merge_alignments(alignments, seqlets)
+    return realign(merged, seqlets) if len(alignments) > 1 else merged
 
 
 def _with_matches(patterns: list[Pattern], database: Sequence[Motif]) -> list[Pattern]:
