@@ -1,9 +1,14 @@
-"""The notebooks run from a clean kernel, without network, and are stored with small outputs."""
+"""The notebooks run without network, from no name and no module of seqsal, and are stored with small outputs.
+
+One kernel serves them all: what they share, torch, pandas, matplotlib and the kernel itself, took 4 s of each.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +16,24 @@ import nbformat
 import nbformat.v4
 import pytest
 from nbclient import NotebookClient
+from nbclient.util import run_sync
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
-OFFLINE = """
-import socket
+BEGIN = """%reset -f
+def begin(folder):
+    import os, socket, sys
+
+    def refuse(*args, **kwargs):
+        raise OSError("no network in the tests of notebooks")
+
+    os.chdir(folder)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "seqsal"]:
+        del sys.modules[name]  # a module that a notebook forgets to import is missing, whatever others import
+    socket.create_connection = socket.getaddrinfo = refuse
 
 
-def _refuse(*args, **kwargs):
-    raise OSError("no network in the tests of notebooks")
-
-
-socket.create_connection = _refuse
-socket.getaddrinfo = _refuse
+begin({folder!r})
+del begin
 """
 MAX_BYTES = 250_000
 SMALLER = {  # sizes that the cells name, and those with which they are tried here
@@ -57,13 +68,22 @@ def make_smaller(notebook: Any) -> set[str]:
     return found
 
 
-def run(notebook: Any, folder: Path) -> None:
-    """Run all cells in `folder`, with the interpreter of the tests, where nothing outside can be reached."""
-    notebook.cells.insert(0, nbformat.v4.new_code_cell(OFFLINE))
-    client = NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
-    manager = client.create_kernel_manager()
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[Any]:
+    """A kernel of the interpreter of the tests, of one thread."""
+    manager = NotebookClient(nbformat.v4.new_notebook(), kernel_name="python3").create_kernel_manager()
     manager.kernel_spec.argv[0] = sys.executable
+    run_sync(manager.start_kernel)(env={**os.environ, "OMP_NUM_THREADS": "1"})
+    yield manager
+    run_sync(manager.shutdown_kernel)(now=True)
+
+
+def run(notebook: Any, folder: Path, kernel: Any) -> None:
+    """Run all cells in `folder`, where nothing outside can be reached."""
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(BEGIN.format(folder=str(folder))))
+    client = NotebookClient(notebook, km=kernel, timeout=300)
     client.execute()
+    client.kc.stop_channels()
 
 
 def kinds(cell: Any) -> set[str]:
@@ -95,11 +115,10 @@ def test_sizes_made_smaller_are_those_of_the_notebooks() -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # of Jupyter's own packages
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebooks_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+def test_notebooks_run(path: Path, tmp_path: Path, kernel: Any) -> None:
     notebook = nbformat.read(path, as_version=4)
     make_smaller(notebook)
-    run(notebook, tmp_path)
+    run(notebook, tmp_path, kernel)
     for cell in code_cells(notebook):
         if any(call in cell.source for call in FIGURES) and "except" not in cell.source:
             assert "image/png" in kinds(cell), cell.source
@@ -109,7 +128,7 @@ def test_notebooks_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # of Jupyter's own packages
-def test_bars_are_widgets_and_only_when_asked_for(tmp_path: Path) -> None:
+def test_bars_are_widgets_and_only_when_asked_for(tmp_path: Path, kernel: Any) -> None:
     sources = [
         "import numpy as np, torch, seqsal\n"
         "_ = torch.manual_seed(1)\n"  # whose calls are settled: no warning
@@ -124,7 +143,7 @@ def test_bars_are_widgets_and_only_when_asked_for(tmp_path: Path) -> None:
         ),
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
-    run(notebook, tmp_path)
+    run(notebook, tmp_path, kernel)
     _, _, silent, shown = notebook.cells
     assert silent.outputs == []
     assert "application/vnd.jupyter.widget-view+json" in kinds(shown) and "stderr" not in kinds(shown)
