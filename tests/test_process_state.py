@@ -157,4 +157,5 @@ def test_train(rng: np.random.Generator, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_audit(model: Grouped, X: np.ndarray[Any, Any]) -> None:
     attr = seqsal.attribute(model, X=X, n_controls=20, device="cpu")
-    check(lambda: seqsal.audit(model, attr, device="cpu"), model)
+    sizes = {"n_ism_regions": 2, "n_small": 4, "n_steps": 4, "n_draws": 1, "n_bootstrap": 100}
+    check(lambda: seqsal.audit(model, attr, settings=sizes, device="cpu"), model)

@@ -46,6 +46,9 @@ MODULES = (
     *(f"seqsal.cli.{verb}" for verb in (
         "attribute audit compare controls export import_ logo merge peaks plan run score work".split())),
 )  # fmt: skip
+QUICK = ("h5py", "matplotlib.figure", "seqsal.interop.attributions", "seqsal.peaks", "seqsal.plot",
+         *(f"seqsal.cli.{verb}" for verb in ("attribute", "controls", "export", "import_", "logo", "peaks", "score")),
+)  # fmt: skip
 COUNT, KILL, FULL, ERROR, STOP, COUNT_WRITES, OFF = 0, 1, 2, 3, 4, 5, -1
 WINDOWS = "--model {in}/M.safetensors --genome {in}/genome.fa --regions {in}/regions.bed --device cpu --quiet"
 FEW = WINDOWS.replace("regions.bed", "few.bed")
@@ -283,14 +286,17 @@ def race(lab: Lab, kind: str, seed: int, known: dict[str, dict[str, str]]) -> st
         return "" if "" in wrong.values() else str(wrong)
 
 
-def prepare(folder: Path) -> Lab:
-    """Write the inputs, and import everything once, so that a fork begins with it; nothing is computed before one."""
+def prepare(folder: Path, quick: bool) -> Lab:
+    """Write the inputs, and import everything once, so that a fork begins with it; nothing is computed before one.
+
+    Of what is imported and written `quick` leaves out what the commands of `--only quick` do not need.
+    """
     import importlib
 
     import torch
     from command_line import Inputs
 
-    for module in MODULES:
+    for module in QUICK if quick else MODULES:
         importlib.import_module(module)
     torch.set_num_threads(1)
     rng = np.random.default_rng(0)
@@ -312,10 +318,10 @@ def prepare(folder: Path) -> Lab:
     np.savez(folder / "s.npz", rng.normal(size=(20, 4, 60)).astype(np.float32))
     lab = Lab(folder, Faults())
     made = f"attribute {WINDOWS} --hypothetical --out {{in}}/"
+    plans = [*(f"plan {WINDOWS} --units 2 --controls 9 --out {{in}}/{name}" for name in ("plan", "done")),
+             *(f"work {{in}}/done --task {task}" for task in (0, 1))]  # fmt: skip
     for words in (f"{made}A.h5 --controls 20", f"{made}B.h5 --seed 2", f"{made}bare.h5 --method saliency",
-                  "peaks {in}/A.h5 --out {in}/p.narrowPeak --fdr 0.99",
-                  *(f"plan {WINDOWS} --units 2 --controls 9 --out {{in}}/{name}" for name in ("plan", "done")),
-                  *(f"work {{in}}/done --task {task}" for task in (0, 1))):  # fmt: skip
+                  "peaks {in}/A.h5 --out {in}/p.narrowPeak --fdr 0.99", *([] if quick else plans)):  # fmt: skip
         ended = lab.faults.run(words.replace("{in}", str(folder)).split(), folder)
         assert ended.code == 0, (words, ended.said)
     return lab
@@ -376,7 +382,7 @@ def main() -> None:
         sys.exit(_preloaded())
     n_failed = 0
     with tempfile.TemporaryDirectory(prefix="inputs-") as name:
-        lab = prepare(Path(name))
+        lab = prepare(Path(name), given.only == "quick")
         for what in given.what:
             began = time.perf_counter()
             n_right, n_done = attack(lab, what, given.n, given.seed, [one for one in given.only.split(",") if one])
