@@ -42,7 +42,7 @@ from seqsal.io.bed import read_bed, write_tsv
 from seqsal.io.sweep import CHUNK_BP, Axis, Scale, TrackBlock, blend_weights, sweep_track
 from seqsal.peaks.candidates import SEED_REACH_BP, SIGNS, CandidateRules, Candidates, find_candidates, under_seeds
 from seqsal.peaks.controls import choose_scale, control_stride, read_null, read_windows, shared_part, window_scale
-from seqsal.peaks.effects import Effects
+from seqsal.peaks.effects import Agreement, Effects
 from seqsal.peaks.joint import SAMPLED_BP, Windows, describe, fit_joint, joint_weights, too_few
 from seqsal.peaks.null import Evidence, SignNull
 from seqsal.peaks.pool import PEAK_COLUMNS, Pool, peak_table
@@ -114,10 +114,11 @@ def call_peaks(
         lies under its maxima is tested.
     statistic
         What candidates are judged by: `height`, or `joint`: height and, where the model is at hand, what deleting the
-        candidate does to its prediction (:mod:`seqsal.peaks.effects`); among 100 windows or more the weights of these,
-        of shape and of the window's prediction are learned from the controls (:mod:`seqsal.peaks.joint`). It finds
-        more and takes longer. Where there is neither a model nor enough to learn from, the height is taken, and a line
-        says so. `auto` is `joint` where the model is at hand, else `height`.
+        candidate does to its prediction, and its height in maps by other methods of the file
+        (:mod:`seqsal.peaks.effects`); among 100 windows or more the weights of these, of shape and of the window's
+        prediction are learned from the controls (:mod:`seqsal.peaks.joint`). It finds more and takes longer. Where
+        there is neither a model nor enough to learn from, the height is taken, and a line says so. `auto` is `joint`
+        where the model is at hand, else `height`.
     kept_fdr
         Where it is larger than fdr, weaker peaks up to this q-value are in the table too; everything else goes by fdr.
     max_controls
@@ -148,8 +149,8 @@ def call_peaks(
         peaks stronger than every control it takes to reach the fdr by count, `relative`, whether strengths are relative
         to the level of their windows, `subtracted`, what was taken off every base of a one-sided map first
         (:func:`seqsal.peaks.controls.shared_part`), the `statistic`, whether its weights were learned
-        (`is_learned`), what the model was `asked` (effect, strand), and why it is the height where that was not asked
-        for (`by_height_since`).
+        (`is_learned`), what was `asked` besides (effect, strand, others), and why it is the height where that was not
+        asked for (`by_height_since`).
 
     Raises
     ------
@@ -198,10 +199,13 @@ def call_peaks(
             attr, rules, scale=scale, seeds=coarse, windows=windows, shared=shared, chunk_bp=chunk_bp
         )
         controls = {name: controls[name] for name in SIGNS if sign in ("both", name)}
+        agreement = Agreement.of(attr, coarse) if is_joint else None
+        if agreement is not None:
+            controls = agreement.of_controls(controls, control_stride(attr), rules.widths, scale)
         if effects is not None:
             effects.aim(controls, n_read, rules.widths, scale, shared)
             controls = effects.of_controls(controls, control_stride(attr))
-        track = _Track(attr, coarse, axis, rules, scale, shared, windows, effects, chunk_bp, progress)
+        track = _Track(attr, coarse, axis, rules, scale, shared, windows, effects, agreement, chunk_bp, progress)
         if windows is None:
             by_height = {name: SignNull.fit(one.features, one.unit, n_read) for name, one in controls.items()}
             pool = Pool(fdr, by_height, kept_fdr=kept_fdr)
@@ -236,7 +240,7 @@ def call_peaks(
         subtracted=shared,
         statistic="joint" if is_joint else "height",
         is_learned=is_joint and is_learned,
-        asked=() if effects is None else effects.asked,
+        asked=(*(() if effects is None else effects.asked), *(() if agreement is None else ("others",))),
         by_height_since=by_height_since,
         best_q_range=spread.best_q_range,
         is_settled=spread.is_settled,
@@ -450,6 +454,7 @@ class _Track:
     shared: float
     windows: Windows | None
     effects: Effects | None
+    agreement: Agreement | None
     chunk_bp: int
     progress: bool
 
@@ -488,6 +493,8 @@ class _Track:
         """Say what candidates of each sign are judged by jointly."""
         assert self.windows is not None
         described = {sign: self._described(block, sign, candidates) for sign, candidates in found.items()}
+        if self.agreement is not None:
+            described = self.agreement.of_windows(described, self.windows)
         return described if self.effects is None else self.effects.of_windows(described, self.windows)
 
     def _described(self, block: TrackBlock, sign: str, candidates: Candidates) -> Evidence:

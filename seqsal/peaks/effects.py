@@ -1,7 +1,9 @@
-"""What a candidate does to the prediction, measured: the model is asked what it predicts without it.
+"""What else speaks for a candidate: what it does to the prediction, and the maps of other methods.
 
-A map is the model's answer to small changes, and as noisy as its gradient. Where the model is at hand the strongest
-candidates of windows and controls, alike, are put to the test:
+A map is the model's answer to small changes, and as noisy as its gradient. Where a file has maps of the same target by
+several methods, with the same controls, :class:`Agreement` looks up how high a candidate is in the others, windows and
+controls alike; their spread over an ensemble is not used, since it is not kept for controls, nor are hypothetical
+scores. Where the model is at hand the strongest candidates of windows and controls are put to the test:
 
 * **effect**: f(x) less f(x with the `HALF_BP` bases on either side of the summit replaced by what a shuffle of the
   window has there), the mean over both strands, each with a shuffle of its own.
@@ -35,9 +37,9 @@ from numpy.typing import NDArray
 
 from seqsal.errors import MethodError, ModelError, StoreError
 from seqsal.io.attributions import Attributions
-from seqsal.io.sweep import Scale, forward_codes
+from seqsal.io.sweep import Scale, forward_codes, read_forward
 from seqsal.peaks.candidates import Ruler, compressed, smoothed_at
-from seqsal.peaks.joint import ANSWERS, EFFECT, STEADY, STRAND, Windows
+from seqsal.peaks.joint import EFFECT, OTHERS, STEADY, STRAND, Windows
 from seqsal.peaks.null import Evidence
 from seqsal.sequence.codes import N_CODE, reverse_complement
 from seqsal.sequence.draws import dinucleotide_shuffle, draw_number
@@ -45,7 +47,7 @@ from seqsal.sequence.draws import dinucleotide_shuffle, draw_number
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Effects", "predict_without"]
+__all__ = ["Agreement", "Effects", "predict_without"]
 
 HALF_BP = 9
 TURNS = ((0, -27, 27), (0, -13, 13))  # bases, of either strand
@@ -56,6 +58,7 @@ MOST_PASSES = 8  # of the model for a map, that one of the other strand is made
 CHUNK_BP = 1 << 20  # bases asked about at a time
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.float64]]  # codes (n, W) → (n,)
 Read = Callable[[NDArray[np.int64]], NDArray[np.uint8]]  # rows (n,) → codes (n, L)
+ReadTrack = Callable[[Attributions, NDArray[np.int64]], tuple[NDArray[np.float32], NDArray[np.bool_]]]
 Found = dict[tuple[int, int], tuple[float, ...]]
 logger = logging.getLogger(__name__)
 
@@ -208,7 +211,7 @@ class Effects:
     def _filled(self, sign: str, evidence: Evidence, rows: NDArray[np.int64], values: NDArray[np.float64]) -> Evidence:
         """Candidates of a sign with what was measured (n, 2 + K) of some rows (n,)."""
         features, ruler = evidence.features.copy(), self.rulers[sign]
-        features[:, ANSWERS] = np.nan
+        features[:, [STRAND, EFFECT]] = np.nan
         features[rows, STRAND] = ruler.strengths(values[:, 2:])
         features[rows, EFFECT] = values[:, 0] * self._direction(sign) if self.is_signed else np.abs(values[:, 0])
         if self.is_steady:
@@ -245,11 +248,94 @@ class Effects:
         if self.attribute is None:
             return np.zeros((len(of), len(self.widths)))
         track = self.attribute(reverse_complement(codes))[:, ::-1] - np.float32(self.shared)
-        level = 1.0 if self.scale is None else self.scale(track, codes != N_CODE)[:, None]
-        margin = max(self.widths) // 2
-        padded = np.pad(compressed((track / level).astype(np.float64)), ((0, 0), (margin, margin)))
-        at = of * padded.shape[1] + margin + place
-        return smoothed_at(padded.ravel(), at, self.widths)
+        return _profiles(track, codes != N_CODE, of, place, self.widths, self.scale)
+
+
+@dataclass
+class Agreement:
+    """How high candidates are in the maps of the same target by other methods of the file.
+
+    Attributes
+    ----------
+    others
+        The other results, with tracks of the same windows and controls.
+    widths, scale
+        How heights are measured.
+    rulers
+        Of each sign, one for each other result.
+    """
+
+    others: list[Attributions]
+    widths: tuple[int, ...] = ()
+    scale: Scale | None = None
+    rulers: dict[str, list[Ruler]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, attr: Attributions, seeds: Attributions | None = None) -> Agreement | None:
+        """Look for results other than this one and the seeds; None where there are none with the same controls."""
+        if attr.open_result is None:
+            return None
+        known = (attr.name, None if seeds is None else seeds.name)
+        others = [attr.result(name) for name in attr.results if name not in known]
+        fit = [one for one in others if one.target == attr.target and 0 < one.n_controls == attr.n_controls]
+        return cls(fit) if fit else None
+
+    def of_controls(
+        self, found: Mapping[str, Evidence], stride: int, widths: tuple[int, ...], scale: Scale | None
+    ) -> dict[str, Evidence]:
+        """Look up candidates of the controls, of which every `stride`-th is read, and learn what is high."""
+        self.widths, self.scale, self.rulers = widths, scale, {}
+
+        def read(other: Attributions, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+            assert other.controls is not None
+            track = np.asarray(other.controls.track[rows * stride], dtype=np.float32)
+            codes = other.controls.codes
+            return track, np.ones(track.shape, bool) if codes is None else np.asarray(codes[rows * stride]) != N_CODE
+
+        return {sign: self._looked_up(sign, one, read) for sign, one in found.items()}
+
+    def of_windows(self, found: Mapping[str, Evidence], windows: Windows) -> dict[str, Evidence]:
+        """Look up candidates of the windows."""
+
+        def read(other: Attributions, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+            return read_forward(other, windows.order[rows])
+
+        return {sign: self._looked_up(sign, one, read) for sign, one in found.items()}
+
+    def _looked_up(self, sign: str, evidence: Evidence, read: ReadTrack) -> Evidence:
+        row, of = np.unique(evidence.unit, return_inverse=True)
+        order = np.argsort(of, kind="stable")
+        step = max(1, CHUNK_BP // self.others[0].length)
+        total = np.zeros(len(evidence))
+        for k, other in enumerate(self.others):
+            up = -1.0 if sign == "neg" and other.attrs.get("signed", True) else 1.0
+            profiles = np.zeros((len(evidence), len(self.widths)))
+            for i in range(0, len(row), step):
+                mine = order[slice(*np.searchsorted(of[order], [i, i + step]))]
+                track, known = read(other, row[i : i + step])
+                at = of[mine] - i, evidence.place[mine]
+                profiles[mine] = up * _profiles(track, known, *at, self.widths, self.scale)
+            if k == len(self.rulers.setdefault(sign, [])):  # of the controls, which come first
+                self.rulers[sign].append(Ruler.of(profiles))
+            total += self.rulers[sign][k].strengths(profiles)
+        features = evidence.features.copy()
+        features[:, OTHERS] = total / len(self.others)
+        return replace(evidence, features=features)
+
+
+def _profiles(
+    track: NDArray[np.float32],
+    known: NDArray[np.bool_],
+    of: NDArray[np.int64],
+    place: NDArray[np.int64],
+    widths: tuple[int, ...],
+    scale: Scale | None,
+) -> NDArray[np.float64]:
+    """Profiles (n, K) at offsets (n,) in rows `of` (n,) of tracks (r, L)."""
+    level = 1.0 if scale is None else scale(track, known)[:, None]
+    margin = max(widths) // 2
+    padded = np.pad(compressed((track / level).astype(np.float64)), ((0, 0), (margin, margin)))
+    return smoothed_at(padded.ravel(), of * padded.shape[1] + margin + place, widths)
 
 
 def predict_without(

@@ -93,9 +93,21 @@ SHARES = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0)  # of the height to the prediction, to b
 MAX_STEPS, SMALL_STEP = 30, 1e-6  # of Newton's method
 BASE_BUDGET = 30
 MUCH_SHARED = 0.05  # of the windows, from which on places in windows mean nothing
-FEATURES = ("area", "agreement", "sharpness", "width", "strand", "effect", "steady", "prediction", "level", "place")
-STRAND, EFFECT, STEADY, PREDICTION = -6, -5, -4, -3  # columns
-ANSWERS = (STRAND, EFFECT)  # that make up the strength, with the height
+FEATURES = (
+    "area",
+    "agreement",
+    "sharpness",
+    "width",
+    "others",
+    "strand",
+    "effect",
+    "steady",
+    "prediction",
+    "level",
+    "place",
+)
+OTHERS, STRAND, EFFECT, STEADY, PREDICTION = -7, -6, -5, -4, -3  # columns
+ANSWERS = (OTHERS, STRAND, EFFECT)  # that make up the strength, with the height
 OF_WINDOW = 4  # the last so many
 MOST_GRAFTS_EACH, MOST_GRAFTS = 8, 100_000  # of each candidate of the controls, and together
 
@@ -218,7 +230,7 @@ def describe(
     size = np.maximum(size, np.finfo(float).tiny)
     own = [
         np.maximum(direction * area, 0) ** (2 / 3), direction * area / size, largest / size,
-        np.log(candidates.end - candidates.start), np.zeros(len(candidates)), np.zeros(len(candidates)),
+        np.log(candidates.end - candidates.start), *np.zeros((3, len(candidates))),
         direction * prediction, direction * prediction, np.log(level), place,
     ]  # fmt: skip
     return np.column_stack([candidates.profile, *own]).astype(np.float32)

@@ -81,7 +81,8 @@ def _peak_sentences(inputs: ReportInputs) -> Iterator[str]:
     asked = peaks.attrs.get("asked", ())
     strands = " on both strands" * ("strand" in asked)
     effect = " and what deleting them does to the prediction" * ("effect" in asked)
-    judged = f"They were judged by their heights{strands}{effect}{weighted}. " * (
+    others = " and in the maps of the other methods" * ("others" in asked)
+    judged = f"They were judged by their heights{strands}{others}{effect}{weighted}. " * (
         peaks.attrs.get("statistic") == "joint"
     )
     yield (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,8 @@ from seqsal.io.sweep import Axis
 from seqsal.peaks import call_peaks, effects, statistic_text
 from seqsal.peaks.candidates import UNMEASURED, CandidateRules, Ruler
 from seqsal.peaks.controls import read_null
-from seqsal.peaks.effects import HALF_BP, TURNS, Effects
-from seqsal.peaks.joint import EFFECT, STEADY, STRAND, Windows, fit_joint
+from seqsal.peaks.effects import HALF_BP, TURNS, Agreement, Effects
+from seqsal.peaks.joint import EFFECT, FEATURES, OTHERS, STEADY, STRAND, Windows, fit_joint
 from seqsal.peaks.null import Evidence
 from seqsal.sequence.codes import one_hot, reverse_complement
 from seqsal.sequence.draws import dinucleotide_shuffle, draw_number
@@ -170,3 +171,39 @@ def test_without_a_model_nothing_is_asked_and_a_line_says_so(
         peaks = call_peaks(lost, statistic="joint", fdr=0.5, max_controls=1)
     assert "not asked what candidates do to its prediction" in caplog.text
     assert peaks.attrs["statistic"] == "height"
+
+
+def test_other_methods_of_the_file_are_looked_up(tmp_path: Path) -> None:
+    """Each candidate's height in the other map, windows and controls alike, from the definition; one is on strand -."""
+    rng = np.random.default_rng(2)
+    codes = rng.integers(4, size=(12, LENGTH)).astype(np.uint8)
+    codes[::2, 50:57] = [3, 2, 0, 1, 3, 1, 0]
+    (tmp_path / "g.fa").write_text(">c\n" + "".join("".join("ACGT"[b] for b in row) for row in codes) + "\n")
+    rows = [f"c\t{i * LENGTH}\t{(i + 1) * LENGTH}\tr{i}\t0\t{'+-'[i % 2]}\n" for i in range(12)]
+    (tmp_path / "r.bed").write_text("".join(rows))
+    both = seqsal.attribute(
+        Matches(), genome=tmp_path / "g.fa", regions=tmp_path / "r.bed", method=["gradient_x_input", "ism"],
+        device="cpu", n_controls=60,
+    )  # fmt: skip
+    windows, looks, other = Windows.of(both, Axis.of(both)), Agreement.of(both), both.result("ism")
+    assert (
+        looks is not None and other.controls is not None and Agreement.of(dataclasses.replace(both, attrs={})) is None
+    )
+    found, _ = read_null(both, CandidateRules(), scale=None, windows=windows)
+    after = looks.of_controls(found, 1, CandidateRules().widths, None)
+    for sign, direction in (("pos", 1), ("neg", -1)):
+        for i in range(0, len(found[sign]), 9):
+            track = direction * np.asarray(other.controls.track[int(found[sign].unit[i])])
+            height = slow_strength(track, int(found[sign].place[i]), looks.rulers[sign][0])
+            assert after[sign].features[i, OTHERS] == pytest.approx(height, abs=1e-5)
+        np.testing.assert_array_equal(np.delete(after[sign].features, -7, 1), np.delete(found[sign].features, -7, 1))
+    unit, place = np.repeat(np.arange(12), 3), rng.integers(LENGTH, size=36)
+    asked = Evidence(np.zeros((36, 4 + len(FEATURES)), np.float32), unit, unit * 0, place)
+    seen = looks.of_windows({"pos": asked}, windows)["pos"]
+    for i, (one, at) in enumerate(zip(unit, place, strict=True)):
+        row = int(windows.order[one])
+        track = np.asarray(other.track[row])[:: -1 if both.is_reverse[row] else 1]
+        assert seen.features[i, OTHERS] == pytest.approx(slow_strength(track, at, looks.rulers["pos"][0]), abs=1e-5)
+    peaks = call_peaks(both, fdr=0.5, max_controls=1)
+    assert peaks.attrs["asked"] == ("effect", "strand", "others")
+    assert not peaks["p_value"].equals(call_peaks(both, fdr=0.5, max_controls=1, statistic="height")["p_value"])
