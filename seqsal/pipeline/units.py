@@ -191,7 +191,8 @@ def _share(
     if n_units > n_rows:
         raise UsageError(f"units: got {n_units:,}, expected no more than {counted(n_rows, 'window')}")
     step = chunk_rows(run.planned, source.length, layout.length)
-    return [pairwise(task_edges(n, n_units, step)) for n in (n_rows, n_controls)]
+    edges = task_edges(n_rows, n_units, step), task_edges(n_controls, n_units, step, least=BATCH)  # some of no controls
+    return [pairwise(one) for one in edges]
 
 
 def _suitable(seconds: float, n_windows: int) -> int:
@@ -199,9 +200,12 @@ def _suitable(seconds: float, n_windows: int) -> int:
     return min(max(math.ceil(seconds / TASK_SECONDS), 1), n_windows, MOST_TASKS)
 
 
-def task_edges(n_rows: int, n_units: int, chunk: int) -> list[int]:
-    """Where units begin and end: at chunks, if there are enough, else at batches, which are powers of two."""
-    step = next(step for step in (chunk, BATCH, 1) if n_rows >= step * n_units or step == 1)
+def task_edges(n_rows: int, n_units: int, chunk: int, least: int = 1) -> list[int]:
+    """Where units begin and end: at chunks, if there are enough, else at batches, which are powers of two.
+
+    Units are of `least` rows, or of none, where there are not enough batches either.
+    """
+    step = next((step for step in (chunk, BATCH) if n_rows >= step * n_units), least)
     n_steps = -(-n_rows // step)
     return [min(n_steps * i // n_units * step, n_rows) for i in range(n_units + 1)]
 

@@ -2,8 +2,8 @@
 
     SEQSAL_SLURM=1 pytest tests/pipeline/test_slurm.py
 
-It needs Debian's `slurm-wlm` and `munge` (`apt-get install slurm-wlm`), takes a minute, and leaves the machine's own
-Slurm, if there is one, alone: sockets, ports, state and logs are its own.
+It needs Debian's `slurm-wlm` and `munge` (`apt-get install slurm-wlm`), takes some minutes, and leaves the machine's
+own Slurm, if there is one, alone: sockets, ports, state and logs are its own.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -184,6 +185,20 @@ def test_the_script_of_a_plan_runs_and_merges(slurm: Path, words: list[str], exp
     assert contents(out) == contents(expected)
 
 
+def test_a_cancelled_task_is_told_and_done_again(slurm: Path, words: list[str], expected: Path, tmp_path: Path) -> None:
+    out, plan = tmp_path / "A.h5", tmp_path / "a %a plan"
+    call("plan", *words, "--units", "3", "--for", "slurm", "--merged", str(out), "--out", str(plan))
+    script, log = plan / "slurm.sh", plan / "merge.log"
+    subprocess.run([script, "--mem=900"], check=True)
+    subprocess.run(["scancel", "--name=seqsal", "--state=PENDING"], check=True)  # the third waits for a core at least
+    wait_for("the merge", lambda: log.exists() and "error" in log.read_text(), 150, plan)
+    told = log.read_text()
+    assert "of 3 tasks are missing" in told and f"{plan}/slurm.sh again" in told and not out.exists()
+    subprocess.run([script, "--mem=900"], check=True)
+    wait_for("the merged file", out.exists, 150, plan)
+    assert contents(out) == contents(expected)
+
+
 def test_workers_are_jobs(slurm: Path, words: list[str], expected: Path, tmp_path: Path) -> None:
     pytest.importorskip("dask_jobqueue")
     settings = tmp_path / "slurm.toml"
@@ -194,3 +209,23 @@ def test_workers_are_jobs(slurm: Path, words: list[str], expected: Path, tmp_pat
     call("attribute", *words, "--out", str(tmp_path / "A.h5"), "--scheduler", f"slurm:{settings}")
     assert contents(tmp_path / "A.h5") == contents(expected)
     assert len(list(tmp_path.glob("*.out"))) == 2  # what its jobs wrote
+
+
+def test_workers_that_are_cancelled_are_replaced(slurm: Path, words: list[str], expected: Path, tmp_path: Path) -> None:
+    pytest.importorskip("dask_jobqueue")
+    settings, out = tmp_path / "slurm.toml", tmp_path / "A.h5"
+    settings.write_text('workers = 2\ncores = 1\nmemory = "900MB"\nwalltime = "00:10:00"\ninterface = "lo"\n'
+                        f'log_directory = "{tmp_path}"\n')  # fmt: skip
+
+    def cancel() -> None:
+        while not list(tmp_path.glob(".A.h5.units/task-*.h5")):
+            time.sleep(0.02)
+        subprocess.run(["scancel", "--user", getpass.getuser()], check=True)
+
+    thread = threading.Thread(target=cancel, daemon=True)
+    thread.start()
+    done = call("attribute", *words, "--out", str(out), "--scheduler", f"slurm:{settings}")
+    thread.join(10)
+    assert done.exit_code == 0, done.output
+    assert contents(out) == contents(expected)
+    assert len(list(tmp_path.glob("*.out"))) > 2

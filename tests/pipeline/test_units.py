@@ -253,7 +253,7 @@ def test_changed_inputs_and_other_versions_are_refused(
 
 
 def test_bad_input_is_one_line(options: dict[str, Any], tmp_path: Path) -> None:
-    for n, words in ((0, "expected 1 to"), (N + 1, "expected no more than the 300 windows")):
+    for n, words in ((0, "expected 1 to"), (N + 1, "expected no more than 300 windows")):
         with pytest.raises(UsageError, match=words):
             plan_units(["toy_units:make"], tmp_path / "plan", units=n, **options)
     assert not (tmp_path / "plan").exists()
@@ -304,6 +304,14 @@ def submitted(script: Path, folder: Path) -> list[list[str]]:
     environment = {**os.environ, "PATH": f"{folder / 'bin'}:{os.environ['PATH']}"}
     subprocess.run([script, "--partition=gpu"], check=True, env=environment, capture_output=True)
     return [call.strip().split("\n") for call in (folder / "calls").read_text().split("END\n")[:-1]]
+
+
+@pytest.mark.parametrize(
+    ("n", "n_units", "edges"),
+    [(500, 8, [*range(0, 449, 64), 500]), (40, 4, [0, 0, 0, 0, 40]), (200, 3, [0, 64, 128, 200]), (0, 2, [0, 0, 0])],
+)
+def test_controls_are_cut_between_batches(n: int, n_units: int, edges: list[int]) -> None:
+    assert units.task_edges(n, n_units, 10_000, least=units.BATCH) == edges
 
 
 def in_a_job(program: str, number: str) -> str:
