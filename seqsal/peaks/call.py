@@ -247,7 +247,7 @@ def call_peaks(
         n_needed=n_needed,
     )
     if not n_called and pool.best_q() < WEAK[-1]:
-        logger.warning("peaks: %s", none_text(peaks.attrs, pool.kept()["q_value"].to_numpy(dtype=np.float64)))
+        logger.warning("peaks: %s", none_text(peaks.attrs, pool.q_values()))
     if n_called < n_needed > 10:
         logger.warning("peaks: %s", out_of_reach_text(peaks.attrs))
     elif not spread.is_settled:

@@ -22,7 +22,9 @@ uniform p-values something is called at q ≤ 0.05 in 5.4 to 5.7 % of 10,000 set
 weights in 5.0 to 5.6 %.
 
 The floor of n₀ is for few windows, whose p-values go up and down together. Candidates with p > 4 fdr can neither be
-called nor lower a q-value to the fdr, so they are counted and forgotten, and memory does not grow with the genome.
+called nor lower a q-value to the fdr, so they are counted and forgotten. Of the others, a fifth of all at an fdr of
+0.05 where nothing is to be found, 17 bytes each stay in memory, and some 50 while q-values are made; where they lie is
+in a nameless file until they are called.
 
 *The luck of the draw.* Many sites of one factor have strengths that hardly differ, so that all or none of them pass the
 fdr, by the few controls that are as strong. :class:`Spread` measures that, and :func:`seqsal.call_peaks` makes more
@@ -31,8 +33,11 @@ controls while it is large.
 
 from __future__ import annotations
 
+import tempfile
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,8 +45,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from seqsal.errors import StoreError
+from seqsal.io.atomic import output_error
 from seqsal.io.sweep import Axis, TrackBlock
-from seqsal.peaks.candidates import SIGNS, CandidateRules, Candidates, find_candidates
+from seqsal.peaks.candidates import SIGNS, Candidates
 from seqsal.peaks.joint import JointNull
 from seqsal.peaks.null import N_GROUPS, Evidence, SignNull
 
@@ -58,6 +64,9 @@ BASE_WEIGHT, MAX_WEIGHT = 0.2, 2.0
 SETTLED = 0.1  # standard error of the number of calls, relative to it
 FAR = 10.0  # times the fdr: no draw of the controls makes calls of such a q-value
 KEPT = 1 / LEAST_NULL_SHARE  # times weight and fdr: p-values beyond it can neither be called nor change a call
+IN_MEMORY = 1 << 22  # bytes of places that stay there
+PLACES = 1 << 16  # read at a time
+_PLACE = np.dtype([("start", "<i8"), ("width", "<i4"), ("summit", "<i4"), ("signal", "<f8"), ("n_windows", "<i4")])
 Describe = Callable[[TrackBlock, dict[str, Candidates]], dict[str, Evidence]]  # of each sign
 
 
@@ -77,10 +86,48 @@ def benjamini_hochberg(p_values: NDArray[np.float64], n_tests: float) -> NDArray
         (k,) q-values; an upper bound where one exceeds the largest p-value given.
     """
     order = np.argsort(p_values, kind="stable")
-    raw = p_values[order] * n_tests / np.arange(1, len(order) + 1)
+    raw = p_values[order]
+    raw *= n_tests
+    raw /= np.arange(1, len(order) + 1)
+    np.minimum.accumulate(raw[::-1], out=raw[::-1])
     q_values = np.empty(len(order))
-    q_values[order] = np.minimum(np.minimum.accumulate(raw[::-1])[::-1], 1.0)
+    q_values[order] = np.minimum(raw, 1.0, out=raw)
     return q_values
+
+
+class _Kept:
+    """Candidates in the order in which they come: what they are judged by in memory, where they lie in a file."""
+
+    def __init__(self) -> None:
+        self._columns: tuple[list[NDArray[Any]], ...] = ([], [], [])
+        self._file = tempfile.SpooledTemporaryFile(IN_MEMORY)
+        weakref.finalize(self, self._file.close)
+
+    def add(self, sign: int, strengths: NDArray[np.float64], p_values: NDArray[np.float64], places: bytes) -> None:
+        """Add candidates of one sign, by its number."""
+        given: tuple[NDArray[Any], ...] = (np.full(len(strengths), sign, np.int8), strengths, p_values)
+        for column, values in zip(self._columns, given, strict=True):
+            column.append(values)
+        try:
+            self._file.write(places)
+        except OSError as error:
+            raise output_error(Path(tempfile.gettempdir()), error) from error
+
+    def column(self, number: int) -> NDArray[Any]:
+        """Numbers of signs, strengths or p-values (k,)."""
+        parts = self._columns[number]
+        if len(parts) != 1:
+            parts[:] = [np.concatenate(parts) if parts else np.zeros(0, np.float64 if number else np.int8)]
+        return parts[0]
+
+    def places(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Where some candidates lie, by their numbers, ascending."""
+        found = [np.zeros(0, _PLACE)]
+        self._file.seek(0)
+        for first in range(0, len(self.column(0)), PLACES):
+            some = np.frombuffer(self._file.read(PLACES * _PLACE.itemsize), _PLACE)
+            found.append(some[rows[np.searchsorted(rows, first) : np.searchsorted(rows, first + PLACES)] - first])
+        return np.concatenate(found)
 
 
 @dataclass
@@ -172,7 +219,7 @@ class Pool:
     counts: dict[str, SignCount] = field(init=False)
     lowest: float = np.inf
     highest: float = -np.inf
-    parts: list[pd.DataFrame] = field(default_factory=list)
+    _kept: _Kept = field(init=False, default_factory=_Kept)
 
     def __post_init__(self) -> None:
         self.counts = {sign: SignCount() for sign in self.null}
@@ -214,7 +261,8 @@ class Pool:
             count.smallest_p = min(count.smallest_p, float(p_values.min()))
             most = MAX_WEIGHT if self.given is None else self.given[sign]
             keep = p_values <= KEPT * most * max(self.fdr, self.kept_fdr)
-            self.parts.append(_describe(block, candidates.take(keep), strengths[keep], p_values[keep], sign))
+            places = _places(block, candidates.take(keep)).tobytes()
+            self._kept.add(SIGNS.index(sign), strengths[keep], p_values[keep], places)
 
     def check_varies(self) -> None:
         """Raise when the track has no values, or the same everywhere."""
@@ -227,11 +275,11 @@ class Pool:
 
     def best_q(self) -> float:
         """Smallest q-value of any candidate, 1 when there is none; an upper bound of it where it is above the fdr."""
-        kept = self.kept()
+        q_values = self.q_values()
         weights = self.weights
         smallest = min((count.smallest_p / weights[sign] for sign, count in self.counts.items()), default=1.0)
         of_one = min(1.0, smallest * max(self.n_nulls, 1.0))
-        return min(of_one, float(kept["q_value"].min())) if len(kept) else of_one
+        return min(of_one, float(q_values.min())) if len(q_values) else of_one
 
     def n_needed(self) -> int:
         """Count the peaks, each stronger than every control, that q ≤ fdr takes with so few controls."""
@@ -239,69 +287,55 @@ class Pool:
         of_one = min((self.n_nulls / ((1 + len(null)) * weights[sign]) for sign, null in self.null.items()), default=0)
         return int(np.ceil(of_one / self.fdr))
 
-    def kept(self) -> pd.DataFrame:
-        """Candidates that may be called, with their q-values."""
-        if not self.parts:
-            return _describe(_EMPTY_BLOCK, _NO_CANDIDATES, np.zeros(0), np.zeros(0), SIGNS[0]).assign(
-                q_value=np.zeros(0)
-            )
-        table = pd.concat(self.parts, ignore_index=True)
-        return table.assign(q_value=self._q_values(table, table["p_value"].to_numpy(dtype=np.float64)))
+    def q_values(self) -> NDArray[np.float64]:
+        """Q-values (k,) of the candidates that may be called."""
+        return self._q_values(self._kept.column(2))
 
-    def _q_values(self, table: pd.DataFrame, p_values: NDArray[np.float64]) -> NDArray[np.float64]:
-        weights = table["sign"].map(self.weights).to_numpy(dtype=np.float64)
-        return benjamini_hochberg(p_values / weights, self.n_nulls)
+    def _q_values(self, p_values: NDArray[np.float64]) -> NDArray[np.float64]:
+        weights = np.array([self.weights.get(sign, np.nan) for sign in SIGNS])
+        return benjamini_hochberg(p_values / weights[self._kept.column(0)], self.n_nulls)
+
+    def called(self) -> pd.DataFrame:
+        """Candidates of a q-value up to the larger rate, in axis coordinates."""
+        q_values = self.q_values()
+        rows = np.flatnonzero(q_values <= max(self.fdr, self.kept_fdr))
+        sign, strength, p_value = (self._kept.column(i)[rows] for i in range(3))
+        places = self._kept.places(rows)
+        names = np.array(SIGNS, dtype=object)[sign]
+        return pd.DataFrame(places).assign(strength=strength, p_value=p_value, sign=names, q_value=q_values[rows])
 
     def spread(self) -> Spread:
         """Say how far the calls depend on which controls were drawn, by leaving out an eighth of them at a time."""
-        table = self.kept()
-        n_calls = int((table["q_value"] <= self.fdr).sum())
-        if not len(table) or table["q_value"].min() > FAR * self.fdr:
+        q_values = self.q_values()
+        n_calls, best = int((q_values <= self.fdr).sum()), float(q_values.min(initial=np.inf))
+        if best > FAR * self.fdr:
             return Spread(self.fdr, n_calls, 0.0, self.best_q(), 1.0)
-        rows = {sign: (table["sign"] == sign).to_numpy() for sign in self.null}
-        strengths = {sign: table["strength"].to_numpy(dtype=np.float64)[rows[sign]] for sign in self.null}
+        del q_values
+        rows = {sign: np.flatnonzero(self._kept.column(0) == SIGNS.index(sign)) for sign in self.null}
         without = {sign: null.without() for sign, null in self.null.items()}
-        calls, log_q, p_values = np.empty(N_GROUPS), np.empty(N_GROUPS), np.empty(len(table))
+        calls, log_q, p_values = np.empty(N_GROUPS), np.empty(N_GROUPS), np.empty(len(self._kept.column(0)))
         for group in range(N_GROUPS):  # one at a time: among ten million windows each is of several million candidates
             for sign in self.null:
-                p_values[rows[sign]] = without[sign][group].p_values(strengths[sign])
-            q_values = self._q_values(table, p_values)
+                p_values[rows[sign]] = without[sign][group].p_values(self._kept.column(1)[rows[sign]])
+            q_values = self._q_values(p_values)
             calls[group], log_q[group] = (q_values <= self.fdr).sum(), np.log(q_values.min())
-        return Spread(
-            self.fdr, n_calls, _jackknife(calls), float(table["q_value"].min()), float(np.exp(_jackknife(log_q)))
-        )
+        return Spread(self.fdr, n_calls, _jackknife(calls), best, float(np.exp(_jackknife(log_q))))
 
 
-_EMPTY_BLOCK = TrackBlock.empty()
-_NO_CANDIDATES = find_candidates(_EMPTY_BLOCK.positions, _EMPTY_BLOCK.values, CandidateRules())[SIGNS[0]]
-
-
-def _describe(
-    block: TrackBlock, candidates: Candidates, strengths: NDArray[np.float64], p_values: NDArray[np.float64], sign: str
-) -> pd.DataFrame:
-    """Table of candidates in axis coordinates."""
-    start = block.positions[candidates.start]
+def _places(block: TrackBlock, candidates: Candidates) -> NDArray[Any]:
+    """Where candidates (n,) lie, in axis coordinates, and what they sum to."""
     bounds = np.stack([candidates.start, candidates.end], axis=1).ravel()
-    signal = np.add.reduceat(np.append(block.values, 0.0), bounds)[::2] if len(bounds) else np.zeros(0)
-    return pd.DataFrame(
-        {
-            "start": start,
-            "width": candidates.end - candidates.start,
-            "summit": candidates.summit - candidates.start,
-            "strength": strengths,
-            "signal": signal,
-            "p_value": p_values,
-            "sign": np.full(len(start), sign, dtype=object),
-            "n_windows": block.n_windows[candidates.summit],
-        }
-    )
+    found = np.empty(len(candidates), _PLACE)
+    found["start"] = block.positions[candidates.start]
+    found["width"], found["summit"] = candidates.end - candidates.start, candidates.summit - candidates.start
+    found["signal"] = np.add.reduceat(np.append(block.values, 0.0), bounds)[::2] if len(bounds) else 0
+    found["n_windows"] = block.n_windows[candidates.summit]
+    return found
 
 
 def peak_table(pool: Pool, axis: Axis) -> pd.DataFrame:
     """Peaks at the pool's fdr, or what it keeps, located, named and sorted."""
-    kept = pool.kept()
-    called = kept[kept["q_value"] <= max(pool.fdr, pool.kept_fdr)]
-    called = called.sort_values(["strength", "start"], ascending=[False, True], kind="stable")
+    called = pool.called().sort_values(["strength", "start"], ascending=[False, True], kind="stable")
     rank = called.groupby("sign").cumcount() + 1
     chrom_idx, start = axis.locate(called["start"].to_numpy(dtype=np.int64))
     score = np.floor(-SCORE_PER_DECADE * np.log10(called["q_value"].to_numpy(dtype=np.float64)))

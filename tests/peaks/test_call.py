@@ -123,6 +123,17 @@ def test_chunks_do_not_matter(rng: np.random.Generator, controls: NDArray[np.flo
     assert len(whole) > 0
 
 
+def test_places_in_a_file_are_those_in_memory(
+    rng: np.random.Generator, controls: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attr = make_attr(planted(rng, 20), controls=controls)
+    whole = call_peaks(attr, kept_fdr=0.9)
+    monkeypatch.setattr(pool, "IN_MEMORY", 1)
+    monkeypatch.setattr(pool, "PLACES", 3)
+    assert len(whole) > 10
+    pd.testing.assert_frame_equal(call_peaks(attr, kept_fdr=0.9, chunk_bp=1500), whole)
+
+
 def test_tiles_give_the_calls_of_one_long_window(rng: np.random.Generator, controls: NDArray[np.float32]) -> None:
     long = planted(rng, 8).reshape(1, -1)
     tile, step = 400, 150
