@@ -49,6 +49,7 @@ def settings(folder: Path, *more: str) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_job_that_is_cancelled_is_replaced(jobs: Path, tmp_path: Path) -> None:
     with slurm_client(settings(tmp_path), {}) as client:
         first = client.submit(os.getpid).result(timeout=60)
@@ -68,6 +69,7 @@ def test_jobs_that_start_no_worker_end_the_command(jobs: Path, tmp_path: Path) -
     assert len(list(jobs.glob("*.sh"))) <= 7
 
 
+@pytest.mark.slow
 def test_jobs_that_start_no_worker_later_end_it_too(jobs: Path, tmp_path: Path) -> None:
     stop = tmp_path / "stop"
     path = settings(tmp_path, "workers = 1", f'job_script_prologue = ["[ ! -e {stop} ] || exit 1"]')
