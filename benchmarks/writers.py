@@ -1,11 +1,12 @@
 """Both writers by themselves, and what an attribution file takes next to the entropy of its track.
 
-    python benchmarks/writers.py [--mbp 16] [--length 200 2000] [--keep-bits 7 15] [--trials 3] [--file A.h5 …]
+    python benchmarks/writers.py [--mbp 16] [--length 200 2000] [--keep-bits 7 15] [--trials 3] [--compiled] [--file …]
 
 *Speed.* Windows of `--length` at steps of half of it, over `--mbp` of genome, their values at hand in memory: Mbp of
 track (window bases, two to each base of the genome) to HDF5, table and renaming included, and Mbp of genome to bigWig,
 blending included; `h5py` is a bare loop that writes the same arrays, unpacked and without a table. By processor time,
-and by the clock, the best of `--trials`. Then HDF5 with the track rounded to each of `--keep-bits`, next to a bare loop
+and by the clock, the best of `--trials`. With `--compiled` the loops that numba compiles for more values are compiled,
+however few there are. Then HDF5 with the track rounded to each of `--keep-bits`, next to a bare loop
 with HDF5's own shuffle and gzip (level 1) of the rounded track and of the bases.
 
 *Size.* Of what was written (normal values, random bases) and of each `--file`: bytes a base of its windows, next to
@@ -25,6 +26,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from seqsal.io import packing, sweep
 from seqsal.io.attributions import Attributions
 from seqsal.io.rounding import round_bits
 from seqsal.io.store import StoreLayout
@@ -117,8 +119,11 @@ def main() -> None:
     parser.add_argument("--length", type=int, nargs="*", default=[200, 2000])
     parser.add_argument("--keep-bits", type=int, nargs="*", default=[7, 15])
     parser.add_argument("--trials", type=int, default=3)
+    parser.add_argument("--compiled", action="store_true")
     parser.add_argument("--file", type=Path, nargs="*", default=[])
     given = parser.parse_args()
+    if given.compiled:
+        packing.MANY = sweep.MANY = 0
     for path in given.file:
         sizes(path)
     if given.length:
