@@ -16,7 +16,7 @@ IMPORTED_AS = {
     "pyyaml": "yaml",
 }  # where it is not the name of the distribution
 TOOLS = {"ipykernel", "mypy", "pandas_stubs", "pytest_timeout", "pytest_xdist", "ruff"}  # used without an import
-ZOO = {"borzoi_pytorch", "bpnetlite", "enformer_pytorch"}  # networks that benchmarks try where they are
+ZOO = {"borzoi_pytorch", "bpnetlite", "enformer_pytorch", "rdata"}  # what single benchmarks take where it is
 BROUGHT_BY = {
     "nbformat": "nbclient",
     "psutil": "distributed",

@@ -137,7 +137,7 @@ def test_bars_are_widgets_and_only_when_asked_for(tmp_path: Path, kernel: Any) -
         "X = np.eye(4, dtype=np.float32)[np.random.default_rng(0).integers(0, 4, (50, 60))].transpose(0, 2, 1)",
         *(
             f"attr = seqsal.attribute(model, X=X, progress={progress})\n"
-            f"peaks = seqsal.call_peaks(attr, progress={progress})\n"
+            f"peaks = seqsal.call_peaks(attr, statistic='height', progress={progress})\n"
             f"same = seqsal.compare_attributions({{'a': attr, 'b': attr}}, progress={progress})"
             for progress in (False, True)
         ),

@@ -167,7 +167,7 @@ def compare_attributions(
     >>> attr = seqsal.Attributions(make_regions(["chr1"], [100], [108]), codes, track, np.float32([1.5]))
     >>> opposite = seqsal.Attributions(attr.regions, codes, -track, attr.prediction)
     >>> seqsal.compare_attributions({"map": attr, "opposite": opposite})
-    Agreement(2 results, 1 regions × 8 bp)
+    Agreement(2 results, 1 region × 8 bp)
       map ~ opposite: Pearson -1.000, Spearman -1.000, top 1 overlap 100% (chance 12%), same sign 0%
     """
     results = open_results(attributions)

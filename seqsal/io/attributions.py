@@ -177,7 +177,7 @@ class Attributions:
     >>> X = np.eye(4, dtype=np.float32)[[[0, 1, 2, 3, 3, 0]]].transpose(0, 2, 1)
     >>> attr = seqsal.attribute(model, X=X, device="cpu")
     >>> attr
-    Attributions(1 regions × 6 bp, method=gradient_x_input, output_space=linear, 0 controls, with hypothetical)
+    Attributions(1 region × 6 bp, method=gradient_x_input, output_space=linear, 0 controls, with hypothetical)
     >>> attr.track.shape, attr.hypothetical.shape, attr.controls is None
     ((1, 6), (1, 4, 6), True)
     """

@@ -86,7 +86,7 @@ class Pattern:
     >>> match = {"match": "GAT1", "accession": "MA1", "p_value": 1e-6, "q_value": 1e-4}
     >>> pattern = Pattern("pos_pattern_1", "pos", "kmers", motif, motif.frequencies, seqlets, match)
     >>> pattern, pattern.label
-    (Pattern(pos_pattern_1, GATTA, 1 instances, GAT1 (q 0.0001), kmers), 'GAT1')
+    (Pattern(pos_pattern_1, GATTA, 1 instance, GAT1 (q 0.0001), kmers), 'GAT1')
     """
 
     name: str

@@ -282,9 +282,10 @@ def _doublings(factor: float) -> int:
 def none_text(attrs: Mapping[Any, Any], q_values: NDArray[np.float64]) -> str:
     """Say that no peak has a q-value so small, and at which rate there are some."""
     rate = next(rate for rate in WEAK if rate > max(attrs["best_q"], attrs["fdr"]))
+    n = max(1, int((q_values <= rate).sum()))
     return (
-        f"none at q ≤ {attrs['fdr']:g}; the smallest q-value is {attrs['best_q']:.2g}, and "
-        f"{max(1, int((q_values <= rate).sum())):,} are at q ≤ {rate:g} (--fdr {rate:g})"
+        f"none at q ≤ {attrs['fdr']:g}; the smallest q-value is {attrs['best_q']:.2g}, and {n:,} "
+        f"{'is' if n == 1 else 'are'} at q ≤ {rate:g} (--fdr {rate:g})"
     )
 
 

@@ -119,13 +119,13 @@ def test_peaks_make_the_controls_once_and_tell(X: np.ndarray, caplog: pytest.Log
     model = wrap(Counting(), input_length=LENGTH)
     attr = attribute(model, X)
     caplog.set_level("INFO", "seqsal.attribution.controls")
-    peaks = seqsal.call_peaks(attr, fdr=1)
+    peaks = seqsal.call_peaks(attr, fdr=1, statistic="height")
     assert caplog.text.count("attributing 30 shuffled windows by gradient_x_input") == 1
     n_before = model.module.n_sequences
-    again = seqsal.call_peaks(attr, fdr=1)
+    again = seqsal.call_peaks(attr, fdr=1, statistic="height")
     assert model.module.n_sequences == n_before and caplog.text.count("attributing") == 1
     assert peaks.equals(again) and peaks.attrs["n_controls"] == 30
-    at_once = seqsal.call_peaks(attribute(model, X, n_controls=30), fdr=1)
+    at_once = seqsal.call_peaks(attribute(model, X, n_controls=30), fdr=1, statistic="height")
     assert at_once.equals(peaks) and len(peaks)
 
 
@@ -320,7 +320,7 @@ def test_an_interrupted_append_leaves_the_file_and_resumes(
     assert path.read_bytes() == before and attr.controls is None
     assert (tmp_path / ".A.h5.controls.partial").exists()
     n_before = model.module.n_sequences
-    seqsal.call_peaks(attr)
+    seqsal.call_peaks(attr, statistic="height")
     assert model.module.n_sequences - n_before < 24, "it started from the beginning"
     same_controls(read_attributions(path), attribute(model, X, n_controls=30))
     assert not (tmp_path / ".A.h5.controls.partial").exists()

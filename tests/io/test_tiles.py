@@ -113,7 +113,7 @@ def test_a_locus_on_a_border_gives_the_peak_that_it_gives_in_the_middle(
         attr = seqsal.attribute(
             Sites(), genome=genome, regions="genome", input_length=L, device="cpu", n_controls=100, **where
         )  # fmt: skip
-        peaks = seqsal.call_peaks(attr, fdr=0.2, max_controls=100)
+        peaks = seqsal.call_peaks(attr, fdr=1, max_controls=100)  # so few controls hardly say how sure
         found.append(peaks.loc[peaks["signal"].idxmax()])
     for one in found:
         assert one["start"] + one["summit"] == pytest.approx(605, abs=2)

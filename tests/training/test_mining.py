@@ -141,7 +141,7 @@ def test_mining_is_recorded_repeats_and_resumes_in_a_later_round(
 def test_mining_needs_negatives(data: dict[str, Path]) -> None:
     sites = read_bed(data["sites"]).assign(value=np.arange(60.0))
     training = replace(TRAINING, target_columns=("value",))
-    with pytest.raises(TrainingError, match="mine: got 1 rounds for a regression model"):
+    with pytest.raises(TrainingError, match="mine: got 1 round for a regression model"):
         train_model(
             pd.DataFrame(sites),
             genome=data["genome"],

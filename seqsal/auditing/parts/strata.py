@@ -144,7 +144,7 @@ def audit_strata(
     """
     if strata is not None and len(strata) != len(context.attr):
         raise UsageError(
-            f"strata: got {counted(len(strata), 'row')}, expected one for each region, {len(context.attr)}; see "
+            f"strata: got {counted(len(strata), 'row')}, expected {len(context.attr)}, one for each region; see "
             "read_strata"
         )
     rows = context.rows(context.settings.n_regions)
