@@ -59,7 +59,8 @@ def test_joint_evidence_finds_sites_where_chance_peaks_are_as_high(caplog: pytes
     assert len(found - set(sites)) <= 0.2 * len(found)
     assert f"none at q ≤ 0.15; the smallest q-value is {by_height.attrs['best_q']:.2g}, and " in caplog.text
     rate = float(re.findall(r"\(--fdr ([\d.]+)\)", caplog.text)[0])
-    assert f"and {len(call_peaks(attr, fdr=rate, statistic='height')):,} are at q ≤ {rate:g}" in caplog.text
+    n = len(call_peaks(attr, fdr=rate, statistic="height"))
+    assert f"and {n:,} {'is' if n == 1 else 'are'} at q ≤ {rate:g}" in caplog.text
     kept = call_peaks(attr, fdr=0.15, kept_fdr=0.4, statistic="joint")
     pd.testing.assert_frame_equal(kept[kept["q_value"] <= 0.15].reset_index(drop=True), jointly)
     pd.testing.assert_frame_equal(kept, call_peaks(attr, fdr=0.4, statistic="joint"))
