@@ -569,7 +569,7 @@ def fit_joint(
     for sign, null in controls.items():
         if data is None or _fewest(data[sign], null) < MIN_CANDIDATES:
             heights = null.features[:, :n_heights].astype(np.float64)
-            home = windows.of_control
+            home = windows.of_control if data is None else None  # of few windows, or few controls
             home = None if home is None else home[:: -(-len(home) // n_controls)]  # as controls are read
             found[sign] = SignNull.fit(heights, null.unit, n_controls, _answers(null.features), ANSWERS, home)
         else:
