@@ -73,7 +73,8 @@ def _peak_sentences(inputs: ReportInputs) -> Iterator[str]:
         return
     n_controls = peaks.attrs.get("n_controls", inputs.attr.n_controls)
     n_negative = int(negative_peaks(peaks).sum()) if len(peaks) else 0
-    found = f"{show(len(peaks) - n_negative)} that raise and {show(n_negative)} that lower the prediction"
+    signs = {"raise": len(peaks) - n_negative, "lower": n_negative}
+    found = " and ".join(f"{show(n)} that {verb}{'s' * (n == 1)}" for verb, n in signs.items()) + " the prediction"
     weighted = (
         ", their shape and the predictions of their windows, weighted by semi-supervised competition with the controls "
         "(as in Käll et al. 2007)"

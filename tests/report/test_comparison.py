@@ -113,7 +113,7 @@ def test_the_methods_text_says_what_was_done(make_inputs: Inputs) -> None:
     inputs = replace(inputs, attr=with_controls, run_info={"versions": {"torch": "2.13.0"}})
     text = methods_text(inputs)
     for words in ("seqsal", "PyTorch 2.13.0", "gradient × input", "ctcf.safetensors", "30 windows of 80 bp", "seed 0",
-                  "1,000 controls", "q ≤ 0.05 there were 29 that raise and 1 that lower"):  # fmt: skip
+                  "1,000 controls", "q ≤ 0.05 there were 29 that raise and 1 that lowers"):  # fmt: skip
         assert words in text, words
     assert methods_text(inputs) in render_report(inputs).replace("&#39;", "'")
 
