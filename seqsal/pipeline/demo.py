@@ -21,12 +21,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 import seqsal
 from seqsal.errors import OutputError
 from seqsal.io.atomic import atomic_path, make_folder
 from seqsal.motifs.discover import compiling_kernels
 from seqsal.pipeline.retrain import effect_text, retrain, retrain_paths
 from seqsal.pipeline.run import RunResult, run
+from seqsal.plot.style import one_line
+from seqsal.report.cards import draw_named
 from seqsal.report.comparison import FinishedRun, read_run
 from seqsal.report.html import render_page
 from seqsal.report.sections import Section
@@ -44,6 +49,7 @@ NO_THIRD = "not made: the audit of the second found no shortcut, so there is not
 REMEDY = "randomise"  # retrain's first choice; to try all three would take as long as the rest
 SITES, HELD_OUT_SITES = "ctcf_sites.fa", "ctcf_sites_held_out.fa"
 UNTRIMMED, UNTRIMMED_HELD_OUT = "ctcf_sites_contaminated.fa", "ctcf_sites_contaminated_held_out.fa"
+KNOWN_Q = 0.05  # of a motif that is called by its name
 GENOME_FDR = 0.1  # half of its windows hold nothing, which costs power
 
 STEPS = (  # what is done, and why it takes as long as it does
@@ -171,7 +177,8 @@ def run_demo(out: str | os.PathLike[str], *, device: str = "auto", seed: int = 0
             metrics, held_out_metrics(second), sites, genome, contaminated, _read_retrained(contaminated), page
         )
         with atomic_path(page) as temporary:
-            temporary.write_text(render_page("Models of CTCF", [_models(result)]), "utf-8", newline="\n")
+            sections = [_models(result), *_one_site(result, device)]
+            temporary.write_text(render_page("Models of CTCF", sections), "utf-8", newline="\n")
     return result
 
 
@@ -220,8 +227,56 @@ def _models(result: DemoResult) -> Section:
             ("Third: the second, retrained", f"contaminated/{page}", "the same, adapters in both classes alike",
              after["auroc"], *said, _effects(after))
         )  # fmt: skip
+    lead += f" The first looks most at {_top_motif(first)}; the second at {_top_motif(second)}."
+    cure = (
+        f"seqsal retrain --model contaminated/{MODEL_NAME} --audit contaminated/audit.json --positives {UNTRIMMED} "
+        f"--out {RETRAINED}"
+    )
     return Section("models", "The models", lead, "section_models.html",
-                   {"rows": rows, "retrained": made is not None})  # fmt: skip
+                   {"rows": rows, "retrained": made is not None, "cure": cure})  # fmt: skip
+
+
+def _top_motif(run: RunResult | FinishedRun) -> str:
+    """Name the first motif of a run by what it resembles."""
+    motifs = read_run(run.folder).motifs
+    if not len(motifs):
+        return "no motif that recurs"
+    top = motifs.iloc[0]
+    if not top["q_value"] <= KNOWN_Q:
+        return f"{top['consensus']}, which is no known motif"
+    return f"{top['consensus']}, which is {top['match']} ({top['accession']}, q {top['q_value']:.0e})"
+
+
+def _one_site(result: DemoResult, device: str) -> Iterator[Section]:
+    """Draw the map of one untrimmed site by each model, where there are three."""
+    if result.retrained is None:
+        return
+    second = result.contaminated.folder
+    models = {
+        "First, of trimmed reads": result.sites.folder / MODEL_NAME,
+        "Second, of reads with adapters": second / MODEL_NAME,
+        "Third, the second retrained": second / RETRAINED,
+    }
+    sites = example_folder() / UNTRIMMED_HELD_OUT
+    maps = [
+        seqsal.attribute(str(model), fasta=sites, rc_average=True, n_controls=0, device=device)
+        for model in models.values()
+    ]
+    adapters = pd.read_csv(
+        second / "shortcuts.bed", sep="\t", header=None, names=["chrom", "first", "last"], usecols=[0, 1, 2]
+    )
+    held = maps[-1].regions.reset_index(names="row").merge(adapters, on="chrom")
+    held = held[(held["first"] >= held["start"]) & (held["last"] <= held["end"])]
+    site = held.iloc[int(np.argmax(maps[-1].prediction[held["row"].to_numpy()]))]
+    row = int(site["row"])
+    named = [(f"{name}: logit {one.prediction[row]:.1f}", one) for name, one in zip(models, maps, strict=True)]
+    figures = draw_named(named, row, key="site", highlight=[(int(site["first"]), int(site["last"]))])
+    yield Section(
+        "site", "One site, as each model reads it",
+        f"A held-out site as it came from the sequencer ({one_line(site['name'])}), with an adapter left on, in grey. "
+        "Above the line, a base raises the model's prediction of “bound”; all maps are on one scale.",
+        "section_average.html", {"figures": figures},
+    )  # fmt: skip
 
 
 def _answers(run: RunResult | FinishedRun) -> tuple[str, str, str]:

@@ -24,8 +24,8 @@ from seqsal.report.inputs import ReportInputs
 from seqsal.report.tables import show, two_digits
 
 __all__ = [
-    "MAX_PATTERNS", "MAX_TARGETS", "N_EXAMPLES", "Card", "PatternCard", "TargetsCard", "draw_cards", "draw_patterns",
-    "draw_targets", "strongest", "strongest_position", "top_rows",
+    "MAX_PATTERNS", "MAX_TARGETS", "N_EXAMPLES", "Card", "PatternCard", "TargetsCard", "draw_cards", "draw_named",
+    "draw_patterns", "draw_targets", "strongest", "strongest_position", "top_rows",
 ]  # fmt: skip
 
 _TRACK_INCHES, _TRACK_MARGINS = (9.0, 1.55), (0.8, 0.35, 0.25, 0.05)
@@ -131,29 +131,34 @@ class TargetsCard:
 
 def draw_targets(inputs: ReportInputs, results: Sequence[Attributions]) -> list[TargetsCard]:
     """Draw the regions with the highest predictions as several targets have them, each region on one scale."""
-    cards = []
+    cards, named = [], [(target_label(result), result) for result in results]
     for number, row in enumerate(top_rows(inputs), start=1):
-        loci = [window_locus(result, row) for result in results]
-        limits, window = common_limits(loci), inputs.attr.regions.iloc[row]
-        place = format_region(one_line(loci[0].chrom), loci[0].start, loci[0].end, str(window["strand"]))
-        chips, pictures = [], []
-        for i, (result, locus) in enumerate(zip(results, loci, strict=True)):
-            label, key = target_label(result), f"targets-{number}-{i}"
-            about = f"Attribution of every base of {place} to {label}"
-            draw = partial(_draw_target, result=result, locus=locus, limits=limits)
-            pictures.append(gallery_svg(draw, _TARGET_INCHES, _TARGET_MARGINS, key=key, label=about))
-            chips.append(f"{label} {show(float(result.prediction[row]))}")
+        key, window = f"targets-{number}", inputs.attr.regions.iloc[row]
+        place = format_region(one_line(window["chrom"]), window["start"], window["end"], str(window["strand"]))
         name = one_line(window["name"]) if "name" in window and window["name"] != "." else place
-        cards.append(TargetsCard(f"targets-{number}", name, place, chips, pictures))
+        chips = [f"{label} {show(float(result.prediction[row]))}" for label, result in named]
+        cards.append(TargetsCard(key, name, place, chips, draw_named(named, row, key=key)))
     return cards
 
 
-def _draw_target(ax: Axes, result: Attributions, locus: Locus, limits: tuple[float, float]) -> None:
-    """Draw the map of a target, named."""
-    plot_track(
-        locus.track, ax, start=locus.start, chrom=locus.chrom, unit=two_lines(result.unit), limits=limits,
-        title=target_label(result),
-    ).set_xlabel("")  # fmt: skip
+def draw_named(
+    named: Sequence[tuple[str, Attributions]], row: int, *, key: str, highlight: Sequence[tuple[int, int]] = ()
+) -> list[Markup]:
+    """Draw several maps of one region below each other, each named, on one scale, with some spans in grey."""
+    loci = [window_locus(attr, row) for _, attr in named]
+    limits, place = common_limits(loci), format_region(one_line(loci[0].chrom), loci[0].start, loci[0].end)
+
+    def draw(ax: Axes, label: str, attr: Attributions, locus: Locus) -> None:
+        plot_track(
+            locus.track, ax, start=locus.start, chrom=locus.chrom, unit=two_lines(attr.unit), limits=limits,
+            highlight=highlight, title=label,
+        ).set_xlabel("")  # fmt: skip
+
+    return [
+        gallery_svg(partial(draw, label=label, attr=attr, locus=locus), _TARGET_INCHES, _TARGET_MARGINS,
+                    key=f"{key}-{i}", label=f"Attribution of every base of {place}: {label}")
+        for i, ((label, attr), locus) in enumerate(zip(named, loci, strict=True))
+    ]  # fmt: skip
 
 
 def target_label(result: Attributions) -> str:

@@ -203,13 +203,14 @@ def build_average(inputs: ReportInputs) -> Section | None:
     which = (
         "All regions" if n <= MOST_AVERAGED else f"{show(len(rows))} of {show(n)} regions, evenly from all predictions"
     )
+    left = 0.95  # inches: two lines, and ticks such as −0.25
     figures = [
         inline_svg(lambda ax: plot_mean_track(inputs.attr, rows, ax), (9.0, 1.9), key="average-mean",
                    label="Mean attribution at each distance from the middle of the regions",
-                   margins=(0.8, 0.35 + COLORBAR * 7.85, 0.45, 0.08)),
+                   margins=(left, 0.35 + COLORBAR * (8.65 - left), 0.45, 0.08)),
         inline_svg(lambda ax: plot_heatmap(inputs.attr, ax, rows=rows), (9.0, 4.2), key="average-heatmap",
                    label="Attribution of every region as a heat map, the highest prediction at the top",
-                   margins=(0.8, 0.35, 0.45, 0.08)),
+                   margins=(left, 0.35, 0.45, 0.08)),
     ]  # fmt: skip
     return _section(
         "average",

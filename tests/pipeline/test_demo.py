@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from seqsal.auditing.result import read_audit
 from seqsal.cli import main
 from seqsal.models import load_checkpoint
 from seqsal.pipeline import demo
@@ -64,6 +65,8 @@ def check_verdicts(folder: Path) -> None:
     assert good["verdict"]["faithful"] is True and good["verdict"]["plausible"] is True
     assert good["verdict"]["shortcuts"] == [] and (folder / "shortcuts.bed").read_text() == ""
     assert bad["verdict"]["shortcuts"] == ["Illumina TruSeq read 1"]
+    told = [str(read_audit(run / "audit.json")) for run in (folder, folder / "contaminated")]
+    assert ["seqsal retrain --model M.safetensors" in one for one in told] == [False, True]
     places = (folder / "contaminated" / "shortcuts.bed").read_text().splitlines()
     assert 30 <= len(places) <= 45  # 60 % of 61
     metrics = [
@@ -87,13 +90,15 @@ def check_retrained(folder: Path) -> None:
         assert f'href="{link}"' in page and (folder / link).is_file()
     for one in (before, after):
         assert f"<td>{one['auroc']:.3f}</td>" in page
+    assert "which is CTCF (MA0139" in page and "retrain --model contaminated/model.safetensors" in page
+    assert all('aria-label="Attribution of every base of chr' in page and f'id="site-{i}-' in page for i in range(3))
 
 
 def test_each_step_is_told_and_the_end_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What takes minutes is left out here: the steps, and the last lines, are those of the demo."""
-    made = SimpleNamespace(peaks=[], attr=[], audit=None)
+    made = SimpleNamespace(peaks=[], attr=[], audit=None, motifs=pd.DataFrame())
     metrics = {"auroc": 0.9, "average_precision": 0.9, "n_positives": 61, "n_negatives": 244}
     monkeypatch.setattr(demo, "run", lambda model, out, **other: SimpleNamespace(**vars(made), folder=Path(out)))
     monkeypatch.setattr(demo, "train", lambda *given, **other: metrics)
