@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -184,9 +184,20 @@ class PartResult:
         """Return what `audit.json` has under the part's name."""
         return to_json(self)
 
+    @property
+    def why_not(self) -> dict[str, str]:
+        """Why numbers of the part's own were not measured, by the names of their fields."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {name: value.reason for name, value in values.items() if isinstance(value, NotTested)}
+
+    def told(self, why_not: Mapping[str, str]) -> Self:
+        """Return the same with these reasons, which a file keeps apart from the numbers."""
+        known: dict[str, Any] = {name: NotTested(str(why_not[name])) for name in self.why_not if name in why_not}
+        return replace(self, **known)
+
     @classmethod
     def from_json(cls, content: Any) -> Self:
-        """Read that back."""
+        """Read back what `to_json` gave."""
         result: Self = from_json(cls, content)
         return result
 

@@ -135,6 +135,7 @@ class AuditResult:
             **{name: found.to_json() for name, found in self.results.items()},
             "warnings": self.warnings,
             "untested": self.untested,
+            "why_not": {name: found.why_not for name, found in self.results.items() if found.why_not},
             "settings": asdict(self.settings),
             "provenance": self.provenance,
         }
@@ -220,10 +221,15 @@ def read_audit(path: str | os.PathLike[str]) -> AuditResult:
     if content.get("schema") != SCHEMA:
         raise StoreError(f"{path}: schema {content.get('schema')!r}, expected {SCHEMA}; audit again with this version")
     try:
+        why_not = content.get("why_not", {})  # which files of earlier versions lack
         return AuditResult(
             verdict=Verdict.from_dict(content["verdict"]),
             results=Results(
-                {name: load_part(name).result.from_json(content[name]) for name in PARTS if name in content}
+                {
+                    name: load_part(name).result.from_json(content[name]).told(why_not.get(name, {}))
+                    for name in PARTS
+                    if name in content
+                }
             ),
             warnings=tuple(content["warnings"]),
             untested=tuple(content["untested"]),

@@ -157,7 +157,7 @@ def test_a_part_without_numbers_says_so() -> None:
 def test_notebooks_show_a_table_that_escapes_names() -> None:
     html = result()._repr_html_()
     assert "Mind the &lt;gap&gt;." in html and "<gap>" not in html
-    assert html.count("<tr>") == html.count("</tr>") == 1 + 3 + 2
+    assert html.count("<tr>") == html.count("</tr>") == 1 + 3 + 1 + 2  # verdict, parts, remedy, notes
     assert "http" not in html and "<script" not in html
 
 
