@@ -30,7 +30,7 @@ from seqsal.io.atomic import atomic_path
 from seqsal.io.bed import write_bed
 from seqsal.regions import make_regions
 
-__all__ = ["SCHEMA", "AuditResult", "part_lines", "read_audit"]
+__all__ = ["REMEDY", "RETRAIN", "SCHEMA", "AuditResult", "part_lines", "read_audit"]
 
 SCHEMA = 1
 DIGITS = 6
@@ -273,7 +273,7 @@ WIDTH = 120
 N_LINES = 2  # of the warnings, and of what was not tested
 _LABEL = 15
 NOTHING = "nothing could be tested"
-COMMAND = "seqsal retrain --model M.safetensors --audit audit.json --positives P.bed --genome G.fa --out M2.safetensors"
+RETRAIN = "seqsal retrain --model M.safetensors --audit audit.json --positives P.bed --genome G.fa --out M2.safetensors"
 REMEDY = "trains a checkpoint of `seqsal train` again without what is not biology, and audits it again"
 
 
@@ -281,7 +281,7 @@ def text_summary(result: AuditResult) -> str:
     """Write the verdict, a line for each part, and the first warnings, about twenty lines in all."""
     verdict = result.verdict
     rows = [_row(part, line) for part, line in part_lines(result).items()]
-    rows += [_row("remedy", f"{COMMAND}: {REMEDY}")] * bool(verdict.shortcuts)
+    rows += [_row("remedy", f"{RETRAIN} {REMEDY}")] * bool(verdict.shortcuts)
     notes = [*_notes("warning", result.warnings), *_notes("not tested", result.untested)]
     return "\n".join([*wrap(verdict.text, WIDTH), verdict.answers, *rows, *notes])
 
@@ -290,7 +290,7 @@ def html_summary(result: AuditResult) -> str:
     """Write the same as a table that stands on its own, on light and dark pages."""
     verdict = result.verdict
     rows = [("verdict", verdict.answers), *part_lines(result).items()]
-    rows += [("remedy", f"{COMMAND}: {REMEDY}")] * bool(verdict.shortcuts)
+    rows += [("remedy", f"{RETRAIN} {REMEDY}")] * bool(verdict.shortcuts)
     rows += [("warning", line) for line in result.warnings] + [("not tested", line) for line in result.untested]
     cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(line)}</td></tr>" for name, line in rows)
     return f'<div class="seqsal-audit">{_STYLE}<p>{escape(verdict.text)}</p><table>{cells}</table></div>'

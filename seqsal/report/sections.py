@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from seqsal.auditing.result import REMEDY, RETRAIN
 from seqsal.errors import counted
 from seqsal.io.attributions import Attributions
 from seqsal.io.rounding import rounding_text
@@ -130,6 +131,7 @@ def build_verdict(inputs: ReportInputs) -> Section | None:
         reasons=reason_rows(audit),
         warnings=audit.warnings,
         untested=audit.untested,
+        remedy=(RETRAIN, REMEDY) if audit.verdict.shortcuts else None,
     )
 
 

@@ -84,6 +84,10 @@ def test_shortcuts_come_first_among_the_artifacts(make_inputs: Make) -> None:
     assert [row[0] for row in rows] == ["TruSeq", "poly-A", "clean one"]
     assert rows[0][2:7] == ["shortcut", 40, 12, None, 3.1]
     assert "shortcuts.bed" in text
+    assert "<code>seqsal retrain --model M.safetensors --audit audit.json" in text
+    assert "seqsal retrain" not in render_report(
+        make_inputs(5, audit=make_audit(verdict=Verdict(True, None, (), "Yes.")))
+    )
 
 
 def test_curves_and_the_worst_regions_are_drawn(page: Page) -> None:
