@@ -39,6 +39,14 @@ __all__ = ["motifs_command"]
     show_default=True,
     help="auto takes TF-MoDISco from 100 peaks of a sign, and aligned k-mers below.",
 )
+@click.option(
+    "--max-clustered",
+    type=click.IntRange(min=100),
+    default=2_000,
+    show_default=True,
+    help="Peaks of a sign that TF-MoDISco clusters, at even steps down their order of strength; instances are then "
+    "looked for in all others. Time grows with its square.",
+)
 @click.option("--out", type=path_type, required=True, help="Folder to write; made if it is not there.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the decoys in motif_usage.tsv.")
 @config_option

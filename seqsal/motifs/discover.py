@@ -7,17 +7,24 @@ the same motif become one; each is cut to the columns that contribute and compar
 *TF-MoDISco* (Shrikumar et al. 2018, arXiv:1811.00416) is modisco-lite's. The seqlets are those of our peaks,
 `SEQLET_BP` around each summit; modisco-lite's own calling of seqlets, which has no calibrated error, is passed by:
 `seqlets_to_patterns` takes seqlets that are already there. It clusters them by their gapped k-mers and then by the
-continuous Jaccard similarity of their hypothetical and actual scores (Leiden, best of `N_LEIDEN_RUNS` fixed seeds),
+continuous Jaccard similarity of their hypothetical and actual scores (Leiden, best of `leiden_runs` fixed seeds),
 aligns each cluster, and splits and merges clusters. All its random choices have fixed seeds, so the same seqlets give
 the same patterns.
+
+*Many seqlets.* Nearly all its time goes into Leiden, and of alike seqlets, each of which is a neighbour of nearly all
+others, that time grows with their square. So at most `MAX_CLUSTERED` of a sign are clustered, at even steps down their
+order of strength, since the strongest may all be of one motif; above `FULL_LEIDEN_SEQLETS` from fewer seeds, as what
+they gain is how a motif is cut into patterns that are put together again. Then every other seqlet is looked at for
+instances of the patterns (:mod:`seqsal.motifs.instances`). ``benchmarks/discovery.py`` measures time and what is found.
 
 *Misplaced instances.* Of motifs that resemble their own reverse complement it aligns some on the wrong strand;
 :mod:`seqsal.motifs.realign` moves them to where all others say that they belong.
 
 *What TF-MoDISco leaves out.* With few seqlets its clustering may drop most instances of a motif, and which of them
 depends on the last digits of the scores: of 110 peaks of a yeast Reb1 model, some 75 of them over a Reb1 site, it kept
-21 and named the motif with q 2e-3, of other draws 55 to 72 (q 2e-7). So below `MODISCO_SURE_SEQLETS` aligned k-mers
-look at the seqlets that are left; what they find there joins the pattern that it is the same motif as.
+21 and named the motif with q 2e-3, of other draws 55 to 72 (q 2e-7). So aligned k-mers look at the seqlets that
+are left; what they find there joins the pattern that it is the same motif as. From `MODISCO_SURE_SEQLETS` on they look
+at what has no instance of the patterns, at most `MAX_CLUSTERED` seqlets, and only what is in `MIN_SHARE` of all counts.
 
 The same attributions and peaks give the same patterns: no step but the decoys of the usage table is random, and scores
 are rounded first, since which seqlets TF-MoDISco clusters hangs on their last digits, and those on the size of batches.
@@ -40,10 +47,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from seqsal.errors import MotifError, UsageError, counted
 from seqsal.io.attributions import Attributions, check_attributions
 from seqsal.io.progress import bar as progress_bar
+from seqsal.motifs.instances import with_instances
 from seqsal.motifs.kmers import MIN_SEQLETS, align_kmers
 from seqsal.motifs.match import announce_compilation, best_matches, group_motifs, match_motifs, threads_kept
 from seqsal.motifs.matrices import Motif, read_motifs
@@ -55,14 +64,18 @@ from seqsal.motifs.usage import motif_usage
 from seqsal.sequence.codes import one_hot
 
 __all__ = [
-    "ALGORITHMS", "MODISCO_MIN_SEQLETS", "align_modisco", "compile_kernels", "compile_modisco", "compile_tomtom",
-    "compiling_kernels", "discover_motifs",
+    "ALGORITHMS", "MAX_CLUSTERED", "MODISCO_MIN_SEQLETS", "align_modisco", "compile_kernels", "compile_modisco",
+    "compile_tomtom", "compiling_kernels", "discover_motifs", "leiden_runs",
 ]  # fmt: skip
 
 ALGORITHMS = ("auto", "modisco", "kmers")
 MODISCO_MIN_SEQLETS = 100  # modisco-lite's own least size of a metacluster
-N_LEIDEN_RUNS = 16
-MODISCO_SURE_SEQLETS = 1_000  # below, TF-MoDISco may drop most instances: aligned k-mers look at what it left out
+N_LEIDEN_RUNS = (2, 16)
+N_LEIDEN_ITERATIONS = 2  # leidenalg's own default; later ones moved a few seqlets between clusters of one motif
+FULL_LEIDEN_SEQLETS = 250
+MAX_CLUSTERED = 2_000
+MODISCO_SURE_SEQLETS = 1_000  # below, TF-MoDISco may drop most instances: aligned k-mers look at all that it left out
+MIN_SHARE = 0.002  # of a sign's seqlets
 FLANK_BP = 3  # added to trimmed patterns before they are compared, as short ones have no small p-values
 MORE_PEAKS = "give more regions, or call peaks with a larger --fdr"
 _PSEUDOCOUNT = 0.25  # of each base, for positions that no instance knows
@@ -78,6 +91,7 @@ def discover_motifs(
     *,
     motif_db: str | os.PathLike[str] | Sequence[Motif] | None = None,
     algorithm: str = "auto",
+    max_clustered: int = MAX_CLUSTERED,
     seed: int = 0,
     progress: bool = False,
 ) -> MotifResult:
@@ -96,6 +110,9 @@ def discover_motifs(
         `auto` takes TF-MoDISco for a sign with `MODISCO_MIN_SEQLETS` seqlets or more, and aligned k-mers below, where
         it finds nothing, and for what it leaves out of fewer than `MODISCO_SURE_SEQLETS`; `modisco` and `kmers` take
         that one.
+    max_clustered
+        Seqlets of a sign that TF-MoDISco clusters, at even steps down their order of strength; instances of its
+        patterns are then looked for in all others. Its time grows with the square of this.
     seed
         Of the decoys that the usage of the database's motifs is measured against; patterns do not depend on it.
     progress
@@ -110,7 +127,7 @@ def discover_motifs(
     Raises
     ------
     UsageError
-        An unknown algorithm; peaks without the columns needed.
+        An unknown algorithm; fewer than `MODISCO_MIN_SEQLETS` to cluster; peaks without the columns needed.
     RegionError
         A peak that no window covers.
     MotifError
@@ -137,6 +154,8 @@ def discover_motifs(
     check_attributions(attr)
     if algorithm not in ALGORITHMS:
         raise UsageError(f"algorithm: got {algorithm!r}, expected one of {', '.join(ALGORITHMS)}")
+    if max_clustered < MODISCO_MIN_SEQLETS:
+        raise UsageError(f"max_clustered: got {max_clustered}, expected {MODISCO_MIN_SEQLETS} or more seqlets")
     if isinstance(motif_db, (str, os.PathLike)):
         database: Sequence[Motif] | None = read_motifs(motif_db)
         database_name: str | None = os.fspath(motif_db)
@@ -146,7 +165,7 @@ def discover_motifs(
     notes = [] if len(seqlets) else ["no peaks, so there are no motifs; call peaks with a larger --fdr to see more"]
     patterns: list[Pattern] = []
     for sign in progress_bar(_SIGNS, desc="motifs", unit="sign", disable=not progress):
-        patterns.extend(_patterns_of_sign(seqlets.of_sign(sign), sign, algorithm, attr, notes))
+        patterns.extend(_patterns_of_sign(seqlets.of_sign(sign), sign, algorithm, max_clustered, attr, notes))
     for note in notes:
         logger.warning("motifs: %s", note)
     if database is not None and patterns:
@@ -161,7 +180,7 @@ def discover_motifs(
 
 
 def _patterns_of_sign(
-    seqlets: Seqlets, sign: str, algorithm: str, attr: Attributions, notes: list[str]
+    seqlets: Seqlets, sign: str, algorithm: str, max_clustered: int, attr: Attributions, notes: list[str]
 ) -> list[Pattern]:
     """Patterns of one sign, numbered from the most frequent."""
     peaks = f"{counted(len(seqlets), 'peak')} {_SIGNS[sign]}{'s' * (len(seqlets) == 1)} the prediction"
@@ -170,7 +189,7 @@ def _patterns_of_sign(
             notes.append(f"{peaks}, motif discovery needs {MIN_SEQLETS} or more: no pattern; {MORE_PEAKS}")
         return []
     rough = seqlets.rounded()  # where a pattern lies hangs on this alone, what it contributes on the full digits
-    aligned = _align(rough, peaks, algorithm, attr, notes)
+    aligned = _align(rough, peaks, algorithm, max_clustered, attr, notes)
     if not aligned:
         notes.append(f"nothing recurs in the {peaks.replace(' peaks ', ' peaks that ', 1)}")
     made = [
@@ -183,7 +202,7 @@ def _patterns_of_sign(
 
 
 def _align(
-    seqlets: Seqlets, peaks: str, algorithm: str, attr: Attributions, notes: list[str]
+    seqlets: Seqlets, peaks: str, algorithm: str, max_clustered: int, attr: Attributions, notes: list[str]
 ) -> list[tuple[Alignment, str]]:
     """Alignments of one sign's seqlets, each with the name of the algorithm that made it."""
     n_seqlets, used = len(seqlets), algorithm
@@ -206,23 +225,51 @@ def _align(
             "the attributions keep no hypothetical scores, so TF-MoDISco compared X · track alone; attribute with "
             "--hypothetical for patterns that also know the bases that are not there"
         )
+    rows = _spread(n_seqlets, max_clustered)
+    if len(rows) < n_seqlets:
+        notes.append(
+            f"{peaks}: TF-MoDISco clustered {len(rows):,} of them, at even steps down their order of strength, and "
+            "instances of its patterns were looked for in all others"
+        )
     try:
-        found, failure = [realign(one, seqlets) for one in align_modisco(seqlets)], ""
+        found, failure = _clustered(seqlets, rows), ""
     except MotifError as error:
         if algorithm != "auto":
             raise
         found, failure = [], str(error).removeprefix("seqlets: ").partition(", expected")[0]
-    if algorithm == "auto":
-        if failure:
-            notes.append(f"{failure}: aligned k-mers were used instead")
-        elif not found:
-            notes.append(f"TF-MoDISco found nothing in {peaks}: aligned k-mers")
-        if not found or n_seqlets < MODISCO_SURE_SEQLETS:
-            taken = np.concatenate([np.zeros(0, np.int64), *(alignment.rows for alignment in found)])
-            left = np.setdiff1d(np.arange(n_seqlets), taken)
-            rest = [(alignment, "kmers") for alignment in align_kmers(seqlets, background, left)]
-            return [*((alignment, "modisco") for alignment in found), *rest]
-    return [(alignment, "modisco") for alignment in found]
+    if n_seqlets >= MODISCO_SURE_SEQLETS or len(rows) < n_seqlets:
+        found = with_instances(
+            [one for one, _ in _merged([(one, "modisco") for one in found], seqlets)], seqlets, len(rows)
+        )
+    named = [(alignment, "modisco") for alignment in found]
+    if algorithm != "auto":
+        return named
+    if failure:
+        notes.append(f"{failure}: aligned k-mers were used instead")
+    elif not found:
+        notes.append(f"TF-MoDISco found nothing in {peaks}: aligned k-mers")
+    left = np.setdiff1d(np.arange(n_seqlets), np.concatenate([np.zeros(0, np.int64), *(one.rows for one in found)]))
+    looked = left[_spread(len(left), max_clustered)]
+    rest = align_kmers(seqlets, background, looked)
+    if n_seqlets >= MODISCO_SURE_SEQLETS:
+        rest = [one for one in rest if len(one) * len(left) >= MIN_SHARE * n_seqlets * len(looked)]
+    return [*named, *((alignment, "kmers") for alignment in rest)]
+
+
+def _spread(n: int, most: int) -> NDArray[np.int64]:
+    """Rows of n, at even steps if those are more than `most`."""
+    return np.arange(n) if n <= most else np.arange(most) * n // most
+
+
+def _clustered(seqlets: Seqlets, rows: NDArray[np.int64]) -> list[Alignment]:
+    """TF-MoDISco's alignments of some of the seqlets."""
+    some = seqlets.take(rows)
+    if len(some) >= MODISCO_SURE_SEQLETS:
+        logger.warning(
+            "motifs: TF-MoDISco clusters %s, about half a minute for each thousand", counted(len(some), "seqlet")
+        )
+    found = (realign(one, some) for one in align_modisco(some))
+    return [Alignment(rows[one.rows], one.start, one.reverse, one.width) for one in found]
 
 
 def align_modisco(seqlets: Seqlets) -> list[Alignment]:
@@ -244,7 +291,8 @@ def align_modisco(seqlets: Seqlets) -> list[Alignment]:
                 track_signs=-1 if (seqlets.table["sign"] == "neg").all() else 1,
                 trim_to_window_size=30,
                 initial_flank_to_add=10,
-                n_leiden_runs=N_LEIDEN_RUNS,
+                n_leiden_runs=leiden_runs(len(seqlets)),
+                n_leiden_iterations=-1 if len(seqlets) <= FULL_LEIDEN_SEQLETS else N_LEIDEN_ITERATIONS,
             )
     except BaseException as error:
         # leidenalg raises BaseException itself for NaN
@@ -256,6 +304,16 @@ def align_modisco(seqlets: Seqlets) -> list[Alignment]:
         ) from error
     aligned = [_alignment(pattern) for pattern in patterns or []]
     return sorted(aligned, key=len, reverse=True)
+
+
+def leiden_runs(n_seqlets: int) -> int:
+    """Seeds that Leiden starts from: 16 to `FULL_LEIDEN_SEQLETS`, then as many fewer as there are more seqlets.
+
+    >>> [leiden_runs(n) for n in (100, 250, 500, 1000, 2000, 20_000)]
+    [16, 16, 8, 4, 2, 2]
+    """
+    low, high = N_LEIDEN_RUNS
+    return max(low, min(high, high * FULL_LEIDEN_SEQLETS // n_seqlets))
 
 
 @cache
