@@ -20,6 +20,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -45,7 +46,7 @@ from seqsal.io.attributions import Array, Attributions, Controls
 from seqsal.io.store import ResultLayout, StoreLayout, read_attributions, read_attrs, result_prefix
 from seqsal.io.store_writer import ControlsWriter, MemorySink
 from seqsal.models import resolve_device
-from seqsal.regions import format_region
+from seqsal.regions import format_region, windows_of
 from seqsal.sequence.draws import ShuffledControls, control_parents, count_repeats, default_n_controls
 from seqsal.sequence.tensors import one_hot_tensor, reverse_complement_tensor
 
@@ -201,13 +202,24 @@ def options_of_attributions(attr: Attributions) -> AttributeOptions:
 class _Windows:
     """The windows of attributions, as a :class:`seqsal.attribution.passes.WindowReader`."""
 
+    _windows: pd.DataFrame | None
+
     def __init__(self, attr: Attributions, genome: str | os.PathLike[str] | None = None) -> None:
-        self.windows, self.rejected = attr.windows, attr.rejected
+        self._attr, self._windows, self.rejected = attr, None, attr.rejected
         self.codes: Array = attr.codes if attr.window_codes is None else attr.window_codes
         self.length, self.chrom_sizes = attr.window_length, dict(attr.chrom_sizes)
         self.provenance: dict[str, Any] = dict(attr.attrs.get("genome", {}))
         if genome is not None:
             self.provenance["genome"] = {"file": str(genome)}
+
+    @property
+    def windows(self) -> pd.DataFrame:
+        """Their table, read when it is asked for."""
+        return self._attr.windows if self._windows is None else self._windows
+
+    @windows.setter
+    def windows(self, table: pd.DataFrame) -> None:
+        self._windows = table
 
     def read(self, rows: slice | NDArray[np.int64]) -> NDArray[np.uint8]:
         """Return codes of some windows, (n, L) uint8."""
@@ -251,7 +263,8 @@ def predictor(
     run = run_of_attributions(attr, model, device)
     target = next(one.target for one in run.results if one.name == attr.name)
     rc_average = run.options.rc_average if rc_average is None else rc_average
-    places, _ = place_groups(run.model, attr.windows)
+    has_places = getattr(run.model, "grid", None) is not None
+    places, _ = place_groups(run.model, attr.windows if has_places else attr.rows([]))
     if len(places) > 1:
         raise StoreError(
             f"readout_at: the windows were read at {len(places):,} places, so that no sequence can be predicted by "
@@ -356,13 +369,13 @@ def _check_predictions(attr: Attributions, run: AttributionRun) -> None:
     """Raise unless the model predicts what is on record for a few of the windows."""
     result = next(one for one in run.results if one.name == attr.name)
     rows, source = np.unique(np.linspace(0, len(attr) - 1, min(len(attr), N_CHECKED)).astype(np.int64)), _Windows(attr)
-    places, of = place_groups(run.model, source.windows)
+    places, of = place_groups(run.model, windows_of(attr.rows(rows)))
     expected = np.asarray(attr.prediction[rows], dtype=np.float64)
     found = np.empty(len(rows))
     precision = run.options.precision
     with frozen_on_device(run.model, run.device, precision), torch.no_grad():
         for i, row in enumerate(rows):
-            place = model_at(run.model, places[of[row]])
+            place = model_at(run.model, places[of[i]])
             model = TargetView(place, (result.target,), run.device, precision).single[0]
             X = one_hot_tensor(torch.from_numpy(source.read(slice(row, row + 1))).to(run.device))
             strands = (X, reverse_complement_tensor(X)) if run.options.rc_average else (X,)
@@ -370,7 +383,7 @@ def _check_predictions(attr: Attributions, run: AttributionRun) -> None:
     off = ~np.isclose(found, expected, rtol=0, atol=TOLERANCE[precision] * max(float(np.abs(expected).max()), 1e-6))
     if off.any():
         i = int(np.argmax(off))
-        row = attr.regions.iloc[int(rows[i])]
+        row = attr.rows([int(rows[i])]).iloc[0]
         raise ModelError(
             f"model: predicts {found[i]:.4g} for {format_region(row['chrom'], row['start'], row['end'])}, where the "
             f"attributions have {expected[i]:.4g}, so it is another model or is read in another way; give the one that "

@@ -27,8 +27,9 @@ from seqsal.errors import RegionError, StoreError, UsageError
 from seqsal.io.arrays import RowArray, open_array, open_dataset, rows_of
 from seqsal.io.bed import read_bed
 from seqsal.io.bigwig import is_bigwig, read_bigwig, summarize_bigwig
+from seqsal.io.hdf5 import DAMAGE
 from seqsal.io.inputs import WindowSource, open_codes, open_input
-from seqsal.io.store import DAMAGE, in_use
+from seqsal.io.store import in_use
 from seqsal.regions import check_chroms, complete_regions, format_region, resize_regions
 from seqsal.sequence.codes import N_CODE, codes_from_one_hot, reverse_complement
 

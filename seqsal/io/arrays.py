@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqsal.errors import StoreError
-from seqsal.io.store import DAMAGE
+from seqsal.io.hdf5 import DAMAGE
 
 __all__ = ["RowArray", "npz_rows", "open_array", "open_dataset", "rows_of"]
 

@@ -7,7 +7,7 @@ leads to the others: `attr.results` lists the names, `attr.result("ism")` gives 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from seqsal.errors import RegionError, StoreError, UsageError, counted, shown
+from seqsal.io.hdf5 import DAMAGE
 from seqsal.io.rounding import rounding_text
 from seqsal.io.views import view
 from seqsal.regions import Span, cut_windows, lift_span, parse_region, windows_of
@@ -32,11 +33,13 @@ if TYPE_CHECKING:
 __all__ = [
     "ARRAYS",
     "NULLS",
+    "ROWS_AT_ONCE",
     "SPREADS",
     "Array",
     "Attributions",
     "Controls",
     "DiskArray",
+    "DiskTable",
     "check_attributions",
     "check_result",
 ]
@@ -45,6 +48,8 @@ NULLS = ("shuffle", "background")  # what controls are: shuffled windows, or win
 
 
 SPREADS = {"track_sd": "track", "prediction_sd": "prediction"}  # over the members of an ensemble, of what
+ROWS_AT_ONCE = 1 << 16  # of a table
+Rows = slice | Sequence[int] | NDArray[np.integer]
 ARRAYS = ("codes", "track", "prediction", "hypothetical", "completeness_error", "noise", "window_codes", *SPREADS)
 
 
@@ -67,7 +72,7 @@ class DiskArray:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, rows: int | slice | NDArray[np.int64]) -> NDArray[Any]:
+    def __getitem__(self, rows: int | Rows) -> NDArray[Any]:
         if isinstance(rows, (int, np.integer, slice)):
             return np.asarray(self._dataset[rows])
         index = np.asarray(rows)
@@ -81,6 +86,62 @@ class DiskArray:
 
     def __repr__(self) -> str:
         return f"DiskArray(shape={self.shape}, dtype={self.dtype})"
+
+
+class DiskTable:
+    """A table of an open HDF5 file, of which as much is read as is asked for: a genome has ten million windows."""
+
+    def __init__(self, group: h5py.Group, order: Sequence[str], damage: Callable[[Exception], Exception]) -> None:
+        self.columns, self._damage = list(order), damage
+        self._datasets = {name: group[name] for name in order}
+
+    def __len__(self) -> int:
+        return len(next(iter(self._datasets.values()), ()))
+
+    def column(self, name: str, rows: Rows = slice(None)) -> NDArray[Any]:
+        """Values of some rows; texts as objects."""
+        dataset = self._datasets[name]
+        try:
+            if h5py.check_string_dtype(dataset.dtype) is None:
+                return DiskArray(dataset)[rows]
+            if not isinstance(rows, slice):
+                return _decoded(DiskArray(dataset)[rows], {})
+            found, known = np.empty(len(range(len(dataset))[rows]), dtype=object), dict[bytes, str]()
+            first, stop, step = rows.indices(len(dataset))
+            for i in range(0, len(found), ROWS_AT_ONCE):
+                part = slice(first + i * step, min(first + (i + ROWS_AT_ONCE) * step, stop), step)
+                found[i : i + ROWS_AT_ONCE] = _decoded(dataset[part], known)
+            return found
+        except DAMAGE as error:
+            raise self._damage(error) from error
+
+    def frame(self, rows: Rows = slice(None), columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Return some rows as a DataFrame, counted from 0."""
+        return pd.DataFrame({name: self.column(name, rows) for name in columns or self.columns})
+
+
+def _decoded(raw: NDArray[Any], known: dict[bytes, str]) -> NDArray[np.object_]:
+    """Decode texts, of which equal ones are one object: a chromosome is named a million times."""
+    if len(known) > ROWS_AT_ONCE:  # names, which do not repeat
+        known.clear()
+    first = np.flatnonzero(np.append(len(raw) > 0, raw[1:] != raw[:-1]))
+    texts = np.array([known.setdefault(one, one.decode()) for one in raw[first].tolist()], dtype=object)
+    return np.repeat(texts, np.diff(first, append=len(raw)))
+
+
+class _Regions:
+    """The field of the regions: a table that is on disk is read when it is asked for as a whole."""
+
+    def __get__(self, attr: Attributions | None, owner: type) -> Any:
+        if attr is None:
+            return self
+        held = attr.__dict__["regions"]
+        if isinstance(held, DiskTable):
+            held = attr.__dict__["regions"] = held.frame()
+        return held
+
+    def __set__(self, attr: Attributions, table: pd.DataFrame | DiskTable) -> None:
+        attr.__dict__["regions"] = table
 
 
 class Columns:
@@ -136,7 +197,8 @@ class Attributions:
     Attributes
     ----------
     regions
-        Window table; row i describes row i of every array.
+        Window table; row i describes row i of every array. That of a file which is left on disk is read when it is
+        first asked for; :meth:`rows` and :meth:`column` read less.
     codes
         (N, L) uint8, what the model saw.
     track
@@ -201,14 +263,14 @@ class Attributions:
     prediction_sd: Array | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        n_regions = len(self.regions)
+        n_regions = len(self)
         for name in ARRAYS:
             array = getattr(self, name)
             if array is not None and len(array) != n_regions:
                 raise StoreError(f"{name}: got {len(array)} rows, expected one for each of the {n_regions} regions")
 
     def __len__(self) -> int:
-        return len(self.regions)
+        return len(self.__dict__["regions"])
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "run": None}
@@ -233,10 +295,62 @@ class Attributions:
                 raise AttributeError(f"{name}: is what the attributions are about, and cannot be set")
             object.__setattr__(self, name, value)
 
+    def column(self, name: str, rows: Rows = slice(None)) -> NDArray[Any]:
+        """Return a column of the regions, or some rows of it, without reading the others; texts as objects.
+
+        Parameters
+        ----------
+        name
+            Of the column.
+        rows
+            A slice or row numbers.
+
+        Examples
+        --------
+        >>> import seqsal, torch
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(40, 1))
+        >>> attr = seqsal.attribute(model, X=torch.eye(4)[torch.arange(10) % 4].T[None], device="cpu")
+        >>> attr.column("end")
+        array([10])
+        """
+        held = self.__dict__["regions"]
+        if isinstance(held, DiskTable):
+            return held.column(name, rows)
+        values = held[name].iloc[rows]
+        return np.asarray(values.to_numpy(object if isinstance(values.dtype, pd.StringDtype) else None))
+
+    def rows(self, rows: Rows, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Return some rows of the regions, counted from 0, without reading the others; some columns, or all.
+
+        Examples
+        --------
+        >>> import seqsal, torch
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(40, 1))
+        >>> attr = seqsal.attribute(model, X=torch.eye(4)[torch.arange(10) % 4].T[None], device="cpu")
+        >>> attr.rows([0], ["chrom", "end"])
+                chrom  end
+        0  sequence_1   10
+        """
+        held = self.__dict__["regions"]
+        if isinstance(held, DiskTable):
+            return held.frame(rows, columns)
+        table = held if columns is None else held[list(columns)]
+        return table.iloc[rows].reset_index(drop=True)
+
+    def row_blocks(self) -> Iterator[slice]:
+        """Yield the rows in blocks of `ROWS_AT_ONCE`."""
+        yield from (slice(i, min(i + ROWS_AT_ONCE, len(self))) for i in range(0, len(self), ROWS_AT_ONCE))
+
     @cached_property
     def is_reverse(self) -> NDArray[np.bool_]:
         """Whether each window lies on the reverse strand, (N,)."""
-        return np.asarray(self.regions["strand"] == "-", dtype=np.bool_)
+        found = np.broadcast_to(np.False_, len(self))  # takes no memory
+        for rows in self.row_blocks():
+            reverse = self.column("strand", rows) == "-"
+            if reverse.any():
+                found = found if found.flags.writeable else found.copy()
+                found[rows] = reverse
+        return found
 
     @property
     def length(self) -> int:
@@ -510,6 +624,9 @@ class Attributions:
             f"Attributions({counted(len(self), 'region')} × {self.length:,} bp, method={self.method}, "
             f"output_space={self.output_space}, {counted(self.n_controls, 'control')}{extra})"
         )
+
+
+setattr(Attributions, "regions", _Regions())  # noqa: B010  # when the class is made it would be a default
 
 
 def _controls_of(controls: Controls | None, rows: NDArray[np.int64], n_windows: int) -> Controls | None:

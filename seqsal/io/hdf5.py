@@ -18,7 +18,10 @@ from typing import Any
 
 import h5py
 
-__all__ = ["CheckedFile", "create_hdf5", "undisturbed"]
+__all__ = ["DAMAGE", "CheckedFile", "create_hdf5", "undisturbed"]
+
+# What h5py raises, in whatever function, where a file is damaged.
+DAMAGE = (KeyError, OSError, ValueError, RuntimeError, TypeError, AttributeError, UnicodeDecodeError, MemoryError)
 
 
 @contextmanager

@@ -51,7 +51,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -60,10 +60,10 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from seqsal.errors import SeqsalError, StoreError
-from seqsal.io.attributions import SPREADS, Array, Attributions, Controls, DiskArray, check_result
+from seqsal.io.attributions import SPREADS, Array, Attributions, Controls, DiskArray, DiskTable, check_result
+from seqsal.io.hdf5 import DAMAGE
 from seqsal.io.rounding import is_score, kept_bytes
 from seqsal.regions import Span
 from seqsal.version import VERSION
@@ -74,9 +74,6 @@ __all__ = [
 ]  # fmt: skip
 
 SCHEMA = 1
-_TEXTS = 1 << 16  # read at a time
-# What h5py raises, in whatever function, where a file is damaged.
-DAMAGE = (KeyError, OSError, ValueError, RuntimeError, TypeError, AttributeError, UnicodeDecodeError, MemoryError)
 
 REGION_TYPES: dict[str, Any] = {
     "chrom": str, "start": np.int64, "end": np.int64, "name": str, "score": np.float64, "strand": str,
@@ -222,9 +219,11 @@ def read_attributions(
         attrs, prefix = _choose_result(file, path, result)
         _check_arrays(file, prefix)
         arrays = {name: _load(file, prefix + name, in_memory) for name in _ARRAYS}
-        rejected, sizes = (_read_table(file[name]) if name in file else pd.DataFrame() for name in _EXTRA)
+        damaged = partial(_damaged, path)
+        rejected, sizes = (_table(file[name], damaged).frame() if name in file else pd.DataFrame() for name in _EXTRA)
+        regions = _table(file["regions"], damaged)
         attributions = Attributions(
-            regions=_read_table(file["regions"]),
+            regions=regions.frame() if in_memory else regions,  # type: ignore[arg-type]
             rejected=rejected,
             chrom_sizes=dict(zip(sizes["chrom"], map(int, sizes["size"]), strict=True)) if len(sizes) else {},
             attrs=attrs,
@@ -240,11 +239,16 @@ def read_attributions(
         raise
     except DAMAGE as error:
         file.close()
-        why = next(iter(str(error).splitlines()), type(error).__name__)
-        raise StoreError(f"{path}: damaged or not an attribution file ({why}); make it again") from error
+        raise _damaged(path, error) from error
     if in_memory:
         file.close()
     return attributions
+
+
+def _damaged(path: str | os.PathLike[str], error: Exception) -> StoreError:
+    """Make the error for a file that HDF5 cannot read."""
+    why = next(iter(str(error).splitlines()), type(error).__name__)
+    return StoreError(f"{path}: damaged or not an attribution file ({why}); make it again")
 
 
 _EXTRA = ("rejected", "chrom_sizes")
@@ -379,25 +383,9 @@ def _load_controls(file: h5py.File, prefix: str, in_memory: bool, kind: str) -> 
     return None if track is None else Controls(track, codes, source, prediction, kind)
 
 
-def _read_table(group: h5py.Group) -> pd.DataFrame:
+def _table(group: h5py.Group, damaged: Callable[[Exception], Exception]) -> DiskTable:
     order = [name for name in REGION_TYPES if name in group] + [name for name in group if name not in REGION_TYPES]
-    columns = {}
-    for name in order:
-        dataset = group[name]
-        is_text = h5py.check_string_dtype(dataset.dtype) is not None
-        columns[name] = _read_text(dataset) if is_text else dataset[...]
-    return pd.DataFrame(columns)
-
-
-def _read_text(dataset: h5py.Dataset) -> NDArray[np.object_]:
-    """Read a column of text, of which equal values are one object: a chromosome is named a million times."""
-    found = np.empty(dataset.shape, dtype=object)
-    known: dict[str, str] = {}
-    for part in (slice(i, i + _TEXTS) for i in range(0, len(found), _TEXTS)):
-        found[part] = [known.setdefault(text, text) for text in dataset.asstr()[part]]
-        if len(known) > _TEXTS:  # names, which do not repeat
-            known = {}
-    return found
+    return DiskTable(group, order, damaged)
 
 
 def _read_attr(value: Any) -> Any:

@@ -29,10 +29,10 @@ from numpy.typing import NDArray
 from seqsal.errors import OutputError, SeqsalError, StoreError
 from seqsal.io.atomic import check_writable, locked, output_error, replace_file
 from seqsal.io.attributions import SPREADS, Controls
-from seqsal.io.hdf5 import CheckedFile, undisturbed
+from seqsal.io.hdf5 import DAMAGE, CheckedFile, undisturbed
 from seqsal.io.packing import Slots, slot_rows
 from seqsal.io.rounding import is_score, kept_bytes, round_bits
-from seqsal.io.store import DAMAGE, REGION_TYPES, SCHEMA, Shapes, StoreLayout, n_bytes_of, result_prefix
+from seqsal.io.store import REGION_TYPES, SCHEMA, Shapes, StoreLayout, n_bytes_of, result_prefix
 
 __all__ = [
     "AttributionWriter", "ControlsWriter", "MemorySink", "RowsWriter", "fingerprint", "is_already_written",

@@ -1,9 +1,10 @@
 """From windows to the genome: one pass over the chromosomes in order, overlapping windows blended.
 
 All chromosomes are laid end to end on one *axis*, so that a table of a million contigs is swept as fast as one
-chromosome. Window rows are sorted by place (the row numbers, never the rows), read a chunk at a time, turned to the
+chromosome. Windows are read in the order of their places, a chunk at a time, turned to the
 forward strand, and added up; a position is handed out once every window that covers it has been read. What is kept
-between chunks is one window length, whatever the number of regions and however deep they overlap.
+between chunks is one window length, whatever the number of regions and however deep they overlap; windows that are not
+in order in the file take 16 bytes each as well, for where they lie and which row they are.
 
 A position has a value when at least one window has a known base there: N, padding and bases beyond the chromosome are
 left out. The value is the weighted mean over those windows, summed in float64 in the order of the windows, so that it
@@ -14,16 +15,18 @@ border of two tiles is read from the window that has it inside.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import cached_property
+from itertools import chain, pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from seqsal.errors import RegionError, StoreError
-from seqsal.io.attributions import Attributions
+from seqsal.io.attributions import ROWS_AT_ONCE, Attributions
 from seqsal.io.progress import bar as progress_bar
 from seqsal.sequence.codes import N_CODE, one_hot, reverse_complement
 from seqsal.sequence.kernels import MANY, compiled
@@ -34,8 +37,19 @@ __all__ = [
 ]  # fmt: skip
 
 CHUNK_BP = 1 << 20  # values per chunk: about 60 MB of working memory
+MOST_RUNS = 1 << 16  # of rows in order; where there are more, each row's place is kept in memory
 Scale = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.float64]]
 Read = Callable[[NDArray[np.int64]], tuple[NDArray[np.float32], NDArray[np.bool_]]]
+
+
+class _Run(NamedTuple):
+    """Adjacent rows of one chromosome whose windows are in order: from `first` on, `n` of them."""
+
+    chrom: str
+    first: int
+    n: int
+    start: int  # of the first and of the last window (bp)
+    last: int
 
 
 @dataclass(frozen=True)
@@ -43,14 +57,16 @@ class Axis:
     """Chromosomes laid end to end, with at least one free position between them.
 
     For each of the C chromosomes, in the order of the axis, its name, `base`, the axis position of its first covered
-    base, and `origin`, that base's position on the chromosome (negative where a window hangs over the start);
-    `window_start` (N,) is the axis position of every window's first base.
+    base, and `origin`, that base's position on the chromosome (negative where a window hangs over the start). Where the
+    windows lie stays with `attr`, and is read in the order of the axis by :meth:`in_order`; `runs` are rows in that
+    order, None where windows are not in order by and large.
     """
 
     chroms: list[str]
     base: NDArray[np.int64]
     origin: NDArray[np.int64]
-    window_start: NDArray[np.int64]
+    attr: Attributions
+    runs: NDArray[np.int64] | None  # (R, 3) first row, number of rows, chromosome
 
     @classmethod
     def of(cls, attr: Attributions, chroms: Sequence[str] | None = None) -> Axis:
@@ -58,32 +74,70 @@ class Axis:
 
         Raises RegionError for a window on a chromosome that `chroms` lacks, or one that is not `attr.length` bp long.
         """
-        names = attr.regions["chrom"].to_numpy(dtype=object)
-        start = attr.regions["start"].to_numpy(dtype=np.int64)
-        widths = attr.regions["end"].to_numpy(dtype=np.int64) - start
-        wrong = np.flatnonzero(widths != attr.length)
-        if len(wrong):
-            raise RegionError(
-                f"regions: {attr.regions['name'].iloc[int(wrong[0])]} spans {widths[wrong[0]]} bp, expected the "
-                f"{attr.length} bp of the track's rows; pass the windows that were attributed"
-            )
-        present = set(names)
-        order = sorted(present) if chroms is None else [chrom for chrom in chroms if chrom in present]
-        rank = {chrom: i for i, chrom in enumerate(order)}
-        missing = sorted(present - set(order))
+        first, last, runs = _survey(attr)
+        order = sorted(first) if chroms is None else [chrom for chrom in chroms if chrom in first]
+        missing = sorted(set(first) - set(order))
         if missing:
             raise RegionError(
                 f"regions: chromosome {missing[0]} (and {len(missing) - 1} more) is not among the chromosome sizes "
                 f"given ({', '.join(list(chroms or ())[:4])}, …); use the sizes of the genome that the windows are from"
             )
-        number, found = pd.factorize(names)
-        of_row = np.array([rank[name] for name in found], dtype=np.int64)[number]
-        first = np.full(len(order), np.iinfo(np.int64).max)
-        last = np.full(len(order), np.iinfo(np.int64).min)
-        np.minimum.at(first, of_row, start)
-        np.maximum.at(last, of_row, start + attr.length)
-        base = np.concatenate([[0], np.cumsum(last - first + 1)[:-1]]) if order else np.zeros(0, dtype=np.int64)
-        return cls(order, base, first, start - first[of_row] + base[of_row])
+        origin = np.array([first[chrom] for chrom in order], dtype=np.int64)
+        width = np.array([last[chrom] for chrom in order], dtype=np.int64) + attr.length - origin
+        base = np.concatenate([[0], np.cumsum(width + 1)[:-1]]) if order else np.zeros(0, dtype=np.int64)
+        rank = {chrom: i for i, chrom in enumerate(order)}
+        return cls(order, base, origin, attr, None if runs is None else _in_order(runs, rank))
+
+    def _placed(self, start: NDArray[np.int64], chrom: NDArray[np.int64] | int) -> NDArray[np.int64]:
+        return start - self.origin[chrom] + self.base[chrom]
+
+    @cached_property
+    def window_start(self) -> NDArray[np.int64]:
+        """Axis position (N,) of every window's first base."""
+        found = np.empty(len(self.attr), dtype=np.int64)
+        for rows in self.attr.row_blocks():
+            chrom = pd.Index(self.chroms).get_indexer(pd.Index(self.attr.column("chrom", rows)))
+            found[rows] = self._placed(self.attr.column("start", rows), chrom)
+        return found
+
+    @cached_property
+    def order(self) -> NDArray[np.int64]:
+        """Rows (N,) of the windows along the axis."""
+        if self.runs is None:
+            return np.argsort(self.window_start, kind="stable")
+        return np.concatenate([np.arange(first, first + n) for first, n, _ in self.runs.tolist()])
+
+    def rows_at(self, ranks: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Rows of the windows of some ranks (n,) along the axis."""
+        if self.runs is None:
+            return self.order[ranks]
+        before = np.cumsum(self.runs[:, 1]) - self.runs[:, 1]
+        run = np.searchsorted(before, ranks, side="right") - 1
+        return np.asarray(self.runs[run, 0] + ranks - before[run])
+
+    def in_order(self, step: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Yield the windows along the axis, `step` at a time: their rows, and the axis positions of their first bases.
+
+        Of windows that lie in order in the file, as tiles of a genome do, no more than that is in memory.
+        """
+        if self.runs is None:
+            for rows in (self.order[i : i + step] for i in range(0, len(self.attr), step)):
+                yield rows, self.window_start[rows]
+            return
+        parts: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+        n_held = 0
+        for first, n, chrom in self.runs.tolist():
+            at = first
+            while at < first + n:
+                part = slice(at, min(at + step - n_held, first + n))
+                start = self._placed(np.asarray(self.attr.column("start", part), dtype=np.int64), chrom)
+                parts.append((np.arange(part.start, part.stop), start))
+                n_held, at = n_held + len(start), part.stop
+                if n_held == step:
+                    yield _joined(parts)
+                    parts, n_held = [], 0
+        if parts:
+            yield _joined(parts)
 
     def windows_over(self, spans: pd.DataFrame, length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Find the window of `length` bp that holds each span (chrom, start, end) whole, nearest to its middle.
@@ -91,20 +145,81 @@ class Axis:
         Returns its row, -1 where there is none, and the offset (bp) of the span's start in it, on the forward strand.
         """
         of = pd.Index(self.chroms).get_indexer(pd.Index(spans["chrom"]))
-        start, end = (spans[name].to_numpy(np.int64) - self.origin[of] + self.base[of] for name in ("start", "end"))
-        order = np.argsort(self.window_start, kind="stable")
-        starts = self.window_start[order]
-        after = np.searchsorted(starts, (start + end - length) // 2)
-        near = np.stack([np.clip(after + step, 0, len(starts) - 1) for step in (-1, 0)])
-        nearest = np.abs(2 * starts[near] - (start + end - length)).argmin(axis=0)
-        found = np.take_along_axis(near, nearest[None], axis=0)[0]
-        offset = start - starts[found]
-        return np.where((of >= 0) & (offset >= 0) & (offset + end - start <= length), order[found], -1), offset
+        start, end = (self._placed(spans[name].to_numpy(np.int64), of) for name in ("start", "end"))
+        target = (start + end - length) // 2
+        found, offset = np.full(len(start), -1), np.zeros(len(start), dtype=np.int64)
+        sought, n_done = np.argsort(target, kind="stable"), 0
+
+        def settle(these: NDArray[np.int64]) -> None:
+            after = np.searchsorted(starts, target[these])
+            near = np.clip(np.stack([after - 1, after]), 0, len(starts) - 1)
+            nearest = np.abs(2 * starts[near] - (start + end - length)[these]).argmin(axis=0)
+            chosen = np.take_along_axis(near, nearest[None], axis=0)[0]
+            is_there = np.searchsorted(self.base, starts[chosen], side="right") - 1 == of[these]
+            found[these], offset[these] = np.where(is_there, rows[chosen], -1), start[these] - starts[chosen]
+
+        rows = starts = np.zeros(0, dtype=np.int64)
+        for here, places in self.in_order(ROWS_AT_ONCE):
+            rows, starts = np.append(rows[-1:], here), np.append(starts[-1:], places)
+            upto = int(np.searchsorted(target[sought], starts[-1], side="right"))
+            settle(sought[n_done:upto])
+            n_done = upto
+        if len(rows):
+            settle(sought[n_done:])
+        return np.where((offset >= 0) & (offset + end - start <= length), found, -1), offset
 
     def locate(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the index of the chromosome, and the position on it, of axis positions."""
         chrom = np.searchsorted(self.base, positions, side="right") - 1
         return chrom, positions - self.base[chrom] + self.origin[chrom]
+
+
+def _survey(attr: Attributions) -> tuple[dict[str, int], dict[str, int], list[_Run] | None]:
+    """Return the first and the last start on each chromosome, and the runs of rows, unless there are many of these."""
+    first: dict[str, int] = {}
+    last: dict[str, int] = {}
+    runs: list[_Run] | None = []
+    for rows in attr.row_blocks():
+        start = np.asarray(attr.column("start", rows), dtype=np.int64)
+        widths = np.asarray(attr.column("end", rows), dtype=np.int64) - start
+        wrong = np.flatnonzero(widths != attr.length)
+        if len(wrong):
+            (name,) = attr.column("name", [rows.start + int(wrong[0])])
+            raise RegionError(
+                f"regions: {name} spans {widths[wrong[0]]} bp, expected the {attr.length} bp of the track's rows; pass "
+                "the windows that were attributed"
+            )
+        of, names = pd.factorize(attr.column("chrom", rows))
+        low, high = np.full(len(names), start.max()), np.full(len(names), start.min())
+        np.minimum.at(low, of, start)
+        np.maximum.at(high, of, start)
+        for name, lowest, highest in zip(names, low.tolist(), high.tolist(), strict=True):
+            first[name], last[name] = min(first.get(name, lowest), lowest), max(last.get(name, highest), highest)
+        at = np.flatnonzero(np.append(True, (of[1:] != of[:-1]) | (start[1:] < start[:-1])))
+        if runs is None or len(runs) + len(at) > MOST_RUNS:
+            runs = None
+            continue
+        for i, n in zip(at.tolist(), np.diff(at, append=len(start)).tolist(), strict=True):
+            run = _Run(names[of[i]], rows.start + i, n, int(start[i]), int(start[i + n - 1]))
+            if runs and runs[-1].chrom == run.chrom and runs[-1].last <= run.start:
+                before = runs.pop()
+                run = before._replace(n=before.n + n, last=run.last)
+            runs.append(run)
+    return first, last, runs
+
+
+def _in_order(runs: list[_Run], rank: Mapping[str, int]) -> NDArray[np.int64] | None:
+    """Put runs in the order of the axis, (R, 3); None where some lie within each other."""
+    ordered = sorted(runs, key=lambda run: (rank[run.chrom], run.start, run.first))
+    for one, after in pairwise(ordered):
+        if one.chrom == after.chrom and (one.last, one.first) > (after.start, after.first):
+            return None
+    return np.array([(run.first, run.n, rank[run.chrom]) for run in ordered], dtype=np.int64).reshape(-1, 3)
+
+
+def _joined(parts: list[tuple[NDArray[np.int64], NDArray[np.int64]]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    rows, starts = zip(*parts, strict=True)
+    return np.concatenate(rows), np.concatenate(starts)
 
 
 @dataclass(frozen=True)
@@ -169,17 +284,15 @@ def sweep_track(
     `chunk_bp` values are read at a time; it changes the size of the blocks, not the values. Raises StoreError for a
     value that is not finite.
     """
-    order = np.argsort(axis.window_start, kind="stable")
-    step = chunk_rows(attr.length, chunk_bp)
-    is_many = len(order) * attr.length >= MANY
+    is_many = len(attr) * attr.length >= MANY
     open_sums, cover = TrackBlock.empty(), _Cover(attr.length, is_many)  # sums, not yet divided by their weights
-    with progress_bar(total=len(order), desc="track", unit="window", disable=not progress) as bar:
-        for i in range(0, len(order), step):
-            rows = order[i : i + step]
+    chunks = axis.in_order(chunk_rows(attr.length, chunk_bp))
+    with progress_bar(total=len(attr), desc="track", unit="window", disable=not progress) as bar:
+        for (rows, starts), after in pairwise(chain(chunks, [None])):  # type: ignore[misc]
             values, known = read_forward(attr, rows) if read is None else read(rows)
             scales = None if scale is None else scale(values, known)
-            sums = _add_up(axis.window_start[rows], values, scales, known, open_sums, cover)
-            upcoming = axis.window_start[order[i + step]] if i + step < len(order) else np.iinfo(np.int64).max
+            sums = _add_up(starts, values, scales, known, open_sums, cover)
+            upcoming = np.iinfo(np.int64).max if after is None else after[1][0]
             n_done = int(np.searchsorted(sums.positions, upcoming))
             open_sums = sums.take(slice(n_done, None))
             bar.update(len(rows))
@@ -199,7 +312,7 @@ def read_forward(attr: Attributions, rows: NDArray[np.int64]) -> tuple[NDArray[n
     with np.errstate(over="ignore", invalid="ignore"):
         is_finite = np.isfinite(values.sum())  # quicker; where the sum itself is too large, each is looked at
     if not is_finite and not np.isfinite(values).all():
-        bad = attr.regions["name"].iloc[int(rows[np.argmin(np.isfinite(values).all(axis=1))])]
+        bad = attr.column("name", [int(rows[np.argmin(np.isfinite(values).all(axis=1))])])[0]
         raise StoreError(f"track: the window {bad} has values that are not finite; attribute it again")
     reverse = attr.is_reverse[index]
     if reverse.any():

@@ -141,7 +141,7 @@ def iter_hits(
     motif_idx numbers the copies.
     """
     scanner = _Scanner(motifs, p_value, least_score, orders)
-    order = np.argsort(axis.window_start, kind="stable")
+    order = axis.order
     positions, values, codes = np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0, dtype=np.uint8)
     yield _no_hits().assign(attribution=np.zeros(0))
     for block in sweep_track(attr, axis, chunk_bp=chunk_bp, progress=progress):

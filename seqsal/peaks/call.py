@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -68,6 +68,7 @@ MUCH_CANCELLED = 0.5  # share of the attribution where windows overlap
 Found = tuple[TrackBlock, tuple[float, float], dict[str, Candidates]]
 WEAK = (0.1, 0.2, 0.3)  # rates that are named where no peak is called
 REACHED = 50  # peaks stronger than every control, for which there should be enough controls
+PLACE = ("chrom", "start", "end", "strand")
 STATISTICS = ("auto", "height", "joint")
 logger = logging.getLogger(__name__)
 
@@ -193,12 +194,13 @@ def call_peaks(
     is_joint = statistic != "height" and not by_height_since
     while True:
         shared = shared_part(attr, warn=is_first)
-        scale = choose_scale(attr, shared=shared, chunk_bp=chunk_bp)
+        scale = choose_scale(attr, axis, shared=shared, chunk_bp=chunk_bp)
         windows = Windows.of(attr, axis) if is_joint else None
         controls, n_read = read_null(
             attr, rules, scale=scale, seeds=coarse, windows=windows, shared=shared, chunk_bp=chunk_bp
         )
         controls = {name: controls[name] for name in SIGNS if sign in ("both", name)}
+        n_null = sum(map(len, controls.values()))
         agreement = Agreement.of(attr, coarse) if is_joint else None
         if agreement is not None:
             controls = agreement.of_controls(controls, control_stride(attr), rules.widths, scale)
@@ -214,6 +216,7 @@ def call_peaks(
             learned = fit_joint(data, controls, windows, n_read, len(rules.widths))
             weights = None if data is None else joint_weights(learned, data)
             pool = Pool(fdr, learned, track.describe, weights, kept_fdr)
+        del controls  # of which the pool has what it needs
         overlap = _Overlap()
         for found in track.candidates(overlap):
             pool.add(*found)
@@ -232,7 +235,7 @@ def call_peaks(
         best_q=pool.best_q(),
         fdr=fdr,
         n_candidates=pool.n_tested,
-        n_null_candidates=sum(map(len, controls.values())),
+        n_null_candidates=n_null,
         n_controls=attr.n_controls,
         null=attr.null,
         output_space=attr.output_space,
@@ -247,7 +250,7 @@ def call_peaks(
         n_needed=n_needed,
     )
     if not n_called and pool.best_q() < WEAK[-1]:
-        logger.warning("peaks: %s", none_text(peaks.attrs, pool.q_values()))
+        logger.warning("peaks: %s", none_text(peaks.attrs, pool.n_called))
     if n_called < n_needed > 10:
         logger.warning("peaks: %s", out_of_reach_text(peaks.attrs))
     elif not spread.is_settled:
@@ -279,10 +282,10 @@ def _doublings(factor: float) -> int:
     return 1 << int(np.ceil(np.log2(max(factor, 2))))
 
 
-def none_text(attrs: Mapping[Any, Any], q_values: NDArray[np.float64]) -> str:
+def none_text(attrs: Mapping[Any, Any], n_called: Callable[[float], int]) -> str:
     """Say that no peak has a q-value so small, and at which rate there are some."""
     rate = next(rate for rate in WEAK if rate > max(attrs["best_q"], attrs["fdr"]))
-    n = max(1, int((q_values <= rate).sum()))
+    n = max(1, n_called(rate))
     return (
         f"none at q ≤ {attrs['fdr']:g}; the smallest q-value is {attrs['best_q']:.2g}, and {n:,} "
         f"{'is' if n == 1 else 'are'} at q ≤ {rate:g} (--fdr {rate:g})"
@@ -598,8 +601,9 @@ def check_seeds(attr: Attributions, seeds: Attributions) -> None:
             f"seeds: {seeds.name} is the track that is called, expected a coarser map of the same windows; attribute "
             "with both: `seqsal attribute … --method gradient_x_input --method grad_cam`"
         )
-    same_place = [name for name in ("chrom", "start", "end", "strand") if name in attr.regions]
-    if len(attr) != len(seeds) or not attr.regions[same_place].equals(seeds.regions[same_place]):
+    if len(attr) != len(seeds) or not all(
+        attr.rows(rows, PLACE).equals(seeds.rows(rows, PLACE)) for rows in attr.row_blocks()
+    ):
         raise StoreError(
             f"seeds: are about other windows ({len(seeds):,} of {seeds.length:,} bp) than the track ({len(attr):,} of "
             f"{attr.length:,} bp), expected the same in the same order; attribute the same regions with both methods"

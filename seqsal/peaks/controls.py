@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from seqsal.errors import StoreError
 from seqsal.io.attributions import Attributions
-from seqsal.io.sweep import CHUNK_BP, Scale, chunk_rows, read_forward
+from seqsal.io.sweep import CHUNK_BP, Axis, Scale, chunk_rows, read_forward
 from seqsal.peaks.candidates import SIGNS, CandidateRules, find_candidates, under_seeds
 from seqsal.peaks.joint import Windows, describe
 from seqsal.peaks.null import Evidence, SignNull
@@ -121,12 +121,11 @@ def read_windows(
     return values - np.float32(shared), known
 
 
-def choose_scale(attr: Attributions, *, shared: float = 0.0, chunk_bp: int = CHUNK_BP) -> Scale | None:
+def choose_scale(attr: Attributions, axis: Axis, *, shared: float = 0.0, chunk_bp: int = CHUNK_BP) -> Scale | None:
     """Return :func:`window_scale` where the windows lie lower than the controls in the median, else None."""
     step = chunk_rows(attr.length, chunk_bp)
-    order = np.argsort(attr.regions["start"].to_numpy(), kind="stable")
-    n_read = min(len(order), MAX_LEVEL_ROWS)
-    rows = order[np.unique(np.round(np.linspace(0, len(order) - 1, n_read)).astype(np.int64))]
+    n_read = min(len(attr), MAX_LEVEL_ROWS)
+    rows = axis.rows_at(np.unique(np.round(np.linspace(0, len(attr) - 1, n_read)).astype(np.int64)))
     stride = -(-attr.n_controls // MAX_LEVEL_ROWS)
     controls = np.arange(0, attr.n_controls, stride, dtype=np.int64)
     medians = []

@@ -178,7 +178,7 @@ def deletion_effects(
     predict, seed = predictor(attr, model, device), int(attr.attrs.get("seed", 0))
     row, offset = Axis.of(attr).windows_over(spans, attr.length)
     width = (spans["end"] - spans["start"]).to_numpy(np.int64)
-    turned = (attr.regions["strand"].to_numpy() == "-")[row]
+    turned = attr.is_reverse[row]
     offset = np.where(turned, attr.length - offset - width, offset)
     measured = np.flatnonzero(row[:MOST_DELETED] >= 0)
     step = max(1, _CHUNK_BP // attr.window_length)

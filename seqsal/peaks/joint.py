@@ -155,7 +155,7 @@ class Windows:
     @classmethod
     def of(cls, attr: Attributions, axis: Axis) -> Windows:
         """Look at the windows."""
-        order = np.argsort(axis.window_start, kind="stable")
+        order = axis.order
         start = axis.window_start[order]
         is_new = np.append(True, np.diff(start) >= attr.length)
         stretch = np.cumsum(is_new) - 1

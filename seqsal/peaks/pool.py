@@ -22,9 +22,10 @@ uniform p-values something is called at q ≤ 0.05 in 5.4 to 5.7 % of 10,000 set
 weights in 5.0 to 5.6 %.
 
 The floor of n₀ is for few windows, whose p-values go up and down together. Candidates with p > 4 fdr can neither be
-called nor lower a q-value to the fdr, so they are counted and forgotten. Of the others, a fifth of all at an fdr of
-0.05 where nothing is to be found, 17 bytes each stay in memory, and some 50 while q-values are made; where they lie is
-in a nameless file until they are called.
+called nor lower a q-value to the fdr, so they are counted and forgotten. The others, a fifth of all at an fdr of
+0.05 where nothing is to be found, are in nameless files of 45 bytes each until they are called. In memory are only the
+different p-values and how many candidates have each, no more than the controls have candidates but for those in the
+tail of the null.
 
 *The luck of the draw.* Many sites of one factor have strengths that hardly differ, so that all or none of them pass the
 fdr, by the few controls that are as strong. :class:`Spread` measures that, and :func:`seqsal.call_peaks` makes more
@@ -35,8 +36,9 @@ from __future__ import annotations
 
 import tempfile
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +51,7 @@ from seqsal.io.atomic import output_error
 from seqsal.io.sweep import Axis, TrackBlock
 from seqsal.peaks.candidates import SIGNS, Candidates
 from seqsal.peaks.joint import JointNull
-from seqsal.peaks.null import N_GROUPS, Evidence, SignNull
+from seqsal.peaks.null import N_GROUPS, Evidence, NullDistribution, SignNull
 
 __all__ = ["PEAK_COLUMNS", "Pool", "benjamini_hochberg", "by_height", "peak_table"]
 
@@ -64,8 +66,10 @@ BASE_WEIGHT, MAX_WEIGHT = 0.2, 2.0
 SETTLED = 0.1  # standard error of the number of calls, relative to it
 FAR = 10.0  # times the fdr: no draw of the controls makes calls of such a q-value
 KEPT = 1 / LEAST_NULL_SHARE  # times weight and fdr: p-values beyond it can neither be called nor change a call
-IN_MEMORY = 1 << 22  # bytes of places that stay there
+IN_MEMORY = 1 << 22  # bytes of either file that stay there
 PLACES = 1 << 16  # read at a time
+COUNTED = 1 << 20  # p-values at a time
+_JUDGED = np.dtype([("sign", "i1"), ("strength", "<f8"), ("p_value", "<f8")])
 _PLACE = np.dtype([("start", "<i8"), ("width", "<i4"), ("summit", "<i4"), ("signal", "<f8"), ("n_windows", "<i4")])
 Describe = Callable[[TrackBlock, dict[str, Candidates]], dict[str, Evidence]]  # of each sign
 
@@ -95,39 +99,106 @@ def benjamini_hochberg(p_values: NDArray[np.float64], n_tests: float) -> NDArray
     return q_values
 
 
+@dataclass(frozen=True)
+class _Ranking:
+    """Q-values of p-values that are counted, not held: controls are few, so that many candidates share theirs.
+
+    Attributes
+    ----------
+    p_values
+        (d,) the different ones, ascending, divided by their weights where there are such.
+    n_below
+        (d,) how many candidates have one up to each.
+    n_tests
+        As for :func:`benjamini_hochberg`.
+    """
+
+    p_values: NDArray[np.float64]
+    n_below: NDArray[np.int64]
+    n_tests: float
+
+    @classmethod
+    def of(cls, blocks: Iterable[NDArray[np.float64]], n_tests: float) -> _Ranking:
+        """Count the p-values of blocks (n,)."""
+        values, counts = np.zeros(0), np.zeros(0, np.int64)
+        held: list[NDArray[np.float64]] = []
+        for block in chain(blocks, [None]):
+            if block is not None:
+                held.append(block)
+            if held and (block is None or sum(map(len, held)) > max(COUNTED, len(values))):
+                values, counts = _tallied(
+                    np.concatenate([values, *held]),
+                    np.concatenate([counts, *(np.ones(len(x), np.int64) for x in held)]),
+                )
+                held = []
+        return cls(values, np.cumsum(counts), n_tests)
+
+    @property
+    def _raw(self) -> NDArray[np.float64]:
+        """(d,) the q-value of each, were there none larger."""
+        return np.minimum(self.p_values * self.n_tests / self.n_below, 1.0)
+
+    @property
+    def smallest(self) -> float:
+        """The smallest q-value; infinite where there is none."""
+        return float(self._raw.min(initial=np.inf))
+
+    def largest_p(self, rate: float) -> float:
+        """Return the largest p-value whose q-value is up to a rate; below 0 where there is none."""
+        called = np.flatnonzero(self._raw <= rate)
+        return float(self.p_values[called[-1]]) if len(called) else -1.0
+
+    def n_called(self, rate: float) -> int:
+        """Count q-values up to a rate."""
+        called = np.flatnonzero(self._raw <= rate)
+        return int(self.n_below[called[-1]]) if len(called) else 0
+
+
+def _tallied(values: NDArray[np.float64], counts: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Add up the counts (n,) of equal values (n,); ascending."""
+    order = np.argsort(values, kind="stable")
+    values = values[order]
+    first = np.flatnonzero(np.append(len(values) > 0, values[1:] != values[:-1]))
+    return values[first], np.add.reduceat(counts[order], first) if len(first) else counts
+
+
 class _Kept:
-    """Candidates in the order in which they come: what they are judged by in memory, where they lie in a file."""
+    """Candidates in the order in which they come, in nameless files: what they are judged by, and where they lie."""
 
     def __init__(self) -> None:
-        self._columns: tuple[list[NDArray[Any]], ...] = ([], [], [])
-        self._file = tempfile.SpooledTemporaryFile(IN_MEMORY)
-        weakref.finalize(self, self._file.close)
+        self._files = {kind: tempfile.SpooledTemporaryFile(IN_MEMORY) for kind in (_JUDGED, _PLACE)}
+        weakref.finalize(self, _close, list(self._files.values()))
 
-    def add(self, sign: int, strengths: NDArray[np.float64], p_values: NDArray[np.float64], places: bytes) -> None:
-        """Add candidates of one sign, by its number."""
-        given: tuple[NDArray[Any], ...] = (np.full(len(strengths), sign, np.int8), strengths, p_values)
-        for column, values in zip(self._columns, given, strict=True):
-            column.append(values)
+    def add(self, judged: NDArray[Any], places: NDArray[Any]) -> None:
+        """Add candidates (n,)."""
         try:
-            self._file.write(places)
+            for kind, rows in ((_JUDGED, judged), (_PLACE, places)):
+                self._files[kind].write(rows.tobytes())
         except OSError as error:
             raise output_error(Path(tempfile.gettempdir()), error) from error
 
-    def column(self, number: int) -> NDArray[Any]:
-        """Numbers of signs, strengths or p-values (k,)."""
-        parts = self._columns[number]
-        if len(parts) != 1:
-            parts[:] = [np.concatenate(parts) if parts else np.zeros(0, np.float64 if number else np.int8)]
-        return parts[0]
+    def judged(self) -> Iterator[NDArray[Any]]:
+        """Yield signs, by their numbers, strengths and p-values, some candidates at a time."""
+        yield from self._blocks(_JUDGED)
 
     def places(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Where some candidates lie, by their numbers, ascending."""
-        found = [np.zeros(0, _PLACE)]
-        self._file.seek(0)
-        for first in range(0, len(self.column(0)), PLACES):
-            some = np.frombuffer(self._file.read(PLACES * _PLACE.itemsize), _PLACE)
-            found.append(some[rows[np.searchsorted(rows, first) : np.searchsorted(rows, first + PLACES)] - first])
+        found, first = [np.zeros(0, _PLACE)], 0
+        for some in self._blocks(_PLACE):
+            found.append(some[rows[np.searchsorted(rows, first) : np.searchsorted(rows, first + len(some))] - first])
+            first += len(some)
         return np.concatenate(found)
+
+    def _blocks(self, kind: np.dtype[Any]) -> Iterator[NDArray[Any]]:
+        file = self._files[kind]
+        file.seek(0)
+        while data := file.read(PLACES * kind.itemsize):
+            yield np.frombuffer(data, kind)
+
+
+def _close(files: list[Any]) -> None:
+    for file in files:
+        file.close()
 
 
 @dataclass
@@ -220,6 +291,7 @@ class Pool:
     lowest: float = np.inf
     highest: float = -np.inf
     _kept: _Kept = field(init=False, default_factory=_Kept)
+    _ranking: _Ranking | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.counts = {sign: SignCount() for sign in self.null}
@@ -261,8 +333,10 @@ class Pool:
             count.smallest_p = min(count.smallest_p, float(p_values.min()))
             most = MAX_WEIGHT if self.given is None else self.given[sign]
             keep = p_values <= KEPT * most * max(self.fdr, self.kept_fdr)
-            places = _places(block, candidates.take(keep)).tobytes()
-            self._kept.add(SIGNS.index(sign), strengths[keep], p_values[keep], places)
+            judged = np.empty(int(keep.sum()), _JUDGED)
+            judged["sign"], judged["strength"], judged["p_value"] = SIGNS.index(sign), strengths[keep], p_values[keep]
+            self._kept.add(judged, _places(block, candidates.take(keep)))
+            self._ranking = None
 
     def check_varies(self) -> None:
         """Raise when the track has no values, or the same everywhere."""
@@ -275,11 +349,10 @@ class Pool:
 
     def best_q(self) -> float:
         """Smallest q-value of any candidate, 1 when there is none; an upper bound of it where it is above the fdr."""
-        q_values = self.q_values()
         weights = self.weights
         smallest = min((count.smallest_p / weights[sign] for sign, count in self.counts.items()), default=1.0)
         of_one = min(1.0, smallest * max(self.n_nulls, 1.0))
-        return min(of_one, float(q_values.min())) if len(q_values) else of_one
+        return min(of_one, self.ranking().smallest)
 
     def n_needed(self) -> int:
         """Count the peaks, each stronger than every control, that q ≤ fdr takes with so few controls."""
@@ -287,39 +360,58 @@ class Pool:
         of_one = min((self.n_nulls / ((1 + len(null)) * weights[sign]) for sign, null in self.null.items()), default=0)
         return int(np.ceil(of_one / self.fdr))
 
-    def q_values(self) -> NDArray[np.float64]:
-        """Q-values (k,) of the candidates that may be called."""
-        return self._q_values(self._kept.column(2))
+    def n_called(self, rate: float) -> int:
+        """Count the candidates of a q-value up to a rate, as far as they are kept."""
+        return self.ranking().n_called(rate)
 
-    def _q_values(self, p_values: NDArray[np.float64]) -> NDArray[np.float64]:
+    def ranking(self) -> _Ranking:
+        """Return the q-values of the candidates that may be called."""
+        if self._ranking is None:
+            self._ranking = _Ranking.of(map(self._weighted, self._kept.judged()), self.n_nulls)
+        return self._ranking
+
+    def _weighted(self, judged: NDArray[Any], p_values: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        """P-values (n,) of some candidates over the weights of their signs."""
         weights = np.array([self.weights.get(sign, np.nan) for sign in SIGNS])
-        return benjamini_hochberg(p_values / weights[self._kept.column(0)], self.n_nulls)
+        return np.asarray((judged["p_value"] if p_values is None else p_values) / weights[judged["sign"]])
 
     def called(self) -> pd.DataFrame:
         """Candidates of a q-value up to the larger rate, in axis coordinates."""
-        q_values = self.q_values()
-        rows = np.flatnonzero(q_values <= max(self.fdr, self.kept_fdr))
-        sign, strength, p_value = (self._kept.column(i)[rows] for i in range(3))
-        places = self._kept.places(rows)
-        names = np.array(SIGNS, dtype=object)[sign]
-        return pd.DataFrame(places).assign(strength=strength, p_value=p_value, sign=names, q_value=q_values[rows])
+        most, first = self.ranking().largest_p(max(self.fdr, self.kept_fdr)), 0
+        rows, kept = [np.zeros(0, np.int64)], [np.zeros(0, _JUDGED)]
+        for judged in self._kept.judged():
+            called = np.flatnonzero(self._weighted(judged) <= most)
+            rows.append(first + called)
+            kept.append(judged[called])
+            first += len(judged)
+        found = np.concatenate(kept)
+        q_values = benjamini_hochberg(self._weighted(found), self.n_nulls)
+        names = np.array(SIGNS, dtype=object)[found["sign"]]
+        return pd.DataFrame(self._kept.places(np.concatenate(rows))).assign(
+            strength=found["strength"], p_value=found["p_value"], sign=names, q_value=q_values
+        )
 
     def spread(self) -> Spread:
         """Say how far the calls depend on which controls were drawn, by leaving out an eighth of them at a time."""
-        q_values = self.q_values()
-        n_calls, best = int((q_values <= self.fdr).sum()), float(q_values.min(initial=np.inf))
+        n_calls, best = self.n_called(self.fdr), self.ranking().smallest
         if best > FAR * self.fdr:
             return Spread(self.fdr, n_calls, 0.0, self.best_q(), 1.0)
-        del q_values
-        rows = {sign: np.flatnonzero(self._kept.column(0) == SIGNS.index(sign)) for sign in self.null}
         without = {sign: null.without() for sign, null in self.null.items()}
-        calls, log_q, p_values = np.empty(N_GROUPS), np.empty(N_GROUPS), np.empty(len(self._kept.column(0)))
-        for group in range(N_GROUPS):  # one at a time: among ten million windows each is of several million candidates
-            for sign in self.null:
-                p_values[rows[sign]] = without[sign][group].p_values(self._kept.column(1)[rows[sign]])
-            q_values = self._q_values(p_values)
-            calls[group], log_q[group] = (q_values <= self.fdr).sum(), np.log(q_values.min())
+        calls, log_q = np.empty(N_GROUPS), np.empty(N_GROUPS)
+        for group in range(N_GROUPS):
+            nulls = {sign: null[group] for sign, null in without.items()}
+            ranking = _Ranking.of((self._weighted(x, _p_values(x, nulls)) for x in self._kept.judged()), self.n_nulls)
+            calls[group], log_q[group] = ranking.n_called(self.fdr), np.log(ranking.smallest)
         return Spread(self.fdr, n_calls, _jackknife(calls), best, float(np.exp(_jackknife(log_q))))
+
+
+def _p_values(judged: NDArray[Any], nulls: Mapping[str, NullDistribution | JointNull]) -> NDArray[np.float64]:
+    """P-values (n,) of some candidates under other nulls."""
+    found = np.empty(len(judged))
+    for sign, null in nulls.items():
+        rows = judged["sign"] == SIGNS.index(sign)
+        found[rows] = null.p_values(judged["strength"][rows])
+    return found
 
 
 def _places(block: TrackBlock, candidates: Candidates) -> NDArray[Any]:

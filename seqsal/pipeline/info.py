@@ -19,7 +19,8 @@ import pandas as pd
 from seqsal.errors import BedError, CheckpointError, StoreError, UsageError
 from seqsal.io.bed import read_bed
 from seqsal.io.bigwig import MAGICS, summarize_bigwig
-from seqsal.io.store import DAMAGE, SCHEMA, in_use, read_attrs, result_prefix
+from seqsal.io.hdf5 import DAMAGE
+from seqsal.io.store import SCHEMA, in_use, read_attrs, result_prefix
 from seqsal.pipeline.file_info import FileInfo, version_facts
 from seqsal.version import CHECKPOINT_FORMAT, CHECKPOINT_VERSION
 

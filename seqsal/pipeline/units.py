@@ -37,8 +37,9 @@ from seqsal.attribution.request import Request, identify_model, make_request
 from seqsal.attribution.spans import WindowReader
 from seqsal.errors import OutputError, StoreError, UsageError, counted
 from seqsal.io.atomic import all_or_nothing, atomic_path, check_folder, check_writable, locked, make_folder
+from seqsal.io.hdf5 import DAMAGE
 from seqsal.io.inputs import SharedWindows
-from seqsal.io.store import DAMAGE, StoreLayout
+from seqsal.io.store import StoreLayout
 from seqsal.io.store_writer import AttributionWriter, RowsWriter, fingerprint, rows_fingerprint
 from seqsal.pipeline.dry_run import time_windows
 from seqsal.version import VERSION

@@ -16,9 +16,9 @@ import pytest
 
 from seqsal.errors import OutputError, StoreError
 from seqsal.io import store_writer
-from seqsal.io.attributions import Attributions
+from seqsal.io.attributions import Attributions, DiskTable
 from seqsal.io.rounding import relative_error, round_bits
-from seqsal.io.store import ResultLayout, StoreLayout, _read_text, read_attributions
+from seqsal.io.store import ResultLayout, StoreLayout, read_attributions
 from seqsal.io.store_writer import AttributionWriter, ControlsWriter, MemorySink
 from seqsal.pipeline.info import describe_file
 from seqsal.regions import make_regions
@@ -425,13 +425,14 @@ def test_arrays_that_do_not_belong_together(tmp_path: Path, name: str, value: An
 
 
 def test_text_that_repeats_is_one_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seqsal.io.store._TEXTS", 8)
+    monkeypatch.setattr("seqsal.io.attributions.ROWS_AT_ONCE", 8)
     names = [f"n{i}" for i in range(40)] + ["", "é", "n1"]
     chroms = ["chr1" * 9, "chr2" * 9] * 21 + ["chr1" * 9]
     with h5py.File(tmp_path / "t.h5", "w") as file:
         for name, values in {"chrom": chroms, "name": names, "none": []}.items():
             file.create_dataset(name, data=np.array(values, dtype=h5py.string_dtype()))
-        read = {name: _read_text(file[name]) for name in file}
+        table = DiskTable(file, list(file), StoreError)
+        read = {name: table.column(name) for name in file}
     assert read["name"].tolist() == names and read["chrom"].tolist() == chroms and not len(read["none"])
     assert len({id(one) for one in read["chrom"]}) == 2
 

@@ -369,3 +369,44 @@ def test_score_formats_are_listed_and_the_prediction_is_needed(tmp_path: Path) -
     with pytest.raises(UsageError, match="no column prediction"):
         write_scores(scores().drop(columns="prediction"), tmp_path / "s.tsv")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("order", ["sorted", "by chromosome", "two files", "any"])
+@pytest.mark.parametrize("block", [1, 3, 1000])
+def test_windows_come_in_the_order_of_the_axis(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, order: str, block: int
+) -> None:
+    n, length = 60, 10
+    chrom = np.sort(rng.choice(["chr10", "chr2", "chr1"], n))
+    start = rng.integers(-5, 60, n)  # some at one place
+    by = {"sorted": (start, chrom), "by chromosome": (start, chrom == "chr10", chrom == "chr2"),
+          "two files": (start, chrom, start >= 20), "any": (rng.random(n),)}[order]  # fmt: skip
+    rows = np.lexsort(by)
+    attr = make_attr(np.zeros((n, length)), chrom=chrom[rows], start=start[rows])
+    for module in ("attributions", "sweep"):
+        monkeypatch.setattr(f"seqsal.io.{module}.ROWS_AT_ONCE", block)
+    axis = Axis.of(attr, ["chr2", "chr10", "chr1"])
+    assert (axis.runs is None) == (order == "any")
+    first, last = ([pick(start[chrom == name]) for name in axis.chroms] for pick in (min, max))
+    base = np.append(0, np.cumsum(np.subtract(last, first) + length + 1)[:-1])
+    number = np.array([axis.chroms.index(name) for name in chrom[rows]])
+    place = base[number] + start[rows] - np.array(first)[number]
+    expected = np.argsort(place, kind="stable")
+    found = list(axis.in_order(7))
+    assert [len(one) for one, _ in found] == [7] * 8 + [4]
+    np.testing.assert_array_equal(np.concatenate([one for one, _ in found]), expected)
+    np.testing.assert_array_equal(np.concatenate([starts for _, starts in found]), place[expected])
+    np.testing.assert_array_equal(axis.order, expected)
+    np.testing.assert_array_equal(axis.window_start, place)
+    np.testing.assert_array_equal(axis.rows_at(np.array([59, 0, 30])), expected[[59, 0, 30]])
+
+    at = rng.integers(-8, 66, 200)
+    spans = make_regions(rng.choice(["chr1", "chr2", "chr10", "chr7"], 200), at, at + rng.integers(1, 13, 200))
+    row, offset = axis.windows_over(spans, length)
+    for i, (name, begin, end) in enumerate(zip(spans["chrom"], spans["start"], spans["end"], strict=True)):
+        here = (chrom[rows] == name) & (start[rows] <= begin) & (end <= start[rows] + length)
+        assert (row[i] >= 0) == here.any()
+        if here.any():
+            off_middle = np.abs(2 * start[rows] + length - begin - end)
+            assert here[row[i]] and off_middle[row[i]] == off_middle[here].min()
+            assert offset[i] == begin - start[rows][row[i]]

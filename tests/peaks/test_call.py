@@ -17,8 +17,12 @@ from scipy import stats
 from track_toys import bump, make_attr, noise
 
 from seqsal.errors import StoreError, UsageError
-from seqsal.io.attributions import Attributions, Controls
+from seqsal.io import attributions
+from seqsal.io.attributions import Attributions, Controls, DiskTable
 from seqsal.io.bed import write_narrowpeak
+from seqsal.io.store import StoreLayout, read_attributions
+from seqsal.io.store_writer import AttributionWriter
+from seqsal.io.sweep import Axis, Scale
 from seqsal.peaks import PEAK_COLUMNS, call_peaks, pool, write_peaks_tsv
 from seqsal.peaks.controls import choose_scale, window_scale
 from seqsal.peaks.pool import Pool, SignCount, benjamini_hochberg, sign_weights
@@ -134,6 +138,39 @@ def test_places_in_a_file_are_those_in_memory(
     pd.testing.assert_frame_equal(call_peaks(attr, kept_fdr=0.9, chunk_bp=1500), whole)
 
 
+@pytest.mark.parametrize("n_different", [1, 30, 4000])
+def test_counted_p_values_have_the_q_values_of_each(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, n_different: int
+) -> None:
+    p_values = (1 + rng.integers(n_different, size=3000) ** 2) / (1 + n_different**2)
+    q_values = benjamini_hochberg(p_values, 2000)
+    monkeypatch.setattr(pool, "COUNTED", 500)
+    ranking = pool._Ranking.of(iter(np.array_split(p_values, 17)), 2000)
+    assert ranking.smallest == q_values.min()
+    for rate in (*np.quantile(q_values, [0, 0.3, 0.9]), 0.5 * q_values.min(), 1.0):
+        assert ranking.n_called(rate) == (q_values <= rate).sum()
+        np.testing.assert_array_equal(p_values <= ranking.largest_p(rate), q_values <= rate)
+    assert pool._Ranking.of(iter(()), 5).n_called(1) == 0 and pool._Ranking.of(iter(()), 5).smallest == np.inf
+
+
+def test_the_table_of_a_file_on_disk_is_never_read_whole(
+    rng: np.random.Generator, controls: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    attr = make_attr(planted(rng, 30), chrom=["b"] * 20 + ["a"] * 10, controls=controls)
+    layout = StoreLayout(attr.regions, attr.regions.iloc[:0], LENGTH, {}, n_controls=len(controls))
+    with AttributionWriter(tmp_path / "A.h5", layout, {"method": "simulated"}) as writer:
+        writer.write("main", 0, {"codes": attr.codes, "track": attr.track, "prediction": attr.prediction})
+        zeros, source = np.zeros(controls.shape, np.uint8), np.zeros(len(controls), np.int64)
+        writer.write("null", 0, {"codes": zeros, "track": controls, "source": source, "prediction": source})
+        writer.finish()
+    monkeypatch.setattr(attributions, "ROWS_AT_ONCE", 7)
+    on_disk = read_attributions(tmp_path / "A.h5", in_memory=False)
+    monkeypatch.setattr(DiskTable, "frame", None)  # what reads it
+    peaks = call_peaks(on_disk)
+    assert len(peaks) > 10
+    pd.testing.assert_frame_equal(call_peaks(attr), peaks)
+
+
 def test_tiles_give_the_calls_of_one_long_window(rng: np.random.Generator, controls: NDArray[np.float32]) -> None:
     long = planted(rng, 8).reshape(1, -1)
     tile, step = 400, 150
@@ -177,15 +214,19 @@ def test_where_windows_lie_higher_heights_are_taken_as_they_are(
     assert taller["q_value"].min() < peaks["q_value"].min()
 
 
+def _scale_of(attr: Attributions) -> Scale | None:
+    return choose_scale(attr, Axis.of(attr))
+
+
 def test_the_scale_is_chosen_by_medians_of_known_windows(controls: NDArray[np.float32]) -> None:
     level = np.abs(controls).max()
     track, codes = np.full((5, LENGTH), level), np.zeros((5, LENGTH), np.uint8)
     track[:2] *= 1e-3
-    assert choose_scale(make_attr(track, controls=controls)) is None
+    assert _scale_of(make_attr(track, controls=controls)) is None
     codes[2:4] = 4
-    assert choose_scale(make_attr(track, codes=codes, controls=controls)) is window_scale
+    assert _scale_of(make_attr(track, codes=codes, controls=controls)) is window_scale
     codes[:] = 4
-    assert choose_scale(make_attr(track, codes=codes, controls=controls)) is None
+    assert _scale_of(make_attr(track, codes=codes, controls=controls)) is None
 
 
 def _coarse(track: NDArray[np.float32], controls: NDArray[np.float32], at: tuple[int, ...]) -> Attributions:
