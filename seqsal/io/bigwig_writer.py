@@ -2,9 +2,10 @@
 
 The libraries take a Python object for each base, a million in a second. Here a stretch of adjacent bases is cut into
 sections of its float32 values as they are (`fixedStep`), or of its runs of equal values (`bedGraph`) where those take
-less. Blocks are deflated where that saves much, which it does not for values of full precision. Threads encode
-while the caller goes on. Summaries at coarser scales grow along with the sections, in nameless files of their own, so
-that memory does not grow with the genome. No byte can be lost without an error, so nothing is read back.
+less. Blocks are deflated where that saves much, by threads while the caller goes on. Values of full precision are not,
+and to hand them to threads would take longer than their sections do. Summaries at coarser scales grow along with the
+sections, in nameless files of their own, so that memory does not grow with the genome. No byte can be lost without an
+error, so nothing is read back.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import tempfile
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import IO, Any, NamedTuple
 
@@ -33,8 +34,8 @@ SECTION = 8192  # bases of a section
 FINEST, COARSER, N_SCALES = 128, 4, 8  # bases of a summary at the finest scale, how many make one of the next, scales
 RECORDS = 512  # summaries of a block
 NODE = 256  # items of a node of a tree
-BATCH = 1 << 17  # bases that a thread takes at a time
-N_THREADS, N_WAITING = min(os.cpu_count() or 1, 8), 16  # that encode, and batches that wait for them or for the disk
+BATCH = 1 << 17  # bases that are encoded, and a thread takes, at a time
+N_THREADS, N_WAITING = min(os.cpu_count() or 1, 8), 16  # that deflate, and batches that wait for them
 BUFFERED = 1 << 20  # bytes of sections that are written together
 MOST_DUE = 1 << 13  # summaries of the finest scale that wait for the others
 SAVED, SUMMARY_SAVED = 0.75, 0.5  # what is left at most of a section, or summaries, where they are deflated
@@ -61,7 +62,7 @@ class Stretch(NamedTuple):
 class _Encoded(NamedTuple):
     """Sections, where each lies (chromosome, start, end), summaries, and sums of values and of their squares."""
 
-    sections: list[bytes]
+    sections: Future[list[bytes]] | list[bytes]
     spans: list[tuple[int, int, int]]
     records: Array
     sums: NDArray[np.float64]
@@ -75,16 +76,14 @@ def write_bigwig(path: str | os.PathLike[str], chrom_sizes: Mapping[str, int], s
     """
     with atomic_path(path) as temporary, open(temporary, "wb", BUFFERED) as file, ExitStack() as stack:
         writer = _Writer(file, chrom_sizes, lambda: stack.enter_context(_nameless(temporary.parent)))
-        encoders = stack.enter_context(ThreadPoolExecutor(N_THREADS))
-        in_order = stack.enter_context(ThreadPoolExecutor(1))
-        waiting: deque[Future[None]] = deque()
+        threads = stack.enter_context(ThreadPoolExecutor(N_THREADS))
+        waiting: deque[_Encoded] = deque()
         for batch in _batches(stretches):
-            made = encoders.submit(_encode, [(writer.number_of(one.chrom), one.start, one.values) for one in batch])
-            waiting.append(in_order.submit(writer.add, made))
-            if len(waiting) > N_WAITING:
-                waiting.popleft().result()
-        for added in waiting:
-            added.result()
+            waiting.append(_encode([(writer.number_of(one.chrom), one.start, one.values) for one in batch], threads))
+            while waiting and (not isinstance(waiting[0].sections, Future) or len(waiting) > N_WAITING):
+                writer.add(waiting.popleft())
+        for made in waiting:
+            writer.add(made)
         writer.finish()
     return writer.n_bases
 
@@ -109,7 +108,7 @@ def _batches(stretches: Iterable[Stretch]) -> Iterator[list[Stretch]]:
         yield batch
 
 
-def _encode(batch: Sequence[tuple[int, int, NDArray[np.float32]]]) -> _Encoded:
+def _encode(batch: Sequence[tuple[int, int, NDArray[np.float32]]], threads: Executor) -> _Encoded:
     """Make sections and summaries of stretches: number of the chromosome, start, and values."""
     sections: list[bytes] = []
     spans: list[tuple[int, int, int]] = []
@@ -131,7 +130,8 @@ def _encode(batch: Sequence[tuple[int, int, NDArray[np.float32]]]) -> _Encoded:
             records["sum"], records["squares"] = exact
         summaries.append(records)
         sums += exact.sum(axis=1)
-    return _Encoded(_deflated(sections, SAVED), spans, _joined(summaries), sums)
+    packed = threads.submit(_deflate, sections) if _is_worth(sections, SAVED) else list(map(stored, sections))
+    return _Encoded(packed, spans, _joined(summaries), sums)
 
 
 def _section(number: int, start: int, values: NDArray[np.float32]) -> bytes:
@@ -149,11 +149,14 @@ def _section(number: int, start: int, values: NDArray[np.float32]) -> bytes:
     return struct.pack("<IIIIIBBH", number, start, end, step, step, kind, 0, len(content)) + content.tobytes()
 
 
-def _deflated(blocks: Sequence[bytes], most: float) -> list[bytes]:
-    """Deflate blocks of one kind, or wrap them as they are where more than `most` is left of the first one's start."""
+def _is_worth(blocks: Sequence[bytes], most: float) -> bool:
+    """Whether deflating blocks of one kind leaves `most` or less, to judge by the start of the first."""
     tried = blocks[0][:TRIED]
-    is_worth = len(zlib.compress(tried, 1)) <= most * len(tried)
-    return [zlib.compress(block, 1) if is_worth else stored(block) for block in blocks]
+    return len(zlib.compress(tried, 1)) <= most * len(tried)
+
+
+def _deflate(blocks: Sequence[bytes]) -> list[bytes]:
+    return [zlib.compress(block, 1) for block in blocks]
 
 
 class _Writer:
@@ -174,14 +177,14 @@ class _Writer:
         """Return the number of a chromosome, which is given as it comes."""
         return self._numbers.setdefault(chrom, len(self._numbers))
 
-    def add(self, encoded: Future[_Encoded]) -> None:
+    def add(self, made: _Encoded) -> None:
         """Write sections as soon as they are there."""
-        made = encoded.result()
-        for section, (number, start, end) in zip(made.sections, made.spans, strict=True):
+        sections = made.sections.result() if isinstance(made.sections, Future) else made.sections
+        for section, (number, start, end) in zip(sections, made.spans, strict=True):
             self._index.add(number, start, number, end, self._at, len(section))
             self._at += len(section)
             self.n_bases += end - start
-        self._file.writelines(made.sections)
+        self._file.writelines(sections)
         self._least = min(self._least, float(made.records["least"].min()))
         self._most = max(self._most, float(made.records["most"].max()))
         self._sums += made.sums
@@ -328,8 +331,9 @@ class _Scale:
         """Write full blocks, and with `is_last` what is left."""
         n = len(self._due) if is_last else len(self._due) // RECORDS * RECORDS
         blocks = [self._due[i : min(i + RECORDS, n)] for i in range(0, n, RECORDS)]
-        deflated = _deflated([block.tobytes() for block in blocks], SUMMARY_SAVED) if blocks else []
-        for block, data in zip(blocks, deflated, strict=True):
+        raw = [block.tobytes() for block in blocks]
+        packed = _deflate(raw) if raw and _is_worth(raw, SUMMARY_SAVED) else list(map(stored, raw))
+        for block, data in zip(blocks, packed, strict=True):
             first, last = block[0], block[-1]
             self.index.add(first["chrom"], first["start"], last["chrom"], last["end"], self._file.tell(), len(data))
             self._file.write(data)

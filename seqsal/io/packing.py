@@ -9,11 +9,9 @@ stays as sound as one of unpacked rows when its writer is killed.
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import h5py
@@ -128,18 +126,13 @@ def _blocks(data: memoryview) -> Iterator[bytes | memoryview]:
 class Slots:
     """Writes rows of datasets that lie in slots, of which scores are rounded to `keep_bits`.
 
-    It holds each dataset's last slot, so that writing on from it reads nothing back. Threads pack slots that are put
-    in; HDF5 gets them from :meth:`drain`, in their order.
+    It holds each dataset's last slot, so that writing on from it reads nothing back. Threads would not help: a slot is
+    packed in less time than it takes to hand it over.
     """
 
     def __init__(self, keep_bits: int | None = None) -> None:
         self.keep_bits = keep_bits
         self._held: dict[str, tuple[int, NDArray[Any]]] = {}
-        self._due: list[tuple[h5py.Dataset, int, Future[bytes]]] = []
-
-    @cached_property
-    def _threads(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(min(os.cpu_count() or 1, 8), "seqsal-pack")
 
     def _slot(self, values: NDArray[Any], is_many: bool = False) -> bytes:
         if values.dtype == np.uint8:
@@ -155,11 +148,6 @@ class Slots:
 
     def write(self, target: h5py.Dataset, rows: NDArray[np.int64], values: NDArray[Any]) -> None:
         """Write ascending rows into slots; one that a killed process left torn keeps its other rows."""
-        self.put(target, rows, values)
-        self.drain()
-
-    def put(self, target: h5py.Dataset, rows: NDArray[np.int64], values: NDArray[Any]) -> None:
-        """Begin to write rows, which stay as they are until they are drained."""
         (n_rows, *_), none, name = target.chunks, (0,) * (target.ndim - 1), target.name
         numbers, is_many = rows // n_rows, target.size >= MANY
         for number in np.unique(numbers).tolist():
@@ -177,13 +165,7 @@ class Slots:
                 slot[rows[low:high] - first] = values[low:high]
             elif name in self._held and self._held[name][0] == number:
                 del self._held[name]  # what it holds is written over
-            self._due.append((target, first, self._threads.submit(self._slot, slot, is_many)))
-
-    def drain(self) -> None:
-        """Write what was put in."""
-        for target, first, made in self._due:
-            target.id.write_direct_chunk((first, *(0,) * (target.ndim - 1)), made.result())
-        self._due = []
+            target.id.write_direct_chunk((first, *none), self._slot(slot, is_many))
 
 
 def _unpacked(stream: bytes, empty: NDArray[Any]) -> NDArray[Any]:

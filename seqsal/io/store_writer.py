@@ -166,7 +166,6 @@ class _PartialFile(ABC):
                 for name, rows in arrays.items():
                     stop = start + len(rows)
                     _put(self._target(self._dataset(part, result, name)), np.arange(start, stop), rows, self._slots)
-                self._slots.drain()
                 self._flush()
                 if complete:
                     self._target("progress")[0 if part == "main" else 1] = stop
@@ -360,7 +359,6 @@ class AttributionWriter(_PartialFile):
                         if name == "null/source" and "parents" in given:
                             values = given["parents"][here]
                         _put(self.file[name], given["to"][here], values, self._slots)
-                        self._slots.drain()
                         self._raw.check()
                 self._flush()
         except OSError as error:
@@ -422,9 +420,9 @@ def _rounded(name: str, rows: NDArray[Any], keep_bits: int | None) -> NDArray[An
 
 
 def _put(dataset: h5py.Dataset, rows: NDArray[np.int64], values: NDArray[Any], slots: Slots) -> None:
-    """Write ascending rows of a dataset, scores rounded; those of slots are to be drained."""
+    """Write ascending rows of a dataset, scores rounded."""
     if dataset.chunks and _has_slots(dataset.name, (dataset.shape, dataset.dtype), slots.keep_bits):
-        slots.put(dataset, rows, values)
+        slots.write(dataset, rows, values)
     elif len(rows):
         dataset[_as_slice(rows)] = _rounded(dataset.name, values, slots.keep_bits)
 
@@ -666,7 +664,6 @@ def _copy_rows(
     for start in range(0, n_rows, step):
         some = source[name][start : start + step]
         _put(target[name], np.arange(start, start + len(some)), some, slots)
-        slots.drain()
         raw.check()
 
 
