@@ -1,12 +1,17 @@
 """`seqsal train --signal` against bpnet-lite's own training: how well each does on held-out data, and how fast.
 
     python benchmarks/signals.py [--seeds 3] [--epochs 10] [--filters 16] [--blocks 3] [--width 200]
+                                [--undo start clip weight]
                                 [--genome G.fa --regions R.bed --signal T.bw --test-chroms A --valid-chroms B]
 
 Both train the same network (the test `test_the_network_is_that_of_bpnetlite` shows that it is the same) on the same
 windows, shifted and turned at random, with the same batches' size, epochs, weight of the counts and peak learning rate:
 `BPNet.fit` with `PeakNegativeSampler`, AdamW and its weights of the best epoch; seqsal with its one-cycle schedule and
 averaged weights. By default the data are simulated (`tests/signal_toys.py`): reads around sites.
+
+`--undo` takes back what lets counts be learnt, to see what each is worth: `start`, the head's bias at the mean of
+log(1 + counts) (then log(1 + their mean)); `clip`, of gradients to a norm of 1; `weight`, of counts by half their mean
+(then a tenth of their median, in both programs).
 
 Printed, with mean and standard deviation over seeds (of data, weights and batches): Pearson correlation of log counts,
 Jensen-Shannon divergence and Pearson correlation of profiles, by one and the same function, on the test part; what
@@ -19,15 +24,17 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import math
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -35,11 +42,12 @@ import torch
 from seqsal.models import CNN, CNNConfig
 from seqsal.models.state import seeded
 from seqsal.sequence.codes import one_hot
+from seqsal.training import fit as fit_module
 from seqsal.training.examples import Examples, load_examples
 from seqsal.training.fit import HeldOut, evaluate
 from seqsal.training.settings import TrainConfig
 from seqsal.training.signal import Signal, profile_scores
-from seqsal.training.train import train_examples
+from seqsal.training.train import _Scale, train_examples
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from signal_toys import make_signal
@@ -48,9 +56,16 @@ CPU = torch.device("cpu")
 MEASURES = ("pearson", "profile_jsd", "profile_pearson")
 
 
-def ours(examples: Examples, config: CNNConfig, training: TrainConfig, seed: int) -> CNN:
-    """Train as `seqsal train` does."""
-    return train_examples(examples, config, training, seed=seed, device=CPU).model
+def ours(examples: Examples, config: CNNConfig, training: TrainConfig, seed: int, undo: Sequence[str] = ()) -> CNN:
+    """Train as `seqsal train` does, but for what is taken back."""
+    scale, clip = _Scale.of(examples, config.loss), fit_module.MAX_PROFILE_GRADIENT
+    if "start" in undo:
+        scale = replace(scale, start=np.log1p(examples.targets[examples.rows("train")].mean(axis=0)))
+    with (
+        mock.patch.object(_Scale, "of", lambda *_: scale),
+        mock.patch.object(fit_module, "MAX_PROFILE_GRADIENT", math.inf if "clip" in undo else clip),
+    ):
+        return train_examples(examples, config, training, seed=seed, device=CPU).model
 
 
 def theirs(
@@ -145,6 +160,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--regions-each", type=int, default=600, help="Simulated regions on each of 4 chromosomes.")
     parser.add_argument("--learning-rate", type=float, default=4e-3)
+    parser.add_argument("--undo", nargs="+", choices=("start", "clip", "weight"), default=[])
     for name in ("regions", "genome", "signal"):
         parser.add_argument(f"--{name}")
     for name in ("valid", "test"):
@@ -162,10 +178,11 @@ def main() -> None:
                 learning_rate=arguments.learning_rate,
             )  # fmt: skip
             examples, config = examples_of(arguments, seed, folder, training)
-            median = float(np.median(examples.targets[examples.rows("train")]))
-            training = replace(training, count_weight=median / 10)
+            counts = examples.targets[examples.rows("train")]
+            weight = np.median(counts) / 10 if "weight" in arguments.undo else counts.mean() / 2
+            training = replace(training, count_weight=float(weight))  # of both programs
             with timed(seconds["seqsal"]):
-                mine: Any = ours(examples, config, training, seed)
+                mine: Any = ours(examples, config, training, seed, arguments.undo)
             with timed(seconds["bpnet-lite"]):
                 other = theirs(examples, config, training, seed, folder)
             for name_of, model in zip(names, (mine, other, of_mean(examples, config)), strict=True):

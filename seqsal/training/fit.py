@@ -204,6 +204,7 @@ _START_FRACTION = 0.04  # of the peak learning rate, at the first step
 _END_FRACTION = 1e-4  # and at the last
 MAX_RESIDENT_BYTES = 2 << 30  # of windows (a byte a base) that stay on the device while a model is trained
 WORK_OF_A_THREAD = 250_000_000  # products of weights and values in a forward pass: some 20 ms of a training step
+MAX_PROFILE_GRADIENT = 1.0  # norm, as bpnet-lite has it: else the few windows with most reads set the size of all steps
 _LOSS_NAMES = {"train": "training loss", "valid": "validation loss"} | {name: what for name, (what, _) in TERMS.items()}
 _EVALUATION_BP = 1 << 18  # bases in a batch without gradients
 
@@ -524,6 +525,8 @@ class _Loop:
             losses |= self.terms(Shown(X, marks, targets, head, generator, step, controls))
             state.optimizer.zero_grad(set_to_none=True)
             torch.stack([loss * self.terms.weight(name, step) for name, loss in losses.items()]).sum().backward()
+            if self.config.loss == "profile":
+                torch.nn.utils.clip_grad_norm_(state.model.parameters(), MAX_PROFILE_GRADIENT)
             state.optimizer.step()
             step += 1
             _average(state.averaged, state.model, min(training.weight_average, step / (step + 10)))
@@ -574,8 +577,8 @@ class _Loss:
             n_positive = targets.sum(dim=0).clamp_min(1)
             self.weight = (len(targets) - n_positive).clamp_min(1) / n_positive
         if kind == "profile":
-            median = targets.median(dim=0).values / 10 if training.count_weight is None else training.count_weight
-            self.weight = torch.as_tensor(median, device=targets.device)
+            weight = targets.mean(dim=0) / 2 if training.count_weight is None else training.count_weight
+            self.weight = torch.as_tensor(weight, device=targets.device)
 
     def __call__(self, raw: Any, targets: torch.Tensor) -> torch.Tensor:
         if self.kind == "profile":

@@ -66,8 +66,8 @@ class TrainConfig:
         Parts of the network that stay as they are, by the beginning of their names: ``stem``, ``blocks``,
         ``blocks.0``, ``head``, …; with weights to start from.
     count_weight
-        Of the squared error of log counts in the loss of a profile; None takes a tenth of the median count of a
-        training window, as ChromBPNet does.
+        Of the squared error of log counts in the loss of a profile; None takes half the mean count of a training
+        window, which gives both about the same say (Avsec et al. 2021, doi:10.1038/s41588-021-00782-6).
     cutout, cutout_probability, cutout_width
         ``salient`` shuffles the stretch of so many bases that the network looks at most, ``random`` any, in this share
         of the windows of a batch (:mod:`seqsal.training.cutout`); ``none``.

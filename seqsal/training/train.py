@@ -409,8 +409,10 @@ class _Scale:
                 )
             both = [np.arange(targets.shape[1]), list(examples.swaps[0]) or np.arange(targets.shape[1])]
             return cls(targets.mean(axis=0)[both].mean(axis=0), spread[both].mean(axis=0), zeros)
-        if loss in ("count", "profile"):
-            return cls(zeros, ones, np.log(np.maximum(targets.mean(axis=0), 1e-3) + (loss == "profile")))
+        if loss == "count":
+            return cls(zeros, ones, np.log(np.maximum(targets.mean(axis=0), 1e-3)))
+        if loss == "profile":  # a squared error of logs, which their mean has least of
+            return cls(zeros, ones, np.log1p(targets).mean(axis=0))
         return cls(zeros, ones, zeros)
 
     def standardise(self, targets: NDArray[np.float32]) -> NDArray[np.float32]:

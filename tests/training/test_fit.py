@@ -90,6 +90,25 @@ def _of_profile(rng: np.random.Generator, n: int = 64) -> Examples:
                     swaps=((0,), ()))  # fmt: skip
 
 
+def test_no_window_of_a_profile_sets_the_size_of_a_step(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    examples, norms, step = _of_profile(rng), list[float](), fit_module._AdamW.step
+    assert examples.tracks is not None
+    tracks = examples.tracks * np.where(np.arange(64) == 5, 1000, 1)[:, None, None].astype(np.float32)
+
+    def watched(self: Any) -> None:
+        norms.append(float(torch.stack([one.grad.norm() for one in self.param_groups[0]["params"]]).norm()))
+        step(self)
+
+    monkeypatch.setattr(fit_module._AdamW, "step", watched)
+    config = CNNConfig.for_profile(60, output_length=24, profile_kernel=9, n_filters=8, stem_kernel=5, n_blocks=1)
+    fit(CNN(config), replace(examples, tracks=tracks, targets=tracks.sum(-1)),
+        TrainConfig(epochs=1, max_shift=3, batch_size=16), seed=0, device=torch.device("cpu"), state_file=None,
+        resume=False, progress=False)  # fmt: skip
+    np.testing.assert_allclose(norms, 1, rtol=1e-4)  # in the batch with a thousand times the reads, and in the others
+
+
 @pytest.mark.parametrize("kind", ["binary", "profile"])
 def test_mixed_precision_learns_the_same(kind: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a GPU does it; the CPU knows bfloat16 too."""

@@ -21,10 +21,11 @@ from seqsal.io.bed import read_bed
 from seqsal.models import CNN, CNNConfig, wrap
 from seqsal.models.checkpoint import load_checkpoint
 from seqsal.models.load import load_model
+from seqsal.training.examples import Examples
 from seqsal.training.fit import View, _Loss
 from seqsal.training.settings import TrainConfig
 from seqsal.training.signal import find_strand_pairs, profile_scores, read_tracks
-from seqsal.training.train import TrainResult, train_model
+from seqsal.training.train import TrainResult, _Scale, train_model
 
 WIDTH = 120
 SIZES = {"n_filters": 12, "n_blocks": 1, "stem_kernel": 11, "profile_kernel": 25}
@@ -131,6 +132,20 @@ def test_losses_and_measures_are_those_of_bpnetlite() -> None:
     torch.testing.assert_close(scores["profile_pearson"].float(), theirs["profile_pearson"], rtol=1e-4, atol=1e-5)
     jsd = calculate_performance_measures(logits.log_softmax(-1), y, counts, measures=["profile_jsd"])["profile_jsd"]
     torch.testing.assert_close(scores["profile_jsd"].float(), jsd, rtol=1e-4, atol=1e-5)
+
+
+def test_counts_have_a_say_and_start_where_no_constant_is_better(rng: np.random.Generator) -> None:
+    targets = rng.lognormal(3, 2, (200, 2)).astype(np.float32) * [1, 9]  # skewed, as reads are
+    parts = np.repeat(["train", "test"], [150, 50])
+    examples = Examples(np.zeros((200, 9), np.uint8), targets, parts, parts == "train", parts)
+    start = _Scale.of(examples, "profile").start
+    worse = [np.square(np.log1p(targets[:150]) - start - off).mean(axis=0) for off in (-0.1, 0, 0.1)]
+    assert (worse[1] < worse[0]).all() and (worse[1] < worse[2]).all()
+    # Avsec et al. 2021: the squared error weighs half the mean count, which is where a Poisson's log-likelihood of the
+    # counts, n (x - 1 - log x) at the ratio x of what is expected, bends as much
+    weight = _Loss("profile", torch.from_numpy(targets[:150]), TrainConfig()).weight
+    n, log_x = targets[:150].mean(axis=0), 1e-2
+    np.testing.assert_allclose(weight * log_x**2, n * (np.exp(log_x) - 1 - log_x), rtol=5e-3)
 
 
 def test_a_window_without_reads_has_no_measure() -> None:
