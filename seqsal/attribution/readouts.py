@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -148,9 +147,3 @@ def place_groups(model: nn.Module, windows: pd.DataFrame) -> tuple[list[Place], 
 def model_at(model: Any, place: Place) -> Any:
     """Return the model as it reads some bins."""
     return model.at(place) if place else model
-
-
-def group_rows(of: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Yield each group with its rows."""
-    for group in np.unique(of):
-        yield int(group), np.flatnonzero(of == group)

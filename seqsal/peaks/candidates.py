@@ -118,11 +118,6 @@ class CandidateRules:
             raise UsageError(f"flank_fraction: got {self.flank_fraction}, expected a share above 0 and at most 1")
 
     @property
-    def half_kernel(self) -> int:
-        """Bases of the kernel on either side of its centre."""
-        return self.smooth_bp // 2
-
-    @property
     def widths(self) -> tuple[int, ...]:
         """Supports of the kernels (bp) that a candidate's strength is measured with."""
         return kernel_widths(self.smooth_bp)
