@@ -209,6 +209,7 @@ class CNN(nn.Module):
     Convolutions are padded by zeros, which is what an unknown base looks like.
     """
 
+    NOTES = ("metadata",)  # attributes that its results do not depend on
     metadata: dict[str, Any]  # of its training, where it is known
     frozen: tuple[str, ...] = ()  # modules that stay as they are while others are trained
 

@@ -19,7 +19,7 @@ import sys
 import types
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, TypeGuard
 
 import torch
@@ -324,14 +324,19 @@ class _Unknown(Exception):
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes, type, torch.dtype, torch.device})
 _FLAT = {"_flat_weights", "_flat_weight_refs"}  # of recurrent layers: their parameters again
 _STATE = frozenset({"training", "_parameters", "_buffers", "_modules"} | _FLAT)  # compared by value, or given back
-_HOOKS = frozenset(name for name, value in vars(nn.Module()).items() if isinstance(value, dict))  # most are empty
+_HOOKS = frozenset(
+    name for name, value in vars(nn.Module()).items() if isinstance(value, (dict, set))
+)  # most are empty
 
 
 def _settings(layer: nn.Module) -> list[Any]:
     if isinstance(layer, torch.jit.ScriptModule):
         return [getattr(layer, "code", "")]
     settings: list[Any] = []
+    notes = getattr(type(layer), "NOTES", ())  # names of attributes that its results do not depend on
     for name, value in vars(layer).items():
+        if name in notes:
+            continue
         if type(value) in _PLAIN:
             if name != "training":
                 settings.append((name, value))
@@ -351,6 +356,8 @@ def _described(value: Any) -> Any:
         return type(value).__name__, list(value) if is_plain else [_described(item) for item in value]
     if isinstance(value, dict):
         return [(_described(key), _described(item)) for key, item in value.items()]
+    if is_dataclass(value) and not isinstance(value, type):
+        return type(value), [(one.name, _described(getattr(value, one.name))) for one in fields(value)]
     if isinstance(value, types.BuiltinFunctionType) or (
         isinstance(value, types.FunctionType) and not value.__closure__
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import weakref
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from nets import random_X
 from torch import nn
 
 import seqsal
-from seqsal.models import wrap
+from seqsal.models import CNN, CNNConfig, wrap
 from seqsal.models.state import facts_of
 
 
@@ -64,6 +65,17 @@ def test_use_is_no_change() -> None:
         seqsal.attribute(module, X=random_X(2).numpy(), method=method, n_controls=0, device="cpu")
     module.eval().requires_grad_(False)
     assert facts_of(module)["seen"]
+
+
+def test_built_in_networks_are_known_again() -> None:
+    """Their configuration is an object; the notes on their training are long, and change nothing."""
+    for config in (CNNConfig(input_length=60), CNNConfig(input_length=60, loss="regression", pooling="max")):
+        module = CNN(config)
+        facts_of(module)["seen"] = True
+        module.metadata = {"history": list(range(1000))}
+        assert facts_of(module)["seen"]
+        module.config = dataclasses.replace(config, dropout=0.5)
+        assert "seen" not in facts_of(module)
 
 
 def test_facts_die_with_their_module() -> None:
