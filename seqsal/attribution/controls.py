@@ -250,17 +250,13 @@ def run_of_attributions(
 
 
 def predictor(
-    attr: Attributions,
-    model: nn.Module | str | os.PathLike[str] | None = None,
-    device: str = "auto",
-    rc_average: bool | None = None,
+    attr: Attributions, run: AttributionRun, rc_average: bool | None = None
 ) -> Callable[[NDArray[np.uint8]], NDArray[np.float64]]:
-    """Return what predicts whole windows (n, W) as (n,), in the output space of attributions.
+    """Return what predicts whole windows (n, W) as (n,), by the run of attributions and in their output space.
 
-    Strands are averaged where they are in the attributions, unless `rc_average` says otherwise. Raises as
-    :func:`make_controls` where their model is not at hand.
+    Strands are averaged where they are in the attributions, unless `rc_average` says otherwise. StoreError: a sequence
+    cannot be predicted by itself.
     """
-    run = run_of_attributions(attr, model, device)
     target = next(one.target for one in run.results if one.name == attr.name)
     rc_average = run.options.rc_average if rc_average is None else rc_average
     has_places = getattr(run.model, "grid", None) is not None
@@ -275,25 +271,19 @@ def predictor(
 
 
 def attributer(
-    attr: Attributions,
-    model: nn.Module | str | os.PathLike[str] | None = None,
-    device: str = "auto",
-    *,
-    most_passes: int,
+    attr: Attributions, run: AttributionRun, *, most_passes: int
 ) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None:
-    """Return what attributes other sequences (n, W) as attributions were made, with tracks (n, L).
+    """Return what attributes other sequences (n, W) as the run made attributions, with tracks (n, L).
 
-    None where these are averaged over both strands or take more passes of the model than `most_passes` a window. Raises
-    as :func:`make_controls` where their model is not at hand.
+    None where these are averaged over both strands or take more passes of the model than `most_passes` a window.
     """
-    run = run_of_attributions(attr, model, device)
     planned = next(one for one in run.planned if attr.name in [result.name for result in one.results])
     if run.options.rc_average or planned.method.n_passes(attr.length) > most_passes:
         return None
 
     def attribute(codes: NDArray[np.uint8]) -> NDArray[np.float32]:
         source = _Windows(attr)
-        source.windows = source.windows.iloc[np.zeros(len(codes), dtype=np.int64)].reset_index(drop=True)
+        source.windows = windows_of(attr.rows(np.zeros(len(codes), dtype=np.int64)))
         source.codes = codes
         layout = _layout(run, planned, source, 0)
         sink = MemorySink(layout)

@@ -37,7 +37,7 @@ __all__ = [
 ]  # fmt: skip
 
 CHUNK_BP = 1 << 20  # values per chunk: about 60 MB of working memory
-MOST_RUNS = 1 << 16  # of rows in order; where there are more, each row's place is kept in memory
+MOST_RUNS = 100  # of rows in order, and one for as many rows; of more of them, each row's place is kept in memory
 Scale = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.float64]]
 Read = Callable[[NDArray[np.int64]], tuple[NDArray[np.float32], NDArray[np.bool_]]]
 
@@ -105,39 +105,32 @@ class Axis:
         """Rows (N,) of the windows along the axis."""
         if self.runs is None:
             return np.argsort(self.window_start, kind="stable")
-        return np.concatenate([np.arange(first, first + n) for first, n, _ in self.runs.tolist()])
+        return self.rows_at(np.arange(len(self.attr)))
+
+    def _at(self, ranks: NDArray[np.int64], runs: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows and chromosomes (n,) of the windows of some ranks (n,) along the axis."""
+        before = np.cumsum(runs[:, 1]) - runs[:, 1]
+        run = np.searchsorted(before, ranks, side="right") - 1
+        return np.asarray(runs[run, 0] + ranks - before[run]), runs[run, 2]
 
     def rows_at(self, ranks: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows of the windows of some ranks (n,) along the axis."""
-        if self.runs is None:
-            return self.order[ranks]
-        before = np.cumsum(self.runs[:, 1]) - self.runs[:, 1]
-        run = np.searchsorted(before, ranks, side="right") - 1
-        return np.asarray(self.runs[run, 0] + ranks - before[run])
+        return self.order[ranks] if self.runs is None else self._at(ranks, self.runs)[0]
 
     def in_order(self, step: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """Yield the windows along the axis, `step` at a time: their rows, and the axis positions of their first bases.
 
         Of windows that lie in order in the file, as tiles of a genome do, no more than that is in memory.
         """
-        if self.runs is None:
-            for rows in (self.order[i : i + step] for i in range(0, len(self.attr), step)):
+        for i in range(0, len(self.attr), step):
+            if self.runs is None:
+                rows = self.order[i : i + step]
                 yield rows, self.window_start[rows]
-            return
-        parts: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
-        n_held = 0
-        for first, n, chrom in self.runs.tolist():
-            at = first
-            while at < first + n:
-                part = slice(at, min(at + step - n_held, first + n))
-                start = self._placed(np.asarray(self.attr.column("start", part), dtype=np.int64), chrom)
-                parts.append((np.arange(part.start, part.stop), start))
-                n_held, at = n_held + len(start), part.stop
-                if n_held == step:
-                    yield _joined(parts)
-                    parts, n_held = [], 0
-        if parts:
-            yield _joined(parts)
+                continue
+            rows, chrom = self._at(np.arange(i, min(i + step, len(self.attr))), self.runs)
+            adjacent = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)
+            starts = [self.attr.column("start", slice(int(one[0]), int(one[-1]) + 1)) for one in adjacent]
+            yield rows, self._placed(np.concatenate(starts).astype(np.int64, copy=False), chrom)
 
     def windows_over(self, spans: pd.DataFrame, length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Find the window of `length` bp that holds each span (chrom, start, end) whole, nearest to its middle.
@@ -196,7 +189,7 @@ def _survey(attr: Attributions) -> tuple[dict[str, int], dict[str, int], list[_R
         for name, lowest, highest in zip(names, low.tolist(), high.tolist(), strict=True):
             first[name], last[name] = min(first.get(name, lowest), lowest), max(last.get(name, highest), highest)
         at = np.flatnonzero(np.append(True, (of[1:] != of[:-1]) | (start[1:] < start[:-1])))
-        if runs is None or len(runs) + len(at) > MOST_RUNS:
+        if runs is None or len(runs) + len(at) > MOST_RUNS + len(attr) // MOST_RUNS:
             runs = None
             continue
         for i, n in zip(at.tolist(), np.diff(at, append=len(start)).tolist(), strict=True):
@@ -215,11 +208,6 @@ def _in_order(runs: list[_Run], rank: Mapping[str, int]) -> NDArray[np.int64] | 
         if one.chrom == after.chrom and (one.last, one.first) > (after.start, after.first):
             return None
     return np.array([(run.first, run.n, rank[run.chrom]) for run in ordered], dtype=np.int64).reshape(-1, 3)
-
-
-def _joined(parts: list[tuple[NDArray[np.int64], NDArray[np.int64]]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    rows, starts = zip(*parts, strict=True)
-    return np.concatenate(rows), np.concatenate(starts)
 
 
 @dataclass(frozen=True)

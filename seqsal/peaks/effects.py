@@ -105,7 +105,7 @@ class Effects:
         cls, attr: Attributions, model: nn.Module | str | os.PathLike[str] | None, device: str, is_steady: bool
     ) -> Effects | None:
         """Make one of the model that made attributions; None, and a line that says why, where it is not at hand."""
-        from seqsal.attribution.controls import attributer, predictor  # which wait for torch
+        from seqsal.attribution.controls import attributer, predictor, run_of_attributions  # which wait for torch
 
         reason = ""
         if attr.window_codes is not None:
@@ -116,8 +116,9 @@ class Effects:
             reason = "the sequences of the controls are not known"
         else:
             try:
-                predict = predictor(attr, model, device, rc_average=False)
-                attribute = attributer(attr, model, device, most_passes=MOST_PASSES)
+                run = run_of_attributions(attr, model, device)
+                predict = predictor(attr, run, rc_average=False)
+                attribute = attributer(attr, run, most_passes=MOST_PASSES)
             except (StoreError, MethodError) as error:
                 reason = str(error)
             except ModelError as error:

@@ -170,12 +170,13 @@ def deletion_effects(
     >>> bool(seqsal.peaks.deletion_effects(attr, spans)["effect"].iloc[0] < -2)
     True
     """
-    from seqsal.attribution.controls import predictor  # which waits for torch
+    from seqsal.attribution.controls import predictor, run_of_attributions  # which wait for torch
 
     found = pd.DataFrame(np.nan, index=spans.index, columns=list(EFFECT_COLUMNS))
     if not len(spans):
         return found
-    predict, seed = predictor(attr, model, device), int(attr.attrs.get("seed", 0))
+    predict = predictor(attr, run_of_attributions(attr, model, device))
+    seed = int(attr.attrs.get("seed", 0))
     row, offset = Axis.of(attr).windows_over(spans, attr.length)
     width = (spans["end"] - spans["start"]).to_numpy(np.int64)
     turned = attr.is_reverse[row]
