@@ -191,7 +191,7 @@ def _patterns_of_sign(
     rough = seqlets.rounded()  # where a pattern lies hangs on this alone, what it contributes on the full digits
     aligned = _align(rough, peaks, algorithm, max_clustered, attr, notes)
     if not aligned:
-        notes.append(f"nothing recurs in the {peaks.replace(' peaks ', ' peaks that ', 1)}")
+        notes.append(f"nothing recurs in the {_that(peaks)}")
     made = [
         make_pattern(trim(alignment, rough), seqlets, "pattern", used, attr.chrom_sizes)
         for alignment, used in _merged(aligned, rough)
@@ -247,13 +247,18 @@ def _align(
     if failure:
         notes.append(f"{failure}: aligned k-mers were used instead")
     elif not found:
-        notes.append(f"TF-MoDISco found nothing in {peaks}: aligned k-mers")
+        notes.append(f"TF-MoDISco found nothing in the {_that(peaks)}: aligned k-mers")
     left = np.setdiff1d(np.arange(n_seqlets), np.concatenate([np.zeros(0, np.int64), *(one.rows for one in found)]))
     looked = left[_spread(len(left), max_clustered)]
     rest = align_kmers(seqlets, background, looked)
     if n_seqlets >= MODISCO_SURE_SEQLETS:
         rest = [one for one in rest if len(one) * len(left) >= MIN_SHARE * n_seqlets * len(looked)]
     return [*named, *((alignment, "kmers") for alignment in rest)]
+
+
+def _that(peaks: str) -> str:
+    """Make `100 peaks raise …` part of a sentence."""
+    return peaks.replace(" peaks ", " peaks that ", 1)
 
 
 def _spread(n: int, most: int) -> NDArray[np.int64]:

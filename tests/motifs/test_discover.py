@@ -262,7 +262,7 @@ def test_kmers_stand_in_where_modisco_finds_nothing(small: Planted, monkeypatch:
     monkeypatch.setattr("seqsal.motifs.discover.align_modisco", lambda seqlets: [])
     result = discover_motifs(small.attr, small.peaks)
     assert list(result.table["n_seqlets"]) == [30, 20]
-    assert any("found nothing in 30 peaks" in note for note in result.warnings)
+    assert any("found nothing in the 30 peaks that" in note for note in result.warnings)
 
 
 def test_seqlets_that_modisco_cannot_cluster(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:

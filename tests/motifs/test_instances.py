@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from motif_toys import CTCF, REB1, Planted, plant
 
+from seqsal.cli.motifs import motifs_command
 from seqsal.errors import MotifError, UsageError
 from seqsal.motifs import discover_motifs
 from seqsal.motifs.discover import MAX_CLUSTERED, leiden_runs
@@ -178,6 +179,10 @@ def test_seqlets_that_cannot_be_clustered(rng: np.random.Generator, monkeypatch:
         discover_motifs(planted.attr, planted.peaks, max_clustered=110, algorithm="modisco")
     with pytest.raises(UsageError, match="max_clustered: got 99, expected 100 or more seqlets"):
         discover_motifs(planted.attr, planted.peaks, max_clustered=99)
+
+
+def test_the_command_line_clusters_as_many_as_python() -> None:
+    assert {one.name: one.default for one in motifs_command.params}["max_clustered"] == MAX_CLUSTERED
 
 
 def test_work_of_leiden_is_bounded() -> None:
