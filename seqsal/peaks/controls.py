@@ -50,7 +50,7 @@ __all__ = [
 ]
 
 MAX_CONTROL_BP = 50_000_000  # control bases looked at; beyond that, evenly spaced controls
-MAX_LEVEL_ROWS = 5000  # windows, and controls, that levels are taken of
+MAX_LEVEL_ROWS, LEVEL_ROWS = 5000, 500  # windows, and controls, that levels are taken of; at a time
 MAX_ONE_SIDED = 0.8  # share of the controls' bases of one sign, beyond which their median is taken off
 logger = logging.getLogger(__name__)
 
@@ -123,7 +123,7 @@ def read_windows(
 
 def choose_scale(attr: Attributions, axis: Axis, *, shared: float = 0.0, chunk_bp: int = CHUNK_BP) -> Scale | None:
     """Return :func:`window_scale` where the windows lie lower than the controls in the median, else None."""
-    step = chunk_rows(attr.length, chunk_bp)
+    step = min(chunk_rows(attr.length, chunk_bp), LEVEL_ROWS)
     n_read = min(len(attr), MAX_LEVEL_ROWS)
     rows = axis.rows_at(np.unique(np.round(np.linspace(0, len(attr) - 1, n_read)).astype(np.int64)))
     stride = -(-attr.n_controls // MAX_LEVEL_ROWS)
