@@ -338,7 +338,16 @@ class Attributions:
         return table.iloc[rows].reset_index(drop=True)
 
     def row_blocks(self) -> Iterator[slice]:
-        """Yield the rows in blocks of `ROWS_AT_ONCE`."""
+        """Yield the rows in blocks of `ROWS_AT_ONCE`.
+
+        Examples
+        --------
+        >>> import seqsal, torch
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(40, 1))
+        >>> attr = seqsal.attribute(model, X=torch.eye(4)[torch.arange(10) % 4].T[None], device="cpu")
+        >>> list(attr.row_blocks())
+        [slice(0, 1, None)]
+        """
         yield from (slice(i, min(i + ROWS_AT_ONCE, len(self))) for i in range(0, len(self), ROWS_AT_ONCE))
 
     @cached_property
