@@ -274,7 +274,7 @@ N_LINES = 2  # of the warnings, and of what was not tested
 _LABEL = 15
 NOTHING = "nothing could be tested"
 RETRAIN = "seqsal retrain --model M.safetensors --audit audit.json --positives P.bed --genome G.fa --out M2.safetensors"
-REMEDY = "trains a checkpoint of `seqsal train` again without what is not biology, and audits it again"
+REMEDY = "trains a checkpoint of seqsal train again without what is not biology, and audits it again"
 
 
 def text_summary(result: AuditResult) -> str:

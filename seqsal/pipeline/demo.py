@@ -27,12 +27,13 @@ import pandas as pd
 import seqsal
 from seqsal.errors import OutputError
 from seqsal.io.atomic import atomic_path, make_folder
+from seqsal.io.bed import read_bed
 from seqsal.motifs.discover import compiling_kernels
 from seqsal.pipeline.retrain import effect_text, retrain, retrain_paths
 from seqsal.pipeline.run import RunResult, run
 from seqsal.plot.style import one_line
 from seqsal.report.cards import draw_named
-from seqsal.report.comparison import FinishedRun, read_run
+from seqsal.report.comparison import MATCH_FDR, FinishedRun, read_run
 from seqsal.report.html import render_page
 from seqsal.report.sections import Section
 
@@ -44,12 +45,11 @@ ALIKE: dict[str, Any] = {
     "motif_db": "jaspar:2026:vertebrates",
 }  # binding does not depend on the strand
 NETWORK: dict[str, Any] = {"input_length": 200, "n_filters": 48}
-MODEL_NAME, RETRAINED = "model.safetensors", "retrained.safetensors"
+MODEL_NAME, RETRAINED, SHORTCUT_PLACES = "model.safetensors", "retrained.safetensors", "shortcuts.bed"
 NO_THIRD = "not made: the audit of the second found no shortcut, so there is nothing to train away"
 REMEDY = "randomise"  # retrain's first choice; to try all three would take as long as the rest
 SITES, HELD_OUT_SITES = "ctcf_sites.fa", "ctcf_sites_held_out.fa"
 UNTRIMMED, UNTRIMMED_HELD_OUT = "ctcf_sites_contaminated.fa", "ctcf_sites_contaminated_held_out.fa"
-KNOWN_Q = 0.05  # of a motif that is called by its name
 GENOME_FDR = 0.1  # half of its windows hold nothing, which costs power
 
 STEPS = (  # what is done, and why it takes as long as it does
@@ -227,31 +227,31 @@ def _models(result: DemoResult) -> Section:
             ("Third: the second, retrained", f"contaminated/{page}", "the same, adapters in both classes alike",
              after["auroc"], *said, _effects(after))
         )  # fmt: skip
-    lead += f" The first looks most at {_top_motif(first)}; the second at {_top_motif(second)}."
-    cure = (
+    tops = [_top_motif(motifs) for motifs in (read_run(first.folder).motifs, second.motifs)]
+    lead += " The first looks most at {}; the second at {}.".format(*tops)
+    command = (
         f"seqsal retrain --model contaminated/{MODEL_NAME} --audit contaminated/audit.json --positives {UNTRIMMED} "
         f"--out {RETRAINED}"
     )
     return Section("models", "The models", lead, "section_models.html",
-                   {"rows": rows, "retrained": made is not None, "cure": cure})  # fmt: skip
+                   {"rows": rows, "retrained": made is not None, "command": command})  # fmt: skip
 
 
-def _top_motif(run: RunResult | FinishedRun) -> str:
-    """Name the first motif of a run by what it resembles."""
-    motifs = read_run(run.folder).motifs
+def _top_motif(motifs: pd.DataFrame) -> str:
+    """Name the first motif of a run's table by what it resembles."""
     if not len(motifs):
         return "no motif that recurs"
     top = motifs.iloc[0]
-    if not top["q_value"] <= KNOWN_Q:
+    if not top["q_value"] <= MATCH_FDR:
         return f"{top['consensus']}, which is no known motif"
     return f"{top['consensus']}, which is {top['match']} ({top['accession']}, q {top['q_value']:.0e})"
 
 
 def _one_site(result: DemoResult, device: str) -> Iterator[Section]:
-    """Draw the map of one untrimmed site by each model, where there are three."""
-    if result.retrained is None:
-        return
+    """Draw the map of one untrimmed site by each model, where there are three and the shortcut has places."""
     second = result.contaminated.folder
+    if result.retrained is None or not (second / SHORTCUT_PLACES).read_text(encoding="utf-8"):
+        return
     models = {
         "First, of trimmed reads": result.sites.folder / MODEL_NAME,
         "Second, of reads with adapters": second / MODEL_NAME,
@@ -262,8 +262,8 @@ def _one_site(result: DemoResult, device: str) -> Iterator[Section]:
         seqsal.attribute(str(model), fasta=sites, rc_average=True, n_controls=0, device=device)
         for model in models.values()
     ]
-    adapters = pd.read_csv(
-        second / "shortcuts.bed", sep="\t", header=None, names=["chrom", "first", "last"], usecols=[0, 1, 2]
+    adapters = read_bed(second / SHORTCUT_PLACES)[["chrom", "start", "end"]].set_axis(
+        ["chrom", "first", "last"], axis=1
     )
     held = maps[-1].regions.reset_index(names="row").merge(adapters, on="chrom")
     held = held[(held["first"] >= held["start"]) & (held["last"] <= held["end"])]

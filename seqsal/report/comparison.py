@@ -20,7 +20,7 @@ from seqsal.report.html import render_page
 from seqsal.report.sections import METHODS, Section
 from seqsal.report.tables import Column, Table, make_table, two_digits
 
-__all__ = ["FinishedRun", "read_run", "write_comparison"]
+__all__ = ["MATCH_FDR", "FinishedRun", "read_run", "write_comparison"]
 
 MATCH_FDR = 0.1
 
