@@ -15,7 +15,7 @@ __all__ = ["demo_command"]
 @click.option("--out", type=path_type, default=Path("seqsal_demo"), show_default=True, help="Folder to write.")
 @common_options
 def demo_command(out: Path, device: str, seed: int, quiet: bool) -> None:
-    """Train on real CTCF sites, explain held-out ones and mend a model that cheats; two to three minutes on two cores.
+    """Train on real CTCF sites, explain held-out ones and mend a model that cheats; about two minutes on two cores.
 
     Each step says what it does and why it takes its time; the last lines say what to open and what to type next.
     """

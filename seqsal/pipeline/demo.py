@@ -44,7 +44,7 @@ ALIKE: dict[str, Any] = {
     "rc_average": True,
     "motif_db": "jaspar:2026:vertebrates",
 }  # binding does not depend on the strand
-NETWORK: dict[str, Any] = {"input_length": 200, "n_filters": 48}
+NETWORK: dict[str, Any] = {"input_length": 200, "n_filters": 32}
 MODEL_NAME, RETRAINED, SHORTCUT_PLACES = "model.safetensors", "retrained.safetensors", "shortcuts.bed"
 NO_THIRD = "not made: the audit of the second found no shortcut, so there is nothing to train away"
 REMEDY = "randomise"  # retrain's first choice; to try all three would take as long as the rest
@@ -67,7 +67,7 @@ logger = logging.getLogger(__name__)
 
 _ASIDE = """import sys; sys.path.append(sys.argv[1])
 from pathlib import Path; import seqsal.pipeline.demo as d
-d.second_model(Path(sys.argv[2]), device=sys.argv[3], seed=int(sys.argv[4]))"""
+d.second_model(Path(sys.argv[2]), threads_at_last=int(sys.argv[3]), device=sys.argv[4], seed=int(sys.argv[5]))"""
 
 
 @dataclass(frozen=True)
@@ -182,12 +182,18 @@ def run_demo(out: str | os.PathLike[str], *, device: str = "auto", seed: int = 0
     return result
 
 
-def second_model(folder: Path, **settings: Any) -> None:
-    """Train the second model, explain the untrimmed held-out sites with it, and train it again without its shortcut."""
+def second_model(folder: Path, *, threads_at_last: int | None = None, **settings: Any) -> None:
+    """Train the second model, explain the untrimmed held-out sites with it, and train it again without its shortcut.
+
+    `threads_at_last` is for the last of the three, when the first model no longer needs its half.
+    """
+    import torch
+
     data, model = example_folder(), folder / MODEL_NAME
     train(folder, data / UNTRIMMED, **settings)
     audit = run(str(model), out=folder, fasta=data / UNTRIMMED_HELD_OUT, **ALIKE, **settings).audit
     if audit is not None and audit.verdict.shortcuts:
+        torch.set_num_threads(threads_at_last or torch.get_num_threads())
         retrain(model, folder / "audit.json", data / UNTRIMMED, out=folder / RETRAINED, remedy=REMEDY, **settings)
 
 
@@ -227,7 +233,7 @@ def _models(result: DemoResult) -> Section:
             ("Third: the second, retrained", f"contaminated/{page}", "the same, adapters in both classes alike",
              after["auroc"], *said, _effects(after))
         )  # fmt: skip
-    tops = [_top_motif(motifs) for motifs in (read_run(first.folder).motifs, second.motifs)]
+    tops = [_top_motifs(motifs) for motifs in (read_run(first.folder).motifs, second.motifs)]
     lead += " The first looks most at {}; the second at {}.".format(*tops)
     command = (
         f"seqsal retrain --model contaminated/{MODEL_NAME} --audit contaminated/audit.json --positives {UNTRIMMED} "
@@ -237,14 +243,15 @@ def _models(result: DemoResult) -> Section:
                    {"rows": rows, "retrained": made is not None, "command": command})  # fmt: skip
 
 
-def _top_motif(motifs: pd.DataFrame) -> str:
-    """Name the first motif of a run's table by what it resembles."""
-    if not len(motifs):
-        return "no motif that recurs"
-    top = motifs.iloc[0]
-    if not top["q_value"] <= MATCH_FDR:
-        return f"{top['consensus']}, which is no known motif"
-    return f"{top['consensus']}, which is {top['match']} ({top['accession']}, q {top['q_value']:.0e})"
+def _top_motifs(motifs: pd.DataFrame) -> str:
+    """Name the first two motifs of a run's table by what they resemble."""
+    named = [
+        f"{one['consensus']}, which is {one['match']} ({one['accession']}, q {one['q_value']:.0e})"
+        if one["q_value"] <= MATCH_FDR
+        else f"{one['consensus']}, which is no known motif"
+        for _, one in motifs.head(2).iterrows()
+    ]
+    return ", and at ".join(named) or "no motif that recurs"
 
 
 def _one_site(result: DemoResult, device: str) -> Iterator[Section]:
@@ -304,7 +311,7 @@ def _second_model_aside(folder: Path, device: str, seed: int) -> Iterator[subpro
     import torch
 
     n_threads = torch.get_num_threads()
-    given = [str(one) for one in (Path(seqsal.__file__).parents[1], folder, device, seed)]
+    given = [str(one) for one in (Path(seqsal.__file__).parents[1], folder, n_threads, device, seed)]
     process = subprocess.Popen(
         [sys.executable, "-P", "-c", _ASIDE, *given], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         env={**os.environ, "OMP_NUM_THREADS": str(max(n_threads // 2, 1))},
