@@ -24,10 +24,11 @@ from seqsal.errors import OutputError, SeqsalError, UsageError
 
 __all__ = [
     "all_or_nothing", "atomic_path", "check_distinct", "check_folder", "check_writable", "locked", "make_folder",
-    "output_error", "replace_file",
+    "output_error", "replace_file", "write_out",
 ]  # fmt: skip
 
 LOCK = ".seqsal-lock"
+WRITTEN_OUT = 1 << 18  # bytes from which on it pays to call `write_out`
 PATIENCE = 30.0  # s that a finished result waits for another process that is writing the same file
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF)  # of some network file systems
 
@@ -230,6 +231,16 @@ def _remove(path: Path) -> None:
     else:
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
+
+
+def write_out(descriptor: int, start: int, stop: int) -> None:
+    """Have the system begin to put bytes that were just written on the disk, which `fsync` would otherwise wait for.
+
+    Linux does so when told that they are not needed; what is not on the disk yet stays in memory nevertheless.
+    """
+    if hasattr(os, "posix_fadvise"):
+        with contextlib.suppress(OSError):  # of what is no file
+            os.posix_fadvise(descriptor, start, stop - start, os.POSIX_FADV_DONTNEED)
 
 
 def _sync(path: Path) -> None:

@@ -24,7 +24,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from seqsal.io.atomic import atomic_path
+from seqsal.io.atomic import WRITTEN_OUT, atomic_path, write_out
 from seqsal.io.packing import stored
 
 __all__ = ["MAGIC", "Stretch", "write_bigwig"]
@@ -110,12 +110,14 @@ def _batches(stretches: Iterable[Stretch]) -> Iterator[list[Stretch]]:
 
 def _encode(batch: Sequence[tuple[int, int, NDArray[np.float32]]], threads: Executor) -> _Encoded:
     """Make sections and summaries of stretches: number of the chromosome, start, and values."""
-    sections: list[bytes] = []
+    sections: list[tuple[bytes, memoryview]] = []
     spans: list[tuple[int, int, int]] = []
     summaries, sums = [], np.zeros(2)
     for number, start, values in batch:
+        breaks = values[1:] != values[:-1]
         for at in range(0, len(values), SECTION):
-            sections.append(_section(number, start + at, values[at : at + SECTION]))
+            here = slice(at, at + SECTION)
+            sections.append(_section(number, start + at, values[here], breaks[at : at + SECTION - 1]))
             spans.append((number, start + at, start + min(at + SECTION, len(values))))
         bins = np.arange(start // FINEST * FINEST, start + len(values), FINEST) - start
         bins[0] = 0
@@ -125,20 +127,26 @@ def _encode(batch: Sequence[tuple[int, int, NDArray[np.float32]]], threads: Exec
         records["n"] = records["end"] - records["start"]
         records["least"], records["most"] = np.minimum.reduceat(values, bins), np.maximum.reduceat(values, bins)
         wide = values.astype(np.float64)
-        exact = np.stack([np.add.reduceat(one, bins) for one in (wide, np.square(wide))])
+        exact = np.empty((2, len(bins)))
+        exact[0] = np.add.reduceat(wide, bins)
+        exact[1] = np.add.reduceat(np.square(wide, out=wide), bins)
         with np.errstate(over="ignore"):
             records["sum"], records["squares"] = exact
         summaries.append(records)
         sums += exact.sum(axis=1)
-    packed = threads.submit(_deflate, sections) if _is_worth(sections, SAVED) else list(map(stored, sections))
+    packed = threads.submit(_deflate, sections) if _is_worth(sections, SAVED) else [stored(*one) for one in sections]
     return _Encoded(packed, spans, _joined(summaries), sums)
 
 
-def _section(number: int, start: int, values: NDArray[np.float32]) -> bytes:
-    """Lay out adjacent bases as their values, or as runs of equal ones where that is shorter."""
+def _section(
+    number: int, start: int, values: NDArray[np.float32], breaks: NDArray[np.bool_]
+) -> tuple[bytes, memoryview]:
+    """Lay out adjacent bases as their values, or as runs of equal ones where that is shorter: a head, and what follows.
+
+    `breaks` are true where a value differs from the one before.
+    """
     kind = FIXED
-    content: Array = values
-    breaks = values[1:] != values[:-1]
+    content: Array = np.ascontiguousarray(values)
     if 3 * (np.count_nonzero(breaks) + 1) < len(values):
         begin = np.append(0, np.flatnonzero(breaks) + 1)
         kind, content = BEDGRAPH, np.empty(len(begin), _RUN)
@@ -146,17 +154,18 @@ def _section(number: int, start: int, values: NDArray[np.float32]) -> bytes:
         content["value"] = values[begin]
     step = int(kind == FIXED)
     end = start + len(values)
-    return struct.pack("<IIIIIBBH", number, start, end, step, step, kind, 0, len(content)) + content.tobytes()
+    head = struct.pack("<IIIIIBBH", number, start, end, step, step, kind, 0, len(content))
+    return head, content.view(np.uint8).data
 
 
-def _is_worth(blocks: Sequence[bytes], most: float) -> bool:
-    """Whether deflating blocks of one kind leaves `most` or less, to judge by the start of the first."""
-    tried = blocks[0][:TRIED]
+def _is_worth(blocks: Sequence[Sequence[bytes | memoryview]], most: float) -> bool:
+    """Whether deflating blocks of one kind, in parts, leaves `most` or less, to judge by the start of the first."""
+    tried = b"".join(part[:TRIED] for part in blocks[0])[:TRIED]
     return len(zlib.compress(tried, 1)) <= most * len(tried)
 
 
-def _deflate(blocks: Sequence[bytes]) -> list[bytes]:
-    return [zlib.compress(block, 1) for block in blocks]
+def _deflate(blocks: Sequence[Sequence[bytes | memoryview]]) -> list[bytes]:
+    return [zlib.compress(b"".join(parts), 1) for parts in blocks]
 
 
 class _Writer:
@@ -170,7 +179,7 @@ class _Writer:
         self._scales = [_Scale(FINEST * COARSER**i, open_file()) for i in range(N_SCALES)]
         self._least, self._most, self._sums = np.inf, -np.inf, np.zeros(2)
         self._due: list[Array] = []
-        self._n_due, self._at = 0, self._data_at + 8
+        self._n_due, self._at, self._out = 0, self._data_at + 8, 0
         file.write(bytes(self._at))
 
     def number_of(self, chrom: str) -> int:
@@ -185,6 +194,9 @@ class _Writer:
             self._at += len(section)
             self.n_bases += end - start
         self._file.writelines(sections)
+        if self._at - self._out >= 16 * WRITTEN_OUT:
+            write_out(self._file.fileno(), self._out, self._at)
+            self._out = self._at
         self._least = min(self._least, float(made.records["least"].min()))
         self._most = max(self._most, float(made.records["most"].max()))
         self._sums += made.sums
@@ -331,8 +343,8 @@ class _Scale:
         """Write full blocks, and with `is_last` what is left."""
         n = len(self._due) if is_last else len(self._due) // RECORDS * RECORDS
         blocks = [self._due[i : min(i + RECORDS, n)] for i in range(0, n, RECORDS)]
-        raw = [block.tobytes() for block in blocks]
-        packed = _deflate(raw) if raw and _is_worth(raw, SUMMARY_SAVED) else list(map(stored, raw))
+        raw = [(block.tobytes(),) for block in blocks]
+        packed = _deflate(raw) if raw and _is_worth(raw, SUMMARY_SAVED) else [stored(*one) for one in raw]
         for block, data in zip(blocks, packed, strict=True):
             first, last = block[0], block[-1]
             self.index.add(first["chrom"], first["start"], last["chrom"], last["end"], self._file.tell(), len(data))

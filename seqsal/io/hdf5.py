@@ -18,6 +18,8 @@ from typing import Any
 
 import h5py
 
+from seqsal.io.atomic import WRITTEN_OUT, write_out
+
 __all__ = ["DAMAGE", "CheckedFile", "create_hdf5", "undisturbed"]
 
 # What h5py raises, in whatever function, where a file is damaged.
@@ -91,6 +93,8 @@ class CheckedFile:
         try:
             while self.error is None and n_done < len(view):
                 n_done += os.pwrite(self._descriptor, view[n_done:], self._at + n_done)
+            if n_done >= WRITTEN_OUT:
+                write_out(self._descriptor, self._at, self._at + n_done)
         except OSError as error:
             self.error = error
         if n_done < len(view):

@@ -26,6 +26,7 @@ __all__ = ["Slots", "slot_rows", "stored"]
 SLOT = 1 << 16  # values of a slot
 STORED = 0xFFFF  # bytes of a block that lie there as they are
 N_SYMBOLS = 257  # bytes, and the end of a block
+LAST = b"\0\0\xff\xff"  # an empty block
 
 
 def slot_rows(shape: tuple[int, ...]) -> int:
@@ -46,7 +47,7 @@ def _slot_head() -> bytes:
 
 
 SLOT_HEAD = _slot_head()
-MIRRORED = np.array([int(f"{byte:08b}"[::-1], 2) for byte in range(256)], np.uint8)
+LOW, MIDDLE = np.uint64(0x0101010101010101), np.uint64(0x0202020202020202)  # bits of eight codes
 
 
 def _bases_slot(bases: NDArray[np.uint8], *, is_many: bool = False) -> bytes:
@@ -66,17 +67,23 @@ def _bases_slot(bases: NDArray[np.uint8], *, is_many: bool = False) -> bytes:
 
 def _code_by_columns(eight: NDArray[np.uint64], coded: NDArray[np.uint8]) -> None:
     """Code eight bases (n,) as three bytes (n, 3)."""
-    for width, mask in ((3, 0x003F003F003F003F), (6, 0x00000FFF00000FFF), (12, 0xFFFFFF)):  # the first is the highest
-        eight *= np.uint64((1 << 11 * width // 3) + 1)
-        eight >>= np.uint64(8 * width // 3)
+    first, last = eight & LOW, eight >> np.uint64(2)
+    first <<= np.uint64(2)
+    last &= LOW
+    eight &= MIDDLE
+    eight |= first
+    eight |= last  # the first bit of a code comes first
+    for shift, mask in ((5, 0x003F003F003F003F), (10, 0x00000FFF00000FFF), (20, 0xFFFFFF)):
+        np.right_shift(eight, np.uint64(shift), out=first)
+        eight |= first
         eight &= np.uint64(mask)
     for i in range(3):
-        coded[:, i] = MIRRORED[eight.view(np.uint8)[2 - i :: 8]]  # the first bit of a code comes first
+        coded[:, i] = eight.view(np.uint8)[i::8]
 
 
 def _code(eight: NDArray[np.uint64], coded: NDArray[np.uint8]) -> None:
-    """Do the same in one loop, to be compiled: the bits of each code are turned round first."""
-    low, mid = np.uint64(0x0101010101010101), np.uint64(0x0202020202020202)
+    """Do the same in one loop, to be compiled."""
+    low, mid = LOW, MIDDLE
     two, five, ten, twenty = np.uint64(2), np.uint64(5), np.uint64(10), np.uint64(20)
     for i in range(len(eight)):
         x = eight[i]
@@ -108,19 +115,29 @@ def _scores_slot(scores: NDArray[np.float32], n_bytes: int) -> bytes:
     return b"".join([_zeros(n_zeros), *_blocks(data), check.to_bytes(4, "big")])
 
 
-def stored(data: bytes) -> bytes:
+def stored(*parts: bytes | memoryview) -> bytes:
     """Wrap bytes as they are in a zlib stream, without the tables that `zlib.compress(data, 0)` makes each time."""
-    return b"".join([b"\x78\x01\0", *_blocks(memoryview(data)), zlib.adler32(data).to_bytes(4, "big")])
+    n, check = sum(map(len, parts)), 1
+    for part in parts:
+        check = zlib.adler32(part, check)
+    head, tail = b"\x78\x01\0", check.to_bytes(4, "big")
+    if n > STORED:
+        return b"".join([head, *_blocks(memoryview(b"".join(parts))), tail])
+    return b"".join([head, _length(n), *parts, b"\1", LAST, tail])
 
 
 def _blocks(data: memoryview) -> Iterator[bytes | memoryview]:
     """Yield blocks of bytes as they are, the first of which has begun, and an empty last one."""
     for start in range(0, len(data), STORED):
         block = data[start : start + STORED]
-        yield len(block).to_bytes(2, "little") + (len(block) ^ STORED).to_bytes(2, "little")
+        yield _length(len(block))
         yield block
         yield b"\0" if start + STORED < len(data) else b"\1"
-    yield b"\0\0\xff\xff"
+    yield LAST
+
+
+def _length(n: int) -> bytes:
+    return n.to_bytes(2, "little") + (n ^ STORED).to_bytes(2, "little")
 
 
 class Slots:

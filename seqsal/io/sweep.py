@@ -120,17 +120,20 @@ class Axis:
     def in_order(self, step: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """Yield the windows along the axis, `step` at a time: their rows, and the axis positions of their first bases.
 
-        Of windows that lie in order in the file, as tiles of a genome do, no more than that is in memory.
+        Of windows that lie in order in the file, as tiles of a genome do, some `ROWS_AT_ONCE` are in memory.
         """
-        for i in range(0, len(self.attr), step):
+        n_at_once = max(ROWS_AT_ONCE // step, 1) * step
+        for first in range(0, len(self.attr), n_at_once):
             if self.runs is None:
-                rows = self.order[i : i + step]
-                yield rows, self.window_start[rows]
-                continue
-            rows, chrom = self._at(np.arange(i, min(i + step, len(self.attr))), self.runs)
-            adjacent = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)
-            starts = [self.attr.column("start", slice(int(one[0]), int(one[-1]) + 1)) for one in adjacent]
-            yield rows, self._placed(np.concatenate(starts).astype(np.int64, copy=False), chrom)
+                rows = self.order[first : first + n_at_once]
+                places = self.window_start[rows]
+            else:
+                rows, chrom = self._at(np.arange(first, min(first + n_at_once, len(self.attr))), self.runs)
+                adjacent = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)
+                starts = [self.attr.column("start", slice(int(one[0]), int(one[-1]) + 1)) for one in adjacent]
+                places = self._placed(np.concatenate(starts).astype(np.int64, copy=False), chrom)
+            for i in range(0, len(rows), step):
+                yield rows[i : i + step], places[i : i + step]
 
     def windows_over(self, spans: pd.DataFrame, length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Find the window of `length` bp that holds each span (chrom, start, end) whole, nearest to its middle.
@@ -379,21 +382,25 @@ class _Cover:
     """Weights, and numbers of windows, of each position under windows that know all their bases.
 
     In a genome that is covered evenly they are the same in chunk after chunk, and are added up once. Of many windows
-    (`is_many`) a compiled loop adds them up, together with the values.
+    (`is_many`) compiled loops add up.
     """
 
     def __init__(self, length: int, is_many: bool) -> None:
         self.shares, self.is_many = blend_weights(length), is_many
-        self._slot = np.zeros(0, dtype=np.int64)
-        self._sums = np.zeros(0), self._slot
+        self._given: tuple[NDArray[Any], ...] = ()
+        self._sums = np.zeros(0), np.zeros(0, dtype=np.int64)
 
-    def over(self, slot: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Of windows whose first bases lie at `slot`."""
-        if not np.array_equal(slot, self._slot):
+    def over(
+        self, slot: NDArray[np.int64], at: NDArray[np.int64], carried: TrackBlock
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Of windows whose first bases lie at `slot`, after what earlier ones left at the positions `at`."""
+        given = slot, at, carried.weights, carried.n_windows
+        if not self._given or not all(map(np.array_equal, given, self._given)):
             rows = np.broadcast_to(self.shares, (len(slot), len(self.shares)))
-            self._slot, self._sums = slot, (_laid(slot, rows), _laid(slot, np.broadcast_to(np.int64(1), rows.shape)))
-        weights, count = self._sums
-        return weights.copy(), count.copy()
+            ones = np.broadcast_to(np.int64(1), rows.shape)
+            self._sums = _laid(slot, rows, at, carried.weights), _laid(slot, ones, at, carried.n_windows)
+            self._given = given
+        return self._sums
 
 
 def _add_up(
@@ -410,18 +417,21 @@ def _add_up(
     slot = np.concatenate([[0], np.cumsum(np.minimum(steps, length))])  # stretches without a window take no memory
     size = int(slot[-1]) + length
     at = carried.positions - starts[0]
+    all_known = bool(known.all())
+    if cover.is_many and all_known and scales is None:
+        total = np.zeros(size)
+        total[at] = carried.values
+        compiled(_add_known)(slot, np.ascontiguousarray(values), cover.shares, total)
+        return TrackBlock(_positions(starts, slot, size), total, total, *cover.over(slot, at, carried))
     if cover.is_many:
         total, scaled, weights, count = _added_in_one_loop(slot, values, scales, known, at, carried, cover.shares)
         return TrackBlock(_positions(starts, slot, size), total, scaled, weights, count)
-    all_known = bool(known.all())
     shares = cover.shares if all_known else np.where(known, cover.shares, 0)
     weighted = values * shares
     total = _laid(slot, weighted, at, carried.values)
     scaled = total if scales is None else _laid(slot, weighted / scales[:, None], at, carried.scaled)
     if all_known:
-        weights, count = cover.over(slot)
-        weights[at] += carried.weights  # whole numbers, whose sums are exact in any order
-        count[at] += carried.n_windows
+        weights, count = cover.over(slot, at, carried)
     else:
         weights, count = _laid(slot, shares, at, carried.weights), _laid(slot, known, at, carried.n_windows)
     return TrackBlock(_positions(starts, slot, size), total, scaled, weights, count)
@@ -452,6 +462,15 @@ def _added_in_one_loop(
         compiled(_add_scaled)(slot, values, known, shares, scales, scaled)
     compiled(_add)(slot, values, known, shares, total, weights, count)
     return total, scaled, weights, count
+
+
+def _add_known(slot: Any, values: Any, shares: Any, total: Any) -> None:
+    """Add up rows whose bases are all known, to be compiled."""
+    length = len(shares)
+    for i in range(len(slot)):
+        row, sums = values[i], total[slot[i] : slot[i] + length]
+        for j in range(length):
+            sums[j] += row[j] * shares[j]
 
 
 def _add(slot: Any, values: Any, known: Any, shares: Any, total: Any, weights: Any, count: Any) -> None:
