@@ -50,6 +50,24 @@ def test_a_disk_that_is_full_at_any_write(tmp_path: Path, monkeypatch: pytest.Mo
         assert raw.error is not None
 
 
+def test_the_disk_begins_with_large_writes_and_need_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = []
+
+    def advise(descriptor: int, start: int, n: int, advice: int) -> None:
+        begun.append((start, n))
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "posix_fadvise", advise)
+    values = np.arange(1 << 17, dtype=np.float32)
+    with create_hdf5(tmp_path / "a.h5") as (file, _):
+        file["small"] = values[:9]
+        file["large"] = values
+        places = [(file["large"].id.get_offset(), values.nbytes)]
+    assert begun == places
+    with h5py.File(tmp_path / "a.h5", "r") as file:
+        np.testing.assert_array_equal(file["large"][...], values)
+
+
 def test_a_write_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda descriptor, data, at: real(descriptor, data[:7], at))

@@ -118,6 +118,22 @@ def test_a_compiled_sweep_is_the_same_to_the_bit(attr: Attributions, chunk_bp: i
             np.testing.assert_array_equal(column, expected, strict=True)
 
 
+@pytest.mark.parametrize("many", [sweep.MANY, 0])
+def test_even_tiles_of_known_bases_next_to_uneven_ones(
+    many: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep, "MANY", many)
+    start = np.append(3 * np.arange(40), [118, 130, *range(140, 200, 3)])
+    codes = rng.integers(0, 4, (len(start), 7))
+    codes[[20, -1], 3] = 4
+    attr = make_attr(rng.normal(size=codes.shape), start=start, codes=codes)
+    expected = slow_track(attr)
+    for chunk_bp in (7, 28, 1000):
+        found = swept(attr, chunk_bp)
+        assert found.keys() == expected.keys()
+        assert found == pytest.approx(expected, rel=1e-12)
+
+
 @given(attr=attributions())
 @settings(deadline=None, max_examples=20)
 def test_files_hold_the_track_inside_the_chromosomes(
