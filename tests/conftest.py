@@ -6,23 +6,37 @@ import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import hypothesis
-import numpy as np
 import pytest
-import torch
 
-hypothesis.settings.register_profile("seqsal", deadline=None)  # a busy machine is not a bug
-hypothesis.settings.load_profile("seqsal")
-torch.set_num_threads(1)  # toy models are smaller than the cost of waking a second thread
-gc.disable()  # until the tests are collected: modules and tests stay, and to look for garbage among them takes 4 s
+if TYPE_CHECKING:  # not for the process that only starts the workers
+    import numpy as np
+    import torch
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Set up a process that runs tests. Every other worker begins at the end: what one compiled, others need not."""
+    import hypothesis
+    import torch
+
+    hypothesis.settings.register_profile("seqsal", deadline=None)  # a busy machine is not a bug
+    hypothesis.settings.load_profile("seqsal")
+    torch.set_num_threads(1)  # toy models are smaller than the cost of waking a second thread
+    gc.disable()  # until the tests are collected: modules and tests stay, and to look for garbage among them takes 4 s
+    if session.config.args == ["tests"] and os.environ.get("PYTEST_XDIST_WORKER", "gw0")[-1] in "13579":
+        parts = [path for path in ROOT.joinpath("tests").iterdir() if path.is_dir() or path.name.startswith("test_")]
+        session.config.args = sorted((str(path) for path in parts if path.name != "__pycache__"), reverse=True)
 
 
 @pytest.fixture(autouse=True)
 def _threads_as_they_were() -> Iterator[None]:
     """Fail the test that leaves torch with another number of threads, not the one that meets it later."""
+    import torch
+
     yield
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -41,6 +55,8 @@ def yeast() -> dict[str, Path]:
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
 def device(request: pytest.FixtureRequest) -> torch.device:
     """Every device that this machine has."""
+    import torch
+
     return torch.device(request.param)
 
 
@@ -52,7 +68,9 @@ def pytest_collection_finish() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the tests that take long, lest one be left at the end; skip those that need a GPU without one."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    import torch
+
+    items.sort(key=lambda item: (item.get_closest_marker("slow") is None, item.path))
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("cuda"):
@@ -71,6 +89,8 @@ def no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def rng() -> np.random.Generator:
     """A generator with a fixed seed."""
+    import numpy as np
+
     return np.random.default_rng(20240607)
 
 

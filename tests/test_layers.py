@@ -83,3 +83,9 @@ def test_torch_and_matplotlib_are_not_imported_early(statement: str) -> None:
     code = f"import sys; {statement}; print(sorted({{'torch', 'matplotlib'}} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_drawing_loads_no_torch() -> None:
+    code = "import sys, seqsal.plot, seqsal.peaks, seqsal.motifs, seqsal.browser; print('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "False"

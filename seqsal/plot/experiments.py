@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from seqsal.errors import UsageError
-from seqsal.experiments.variants import VariantMaps
 from seqsal.plot.logo import plot_letters
 from seqsal.plot.style import (
     NEGATIVE,
@@ -21,6 +22,9 @@ from seqsal.plot.style import (
     shown,
 )  # fmt: skip
 from seqsal.plot.tracks import plot_track
+
+if TYPE_CHECKING:  # it loads torch, which takes longer than drawing
+    from seqsal.experiments.variants import VariantMaps
 
 __all__ = ["draw_variant", "plot_cooperativity", "plot_interactions", "plot_spacing", "plot_variant"]
 

@@ -87,8 +87,8 @@ def test_compiled_models_give_the_same_attributions(
 def test_methods_that_look_into_the_model_are_left_alone(codes: Codes, compiled: list[str]) -> None:
     methods = ["gradient_x_input", "ism", "integrated_gradients"]
     given = {"method": methods, "rc_average": True, "target": [0, 1], "method_options": {"n_steps": 3}}
-    found = attribute(codes, **given, compile=True)
-    expected = attribute(codes, **given)
+    found = attribute(codes[:2], **given, compile=True)
+    expected = attribute(codes[:2], **given)
     assert set(compiled) == {"forward", "columns"}
     for name in expected.results:
         np.testing.assert_allclose(found.result(name).track, expected.result(name).track, rtol=1e-4, atol=1e-6)
