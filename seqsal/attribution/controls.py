@@ -28,7 +28,7 @@ from torch import nn
 from seqsal.attribution.compute import frozen_on_device
 from seqsal.attribution.engine import AttributionRun
 from seqsal.attribution.methods.registry import METHODS
-from seqsal.attribution.passes import Sink, chunk_rows, predict_codes, run_pass
+from seqsal.attribution.passes import Sink, chunk_rows, plan_for, predict_codes, run_pass
 from seqsal.attribution.readouts import model_at, place_groups
 from seqsal.attribution.request import (
     AttributeOptions,
@@ -46,6 +46,7 @@ from seqsal.io.attributions import Array, Attributions, Controls
 from seqsal.io.store import ResultLayout, StoreLayout, read_attributions, read_attrs, result_prefix
 from seqsal.io.store_writer import ControlsWriter, MemorySink
 from seqsal.models import resolve_device
+from seqsal.models.ensemble import members_of
 from seqsal.regions import format_region, windows_of
 from seqsal.sequence.draws import ShuffledControls, control_parents, count_repeats, default_n_controls
 from seqsal.sequence.tensors import one_hot_tensor, reverse_complement_tensor
@@ -60,6 +61,8 @@ MOST_GROWN_BASES = 500_000_000  # that go through the model: 8,000 controls of 2
 NAMES = {"shuffle": "shuffled windows", "background": "background windows"}
 N_CHECKED = 8  # windows whose predictions must be those on record
 TOLERANCE = {"fp32": 1e-3, "tf32": 1e-2, "bf16": 5e-2}  # of them, relative to the largest
+Maps = list[tuple[NDArray[np.float32], NDArray[np.float32] | None]]  # tracks, and hypothetical scores
+Attribute = Callable[[NDArray[np.uint8]], Maps]
 logger = logging.getLogger(__name__)
 
 
@@ -96,7 +99,7 @@ def make_controls(
     source = _Windows(attr, genome)
     run = _run_of(attr, source, model, device, null)
     _check_predictions(attr, run)
-    planned = next(one for one in run.planned if attr.name in [result.name for result in one.results])
+    planned = _planned(attr, run.planned)
     file = _file_of(attr)
     recorded = _recorded(attr, file, null)
     if recorded is not None and len(recorded) < (n_controls or 0):
@@ -270,28 +273,42 @@ def predictor(
     return partial(predict_codes, model, device=run.device, rc_average=rc_average)
 
 
-def attributer(
-    attr: Attributions, run: AttributionRun, *, most_passes: int
-) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None:
-    """Return what attributes other sequences (n, W) as the run made attributions, with tracks (n, L).
+def attributer(attr: Attributions, run: AttributionRun, *, most_passes: int) -> Attribute | None:
+    """Return what attributes other sequences (n, W) as the run made attributions.
 
-    None where these are averaged over both strands or take more passes of the model than `most_passes` a window.
+    It gives tracks (n, L) and hypothetical scores (n, 4, L), of each member where the model is an ensemble; one track
+    and None by a method that scores positions. None where the attributions are averaged over both strands or take more
+    passes of the model than `most_passes` a window.
     """
-    planned = next(one for one in run.planned if attr.name in [result.name for result in one.results])
+    planned = _planned(attr, run.planned)
     if run.options.rc_average or planned.method.n_passes(attr.length) > most_passes:
         return None
+    has_all = planned.method.hypothetical
+    members: Sequence[nn.Module] = members_of(run.model) if has_all else []
+    each = [(one, _planned(attr, plan_for(one, run.options))) for one in members] or [(run.model, planned)]
 
-    def attribute(codes: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def attribute(codes: NDArray[np.uint8]) -> Maps:
         source = _Windows(attr)
         source.windows = windows_of(attr.rows(np.zeros(len(codes), dtype=np.int64)))
         source.codes = codes
         layout = _layout(run, planned, source, 0)
-        sink = MemorySink(layout)
-        run_pass(run.model, source, run.options, [planned], layout, sink, device=run.device)
-        track: NDArray[np.float32] = sink.fields(attr.name if attr.name in layout.results else None)["track"]
-        return track
+        name = attr.name if attr.name in layout.results else None
+        results = {name: layout.results[name]._replace(hypothetical=has_all)} if name else {}
+        layout = replace(layout, hypothetical=has_all and not name, results={**layout.results, **results})
+        found = []
+        for model, own in each:
+            sink = MemorySink(layout)
+            run_pass(model, source, run.options, [own], layout, sink, device=run.device)
+            fields = sink.fields(name)
+            found.append((fields["track"], fields.get("hypothetical")))
+        return found
 
     return attribute
+
+
+def _planned(attr: Attributions, planned: Sequence[PlannedMethod]) -> PlannedMethod:
+    """Return what makes the result that attributions are."""
+    return next(one for one in planned if attr.name in [result.name for result in one.results])
 
 
 def _announce(n_controls: int, null: str, name: str, where: str, why: str = "") -> None:
@@ -504,7 +521,7 @@ def most_controls(attr: Attributions) -> int:
         They are by a method that is not one of seqsal's.
     """
     options = options_of_attributions(attr) if attr.run is None else attr.run.options
-    planned = next(one for one in plan_methods(options) if attr.name in [result.name for result in one.results])
+    planned = _planned(attr, plan_methods(options))
     usual = most = default_n_controls(len(attr), attr.length)
     bases = attr.window_length * planned.method.n_passes(attr.length)
     while 2 * most <= max(MOST_GROWTH * usual, len(attr) // WINDOWS_A_CONTROL) and 2 * most * bases <= MOST_GROWN_BASES:

@@ -115,11 +115,11 @@ def call_peaks(
         lies under its maxima is tested.
     statistic
         What candidates are judged by: `height`, or `joint`: height and, where the model is at hand, what deleting the
-        candidate does to its prediction, and its height in maps by other methods of the file
-        (:mod:`seqsal.peaks.effects`); among 100 windows or more the weights of these, of shape and of the window's
-        prediction are learned from the controls (:mod:`seqsal.peaks.joint`). It finds more and takes longer. Where
-        there is neither a model nor enough to learn from, the height is taken, and a line says so. `auto` is `joint`
-        where the model is at hand, else `height`.
+        candidate does to its prediction, how it looks on the other strand, and its height in maps by other methods of
+        the file (:mod:`seqsal.peaks.effects`); among 100 windows or more the weights of these, of shape and of the
+        window's prediction are learned from the controls (:mod:`seqsal.peaks.joint`). It finds more and takes longer.
+        Where there is neither a model nor enough to learn from, the height is taken, and a line says so. `auto` is
+        `joint` where the model is at hand, else `height`.
     kept_fdr
         Where it is larger than fdr, weaker peaks up to this q-value are in the table too; everything else goes by fdr.
     max_controls
@@ -150,8 +150,8 @@ def call_peaks(
         peaks stronger than every control it takes to reach the fdr by count, `relative`, whether strengths are relative
         to the level of their windows, `subtracted`, what was taken off every base of a one-sided map first
         (:func:`seqsal.peaks.controls.shared_part`), the `statistic`, whether its weights were learned
-        (`is_learned`), what was `asked` besides (effect, strand, others), and why it is the height where that was not
-        asked for (`by_height_since`).
+        (`is_learned`), what was `asked` besides (effect, strand, bases, others), and why it is the height where that
+        was not asked for (`by_height_since`).
 
     Raises
     ------

@@ -12,6 +12,7 @@ import torch
 from command_line import call, refused
 
 import seqsal
+from seqsal.attribution.controls import attributer, run_of_attributions
 from seqsal.attribution.request import read_model, read_model_of
 from seqsal.auditing.context import AuditContext
 from seqsal.auditing.part import Results
@@ -104,7 +105,15 @@ def test_a_file_keeps_the_spread_and_peaks_find_the_members_again(
     assert attr[:3].track_sd is not None and len(seqsal.concat([attr[:3], attr[3:5]]).prediction_sd) == 5
     peaks = call("peaks", tmp_path / "A.h5", "--out", tmp_path / "p.narrowPeak", "--max-controls", 1_000)
     assert peaks.exit_code == 0, peaks.output
-    assert seqsal.read_attributions(tmp_path / "A.h5").n_controls == 1_000  # by the members that the file names
+    attr = seqsal.read_attributions(tmp_path / "A.h5")
+    assert attr.n_controls == 1_000  # by the members that the file names
+    attribute = attributer(attr, run_of_attributions(attr), most_passes=8)
+    assert attribute is not None
+    maps = attribute(np.asarray(attr.codes[:5]))
+    np.testing.assert_allclose(np.std([track for track, _ in maps], axis=0, ddof=1), attr.track_sd[:5], atol=1e-6)
+    for file, (_, scores) in zip(files, maps, strict=True):
+        alone = seqsal.attribute(file, X=one_hot(np.asarray(attr.codes[:5])), hypothetical=True, device="cpu")
+        np.testing.assert_allclose(scores, alone.hypothetical, atol=1e-6)
     with pyBigWig.open(str(tmp_path / "A.agreement.bw")) as file:
         values = file.values("a", 0, 600, numpy=True)
     assert np.nanmin(values) >= 0 and np.nanmax(values) <= 1 and np.isfinite(values).sum() == 600

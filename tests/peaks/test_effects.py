@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 import seqsal
 from seqsal.io.attributions import Attributions
 from seqsal.io.sweep import Axis
+from seqsal.models import wrap
+from seqsal.models.ensemble import Ensemble
 from seqsal.peaks import call_peaks, effects, statistic_text
 from seqsal.peaks.candidates import UNMEASURED, CandidateRules, Ruler
 from seqsal.peaks.controls import read_null
-from seqsal.peaks.effects import HALF_BP, TURNS, Agreement, Effects
-from seqsal.peaks.joint import EFFECT, FEATURES, OTHERS, STEADY, STRAND, Windows, fit_joint
+from seqsal.peaks.effects import BEST_BP, HALF_BP, TURNS, Agreement, Effects
+from seqsal.peaks.joint import BASES, EFFECT, FEATURES, OTHERS, STEADY, STRAND, Windows, fit_joint
 from seqsal.peaks.null import Evidence
 from seqsal.sequence.codes import one_hot, reverse_complement
 from seqsal.sequence.draws import dinucleotide_shuffle, draw_number
@@ -29,15 +31,23 @@ LENGTH = 120
 
 
 class Matches(torch.nn.Module):
-    """Good matches of TGACTCA raise it, of CTTATCT lower it, and an A at the very end raises it."""
+    """More than `n` matches of TGACTCA raise it, of CTTATCT change it by `weight`, and an A at the end raises it."""
 
-    def __init__(self) -> None:
+    def __init__(self, weight: float = -1.0, n: int = 1) -> None:
         super().__init__()
+        self.of_second, self.n = weight, n
         self.weight = torch.tensor(one_hot(np.array([[3, 2, 0, 1, 3, 1, 0], [1, 3, 3, 0, 3, 1, 3]], np.uint8)))
 
     def forward(self, X: torch.Tensor) -> torch.Tensor:
-        up, down = torch.relu(torch.nn.functional.conv1d(X, self.weight) - 1).square().sum(2).T
-        return up - down + X[:, 0, -1]
+        first, second = torch.relu(torch.nn.functional.conv1d(X, self.weight) - self.n).square().sum(2).T
+        return first + self.of_second * second + X[:, 0, -1]
+
+
+class OnBothStrands(Matches):
+    """The same of either strand."""
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        return super().forward(X) + super().forward(X.flip(1, 2))
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +67,12 @@ def measured(attr: Attributions, is_steady: bool = True) -> tuple[Effects, dict[
     assert asks is not None
     asks.aim(found, n, CandidateRules().widths, None)
     return asks, found, asks.of_controls(found, 1)
+
+
+def sites(n: int) -> Evidence:
+    """Candidates in the middle of n windows, higher than all others."""
+    features = np.full((n, 4 + len(FEATURES)), 1e3, np.float32)
+    return Evidence(features, np.arange(n), np.zeros(n, np.int64), np.full(n, 53))
 
 
 def predicted(codes: NDArray[np.uint8], is_reverse: bool) -> float:
@@ -94,10 +110,17 @@ def test_effects_are_their_definition(attr: Attributions) -> None:
             turns = [(turn, is_reverse) for is_reverse in (False, True) for turn in TURNS[is_reverse]]
             steady = np.mean([predicted(np.roll(codes, turn), is_reverse) for turn, is_reverse in turns])
             assert one.features[i, STEADY] == pytest.approx(direction * steady, abs=1e-5)
-            turned = seqsal.attribute(Matches(), X=one_hot(reverse_complement(codes[None])), device="cpu").track[0]
-            height = slow_strength(direction * turned[::-1], place, asks.rulers[sign])
+            turned = seqsal.attribute(
+                Matches(), X=one_hot(reverse_complement(codes[None])), hypothetical=True, device="cpu"
+            )
+            height = slow_strength(direction * turned.track[0, ::-1], place, asks.rulers[sign])
             assert one.features[i, STRAND] == pytest.approx(height, abs=1e-5)
-        columns = [found[sign].features.shape[1] + k for k in (STRAND, EFFECT, STEADY)]
+            assert turned.hypothetical is not None
+            scores, n_best = direction * turned.hypothetical[0][::-1, ::-1], 0
+            for at in range(max(place - BEST_BP, 0), min(place + BEST_BP + 1, LENGTH)):
+                n_best += scores[codes[at], at] == scores[:, at].max() > scores[:, at].min()
+            assert one.features[i, BASES] == pytest.approx(n_best / (2 * BEST_BP + 1))
+        columns = [found[sign].features.shape[1] + k for k in (BASES, STRAND, EFFECT, STEADY)]
         untouched = np.delete(one.features, columns, axis=1)
         assert set(untouched.ravel()) <= set(found[sign].features.ravel())
 
@@ -163,6 +186,28 @@ def test_a_window_is_asked_about_once_for_both_signs(attr: Attributions, monkeyp
     assert sum(asked) == len(np.unique(np.concatenate(held))) < sum(len(np.unique(one)) for one in held)
 
 
+def test_what_one_member_reads_counts_less_than_what_all_do() -> None:
+    """Three members that read the second motif alike, and one that reads it for all: the same mean, map and effects."""
+    codes = np.random.default_rng(3).integers(4, size=(24, LENGTH)).astype(np.uint8)
+    codes[::2, 50:57], codes[1::2, 50:57] = [3, 2, 0, 1, 3, 1, 0], [1, 3, 3, 0, 3, 1, 3]
+    shares, chances = {}, {}
+    for name, weights in (("mean", (1.0,)), ("all", (1.0, 1.0, 1.0)), ("one", (3.0, 0.0, 0.0))):
+        members = [wrap(OnBothStrands(weight, 5)) for weight in weights]
+        model = members[0] if len(members) == 1 else Ensemble(members)
+        attr = seqsal.attribute(model, X=one_hot(codes), device="cpu", n_controls=80)
+        windows = Windows.of(attr, Axis.of(attr))
+        seen = measured(attr)[0].of_windows({"pos": sites(24)}, windows)["pos"].features[:, BASES]
+        shares[name] = [np.median(seen[windows.order % 2 == half]) for half in (0, 1)]
+        peaks = call_peaks(attr, fdr=1, max_controls=1)
+        is_site = (peaks["start"] + peaks["summit"] - 53).abs() <= 4
+        is_second = peaks["chrom"].str.removeprefix("sequence_").astype(int) % 2 == 0
+        assert min((is_site & is_second).sum(), (is_site & ~is_second).sum()) >= 10
+        chances[name] = [peaks["p_value"][is_site & rows].median() for rows in (~is_second, is_second)]
+    assert shares["mean"] == shares["all"] and min(shares["all"]) > 0.5
+    assert shares["one"] == pytest.approx([shares["all"][0], shares["all"][1] / 3])
+    assert chances["mean"] == pytest.approx(chances["all"]) and chances["one"][1] > 1.5 * chances["all"][1]
+
+
 def test_without_a_model_nothing_is_asked_and_a_line_says_so(
     attr: Attributions, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -196,7 +241,9 @@ def test_other_methods_of_the_file_are_looked_up(tmp_path: Path) -> None:
             track = direction * np.asarray(other.controls.track[int(found[sign].unit[i])])
             height = slow_strength(track, int(found[sign].place[i]), looks.rulers[sign][0])
             assert after[sign].features[i, OTHERS] == pytest.approx(height, abs=1e-5)
-        np.testing.assert_array_equal(np.delete(after[sign].features, -7, 1), np.delete(found[sign].features, -7, 1))
+        np.testing.assert_array_equal(
+            np.delete(after[sign].features, OTHERS, 1), np.delete(found[sign].features, OTHERS, 1)
+        )
     unit, place = np.repeat(np.arange(12), 3), rng.integers(LENGTH, size=36)
     asked = Evidence(np.zeros((36, 4 + len(FEATURES)), np.float32), unit, unit * 0, place)
     seen = looks.of_windows({"pos": asked}, windows)["pos"]
@@ -205,5 +252,5 @@ def test_other_methods_of_the_file_are_looked_up(tmp_path: Path) -> None:
         track = np.asarray(other.track[row])[:: -1 if both.is_reverse[row] else 1]
         assert seen.features[i, OTHERS] == pytest.approx(slow_strength(track, at, looks.rulers["pos"][0]), abs=1e-5)
     peaks = call_peaks(both, fdr=0.5, max_controls=1)
-    assert peaks.attrs["asked"] == ("effect", "strand", "others")
+    assert peaks.attrs["asked"] == ("effect", "strand", "bases", "others")
     assert not peaks["p_value"].equals(call_peaks(both, fdr=0.5, max_controls=1, statistic="height")["p_value"])
