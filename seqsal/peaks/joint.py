@@ -98,6 +98,7 @@ FEATURES = (
     "agreement",
     "sharpness",
     "width",
+    "bases",
     "others",
     "strand",
     "effect",
@@ -106,8 +107,8 @@ FEATURES = (
     "level",
     "place",
 )
-OTHERS, STRAND, EFFECT, STEADY, PREDICTION = -7, -6, -5, -4, -3  # columns
-ANSWERS = (OTHERS, STRAND, EFFECT)  # that make up the strength, with the height
+BASES, OTHERS, STRAND, EFFECT, STEADY, PREDICTION = -8, -7, -6, -5, -4, -3  # columns
+ANSWERS = (BASES, OTHERS, STRAND, EFFECT)  # that make up the strength, with the height
 OF_WINDOW = 4  # the last so many
 MOST_GRAFTS_EACH, MOST_GRAFTS = 8, 100_000  # of each candidate of the controls, and together
 
@@ -230,7 +231,7 @@ def describe(
     size = np.maximum(size, np.finfo(float).tiny)
     own = [
         np.maximum(direction * area, 0) ** (2 / 3), direction * area / size, largest / size,
-        np.log(candidates.end - candidates.start), *np.zeros((3, len(candidates))),
+        np.log(candidates.end - candidates.start), *np.zeros((4, len(candidates))),
         direction * prediction, direction * prediction, np.log(level), place,
     ]  # fmt: skip
     return np.column_stack([candidates.profile, *own]).astype(np.float32)
@@ -334,8 +335,11 @@ def _search(x: NDArray[np.float64], nulls: list[NDArray[np.float64]]) -> tuple[N
             break
     if now.sum() < MIN_POSITIVES:
         return height, _stand_out(x @ height, [null @ height for null in nulls], rate)
+    negatives = np.concatenate(nulls)
+    start: NDArray[np.float64] | None = None
     for _ in range(N_ROUNDS):
-        learned = _logistic(x[now], np.concatenate(nulls), weights)
+        start = _logistic(x[now], negatives, weights, start)
+        learned = start[:-1]
         now = _stand_out(x @ learned, [null @ learned for null in nulls], rate)
         found = _yields(x, nulls, learned)[i]
         if found > BETTER * most:
@@ -382,9 +386,15 @@ def _n_passing(share: NDArray[np.float64], rate: float) -> int:
 
 
 def _logistic(
-    positives: NDArray[np.float64], negatives: NDArray[np.float64], towards: NDArray[np.float64]
+    positives: NDArray[np.float64],
+    negatives: NDArray[np.float64],
+    towards: NDArray[np.float64],
+    start: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
-    """Weights (F,) of a ridge logistic regression in which both classes weigh the same, by Newton's method."""
+    """Weights and intercept (F + 1,) of a ridge logistic regression in which both classes weigh the same.
+
+    By Newton's method, from a solution for other positives where there is one.
+    """
     x = np.concatenate([positives, negatives])
     x = np.column_stack([x, np.ones(len(x))])
     y = np.repeat([1.0, 0.0], [len(positives), len(negatives)])
@@ -395,7 +405,8 @@ def _logistic(
     def loss(w: NDArray[np.float64]) -> float:
         return float(share @ np.logaddexp(0, np.where(y > 0, -1, 1) * (x @ w)) + penalty @ (w - prior) ** 2 / 2)
 
-    w, now = prior, loss(prior)
+    w = prior if start is None else start
+    now = loss(w)
     for _ in range(MAX_STEPS):
         p = special.expit(x @ w)
         gradient = x.T @ (share * (y - p)) - penalty * (w - prior)
@@ -406,7 +417,7 @@ def _logistic(
         w = w + step
         if np.abs(step).max() <= SMALL_STEP:
             break
-    return w[:-1]
+    return w
 
 
 @dataclass(frozen=True)

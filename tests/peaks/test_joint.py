@@ -206,13 +206,16 @@ def test_p_values_are_those_of_what_is_none(rng: np.random.Generator) -> None:
 def test_a_score_is_no_worse_than_its_best_part(rng: np.random.Generator) -> None:
     n_features = 1 + len(joint.CAPS) + 4 + len(joint.FEATURES)
     nulls = [rng.normal(size=(n, n_features)) for n in (900, 1800)]
+    false = []
     for part in (0, joint.STEADY, joint.PREDICTION):
         x = rng.normal(size=(900, n_features))
         x[:60, part] += 5
         weights, mask = _search(x, nulls)
         single = np.eye(n_features)[part]
         assert (_yields(x, nulls, weights) >= 0.9 * _yields(x, nulls, single)).all()
-        assert mask[:60].mean() > 0.9 and mask[60:].mean() < 0.05
+        assert mask[:60].mean() > 0.9
+        false.append(mask[60:].mean())
+    assert np.mean(false) < 0.04
 
 
 def test_too_few_to_learn_from_is_told(caplog: pytest.LogCaptureFixture) -> None:
@@ -234,9 +237,9 @@ def test_regression_and_competition_are_their_definitions(rng: np.random.Generat
         other = np.log1p(np.exp(negatives @ w[:3] + w[3])).sum() * len(positives) / len(negatives)
         return float(one + other + joint.RIDGE / 2 * ((w[:3] - towards) ** 2).sum())
 
-    np.testing.assert_allclose(
-        _logistic(positives, negatives, towards), optimize.minimize(loss, np.zeros(4)).x[:3], atol=1e-3
-    )
+    best = optimize.minimize(loss, np.zeros(4)).x
+    for start in (None, rng.normal(size=4)):
+        np.testing.assert_allclose(_logistic(positives, negatives, towards, start), best, atol=1e-3)
     data, nulls = rng.normal(1, 2, 50).round(1), [rng.normal(size=80).round(1), rng.normal(size=60).round(1)]
     for rate in (0.1, 0.5):
         best = 0
