@@ -34,22 +34,25 @@ and 0.611; 0.460, 0.462 and 0.442). The lowest of the members' heights on the ot
 
 *Cost.* At most `PER_WINDOW` candidates of a sign are asked about for each window, one for `WINDOW_BP` bases in short
 windows, and in a genome `MOST_MEASURED` or one for ten windows. Each takes 2 predictions and its window, for
-both signs together, one attribution and 2 predictions, or 6 where scores are learned.
+both signs together, one attribution and 2 predictions, or 6 where scores are learned. What was asked is remembered as
+long as the attributions are in memory, so that calls at another rate take no pass of the model.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqsal.errors import MethodError, ModelError, StoreError
-from seqsal.io.attributions import Attributions
+from seqsal.io.attributions import Array, Attributions
 from seqsal.io.sweep import Scale, forward_codes, read_forward
 from seqsal.peaks.candidates import Ruler, compressed, smoothed_at
 from seqsal.peaks.joint import BASES, EFFECT, OTHERS, STEADY, STRAND, Windows
@@ -69,14 +72,14 @@ BEST_BP = 5  # on either side of the summit, where bases are asked to be the bes
 TURNS = ((0, -27, 27), (0, -13, 13))  # bases, of either strand
 PER_WINDOW, WINDOW_BP = 2, 150  # candidates of a sign for each window; for each so many bases of a shorter one
 MOST_MEASURED, WINDOWS_A_CANDIDATE = 10_000, 10
-MOST_REMEMBERED = 100_000
+MOST_REMEMBERED = 100_000  # candidates of windows, and of controls, as long as the attributions are in memory
 N_NUMBERS = 3  # about a candidate, before its profile on the other strand: effect, steady prediction, bases
 MOST_PASSES = 8  # of the model for a map, that one of the other strand is made
 CHUNK_BP = 1 << 20  # bases asked about at a time
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.float64]]  # codes (n, W) → (n,)
 Read = Callable[[NDArray[np.int64]], NDArray[np.uint8]]  # rows (n,) → codes (n, L)
 ReadTrack = Callable[[Attributions, NDArray[np.int64]], tuple[NDArray[np.float32], NDArray[np.bool_]]]
-Found = dict[tuple[int, int], tuple[float, ...]]
+Found = dict[tuple[int, int], tuple[float, ...]]  # of row and place
 logger = logging.getLogger(__name__)
 
 
@@ -115,7 +118,7 @@ class Effects:
     is_steady: bool
     rulers: Mapping[str, Ruler] = field(default_factory=dict)
     least: Mapping[str, float] = field(default_factory=dict)
-    remembered: Mapping[str, Found] = field(default_factory=lambda: {"windows": {}, "controls": {}})
+    remembered: Mapping[str, Found] = field(default_factory=dict)
     widths: tuple[int, ...] = ()
     scale: Scale | None = None
     shared: float = 0.0
@@ -168,9 +171,8 @@ class Effects:
     ) -> None:
         """Choose the candidates that are asked about, by what the controls show."""
         n, n_heights = len(self.attr), len(widths)
-        if scale is not self.scale or shared != self.shared:
-            self.remembered = {"windows": {}, "controls": {}}
         self.widths, self.scale, self.shared = widths, scale, shared
+        self.remembered = _remembered(self.attr, (widths, scale, shared, self.is_steady))
         wanted = min(n * min(PER_WINDOW, self.attr.length / WINDOW_BP), max(MOST_MEASURED, n / WINDOWS_A_CANDIDATE))
         heights = {sign: one.features[:, :n_heights].astype(np.float64) for sign, one in controls.items()}
         self.rulers = {sign: Ruler.of(profiles) for sign, profiles in heights.items()}
@@ -279,6 +281,41 @@ class Effects:
         profiles = up[:, None] * _profiles(track, codes != N_CODE, of, place, self.widths, self.scale)
         shares = [share_of_best(h[:, ::-1, ::-1], codes, of, place, up) for h in hypothetical if h is not None]
         return np.mean(shares, axis=0) if shares else np.zeros(len(of)), profiles
+
+
+@dataclass
+class _Memory:
+    """What the model has been asked about some attributions, and how; the controls were `n`, of this digest."""
+
+    how: tuple[Any, ...]
+    n: int
+    digest: bytes
+    found: dict[str, Found] = field(default_factory=lambda: {"windows": {}, "controls": {}})
+
+
+_MEMORIES: WeakKeyDictionary[Attributions, _Memory] = WeakKeyDictionary()
+
+
+def _remembered(attr: Attributions, how: tuple[Any, ...]) -> dict[str, Found]:
+    """Return what was asked in the same way before, of the controls as long as the first of them are those of then."""
+    assert attr.controls is not None
+    codes = attr.controls.codes
+    assert codes is not None
+    memory = _MEMORIES.get(attr)
+    if memory is None or memory.how != how:
+        memory = _MEMORIES[attr] = _Memory(how, 0, _digest(codes, 0))
+    if memory.n > len(codes) or memory.digest != _digest(codes, memory.n):
+        memory.found["controls"] = {}
+    memory.n, memory.digest = len(codes), _digest(codes, len(codes))
+    return memory.found
+
+
+def _digest(codes: Array, n: int) -> bytes:
+    """Digest the first n rows (n, L)."""
+    digest, step = hashlib.blake2b(), max(1, CHUNK_BP // codes.shape[1])
+    for i in range(0, n, step):
+        digest.update(np.ascontiguousarray(codes[i : min(i + step, n)], dtype=np.uint8).data)
+    return digest.digest()
 
 
 @dataclass

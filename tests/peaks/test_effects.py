@@ -136,6 +136,30 @@ def test_the_strongest_are_asked_about_once_and_rank_first(attr: Attributions, m
     np.testing.assert_array_equal(again["pos"].features, after["pos"].features)
 
 
+def test_what_was_asked_is_remembered_with_the_attributions(
+    attr: Attributions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again, asked, ask = dataclasses.replace(attr), list[int](), Effects._ask
+
+    def counted(self: Effects, up: NDArray[np.float64], *where: Any) -> NDArray[np.float64]:
+        asked.append(len(up))
+        return ask(self, up, *where)
+
+    monkeypatch.setattr(Effects, "_ask", counted)
+    once, n = call_peaks(again, fdr=0.5, max_controls=1), sum(asked)
+    pd.testing.assert_frame_equal(once, call_peaks(again, fdr=0.5, max_controls=1))
+    assert n > 50 and sum(asked) == n
+    assert attr.controls is not None
+    names = ("track", "codes", "source", "prediction")
+    changed = {name: np.asarray(getattr(attr.controls, name))[::-1] for name in names}
+    again.keep(controls=dataclasses.replace(attr.controls, **changed))  # as many others: of the windows all is known
+    other = call_peaks(again, fdr=0.5, max_controls=1)
+    np.testing.assert_allclose(once["p_value"], other["p_value"], rtol=1e-4)
+    assert n < sum(asked) < 2 * n
+    call_peaks(again, fdr=0.5, max_controls=1, smooth_bp=15)
+    assert sum(asked) > 2 * n
+
+
 def test_the_controls_do_not_depend_on_their_order(attr: Attributions) -> None:
     assert attr.controls is not None
     order = np.random.default_rng(1).permutation(60)
@@ -181,7 +205,7 @@ def test_a_window_is_asked_about_once_for_both_signs(attr: Attributions, monkeyp
         return made(self, codes, *where)
 
     monkeypatch.setattr(Effects, "_other_strand", counted)
-    _, _, after = measured(attr)
+    _, _, after = measured(dataclasses.replace(attr))
     held = [one.unit[~np.isnan(one.features[:, EFFECT])] for one in after.values()]
     assert sum(asked) == len(np.unique(np.concatenate(held))) < sum(len(np.unique(one)) for one in held)
 
