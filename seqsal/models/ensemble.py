@@ -102,13 +102,13 @@ class Ensemble(SequenceModel):
 
 
 def members_of(model: Any, target: Target | None = None) -> list[SequenceModel]:
-    """Return the members of an ensemble, each reading the target that the ensemble reads; none of another model."""
+    """Return the members of an ensemble, each reading the target and places that it reads; none of another model."""
     if not isinstance(model, Ensemble):
         return []
     wanted = model.target if target is None else target
     views = [copy.copy(member) for member in model.members]
     for view in views:
-        view.target = wanted
+        view.target, view.grid = wanted, model.grid
     return views
 
 

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 import seqsal
+from seqsal.attribution.controls import attributer, run_of_attributions
 from seqsal.errors import SeqsalError
+from seqsal.models.ensemble import Ensemble
 from seqsal.models.grid import Grid, find_grid
 from seqsal.sequence.codes import encode, one_hot
 
@@ -163,6 +165,18 @@ def test_a_file_remembers_where_it_was_read(module: Binned, genome: Any, tmp_pat
     assert open_audited(tmp_path / "A.h5", readout_at="region").attrs["readout_at"]["at"] == "region"
     with pytest.raises(SeqsalError, match="got 'summit±3', but the attributions are of 'region'"):
         open_audited(read, readout_at="summit±3")
+
+
+def test_members_are_asked_where_the_ensemble_was_read(genome: Any) -> None:
+    members = [seqsal.wrap(Binned(seed), reduce="sum", input_length=L) for seed in range(2)]
+    attr = seqsal.attribute(
+        Ensemble(members), genome=genome, regions=["chr1:300-321", "chr1:340-361"], readout_at="summit±9", device="cpu"
+    )
+    attribute = attributer(attr, run_of_attributions(attr), most_passes=8)
+    assert attribute is not None
+    tracks = [track for track, _ in attribute(np.asarray(attr.codes))]
+    np.testing.assert_allclose(np.mean(tracks, axis=0), attr.track, atol=1e-6)
+    np.testing.assert_allclose(np.std(tracks, axis=0, ddof=1), attr.track_sd, atol=1e-6)
 
 
 class Flat(torch.nn.Module):
