@@ -37,12 +37,15 @@ del begin
 """
 MAX_BYTES = 250_000
 SMALLER = {  # sizes that the cells name, and those with which they are tried here
-    "epochs=12, patience=12": "epochs=6, patience=6",
-    "epochs=15, patience=15": "epochs=6, patience=6",
-    "Profile(), 400": "Profile(), 100",
-    "call_peaks(attr, fdr=0.1)": "call_peaks(attr, fdr=0.1, max_controls=4000)",
-    "call_peaks(attr, fdr=0.2)": "call_peaks(attr, fdr=0.2, max_controls=4000)",
-    '"n_regions": 61, ': '"n_regions": 24, "n_bootstrap": 100, ',
+    "epochs=12, patience=12": "epochs=5, patience=5",
+    "epochs=15, patience=15": "epochs=5, patience=5",
+    "Profile(), 400": "Profile(), 60",
+    "call_peaks(attr, fdr=0.1)": "call_peaks(attr, fdr=0.2, max_controls=1000)",
+    "call_peaks(attr, fdr=0.2)": "call_peaks(attr, fdr=0.2, max_controls=1000)",
+    '"n_regions": 61, ': '"n_regions": 16, "n_bootstrap": 100, ',
+    '"n_ism_regions": 8, "n_small": 8, "n_steps": 5, "n_draws": 1': (
+        '"n_ism_regions": 4, "n_small": 4, "n_steps": 4, "n_draws": 1'
+    ),
     '"n_regions": 40, "n_ism_regions": 8, "n_small": 8, "n_steps": 10, "n_draws": 2': (
         '"n_regions": 12, "n_ism_regions": 4, "n_small": 4, "n_steps": 4, "n_draws": 1, "n_bootstrap": 100'
     ),
