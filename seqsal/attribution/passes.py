@@ -41,6 +41,7 @@ from seqsal.io.inputs import open_codes
 from seqsal.io.progress import bar as progress_bar
 from seqsal.io.store import StoreLayout
 from seqsal.models.ensemble import members_of
+from seqsal.models.state import settled
 from seqsal.regions import Span, format_region
 from seqsal.sequence.codes import N_CODE, reverse_complement
 from seqsal.sequence.draws import ShuffledControls, control_parents
@@ -515,6 +516,7 @@ def predict_members(
     starts = range(0, n_windows, n_rows)
     chunks = ((start, source.read(slice(start, min(start + n_rows, n_windows)))) for start in starts)
     with (
+        settled(),
         batches_for(model, source, device, n_windows, batch_size=batch_size) as batches,
         progress_bar(
             total=n_windows,

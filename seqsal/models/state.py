@@ -274,7 +274,8 @@ _SETTLED: contextvars.ContextVar[dict[nn.Module, dict[Any, Any]] | None] = conte
 @contextlib.contextmanager
 def settled() -> Iterator[None]:
     """While entered, this thread changes no model, so that each is looked over once for what is known of it."""
-    token = _SETTLED.set({})
+    around = _SETTLED.get()
+    token = _SETTLED.set({} if around is None else around)
     try:
         yield
     finally:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import functools
 import hashlib
 import io
 import json
@@ -46,7 +47,8 @@ MODULES = (
     *(f"seqsal.cli.{verb}" for verb in (
         "attribute audit compare controls export import_ logo merge peaks plan run score work".split())),
 )  # fmt: skip
-QUICK = ("h5py", "matplotlib.figure", "seqsal.interop.attributions", "seqsal.peaks", "seqsal.plot",
+QUICK = ("h5py", "matplotlib.figure", "seqsal.attribution.controls", "seqsal.attribution.engine", "seqsal.io.config",
+         "seqsal.interop.attributions", "seqsal.peaks", "seqsal.pipeline.elements", "seqsal.plot",
          *(f"seqsal.cli.{verb}" for verb in ("attribute", "controls", "export", "import_", "logo", "peaks", "score")),
 )  # fmt: skip
 COUNT, KILL, FULL, ERROR, STOP, COUNT_WRITES, OFF = 0, 1, 2, 3, 4, 5, -1
@@ -182,6 +184,7 @@ class Lab:
                     shutil.copytree(self.inputs / plan, Path(name) / plan)
             yield Path(name)
 
+    @functools.cache  # noqa: B019 -- there is one lab
     def undisturbed(self, command: str, mode: int) -> tuple[dict[str, str], int]:
         """Return what a command writes, and in how many changes of files, or writes alone."""
         with self.folder(command) as out:
