@@ -17,7 +17,6 @@ if TYPE_CHECKING:  # not for the process that only starts the workers
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection(session: pytest.Session) -> None:
     """Set up a process that runs tests. Every other worker begins at the end: what one compiled, others need not."""
     import hypothesis
