@@ -50,6 +50,7 @@ def test_a_disk_that_is_full_at_any_write(tmp_path: Path, monkeypatch: pytest.Mo
         assert raw.error is not None
 
 
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="a call of Linux and FreeBSD")
 def test_the_disk_begins_with_large_writes_and_need_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun = []
 
