@@ -154,12 +154,10 @@ def control_codes(attr: Attributions, most: int) -> NDArray[np.uint8]:
     """Return the sequences (n, L) of the first controls, those on record or those that will be made; needs no model."""
     n_controls = default_n_controls(len(attr), attr.length)
     parents = control_parents(np.arange(n_controls), len(attr), n_controls)
-    seed, draw = int(attr.attrs.get("seed", 0)), int(attr.attrs.get("draw", 0))
-    spans = KeptSpans(_Windows(attr), attr.span)
-    made: ShuffledControls | _Recorded = ShuffledControls(spans, parents, seed=seed, draw=draw)
     if attr.controls is not None and attr.controls.codes is not None and len(attr.controls):
-        made = _Recorded(attr.controls.codes, parents)
-    return made.read(slice(0, most))
+        return _Recorded(attr.controls.codes, parents).read(slice(0, most))
+    seed, draw = int(attr.attrs.get("seed", 0)), int(attr.attrs.get("draw", 0))
+    return ShuffledControls(KeptSpans(_Windows(attr), attr.span), parents, seed=seed, draw=draw).read(slice(0, most))
 
 
 def options_of_attributions(attr: Attributions) -> AttributeOptions:

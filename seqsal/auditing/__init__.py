@@ -123,7 +123,7 @@ def audit(
 
     where, opened = resolve_device(device), open_audited(attr, span=span, contrast=contrast, readout_at=readout_at)
     plan = AuditPlan(
-        opened.regions,
+        lambda: opened.regions,
         opened.length,
         motif_db=motif_db,
         annotations=annotations,

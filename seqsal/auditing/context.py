@@ -131,7 +131,7 @@ class AuditContext:
 
     def region_table(self, rows: Ints) -> pd.DataFrame:
         """Return columns `row`, chrom, start, end and name of some windows."""
-        table = self.attr.regions.iloc[rows][["chrom", "start", "end", "name"]].reset_index(drop=True)
+        table = self.attr.rows(rows, ["chrom", "start", "end", "name"])
         table.insert(0, "row", rows)
         return table
 
@@ -149,7 +149,7 @@ class AuditContext:
 
     def in_peaks(self, rows: Ints) -> Flags:
         """Whether each base (n, L) of some windows, as the model reads them, is in a peak of either sign."""
-        spans, _ = spans_in_windows(self.attr.regions.iloc[rows], self.peaks)
+        spans, _ = spans_in_windows(self.attr.rows(rows), self.peaks)
         return mask_of(spans, (len(rows), self.attr.length))
 
     @property
@@ -197,7 +197,7 @@ class AuditContext:
             return reverse_complement(whole) if turned else whole
 
         made = replace(open_codes(np.broadcast_to(np.uint8(N_CODE), shape)), _read=read)
-        if "readout" in self.attr.regions:  # is read where the windows of the rows are
+        if "readout" in self.attr.columns:  # is read where the windows of the rows are
             made.windows = self.attr.windows.iloc[rows].reset_index(drop=True)
             if turned:
                 made.windows["strand"] = np.where(made.windows["strand"] == "-", "+", "-")
@@ -206,7 +206,7 @@ class AuditContext:
     @property
     def _has_places(self) -> bool:
         """Whether it matters of which window a sequence is a part."""
-        return self.attr.window_codes is not None or "readout" in self.attr.regions
+        return self.attr.window_codes is not None or "readout" in self.attr.columns
 
     def predict(self, codes: Codes, model: SequenceModel | None = None, *, rows: Ints | None = None) -> Values:
         """Predict (n,) any sequences (n, L) in the output space of the attributions, by `model` or that under audit.

@@ -52,13 +52,13 @@ EVIDENCE = ("motif_db", "annotations", "artifacts", "positives", "negatives", "g
 class AuditPlan:
     """An audit of windows that need not be attributed yet.
 
-    `regions`, `length`: region table of the windows, and their length in bp. `evidence`: those parameters of
-    :func:`seqsal.audit` that are in `EVIDENCE`. Raises SeqsalError: Something cannot be read.
+    `regions`, `length`: what gives the region table of the windows, and their length in bp. `evidence`: those
+    parameters of :func:`seqsal.audit` that are in `EVIDENCE`. Raises SeqsalError: Something cannot be read.
     """
 
     def __init__(
         self,
-        regions: pd.DataFrame,
+        regions: Callable[[], pd.DataFrame],
         length: int,
         *,
         genome: _PATH | None = None,
@@ -74,7 +74,7 @@ class AuditPlan:
             "motifs": _read(given("motif_db"), read_motifs),
             "annotations": _read(given("annotations"), read_bed),
             "artifacts": _read(given("artifacts"), read_artifacts),
-            "strata": _read(given("strata"), lambda spec: read_strata(str(spec), regions)),
+            "strata": _read(given("strata"), lambda spec: read_strata(str(spec), regions())),
         }
         self._inputs = describe_inputs({**evidence, "genome": genome})
 
@@ -273,10 +273,10 @@ def read_peaks_of(attr: Attributions, peaks: _PATH | pd.DataFrame | None) -> pd.
     if peaks is None or isinstance(peaks, pd.DataFrame):
         return peaks
     table = read_peaks(peaks)
-    if len(table) and not table["chrom"].isin(attr.regions["chrom"]).any():
+    if len(table) and not any(table["chrom"].isin(attr.column("chrom", rows)).any() for rows in attr.row_blocks()):
         raise RegionError(
             f"{peaks}: no peak is on a chromosome of the attributions ({table['chrom'].iloc[0]} against "
-            f"{attr.regions['chrom'].iloc[0]}); give the peaks that were called on them"
+            f"{attr.column('chrom', slice(1))[0]}); give the peaks that were called on them"
         )
     return table if "sign" in table else table.assign(sign=np.where(table["signal"] < 0, "neg", "pos"))
 

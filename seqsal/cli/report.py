@@ -92,8 +92,6 @@ def _write_page(
     out: Path, given: dict[str, Any], result: str | None, device: str, progress: bool, reading: dict[str, Any]
 ) -> str:
     """Do what is missing for the page of one attribution file, and write it; the verdict in a sentence and in words."""
-    import numpy as np
-
     from seqsal.attribution.request import read_model_of
     from seqsal.auditing import audit
     from seqsal.auditing.run import model_at_hand
@@ -120,11 +118,10 @@ def _write_page(
     if {"q_value", "sign"} <= set(table):
         named: dict[str, Any] = {"motifs": motifs_of(motifs), "model": loaded, "device": device}
         elements = describe_calls(merge_peaks(table, MERGE_BP, attr), attr, **named)
-    scores = attr.regions.assign(prediction=np.asarray(attr.prediction, dtype=np.float64))
     info = {"parameters": {name: str(value) for name, value in given.items() if value is not None}}
     title = f"{attr.method} · {given['attributions'].name}"
     shown: dict[str, Any] = {"elements": elements, "motifs": motifs, "audit": found, "variants": maps, "genes": genes}
-    write_report(out, ReportInputs(attr, scores, table, info, title=title, **shown))
+    write_report(out, ReportInputs(attr, None, table, info, title=title, **shown))
     return f"{found.verdict.text}\n{found.verdict.answers}"
 
 

@@ -49,6 +49,7 @@ NULLS = ("shuffle", "background")  # what controls are: shuffled windows, or win
 
 SPREADS = {"track_sd": "track", "prediction_sd": "prediction"}  # over the members of an ensemble, of what
 ROWS_AT_ONCE = 1 << 16  # of a table
+MANY_ROWS = 1 << 8  # picked from a table on disk
 Rows = slice | Sequence[int] | NDArray[np.integer]
 ARRAYS = ("codes", "track", "prediction", "hypothetical", "completeness_error", "noise", "window_codes", *SPREADS)
 
@@ -102,10 +103,11 @@ class DiskTable:
         """Values of some rows; texts as objects."""
         dataset = self._datasets[name]
         try:
+            if not isinstance(rows, slice):
+                found = _picked(dataset, rows)
+                return found if h5py.check_string_dtype(dataset.dtype) is None else _decoded(found, {})
             if h5py.check_string_dtype(dataset.dtype) is None:
                 return DiskArray(dataset)[rows]
-            if not isinstance(rows, slice):
-                return _decoded(DiskArray(dataset)[rows], {})
             found, known = np.empty(len(range(len(dataset))[rows]), dtype=object), dict[bytes, str]()
             first, stop, step = rows.indices(len(dataset))
             for i in range(0, len(found), ROWS_AT_ONCE):
@@ -118,6 +120,19 @@ class DiskTable:
     def frame(self, rows: Rows = slice(None), columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Return some rows as a DataFrame, counted from 0."""
         return pd.DataFrame({name: self.column(name, rows) for name in columns or self.columns})
+
+
+def _picked(dataset: h5py.Dataset, rows: Sequence[int] | NDArray[np.integer]) -> NDArray[Any]:
+    """Read rows by number; of many, whole blocks, as HDF5 takes long for each row."""
+    index = np.asarray(rows)
+    if index.dtype == bool or len(index) < MANY_ROWS:
+        return DiskArray(dataset)[index]
+    index = np.where(index < 0, index + len(dataset), index)
+    found, of = np.empty(len(index), dataset.dtype), index // ROWS_AT_ONCE
+    for block in np.unique(of).tolist():
+        here, first = of == block, block * ROWS_AT_ONCE
+        found[here] = dataset[first : first + ROWS_AT_ONCE][index[here] - first]
+    return found
 
 
 def _decoded(raw: NDArray[Any], known: dict[bytes, str]) -> NDArray[np.object_]:
@@ -294,6 +309,11 @@ class Attributions:
             if name not in ("controls", "run"):
                 raise AttributeError(f"{name}: is what the attributions are about, and cannot be set")
             object.__setattr__(self, name, value)
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns of the regions, which are not read for them."""
+        return list(map(str, self.__dict__["regions"].columns))
 
     def column(self, name: str, rows: Rows = slice(None)) -> NDArray[Any]:
         """Return a column of the regions, or some rows of it, without reading the others; texts as objects.

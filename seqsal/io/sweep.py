@@ -33,7 +33,7 @@ from seqsal.sequence.kernels import MANY, compiled
 
 __all__ = [
     "CHUNK_BP", "Axis", "Read", "Scale", "TrackBlock", "average_spans", "blend_weights", "chunk_rows", "forward_codes",
-    "forward_layers", "read_forward", "sweep_track",
+    "forward_layers", "read_forward", "rows_over", "sweep_track",
 ]  # fmt: skip
 
 CHUNK_BP = 1 << 20  # values per chunk: about 60 MB of working memory
@@ -338,6 +338,25 @@ def forward_layers(
         scores = np.array(attr.hypothetical[rows], dtype=np.float32)
         scores[reverse] = scores[reverse, ::-1, ::-1]  # A ↔ T and C ↔ G are opposite rows
     return codes, np.concatenate([layers, scores], axis=1)
+
+
+def rows_over(attr: Attributions, spans: pd.DataFrame) -> NDArray[np.int64]:
+    """Rows of the windows that share a base with any of some spans (chrom, start, end), ascending.
+
+    The table of the windows is read in blocks.
+    """
+    chroms = pd.Index(pd.unique(spans["chrom"]))
+    first, last = (spans[name].to_numpy(np.int64) + (chroms.get_indexer(pd.Index(spans["chrom"])) << 40)
+                   for name in ("start", "end"))  # chromosomes far apart  # fmt: skip
+    order = np.argsort(first, kind="stable")
+    first, last = first[order], np.maximum.accumulate(last[order])
+    found = [np.zeros(0, np.int64)]
+    for rows in attr.row_blocks() if len(spans) else ():
+        chrom = chroms.get_indexer(pd.Index(attr.column("chrom", rows)))
+        start = np.asarray(attr.column("start", rows), np.int64) + (chrom.astype(np.int64) << 40)
+        before = np.searchsorted(first, start + attr.length) - 1  # spans that begin before the window ends
+        found.append(rows.start + np.flatnonzero((chrom >= 0) & (before >= 0) & (last[before] > start)))
+    return np.concatenate(found)
 
 
 def average_spans(

@@ -304,7 +304,7 @@ def _calibrated(hits: pd.DataFrame, null: pd.DataFrame, n_windows: int, n_contro
 
 def _located(hits: pd.DataFrame, attr: Attributions, patterns: Sequence[Pattern]) -> pd.DataFrame:
     """Put hits on the chromosomes; of those at one place the best stays."""
-    window = attr.regions.iloc[hits["row"].to_numpy()].reset_index(drop=True)
+    window = attr.rows(hits["row"].to_numpy(), ["chrom", "start", "name"])
     number = hits["pattern"].to_numpy()
     names = np.array([pattern.name for pattern in patterns], dtype=object)
     matches = np.array([(one.named_match or {}).get("match", "") for one in patterns], dtype=object)

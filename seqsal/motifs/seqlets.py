@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from seqsal.errors import RegionError, UsageError
 from seqsal.io.attributions import Attributions
-from seqsal.io.sweep import CHUNK_BP, average_spans
+from seqsal.io.sweep import CHUNK_BP, average_spans, rows_over
 from seqsal.regions import format_region
 from seqsal.sequence.codes import N_CODE, one_hot, reverse_complement
 
@@ -100,8 +100,10 @@ def cut_seqlets(
     from bioframe.core.arrops import overlap_intervals  # here because it loads matplotlib
 
     table = _contexts(peaks, context_bp, max_seqlets)
-    chrom_idx = pd.factorize(pd.concat([table["chrom"], attr.regions["chrom"]]))[0]
-    starts = np.concatenate([table["start"], attr.regions["start"]]) + (chrom_idx << 40)  # chromosomes far apart
+    over = rows_over(attr, table)
+    near = attr.rows(over, ["chrom", "start"])
+    chrom_idx = pd.factorize(pd.concat([table["chrom"], near["chrom"]]))[0]
+    starts = np.concatenate([table["start"], near["start"]]) + (chrom_idx << 40)  # chromosomes far apart
     contexts, windows = starts[: len(table)], starts[len(table) :]
     which, rows = overlap_intervals(contexts, contexts + context_bp, windows, windows + attr.length)
     order, offsets = np.lexsort((which, rows)), contexts[which] - windows[rows]
@@ -110,7 +112,13 @@ def cut_seqlets(
     if not covered.all():
         raise _not_covered(table, ~covered)
     codes, means = average_spans(
-        attr, rows[order], which[order], offsets[order], (len(table), context_bp), chunk_bp=chunk_bp, progress=progress
+        attr,
+        over[rows[order]],
+        which[order],
+        offsets[order],
+        (len(table), context_bp),
+        chunk_bp=chunk_bp,
+        progress=progress,
     )
     layers = np.nan_to_num(means, nan=0.0).astype(np.float32)
     return Seqlets(table, codes, layers[:, 1:], layers[:, 0], attr.hypothetical is None)

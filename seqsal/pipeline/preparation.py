@@ -107,7 +107,7 @@ def prepare_run(
             ]
             sizes = {**RUN_SIZES, **(evidence.get("settings") or {})}
             read = {**evidence, "motif_db": motif_db, "genome": request.genome, "settings": sizes}
-            plan = AuditPlan(cut_windows(source.windows, opened.span), opened.span.length, **read)
+            plan = AuditPlan(lambda: cut_windows(source.windows, opened.span), opened.span.length, **read)
     except BaseException:
         source.close()
         raise

@@ -77,7 +77,7 @@ def pick_region(attr: Attributions, region: str | int | Region | None) -> Region
         raise RegionError(f"{problem}, but there are {len(attr):,} regions; give a row from 0, or chrom:start-end")
     if region is None:
         region = int(np.argmax(np.nan_to_num(np.asarray(attr.prediction, dtype=np.float64), nan=-np.inf)))
-    return _window(attr.regions.iloc[int(region)])
+    return _window(attr.rows([int(region)]).iloc[0])
 
 
 def _window(window: pd.Series) -> Region:
@@ -116,7 +116,7 @@ def read_locus(
         raise UsageError(
             "hypothetical: these attributions hold only the track; make them again with hypothetical scores kept"
         )
-    table = attr.regions if among is None else attr.regions.iloc[among]
+    table = attr.regions if among is None else attr.rows(among, ["chrom", "start", "end"])
     covers = (table["chrom"] == span.chrom) & (table["start"] < span.end) & (table["end"] > span.start)
     near = np.flatnonzero(covers.to_numpy())
     if len(near) == 0:
@@ -148,12 +148,12 @@ def read_locus(
 
 def window_locus(attr: Attributions, row: int) -> Locus:
     """Return one window as the model saw it, turned to the + strand; padding and N are NaN in its track."""
-    return _average(attr, np.array([row]), _window(attr.regions.iloc[row]), hypothetical=False)
+    return _average(attr, np.array([row]), _window(attr.rows([row]).iloc[0]), hypothetical=False)
 
 
 def _average(attr: Attributions, rows: NDArray[np.intp], span: Region, hypothetical: bool) -> Locus:
     """Mean over `rows` at every base of `span`; a window counts only where it knows the base."""
-    offsets = span.start - attr.regions["start"].to_numpy(np.int64)[rows]
+    offsets = span.start - np.asarray(attr.column("start", rows), np.int64)
     shape = (1, span.end - span.start)
     (codes,), (mean,) = average_spans(attr, rows, np.zeros_like(rows), offsets, shape, all_bases=hypothetical)
     return Locus(span.chrom, span.start, span.end, codes, mean[0], mean[1:] if hypothetical else None, len(rows))

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from seqsal.errors import RegionError
 from seqsal.io.attributions import Attributions
 from seqsal.io.gtf import read_gtf
+from seqsal.io.sweep import rows_over
 from seqsal.plot.locus import Locus, read_locus
 from seqsal.plot.style import NEGATIVE, POSITIVE, one_line
 from seqsal.plot.tracks import name_motifs, negative_peaks
@@ -138,7 +139,8 @@ def gene_models(attr: Attributions, path: str | os.PathLike[str] | None = None) 
     if source is None or (path is None and not Path(source).is_file()):
         return None
     table = read_gtf(source, ("exon",))
-    table = table[table["chrom"].isin(attr.regions["chrom"].astype(str).unique())]
+    chroms = {str(name) for rows in attr.row_blocks() for name in pd.unique(attr.column("chrom", rows))}
+    table = table[table["chrom"].isin(chroms)]
     return table.assign(gene_name=table["gene_name"].fillna(table["gene_id"])).drop_duplicates(
         ["chrom", "start", "end"]
     )
@@ -161,7 +163,7 @@ def view_genome(inputs: ReportInputs) -> GenomeView | None:
     step = max(float(np.nanmax(np.abs(one.track))) for one in loci) / -(MISSING + 1) or 1.0
     view = GenomeView({}, spans, names, sizes)
     rows = top_rows(inputs)  # the browser begins at the first region pictured, or at the first place held
-    first = _middles(inputs.attr.regions.iloc[rows[:1]]) if rows else spans.table
+    first = _middles(inputs.attr.rows(rows[:1])) if rows else spans.table
     chrom, start, end = first[["chrom", "start", "end"]].iloc[0]
     data = {
         "sizes": {names[chrom]: size for chrom, size in sizes.items()},
@@ -179,19 +181,20 @@ def view_genome(inputs: ReportInputs) -> GenomeView | None:
 
 def _wanted(inputs: ReportInputs) -> Iterator[pd.DataFrame]:
     """Yield the regions to hold, those first that the page needs most."""
-    regions = inputs.attr.regions
+    places = ["chrom", "start", "end"]
     shown = [*top_rows(inputs), *worst_rows(inputs.audit)]
     if inputs.variants is not None:
         yield _with_sides(variant_regions(inputs.variants).iloc[rows_by_weight(inputs.variants)])
     if not inputs.only_variants:
-        yield _middles(regions.iloc[shown])
+        yield _middles(inputs.attr.rows(shown, places))
     if len(hits := _artifact_hits(inputs)):
         yield _with_sides(hits.drop_duplicates("name"))
     for pattern in inputs.motifs.patterns[:MAX_PATTERNS] if inputs.motifs else ():
         yield _with_sides(strongest(pattern.seqlets).iloc[:N_EXAMPLES])
     if len(inputs.peaks):
         yield _with_sides(inputs.ranked_peaks.iloc[:MAX_FEATURES])
-    yield _middles(regions.iloc[inputs.order[: MAX_BP // min(inputs.attr.length, MAX_WINDOW_BP) + 1]])
+    highest = inputs.order[: MAX_BP // min(inputs.attr.length, MAX_WINDOW_BP) + 1]
+    yield _middles(inputs.attr.rows(highest, places))
 
 
 def _middles(windows: pd.DataFrame) -> pd.DataFrame:
@@ -211,7 +214,8 @@ def _artifact_hits(inputs: ReportInputs) -> pd.DataFrame:
 
 def _read_loci(inputs: ReportInputs, spans: Spans) -> Iterator[Locus]:
     """Read the spans, cut to where a base is known."""
-    regions, chroms = inputs.attr.regions, pd.Index(spans.table["chrom"].unique())
+    over = rows_over(inputs.attr, spans.table)
+    regions, chroms = inputs.attr.rows(over, ["chrom", "start", "end"]), pd.Index(spans.table["chrom"].unique())
     starts, ends = (regions[key].to_numpy(np.int64) for key in ("start", "end"))
     longest = int((ends - starts).max(initial=0))
     number = chroms.get_indexer(pd.Index(regions["chrom"]))
@@ -223,7 +227,7 @@ def _read_loci(inputs: ReportInputs, spans: Spans) -> Iterator[Locus]:
         at = chroms.get_loc(chrom) * _CHROM_BP
         first, last = np.searchsorted(place, (at + start - longest, at + end))  # without a look at all windows for each
         try:
-            yield read_locus(inputs.attr, Region(chrom, int(start), int(end)), among=np.sort(rows[first:last]))
+            yield read_locus(inputs.attr, Region(chrom, int(start), int(end)), among=over[np.sort(rows[first:last])])
         except RegionError:  # no window, or nothing but N
             continue
 

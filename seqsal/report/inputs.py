@@ -32,7 +32,8 @@ class ReportInputs:
         Attributions of N windows, in memory or on disk; only the rows of the regions shown are read.
     scores
         Region table, one row a window, with a `prediction` column on the model's own scale and, where that is another
-        one, the attributed output in a column named after its space (`logit`, `log`).
+        one, the attributed output in a column named after its space (`logit`, `log`). None takes the predictions of
+        `attr`, whose table need then not be held in memory.
     peaks
         Table of `seqsal.call_peaks`: chrom, start, end, name, sign, signal, q_value, summit; may be empty.
     elements
@@ -82,7 +83,7 @@ class ReportInputs:
     """
 
     attr: Attributions
-    scores: pd.DataFrame
+    scores: pd.DataFrame | None
     peaks: pd.DataFrame
     run_info: Mapping[str, Any] = field(default_factory=dict)
     rejected: pd.DataFrame | None = None
@@ -98,7 +99,9 @@ class ReportInputs:
     only_variants: bool = False
 
     def __post_init__(self) -> None:
-        needed: dict[str, tuple[str, ...]] = {"scores": ("chrom", "start", "end", "prediction")}
+        needed: dict[str, tuple[str, ...]] = {}
+        if self.scores is not None:
+            needed["scores"] = ("chrom", "start", "end", "prediction")
         if len(self.peaks):
             needed["peaks"] = ("chrom", "start", "end", "name", "signal", "summit")
         for table, columns in needed.items():
@@ -122,7 +125,7 @@ class ReportInputs:
     def order(self) -> NDArray[np.int64]:
         """Rows of the attributions by prediction, the highest first; without predictions by Σ |track|."""
         if self.knows_predictions:
-            values = np.asarray(self.attr.prediction, dtype=np.float64)
+            values = np.asarray(self.attr.prediction)
         else:
             starts = range(0, len(self.attr), _ROWS_AT_ONCE)
             parts = (self.attr.track[slice(start, start + _ROWS_AT_ONCE)] for start in starts)
@@ -141,7 +144,21 @@ class ReportInputs:
     def raw_column(self) -> str:
         """Column of `scores` that holds what was attributed."""
         space = self.attr.output_space
-        return space if space in self.scores else "prediction"
+        return space if self.scores is not None and space in self.scores else "prediction"
+
+    @property
+    def values(self) -> NDArray[np.float64]:
+        """What was attributed, of every region, (N,)."""
+        held = self.attr.prediction if self.scores is None else self.scores[self.raw_column]
+        return np.asarray(held, dtype=np.float64)
+
+    def highest(self, n: int) -> pd.DataFrame:
+        """Return `scores` of the n regions of the highest `values`."""
+        values = self.values
+        rows = np.argsort(-values, kind="stable")[:n]
+        if self.scores is None:
+            return self.attr.rows(rows).assign(prediction=values[rows])
+        return self.scores.iloc[rows]
 
     def part(self, key: str) -> dict[str, Any]:
         """Return one mapping of `run_info`, empty when it is not there."""

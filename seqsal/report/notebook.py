@@ -56,7 +56,7 @@ def attributions_html(attr: Attributions) -> str:
     ]
     predictions = np.asarray(attr.prediction, dtype=np.float64)
     top = np.argsort(-predictions, kind="stable")[:N_REGIONS]
-    rows = [(*_region_cells(attr.regions.iloc[int(row)]), float(predictions[row])) for row in top]
+    rows = [(*_region_cells(attr.rows([int(row)]).iloc[0]), float(predictions[row])) for row in top]
     columns = ("highest predictions", "name", f"prediction ({attr.output_space})")
     return _page("Attributions", [(facts, ()), (rows, columns)])
 

@@ -156,7 +156,7 @@ def build_audit(inputs: ReportInputs) -> Section | None:
 
 def build_scores(inputs: ReportInputs) -> Section | None:
     """Show how predictions are distributed."""
-    values = inputs.scores[inputs.raw_column].to_numpy(dtype=np.float64)
+    values = inputs.values
     finite = values[np.isfinite(values)]
     if len(finite) == 0:
         return None

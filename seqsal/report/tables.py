@@ -184,7 +184,7 @@ def element_table(inputs: ReportInputs) -> Table | None:
 def region_table(inputs: ReportInputs) -> Table:
     """List every region with its score, the highest first."""
     raw = inputs.raw_column
-    scores = inputs.scores.iloc[np.argsort(-inputs.scores[raw].to_numpy(), kind="stable")[:MAX_ROWS]]
+    scores = inputs.highest(MAX_ROWS)
     columns: list[Any] = [(Column("Name"), scores["name"])] if "name" in scores else []
     columns += [
         (Column("Location", "place", _STRANDED_PLACE), _locations(scores)),
@@ -197,7 +197,9 @@ def region_table(inputs: ReportInputs) -> Table:
     if "seen" in scores and scores["seen"].isin(TRAINED_ON).any():
         seen = scores["seen"].map({"train": "trained on", "valid": "chose the epoch"}).fillna("held out")
         columns.append((Column("Seen", hint="part of the training that the region shares a base with"), seen))
-    return make_table("regions-table", columns, regions=scores, n_total=len(inputs.scores))
+    return make_table(
+        "regions-table", columns, regions=scores, n_total=len(inputs.attr if inputs.scores is None else inputs.scores)
+    )
 
 
 def rejected_table(inputs: ReportInputs) -> Table | None:

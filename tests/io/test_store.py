@@ -437,6 +437,22 @@ def test_text_that_repeats_is_one_object(tmp_path: Path, monkeypatch: pytest.Mon
     assert len({id(one) for one in read["chrom"]}) == 2
 
 
+def test_many_rows_of_a_table_are_picked_as_few_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seqsal.io.attributions.ROWS_AT_ONCE", 8)
+    rows = [39, 3, -1, 3, 17, 0, 8, 7]
+    with h5py.File(tmp_path / "t.h5", "w") as file:
+        names = np.array([f"n{i}" for i in range(40)], dtype=h5py.string_dtype("utf-8", 4))
+        file.create_dataset("name", data=names)
+        file.create_dataset("start", data=np.arange(40) * 3)
+        table = DiskTable(file, ["name", "start"], StoreError)
+        found = []
+        for many in (100, 2):
+            monkeypatch.setattr("seqsal.io.attributions.MANY_ROWS", many)
+            found.append(table.frame(rows))
+    assert found[0]["start"].tolist() == [117, 9, 117, 9, 51, 0, 24, 21]
+    pd.testing.assert_frame_equal(*found)
+
+
 def test_text_that_repeats_is_encoded_once_and_is_the_same() -> None:
     names = np.array(["chr1"] * 99 + ["chrÄ"], dtype=object)
     for texts in (names, np.array([*names, None], dtype=object), names[-1:], names[:0]):

@@ -148,6 +148,24 @@ def test_files_hold_the_track_inside_the_chromosomes(
         assert found == pytest.approx(expected, rel=1e-6, abs=1e-30)
 
 
+def test_windows_over_spans_are_found_in_blocks(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seqsal.io.attributions.ROWS_AT_ONCE", 7)
+    chrom = np.array(["chr2", "chr1", "chr3"], dtype=object)[rng.integers(0, 3, 60)]
+    attr = make_attr(np.zeros((60, 5)), start=rng.integers(-3, 300, 60), chrom=chrom)
+    start = rng.integers(-20, 300, 25)
+    spans = make_regions(
+        rng.choice(["chr1", "chr3", "chr9"], 25).astype(object), start, start + rng.integers(1, 40, 25)
+    )
+    windows = attr.regions
+    expected = [
+        row for row, (name, a, b) in enumerate(zip(windows["chrom"], windows["start"], windows["end"], strict=True))
+        if ((spans["chrom"] == name) & (spans["start"] < b) & (spans["end"] > a)).any()
+    ]  # fmt: skip
+    assert 5 < len(expected) < 40
+    assert sweep.rows_over(attr, spans).tolist() == expected
+    assert sweep.rows_over(attr, spans.iloc[:0]).tolist() == []
+
+
 def test_bigwig_equals_a_track_on_disk_to_the_bit(tmp_path: Path, rng: np.random.Generator) -> None:
     n, length = 30, 500
     track = rng.normal(size=(n, length)).astype(np.float32)

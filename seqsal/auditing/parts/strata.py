@@ -185,7 +185,7 @@ def _factors(context: AuditContext, rows: Ints, strata: pd.DataFrame | None) -> 
     """Name the stratum (n,) of every region by factor, None where it has none or too few share it."""
     known: dict[str, Any] = {
         "gc": _thirds(gc_content(context.codes(rows))),
-        "chrom": context.attr.regions["chrom"].to_numpy(dtype=object)[rows],
+        "chrom": context.attr.column("chrom", rows),
     }
     if strata is not None:
         known |= {str(name): _levels(strata[name].iloc[rows]) for name in strata}

@@ -402,7 +402,7 @@ def _row(one: Examined, context: AuditContext, names: Sequence[str]) -> KnownFin
 
 
 def _hit_table(context: AuditContext, hits: Hits, name: str, kind: str, verdict: str) -> pd.DataFrame:
-    windows = context.attr.regions.iloc[hits.row]
+    windows = context.attr.rows(hits.row)
     strand = windows["strand"].to_numpy()
     start, end = lift_span(windows["start"], windows["end"], strand, hits.start, hits.end)
     on_window = np.where(hits.strand > 0, "+", "-")

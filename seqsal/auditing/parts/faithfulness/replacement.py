@@ -390,7 +390,7 @@ class PeakResult:
 
 def peak_effects(context: AuditContext, rows: Ints, codes: Codes, prediction: Values) -> dict[str, PeakEffects]:
     """Replace the peaks of each sign, `pos` and `neg`, that lie wholly in some windows, and as much elsewhere."""
-    masks = peak_masks(context.attr.regions.iloc[rows], context.peaks, codes.shape[1])
+    masks = peak_masks(context.attr.rows(rows), context.peaks, codes.shape[1])
     free = ~masks["pos"] & ~masks["neg"] & (codes != N_CODE)
     return {sign: _effects_of(context, sign, rows, codes, prediction, mask, free) for sign, mask in masks.items()}
 

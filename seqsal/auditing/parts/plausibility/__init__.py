@@ -249,7 +249,7 @@ class _Audit:
         self.known = self.codes != N_CODE
         self.track = np.where(self.known, context.track(self.rows), 0.0).astype(np.float64)
         self.size = np.abs(self.track)
-        self.windows = context.attr.regions.iloc[self.rows].reset_index(drop=True)
+        self.windows = context.attr.rows(self.rows)
 
     def say_what_is_missing(self, motif_result: MotifResult | None, *, has_annotations: bool) -> None:
         untested = self.notes.untested

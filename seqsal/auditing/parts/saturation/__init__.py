@@ -248,7 +248,7 @@ class _Audit:
         self.regions["probability"] = np.nan if isinstance(chances, str) else chances.reindex(maps.rows).to_numpy()
         found = {"n_regions": len(maps.rows), **self._of_relus(context.model, maps)}
         self.notes.tables["saturation_regions"] = self.regions
-        windows = context.region_table(maps.rows).assign(strand=context.attr.regions["strand"].to_numpy()[maps.rows])
+        windows = context.region_table(maps.rows).assign(strand=context.attr.column("strand", maps.rows))
         self.notes.tables["cold_spots"] = cold_spots(windows, maps.known[:0], maps.ism[:0], {})
         if context.effect_scale <= ROUNDING * np.abs(self.regions["prediction"]).max():
             return found | self._untested(CONSTANT, "blind_share", "redundancy")

@@ -331,7 +331,7 @@ class _Tests:
             "substitution_largest_change": np.where(worst >= 0, worst, np.nan),
         }
         self.columns |= columns
-        region = self.context.attr.regions.iloc[int(self.rows[worst.argmax()])]
+        region = self.context.attr.rows(self.rows[[worst.argmax()]]).iloc[0]
         alike = self._means("substitutions", columns["substitution_pearson"], columns["substitution_spearman"])
         result = SubstitutionTest(
             n_substitutions=int(np.isfinite(change).sum()),
