@@ -312,7 +312,16 @@ class Attributions:
 
     @property
     def columns(self) -> list[str]:
-        """Names of the columns of the regions, which are not read for them."""
+        """Names of the columns of the regions, which are not read for them.
+
+        Examples
+        --------
+        >>> import seqsal, torch
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(40, 1))
+        >>> attr = seqsal.attribute(model, X=torch.eye(4)[torch.arange(10) % 4].T[None], device="cpu")
+        >>> attr.columns[:3]
+        ['chrom', 'start', 'end']
+        """
         return list(map(str, self.__dict__["regions"].columns))
 
     def column(self, name: str, rows: Rows = slice(None)) -> NDArray[Any]:

@@ -154,11 +154,10 @@ class ReportInputs:
 
     def highest(self, n: int) -> pd.DataFrame:
         """Return `scores` of the n regions of the highest `values`."""
-        values = self.values
-        rows = np.argsort(-values, kind="stable")[:n]
-        if self.scores is None:
-            return self.attr.rows(rows).assign(prediction=values[rows])
-        return self.scores.iloc[rows]
+        if self.scores is not None:
+            return self.scores.iloc[np.argsort(-self.values, kind="stable")[:n]]
+        rows = self.order[:n] if self.knows_predictions else np.arange(min(n, len(self.attr)))
+        return self.attr.rows(rows).assign(prediction=np.asarray(self.attr.prediction[rows], dtype=np.float64))
 
     def part(self, key: str) -> dict[str, Any]:
         """Return one mapping of `run_info`, empty when it is not there."""
