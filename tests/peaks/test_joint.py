@@ -215,7 +215,7 @@ def test_a_score_is_no_worse_than_its_best_part(rng: np.random.Generator) -> Non
         assert (_yields(x, nulls, weights) >= 0.9 * _yields(x, nulls, single)).all()
         assert mask[:60].mean() > 0.9
         false.append(mask[60:].mean())
-    assert np.mean(false) < 0.04
+    assert np.mean(false) < 0.04 and max(false) < 0.06  # of 0.031 at a rate of 0.3, the largest
 
 
 def test_too_few_to_learn_from_is_told(caplog: pytest.LogCaptureFixture) -> None:
